@@ -1,0 +1,61 @@
+"""What goes into a circuit and what comes out of it: plain arrays in SI units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.errors import DataError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stimulus:
+    """Node voltages that hold for one timestep each.
+
+    ``values`` has shape (timesteps, columns) in V; column j drives the node ``names[j]``. The circuit's clocks use
+    the window at the end of each timestep, so a value is stable long before it is used.
+    """
+
+    timestep: float
+    names: tuple[str, ...]
+    values: Array
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.names):
+            raise DataError(f"stimulus of shape {self.values.shape} does not have {len(self.names)} columns")
+        if not self.timestep > 0:
+            raise DataError(f"a timestep of {self.timestep} s is not positive")
+        if not np.isfinite(self.values).all():
+            raise DataError("stimulus holds NaN or infinite voltages")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traces:
+    """A finished transient analysis.
+
+    ``time`` has shape (points,) in s, strictly rising. ``values`` maps a vector's name, lower case as ngspice prints
+    it (``"o0_3"`` for a node, ``"i(vdd)"`` for the current of a source), to an array of the same length [V or A].
+    """
+
+    title: str
+    time: Array
+    values: Mapping[str, Array]
+
+    def at(self, name: str, instants: Array) -> Array:
+        """Vector ``name``, linearly interpolated at ``instants`` [s]."""
+        return np.interp(instants, self.time, self.values[name])
+
+    def charge(self, source: str, edges: Array) -> Array:
+        """Charge [C] that flows through voltage source ``source`` between consecutive ``edges`` [s].
+
+        Right-rectangle sum: with Gear integration the current stored at a point is the charge moved since the
+        previous point over the step, so this sum conserves charge exactly where the trapezoidal rule would not.
+        """
+        current = self.values[f"i({source})"]
+        moved = np.concatenate(([0.0], np.cumsum(current[1:] * np.diff(self.time))))
+        return np.diff(np.interp(edges, self.time, moved))
