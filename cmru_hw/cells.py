@@ -1,0 +1,470 @@
+"""The recurrent cells, their parallel scan, and the network that can be built as a circuit.
+
+Notation: x_t is a layer's input, ⊙ element-wise, H the step with H(0) = 1, sgn the sign with sgn(0) = +1.
+
+=========  ============================  ==========================  ================================  =======
+cell       candidate                     threshold                   state update                      output
+=========  ============================  ==========================  ================================  =======
+bmru       c = W_c x + b_c               β = W_β x + b_β             s ← z sgn(c) + (1−z) s            h = α⊙s
+cmru       same                          same                        s ← s + z sgn(c)                  h = α⊙s
+eps        same                          same                        s ← z (sgn(c) + ε s) + (1−z) s    h = α⊙s
+acmru      same                          same                        h ← h + z α(x) sgn(c)             h
+fq-bmru    ĉ = ReLU(W_c ReLU(x) + b_c)   β_lo, β_hi = β_lo + δ       s ← 1 | 0 | s (set, reset, hold)  h = α⊙s
+=========  ============================  ==========================  ================================  =======
+
+The gate is z = H(|c| − |β|); ``bmru`` is ε = 0 and ``cmru`` is ε = 1. A unit with W_β = 0 has a fixed threshold.
+fq-bmru sets where ĉ ≥ β_hi, resets where ĉ < β_lo, and holds between.
+
+Sources: BMRU arXiv:2601.09495; CMRU, the ε family and αCMRU arXiv:2605.11855; FQ-BMRU arXiv:2605.15216. That α of
+αCMRU is an affine function of the input, α(x) = W_α x + b_α, is our reading of that paper's "relaxed variant".
+
+**One mechanism.** c and β depend on the layer's input and never on its state, so each update is a known map
+``x → clamp(a x + b, lo, hi)`` with a ≥ 0. Such maps are closed under composition, saturation included, which is what
+lets a whole sequence be computed in log depth (:func:`scan`) as well as step by step (:func:`loop`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from cmru_hw.errors import InputError
+
+CELLS = ("bmru", "cmru", "eps", "acmru", "fq-bmru")
+DECISIONS = ("mean", "last", "majority")
+
+Mode = Literal["scan", "loop"]
+Perturb = Callable[[int, str, Tensor], Tensor]
+"""``perturb(layer, signal, value) -> value`` with signal "candidate", "threshold" or "output", shape as given.
+
+The one place where training can put noise, offsets, dropout or a model of the hardware into a network.
+"""
+
+
+# --- Decisions ---------------------------------------------------------------------------------------------------
+
+
+class _Step(torch.autograd.Function):
+    """``low`` below zero and 1 from zero on, with the derivative of a scaled arctangent as surrogate gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float, low: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slope, ctx.height = slope, 1.0 - low
+        return torch.where(x >= 0, 1.0, low).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        return grad * (ctx.height * ctx.slope) / (1 + (torch.pi * ctx.slope * x).square()), None, None
+
+
+def heaviside(x: Tensor, slope: float = 1.0) -> Tensor:
+    """H(x) with H(0) = 1; surrogate gradient a / (1 + (π a x)²) for ``slope`` a."""
+    return _Step.apply(x, slope, 0.0)
+
+
+def sign(x: Tensor, slope: float = 1.0) -> Tensor:
+    """sgn(x) with sgn(0) = +1; surrogate gradient 2 a / (1 + (π a x)²) for ``slope`` a."""
+    return _Step.apply(x, slope, -1.0)
+
+
+def gate(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
+    """z = H(|c| − |β|) in {0, 1}: whether the unit moves at all."""
+    return heaviside(candidate.abs() - threshold.abs(), slope)
+
+
+def decide(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
+    """d = z sgn(c) in {−1, 0, +1}: down, hold, up. Differentiable through the surrogates."""
+    return gate(candidate, threshold, slope) * sign(candidate, slope)
+
+
+# --- The recurrence ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """Maps x → clamp(a x + b, lo, hi) with a ≥ 0, one per timestep: a and b are (time, ...), and lo ≤ hi.
+
+    The bounds are two numbers for the maps that are given, which torch clamps to fastest, and tensors once composed.
+    """
+
+    a: Tensor
+    b: Tensor
+    bounds: tuple[Any, Any] | None
+
+    def at(self, times: slice) -> _Maps:
+        bounds = self.bounds
+        if bounds is not None and isinstance(bounds[0], Tensor):
+            bounds = (bounds[0][times], bounds[1][times])
+        return _Maps(self.a[times], self.b[times], bounds)
+
+    def __call__(self, x: Tensor | float) -> Tensor:
+        moved = torch.addcmul(self.b, self.a, x) if isinstance(x, Tensor) else torch.add(self.b, self.a, alpha=x)
+        return moved if self.bounds is None else moved.clamp_(*self.bounds)
+
+    def after(self, first: _Maps) -> _Maps:
+        """The map "``first``, then this one", which has the same form.
+
+        a ≥ 0 makes the affine part monotone, so it carries the bounds of ``first`` to bounds of the whole.
+        """
+        a, b = self.a * first.a, torch.addcmul(self.b, self.a, first.b)
+        return _Maps(a, b, None if first.bounds is None else (self(first.bounds[0]), self(first.bounds[1])))
+
+
+def _prefixes(maps: _Maps, initial: Tensor, states: Tensor) -> None:
+    """Fill ``states`` (time, ...) with the state after each map: odd-even recursion over log2(time) levels.
+
+    Neighbouring maps are composed, the half as long sequence is solved, and each state that was left out is one step
+    from its neighbour: about two combines per timestep in all.
+    """
+    time = len(states)
+    states[:1] = maps.at(slice(1))(initial)
+    if time == 1:
+        return
+    pairs = maps.at(slice(1, None, 2)).after(maps.at(slice(0, time - 1, 2)))
+    _prefixes(pairs, initial, states[1::2])
+    states[2::2] = maps.at(slice(2, None, 2))(states[1 : time - 1 : 2])
+
+
+def _adjoints(gain: Tensor, grad: Tensor) -> Tensor:
+    """g_t = grad_t + gain_{t+1} g_{t+1}, all (time, ...): the same recursion in reversed time."""
+    time = len(grad)
+    if time == 1:
+        return grad
+    # Each odd timestep is folded into the even one before it; the last even one may have nothing after it.
+    even = grad[::2].clone()
+    even[: time // 2].addcmul_(gain[1::2], grad[1::2])
+    even_gain = gain[::2].clone()
+    even_gain[1:] *= gain[1 : time - 1 : 2]
+    total = torch.empty_like(grad)
+    total[::2] = _adjoints(even_gain, even)
+    total[1::2] = grad[1::2]
+    total[1 : time - 1 : 2].addcmul_(gain[2::2], total[2::2])
+    return total
+
+
+class _Scan(torch.autograd.Function):
+    """All tensors (time, ...). Forward: prefixes of the clamped maps. Backward: the exact adjoint, a linear scan."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, initial: Tensor, bounds: tuple[float, float] | None) -> Tensor:
+        # One more row, the initial state first, so that "state before" and "state after" are views of one tensor.
+        trajectory = b.new_empty(len(b) + 1, *b.shape[1:])
+        trajectory[0] = initial
+        _prefixes(_Maps(a, b, bounds), trajectory[:1], trajectory[1:])
+        ctx.save_for_backward(a, b, trajectory)
+        ctx.bounds = bounds
+        return trajectory[1:].clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        a, b, trajectory = ctx.saved_tensors
+        before = trajectory[:-1]
+        if ctx.bounds is None:
+            total = _adjoints(a, grad)
+            return (total * before if ctx.needs_input_grad[0] else None), total, a[0] * total[0], None
+        # 1 where the step loop's clamp lets the gradient through, as torch does at a tie too; floats are fast here.
+        moved = torch.addcmul(b, a, before)
+        passes = moved.clamp(*ctx.bounds).eq_(moved)
+        gain = a * passes
+        total = _adjoints(gain, grad)
+        at_start = gain[0] * total[0]
+        total *= passes
+        return (total * before if ctx.needs_input_grad[0] else None), total, at_start, None
+
+
+def scan(a: Tensor, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
+    """States s_t = clamp(a_t s_{t−1} + b_t, lo, hi) after each timestep, in log depth.
+
+    ``a`` ≥ 0 and ``b`` have shape (batch, time, units) with time ≥ 1; ``initial`` is s before the first timestep,
+    (units,) or (batch, units). ``lo`` and ``hi`` are given together or not at all. Returns (batch, time, units).
+    Value and gradient (once differentiable) are those of :func:`loop`, up to rounding where a or b are not integers.
+    """
+    bounds = _bounds(lo, hi)
+    # Time first and contiguous: each step of the recursion then reads whole rows.
+    gains, packets = (part.transpose(0, 1).contiguous() for part in torch.broadcast_tensors(a, b))
+    return _Scan.apply(gains, packets, initial.expand(packets.shape[1:]), bounds).transpose(0, 1)
+
+
+def loop(a: Tensor, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
+    """As :func:`scan`, one timestep after the other: the definition that the scan is tested against."""
+    bounds = _bounds(lo, hi)
+    state, states = initial, []
+    for gain, packet in zip(*(part.unbind(1) for part in torch.broadcast_tensors(a, b)), strict=True):
+        state = gain * state + packet
+        if bounds is not None:
+            state = state.clamp(*bounds)
+        states.append(state)
+    return torch.stack(states, dim=1)
+
+
+def _bounds(lo: float | None, hi: float | None) -> tuple[float, float] | None:
+    if lo is None and hi is None:
+        return None
+    if lo is None or hi is None or lo > hi:
+        raise ValueError(f"bounds {lo}, {hi}: give both with lo <= hi, or neither")
+    return lo, hi
+
+
+# --- Layers ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellConfig:
+    """Which recurrence: ``cell`` of :data:`CELLS`, its ``epsilon``, and the saturation ``levels`` K (None: no limit).
+
+    With K the state of every timestep stays within −K … K. Raises InputError for a combination that has no meaning.
+    """
+
+    cell: str
+    epsilon: float = 1.0
+    levels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise InputError(f"cell {self.cell!r} is unknown; it is one of {', '.join(CELLS)}")
+        if not 0.0 <= self.epsilon <= 1.0:
+            raise InputError(f"epsilon is {self.epsilon}; it lies between 0 and 1")
+        fixed = {"bmru": 0.0, "cmru": 1.0, "acmru": 1.0}.get(self.cell)
+        if fixed is not None and self.epsilon != fixed:
+            raise InputError(f"epsilon is {self.epsilon}, but cell {self.cell!r} means {fixed}; use cell 'eps'")
+        if self.levels is not None and (not isinstance(self.levels, int) or self.levels < 1):
+            raise InputError(f"levels is {self.levels}; it is a positive whole number, or null for no limit")
+
+
+class Update(NamedTuple):
+    """One layer's work before its recurrence; a and b are the maps of :func:`scan`, all (batch, time, units).
+
+    Exceptions: ``threshold`` of fq-bmru is (2, units), rows β_lo and β_hi; ``alpha`` is (units,) unless αCMRU.
+    """
+
+    a: Tensor
+    b: Tensor
+    decision: Tensor
+    candidate: Tensor
+    threshold: Tensor
+    alpha: Tensor
+
+
+Perturbed = Callable[[str, Tensor], Tensor]
+
+
+class WindowLayer(nn.Module):
+    """bmru, cmru, eps and acmru: a window comparison of |c| with |β| moves an integrator up or down, or holds it."""
+
+    initial_state: Tensor
+
+    def __init__(self, config: CellConfig, *, inputs: int, units: int) -> None:
+        super().__init__()
+        self.config = config
+        self.candidate = nn.Linear(inputs, units)
+        self.threshold = nn.Linear(inputs, units)
+        self.alpha = nn.Linear(inputs, units) if config.cell == "acmru" else nn.Parameter(torch.ones(units))
+        self.register_buffer("initial_state", torch.ones(units))
+
+    def update(self, x: Tensor, *, epsilon: float, slope: float, perturb: Perturbed) -> Update:
+        candidate = perturb("candidate", self.candidate(x))
+        threshold = perturb("threshold", self.threshold(x))
+        moves = gate(candidate, threshold, slope)
+        decision = moves * sign(candidate, slope)
+        if isinstance(self.alpha, nn.Linear):
+            alpha = self.alpha(x)
+            return Update(torch.ones_like(decision), decision * alpha, decision, candidate, threshold, alpha)
+        return Update(1 - (1 - epsilon) * moves, decision, decision, candidate, threshold, self.alpha)
+
+    def read(self, states: Tensor) -> Tensor:
+        """h from s; αCMRU integrates h itself."""
+        return states if isinstance(self.alpha, nn.Linear) else self.alpha * states
+
+
+class HysteresisLayer(nn.Module):
+    """fq-bmru: a non-negative candidate against two fixed thresholds sets or resets a bit, or leaves it."""
+
+    initial_state: Tensor
+
+    def __init__(self, config: CellConfig, *, inputs: int, units: int, outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.candidate = nn.Linear(inputs, units)
+        self.low = nn.Parameter(torch.full((units,), 0.3))
+        self.width = nn.Parameter(torch.full((units,), 0.3))
+        self.alpha = nn.Parameter(torch.ones(units))
+        self.output = nn.Linear(units, outputs)
+        self.register_buffer("initial_state", torch.zeros(units))
+
+    def update(self, x: Tensor, *, epsilon: float, slope: float, perturb: Perturbed) -> Update:
+        candidate = perturb("candidate", torch.relu(self.candidate(torch.relu(x))))
+        threshold = perturb("threshold", torch.stack((self.low, self.low + self.width)))
+        not_low, high = heaviside(candidate[..., None, :] - threshold, slope).unbind(-2)
+        return Update(not_low - high, high, not_low + high - 1, candidate, threshold, self.alpha)
+
+    def read(self, states: Tensor) -> Tensor:
+        return self.alpha * states
+
+
+# --- Network -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOutput:
+    """Everything a network computes. Tuples have one entry per layer, (batch, time, units) unless said otherwise.
+
+    ``logits`` is (batch, time, classes). ``decisions`` is int8: +1 up, −1 down, 0 hold (fq-bmru: set, reset, hold).
+    ``states`` are s in levels (αCMRU: h), ``outputs`` are h, ``candidates`` c and ``thresholds`` β the
+    pre-activations (fq-bmru: ĉ, and (2, units) with rows β_lo and β_hi). ``alphas`` is (units,), for αCMRU α(x_t).
+    """
+
+    logits: Tensor
+    decisions: tuple[Tensor, ...]
+    states: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    candidates: tuple[Tensor, ...]
+    thresholds: tuple[Tensor, ...]
+    alphas: tuple[Tensor, ...]
+
+
+class Scaling(nn.Module):
+    """The fixed affine map of the features, scale ⊙ x + offset; buffers, because nothing trains it."""
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("offset", torch.zeros(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.offset, self.scale, x)
+
+
+class Network(nn.Module):
+    """Input scaling → layers of cells → linear readout at every timestep: nothing that a circuit could not be.
+
+    ``units`` has one entry per layer. With ``skip``, layer l > 0 sees ``concat(h_{l−1}, u_{l−1})``, where u_{l−1} is
+    what layer l−1 saw, so inputs accumulate; the readout sees the last layer's h alone.
+
+    fq-bmru has its own backbone: a linear projection to ``widths[0]``, then per layer x → ReLU(W_o h + b_o) of
+    ``widths[l+1]`` rows. Its ``skip`` is a residual connection, x + ReLU(...), in the layers whose width allows one.
+    ``widths`` defaults to the first layer's units followed by ``units``; other cells have none.
+
+    ``slope`` (of the surrogate gradients), ``epsilon`` and ``perturb`` are what training varies on the way; a network
+    that is loaded has slope 1, its own ε, and no perturbation.
+    """
+
+    def __init__(
+        self,
+        config: CellConfig,
+        *,
+        features: int,
+        units: tuple[int, ...],
+        classes: int,
+        skip: bool = False,
+        widths: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        if not units or min(features, classes, *units) < 1:
+            raise InputError(f"a network of {features} features, {units} units and {classes} classes cannot be made")
+        self.config, self.skip = config, skip
+        self.epsilon, self.slope = config.epsilon, 1.0
+        self.perturb: Perturb | None = None
+        self.input = Scaling(features)
+        if config.cell == "fq-bmru":
+            widths = widths or (units[0], *units)
+            if len(widths) != len(units) + 1:
+                raise InputError(f"{len(units)} layers need {len(units) + 1} widths, not {len(widths)}")
+            self.projection = nn.Linear(features, widths[0])
+            self.layers = nn.ModuleList(
+                HysteresisLayer(config, inputs=i, units=u, outputs=o)
+                for i, u, o in zip(widths, units, widths[1:], strict=False)
+            )
+            self.readout = nn.Linear(widths[-1], classes)
+            return
+        inputs = [features]
+        for size in units[:-1]:
+            inputs.append(size + inputs[-1] if skip else size)
+        self.layers = nn.ModuleList(WindowLayer(config, inputs=i, units=u) for i, u in zip(inputs, units, strict=True))
+        self.readout = nn.Linear(units[-1], classes)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, *, mode: Mode = "scan") -> NetworkOutput:
+        """``x`` (batch, time, features) in the data's own units; ``lengths`` (batch,) counts the valid timesteps.
+
+        Past its length a sequence is held: no decision is made there and states stay. ``mode`` picks the parallel or
+        the step-by-step recurrence, which are equal.
+        """
+        recur = scan if mode == "scan" else loop
+        levels = self.config.levels
+        bounds = (None, None) if levels is None else (-float(levels), float(levels))
+        valid = None if lengths is None else valid_timesteps(lengths, x.shape[1])[..., None]
+        seen = self.input(x)
+        if self.config.cell == "fq-bmru":
+            seen = self.projection(seen)
+        records: list[tuple[Tensor, ...]] = []
+        for index, layer in enumerate(self._layers()):
+            update = layer.update(seen, epsilon=self.epsilon, slope=self.slope, perturb=self._perturbed(index))
+            a, b, decision = update.a, update.b, update.decision
+            if valid is not None:
+                a, b, decision = torch.where(valid, a, 1), b * valid, decision * valid
+            states = recur(a, b, layer.initial_state, *bounds)
+            h = self._perturbed(index)("output", layer.read(states))
+            records.append((decision.to(torch.int8), states, h, *update[3:]))
+            if isinstance(layer, HysteresisLayer):
+                new = torch.relu(layer.output(h))
+                seen = seen + new if self.skip and new.shape == seen.shape else new
+            else:
+                seen = torch.cat((h, seen), dim=-1) if self.skip and index + 1 < len(self.layers) else h
+        decisions, states_, outputs, candidates, thresholds, alphas = zip(*records, strict=True)
+        return NetworkOutput(
+            logits=self.readout(seen),
+            decisions=decisions,
+            states=states_,
+            outputs=outputs,
+            candidates=candidates,
+            thresholds=thresholds,
+            alphas=alphas,
+        )
+
+    def _layers(self) -> Iterator[WindowLayer | HysteresisLayer]:
+        yield from self.layers  # type: ignore[misc]
+
+    def _perturbed(self, layer: int) -> Perturbed:
+        perturb = self.perturb
+        if perturb is None:
+            return lambda _, value: value
+        return lambda signal, value: perturb(layer, signal, value)
+
+
+def valid_timesteps(lengths: Tensor, time: int) -> Tensor:
+    """(batch, time), true for the first ``lengths[i]`` timesteps of sequence i."""
+    return torch.arange(time, device=lengths.device) < lengths[:, None]
+
+
+def classify(logits: Tensor, lengths: Tensor | None, decision: str) -> Tensor:
+    """Class index (batch,) from ``logits`` (batch, time, classes) over the valid timesteps.
+
+    ``decision`` is "mean" (argmax of the mean logits), "last" (argmax at the last valid timestep) or "majority" (the
+    class that wins most timesteps). A tie goes to the lower index.
+    """
+    if decision not in DECISIONS:
+        raise InputError(f"decision {decision!r} is unknown; it is one of {', '.join(DECISIONS)}")
+    return evidence(logits, lengths, decision).argmax(dim=-1)
+
+
+def evidence(logits: Tensor, lengths: Tensor | None, decision: str) -> Tensor:
+    """(batch, classes): what :func:`classify` takes the argmax of."""
+    batch, time, classes = logits.shape
+    if lengths is None:
+        lengths = torch.full((batch,), time, device=logits.device)
+    if decision == "last":
+        return logits[torch.arange(batch), lengths - 1]
+    votes = logits if decision == "mean" else nn.functional.one_hot(logits.argmax(-1), classes)
+    valid = valid_timesteps(lengths, time)[..., None]
+    return (votes * valid).sum(dim=1) / lengths[:, None]
