@@ -1,9 +1,32 @@
-"""Design × Stimulus × die → Deck."""
+"""Design × Stimulus → Deck.
+
+A deck is three texts and their templates: ``network.cir`` (every capacitor and unit by name), ``deck.cir`` (supplies,
+clocks, stimulus, what to save) and the cells it includes. The same files run by hand with ``ngspice deck.cir``.
+
+Names. Layer l, unit i, input j: rows ``a0_3 b0_3 g0_3``, weight capacitors ``ca0_3_7``, bias and threshold taps
+``ca0_3_bias ca0_3_threshold``, state ``o0_3``, decisions ``qa0_3 qb0_3``, inputs ``x7``, lines ``p0_7 n0_7``, readout rows
+``y2``. Every number is written plain, because in SPICE ``1M`` is a thousandth.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cmru_hw.errors import DataError
+from cmru_hw.mapping import Design, Layer, Row
+from cmru_hw.signals import Array
+from cmru_hw.technology import Technology
+
+# filesource reads lines of at most about 500 characters and then repeats the first row without a word
+COLUMNS_PER_FILE = 24
+# Inputs change this far into a timestep, in the middle of the hold
+INPUT_CHANGE = 0.2
+# The power-on frame moves the comparators' references this far [V]: more than any row can
+START_SHIFT = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,3 +42,285 @@ class Deck:
     stop: float
     saved: tuple[str, ...]
     files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Where each sequence lies in a deck: a power-on frame, then its timesteps, one frame each.
+
+    ``starts`` (sequences,) is the frame of each first timestep, ``lengths`` (sequences,) the number of timesteps.
+    """
+
+    timestep: float
+    phase: float
+    starts: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+    @property
+    def frames(self) -> int:
+        return self.starts[-1] + self.lengths[-1]
+
+    def instants(self, sequence: int) -> Array:
+        """Sampling instants [s] of ``sequence``: everything has settled, the clocks have not fallen yet."""
+        frames = self.starts[sequence] + np.arange(self.lengths[sequence])
+        return (frames + 1 - self.phase / 4) * self.timestep
+
+
+def templates() -> Path:
+    """The folder of netlist templates: inside an installed package, beside it in a checkout."""
+    inside = Path(__file__).parent / "netlists"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "netlists"
+
+
+def schedule(lengths: Sequence[int], timing_timestep: float, phase: float) -> Schedule:
+    """Lay sequences of ``lengths`` timesteps one after the other."""
+    if not lengths or min(lengths) < 1:
+        raise DataError("there is nothing to simulate: every sequence needs at least one timestep")
+    ends = np.cumsum(np.asarray(lengths) + 1)
+    starts = ends - np.asarray(lengths)
+    return Schedule(timestep=timing_timestep, phase=phase, starts=tuple(starts.tolist()), lengths=tuple(lengths))
+
+
+def network_text(design: Design) -> str:
+    """``network.cir``: the weights, units and readout of ``design``, without supplies and clocks."""
+    config = design.config
+    lines = [
+        f"* {config.cell} network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "
+        f"{len(design.readout.bias)} readout rows",
+        f"* technology {design.technology.name} ({design.technology.level}); model sha256 {design.model_sha256[:16]}",
+        f"* an input of 1 after scaling is {design.input_unit:.6g} V above V_cm",
+    ]
+    sources = [f"x{j}" for j in range(config.features)]
+    for index, layer in enumerate(design.layers):
+        lines += _layer(design, index, layer, sources)
+        own = [f"o{index}_{i}" for i in range(layer.units)]
+        sources = own + sources if config.skip else own
+    last = len(design.layers) - 1
+    lines.append(
+        "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare"
+    )
+    lines += _lines("r", [f"o{last}_{i}" for i in range(design.layers[last].units)], "r")
+    for k in range(len(design.readout.bias)):
+        lines.append(f"* ---- class {k}")
+        lines += _row(design.readout, "y", "r", k, f"y{k}")
+        lines.append(f"xry{k} y{k} {_precharge(design.readout, 'y', k, lines)} r vcm row cp={_n(_parasitic(design))}")
+    return "\n".join(lines) + "\n"
+
+
+def deck(
+    design: Design,
+    inputs: Sequence[Array],
+    *,
+    network: str | None = None,
+    precharge: Mapping[str, Array] | None = None,
+    save: Sequence[str] = (),
+    refine: int = 0,
+) -> tuple[Deck, Schedule]:
+    """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
+
+    ``network`` replaces :func:`network_text` (an edited file that the user asked for by name). ``precharge`` gives
+    voltages per frame for precharge nodes (``za0_3`` ...): the way noise comes in. ``save`` adds vectors. ``refine``
+    halves the largest step that many times.
+    """
+    technology = design.technology
+    timing = technology.timing
+    plan = schedule([len(x) for x in inputs], timing.timestep, timing.phase)
+    common = technology.supply.common_mode
+    columns: dict[str, Array] = {f"x{j}": np.full(plan.frames, common) for j in range(design.config.features)}
+    start = np.zeros(plan.frames, dtype=bool)
+    for first, sequence in zip(plan.starts, inputs, strict=True):
+        start[first - 1] = True
+        for j, voltage in enumerate(design.voltages(np.asarray(sequence)).T):
+            columns[f"x{j}"][first : first + len(voltage)] = voltage
+    columns["ref_up"] = np.where(start, common - START_SHIFT, common)
+    columns["ref_down"] = np.where(start, common + START_SHIFT, common)
+    columns.update(precharge or {})
+    files = {"network.cir": (network if network is not None else network_text(design)).encode()}
+    files |= cell_files(design)
+    stimulus = []
+    names = list(columns)
+    for number, first in enumerate(range(0, len(names), COLUMNS_PER_FILE)):
+        chosen = names[first : first + COLUMNS_PER_FILE]
+        path = f"stimulus{number}.txt"
+        files[path] = _stimulus_file(timing.timestep, np.stack([columns[name] for name in chosen], axis=1))
+        stimulus += _filesource(f"stimulus{number}", path, chosen)
+    files["start.txt"] = _start_file(plan, start)
+    stimulus += _filesource("start", "start.txt", ["init"])
+    saved = [
+        f"{node}{index}_{i}"
+        for index, layer in enumerate(design.layers)
+        for i in range(layer.units)
+        for node in ("o", "qa", "qb")
+    ]
+    saved += [f"y{k}" for k in range(len(design.readout.bias))]
+    saved += phases(design)
+    saved += [name for name in save if name not in saved]
+    stop = (plan.frames + INPUT_CHANGE / 2) * timing.timestep
+    step = timing.timestep / 2**refine
+    lines = [
+        f".param v_cm={_n(common)}",
+        *[f".include {path}" for path in cell_files(design)],
+        f"vcm vcm 0 {_n(common)}",
+        f"vdd vdd 0 {_n(technology.supply.vdd)}",
+        f"vbias bias 0 {_n(common + technology.signal.bias)}",
+        f"vrefp vrp 0 {_n(common + technology.signal.reference)}",
+        f"vrefn vrn 0 {_n(common - technology.signal.reference)}",
+        *clock_lines(design),
+        *stimulus,
+        ".include network.cir",
+        *_save_lines(saved),
+        # Charge conservation makes one step across a switching event exact; truncation control would only add steps.
+        ".options method=gear maxord=2 chgtol=1",
+        f".tran {_n(step)} {_n(stop)} 0 {_n(step)} uic",
+    ]
+    return Deck(text="\n".join(lines) + "\n", stop=stop, saved=tuple(saved), files=files), plan
+
+
+def phases(design: Design) -> tuple[str, ...]:
+    """Clock phases of one timestep, in the order in which they rise."""
+    middle = ("m",) if _unit_cell(design) == "unit_replace" else ()
+    layers = (f"{kind}{index}" for index in range(len(design.layers)) for kind in ("e", *middle, "u"))
+    return (*layers, "r")
+
+
+def clock_lines(design: Design) -> list[str]:
+    """One clock instance per phase; all pulses end with the timestep, so that an earlier phase is a longer pulse."""
+    timing, names = design.technology.timing, phases(design)
+    return [
+        f"xclock_{name} {name} clock period={_n(timing.timestep)} "
+        f"duty={_n(timing.phase * (len(names) + 1 - place))} edge={_n(timing.edge * timing.timestep)}"
+        for place, name in enumerate(names)
+    ]
+
+
+def cell_files(design: Design) -> dict[str, bytes]:
+    """The templates that ``design`` instantiates: path in the deck → content, in the order to include them."""
+    folder = templates()
+    paths = {"devices/ideal.lib": folder / "devices" / "ideal.lib"}
+    for cell in ("clock", "line", "row", "comparator", "integrator", _unit_cell(design)):
+        paths[f"cells/{cell}.cir"] = folder / "cells" / design.technology.level / f"{cell}.cir"
+    return {name: path.read_bytes() for name, path in paths.items()}
+
+
+def _unit_cell(design: Design) -> str:
+    if design.config.cell == "acmru":
+        return "unit_alpha"
+    return "unit_replace" if design.config.epsilon == 0.0 else "unit_accumulate"
+
+
+def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str]) -> list[str]:
+    cell, technology = _unit_cell(design), design.technology
+    parasitic = _parasitic(design)
+    lines = [
+        f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is {layer.unit:.6g} V",
+        *_lines(str(index), sources, f"e{index}"),
+    ]
+    for i in range(layer.units):
+        here = f"{index}_{i}"
+        ladder = "no ladder" if cell == "unit_alpha" else f"one level {layer.step[i]:.6g} V"
+        if layer.sign[i] < 0:
+            ladder += ", alpha negative: its readers count it negative"
+        threshold = layer.high.threshold[i] / layer.high.scale[i] * technology.signal.bias
+        lines.append(f"* ---- unit {here}: {ladder}; constant part of its threshold {threshold:.6g}")
+        lines += _row(layer.low, "a", str(index), i, f"a{here}")
+        lines += _row(layer.high, "b", str(index), i, f"b{here}")
+        za, zb = _precharge(layer.low, "a", i, lines, index), _precharge(layer.high, "b", i, lines, index)
+        up = layer.initial[i] > 0
+        same = ("ref_up", "ref_up") if up else ("ref_down", "ref_down")
+        common = f"qa{here} qb{here}"
+        values = f"cint={_n(layer.integrator[i])} cp={_n(parasitic)} gain={_n(layer.gain[i])} leak={_n(layer.leak[i])}"
+        packet = f"cs={_n(layer.packet[i])}"
+        if cell == "unit_alpha":
+            assert layer.packet_row is not None
+            lines += _row(layer.packet_row, "g", str(index), i, f"g{here}")
+            zg = _precharge(layer.packet_row, "g", i, lines, index)
+            lines.append(
+                f"xunit{here} a{here} b{here} g{here} o{here} {common} {za} {zb} {zg} vcm ref_up ref_down "
+                f"e{index} u{index} init vcm {'vrn' if up else 'vrp'} vdd {cell}\n"
+                f"+ {packet} cs0={_n(layer.start_packet[i])} {values}"
+            )
+        elif cell == "unit_replace":
+            lines.append(
+                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} vcm {same[0]} {same[1]} "
+                f"e{index} m{index} u{index} init vcm vrp vrn vdd {cell}\n+ {packet} {values}"
+            )
+        else:
+            # without a ladder limit the state may go anywhere: the limit is then out of reach
+            limit = (layer.levels - 0.5) * layer.step[i] if layer.levels else 1e3
+            lines.append(
+                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} vcm {same[0]} {same[1]} "
+                f"e{index} u{index} init vcm vrp vrn vdd {cell}\n"
+                f"+ {packet} {values} ch={_n(technology.capacitor.sample)} vlimit={_n(limit)}"
+            )
+    return lines
+
+
+def _lines(group: str, sources: Sequence[str], clock: str) -> list[str]:
+    """Bottom-plate line pairs of a layer: one per input, and one for the constant 1."""
+    named = [*((str(j), source) for j, source in enumerate(sources)), ("bias", "bias")]
+    return [
+        f"vlines{group} ret{group} 0 0",
+        *[f"xline{group}_{j} {source} p{group}_{j} n{group}_{j} {clock} vcm ret{group} line" for j, source in named],
+    ]
+
+
+def _row(row: Row, kind: str, group: str, i: int, top: str) -> list[str]:
+    """The capacitors of one row: positive weights on the p lines, negative ones on the n lines."""
+    unit = f"{group}_{i}" if group != "r" else str(i)
+    elements = [(f"c{kind}{unit}_{j}", str(j), value) for j, value in enumerate(row.weights[i])]
+    elements += [(f"c{kind}{unit}_bias", "bias", row.bias[i]), (f"c{kind}{unit}_threshold", "bias", row.threshold[i])]
+    lines = [f"{name} {top} {'p' if c > 0 else 'n'}{group}_{line} {_n(abs(c))}" for name, line, c in elements if c != 0]
+    if row.pad[i] > 0:
+        lines.append(f"c{kind}{unit}_pad {top} vcm {_n(row.pad[i])}")
+    return lines
+
+
+def _precharge(row: Row, kind: str, i: int, lines: list[str], index: int | None = None) -> str:
+    """The node that a row is precharged to: V_cm, or with an offset a source of its own on top of it."""
+    if row.offset[i] == 0:
+        return "vcm"
+    node = f"z{kind}{i}" if index is None else f"z{kind}{index}_{i}"
+    lines.append(f"v{node} {node} vcm {_n(row.offset[i])}")
+    return node
+
+
+def _parasitic(design: Design) -> float:
+    return design.technology.capacitor.parasitic
+
+
+def _stimulus_file(timestep: float, values: Array) -> bytes:
+    """One row per change; the last one repeated past the end, because filesource needs something to interpolate to."""
+    frames = len(values)
+    times = np.concatenate(([0.0], (np.arange(1, frames + 3) + INPUT_CHANGE) * timestep))
+    held = values[np.minimum(np.arange(frames + 3), frames - 1)]
+    rows = np.column_stack((times, held))
+    return "".join(" ".join(f"{v:.10g}" for v in row) + "\n" for row in rows.tolist()).encode()
+
+
+def _start_file(plan: Schedule, start: Array) -> bytes:
+    """The power-on line: up in the middle of the hold before a start frame, down just before that frame's clocks fall."""
+    rows: list[tuple[float, int]] = []
+    for frame in np.flatnonzero(start).tolist():
+        rows.append(((frame + INPUT_CHANGE) * plan.timestep if frame else 0.0, 1))
+        rows.append(((frame + 1 - plan.phase / 2) * plan.timestep, 0))
+    rows += [((plan.frames + extra) * plan.timestep, 0) for extra in (1, 2)]
+    return "".join(f"{time:.10g} {value}\n" for time, value in rows).encode()
+
+
+def _filesource(name: str, path: str, columns: Sequence[str]) -> list[str]:
+    def many(value: str) -> str:
+        return " ".join([value] * len(columns))
+
+    return [
+        f"a{name} %v([{' '.join(columns)}]) {name}_source",
+        f'.model {name}_source filesource(file="{path}" amploffset=[{many("0")}] amplscale=[{many("1")}] amplstep=true)',
+    ]
+
+
+def _save_lines(saved: Sequence[str]) -> list[str]:
+    return [".save " + " ".join(saved[first : first + 20]) for first in range(0, len(saved), 20)]
+
+
+def _n(value: float) -> str:
+    """A plain number with all its digits: no suffixes."""
+    return repr(float(value))

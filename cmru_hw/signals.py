@@ -59,3 +59,23 @@ class Traces:
         current = self.values[f"i({source})"]
         moved = np.concatenate(([0.0], np.cumsum(current[1:] * np.diff(self.time))))
         return np.diff(np.interp(edges, self.time, moved))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Response:
+    """What a network did on a batch of sequences, whoever computed it: software, SPICE or the fast engine.
+
+    Arrays are padded to (sequences, timesteps, ...), and ``lengths`` (sequences,) says how much of each is real; the rest
+    is 0. ``decisions`` has one int8 array per layer, +1 up, 0 hold, −1 down. ``states`` has one array per layer, in
+    levels (αCMRU, which has none: in software units of h). ``logits`` is (sequences, timesteps, classes).
+    """
+
+    lengths: NDArray[np.int64]
+    decisions: tuple[NDArray[np.int8], ...]
+    states: tuple[Array, ...]
+    logits: Array
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(sequences, timesteps): where a timestep is real."""
+        return np.arange(self.logits.shape[1])[None, :] < self.lengths[:, None]

@@ -1,0 +1,203 @@
+"""Hold a circuit's response against its software model, decision by decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmru_hw.cells import classify
+from cmru_hw.checkpoint import Sequences, Trained
+from cmru_hw.mapping import Design, Row
+from cmru_hw.signals import Array, Response
+
+# Below this a macro row cannot be asked to decide: ten times the hysteresis of its comparator, and the volts that
+# survive the %.10g of a stimulus file many times over. [V]
+RESOLUTION = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reference:
+    """The software truth, in double precision. ``margins`` [V] has, per layer, (sequences, timesteps, units): how far
+    the nearer of the unit's two rows is from its comparator's threshold."""
+
+    response: Response
+    margins: tuple[Array, ...]
+    classes: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """One decision that differs. ``software`` and ``circuit`` are +1, 0 or −1; ``margin`` [V] is software's."""
+
+    sequence: int
+    timestep: int
+    layer: int
+    unit: int
+    software: int
+    circuit: int
+    margin: float
+
+    def __str__(self) -> str:
+        name = {1: "up", 0: "hold", -1: "down"}
+        return (
+            f"sequence {self.sequence}, timestep {self.timestep}, layer {self.layer}, unit {self.unit}: software "
+            f"{name[self.software]}, circuit {name[self.circuit]}, margin {self.margin:.3g} V"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The verdict. Decisions ``total`` = ``agree`` + ``differ`` + ``excluded``.
+
+    Excluded are decisions whose margin is below ``resolution`` [V], and, in a sequence where one of those fell the
+    other way, everything that comes after it. ``level_error`` is the largest |state difference| in levels; αCMRU: as
+    a share of the swing. ``logit_error`` is relative to the largest logit.
+    """
+
+    total: int
+    agree: int
+    excluded: int
+    resolution: float
+    level_error: float
+    logit_error: float
+    classified: int
+    classified_alike: int
+    correct_software: int | None
+    correct_circuit: int | None
+    first_divergence: Divergence | None
+    smallest_margin: float
+    swing_used: float
+
+    @property
+    def differ(self) -> int:
+        return self.total - self.agree - self.excluded
+
+    def holds(self, *, level_tolerance: float = 0.05) -> bool:
+        """Whether circuit and software are the same network: every decision that counts, every class, every level."""
+        return not self.differ and self.classified == self.classified_alike and self.level_error < level_tolerance
+
+
+def reference(design: Design, trained: Trained, sequences: Sequences) -> Reference:
+    """Run the software model in double precision."""
+    trained.check(sequences)
+    network = trained.network().double()
+    lengths = torch.from_numpy(sequences.lengths)
+    with torch.no_grad():
+        out = network(torch.from_numpy(sequences.inputs).double(), lengths)
+    valid = np.arange(sequences.inputs.shape[1])[None, :, None] < sequences.lengths[:, None, None]
+    margins = []
+    for layer, candidate, threshold in zip(design.layers, out.candidates, out.thresholds, strict=True):
+        c, beta = candidate.numpy(), threshold.numpy()
+        margins.append(
+            np.minimum(
+                np.abs(c - beta) * _row_gain(design, layer.low), np.abs(c + beta) * _row_gain(design, layer.high)
+            )
+        )
+    response = Response(
+        lengths=sequences.lengths,
+        decisions=tuple(d.numpy() for d in out.decisions),
+        states=tuple(np.where(valid, s.numpy(), 0.0) for s in out.states),
+        logits=np.where(valid, out.logits.numpy(), 0.0),
+    )
+    return Reference(
+        response=response,
+        margins=tuple(margins),
+        classes=classify(out.logits, lengths, trained.config.decision).numpy(),
+    )
+
+
+def classes_of(response: Response, decision: str) -> NDArray[np.int64]:
+    """Class index (sequences,) by the checkpoint's decision rule."""
+    return classify(torch.from_numpy(response.logits), torch.from_numpy(response.lengths), decision).numpy()
+
+
+def compare(
+    design: Design,
+    expected: Reference,
+    response: Response,
+    *,
+    labels: NDArray[np.int64] | None = None,
+    resolution: float = RESOLUTION,
+) -> Comparison:
+    """Count agreement, exclude what lies below ``resolution`` [V], and name the first divergence."""
+    valid = expected.response.valid
+    ignored = _ignored(expected, response, resolution)
+    total = agree = excluded = 0
+    level_error = swing_used = 0.0
+    smallest = np.inf
+    divergences: list[Divergence] = []
+    swing = design.technology.signal.state_swing
+    for index, layer in enumerate(design.layers):
+        wanted, got = expected.response.decisions[index], response.decisions[index]
+        margin = expected.margins[index]
+        counted = valid[:, :, None] & ~ignored[index]
+        total += int(valid.sum()) * layer.units
+        excluded += int((valid[:, :, None] & ignored[index]).sum())
+        agree += int((counted & (wanted == got)).sum())
+        if counted.any():
+            smallest = min(smallest, float(margin[counted].min()))
+        for place in np.argwhere(counted & (wanted != got)):
+            s, t, u = place.tolist()
+            divergences.append(
+                Divergence(
+                    sequence=s,
+                    timestep=t,
+                    layer=index,
+                    unit=u,
+                    software=int(wanted[s, t, u]),
+                    circuit=int(got[s, t, u]),
+                    margin=float(margin[s, t, u]),
+                )
+            )
+        difference = np.where(counted, np.abs(response.states[index] - expected.response.states[index]), 0.0)
+        scale = layer.unit / swing if design.config.cell == "acmru" else 1.0
+        level_error = max(level_error, float(difference.max()) * scale)
+        swing_used = max(swing_used, float((np.abs(response.states[index]) * layer.step).max()) / swing)
+    classes = classes_of(response, design.config.decision)
+    settled = ~np.any([i.any(axis=(1, 2)) for i in ignored], axis=0) if resolution else np.ones(len(classes), bool)
+    alike = (classes == expected.classes) | ~settled
+    logits = np.where(valid[:, :, None] & settled[:, None, None], response.logits - expected.response.logits, 0.0)
+    return Comparison(
+        total=total,
+        agree=agree,
+        excluded=excluded,
+        resolution=resolution,
+        level_error=level_error,
+        logit_error=float(np.abs(logits).max() / max(np.abs(expected.response.logits).max(), 1e-30)),
+        classified=len(classes),
+        classified_alike=int(alike.sum()),
+        correct_software=None if labels is None else int((expected.classes == labels).sum()),
+        correct_circuit=None if labels is None else int((classes == labels).sum()),
+        first_divergence=min(divergences, key=lambda d: (d.sequence, d.timestep, d.layer, d.unit), default=None),
+        smallest_margin=smallest,
+        swing_used=swing_used,
+    )
+
+
+def _ignored(expected: Reference, response: Response, resolution: float) -> list[NDArray[np.bool_]]:
+    """Per layer, the decisions that prove nothing: too close to call, or downstream of one that fell the other way."""
+    close = [margin < resolution for margin in expected.margins]
+    ignored = [c.copy() for c in close]
+    sequences, timesteps = expected.response.valid.shape
+    for s in range(sequences):
+        first: tuple[int, int] | None = None
+        for index, c in enumerate(close):
+            fell = c[s] & (expected.response.decisions[index][s] != response.decisions[index][s])
+            if fell.any():
+                place = (int(np.argmax(fell.any(axis=1))), index)
+                first = place if first is None else min(first, place)
+        if first is None:
+            continue
+        when, where = first
+        for index in range(len(close)):
+            # the layer itself has a wrong state from here on; layers above see it within the same timestep
+            ignored[index][s, when + (index < where) :] = True
+    return ignored
+
+
+def _row_gain(design: Design, row: Row) -> Array:
+    """Volts at the top plate for one unit of the weighted sum (units,)."""
+    return row.scale / (row.total + design.technology.capacitor.parasitic)

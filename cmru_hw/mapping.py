@@ -1,0 +1,390 @@
+"""Trained × Technology → Design, and exactly back.
+
+The charge-domain design (architecture ``sc``): every weight is a capacitor on its unit's row, every α a ratio of the
+packet capacitor to the integrating one, every threshold a second weighted sum with a bias tap of its own.
+
+Voltages. A value v on a line with unit voltage V_u is V_cm + v·V_u. A row of capacitors C_j = |w_j| S / V_u,j settles at
+V_cm + S Σ w_j v_j / ΣC, so the row scale S [F·V] divides signal and changes no sign; it is chosen so that the larger of a
+unit's two rows uses the technology's whole row capacitance. A unit whose α is negative holds |α|·s, and the lines that read it
+count it negative: an integrator knows only positive packets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.errors import MappingError
+from cmru_hw.signals import Array
+from cmru_hw.technology import Technology
+
+# An unbounded state may go further on new data than it did in calibration.
+HEADROOM = 1.25
+# Packet capacitor over integrating capacitor: beyond this the integrator is no integrator.
+LARGEST_PACKET_RATIO = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One trained number that the circuit holds differently. ``wanted`` and ``got`` are in F."""
+
+    element: str
+    wanted: float
+    got: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Largest magnitudes seen in software: of the scaled inputs, and of each layer's state (level; αCMRU: h)."""
+
+    inputs: float
+    states: tuple[float, ...]
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Weighted sums of one kind, one per unit.
+
+    Capacitances [F] carry the weight's sign: ``weights`` (units, inputs); ``bias`` and ``threshold`` (units,), taps on
+    the line of the constant 1; ``pad`` (units,) >= 0, to the common mode. ``scale`` (units,) [F·V] turns weights into
+    capacitances. ``offset`` (units,) [V] is what the row's comparator adds (0 in a nominal design).
+    """
+
+    weights: Array
+    bias: Array
+    threshold: Array
+    pad: Array
+    scale: Array
+    offset: Array
+
+    @property
+    def total(self) -> Array:
+        """ΣC of each row [F], without parasitics."""
+        return np.abs(self.weights).sum(-1) + np.abs(self.bias) + np.abs(self.threshold) + self.pad
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer of units.
+
+    ``line_unit`` (inputs,) [V per software unit] and ``line_sign`` (inputs,) ±1 describe the lines it reads: first the
+    previous layer's units, then (with skip) what that layer read. ``low`` carries candidate − threshold, ``high``
+    candidate + threshold, ``packet_row`` (αCMRU only) α(x). ``packet`` (units,) [F] is C_s, ``integrator`` (units,) [F]
+    C_int; ``start_packet`` (units,) [F] the packet of the power-on frame. ``unit`` [V per software unit of h];
+    ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;
+    ``levels`` K or None. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
+    """
+
+    line_unit: Array
+    line_sign: Array
+    low: Row
+    high: Row
+    packet_row: Row | None
+    packet: Array
+    start_packet: Array
+    integrator: Array
+    unit: float
+    step: Array
+    sign: Array
+    initial: Array
+    levels: int | None
+    gain: Array
+    leak: Array
+
+    @property
+    def units(self) -> int:
+        return len(self.initial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A charge-domain network: everything a netlist needs, in SI units.
+
+    ``input_unit`` [V per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers of
+    the input lines: V_x = V_cm + input_unit (scale·x + offset). ``readout`` has one row per class, all with the same
+    total capacitance, so that their voltages compare.
+    """
+
+    config: ModelConfig
+    technology: Technology
+    calibration: Calibration
+    input_unit: float
+    input_scale: Array
+    input_offset: Array
+    layers: tuple[Layer, ...]
+    readout: Row
+    readout_unit: Array
+    readout_sign: Array
+    clips: tuple[Clip, ...]
+    model_sha256: str
+
+    @property
+    def architecture(self) -> str:
+        return "sc"
+
+    def voltages(self, inputs: NDArray[np.floating]) -> Array:
+        """Voltages of the input lines [V] for ``inputs`` (..., features)."""
+        scaled = inputs.astype(np.float64) * self.input_scale + self.input_offset
+        return self.technology.supply.common_mode + self.input_unit * scaled
+
+
+def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
+    """Largest magnitudes over ``sequences``; without any, the assumption that scaled inputs stay within ±4."""
+    source = "given sequences"
+    if sequences is None:
+        source = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal within 4 standard deviations"
+        rng = np.random.default_rng(0)
+        scaled = rng.normal(size=(64, 64, trained.config.features)).clip(-4, 4)
+        scale = trained.tensors["input.scale"].double().numpy()
+        offset = trained.tensors["input.offset"].double().numpy()
+        inputs = torch.from_numpy((scaled - offset) / np.where(scale == 0, 1, scale))
+        lengths = None
+    else:
+        inputs = torch.from_numpy(sequences.inputs).double()
+        lengths = torch.from_numpy(sequences.lengths)
+    network = trained.network().double()
+    with torch.no_grad():
+        out = network(inputs, lengths)
+    scale, offset = (trained.tensors[f"input.{name}"].double() for name in ("scale", "offset"))
+    valid = torch.ones(inputs.shape[:2], dtype=torch.bool)
+    if lengths is not None:
+        valid = torch.arange(inputs.shape[1])[None, :] < lengths[:, None]
+    largest = float((inputs * scale + offset)[valid].abs().max()) if sequences is not None else 4.0
+    states = tuple(max(1.0, float(state[valid].abs().max())) for state in out.states)
+    return Calibration(inputs=largest, states=states, source=source)
+
+
+def map_network(trained: Trained, technology: Technology, calibration: Calibration) -> Design:
+    """Turn weights into capacitors.
+
+    Raises MappingError, naming the layer, unit or tensor, for what no charge-domain circuit of this technology can be.
+    Rounded and left-out weights are not errors: each is a :class:`Clip` of the design.
+    """
+    config = trained.config
+    _refuse(trained)
+    tensors = {name: tensor.double().numpy() for name, tensor in trained.tensors.items()}
+    if calibration.inputs <= 0:
+        raise MappingError("every calibration input is zero: give sequences that move the inputs")
+    input_unit = technology.signal.input_swing / calibration.inputs
+    line_unit = np.full(config.features, input_unit)
+    line_sign = np.ones(config.features)
+    clips: list[Clip] = []
+    layers: list[Layer] = []
+    for index in range(len(config.units)):
+        layer = _layer(index, tensors, config, technology, calibration, line_unit, line_sign, clips)
+        layers.append(layer)
+        own_unit, own_sign = np.full(layer.units, layer.unit), layer.sign
+        line_unit = np.concatenate((own_unit, line_unit)) if config.skip else own_unit
+        line_sign = np.concatenate((own_sign, line_sign)) if config.skip else own_sign
+    last = layers[-1]
+    readout_unit, readout_sign = np.full(last.units, last.unit), last.sign
+    readout = _rows(
+        "readout",
+        [(tensors["readout.weight"], tensors["readout.bias"], np.zeros(len(tensors["readout.bias"])))],
+        readout_unit,
+        readout_sign,
+        technology,
+        clips,
+        shared=True,
+    )[0]
+    return Design(
+        config=config,
+        technology=technology,
+        calibration=calibration,
+        input_unit=input_unit,
+        input_scale=tensors["input.scale"],
+        input_offset=tensors["input.offset"],
+        layers=tuple(layers),
+        readout=replace(readout, pad=technology.capacitor.row - readout.total),
+        readout_unit=readout_unit,
+        readout_sign=readout_sign,
+        clips=tuple(clips),
+        model_sha256=trained.sha256,
+    )
+
+
+def realised(design: Design) -> Trained:
+    """The software network that ``design`` computes, read back from its capacitors.
+
+    Equal to the trained network bit by bit where the design has no clips: capacitances are held in double precision,
+    which has room for a float32 weight next to one 2^28 times larger.
+    """
+    config = design.config
+    tensors: dict[str, Array] = {"input.scale": design.input_scale, "input.offset": design.input_offset}
+    for index, layer in enumerate(design.layers):
+        name = f"layers.{index}"
+        low, high = (_weights(row, layer.line_unit, layer.line_sign) for row in (layer.low, layer.high))
+        tensors[f"{name}.candidate.weight"] = (low + high) / 2
+        tensors[f"{name}.threshold.weight"] = (high - low) / 2
+        tensors[f"{name}.candidate.bias"] = _tap(layer.high, layer.high.bias, design.technology)
+        tensors[f"{name}.threshold.bias"] = _tap(layer.high, layer.high.threshold, design.technology)
+        tensors[f"{name}.initial_state"] = layer.initial
+        if layer.packet_row is None:
+            ratio = layer.packet / layer.integrator * design.technology.signal.reference
+            tensors[f"{name}.alpha"] = layer.sign * ratio / layer.unit
+        else:
+            tensors[f"{name}.alpha.weight"] = _weights(layer.packet_row, layer.line_unit, layer.line_sign)
+            tensors[f"{name}.alpha.bias"] = _tap(layer.packet_row, layer.packet_row.bias, design.technology)
+    tensors["readout.weight"] = _weights(design.readout, design.readout_unit, design.readout_sign)
+    tensors["readout.bias"] = _tap(design.readout, design.readout.bias, design.technology)
+    return Trained(config=config, tensors={name: torch.from_numpy(value).float() for name, value in tensors.items()})
+
+
+def _weights(row: Row, line_unit: Array, line_sign: Array) -> Array:
+    return row.weights * (line_unit * line_sign) / row.scale[:, None]
+
+
+def _tap(row: Row, capacitance: Array, technology: Technology) -> Array:
+    return capacitance * technology.signal.bias / row.scale
+
+
+def _refuse(trained: Trained) -> None:
+    config = trained.config
+    if config.cell == "fq-bmru":
+        raise MappingError("an FQ-BMRU has no charge-domain circuit: its architecture is cm (current mode)")
+    if config.epsilon not in (0.0, 1.0) and config.cell != "acmru":
+        raise MappingError(
+            f"epsilon is {config.epsilon:g}: a charge-domain unit either replaces its state (0) or accumulates (1); "
+            "anneal epsilon to 0 or 1 in training"
+        )
+    if config.cell == "acmru" and config.levels is not None:
+        raise MappingError(
+            "an alpha-CMRU has no ladder of levels that a packet could stop at: train it with levels = null"
+        )
+
+
+def _layer(
+    index: int,
+    tensors: dict[str, Array],
+    config: ModelConfig,
+    technology: Technology,
+    calibration: Calibration,
+    line_unit: Array,
+    line_sign: Array,
+    clips: list[Clip],
+) -> Layer:
+    name = f"layers.{index}"
+    candidate, threshold = (tensors[f"{name}.{kind}.weight"] for kind in ("candidate", "threshold"))
+    bias, width = (tensors[f"{name}.{kind}.bias"] for kind in ("candidate", "threshold"))
+    units = len(bias)
+    low, high = _rows(
+        name,
+        [(candidate - threshold, bias, -width), (candidate + threshold, bias, width)],
+        line_unit,
+        line_sign,
+        technology,
+        clips,
+        shared=False,
+    )
+    packet_row = None
+    swing, integrator = technology.signal.state_swing, technology.capacitor.integrator
+    levels = 1 if config.epsilon == 0.0 and config.cell != "acmru" else config.levels
+    if config.cell == "acmru":
+        unit = swing / (HEADROOM * calibration.states[index])
+        alpha = (tensors[f"{name}.alpha.weight"], tensors[f"{name}.alpha.bias"], np.zeros(units))
+        packet_row = _rows(f"{name}.alpha", [alpha], line_unit, line_sign, technology, clips, shared=False)[0]
+        # the row holds scale/total volts for each unit of alpha; the packet turns that into `unit` volts
+        packet = integrator * unit * packet_row.total / packet_row.scale
+        step, sign = np.full(units, unit), np.ones(units)
+    else:
+        scale = tensors[f"{name}.alpha"]
+        if dead := np.flatnonzero(scale == 0).tolist():
+            raise MappingError(f"{name}.alpha[{dead[0]}] is 0: that unit moves nothing; prune it or train on")
+        highest = levels if levels is not None else HEADROOM * calibration.states[index]
+        unit = swing / float(np.abs(scale).max() * highest)
+        step, sign = np.abs(scale) * unit, np.sign(scale)
+        packet = step / technology.signal.reference * integrator
+    worst = int(np.argmax(packet))
+    if packet[worst] > LARGEST_PACKET_RATIO * integrator:
+        raise MappingError(
+            f"{name}, unit {worst}: one packet would need C_s = {packet[worst]:.3g} F on C_int = {integrator:.3g} F; "
+            "lower signal.state_swing, raise signal.reference, or train with a penalty on alpha"
+        )
+    return Layer(
+        line_unit=line_unit,
+        line_sign=line_sign,
+        low=low,
+        high=high,
+        packet_row=packet_row,
+        packet=packet,
+        start_packet=step / technology.signal.reference * integrator,
+        integrator=np.full(units, integrator),
+        unit=unit,
+        step=step,
+        sign=sign,
+        initial=tensors[f"{name}.initial_state"],
+        levels=levels,
+        gain=np.full(units, technology.amplifier.gain),
+        leak=np.full(units, technology.leakage.integrator),
+    )
+
+
+def _rows(
+    name: str,
+    sums: Sequence[tuple[Array, Array, Array]],
+    line_unit: Array,
+    line_sign: Array,
+    technology: Technology,
+    clips: list[Clip],
+    *,
+    shared: bool,
+) -> list[Row]:
+    """Capacitors for ``sums`` of (weight, bias, threshold) that belong to the same units.
+
+    The sums of one unit share a scale, so that equal weights become equal capacitors; with ``shared`` all units do.
+    """
+    signal = technology.signal
+    relative = [
+        (weight / (line_unit * line_sign), bias / signal.bias, threshold / signal.bias)
+        for weight, bias, threshold in sums
+    ]
+    loads = np.max([np.abs(w).sum(-1) + np.abs(b) + np.abs(t) for w, b, t in relative], axis=0)
+    if empty := np.flatnonzero(loads == 0).tolist():
+        raise MappingError(f"{name}, row {empty[0]}: every weight and bias is 0, so its sign means nothing; prune it")
+    scale = technology.capacitor.row / (np.full_like(loads, loads.max()) if shared else loads)
+    rows = []
+    for label, (weight, bias, threshold) in zip("ab" if len(sums) == 2 else "r", relative, strict=True):
+        element = f"{name}.{label}"
+        rows.append(
+            Row(
+                weights=_realisable(weight * scale[:, None], f"{element}.weight", technology, clips),
+                bias=_realisable(bias * scale, f"{element}.bias", technology, clips),
+                threshold=_realisable(threshold * scale, f"{element}.threshold", technology, clips),
+                pad=np.zeros_like(scale),
+                scale=scale,
+                offset=np.zeros_like(scale),
+            )
+        )
+    return rows
+
+
+def _realisable(wanted: Array, element: str, technology: Technology, clips: list[Clip]) -> Array:
+    """``wanted`` [F, signed] as the technology can make it; every difference becomes a clip."""
+    smallest, step = technology.capacitor.minimum, technology.capacitor.step
+    size = np.abs(wanted)
+    got = np.round(size / step) * step if step else size.copy()
+    got = np.where(got >= smallest, got, np.where(size >= smallest / 2, smallest, 0.0))
+    # a trained zero is no capacitor at all
+    got = np.where(size == 0, 0.0, got)
+    for place in np.argwhere(got != size):
+        here = tuple(place.tolist())
+        reason = "left out: below half the smallest capacitor" if got[here] == 0 else "rounded to a size that exists"
+        name = f"{element}[{','.join(map(str, here))}]"
+        clips.append(
+            Clip(element=name, wanted=float(wanted[here]), got=float(np.copysign(got, wanted)[here]), reason=reason)
+        )
+    return np.copysign(got, wanted)
+
+
+def fingerprint(design: Design) -> str:
+    """Content hash of model, technology and calibration: what the design follows from."""
+    parts = (design.model_sha256, design.technology.sha256, repr(design.calibration))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

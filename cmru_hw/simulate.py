@@ -1,0 +1,145 @@
+"""Run a design in SPICE on given sequences and decode what the circuit did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cmru_hw import netlist
+from cmru_hw.checkpoint import Sequences
+from cmru_hw.errors import NotBelieved, SimulationError
+from cmru_hw.mapping import Design
+from cmru_hw.signals import Array, Response, Traces
+from cmru_hw.spice import Engine
+
+# Decks of this many timesteps: long enough to pay for their start, short enough to share between workers.
+FRAMES_PER_DECK = 400
+
+Precharge = Callable[[int, int], Mapping[str, Array]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Simulation:
+    """A decoded simulation: the circuit's response, what it cost, and how it was obtained.
+
+    ``cpu_seconds`` is the simulator's own; ``attempts`` names every run that had to be repeated with other options.
+    """
+
+    response: Response
+    cpu_seconds: float
+    simulator: str
+    attempts: tuple[str, ...]
+
+
+def simulate(
+    design: Design,
+    sequences: Sequences,
+    engine: Engine,
+    *,
+    network: str | None = None,
+    refine: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Simulation:
+    """``sequences`` through ``design`` in ``engine``; decisions, states and readout sampled once per timestep.
+
+    ``progress(done, total)`` counts timesteps. Raises SimulationError if any deck fails: a partial answer is no answer.
+    """
+    batches = list(_batches(sequences.lengths.tolist()))
+    built = []
+    for batch in batches:
+        built.append(
+            netlist.deck(
+                design, [sequences.inputs[i, : sequences.lengths[i]] for i in batch], network=network, refine=refine
+            )
+        )
+    pieces: dict[int, list[_Piece]] = {}
+    seconds, simulator, attempts, done = 0.0, "", [], 0
+    total = int(sequences.lengths.sum())
+    for index, outcome in engine.map([deck for deck, _ in built]):
+        if isinstance(outcome, SimulationError):
+            raise outcome
+        plan = built[index][1]
+        pieces[index] = [decode(design, outcome.traces, plan, place) for place in range(len(plan.lengths))]
+        seconds += outcome.cpu_seconds
+        simulator = outcome.simulator
+        attempts += outcome.attempts
+        done += sum(plan.lengths)
+        if progress:
+            progress(done, total)
+    ordered = [piece for index in range(len(built)) for piece in pieces[index]]
+    return Simulation(
+        response=_padded(ordered, sequences.lengths),
+        cpu_seconds=seconds,
+        simulator=simulator,
+        attempts=tuple(attempts),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Piece:
+    decisions: tuple[Array, ...]
+    states: tuple[Array, ...]
+    logits: Array
+
+
+def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int) -> _Piece:
+    """States, decisions and logits of one sequence of a deck.
+
+    Raises NotBelieved where a clock phase is not high at a sampling instant (XSPICE can miss an edge) or a decision
+    node is at neither rail: then the sample means nothing.
+    """
+    instants = plan.instants(sequence)
+    common = design.technology.supply.common_mode
+    vdd = design.technology.supply.vdd
+    for phase in netlist.phases(design):
+        if (traces.at(phase, instants) < 0.999).any():
+            late = int(np.argmax(traces.at(phase, instants) < 0.999))
+            raise NotBelieved(f"clock phase {phase} did not rise in timestep {late} of sequence {sequence}")
+    decisions, states = [], []
+    for index, layer in enumerate(design.layers):
+        units = range(layer.units)
+        output = np.stack([traces.at(f"o{index}_{i}", instants) for i in units], axis=1) - common
+        rails = [np.stack([traces.at(f"{q}{index}_{i}", instants) for i in units], axis=1) / vdd for q in ("qa", "qb")]
+        if any((np.abs(q - np.round(q)) > 0.1).any() for q in rails):
+            raise NotBelieved(f"a decision of layer {index} is at neither rail at its sampling instant")
+        low, high = (q > 0.5 for q in rails)
+        both, neither = low & high, ~low & ~high
+        decisions.append(both.astype(np.int8) - neither.astype(np.int8))
+        # the integrator knows positive packets only: the state of a unit with negative alpha is its level all the same
+        states.append(output / layer.step)
+    readout = np.stack([traces.at(f"y{k}", instants) for k in range(len(design.readout.bias))], axis=1) - common
+    row = design.readout
+    logits = (readout - row.offset) * (row.total + design.technology.capacitor.parasitic) / row.scale
+    return _Piece(decisions=tuple(decisions), states=tuple(states), logits=logits)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    batch: list[int] = []
+    frames = 0
+    for index, length in enumerate(lengths):
+        if batch and frames + length + 1 > FRAMES_PER_DECK:
+            yield batch
+            batch, frames = [], 0
+        batch.append(index)
+        frames += length + 1
+    yield batch
+
+
+def _padded(pieces: Sequence[_Piece], lengths: Array) -> Response:
+    longest = int(max(lengths))
+
+    def pad(arrays: Sequence[Array]) -> Array:
+        out = np.zeros((len(arrays), longest, arrays[0].shape[1]), dtype=arrays[0].dtype)
+        for row, array in zip(out, arrays, strict=True):
+            row[: len(array)] = array
+        return out
+
+    layers = range(len(pieces[0].states))
+    return Response(
+        lengths=np.asarray(lengths),
+        decisions=tuple(pad([piece.decisions[layer] for piece in pieces]) for layer in layers),
+        states=tuple(pad([piece.states[layer] for piece in pieces]) for layer in layers),
+        logits=pad([piece.logits for piece in pieces]),
+    )

@@ -1,0 +1,180 @@
+"""The numbers of a process and of the circuit family built in it, read from TOML and never changed afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from cmru_hw.errors import TechnologyError
+
+LEVELS = ("macro", "transistor")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supply:
+    """``vdd`` [V]; ``common_mode`` [V]: the level that stands for zero."""
+
+    vdd: float
+    common_mode: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """Voltages [V], all measured from the common mode."""
+
+    state_swing: float
+    input_swing: float
+    bias: float
+    reference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """``timestep`` [s]; ``phase`` and ``edge`` are shares of it."""
+
+    timestep: float
+    phase: float
+    edge: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacitor:
+    """Sizes [F]. ``step`` 0 means that any size can be made."""
+
+    row: float
+    integrator: float
+    sample: float
+    minimum: float
+    step: float
+    parasitic: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amplifier:
+    """``gain`` [V/V] at low frequency."""
+
+    gain: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leakage:
+    """``integrator`` [A]: current out of the virtual ground while the state is held."""
+
+    integrator: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Technology:
+    """One process and circuit family. ``level`` says what its netlists are made of: "macro" or "transistor"."""
+
+    name: str
+    level: str
+    source: str
+    supply: Supply
+    signal: Signal
+    timing: Timing
+    capacitor: Capacitor
+    amplifier: Amplifier
+    leakage: Leakage
+
+    @property
+    def sha256(self) -> str:
+        """Content hash: two technologies with the same numbers are the same technology."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+_SECTIONS: dict[str, type] = {
+    "supply": Supply,
+    "signal": Signal,
+    "timing": Timing,
+    "capacitor": Capacitor,
+    "amplifier": Amplifier,
+    "leakage": Leakage,
+}
+_MAY_BE_ZERO = {"capacitor.minimum", "capacitor.step", "capacitor.parasitic", "leakage.integrator"}
+
+
+def available() -> tuple[str, ...]:
+    """Names of the technologies that come with the package."""
+    folder = resources.files("cmru_hw") / "technologies"
+    return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load(name_or_path: str | Path) -> Technology:
+    """Read a technology: one of :func:`available` by name, or a TOML file by path.
+
+    Raises TechnologyError, naming file and key, where the file is missing, is not TOML, or a number is absent,
+    unknown or impossible.
+    """
+    text = str(name_or_path)
+    if text in available():
+        content = (resources.files("cmru_hw") / "technologies" / f"{text}.toml").read_text(encoding="utf-8")
+        return parse(content, where=f"technology {text!r}")
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        raise TechnologyError(
+            f"no technology is called {text!r}: choose one of {', '.join(available())}, or give the path of a .toml file"
+        )
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TechnologyError(f"technology file {text!r} cannot be read: {error}") from error
+    return parse(content, where=f"technology file {text!r}")
+
+
+def parse(content: str, *, where: str) -> Technology:
+    """The technology written in ``content``; ``where`` names it in errors."""
+    try:
+        data = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise TechnologyError(f"{where} is not valid TOML: {error}") from error
+    return from_dict(data, where=where)
+
+
+def from_dict(data: dict[str, Any], *, where: str) -> Technology:
+    """Inverse of ``dataclasses.asdict``."""
+    _same_keys(set(data), {"name", "level", "source", *_SECTIONS}, where)
+    for key in ("name", "level", "source"):
+        if not isinstance(data[key], str) or not data[key].isprintable():
+            raise TechnologyError(f"{where}: {key} must be one line of text")
+    if data["level"] not in LEVELS:
+        raise TechnologyError(f"{where}: level is {data['level']!r}, must be one of {', '.join(LEVELS)}")
+    sections = {name: _section(data[name], name, kind, where) for name, kind in _SECTIONS.items()}
+    technology = Technology(name=data["name"], level=data["level"], source=data["source"], **sections)
+    _possible(technology, where)
+    return technology
+
+
+def _section(values: Any, name: str, kind: type, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise TechnologyError(f"{where}: [{name}] must be a table of numbers")
+    _same_keys(set(values), set(kind.__annotations__), f"{where}, [{name}]")
+    for key, value in values.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0 or (value == 0 and f"{name}.{key}" not in _MAY_BE_ZERO):
+            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be a positive number in SI units")
+    return kind(**{key: float(value) for key, value in values.items()})
+
+
+def _same_keys(found: set[str], wanted: set[str], where: str) -> None:
+    if missing := sorted(wanted - found):
+        raise TechnologyError(f"{where}: missing {', '.join(missing)}")
+    if unknown := sorted(found - wanted):
+        raise TechnologyError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(wanted))}")
+
+
+def _possible(technology: Technology, where: str) -> None:
+    supply, signal = technology.supply, technology.signal
+    room = min(supply.common_mode, supply.vdd - supply.common_mode)
+    for name in ("state_swing", "input_swing", "bias", "reference"):
+        if getattr(signal, name) > room:
+            raise TechnologyError(
+                f"{where}: signal.{name} of {getattr(signal, name):g} V does not fit between the common mode and the "
+                f"rails ({room:g} V)"
+            )
