@@ -1,0 +1,324 @@
+"""Training on a task: AdamW, surrogate gradients, ε annealing, augmentation; reproducible from its seed.
+
+What trains is what is built: saturation (``levels``) and quantized decisions are in the loop, never added afterwards.
+Hardware-aware training enters through ``perturb`` (see :data:`cmru_hw.cells.Perturb`), which may put offsets, noise
+or a model of a circuit between any layer's weighted sums and its decisions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cmru_hw import tasks
+from cmru_hw.cells import HysteresisLayer, Network, Perturb, WindowLayer, classify, evidence, valid_timesteps
+from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.errors import DataError, InputError
+
+Progress = Callable[[int, int, float], None]
+"""``progress(step, steps, loss)`` after every optimiser step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train. Lengths of time are optimiser steps; noise is in standard deviations of each feature."""
+
+    steps: int = 1500
+    batch: int = 64
+    learning_rate: float = 0.01
+    weight_decay: float = 0.01
+    """On weight matrices only: biases, thresholds' biases and α are operating points."""
+    slope: float = 1.0
+    """Of the surrogate gradients: smaller is wider."""
+    annealed: float = 0.7
+    """Share of the steps over which ε goes from 1 to its target; for a target of 1 there is nothing to do."""
+    average: float = 0.995
+    """Exponential moving average of the weights, which is what comes out; 0 is the last step alone."""
+    smoothing: float = 0.05
+    """Label smoothing."""
+    dropout: float = 0.0
+    """Share of units whose output is silenced for a whole sequence."""
+    noise: float = 0.0
+    """Drawn anew at every timestep."""
+    shift: float = 0.0
+    """Noise that stays for a whole sequence: a channel, a microphone."""
+    crop: float = 0.0
+    """Largest share of a sequence that is cut off at either end."""
+    stretch: float = 0.0
+    """Largest log of the factor by which time is stretched or compressed."""
+    alpha: float = 0.3
+    """Initial α of every unit."""
+    threshold: float = 0.5
+    """Initial threshold bias of every unit, where candidates start with a standard deviation of order 1."""
+    dependent: bool = True
+    """Thresholds depend on the input; else W_β is zero and stays so."""
+    swing: float = 8.0
+    """αCMRU: |h| beyond this many median |α| is penalised, because h must fit between the rails."""
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "vowels": Recipe(noise=0.3, shift=0.15, crop=0.1, stretch=0.15, dropout=0.1),
+        "detect": Recipe(noise=0.3, shift=0.15, crop=0.1, stretch=0.15),
+        "digits": Recipe(noise=0.1, shift=0.1, dropout=0.05, steps=3000),
+        "flipflop": Recipe(
+            steps=600, learning_rate=0.03, slope=0.3, smoothing=0.0, weight_decay=0.0, threshold=1.0, dependent=False
+        ),
+    }
+)
+"""The recipe of each task, chosen by :func:`cross_validate` on its training sequences alone."""
+
+
+def train(
+    task: str | tasks.Task,
+    *,
+    cell: str = "cmru",
+    units: tuple[int, ...] = (16, 16),
+    epsilon: float | None = None,
+    levels: int | None = 7,
+    skip: bool = True,
+    decision: str | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    command: str = "",
+    perturb: Perturb | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """A network of ``units`` per layer, trained on all training sequences and scored once on the test sequences.
+
+    ``epsilon`` is needed for cell "eps" and follows from the others. ``levels`` is the saturation K. ``decision``
+    defaults to the mean over timesteps (flipflop: the last timestep). ``recipe`` defaults to the task's own.
+    ``command`` is noted in the checkpoint. The same arguments and number of torch threads give the same weights.
+    """
+    chosen = tasks.get(task) if isinstance(task, str) else task
+    recipe = recipe or RECIPES.get(chosen.name, Recipe())
+    decision = decision or ("last" if chosen.name == "flipflop" else "mean")
+    if epsilon is None:
+        if cell == "eps":
+            raise InputError("cell 'eps' needs an epsilon between 0 (forget) and 1 (accumulate); give one")
+        epsilon = 0.0 if cell in ("bmru", "fq-bmru") else 1.0
+    config = ModelConfig(
+        cell=cell,
+        epsilon=epsilon,
+        levels=levels,
+        skip=skip,
+        decision=decision,
+        classes=chosen.classes,
+        features=chosen.train.inputs.shape[2],
+        units=units,
+        widths=(units[0], *units) if cell == "fq-bmru" else None,
+        task={"name": chosen.name, **chosen.notes},
+        training={"seed": seed, "command": command, "recipe": asdict(recipe)},
+    )
+    trained = fit(config, chosen.train, recipe, seed=seed, perturb=perturb, progress=progress)
+    scores = {"train": accuracy(trained, chosen.train), "test": accuracy(trained, chosen.test)}
+    return Trained(config=replace(config, scores=scores), tensors=trained.tensors)
+
+
+def fit(
+    config: ModelConfig,
+    sequences: Sequences,
+    recipe: Recipe,
+    *,
+    seed: int,
+    perturb: Perturb | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """The network of ``config`` fitted to labelled ``sequences``."""
+    if sequences.labels is None:
+        raise DataError("training needs labels; add an array 'labels' to the sequences")
+    random = torch.Generator().manual_seed(seed)
+    mean, spread = _moments(sequences)
+    network = _initial(config, recipe, mean, spread, random)
+    inputs, lengths, labels = (
+        torch.from_numpy(array) for array in (sequences.inputs, sequences.lengths, sequences.labels)
+    )
+    optimiser, schedule = _optimiser(network, recipe)
+    average = {name: value.clone() for name, value in network.state_dict().items()}
+    network.slope = recipe.slope
+    network.perturb = _with_dropout(recipe.dropout, random, perturb)
+    for step in range(recipe.steps):
+        network.epsilon = _annealed(config.epsilon, step / (recipe.steps * recipe.annealed or 1))
+        rows = torch.randperm(len(inputs), generator=random)[: recipe.batch]
+        x, valid = _augment(inputs[rows], lengths[rows], spread, recipe, random)
+        output = network(x)
+        found = evidence(output.logits, valid, config.decision if config.decision == "last" else "mean")
+        loss = nn.functional.cross_entropy(found, labels[rows], label_smoothing=recipe.smoothing)
+        if config.cell == "acmru":
+            loss = loss + _excess(output.outputs, output.alphas, valid, recipe.swing)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        _make_buildable(network)
+        # Early weights are far from the end: let the average forget them by starting short.
+        weight = max(1 - recipe.average, 9 / (step + 10))
+        for name, value in network.state_dict().items():
+            average[name].lerp_(value, weight)
+        if progress is not None:
+            progress(step + 1, recipe.steps, loss.item())
+    return Trained(config=config, tensors=average)
+
+
+def predict(trained: Trained, sequences: Sequences) -> NDArray[np.int64]:
+    """Class index of every sequence. Raises DataError if the network cannot take them."""
+    trained.check(sequences)
+    with torch.no_grad():
+        logits = trained.network()(torch.from_numpy(sequences.inputs)).logits
+        return classify(logits, torch.from_numpy(sequences.lengths), trained.config.decision).numpy()
+
+
+def accuracy(trained: Trained, sequences: Sequences) -> float:
+    """Share of ``sequences`` that are classified as labelled. Raises DataError without labels."""
+    if sequences.labels is None:
+        raise DataError("accuracy needs labels; add an array 'labels' to the sequences")
+    return float(np.mean(predict(trained, sequences) == sequences.labels))
+
+
+def cross_validate(
+    config: ModelConfig, sequences: Sequences, recipe: Recipe, *, folds: int = 5, seed: int = 0
+) -> tuple[float, ...]:
+    """Accuracy on each of ``folds`` parts, by networks fitted to the other parts: how recipes are chosen."""
+    if sequences.labels is None:
+        raise DataError("cross-validation needs labels; add an array 'labels' to the sequences")
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(sequences), dtype=np.int64)
+    for label in np.unique(sequences.labels):
+        members = np.flatnonzero(sequences.labels == label)
+        fold[members] = rng.permutation(len(members)) % folds
+    results = []
+    for part in range(folds):
+        trained = fit(config, sequences.take(np.flatnonzero(fold != part)), recipe, seed=seed * folds + part)
+        results.append(accuracy(trained, sequences.take(np.flatnonzero(fold == part))))
+    return tuple(results)
+
+
+# --- Steps of the above ------------------------------------------------------------------------------------------
+
+
+def _moments(sequences: Sequences) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (features,) over the valid timesteps."""
+    valid = np.arange(sequences.inputs.shape[1]) < sequences.lengths[:, None]
+    values = torch.from_numpy(sequences.inputs[valid])
+    return values.mean(0), values.std(0).clamp(min=1e-6)
+
+
+def _initial(config: ModelConfig, recipe: Recipe, mean: Tensor, spread: Tensor, random: torch.Generator) -> Network:
+    """A network at its starting point; all randomness is from ``random``, none from torch's global state."""
+    network = config.network()
+    with torch.no_grad():
+        network.input.scale.copy_(1 / spread)
+        network.input.offset.copy_(-mean / spread)
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                bound = 1 / math.sqrt(module.in_features)
+                module.weight.uniform_(-bound, bound, generator=random)
+                module.bias.uniform_(-bound, bound, generator=random)
+        for layer in network.layers:
+            if isinstance(layer, WindowLayer):
+                _start_window(layer, recipe, random)
+            elif isinstance(layer, HysteresisLayer):
+                layer.alpha.fill_(recipe.alpha)
+    return network
+
+
+def _start_window(layer: WindowLayer, recipe: Recipe, random: torch.Generator) -> None:
+    layer.threshold.weight.mul_(0.3 if recipe.dependent else 0.0)
+    layer.threshold.weight.requires_grad_(recipe.dependent)
+    layer.threshold.bias.fill_(recipe.threshold)
+    if isinstance(layer.alpha, nn.Linear):
+        layer.alpha.weight.mul_(0.3)
+        layer.alpha.bias.fill_(recipe.alpha)
+    else:
+        layer.alpha.fill_(recipe.alpha)
+    signs = torch.randint(0, 2, layer.initial_state.shape, generator=random)
+    layer.initial_state.copy_(2 * signs - 1)
+
+
+def _optimiser(network: Network, recipe: Recipe) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    decayed = [value for name, value in network.named_parameters() if name.endswith("weight")]
+    kept = [value for name, value in network.named_parameters() if not name.endswith("weight")]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.99))
+    # Warm-up over a tenth, then a cosine to zero.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=0.1
+    )
+    return optimiser, schedule
+
+
+def _annealed(target: float, progress: float) -> float:
+    """ε on its way from 1 to ``target``; the ladder of ε = 1 has the gradients that a reset hides."""
+    return 1 + (target - 1) * min(1.0, progress)
+
+
+def _with_dropout(share: float, random: torch.Generator, perturb: Perturb | None) -> Perturb | None:
+    if not share:
+        return perturb
+
+    def both(layer: int, signal: str, value: Tensor) -> Tensor:
+        if signal == "output":
+            kept = torch.rand(len(value), 1, value.shape[2], generator=random) >= share
+            value = value * kept / (1 - share)
+        return value if perturb is None else perturb(layer, signal, value)
+
+    return both
+
+
+def _augment(
+    x: Tensor, lengths: Tensor, spread: Tensor, recipe: Recipe, random: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cropped, stretched and noisy copies of ``x`` (batch, time, features), and their lengths."""
+
+    def uniform() -> Tensor:
+        return torch.rand(len(x), generator=random)
+
+    if recipe.crop or recipe.stretch:
+        first = uniform() * recipe.crop * lengths
+        last = lengths - 1 - uniform() * recipe.crop * lengths
+        factor = torch.exp((2 * uniform() - 1) * recipe.stretch)
+        new = ((last - first) * factor).round().long().clamp(min=1) + 1
+        pace = (last - first) / (new - 1)
+        positions = first[:, None] + pace[:, None] * torch.arange(int(new.max()))
+        positions = positions.clamp(min=0).minimum(last.clamp(min=0)[:, None])
+        before = positions.long()
+        after = (before + 1).minimum(lengths[:, None] - 1)
+        x = torch.lerp(_at(x, before), _at(x, after), (positions - before)[..., None])
+        lengths = new
+    if recipe.noise:
+        x = x + recipe.noise * spread * torch.randn(x.shape, generator=random)
+    if recipe.shift:
+        x = x + recipe.shift * spread * torch.randn(len(x), 1, x.shape[2], generator=random)
+    return x, lengths
+
+
+def _at(x: Tensor, times: Tensor) -> Tensor:
+    """x[i, times[i, t]] as (batch, t, features)."""
+    return x.gather(1, times[..., None].expand(-1, -1, x.shape[2]))
+
+
+def _excess(outputs: tuple[Tensor, ...], alphas: tuple[Tensor, ...], lengths: Tensor, swing: float) -> Tensor:
+    """Mean square of h beyond ``swing`` median |α|, over the valid timesteps."""
+    valid = valid_timesteps(lengths, outputs[0].shape[1])
+    total = torch.zeros(())
+    for h, alpha in zip(outputs, alphas, strict=True):
+        room = swing * alpha.detach().abs().median()
+        total = total + (h[valid].abs() / room - 1).relu().square().mean()
+    return total
+
+
+def _make_buildable(network: Network) -> None:
+    """fq-bmru: currents of thresholds and widths have one direction."""
+    with torch.no_grad():
+        for layer in network.layers:
+            if isinstance(layer, HysteresisLayer):
+                layer.low.clamp_(min=0)
+                layer.width.clamp_(min=0)
