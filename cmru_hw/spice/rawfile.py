@@ -1,0 +1,77 @@
+"""ngspice's binary raw file → Plot.
+
+The one format that matters here: real vectors of one transient analysis, as ``ngspice -b -r`` writes them. Anything
+else is refused with its name instead of being read as something it is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cmru_hw.errors import NotBelieved
+from cmru_hw.signals import Array
+
+_MARK = b"Binary:\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """One analysis as the simulator stores it: ``data[i]`` are the values of the vector ``names[i]`` [s, V or A]."""
+
+    title: str
+    names: tuple[str, ...]
+    data: Array
+
+
+def read(path: Path) -> Plot:
+    """The plot in the raw file at ``path``; raises `NotBelieved` if it is missing or not exactly what is expected."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise NotBelieved("ngspice wrote no result") from None
+    return parse(content)
+
+
+def parse(content: bytes) -> Plot:
+    """The plot in the bytes of a raw file; raises `NotBelieved`."""
+    head, mark, body = content.partition(_MARK)
+    if not mark:
+        raise NotBelieved("the raw file has no binary part: it is cut short, or ASCII")
+    fields, names = _header(head.decode("utf-8", "replace"))
+    flags = fields.get("flags", "").split()
+    # "padded" is the default layout spelled out; "unpadded" leaves short vectors out of later rows.
+    if "real" not in flags or not set(flags) <= {"real", "padded"}:
+        raise NotBelieved(f"the raw file holds {' '.join(flags) or 'unknown'} data instead of real transient data")
+    try:
+        # ngspice pads the number with blanks, because it writes 0 first and comes back when the analysis has ended.
+        variables, points = int(fields["no. variables"]), int(fields["no. points"])
+    except (KeyError, ValueError):
+        raise NotBelieved("the raw file does not say how much it holds") from None
+    if len(names) != variables or variables < 1:
+        raise NotBelieved(f"the raw file names {len(names)} vectors where it promises {variables}")
+    if points < 1:
+        raise NotBelieved("the raw file holds no points")
+    if len(body) != 8 * variables * points:
+        raise NotBelieved(f"the raw file holds {len(body)} bytes where {8 * variables * points} belong")
+    data = np.frombuffer(body, dtype="<f8").reshape(points, variables)
+    return Plot(title=fields.get("title", ""), names=names, data=np.ascontiguousarray(data.T, dtype=np.float64))
+
+
+def _header(text: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Fields by lower-case key, and the names of the vectors in the order of the columns."""
+    fields: dict[str, str] = {}
+    names: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("\t"):
+            # index, name, type: a name may contain blanks, but never a tab
+            columns = line.split("\t")
+            if len(columns) < 4 or columns[1] != str(len(names)):
+                raise NotBelieved("the raw file's list of vectors is damaged")
+            names.append(columns[2].lower())
+        else:
+            key, _, value = line.partition(":")
+            fields[key.strip().lower()] = value.strip()
+    return fields, tuple(names)

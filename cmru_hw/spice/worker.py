@@ -1,0 +1,130 @@
+"""The process that holds the simulator: ``python -m cmru_hw.spice.worker CONFIGURATION``.
+
+It is a process of its own because ngspice cannot be trusted with ours: it crashes, hangs, and stays spoilt after a bad
+deck. It receives directories and hands back numbers; nothing is ever unpickled on either side. Over the connection,
+each message a JSON object::
+
+    worker → {"event": "ready", "simulator": "ngspice 39"}
+    parent → {"directory": "/tmp/.../run-1"}
+    worker → {"event": "begin"}              from here the parent's clock runs
+    worker → {"event": "done", "names": [...], "points": 512, ...}, then the float64 values as bytes
+    worker → {"event": "failed", "error": "OutputError", "message": "...", "evidence": "..."}    instead of "done"
+
+The worker leaves when its standard input closes, which the operating system does for it when the parent dies.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+from cmru_hw.errors import CmruError
+from cmru_hw.spice.belief import Finished
+
+
+class Backend(Protocol):
+    simulator: str
+
+    def run(self, directory: Path) -> Finished: ...
+
+    def tidy(self) -> None: ...
+
+
+def main() -> None:
+    configuration = json.loads(sys.argv[1])
+    home = Path(configuration["directory"])
+    # Ctrl-C is the parent's to answer; it kills this process when it has to.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    _die_with_parent(home)
+    connection: Connection[Any, Any] = Connection(configuration["connection"])
+    try:
+        backend = _open(configuration["backend"], configuration["program"], home)
+    except CmruError as error:
+        _send(connection, _failure(error))
+        return
+    _send(connection, {"event": "ready", "simulator": backend.simulator})
+    while True:
+        try:
+            directory = Path(json.loads(connection.recv_bytes())["directory"])
+        except (EOFError, OSError):
+            return
+        _send(connection, {"event": "begin"})
+        try:
+            finished = backend.run(directory)
+        except (CmruError, OSError, MemoryError) as error:
+            _send(connection, _failure(error))
+            return
+        _send_result(connection, finished)
+        # After the answer, so that a library that crashes over its own garbage costs no result.
+        backend.tidy()
+
+
+def _open(backend: str, program: str | None, home: Path) -> Backend:
+    """Start the simulator in ``home``. Its imports are here because each needs only its own."""
+    os.chdir(home)
+    if backend == "batch":
+        from cmru_hw.spice.batch import Executable
+
+        return Executable(program)
+    from cmru_hw.spice.pyspice import Library
+
+    # Only now: Python may need the real one to find installed packages.
+    os.environ["HOME"] = str(home)
+    return Library(program)
+
+
+def _die_with_parent(home: Path) -> None:
+    """Watch the parent from a thread. ngspice runs without the interpreter's lock, so this works at all times."""
+    lifeline = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+    def watch() -> None:
+        while os.read(lifeline, 1):
+            pass
+        shutil.rmtree(home, ignore_errors=True)
+        # The parent made this process the leader of its own group, so this takes a running ngspice along.
+        os.killpg(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _send(connection: Connection[Any, Any], message: dict[str, Any]) -> None:
+    connection.send_bytes(json.dumps(message).encode())
+
+
+def _send_result(connection: Connection[Any, Any], finished: Finished) -> None:
+    plot = finished.plot
+    message = {
+        "event": "done",
+        "title": plot.title if plot else None,
+        "names": plot.names if plot else (),
+        "points": plot.data.shape[1] if plot else 0,
+        "defect": finished.defect,
+        "log": finished.log,
+        "status": finished.status,
+        "cpu_seconds": finished.cpu_seconds,
+        "seconds": finished.seconds,
+    }
+    _send(connection, message)
+    connection.send_bytes(plot.data.tobytes() if plot else b"")
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    evidence = error.evidence if isinstance(error, CmruError) else traceback.format_exc()
+    return {"event": "failed", "error": type(error).__name__, "message": str(error), "evidence": evidence}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Tests marked ``spice`` need ngspice: ``--spice required`` fails them without it, ``disabled`` never runs them."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from cmru_hw import spice
+from cmru_hw.errors import SimulatorMissing
+from cmru_hw.netlist import Deck
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--spice",
+        choices=("required", "if-available", "disabled"),
+        default="if-available",
+        help="what becomes of tests that need ngspice",
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("spice") is None:
+        return
+    wish = item.config.getoption("--spice")
+    if wish == "disabled":
+        pytest.skip("--spice disabled")
+    missing = _missing()
+    if missing and wish == "required":
+        pytest.fail(f"--spice required: {missing}", pytrace=False)
+    if missing:
+        pytest.skip(missing)
+
+
+@functools.cache
+def _missing() -> str:
+    """Why ngspice cannot be used here, or ``""``: asked by using it, code models included."""
+    deck = Deck(
+        text="a1 %v([x]) data\nr1 x 0 1000\n.save x\n.tran 1e-3 2e-3\n"
+        '.model data filesource(file="x.txt" amploffset=[0] amplscale=[1])\n',
+        stop=2e-3,
+        saved=("x",),
+        files={"x.txt": b"0 1\n1 1\n"},
+    )
+    try:
+        spice.run(deck, backend="pyspice")
+        spice.run(deck, backend="batch")
+    except SimulatorMissing as error:
+        return str(error)
+    return ""
