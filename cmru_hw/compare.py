@@ -181,8 +181,7 @@ def _ignored(expected: Reference, response: Response, resolution: float) -> list
     """Per layer, the decisions that prove nothing: too close to call, or downstream of one that fell the other way."""
     close = [margin < resolution for margin in expected.margins]
     ignored = [c.copy() for c in close]
-    sequences, timesteps = expected.response.valid.shape
-    for s in range(sequences):
+    for s in range(len(expected.response.lengths)):
         first: tuple[int, int] | None = None
         for index, c in enumerate(close):
             fell = c[s] & (expected.response.decisions[index][s] != response.decisions[index][s])

@@ -3,10 +3,10 @@
 The charge-domain design (architecture ``sc``): every weight is a capacitor on its unit's row, every α a ratio of the
 packet capacitor to the integrating one, every threshold a second weighted sum with a bias tap of its own.
 
-Voltages. A value v on a line with unit voltage V_u is V_cm + v·V_u. A row of capacitors C_j = |w_j| S / V_u,j settles at
-V_cm + S Σ w_j v_j / ΣC, so the row scale S [F·V] divides signal and changes no sign; it is chosen so that the larger of a
-unit's two rows uses the technology's whole row capacitance. A unit whose α is negative holds |α|·s, and the lines that read it
-count it negative: an integrator knows only positive packets.
+Voltages. A value v on a line with unit voltage V_u is V_cm + v·V_u. A row of capacitors C_j = |w_j| S / V_u,j settles
+at V_cm + S Σ w_j v_j / ΣC, so the row scale S [F·V] divides signal and changes no sign; it is chosen so that the larger
+of a unit's two rows uses the technology's whole row capacitance. A unit whose α is negative holds |α|·s, and the lines
+that read it count it negative: an integrator knows only positive packets.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cmru_hw.cells import valid_timesteps
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.errors import MappingError
 from cmru_hw.signals import Array
@@ -138,26 +139,23 @@ class Design:
 
 def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
     """Largest magnitudes over ``sequences``; without any, the assumption that scaled inputs stay within ±4."""
-    source = "given sequences"
+    scale, offset = (trained.tensors[f"input.{name}"].double() for name in ("scale", "offset"))
     if sequences is None:
         source = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal within 4 standard deviations"
-        rng = np.random.default_rng(0)
-        scaled = rng.normal(size=(64, 64, trained.config.features)).clip(-4, 4)
-        scale = trained.tensors["input.scale"].double().numpy()
-        offset = trained.tensors["input.offset"].double().numpy()
-        inputs = torch.from_numpy((scaled - offset) / np.where(scale == 0, 1, scale))
-        lengths = None
+        generator = torch.Generator().manual_seed(0)
+        scaled = torch.randn((64, 64, trained.config.features), generator=generator, dtype=torch.float64).clamp(-4, 4)
+        inputs = (scaled - offset) / torch.where(scale == 0, 1.0, scale)
+        lengths = torch.full((len(inputs),), inputs.shape[1])
+        largest = 4.0
     else:
-        inputs = torch.from_numpy(sequences.inputs).double()
-        lengths = torch.from_numpy(sequences.lengths)
-    network = trained.network().double()
+        trained.check(sequences)
+        source = f"{len(sequences)} given sequences"
+        inputs, lengths = torch.from_numpy(sequences.inputs).double(), torch.from_numpy(sequences.lengths)
+        largest = float((inputs * scale + offset)[valid_timesteps(lengths, inputs.shape[1])].abs().max())
     with torch.no_grad():
-        out = network(inputs, lengths)
-    scale, offset = (trained.tensors[f"input.{name}"].double() for name in ("scale", "offset"))
-    valid = torch.ones(inputs.shape[:2], dtype=torch.bool)
-    if lengths is not None:
-        valid = torch.arange(inputs.shape[1])[None, :] < lengths[:, None]
-    largest = float((inputs * scale + offset)[valid].abs().max()) if sequences is not None else 4.0
+        out = trained.network().double()(inputs, lengths)
+    valid = valid_timesteps(lengths, inputs.shape[1])
+    # a ladder is never smaller than its first level, whatever the calibration happened to visit
     states = tuple(max(1.0, float(state[valid].abs().max())) for state in out.states)
     return Calibration(inputs=largest, states=states, source=source)
 

@@ -4,8 +4,8 @@ A deck is three texts and their templates: ``network.cir`` (every capacitor and 
 clocks, stimulus, what to save) and the cells it includes. The same files run by hand with ``ngspice deck.cir``.
 
 Names. Layer l, unit i, input j: rows ``a0_3 b0_3 g0_3``, weight capacitors ``ca0_3_7``, bias and threshold taps
-``ca0_3_bias ca0_3_threshold``, state ``o0_3``, decisions ``qa0_3 qb0_3``, inputs ``x7``, lines ``p0_7 n0_7``, readout rows
-``y2``. Every number is written plain, because in SPICE ``1M`` is a thousandth.
+``ca0_3_bias ca0_3_threshold``, state ``o0_3``, decisions ``qa0_3 qb0_3``, inputs ``x7``, lines ``p0_7 n0_7``, readout
+rows ``y2``. Every number is written plain, because in SPICE ``1M`` is a thousandth.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy as np
 from cmru_hw.errors import DataError
 from cmru_hw.mapping import Design, Layer, Row
 from cmru_hw.signals import Array
-from cmru_hw.technology import Technology
 
 # filesource reads lines of at most about 500 characters and then repeats the first row without a word
 COLUMNS_PER_FILE = 24
@@ -63,7 +62,7 @@ class Schedule:
     def instants(self, sequence: int) -> Array:
         """Sampling instants [s] of ``sequence``: everything has settled, the clocks have not fallen yet."""
         frames = self.starts[sequence] + np.arange(self.lengths[sequence])
-        return (frames + 1 - self.phase / 4) * self.timestep
+        return np.asarray((frames + 1 - self.phase / 4) * self.timestep, dtype=np.float64)
 
 
 def templates() -> Path:
@@ -298,7 +297,7 @@ def _stimulus_file(timestep: float, values: Array) -> bytes:
 
 
 def _start_file(plan: Schedule, start: Array) -> bytes:
-    """The power-on line: up in the middle of the hold before a start frame, down just before that frame's clocks fall."""
+    """The power-on line: up in the hold before a start frame, down just before that frame's clocks fall."""
     rows: list[tuple[float, int]] = []
     for frame in np.flatnonzero(start).tolist():
         rows.append(((frame + INPUT_CHANGE) * plan.timestep if frame else 0.0, 1))
@@ -308,12 +307,10 @@ def _start_file(plan: Schedule, start: Array) -> bytes:
 
 
 def _filesource(name: str, path: str, columns: Sequence[str]) -> list[str]:
-    def many(value: str) -> str:
-        return " ".join([value] * len(columns))
-
+    zeros, ones = (" ".join([value] * len(columns)) for value in ("0", "1"))
     return [
         f"a{name} %v([{' '.join(columns)}]) {name}_source",
-        f'.model {name}_source filesource(file="{path}" amploffset=[{many("0")}] amplscale=[{many("1")}] amplstep=true)',
+        f'.model {name}_source filesource(file="{path}" amploffset=[{zeros}] amplscale=[{ones}] amplstep=true)',
     ]
 
 

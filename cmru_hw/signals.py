@@ -65,9 +65,9 @@ class Traces:
 class Response:
     """What a network did on a batch of sequences, whoever computed it: software, SPICE or the fast engine.
 
-    Arrays are padded to (sequences, timesteps, ...), and ``lengths`` (sequences,) says how much of each is real; the rest
-    is 0. ``decisions`` has one int8 array per layer, +1 up, 0 hold, −1 down. ``states`` has one array per layer, in
-    levels (αCMRU, which has none: in software units of h). ``logits`` is (sequences, timesteps, classes).
+    Arrays are padded to (sequences, timesteps, ...), and ``lengths`` (sequences,) says how much of each is real; the
+    rest is 0. ``decisions`` has one int8 array per layer, +1 up, 0 hold, −1 down. ``states`` has one array per layer,
+    in levels (αCMRU, which has none: in software units of h). ``logits`` is (sequences, timesteps, classes).
     """
 
     lengths: NDArray[np.int64]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmru_hw import netlist
 from cmru_hw.checkpoint import Sequences
@@ -16,8 +18,6 @@ from cmru_hw.spice import Engine
 
 # Decks of this many timesteps: long enough to pay for their start, short enough to share between workers.
 FRAMES_PER_DECK = 400
-
-Precharge = Callable[[int, int], Mapping[str, Array]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,15 +47,11 @@ def simulate(
     ``progress(done, total)`` counts timesteps. Raises SimulationError if any deck fails: a partial answer is no answer.
     """
     batches = list(_batches(sequences.lengths.tolist()))
-    built = []
-    for batch in batches:
-        built.append(
-            netlist.deck(
-                design, [sequences.inputs[i, : sequences.lengths[i]] for i in batch], network=network, refine=refine
-            )
-        )
+    inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, sequences.lengths, strict=True)]
+    built = [netlist.deck(design, [inputs[i] for i in batch], network=network, refine=refine) for batch in batches]
     pieces: dict[int, list[_Piece]] = {}
-    seconds, simulator, attempts, done = 0.0, "", [], 0
+    attempts: list[str] = []
+    seconds, simulator, done = 0.0, "", 0
     total = int(sequences.lengths.sum())
     for index, outcome in engine.map([deck for deck, _ in built]):
         if isinstance(outcome, SimulationError):
@@ -70,7 +66,7 @@ def simulate(
             progress(done, total)
     ordered = [piece for index in range(len(built)) for piece in pieces[index]]
     return Simulation(
-        response=_padded(ordered, sequences.lengths),
+        response=_padded(ordered, sequences.lengths, sequences.inputs.shape[1]),
         cpu_seconds=seconds,
         simulator=simulator,
         attempts=tuple(attempts),
@@ -79,7 +75,7 @@ def simulate(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Piece:
-    decisions: tuple[Array, ...]
+    decisions: tuple[NDArray[np.int8], ...]
     states: tuple[Array, ...]
     logits: Array
 
@@ -127,18 +123,16 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     yield batch
 
 
-def _padded(pieces: Sequence[_Piece], lengths: Array) -> Response:
-    longest = int(max(lengths))
-
-    def pad(arrays: Sequence[Array]) -> Array:
-        out = np.zeros((len(arrays), longest, arrays[0].shape[1]), dtype=arrays[0].dtype)
+def _padded(pieces: Sequence[_Piece], lengths: NDArray[np.int64], timesteps: int) -> Response:
+    def pad(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        out = np.zeros((len(arrays), timesteps, arrays[0].shape[1]), dtype=arrays[0].dtype)
         for row, array in zip(out, arrays, strict=True):
             row[: len(array)] = array
         return out
 
     layers = range(len(pieces[0].states))
     return Response(
-        lengths=np.asarray(lengths),
+        lengths=lengths,
         decisions=tuple(pad([piece.decisions[layer] for piece in pieces]) for layer in layers),
         states=tuple(pad([piece.states[layer] for piece in pieces]) for layer in layers),
         logits=pad([piece.logits for piece in pieces]),

@@ -119,7 +119,7 @@ def load(name_or_path: str | Path) -> Technology:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         raise TechnologyError(
-            f"no technology is called {text!r}: choose one of {', '.join(available())}, or give the path of a .toml file"
+            f"no technology is called {text!r}: choose one of {', '.join(available())}, or give the path of a TOML file"
         )
     try:
         content = path.read_text(encoding="utf-8")
