@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cmru_hw.netlist import Deck
 
 _START_SECONDS = 60.0
+_END_SECONDS = 5.0
 
 
 class NotBegun(Exception):
@@ -108,6 +109,7 @@ class Process:
                 raise _translated(message)
             return _finished(message, self.connection.recv_bytes())
         except (EOFError, ConnectionError):
+            self._let_it_end()
             status = self.kill()
             if self.runs > 1 and not self._begun:
                 raise NotBegun from None
@@ -129,6 +131,15 @@ class Process:
             self.process.stdin.close()
             self._scratch.cleanup()
         return self.process.returncode
+
+    def _let_it_end(self) -> None:
+        """Give a process that has hung up the time to die of what it is dying of, so that this can be reported."""
+        deadline = time.monotonic() + _END_SECONDS
+        while time.monotonic() < deadline:
+            # Looks without collecting it, so that its number stays ours to kill.
+            if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+                return
+            time.sleep(0.005)
 
     def _late(self, timeout: float) -> str:
         if not self._begun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import logging
 import os
@@ -34,7 +35,7 @@ class _NgSpice(NgSpiceShared):
     def __init__(self) -> None:
         # A deck can make ngspice print at every time point: the end is what matters, and memory is finite.
         self.lines: deque[str] = deque(maxlen=_LOG_LINES)
-        self.exit_status = 0
+        self.exit_status: int | None = None
         super().__init__()
 
     @staticmethod
@@ -84,14 +85,18 @@ class Library:
         os.chdir(directory)
         self._ngspice.lines.clear()
         wall, cpu = time.perf_counter(), time.process_time()
-        self._ngspice.source(DECK)
-        self._ngspice.run()
+        # PySpice turns a return code into NameError; what went wrong, if anything, is in the log and the plot.
+        with contextlib.suppress(NameError):
+            self._ngspice.source(DECK)
+        # Where the program would exit, the library asks to be unloaded, and is not fit for anything after that.
+        if self._ngspice.exit_status is None:
+            with contextlib.suppress(NameError):
+                self._ngspice.run()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         log = "\n".join((self._banner, *self._ngspice.lines))
-        plot, defect = self._current_plot()
-        return Finished(
-            plot=plot, defect=defect, log=log, status=self._ngspice.exit_status, cpu_seconds=cpu, seconds=wall
-        )
+        status = self._ngspice.exit_status
+        plot, defect = self._current_plot() if status is None else (None, "it asked to be unloaded")
+        return Finished(plot=plot, defect=defect, log=log, status=status or 0, cpu_seconds=cpu, seconds=wall)
 
     def tidy(self) -> None:
         """Forget the deck and its plots: otherwise 0.23 MB stay behind after every run."""
