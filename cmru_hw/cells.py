@@ -40,7 +40,7 @@ DECISIONS = ("mean", "last", "majority")
 
 Mode = Literal["scan", "loop"]
 Perturb = Callable[[int, str, Tensor], Tensor]
-"""``perturb(layer, signal, value) -> value`` with signal "candidate", "threshold" or "output", shape as given.
+"""``perturb(layer, signal, value) -> value``, signal "candidate", "threshold" or "output", (time, batch, units).
 
 The one place where training can put noise, offsets, dropout or a model of the hardware into a network.
 """
@@ -92,10 +92,11 @@ def decide(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
 class _Maps:
     """Maps x → clamp(a x + b, lo, hi) with a ≥ 0, one per timestep: a and b are (time, ...), and lo ≤ hi.
 
-    The bounds are two numbers for the maps that are given, which torch clamps to fastest, and tensors once composed.
+    ``a`` is None where it is 1 throughout (cmru, acmru), which halves the memory that is moved; memory is what costs
+    here. The bounds are two numbers for the maps that are given, which torch clamps to fastest, then tensors.
     """
 
-    a: Tensor
+    a: Tensor | None
     b: Tensor
     bounds: tuple[Any, Any] | None
 
@@ -103,10 +104,16 @@ class _Maps:
         bounds = self.bounds
         if bounds is not None and isinstance(bounds[0], Tensor):
             bounds = (bounds[0][times], bounds[1][times])
-        return _Maps(self.a[times], self.b[times], bounds)
+        return _Maps(None if self.a is None else self.a[times], self.b[times], bounds)
 
-    def __call__(self, x: Tensor | float) -> Tensor:
-        moved = torch.addcmul(self.b, self.a, x) if isinstance(x, Tensor) else torch.add(self.b, self.a, alpha=x)
+    def __call__(self, x: Tensor | float, out: Tensor | None = None) -> Tensor:
+        """The maps applied to ``x``, written straight into ``out`` if that is given."""
+        if self.a is None:
+            moved = torch.add(self.b, x, out=out)
+        elif isinstance(x, Tensor):
+            moved = torch.addcmul(self.b, self.a, x, out=out)
+        else:
+            moved = torch.add(self.b, self.a, alpha=x, out=out)
         return moved if self.bounds is None else moved.clamp_(*self.bounds)
 
     def after(self, first: _Maps) -> _Maps:
@@ -114,8 +121,10 @@ class _Maps:
 
         a ≥ 0 makes the affine part monotone, so it carries the bounds of ``first`` to bounds of the whole.
         """
-        a, b = self.a * first.a, torch.addcmul(self.b, self.a, first.b)
-        return _Maps(a, b, None if first.bounds is None else (self(first.bounds[0]), self(first.bounds[1])))
+        bounds = None if first.bounds is None else (self(first.bounds[0]), self(first.bounds[1]))
+        if self.a is None or first.a is None:
+            return _Maps(None, self.b + first.b, bounds)
+        return _Maps(self.a * first.a, torch.addcmul(self.b, self.a, first.b), bounds)
 
 
 def _prefixes(maps: _Maps, initial: Tensor, states: Tensor) -> None:
@@ -125,28 +134,36 @@ def _prefixes(maps: _Maps, initial: Tensor, states: Tensor) -> None:
     from its neighbour: about two combines per timestep in all.
     """
     time = len(states)
-    states[:1] = maps.at(slice(1))(initial)
+    maps.at(slice(1))(initial, out=states[:1])
     if time == 1:
         return
     pairs = maps.at(slice(1, None, 2)).after(maps.at(slice(0, time - 1, 2)))
     _prefixes(pairs, initial, states[1::2])
-    states[2::2] = maps.at(slice(2, None, 2))(states[1 : time - 1 : 2])
+    maps.at(slice(2, None, 2))(states[1 : time - 1 : 2], out=states[2::2])
 
 
-def _adjoints(gain: Tensor, grad: Tensor) -> Tensor:
-    """g_t = grad_t + gain_{t+1} g_{t+1}, all (time, ...): the same recursion in reversed time."""
+def _adjoints(gain: Tensor | None, grad: Tensor) -> Tensor:
+    """g_t = grad_t + gain_{t+1} g_{t+1}, all (time, ...), gain None being 1: the same recursion in reversed time."""
     time = len(grad)
     if time == 1:
         return grad
-    # Each odd timestep is folded into the even one before it; the last even one may have nothing after it.
-    even = grad[::2].clone()
-    even[: time // 2].addcmul_(gain[1::2], grad[1::2])
-    even_gain = gain[::2].clone()
-    even_gain[1:] *= gain[1 : time - 1 : 2]
     total = torch.empty_like(grad)
-    total[::2] = _adjoints(even_gain, even)
-    total[1::2] = grad[1::2]
-    total[1 : time - 1 : 2].addcmul_(gain[2::2], total[2::2])
+    even, odd = slice(2, None, 2), slice(1, time - 1, 2)  # the odd timesteps that an even one follows
+    # Each odd timestep is folded into the even one before it.
+    if gain is None:
+        pairs = grad[::2].clone()
+        pairs[: time // 2] += grad[1::2]
+        total[::2] = _adjoints(None, pairs)
+        torch.add(grad[odd], total[even], out=total[odd])
+    else:
+        pairs = grad[::2].clone()
+        pairs[: time // 2].addcmul_(gain[1::2], grad[1::2])
+        pair_gain = gain[::2].clone()
+        pair_gain[1:] *= gain[odd]
+        total[::2] = _adjoints(pair_gain, pairs)
+        torch.addcmul(grad[odd], gain[even], total[even], out=total[odd])
+    if time % 2 == 0:
+        total[-1] = grad[-1]
     return total
 
 
@@ -154,52 +171,60 @@ class _Scan(torch.autograd.Function):
     """All tensors (time, ...). Forward: prefixes of the clamped maps. Backward: the exact adjoint, a linear scan."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, initial: Tensor, bounds: tuple[float, float] | None) -> Tensor:
-        # One more row, the initial state first, so that "state before" and "state after" are views of one tensor.
-        trajectory = b.new_empty(len(b) + 1, *b.shape[1:])
-        trajectory[0] = initial
-        _prefixes(_Maps(a, b, bounds), trajectory[:1], trajectory[1:])
-        ctx.save_for_backward(a, b, trajectory)
+    def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, bounds: tuple[float, float] | None) -> Tensor:
+        states = torch.empty_like(b)
+        _prefixes(_Maps(a, b, bounds), initial[None], states)
+        ctx.save_for_backward(a, b, initial, states)
         ctx.bounds = bounds
-        return trajectory[1:].clone()
+        return states
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        a, b, trajectory = ctx.saved_tensors
-        before = trajectory[:-1]
-        if ctx.bounds is None:
-            total = _adjoints(a, grad)
-            return (total * before if ctx.needs_input_grad[0] else None), total, a[0] * total[0], None
-        # 1 where the step loop's clamp lets the gradient through, as torch does at a tie too; floats are fast here.
-        moved = torch.addcmul(b, a, before)
-        passes = moved.clamp(*ctx.bounds).eq_(moved)
-        gain = a * passes
-        total = _adjoints(gain, grad)
-        at_start = gain[0] * total[0]
-        total *= passes
-        return (total * before if ctx.needs_input_grad[0] else None), total, at_start, None
+        a, b, initial, states = ctx.saved_tensors
+        gain = a
+        if ctx.bounds is not None:
+            # 1 where the step loop's clamp lets the gradient through, as torch does at a tie too; floats are fast here.
+            moved = torch.empty_like(b)
+            maps = _Maps(a, b, None)
+            maps.at(slice(1))(initial[None], out=moved[:1])
+            maps.at(slice(1, None))(states[:-1], out=moved[1:])
+            passes = moved.clamp(*ctx.bounds).eq_(moved)
+            gain = passes if a is None else a * passes
+        total = _adjoints(gain, grad.contiguous())
+        at_start = total[0] if gain is None else gain[0] * total[0]
+        if ctx.bounds is not None:
+            total = total.mul_(passes)
+        by_gain = None
+        if ctx.needs_input_grad[0]:
+            by_gain = torch.cat((total[:1] * initial, total[1:] * states[:-1]))
+        return by_gain, total, at_start, None
 
 
-def scan(a: Tensor, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
+def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
     """States s_t = clamp(a_t s_{t−1} + b_t, lo, hi) after each timestep, in log depth.
 
-    ``a`` ≥ 0 and ``b`` have shape (batch, time, units) with time ≥ 1; ``initial`` is s before the first timestep,
-    (units,) or (batch, units). ``lo`` and ``hi`` are given together or not at all. Returns (batch, time, units).
-    Value and gradient (once differentiable) are those of :func:`loop`, up to rounding where a or b are not integers.
+    ``a`` ≥ 0 (None: 1) and ``b`` have shape (batch, time, units) with time ≥ 1; ``initial`` is s before the first
+    timestep, (units,) or (batch, units). ``lo`` and ``hi`` are given together or not at all. Returns (batch, time,
+    units). Value and gradient (once differentiable) are those of :func:`loop`; up to rounding, unless a and b are
+    small whole numbers.
     """
     bounds = _bounds(lo, hi)
     # Time first and contiguous: each step of the recursion then reads whole rows.
-    gains, packets = (part.transpose(0, 1).contiguous() for part in torch.broadcast_tensors(a, b))
+    packets = b.transpose(0, 1).contiguous()
+    gains = None if a is None else a.expand_as(b).transpose(0, 1).contiguous()
     return _Scan.apply(gains, packets, initial.expand(packets.shape[1:]), bounds).transpose(0, 1)
 
 
-def loop(a: Tensor, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
+def loop(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
     """As :func:`scan`, one timestep after the other: the definition that the scan is tested against."""
     bounds = _bounds(lo, hi)
+    # unbind, not indexing: the gradient of indexing would fill a whole sequence of zeros at every timestep.
+    packets = b.unbind(1)
+    gains = [None] * len(packets) if a is None else a.expand_as(b).unbind(1)
     state, states = initial, []
-    for gain, packet in zip(*(part.unbind(1) for part in torch.broadcast_tensors(a, b)), strict=True):
-        state = gain * state + packet
+    for gain, packet in zip(gains, packets, strict=True):
+        state = packet + (state if gain is None else gain * state)
         if bounds is not None:
             state = state.clamp(*bounds)
         states.append(state)
@@ -236,17 +261,17 @@ class CellConfig:
         fixed = {"bmru": 0.0, "cmru": 1.0, "acmru": 1.0}.get(self.cell)
         if fixed is not None and self.epsilon != fixed:
             raise InputError(f"epsilon is {self.epsilon}, but cell {self.cell!r} means {fixed}; use cell 'eps'")
-        if self.levels is not None and (not isinstance(self.levels, int) or self.levels < 1):
+        if self.levels is not None and (type(self.levels) is not int or self.levels < 1):
             raise InputError(f"levels is {self.levels}; it is a positive whole number, or null for no limit")
 
 
 class Update(NamedTuple):
-    """One layer's work before its recurrence; a and b are the maps of :func:`scan`, all (batch, time, units).
+    """One layer's work before its recurrence; a and b are those of :func:`scan`, all (time, batch, units).
 
     Exceptions: ``threshold`` of fq-bmru is (2, units), rows β_lo and β_hi; ``alpha`` is (units,) unless αCMRU.
     """
 
-    a: Tensor
+    a: Tensor | None
     b: Tensor
     decision: Tensor
     candidate: Tensor
@@ -277,8 +302,9 @@ class WindowLayer(nn.Module):
         decision = moves * sign(candidate, slope)
         if isinstance(self.alpha, nn.Linear):
             alpha = self.alpha(x)
-            return Update(torch.ones_like(decision), decision * alpha, decision, candidate, threshold, alpha)
-        return Update(1 - (1 - epsilon) * moves, decision, decision, candidate, threshold, self.alpha)
+            return Update(None, decision * alpha, decision, candidate, threshold, alpha)
+        keeps = None if epsilon == 1 else 1 - (1 - epsilon) * moves
+        return Update(keeps, decision, decision, candidate, threshold, self.alpha)
 
     def read(self, states: Tensor) -> Tensor:
         """h from s; αCMRU integrates h itself."""
@@ -403,8 +429,9 @@ class Network(nn.Module):
         recur = scan if mode == "scan" else loop
         levels = self.config.levels
         bounds = (None, None) if levels is None else (-float(levels), float(levels))
-        valid = None if lengths is None else valid_timesteps(lengths, x.shape[1])[..., None]
-        seen = self.input(x)
+        valid = None if lengths is None else valid_timesteps(lengths, x.shape[1]).T[..., None]
+        # Inside, time is the first axis: the scan then works in place of transposing.
+        seen = self.input(_swap(x).contiguous())
         if self.config.cell == "fq-bmru":
             seen = self.projection(seen)
         records: list[tuple[Tensor, ...]] = []
@@ -412,20 +439,22 @@ class Network(nn.Module):
             update = layer.update(seen, epsilon=self.epsilon, slope=self.slope, perturb=self._perturbed(index))
             a, b, decision = update.a, update.b, update.decision
             if valid is not None:
-                a, b, decision = torch.where(valid, a, 1), b * valid, decision * valid
-            states = recur(a, b, layer.initial_state, *bounds)
+                a = None if a is None else torch.where(valid, a, 1)
+                b, decision = b * valid, decision * valid
+            states = _swap(recur(None if a is None else _swap(a), _swap(b), layer.initial_state, *bounds))
             h = self._perturbed(index)("output", layer.read(states))
-            records.append((decision.to(torch.int8), states, h, *update[3:]))
+            record = (decision.to(torch.int8), states, h, update.candidate, update.threshold, update.alpha)
+            records.append(tuple(map(_swap, record)))
             if isinstance(layer, HysteresisLayer):
                 new = torch.relu(layer.output(h))
                 seen = seen + new if self.skip and new.shape == seen.shape else new
             else:
                 seen = torch.cat((h, seen), dim=-1) if self.skip and index + 1 < len(self.layers) else h
-        decisions, states_, outputs, candidates, thresholds, alphas = zip(*records, strict=True)
+        decisions, levels_, outputs, candidates, thresholds, alphas = zip(*records, strict=True)
         return NetworkOutput(
-            logits=self.readout(seen),
+            logits=_swap(self.readout(seen)),
             decisions=decisions,
-            states=states_,
+            states=levels_,
             outputs=outputs,
             candidates=candidates,
             thresholds=thresholds,
@@ -440,6 +469,11 @@ class Network(nn.Module):
         if perturb is None:
             return lambda _, value: value
         return lambda signal, value: perturb(layer, signal, value)
+
+
+def _swap(x: Tensor) -> Tensor:
+    """(batch, time, ...) ⇄ (time, batch, ...), as a view; what has neither axis stays."""
+    return x.transpose(0, 1) if x.ndim == 3 else x
 
 
 def valid_timesteps(lengths: Tensor, time: int) -> Tensor:

@@ -266,7 +266,7 @@ def _with_dropout(share: float, random: torch.Generator, perturb: Perturb | None
 
     def both(layer: int, signal: str, value: Tensor) -> Tensor:
         if signal == "output":
-            kept = torch.rand(len(value), 1, value.shape[2], generator=random) >= share
+            kept = torch.rand(value.shape[1:], generator=random) >= share
             value = value * kept / (1 - share)
         return value if perturb is None else perturb(layer, signal, value)
 

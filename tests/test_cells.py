@@ -1,0 +1,316 @@
+"""Laws of the cells: parallel = step by step, surrogate gradients, and what a closed gate keeps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cmru_hw.cells import (
+    CELLS,
+    CellConfig,
+    HysteresisLayer,
+    Network,
+    classify,
+    decide,
+    gate,
+    heaviside,
+    loop,
+    scan,
+    sign,
+)
+from cmru_hw.errors import InputError
+
+BOUNDS = [(None, None), (-3.0, 3.0), (-1.0, 2.5)]
+LENGTHS = [1, 2, 3, 7, 16, 29, 100]
+
+
+def gradients(recur, a, b, initial, lo, hi, weight):
+    wanted = [part for part in (a, b, initial) if part is not None]
+    return torch.autograd.grad((recur(a, b, initial, lo, hi) * weight).sum(), wanted)
+
+
+def leaf(tensor: Tensor) -> Tensor:
+    return tensor.double().requires_grad_()
+
+
+# --- The recurrence ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("time", LENGTHS)
+@pytest.mark.parametrize(("lo", "hi"), BOUNDS)
+@pytest.mark.parametrize("epsilon", [0.0, 1.0, None])
+def test_scan_is_the_loop_in_value_and_gradient_ties_included(time, lo, hi, epsilon):
+    random = torch.Generator().manual_seed(time)
+    b = leaf(torch.randint(-1, 2, (3, time, 5), generator=random))
+    # Whole numbers reach the bounds exactly, so the clamp is at a tie again and again.
+    a = None if epsilon is None else leaf(torch.where(b == 0, 1.0, epsilon).detach())
+    initial = leaf(torch.tensor([1, -1, 1, -1, 1]))
+    weight = torch.randn(3, time, 5, generator=random).double()
+    assert torch.equal(scan(a, b, initial, lo, hi), loop(a, b, initial, lo, hi))
+    for ours, theirs in zip(*(gradients(f, a, b, initial, lo, hi, weight) for f in (scan, loop)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@given(
+    time=st.integers(1, 40),
+    seed=st.integers(0, 2**31),
+    levels=st.none() | st.floats(0.1, 4.0),
+    per_sequence=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_scan_is_the_loop_for_any_nonnegative_gain(time, seed, levels, per_sequence):
+    random = torch.Generator().manual_seed(seed)
+    a = leaf(torch.rand(2, time, 3, generator=random) * 1.3)
+    b = leaf(torch.randn(2, time, 3, generator=random))
+    initial = leaf(torch.randn((2, 3) if per_sequence else (3,), generator=random))
+    bounds = (None, None) if levels is None else (-levels, levels)
+    weight = torch.randn(2, time, 3, generator=random).double()
+    torch.testing.assert_close(scan(a, b, initial, *bounds), loop(a, b, initial, *bounds))
+    for ours, theirs in zip(*(gradients(f, a, b, initial, *bounds, weight) for f in (scan, loop)), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("bounds", [(None, None), (-0.7, 0.9)])
+@pytest.mark.parametrize("time", [1, 2, 5, 8])
+def test_scan_gradient_against_finite_differences(time, bounds):
+    random = torch.Generator().manual_seed(3)
+    a = leaf(torch.rand(2, time, 2, generator=random))
+    b = leaf(torch.randn(2, time, 2, generator=random))
+    initial = leaf(torch.randn(2, generator=random))
+    assert torch.autograd.gradcheck(lambda *parts: scan(*parts, *bounds), (a, b, initial))
+    assert torch.autograd.gradcheck(lambda *parts: scan(None, *parts, *bounds), (b, initial))
+
+
+def test_scan_takes_tensors_in_any_memory_layout():
+    b = torch.randn(9, 4, 3).transpose(0, 1)
+    a = torch.rand(3).expand(4, 9, 3)
+    torch.testing.assert_close(scan(a, b, torch.zeros(3)), loop(a, b, torch.zeros(3)))
+
+
+@pytest.mark.parametrize("bounds", [(None, 1.0), (1.0, None), (1.0, -1.0)])
+@pytest.mark.parametrize("recur", [scan, loop])
+def test_half_given_or_crossed_bounds_are_refused(recur, bounds):
+    with pytest.raises(ValueError, match="give both with lo <= hi"):
+        recur(None, torch.zeros(1, 2, 1), torch.zeros(1), *bounds)
+
+
+# --- Decisions ---------------------------------------------------------------------------------------------------
+
+
+def test_step_and_sign_at_zero():
+    x = torch.tensor([-1e-30, -0.0, 0.0, 1e-30])
+    assert heaviside(x).tolist() == [0, 1, 1, 1]
+    assert sign(x).tolist() == [-1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("slope", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize(("function", "height"), [(heaviside, 1), (sign, 2)])
+def test_surrogate_gradients(function, height, slope):
+    x = torch.linspace(-3, 3, 41, dtype=torch.double, requires_grad=True)
+    (found,) = torch.autograd.grad(function(x, slope).sum(), x)
+    torch.testing.assert_close(found, height * slope / (1 + (torch.pi * slope * x.detach()) ** 2))
+
+
+@given(st.floats(-4, 4), st.floats(-4, 4))
+def test_a_window_comparison_is_two_sign_comparisons(c, beta):
+    up = c - beta > 0 and c + beta > 0
+    down = c - beta < 0 and c + beta < 0
+    if abs(c) != abs(beta):  # at a tie the software moves and a comparator may do either
+        assert decide(torch.tensor(c, dtype=torch.double), torch.tensor(beta, dtype=torch.double)).item() == up - down
+
+
+def test_the_gate_opens_at_equality_and_ignores_the_sign_of_the_threshold():
+    assert gate(torch.tensor([0.5, -0.5, 0.4]), torch.tensor([-0.5, 0.5, -0.5])).tolist() == [1, 1, 0]
+
+
+# --- Networks ----------------------------------------------------------------------------------------------------
+
+
+def configs():
+    for cell in CELLS:
+        for epsilon in {"bmru": (0.0,), "eps": (0.0, 0.25, 1.0)}.get(cell, (1.0,)):
+            for levels in (None, 1, 3):
+                yield CellConfig(cell=cell, epsilon=epsilon, levels=levels)
+
+
+def network(config: CellConfig, *, skip: bool = True, seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    made = Network(config, features=3, units=(4, 5), classes=2, skip=skip).double()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+        for layer in made.layers:
+            if isinstance(layer, HysteresisLayer):
+                layer.low.abs_()
+                layer.width.abs_()
+    return made
+
+
+@pytest.mark.parametrize("config", list(configs()), ids=str)
+@pytest.mark.parametrize("time", [1, 13])
+def test_parallel_network_is_the_step_by_step_network(config, time):
+    made = network(config)
+    x = torch.randn(4, time, 3, dtype=torch.double)
+    lengths = torch.tensor([time, 1, time, max(1, time - 3)])
+    found = {}
+    for mode in ("scan", "loop"):
+        made.zero_grad()
+        output = made(x, lengths, mode=mode)
+        output.logits.square().sum().backward()
+        found[mode] = output, [parameter.grad.clone() for parameter in made.parameters()]
+    (ours, our_gradients), (theirs, their_gradients) = found.values()
+    torch.testing.assert_close(ours.logits, theirs.logits)
+    for name in ("decisions", "states", "outputs", "candidates", "thresholds", "alphas"):
+        for one, other in zip(getattr(ours, name), getattr(theirs, name), strict=True):
+            torch.testing.assert_close(one, other)
+    for one, other in zip(our_gradients, their_gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("config", list(configs()), ids=str)
+def test_every_timestep_follows_the_definition(config):
+    """The recurrence once more, in plain numbers, from the recorded pre-activations."""
+    made = network(config)
+    output = made(torch.randn(2, 20, 3, dtype=torch.double))
+    limit = config.levels or torch.inf
+    for index, layer in enumerate(made.layers):
+        c, beta = output.candidates[index], output.thresholds[index]
+        for i in range(c.shape[0]):
+            for unit in range(c.shape[2]):
+                state = layer.initial_state[unit].item()
+                for t in range(c.shape[1]):
+                    if config.cell == "fq-bmru":
+                        low, high = beta[:, unit].tolist()
+                        value = c[i, t, unit].item()
+                        d = 1 if value >= high else -1 if value < low else 0
+                        state = {1: 1.0, -1: 0.0, 0: state}[d]
+                    else:
+                        value = c[i, t, unit].item()
+                        d = (1 if value >= 0 else -1) if abs(value) >= abs(beta[i, t, unit].item()) else 0
+                        if config.cell == "acmru":
+                            state += d * output.alphas[index][i, t, unit].item()
+                        elif d:
+                            state = d + config.epsilon * state
+                        state = min(max(state, -limit), limit)
+                    assert output.decisions[index][i, t, unit].item() == d
+                    assert output.states[index][i, t, unit].item() == pytest.approx(state, abs=1e-9)
+
+
+@pytest.mark.parametrize("config", list(configs()), ids=str)
+def test_a_closed_gate_keeps_the_state_exactly(config):
+    made = network(config).float()
+    with torch.no_grad():
+        for layer in made.layers:
+            if isinstance(layer, HysteresisLayer):
+                layer.low.zero_()
+                layer.width.fill_(1e9)
+            else:
+                layer.threshold.bias.fill_(1e9)
+    output = made(torch.randn(2, 1000, 3))
+    for layer, states, decisions in zip(made.layers, output.states, output.decisions, strict=True):
+        assert not decisions.any()
+        assert torch.equal(states, layer.initial_state.expand_as(states))
+
+
+@pytest.mark.parametrize("config", list(configs()), ids=str)
+def test_past_its_length_a_sequence_is_held(config):
+    made = network(config)
+    x = torch.randn(3, 12, 3, dtype=torch.double)
+    output, short = made(x, torch.tensor([5, 12, 1])), made(x[:1, :5])
+    for decisions, states, expected in zip(output.decisions, output.states, short.states, strict=True):
+        assert not decisions[0, 5:].any()
+        torch.testing.assert_close(states[:1, :5], expected)
+        # αCMRU sums real numbers, and the scan sums them in another order.
+        off = 1e-12 if config.cell == "acmru" else 0.0
+        torch.testing.assert_close(states[0, 5:], states[0, 4].expand(7, -1), rtol=0.0, atol=off)
+
+
+def test_levels_bound_the_ladder():
+    made = network(CellConfig(cell="cmru", levels=2))
+    states = torch.cat([s.flatten() for s in made(torch.randn(8, 200, 3, dtype=torch.double)).states])
+    assert states.abs().max() == 2
+    assert torch.equal(states, states.round())
+
+
+def test_the_family_ends_in_bmru_and_cmru():
+    x = torch.randn(2, 30, 3, dtype=torch.double)
+    for cell, epsilon in (("bmru", 0.0), ("cmru", 1.0)):
+        named = network(CellConfig(cell=cell, epsilon=epsilon))
+        family = Network(CellConfig(cell="eps", epsilon=epsilon), features=3, units=(4, 5), classes=2, skip=True)
+        family.double().load_state_dict(named.state_dict())
+        assert torch.equal(named(x).logits, family(x).logits)
+
+
+def test_skip_shows_a_layer_what_the_one_before_saw():
+    made = Network(CellConfig(cell="cmru"), features=3, units=(4, 5, 6), classes=2, skip=True)
+    assert [layer.candidate.in_features for layer in made.layers] == [3, 4 + 3, 5 + 4 + 3]
+    x = torch.randn(2, 7, 3)
+    output = made(x)
+    seen = torch.cat((output.outputs[0], made.input(x)), dim=-1)
+    torch.testing.assert_close(output.candidates[1], made.layers[1].candidate(seen))
+    torch.testing.assert_close(output.logits, made.readout(output.outputs[2]))
+
+
+def test_skip_of_fq_bmru_is_a_residual_where_widths_agree():
+    config = CellConfig(cell="fq-bmru")
+    x = torch.randn(2, 7, 3)
+    for widths, residual in (((4, 4), True), ((4, 5), False)):
+        made = Network(config, features=3, units=(6,), classes=2, skip=True, widths=widths)
+        before = made.projection(x)
+        new = torch.relu(made.layers[0].output(made(x).outputs[0]))
+        torch.testing.assert_close(made(x).logits, made.readout(before + new if residual else new))
+
+
+def test_perturb_reaches_every_signal():
+    made = network(CellConfig(cell="cmru")).float()
+    seen = []
+    made.perturb = lambda layer, signal, value: seen.append((layer, signal, tuple(value.shape))) or value
+    made(torch.randn(2, 7, 3))
+    signals = ("candidate", "threshold", "output")
+    assert seen == [(layer, signal, (7, 2, 4 + layer)) for layer in (0, 1) for signal in signals]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cell": "gru"}, "cell 'gru' is unknown"),
+        ({"epsilon": 0.5}, "cell 'cmru' means 1.0"),
+        ({"cell": "eps", "epsilon": 1.5}, "lies between 0 and 1"),
+        ({"cell": "eps", "epsilon": float("nan")}, "lies between 0 and 1"),
+        ({"levels": 0}, "positive whole number"),
+        ({"levels": 2.5}, "positive whole number"),
+        ({"levels": True}, "positive whole number"),
+    ],
+)
+def test_meaningless_cells_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        CellConfig(**{"cell": "cmru", **changes})
+
+
+@pytest.mark.parametrize("shape", [{"units": ()}, {"units": (4, 0)}, {"features": 0}, {"classes": 0}])
+def test_empty_networks_are_refused(shape):
+    with pytest.raises(InputError, match="cannot be made"):
+        Network(CellConfig(cell="cmru"), **{"features": 3, "units": (4,), "classes": 2, **shape})
+
+
+def test_fq_bmru_needs_one_width_more_than_layers():
+    with pytest.raises(InputError, match="2 layers need 3 widths"):
+        Network(CellConfig(cell="fq-bmru"), features=3, units=(4, 4), classes=2, widths=(4, 4))
+
+
+# --- Classification ----------------------------------------------------------------------------------------------
+
+
+def test_classify():
+    logits = torch.tensor([[[3.0, 0.0], [0.0, 1.0], [0.0, 1.0], [9.0, 0.0]]])
+    three = torch.tensor([3])
+    assert classify(logits, three, "mean").item() == 0
+    assert classify(logits, three, "majority").item() == 1
+    assert classify(logits, three, "last").item() == 1
+    assert classify(logits, None, "last").item() == 0
+    assert classify(logits[:, 1:3] * 0, None, "mean").item() == 0, "a tie goes to the lower index"
+    with pytest.raises(InputError, match="decision 'best' is unknown"):
+        classify(logits, None, "best")
