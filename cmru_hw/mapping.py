@@ -27,6 +27,7 @@ from cmru_hw.technology import Technology
 
 # An unbounded state may go further on new data than it did in calibration.
 HEADROOM = 1.25
+ASSUMED = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal within 4 standard deviations"
 # Packet capacitor over integrating capacitor: beyond this the integrator is no integrator.
 LARGEST_PACKET_RATIO = 8.0
 
@@ -138,26 +139,26 @@ class Design:
 
 
 def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
-    """Largest magnitudes over ``sequences``; without any, the assumption that scaled inputs stay within ±4."""
-    scale, offset = (trained.tensors[f"input.{name}"].double() for name in ("scale", "offset"))
-    if sequences is None:
-        source = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal within 4 standard deviations"
-        generator = torch.Generator().manual_seed(0)
-        scaled = torch.randn((64, 64, trained.config.features), generator=generator, dtype=torch.float64).clamp(-4, 4)
-        inputs = (scaled - offset) / torch.where(scale == 0, 1.0, scale)
-        lengths = torch.full((len(inputs),), inputs.shape[1])
-        largest = 4.0
-    else:
-        trained.check(sequences)
-        source = f"{len(sequences)} given sequences"
-        inputs, lengths = torch.from_numpy(sequences.inputs).double(), torch.from_numpy(sequences.lengths)
-        largest = float((inputs * scale + offset)[valid_timesteps(lengths, inputs.shape[1])].abs().max())
+    """Largest magnitudes over ``sequences``, or over :func:`assumed_sequences`."""
+    source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
+    sequences = sequences if sequences is not None else assumed_sequences(trained)
+    trained.check(sequences)
+    inputs, lengths = torch.from_numpy(sequences.inputs).double(), torch.from_numpy(sequences.lengths)
+    valid = valid_timesteps(lengths, inputs.shape[1])
     with torch.no_grad():
         out = trained.network().double()(inputs, lengths)
-    valid = valid_timesteps(lengths, inputs.shape[1])
+    scale, offset = (trained.tensors[f"input.{name}"].double() for name in ("scale", "offset"))
     # a ladder is never smaller than its first level, whatever the calibration happened to visit
     states = tuple(max(1.0, float(state[valid].abs().max())) for state in out.states)
-    return Calibration(inputs=largest, states=states, source=source)
+    return Calibration(inputs=float((inputs * scale + offset)[valid].abs().max()), states=states, source=source)
+
+
+def assumed_sequences(trained: Trained) -> Sequences:
+    """What a network is mapped and tried with when no data is at hand; always the same. See ASSUMED."""
+    scale, offset = (trained.tensors[f"input.{name}"] for name in ("scale", "offset"))
+    generator = torch.Generator().manual_seed(0)
+    scaled = torch.randn((64, 64, trained.config.features), generator=generator).clamp(-4, 4)
+    return Sequences(inputs=((scaled - offset) / torch.where(scale == 0, 1.0, scale)).numpy())
 
 
 def map_network(trained: Trained, technology: Technology, calibration: Calibration) -> Design:

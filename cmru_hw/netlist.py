@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+from cmru_hw import shipped
 from cmru_hw.errors import DataError
 from cmru_hw.mapping import Design, Layer, Row
 from cmru_hw.signals import Array
@@ -63,12 +63,6 @@ class Schedule:
         """Sampling instants [s] of ``sequence``: everything has settled, the clocks have not fallen yet."""
         frames = self.starts[sequence] + np.arange(self.lengths[sequence])
         return np.asarray((frames + 1 - self.phase / 4) * self.timestep, dtype=np.float64)
-
-
-def templates() -> Path:
-    """The folder of netlist templates: inside an installed package, beside it in a checkout."""
-    inside = Path(__file__).parent / "netlists"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "netlists"
 
 
 def schedule(lengths: Sequence[int], timing_timestep: float, phase: float) -> Schedule:
@@ -194,7 +188,7 @@ def clock_lines(design: Design) -> list[str]:
 
 def cell_files(design: Design) -> dict[str, bytes]:
     """The templates that ``design`` instantiates: path in the deck → content, in the order to include them."""
-    folder = templates()
+    folder = shipped.folder("netlists")
     paths = {"devices/ideal.lib": folder / "devices" / "ideal.lib"}
     for cell in ("clock", "line", "row", "comparator", "integrator", _unit_cell(design)):
         paths[f"cells/{cell}.cir"] = folder / "cells" / design.technology.level / f"{cell}.cir"

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw import netlist
-from cmru_hw.checkpoint import Sequences
+from cmru_hw.checkpoint import Sequences, Trained
+from cmru_hw.compare import RESOLUTION, Comparison, Reference, compare, reference
 from cmru_hw.errors import NotBelieved, SimulationError
 from cmru_hw.mapping import Design
 from cmru_hw.signals import Array, Response, Traces
@@ -18,6 +19,7 @@ from cmru_hw.spice import Engine
 
 # Decks of this many timesteps: long enough to pay for their start, short enough to share between workers.
 FRAMES_PER_DECK = 400
+MOST_REFINEMENTS = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,3 +139,64 @@ def _padded(pieces: Sequence[_Piece], lengths: NDArray[np.int64], timesteps: int
         states=tuple(pad([piece.states[layer] for piece in pieces]) for layer in layers),
         logits=pad([piece.logits for piece in pieces]),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Verified:
+    """A simulation held against software. ``refined`` says how often the largest time step was halved for it."""
+
+    comparison: Comparison
+    simulation: Simulation
+    expected: Reference
+    refined: int
+
+
+def verify(
+    design: Design,
+    trained: Trained,
+    sequences: Sequences,
+    engine: Engine,
+    *,
+    network: str | None = None,
+    resolution: float = RESOLUTION,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verified:
+    """Simulate and compare; where they differ, halve the time step until the circuit's answer holds still.
+
+    A difference that a finer step removes was the integrator's doing, not the circuit's. One that stays is real.
+    """
+    expected = reference(design, trained, sequences)
+    previous: Response | None = None
+    for refined in range(MOST_REFINEMENTS + 1):
+        simulation = simulate(design, sequences, engine, network=network, refine=refined, progress=progress)
+        response = simulation.response
+        comparison = compare(design, expected, response, labels=sequences.labels, resolution=resolution)
+        if comparison.holds() or (previous is not None and _same_decisions(previous, response)):
+            break
+        previous = response
+    return Verified(comparison=comparison, simulation=simulation, expected=expected, refined=refined)
+
+
+def _same_decisions(one: Response, other: Response) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one.decisions, other.decisions, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Waveforms:
+    """One unit's node voltages over one sequence: rows, decisions and state, as simulated."""
+
+    layer: int
+    unit: int
+    traces: Traces
+    plan: netlist.Schedule
+
+
+def waveforms(
+    design: Design, sequences: Sequences, engine: Engine, *, unit: tuple[int, int], network: str | None = None
+) -> Waveforms:
+    """Simulate the first of ``sequences`` again and keep the waveforms of ``unit`` (layer, unit)."""
+    layer, number = unit
+    first = sequences.inputs[0, : sequences.lengths[0]].astype(np.float64)
+    rows = tuple(f"{row}{layer}_{number}" for row in ("a", "b"))
+    deck, plan = netlist.deck(design, [first], network=network, save=rows)
+    return Waveforms(layer=layer, unit=number, traces=engine.run(deck).traces, plan=plan)

@@ -1,0 +1,318 @@
+"""``simulate``, ``compare`` and ``demo``: an exported design in ngspice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cmru_hw.cli import common
+from cmru_hw.errors import CheckFailed, InputError, OutputError
+
+if TYPE_CHECKING:
+    from cmru_hw.mapping import Design
+    from cmru_hw.simulate import Simulation, Verified
+
+DEMO_MODEL = "vowels-cmru-2x16"
+DEMO_SEQUENCES = 20
+
+
+@click.command()
+@click.argument("design_path", metavar="DESIGN", type=common.FILE)
+@common.input_option
+@common.sequences_option
+@click.option("-o", "--output", type=common.FILE, metavar="FILE.npz", help="States, decisions and logits as arrays.")
+@click.option("--plot", type=common.FILE, metavar="FILE.svg", help="Waveforms of one unit over the first sequence.")
+@click.option("--unit", default="0.0", show_default=True, metavar="LAYER.UNIT", help="The unit that --plot shows.")
+@common.backend_option
+@common.jobs_option
+@common.timeout_option
+@common.edited_option
+@common.force_option
+@common.json_option
+def simulate(
+    design_path: Path,
+    input_path: Path | None,
+    sequences: int | None,
+    output: Path | None,
+    plot: Path | None,
+    unit: str,
+    backend: Any,
+    jobs: int,
+    timeout: float,
+    allow_edited: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Run a design in ngspice and say what the circuit decides.
+
+    \b
+    Example: cmru-hw simulate out/vowels --input models/vowels-eval.npz --sequences 5 --plot out/unit.svg
+    """
+    from cmru_hw import design_folder, spice
+    from cmru_hw import simulate as circuit
+    from cmru_hw.compare import classes_of, reference
+
+    for path in (output, plot):
+        if path is not None:
+            common.check_output(path, force)
+    exported = design_folder.load(design_path, allow_edited=allow_edited)
+    data = common.load_sequences(input_path, sequences)
+    exported.trained.check(data)
+    shown = _unit(unit, exported.design) if plot else None
+    with spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine:
+        with common.progress("simulating, timesteps") as report:
+            result = circuit.simulate(exported.design, data, engine, network=exported.network, progress=report)
+        if plot is not None and shown is not None:
+            from cmru_hw import plots
+
+            expected = reference(exported.design, exported.trained, data.first(1))
+            waveforms = circuit.waveforms(exported.design, data, engine, unit=shown, network=exported.network)
+            plots.unit(exported.design, waveforms, expected, plot)
+    if output is not None:
+        _save_arrays(output, result)
+    classes = classes_of(result.response, exported.design.config.decision)
+    named = [exported.design.config.classes[index] for index in classes]
+    found = {
+        **_run_json(exported.design, result),
+        "netlist_sha256": exported.netlist_sha256,
+        "edited": exported.edited,
+        "sequences": len(data),
+        "classes": named,
+        "correct": None if data.labels is None else int((classes == data.labels).sum()),
+    }
+    if as_json:
+        common.print_json(found)
+        return
+    rows = [
+        (
+            "sequences",
+            f"{len(data)}, {int(data.lengths.sum())} timesteps of {exported.design.technology.timing.timestep:g} s",
+        ),
+        ("level", exported.design.technology.level),
+        ("classes", " ".join(named)),
+    ]
+    if data.labels is not None:
+        rows.append(("correct", f"{found['correct']} of {len(data)}"))
+    rows += _run_rows(result)
+    common.print_table(f"{design_path} in {result.simulator}", rows)
+
+
+@click.command()
+@click.argument("design_path", metavar="DESIGN", type=common.FILE)
+@common.input_option
+@common.sequences_option
+@click.option(
+    "--resolution",
+    type=click.FloatRange(0),
+    default=1e-6,
+    show_default=True,
+    help="Volts at a row below which a decision is too close to call: excluded, and counted.",
+)
+@common.backend_option
+@common.jobs_option
+@common.timeout_option
+@common.edited_option
+@common.json_option
+def compare(
+    design_path: Path,
+    input_path: Path | None,
+    sequences: int | None,
+    resolution: float,
+    backend: Any,
+    jobs: int,
+    timeout: float,
+    allow_edited: bool,
+    as_json: bool,
+) -> None:
+    """Hold a design against its software model: every decision, level and class of every timestep.
+
+    Exit code 1 if they are not the same network.
+
+    \b
+    Example: cmru-hw compare out/vowels --input models/vowels-eval.npz --sequences 20
+    """
+    from cmru_hw import design_folder, spice
+    from cmru_hw.simulate import verify
+
+    exported = design_folder.load(design_path, allow_edited=allow_edited)
+    data = common.load_sequences(input_path, sequences)
+    with (
+        spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine,
+        common.progress("comparing, timesteps") as report,
+    ):
+        verified = verify(
+            exported.design,
+            exported.trained,
+            data,
+            engine,
+            network=exported.network,
+            resolution=resolution,
+            progress=report,
+        )
+    if as_json:
+        common.print_json({**comparison_json(exported.design, verified), "netlist_sha256": exported.netlist_sha256})
+    else:
+        print_comparison(exported.design, verified)
+    if not verified.comparison.holds():
+        raise CheckFailed(_difference(verified))
+
+
+@click.command()
+@click.option("-o", "--output", type=common.FILE, default=Path("demo"), show_default=True, metavar="DIR")
+@common.backend_option
+@common.jobs_option
+@common.force_option
+def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
+    """The main job on a shipped network: export, simulate held-out speech, compare, plot.
+
+    \b
+    Example: cmru-hw demo -o demo
+    """
+    from cmru_hw import checkpoint, design_folder, mapping, plots, shipped, spice, technology
+    from cmru_hw import simulate as circuit
+
+    common.check_output(output, force)
+    models = shipped.folder("models")
+    model = models / f"{DEMO_MODEL}.safetensors"
+    data = checkpoint.load_sequences(models / f"{DEMO_MODEL.split('-')[0]}-eval.npz")
+    trained = checkpoint.load(model)
+    with _writing(output):
+        design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
+        exported = design_folder.write(output / "design", trained, design, data, force=force)
+        click.echo(f"exported   {DEMO_MODEL} to {output / 'design'}: open network.cir, run deck.cir with ngspice")
+        chosen = data.first(DEMO_SEQUENCES)
+        with spice.open_engine(backend=backend, jobs=jobs) as engine:
+            with common.progress("simulating, timesteps") as report:
+                verified = circuit.verify(design, trained, chosen, engine, network=exported.network, progress=report)
+            waveforms = circuit.waveforms(
+                design, chosen, engine, unit=plots.busiest_unit(verified), network=exported.network
+            )
+        for suffix in ("svg", "pdf"):
+            plots.unit(design, waveforms, verified.expected, output / f"unit.{suffix}")
+            plots.states(design, verified, output / f"states.{suffix}")
+        found = {**comparison_json(design, verified), "netlist_sha256": exported.netlist_sha256, "model": DEMO_MODEL}
+        (output / "summary.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print_comparison(design, verified)
+    click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers {output / 'summary.json'}")
+    if not verified.comparison.holds():
+        raise CheckFailed(_difference(verified))
+
+
+def comparison_json(design: Design, verified: Verified) -> dict[str, Any]:
+    """The stable keys of a comparison."""
+    result = verified.comparison
+    return {
+        "architecture": design.architecture,
+        "level": design.technology.level,
+        "technology": design.technology.name,
+        "decisions": {
+            "total": result.total,
+            "agree": result.agree,
+            "excluded": result.excluded,
+            "resolution_V": result.resolution,
+            "smallest_margin_V": result.smallest_margin,
+        },
+        "level_error_max": result.level_error,
+        "level_error_unit": "share of the swing" if design.config.cell == "acmru" else "levels",
+        "logit_error_max": result.logit_error,
+        "classification": {
+            "total": result.classified,
+            "agree": result.classified_alike,
+            "correct_software": result.correct_software,
+            "correct_circuit": result.correct_circuit,
+        },
+        "first_divergence": None if result.first_divergence is None else asdict(result.first_divergence),
+        "swing_used": result.swing_used,
+        "refined": verified.refined,
+        **_run_json(design, verified.simulation),
+    }
+
+
+def print_comparison(design: Design, verified: Verified) -> None:
+    result = verified.comparison
+    share = "of the swing" if design.config.cell == "acmru" else "level"
+    rows = [
+        (
+            "decisions",
+            f"{result.agree} of {result.total} agree, {result.differ} differ, {result.excluded} too close to call",
+        ),
+        (
+            "smallest margin",
+            f"{common.si(result.smallest_margin, 'V')} (resolution {common.si(result.resolution, 'V')})",
+        ),
+        ("largest state error", f"{result.level_error:.3g} {share}"),
+        ("largest readout error", f"{result.logit_error:.2g} of the largest logit"),
+        ("classes", f"{result.classified_alike} of {result.classified} agree"),
+    ]
+    if result.correct_software is not None:
+        rows.append(
+            ("correct", f"software {result.correct_software}, circuit {result.correct_circuit} of {result.classified}")
+        )
+    if result.first_divergence is not None:
+        rows.append(("first divergence", str(result.first_divergence)))
+    if result.swing_used > 1.01:
+        rows.append(("note", f"states went to {result.swing_used:.2f} of their swing: calibrate with more data"))
+    rows += _run_rows(verified.simulation)
+    common.print_table(f"circuit ({design.technology.level} level) against software", rows)
+
+
+def _run_json(design: Design, simulation: Simulation) -> dict[str, Any]:
+    import cmru_hw
+
+    return {
+        "level": design.technology.level,
+        "architecture": design.architecture,
+        "versions": {"cmru_hw": cmru_hw.__version__, "simulator": simulation.simulator},
+        "cpu_seconds": simulation.cpu_seconds,
+        "attempts": list(simulation.attempts),
+    }
+
+
+def _run_rows(simulation: Simulation) -> list[tuple[str, str]]:
+    rows = [("simulator", f"{simulation.simulator}, {simulation.cpu_seconds:.2f} s of CPU")]
+    return rows + [("repeated", attempt) for attempt in simulation.attempts]
+
+
+def _difference(verified: Verified) -> str:
+    result = verified.comparison
+    if result.first_divergence is not None:
+        return f"{result.differ} decisions differ from software; the first: {result.first_divergence}"
+    if result.classified != result.classified_alike:
+        return f"{result.classified - result.classified_alike} sequences are classified differently from software"
+    return f"the states differ from software by up to {result.level_error:.3g}, more than 0.05"
+
+
+def _unit(text: str, design: Design) -> tuple[int, int]:
+    parts = text.split(".")
+    if len(parts) == 2 and all(part.isdigit() for part in parts):
+        layer, unit = map(int, parts)
+        if layer < len(design.layers) and unit < design.layers[layer].units:
+            return layer, unit
+    raise InputError(f"--unit {text!r} is not LAYER.UNIT of this design, such as 0.0")
+
+
+def _save_arrays(path: Path, result: Simulation) -> None:
+    import numpy as np
+
+    response = result.response
+    arrays: dict[str, Any] = {"lengths": response.lengths, "logits": response.logits}
+    for index, (decisions, states) in enumerate(zip(response.decisions, response.states, strict=True)):
+        arrays[f"decisions_{index}"], arrays[f"states_{index}"] = decisions, states
+    with _writing(path.parent), path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Make ``folder``; what cannot be written there becomes one line."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,11 @@
+"""Where the folders are that come with the package: beside it in a checkout, inside it in an installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def folder(name: str) -> Path:
+    """``netlists`` (templates) or ``models`` (trained checkpoints)."""
+    inside = Path(__file__).parent / name
+    return inside if inside.is_dir() else Path(__file__).parent.parent / name
