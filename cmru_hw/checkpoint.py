@@ -22,6 +22,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -453,7 +454,11 @@ def _read_state_dict(path: Path) -> tuple[str, dict[str, Tensor]]:
     names = _check_zip(path, CheckpointError, MAX_BYTES)
     if any("/code/" in name or name.endswith("constants.pkl") for name in names):
         raise CheckpointError("it holds TorchScript code, which is never run; save the network's state_dict() instead")
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = "it holds objects that are no tensors, which are never unpickled; save network.state_dict()"
+        raise CheckpointError(text, evidence=str(error)) from None
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise CheckpointError(f"it holds a {type(found).__name__}, not a state_dict; save network.state_dict()")
     text = found.pop(METADATA_KEY, None)
@@ -504,7 +509,7 @@ def _reading(path: Path, kind: type[CmruError], otherwise: str) -> Iterator[None
     try:
         yield
     except CmruError as error:
-        raise kind(f"{path}: {error}") from None
+        raise kind(f"{path}: {error}", evidence=error.evidence) from None
     except OSError as error:
         raise kind(
             f"{path}: it cannot be read ({error.strerror or error}); check the file and its permissions"
