@@ -82,7 +82,9 @@ class Layer:
     candidate + threshold, ``packet_row`` (αCMRU only) α(x). ``packet`` (units,) [F] is C_s, ``integrator`` (units,) [F]
     C_int; ``start_packet`` (units,) [F] the packet of the power-on frame. ``unit`` [V per software unit of h];
     ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;
-    ``levels`` K or None. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
+    ``levels`` K or None. ``limit`` (units,) [V] is the state from which on no packet is sent further out (infinite
+    without levels), ``packet_offset`` (units,) [V] the error of what C_s is precharged to, ``unsettled`` (units,) the
+    share of a packet that does not arrive in time. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
     """
 
     line_unit: Array
@@ -98,6 +100,9 @@ class Layer:
     sign: Array
     initial: Array
     levels: int | None
+    limit: Array
+    packet_offset: Array
+    unsettled: Array
     gain: Array
     leak: Array
 
@@ -111,8 +116,9 @@ class Design:
     """A charge-domain network: everything a netlist needs, in SI units.
 
     ``input_unit`` [V per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers of
-    the input lines: V_x = V_cm + input_unit (scale·x + offset). ``readout`` has one row per class, all with the same
-    total capacitance, so that their voltages compare.
+    the input lines: V_x = V_cm + input_unit (scale·x + offset). ``bias``, ``reference_up`` and ``reference_down`` [V]
+    are the distances of the constant-1 line and of the packet references from V_cm. ``readout`` has one row per class,
+    all with the same total capacitance, so that their voltages compare.
     """
 
     config: ModelConfig
@@ -121,6 +127,9 @@ class Design:
     input_unit: float
     input_scale: Array
     input_offset: Array
+    bias: float
+    reference_up: float
+    reference_down: float
     layers: tuple[Layer, ...]
     readout: Row
     readout_unit: Array
@@ -201,8 +210,11 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
         input_unit=input_unit,
         input_scale=tensors["input.scale"],
         input_offset=tensors["input.offset"],
+        bias=technology.signal.bias,
+        reference_up=technology.signal.reference,
+        reference_down=technology.signal.reference,
         layers=tuple(layers),
-        readout=replace(readout, pad=technology.capacitor.row - readout.total),
+        readout=injected(replace(readout, pad=technology.capacitor.row - readout.total), technology),
         readout_unit=readout_unit,
         readout_sign=readout_sign,
         clips=tuple(clips),
@@ -301,6 +313,7 @@ def _layer(
         unit = swing / float(np.abs(scale).max() * highest)
         step, sign = np.abs(scale) * unit, np.sign(scale)
         packet = step / technology.signal.reference * integrator
+    settling, time_constant = technology.timing.phase * technology.timing.timestep, technology.amplifier.time_constant
     worst = int(np.argmax(packet))
     if packet[worst] > LARGEST_PACKET_RATIO * integrator:
         raise MappingError(
@@ -310,9 +323,9 @@ def _layer(
     return Layer(
         line_unit=line_unit,
         line_sign=line_sign,
-        low=low,
-        high=high,
-        packet_row=packet_row,
+        low=injected(low, technology),
+        high=injected(high, technology),
+        packet_row=None if packet_row is None else injected(packet_row, technology),
         packet=packet,
         start_packet=step / technology.signal.reference * integrator,
         integrator=np.full(units, integrator),
@@ -321,9 +334,18 @@ def _layer(
         sign=sign,
         initial=tensors[f"{name}.initial_state"],
         levels=levels,
+        limit=(levels - 0.5) * step if levels else np.full(units, np.inf),
+        packet_offset=technology.switch.packet_injection / packet,
+        # the next layer reads one phase after the packet was sent
+        unsettled=np.full(units, np.exp(-settling / time_constant) if time_constant else 0.0),
         gain=np.full(units, technology.amplifier.gain),
         leak=np.full(units, technology.leakage.integrator),
     )
+
+
+def injected(row: Row, technology: Technology) -> Row:
+    """``row`` with the offset that its precharge switch leaves behind."""
+    return replace(row, offset=technology.switch.row_injection / (row.total + technology.capacitor.parasitic))
 
 
 def _rows(

@@ -10,7 +10,7 @@ rows ``y2``. Every number is written plain, because in SPICE ``1M`` is a thousan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,8 +74,11 @@ def schedule(lengths: Sequence[int], timing_timestep: float, phase: float) -> Sc
     return Schedule(timestep=timing_timestep, phase=phase, starts=tuple(starts.tolist()), lengths=tuple(lengths))
 
 
-def network_text(design: Design) -> str:
-    """``network.cir``: the weights, units and readout of ``design``, without supplies and clocks."""
+def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
+    """``network.cir``: the weights, units and readout of ``design``, without supplies and clocks.
+
+    ``driven`` are the precharge nodes whose voltage comes from outside, from a stimulus.
+    """
     config = design.config
     lines = [
         f"* {config.cell} network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "
@@ -85,7 +88,7 @@ def network_text(design: Design) -> str:
     ]
     sources = [f"x{j}" for j in range(config.features)]
     for index, layer in enumerate(design.layers):
-        lines += _layer(design, index, layer, sources)
+        lines += _layer(design, index, layer, sources, driven)
         own = [f"o{index}_{i}" for i in range(layer.units)]
         sources = own + sources if config.skip else own
     last = len(design.layers) - 1
@@ -96,7 +99,8 @@ def network_text(design: Design) -> str:
     for k in range(len(design.readout.bias)):
         lines.append(f"* ---- class {k}")
         lines += _row(design.readout, "y", "r", k, f"y{k}")
-        lines.append(f"xry{k} y{k} {_precharge(design.readout, 'y', k, lines)} r vcm row cp={_n(_parasitic(design))}")
+        pre = _precharge(f"zy{k}", design.readout.offset[k], driven, lines)
+        lines.append(f"xry{k} y{k} {pre} r vcm row cp={_n(_parasitic(design))}")
     return "\n".join(lines) + "\n"
 
 
@@ -105,15 +109,15 @@ def deck(
     inputs: Sequence[Array],
     *,
     network: str | None = None,
-    precharge: Mapping[str, Array] | None = None,
+    noise: Sequence[Mapping[str, Array]] | None = None,
     save: Sequence[str] = (),
     refine: int = 0,
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
-    ``network`` replaces :func:`network_text` (an edited file that the user asked for by name). ``precharge`` gives
-    voltages per frame for precharge nodes (``za0_3`` ...): the way noise comes in. ``save`` adds vectors. ``refine``
-    halves the largest step that many times.
+    ``network`` replaces :func:`network_text` (an edited file that the user asked for by name). ``noise`` has for each
+    sequence the noise [V] of every precharge node (:func:`offsets`), on top of its offset: one value for the power-on
+    frame, then one for each timestep. ``save`` adds vectors. ``refine`` halves the largest step that many times.
     """
     technology = design.technology
     timing = technology.timing
@@ -127,8 +131,12 @@ def deck(
             columns[f"x{j}"][first : first + len(voltage)] = voltage
     columns["ref_up"] = np.where(start, common - START_SHIFT, common)
     columns["ref_down"] = np.where(start, common + START_SHIFT, common)
-    columns.update(precharge or {})
-    files = {"network.cir": (network if network is not None else network_text(design)).encode()}
+    driven = noise[0].keys() if noise else ()
+    for node, offset in offsets(design).items():
+        if noise and node in driven:
+            # inputs and sequences lie the same way: one frame for power-on, then the timesteps
+            columns[node] = common + offset + np.concatenate([one[node] for one in noise])
+    files = {"network.cir": (network if network is not None else network_text(design, driven=driven)).encode()}
     files |= cell_files(design)
     stimulus = []
     names = list(columns)
@@ -155,9 +163,9 @@ def deck(
         *[f".include {path}" for path in cell_files(design)],
         f"vcm vcm 0 {_n(common)}",
         f"vdd vdd 0 {_n(technology.supply.vdd)}",
-        f"vbias bias 0 {_n(common + technology.signal.bias)}",
-        f"vrefp vrp 0 {_n(common + technology.signal.reference)}",
-        f"vrefn vrn 0 {_n(common - technology.signal.reference)}",
+        f"vbias bias 0 {_n(common + design.bias)}",
+        f"vrefp vrp 0 {_n(common + design.reference_down)}",
+        f"vrefn vrn 0 {_n(common - design.reference_up)}",
         *clock_lines(design),
         *stimulus,
         ".include network.cir",
@@ -167,6 +175,17 @@ def deck(
         f".tran {_n(step)} {_n(stop)} 0 {_n(step)} uic",
     ]
     return Deck(text="\n".join(lines) + "\n", stop=stop, saved=tuple(saved), files=files), plan
+
+
+def offsets(design: Design) -> dict[str, float]:
+    """Every precharge node and how far it is off V_cm [V]: ``za0_3 zb0_3 zg0_3 zy2`` of rows, ``zp0_3`` of packets."""
+    found: dict[str, float] = {}
+    for index, layer in enumerate(design.layers):
+        kinds = {"a": layer.low.offset, "b": layer.high.offset, "p": layer.packet_offset}
+        if layer.packet_row is not None:
+            kinds["g"] = layer.packet_row.offset
+        found |= {f"z{kind}{index}_{i}": float(values[i]) for kind, values in kinds.items() for i in range(layer.units)}
+    return found | {f"zy{k}": float(value) for k, value in enumerate(design.readout.offset)}
 
 
 def phases(design: Design) -> tuple[str, ...]:
@@ -201,7 +220,7 @@ def _unit_cell(design: Design) -> str:
     return "unit_replace" if design.config.epsilon == 0.0 else "unit_accumulate"
 
 
-def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str]) -> list[str]:
+def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], driven: Collection[str]) -> list[str]:
     cell, technology = _unit_cell(design), design.technology
     parasitic = _parasitic(design)
     lines = [
@@ -217,31 +236,35 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str]) -> 
         lines.append(f"* ---- unit {here}: {ladder}; constant part of its threshold {threshold:.6g}")
         lines += _row(layer.low, "a", str(index), i, f"a{here}")
         lines += _row(layer.high, "b", str(index), i, f"b{here}")
-        za, zb = _precharge(layer.low, "a", i, lines, index), _precharge(layer.high, "b", i, lines, index)
+        za = _precharge(f"za{here}", layer.low.offset[i], driven, lines)
+        zb = _precharge(f"zb{here}", layer.high.offset[i], driven, lines)
+        zp = _precharge(f"zp{here}", layer.packet_offset[i], driven, lines)
         up = layer.initial[i] > 0
         same = ("ref_up", "ref_up") if up else ("ref_down", "ref_down")
         common = f"qa{here} qb{here}"
         values = f"cint={_n(layer.integrator[i])} cp={_n(parasitic)} gain={_n(layer.gain[i])} leak={_n(layer.leak[i])}"
+        if layer.unsettled[i]:
+            values += f" unsettled={_n(layer.unsettled[i])}"
         packet = f"cs={_n(layer.packet[i])}"
         if cell == "unit_alpha":
             assert layer.packet_row is not None
             lines += _row(layer.packet_row, "g", str(index), i, f"g{here}")
-            zg = _precharge(layer.packet_row, "g", i, lines, index)
+            zg = _precharge(f"zg{here}", layer.packet_row.offset[i], driven, lines)
             lines.append(
-                f"xunit{here} a{here} b{here} g{here} o{here} {common} {za} {zb} {zg} vcm ref_up ref_down "
+                f"xunit{here} a{here} b{here} g{here} o{here} {common} {za} {zb} {zg} {zp} ref_up ref_down "
                 f"e{index} u{index} init vcm {'vrn' if up else 'vrp'} vdd {cell}\n"
                 f"+ {packet} cs0={_n(layer.start_packet[i])} {values}"
             )
         elif cell == "unit_replace":
             lines.append(
-                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} vcm {same[0]} {same[1]} "
+                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {same[0]} {same[1]} "
                 f"e{index} m{index} u{index} init vcm vrp vrn vdd {cell}\n+ {packet} {values}"
             )
         else:
             # without a ladder limit the state may go anywhere: the limit is then out of reach
-            limit = (layer.levels - 0.5) * layer.step[i] if layer.levels else 1e3
+            limit = min(layer.limit[i], 1e3)
             lines.append(
-                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} vcm {same[0]} {same[1]} "
+                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {same[0]} {same[1]} "
                 f"e{index} u{index} init vcm vrp vrn vdd {cell}\n"
                 f"+ {packet} {values} ch={_n(technology.capacitor.sample)} vlimit={_n(limit)}"
             )
@@ -268,12 +291,13 @@ def _row(row: Row, kind: str, group: str, i: int, top: str) -> list[str]:
     return lines
 
 
-def _precharge(row: Row, kind: str, i: int, lines: list[str], index: int | None = None) -> str:
-    """The node that a row is precharged to: V_cm, or with an offset a source of its own on top of it."""
-    if row.offset[i] == 0:
+def _precharge(node: str, offset: float, driven: Collection[str], lines: list[str]) -> str:
+    """The node that is precharged to: V_cm, or ``node`` with a source of its own if it has an offset or is driven."""
+    if node in driven:
+        return node
+    if offset == 0:
         return "vcm"
-    node = f"z{kind}{i}" if index is None else f"z{kind}{index}_{i}"
-    lines.append(f"v{node} {node} vcm {_n(row.offset[i])}")
+    lines.append(f"v{node} {node} vcm {_n(offset)}")
     return node
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,15 +42,29 @@ def simulate(
     *,
     network: str | None = None,
     refine: int = 0,
+    noise: Callable[[int], Mapping[str, Array]] | None = None,
+    reader: Design | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulation:
     """``sequences`` through ``design`` in ``engine``; decisions, states and readout sampled once per timestep.
 
+    ``noise(sequence)`` gives what :func:`netlist.deck` takes for it. ``reader`` is the design whose levels and readout
+    scale turn volts into numbers: for one die of many the nominal one, because nobody knows the die's own.
     ``progress(done, total)`` counts timesteps. Raises SimulationError if any deck fails: a partial answer is no answer.
     """
+    reader = reader or design
     batches = list(_batches(sequences.lengths.tolist()))
     inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, sequences.lengths, strict=True)]
-    built = [netlist.deck(design, [inputs[i] for i in batch], network=network, refine=refine) for batch in batches]
+    built = [
+        netlist.deck(
+            design,
+            [inputs[i] for i in batch],
+            network=network,
+            noise=None if noise is None else [noise(i) for i in batch],
+            refine=refine,
+        )
+        for batch in batches
+    ]
     pieces: dict[int, list[_Piece]] = {}
     attempts: list[str] = []
     seconds, simulator, done = 0.0, "", 0
@@ -59,7 +73,7 @@ def simulate(
         if isinstance(outcome, SimulationError):
             raise outcome
         plan = built[index][1]
-        pieces[index] = [decode(design, outcome.traces, plan, place) for place in range(len(plan.lengths))]
+        pieces[index] = [decode(reader, outcome.traces, plan, place) for place in range(len(plan.lengths))]
         seconds += outcome.cpu_seconds
         simulator = outcome.simulator
         attempts += outcome.attempts

@@ -57,9 +57,10 @@ class Capacitor:
 
 @dataclass(frozen=True, kw_only=True)
 class Amplifier:
-    """``gain`` [V/V] at low frequency."""
+    """``gain`` [V/V] at low frequency; ``time_constant`` [s] of its settling, 0 if it settles completely."""
 
     gain: float
+    time_constant: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,53 @@ class Leakage:
     """``integrator`` [A]: current out of the virtual ground while the state is held."""
 
     integrator: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch:
+    """Charge [C] that opening switches leave on a row's top plate, and on the packet capacitor's right plate."""
+
+    row_injection: float
+    packet_injection: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """``temperature`` [K] of all kT/C; ``comparator`` [V rms] of each decision, referred to the row.
+
+    ``wander`` [V rms] is the comparator's 1/f noise in one octave of frequency.
+    """
+
+    temperature: float
+    comparator: float
+    wander: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mismatch:
+    """Standard deviations of what differs from element to element and, ``global_``, from die to die.
+
+    A capacitor of ``density`` [F/m²] has σ(ΔC/C) = ``capacitor`` [m] / √area. A comparator's offset is that of its
+    input pair, σ = ``threshold`` [V·m] / √(``pair_width`` ``pair_length``), and of the ``comparator_rest`` [V], added
+    in squares. ``limit`` [V] is the level limit's. All others are relative.
+    """
+
+    capacitor: float
+    density: float
+    threshold: float
+    pair_width: float
+    pair_length: float
+    comparator_rest: float
+    limit: float
+    gain: float
+    leakage: float
+    injection: float
+    global_capacitor: float
+    global_gain: float
+    global_leakage: float
+    global_injection: float
+    global_reference: float
+    global_bias: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +130,9 @@ class Technology:
     capacitor: Capacitor
     amplifier: Amplifier
     leakage: Leakage
+    switch: Switch
+    noise: Noise
+    mismatch: Mismatch
 
     @property
     def sha256(self) -> str:
@@ -96,8 +147,20 @@ _SECTIONS: dict[str, type] = {
     "capacitor": Capacitor,
     "amplifier": Amplifier,
     "leakage": Leakage,
+    "switch": Switch,
+    "noise": Noise,
+    "mismatch": Mismatch,
 }
-_MAY_BE_ZERO = {"capacitor.minimum", "capacitor.step", "capacitor.parasitic", "leakage.integrator"}
+_MAY_BE_ZERO = {
+    "capacitor.minimum",
+    "capacitor.step",
+    "capacitor.parasitic",
+    "amplifier.time_constant",
+    "leakage.integrator",
+    *(f"{name}.{key}" for name, kind in (("switch", Switch), ("noise", Noise)) for key in kind.__annotations__),
+    # sizes divide, so those of a mismatch law are never zero
+    *(f"mismatch.{key}" for key in set(Mismatch.__annotations__) - {"density", "pair_width", "pair_length"}),
+}
 
 
 def available() -> tuple[str, ...]:
