@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +52,34 @@ def _missing() -> str:
     except SimulatorMissing as error:
         return str(error)
     return ""
+
+
+@pytest.fixture
+def runs() -> Callable[[int], bool]:
+    """Whether any process of a group still runs, by the number of its leader."""
+    return _runs
+
+
+@pytest.fixture
+def ends() -> Callable[[int], bool]:
+    """Whether a group of processes comes to its end within seconds."""
+
+    def ends(leader: int) -> bool:
+        deadline = time.monotonic() + 10
+        while _runs(leader) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return not _runs(leader)
+
+    return ends
+
+
+def _runs(leader: int) -> bool:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        # A zombie is dead; collecting it is the business of whoever inherited it.
+        if int(group) == leader and state != "Z":
+            return True
+    return False
