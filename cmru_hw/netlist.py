@@ -24,6 +24,8 @@ from cmru_hw.signals import Array
 COLUMNS_PER_FILE = 24
 # Inputs change this far into a timestep, in the middle of the hold
 INPUT_CHANGE = 0.2
+# All clock phases together, as a share of the timestep: the rest, with the input change in it, is hold
+LONGEST_WINDOW = 0.6
 # The power-on frame moves the comparators' references this far [V]: more than any row can
 START_SHIFT = 1.0
 
@@ -65,13 +67,18 @@ class Schedule:
         return np.asarray((frames + 1 - self.phase / 4) * self.timestep, dtype=np.float64)
 
 
-def schedule(lengths: Sequence[int], timing_timestep: float, phase: float) -> Schedule:
+def schedule(design: Design, lengths: Sequence[int]) -> Schedule:
     """Lay sequences of ``lengths`` timesteps one after the other."""
     if not lengths or min(lengths) < 1:
         raise DataError("there is nothing to simulate: every sequence needs at least one timestep")
     ends = np.cumsum(np.asarray(lengths) + 1)
     starts = ends - np.asarray(lengths)
-    return Schedule(timestep=timing_timestep, phase=phase, starts=tuple(starts.tolist()), lengths=tuple(lengths))
+    return Schedule(
+        timestep=design.technology.timing.timestep,
+        phase=phase_share(design),
+        starts=tuple(starts.tolist()),
+        lengths=tuple(lengths),
+    )
 
 
 def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
@@ -121,7 +128,7 @@ def deck(
     """
     technology = design.technology
     timing = technology.timing
-    plan = schedule([len(x) for x in inputs], timing.timestep, timing.phase)
+    plan = schedule(design, [len(x) for x in inputs])
     common = technology.supply.common_mode
     columns: dict[str, Array] = {f"x{j}": np.full(plan.frames, common) for j in range(design.config.features)}
     start = np.zeros(plan.frames, dtype=bool)
@@ -195,12 +202,20 @@ def phases(design: Design) -> tuple[str, ...]:
     return (*layers, "r")
 
 
+def phase_share(design: Design) -> float:
+    """From one clock phase to the next, as a share of the timestep: all phases of a deep network must fit its window.
+
+    Long phases are cheap to simulate (ngspice doubles its step from the last edge on) and change no result.
+    """
+    return min(design.technology.timing.phase, LONGEST_WINDOW / (len(phases(design)) + 1))
+
+
 def clock_lines(design: Design) -> list[str]:
     """One clock instance per phase; all pulses end with the timestep, so that an earlier phase is a longer pulse."""
-    timing, names = design.technology.timing, phases(design)
+    period, names, share = design.technology.timing.timestep, phases(design), phase_share(design)
     return [
-        f"xclock_{name} {name} clock period={_n(timing.timestep)} "
-        f"duty={_n(timing.phase * (len(names) + 1 - place))} edge={_n(timing.edge * timing.timestep)}"
+        f"xclock_{name} {name} clock period={_n(period)} "
+        f"duty={_n(share * (len(names) + 1 - place))} edge={_n(share * period)}"
         for place, name in enumerate(names)
     ]
 

@@ -11,6 +11,7 @@ matplotlib.use("agg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cmru_hw.compare import Reference
 from cmru_hw.errors import OutputError
@@ -79,6 +80,7 @@ def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) 
         state.set_ylabel("state [h]" if design.config.cell == "acmru" else "state [levels]")
         state.set_xlabel(f"timestep ({plan.timestep * 1e3:g} ms each)")
         state.set_xlim(-1, len(steps))
+        state.xaxis.set_major_locator(MaxNLocator(integer=True))
         state.legend(loc="upper left", ncols=2)
         figure.suptitle(f"layer {layer}, unit {number} in ngspice ({design.technology.level} level)", fontsize=9)
         _write(figure, path)
@@ -104,6 +106,7 @@ def states(design: Design, verified: Verified, path: Path) -> None:
             axis.set_ylabel("unit, layer by layer")
             for border in np.cumsum(design.config.units)[:-1]:
                 axis.axhline(border - 0.5, color="black", linewidth=0.6)
+        axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[1].set_xlabel(f"timestep ({design.technology.timing.timestep * 1e3:g} ms each)")
         _write(figure, path)
 

@@ -36,11 +36,10 @@ class Signal:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """``timestep`` [s]; ``phase`` and ``edge`` are shares of it."""
+    """``timestep`` [s]; ``phase``: the share of it from one clock phase to the next, and of each clock's edges."""
 
     timestep: float
     phase: float
-    edge: float
 
 
 @dataclass(frozen=True, kw_only=True)
