@@ -442,11 +442,13 @@ def test_scratch_that_cannot_be_written(backend, tmp_path, monkeypatch):
         spice.run(RC, backend=backend)
 
 
-def test_an_ngspice_at_an_unusual_place(tmp_path):
+def test_an_ngspice_at_an_unusual_place(tmp_path, monkeypatch):
     script = tmp_path / "my ngspice"
     script.write_text('#!/bin/sh\nexec ngspice "$@"\n')
     script.chmod(0o755)
-    assert spice.run(RC, backend="batch", program=str(script)).simulator.startswith("ngspice ")
+    monkeypatch.chdir(tmp_path)
+    for program in (str(script), "./my ngspice"):
+        assert spice.run(RC, backend="batch", program=program).simulator.startswith("ngspice ")
 
 
 def test_impossible_parameters():

@@ -66,6 +66,7 @@ def test_complete_text_is_title_text_end():
         ".inc ../cells.lib",
         ".incfoo cells.lib",
         ".include ~/cells.lib",
+        ".include sub/../../cells.lib",
         ".include",
         ".include\n+ /etc/passwd",
         ".include\n* a comment between\n\n+ /etc/passwd",
@@ -98,7 +99,12 @@ def test_refuses_whatever_is_not_a_circuit(line):
     ],
 )
 def test_lets_circuits_pass(text):
-    files = {"cells.lib": b"r1 a 0 1\r\n", "sub/inner.lib": b".include other.lib\n", "sub/other.lib": b"", "data.txt": b""}
+    files = {
+        "cells.lib": b"r1 a 0 1\r\n",
+        "sub/inner.lib": b".include other.lib\n.include ../cells.lib\n",
+        "sub/other.lib": b"",
+        "data.txt": b"",
+    }
     spice.refuse_code(text, files=files, libraries=("/pdk/models.lib",))
 
 

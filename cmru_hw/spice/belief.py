@@ -46,7 +46,7 @@ _EVIDENCE_LINES = 60
 _CONTEXT_LINES = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Finished:
     """What a backend hands over when the simulator has come to an end, well or badly.
 
@@ -135,7 +135,9 @@ def _explain(log: str) -> None:
     if _NO_SPACE.search(log):
         raise OutputError("no space left for the simulation's scratch files: free some, or set TMPDIR to another disk")
     if _NO_CODE_MODELS.search(log) and _NEEDS_CODE_MODEL.search(log):
-        raise SimulatorMissing(f"ngspice has no XSPICE code models (*.cm, package ngspice): {REMEDY}", evidence=log)
+        raise SimulatorMissing(
+            f"ngspice has no XSPICE code models (*.cm, package ngspice): {REMEDY}", evidence=tail(log)
+        )
     lines = [line.strip() for line in log.splitlines() if _NOT_CONVERGED.search(line)]
     # Singular matrices and failed gmin steps are also part of searches that succeed: the verdict is what comes last.
     if lines:

@@ -31,14 +31,15 @@ VARIABLES = {"pyspice": "CMRU_HW_LIBNGSPICE", "batch": "CMRU_HW_NGSPICE"}
 _RUNS_PER_WORKER = 500
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
     """A finished simulation and how it was come by.
 
     ``attempts`` describes what was tried before and failed, in order; it is empty for a deck that ran as it stands.
     ``cpu_seconds`` is the processor time of loading and simulating, measured in the process that did it (for
     ``"batch"`` with the start of the program); ``seconds`` is the wall time of the same. ``simulator`` is a name and
-    version, ``"ngspice 39"``; ``log`` is what it printed.
+    version, ``"ngspice 39"``; ``log`` is what it printed. The title of ``traces`` is the content hash of the deck that
+    ran: that of the deck with the options of the retry, where it took one.
     """
 
     traces: Traces
@@ -95,7 +96,9 @@ class Engine:
         self.jobs = jobs
         self.timeout = timeout
         self.retries = tuple(retries)
-        self._program = program or os.environ.get(VARIABLES[backend])
+        program = program or os.environ.get(VARIABLES[backend])
+        # A path is meant from here, and the workers live elsewhere; a bare name is to be searched for.
+        self._program = os.path.abspath(program) if program and os.sep in program else program  # noqa: PTH100
         self._idle: list[Process] = []
         self._busy: dict[Process, _Task] = {}
         self._mapping = False
@@ -133,8 +136,9 @@ class Engine:
     def map(self, decks: Iterable[Deck]) -> Iterator[tuple[int, Outcome | SimulationError]]:
         """Simulate all decks and yield (index, result) as each ends; a deck that failed is a SimulationError.
 
-        ``decks`` is drawn from as workers become free. SimulatorMissing, InputError and OutputError are raised: they
-        would meet every deck. Leaving the loop early ends what is still running.
+        ``decks`` is drawn from as workers become free. Leaving the loop early ends what is still running. Raised, and
+        not given as data, is what calls for a hand: SimulatorMissing, OutputError, and InputError for a deck that is
+        not only a circuit.
         """
         if self._mapping:
             raise RuntimeError("this engine is at work on other decks: open a second one")

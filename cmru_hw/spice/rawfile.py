@@ -17,7 +17,7 @@ from cmru_hw.signals import Array
 _MARK = b"Binary:\n"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Plot:
     """One analysis as the simulator stores it: ``data[i]`` are the values of the vector ``names[i]`` [s, V or A]."""
 

@@ -8,6 +8,7 @@ else is refused, so that no template or name can run a command or read a file th
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -169,7 +170,8 @@ def _own_file(
     """The deck's file that ``target`` names, None for a library; anything else is refused."""
     if target in libraries:
         return None
-    for name in (str(folder / target), target):
+    # ngspice looks beside the including file first, then beside the deck. The names in `files` lead nowhere else.
+    for name in (posixpath.normpath(folder / target), posixpath.normpath(target)):
         if name in files:
             return name
     raise InputError(f"{where}: {target!r} is neither a file of this deck nor one of its libraries")
