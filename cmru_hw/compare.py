@@ -192,8 +192,8 @@ def _ignored(expected: Reference, response: Response, resolution: float) -> list
             continue
         when, where = first
         for index in range(len(close)):
-            # the layer itself has a wrong state from here on; layers above see it within the same timestep
-            ignored[index][s, when + (index < where) :] = True
+            # its own layer has a wrong state from the next timestep on; layers above see it within this one
+            ignored[index][s, when + (index <= where) :] = True
     return ignored
 
 

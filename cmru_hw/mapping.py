@@ -83,7 +83,7 @@ class Layer:
     C_int; ``start_packet`` (units,) [F] the packet of the power-on frame. ``unit`` [V per software unit of h];
     ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;
     ``levels`` K or None. ``limit`` (units,) [V] is the state from which on no packet is sent further out (infinite
-    without levels), ``packet_offset`` (units,) [V] the error of what C_s is precharged to, ``unsettled`` (units,) the
+    where nothing stops it), ``packet_offset`` (units,) [V] the error of what C_s is precharged to, ``unsettled`` (units,) the
     share of a packet that does not arrive in time. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
     """
 
@@ -116,9 +116,9 @@ class Design:
     """A charge-domain network: everything a netlist needs, in SI units.
 
     ``input_unit`` [V per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers of
-    the input lines: V_x = V_cm + input_unit (scale·x + offset). ``bias``, ``reference_up`` and ``reference_down`` [V]
-    are the distances of the constant-1 line and of the packet references from V_cm. ``readout`` has one row per class,
-    all with the same total capacitance, so that their voltages compare.
+    the input lines: V_x = V_cm + input_unit (scale·x + offset). ``bias``, ``reference_up`` and ``reference_down`` ()
+    [V] are the distances of the constant-1 line and of the packet references from V_cm. ``readout`` has one row per
+    class, all with the same total capacitance, so that their voltages compare.
     """
 
     config: ModelConfig
@@ -127,9 +127,9 @@ class Design:
     input_unit: float
     input_scale: Array
     input_offset: Array
-    bias: float
-    reference_up: float
-    reference_down: float
+    bias: Array
+    reference_up: Array
+    reference_down: Array
     layers: tuple[Layer, ...]
     readout: Row
     readout_unit: Array
@@ -210,9 +210,9 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
         input_unit=input_unit,
         input_scale=tensors["input.scale"],
         input_offset=tensors["input.offset"],
-        bias=technology.signal.bias,
-        reference_up=technology.signal.reference,
-        reference_down=technology.signal.reference,
+        bias=np.asarray(technology.signal.bias),
+        reference_up=np.asarray(technology.signal.reference),
+        reference_down=np.asarray(technology.signal.reference),
         layers=tuple(layers),
         readout=injected(replace(readout, pad=technology.capacitor.row - readout.total), technology),
         readout_unit=readout_unit,
@@ -299,11 +299,13 @@ def _layer(
     swing, integrator = technology.signal.state_swing, technology.capacitor.integrator
     levels = 1 if config.epsilon == 0.0 and config.cell != "acmru" else config.levels
     if config.cell == "acmru":
-        unit = swing / (HEADROOM * calibration.states[index])
         alpha = (tensors[f"{name}.alpha.weight"], tensors[f"{name}.alpha.bias"], np.zeros(units))
         packet_row = _rows(f"{name}.alpha", [alpha], line_unit, line_sign, technology, clips, shared=False)[0]
-        # the row holds scale/total volts for each unit of alpha; the packet turns that into `unit` volts
-        packet = integrator * unit * packet_row.total / packet_row.scale
+        # The row holds scale/total volts for each unit of alpha, and the packet turns that into `unit` volts; a row
+        # with little signal left gets less swing rather than a packet capacitor that dwarfs the integrator.
+        attenuation = packet_row.total / packet_row.scale
+        unit = min(swing / (HEADROOM * calibration.states[index]), LARGEST_PACKET_RATIO / float(attenuation.max()))
+        packet = integrator * unit * attenuation
         step, sign = np.full(units, unit), np.ones(units)
     else:
         scale = tensors[f"{name}.alpha"]
@@ -313,13 +315,13 @@ def _layer(
         unit = swing / float(np.abs(scale).max() * highest)
         step, sign = np.abs(scale) * unit, np.sign(scale)
         packet = step / technology.signal.reference * integrator
+        worst = int(np.argmax(packet))
+        if packet[worst] > LARGEST_PACKET_RATIO * integrator:
+            raise MappingError(
+                f"{name}, unit {worst}: one packet would need C_s = {packet[worst]:.3g} F on C_int = {integrator:.3g} "
+                "F; lower signal.state_swing, raise signal.reference, or train with a penalty on alpha"
+            )
     settling, time_constant = technology.timing.phase * technology.timing.timestep, technology.amplifier.time_constant
-    worst = int(np.argmax(packet))
-    if packet[worst] > LARGEST_PACKET_RATIO * integrator:
-        raise MappingError(
-            f"{name}, unit {worst}: one packet would need C_s = {packet[worst]:.3g} F on C_int = {integrator:.3g} F; "
-            "lower signal.state_swing, raise signal.reference, or train with a penalty on alpha"
-        )
     return Layer(
         line_unit=line_unit,
         line_sign=line_sign,
@@ -334,7 +336,8 @@ def _layer(
         sign=sign,
         initial=tensors[f"{name}.initial_state"],
         levels=levels,
-        limit=(levels - 0.5) * step if levels else np.full(units, np.inf),
+        # a state that is replaced cannot run away
+        limit=(levels - 0.5) * step if levels and config.epsilon else np.full(units, np.inf),
         packet_offset=technology.switch.packet_injection / packet,
         # the next layer reads one phase after the packet was sent
         unsettled=np.full(units, np.exp(-settling / time_constant) if time_constant else 0.0),

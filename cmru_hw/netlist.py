@@ -37,12 +37,16 @@ class Deck:
     ``text`` is the deck after its title line; the title is the content hash of all the rest, so a plot that bears it
     can only have come from this deck. ``files`` maps a relative path, as the deck names it, to its bytes.
     ``stop`` [s] is the end of the transient; ``saved`` are the vectors that must come back, in ngspice's spelling.
+    ``settings`` count before ngspice reads the deck (``"ngbehavior=hsa"``); ``libraries`` are the absolute paths of
+    model files that the deck may include and that are not looked into.
     """
 
     text: str
     stop: float
     saved: tuple[str, ...]
     files: Mapping[str, bytes] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,6 +355,6 @@ def _save_lines(saved: Sequence[str]) -> list[str]:
     return [".save " + " ".join(saved[first : first + 20]) for first in range(0, len(saved), 20)]
 
 
-def _n(value: float) -> str:
+def _n(value: float | Array) -> str:
     """A plain number with all its digits: no suffixes."""
     return repr(float(value))
