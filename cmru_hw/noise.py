@@ -1,0 +1,167 @@
+"""Noise in time: what a die adds at every precharge, as a pure function of (seed, die, element, sequence, timestep).
+
+Everything that is random in time enters at a precharge node, as it does in the circuit: a row is sampled when its
+precharge switch opens, a packet when that of its capacitor does. A :class:`Source` is the noise at the nodes of one
+kind in one layer; SPICE takes it as stimulus columns, the fast engine asks for the few values that decide something.
+
+* row: √(kT/ΣC); a comparator's own noise and its 1/f wander are referred to the row it looks at.
+* packet: charging and emptying C_s each leave √(kT C_s) of charge, together √(2kT C_s). As a voltage that C_s is
+  precharged to, of which (C_s/C_int) arrives at the state, that is √(2kT/C_s).
+* emptying C_int leaves √(kT/C_int) on the state: at power-on, and before every packet of a unit that replaces its
+  state. It is referred to the same node, through the same ratio.
+* 1/f: one normal number for each octave of frequency, held for 1, 2, 4, ... timesteps (Voss and McCartney), because
+  such a sum can be evaluated at any timestep without those before it. What is slower than the last octave is an offset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmru_hw import streams
+from cmru_hw.errors import DataError
+from cmru_hw.mapping import Layer, Row
+from cmru_hw.signals import Array
+from cmru_hw.variation import Dies
+
+BOLTZMANN = 1.380649e-23  # J/K, exact
+OCTAVES = 10
+# Fields of a counter: unit | sequence | frame. Frame 0 is the power-on frame, frame t + 1 the timestep t.
+_SEQUENCE, _UNIT = 20, 44
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """One stream: ``key`` (dies,), standard deviations ``start`` (power-on frame) and ``sigma`` (dies, units) [V].
+
+    Its value is held for 2^``octave`` frames.
+    """
+
+    key: Tensor
+    start: Tensor
+    sigma: Tensor
+    octave: int = 0
+
+    @property
+    def bound(self) -> Tensor:
+        """(dies, units) [V]: what no value after power-on exceeds in magnitude."""
+        return self.sigma * streams.BOUND
+
+    def at(self, die: Tensor, unit: Tensor, sequence: Tensor, frame: Tensor) -> Tensor:
+        """Noise [V] at places given by index tensors, int64, which broadcast together."""
+        place = (unit << _UNIT) + (sequence << _SEQUENCE) + (frame >> self.octave)
+        sigma = self.sigma[die, unit]
+        if self.start is not self.sigma:
+            sigma = torch.where(frame == 0, self.start[die, unit], sigma)
+        return sigma * streams.normals(self.key[die], place)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """The sum of independent parts at the nodes ``z<kind><layer>_<unit>``."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+    @property
+    def bound(self) -> Tensor:
+        """(dies, units) [V]: what no value after power-on exceeds in magnitude; 0 without parts."""
+        return torch.stack([part.bound for part in self.parts]).sum(0) if self.parts else torch.zeros(1, 1).double()
+
+    def at(self, die: Tensor, unit: Tensor, sequence: Tensor, frame: Tensor) -> Tensor:
+        """As :meth:`Part.at`, of all parts together."""
+        total = torch.zeros(torch.broadcast_shapes(die.shape, unit.shape, sequence.shape, frame.shape)).double()
+        for part in self.parts:
+            total += part.at(die, unit, sequence, frame)
+        return total
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerNoise:
+    """``alpha`` is the third row of an αCMRU, and has no parts elsewhere."""
+
+    low: Source
+    high: Source
+    alpha: Source
+    packet: Source
+
+
+def check(sequences: int, timesteps: int) -> None:
+    """Raises DataError for data that is larger than a counter's fields."""
+    if sequences >= 1 << (_UNIT - _SEQUENCE) or timesteps + 1 >= 1 << _SEQUENCE:
+        raise DataError(
+            f"{sequences} sequences of {timesteps} timesteps are more than noise is numbered for: split them"
+        )
+
+
+def layer_noise(dies: Dies, index: int) -> LayerNoise:
+    """The noise sources of layer ``index``."""
+    layer, name = dies.batch.layers[index], f"layer{index}"
+    third = layer.packet_row
+    # the third row drives a buffer, not a comparator
+    alpha = () if third is None else _row(dies, f"{name}/g", third, compared=False)
+    return LayerNoise(
+        low=Source(name=f"za{index}_", parts=_row(dies, f"{name}/a", layer.low)),
+        high=Source(name=f"zb{index}_", parts=_row(dies, f"{name}/b", layer.high)),
+        alpha=Source(name=f"zg{index}_", parts=alpha),
+        packet=Source(name=f"zp{index}_", parts=_packet(dies, f"{name}/p", layer)),
+    )
+
+
+def readout_noise(dies: Dies) -> Source:
+    """The noise of the readout rows."""
+    return Source(name="zy", parts=_row(dies, "readout/y", dies.batch.readout, leaf="class", compared=False))
+
+
+def columns(dies: Dies, place: int, sequence: int, timesteps: int) -> dict[str, Array]:
+    """For a netlist of the die at ``place``: node → noise [V] of ``sequence``, power-on frame first, then timesteps."""
+    found: dict[str, Array] = {}
+    sources = [(readout_noise(dies), len(dies.nominal.readout.bias))]
+    for index, layer in enumerate(dies.nominal.layers):
+        each = layer_noise(dies, index)
+        sources += [(source, layer.units) for source in (each.low, each.high, each.alpha, each.packet)]
+    die, at = torch.tensor(place), torch.tensor(sequence)
+    frame = torch.arange(timesteps + 1)
+    for source, units in sources:
+        if source.parts:
+            values = source.at(die, torch.arange(units)[:, None], at, frame).numpy()
+            found |= {f"{source.name}{unit}": row for unit, row in enumerate(values)}
+    return found
+
+
+def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool = True) -> tuple[Part, ...]:
+    technology = dies.nominal.technology
+    noise = technology.noise
+    total = row.total + technology.capacitor.parasitic
+    parts = []
+    if f"noise/{leaf}" in dies.on:
+        parts.append(_part(dies, f"noise/{leaf}/{name}", np.sqrt(BOLTZMANN * noise.temperature / total)))
+    if compared and "noise/decision" in dies.on:
+        parts.append(_part(dies, f"noise/decision/{name}", np.full_like(total, noise.comparator)))
+    if compared and "noise/wander" in dies.on:
+        parts += [
+            _part(dies, f"noise/wander/{name}/{octave}", np.full_like(total, noise.wander), octave=octave)
+            for octave in range(OCTAVES)
+        ]
+    return tuple(part for part in parts if part.sigma.any())
+
+
+def _packet(dies: Dies, name: str, layer: Layer) -> tuple[Part, ...]:
+    if "noise/charge" not in dies.on:
+        return ()
+    thermal = BOLTZMANN * dies.nominal.technology.noise.temperature
+    packet, start, integrator = layer.packet, layer.start_packet, layer.integrator
+    emptied = dies.nominal.config.epsilon == 0.0 and layer.packet_row is None
+    variance = 2 * thermal / packet + (thermal * integrator / packet**2 if emptied else 0.0)
+    sigma_start = np.sqrt(2 * thermal / start + thermal * integrator / start**2)
+    part = _part(dies, f"noise/charge/{name}", np.sqrt(variance), start=sigma_start)
+    return (part,) if part.sigma.any() else ()
+
+
+def _part(dies: Dies, name: str, sigma: Array, *, start: Array | None = None, octave: int = 0) -> Part:
+    key = streams.keys(dies.seed, name, dies.numbers)
+    own = torch.from_numpy(sigma)
+    return Part(key=key, sigma=own, start=own if start is None else torch.from_numpy(start), octave=octave)

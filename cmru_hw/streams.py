@@ -1,0 +1,54 @@
+"""Random numbers that are a function of where they belong and of nothing else.
+
+``normals(key, counter)`` hashes a key (seed, name of the stream, die) and a counter (place in the stream) to a standard
+normal number. There is no generator with a state, so a number cannot depend on what was drawn before it, beside it, by
+how many workers, or whether another stream is switched off; and one that is not needed is not computed.
+
+The hash is SplitMix64 (Steele, Lea and Flood, OOPSLA 2014; constants of Stafford's mix 13), whose stream number k with
+start s is mix(s + k γ). Two halves of each hash become a normal number by the polar map of Box and Muller.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+GAMMA = 0x9E3779B97F4A7C15
+# A hash has 32 bits for the radius, so no number is larger than this: who compares with a threshold may rely on it.
+BOUND = math.sqrt(-2 * math.log(0.5**33)) * (1 + 1e-6)
+_HALF = 32
+
+
+def keys(seed: int, name: str, dies: Sequence[int] | NDArray[np.int64]) -> Tensor:
+    """(dies,) int64: the key of stream ``name`` on each of ``dies``."""
+    start = int.from_bytes(hashlib.sha256(f"{seed}\n{name}".encode()).digest()[:8], "little", signed=True)
+    return _mix(torch.tensor(np.asarray(dies, dtype=np.int64)) * _signed(GAMMA) + start)
+
+
+def normals(key: Tensor, counter: Tensor) -> Tensor:
+    """Standard normal numbers, float64 of the shape that ``key`` and ``counter`` (int64) broadcast to.
+
+    Their values have the resolution of float32, which is what noise is worth, and magnitudes up to BOUND.
+    """
+    hashed = _mix(torch.add(key, counter * _signed(GAMMA)).contiguous())
+    # Contiguous operands take the same vectorised path at every length, so a number's last bit is its own too.
+    radius = hashed.bitwise_right_shift(_HALF).bitwise_and_(0xFFFFFFFF).double().add_(0.5).mul_(0.5**_HALF).float()
+    angle = hashed.bitwise_and_(0xFFFFFFFF).float().mul_(2 * math.pi * 0.5**_HALF)
+    return radius.log_().mul_(-2).sqrt_().mul_(angle.cos_()).double()
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The finalizer, in place. Signed 64-bit products wrap as unsigned ones do; the shifts must not drag the sign."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x.bitwise_xor_(x.bitwise_right_shift(shift).bitwise_and_((1 << (64 - shift)) - 1)).mul_(_signed(factor))
+    return x.bitwise_xor_(x.bitwise_right_shift(31).bitwise_and_((1 << 33) - 1))
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
