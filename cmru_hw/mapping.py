@@ -83,8 +83,8 @@ class Layer:
     C_int; ``start_packet`` (units,) [F] the packet of the power-on frame. ``unit`` [V per software unit of h];
     ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;
     ``levels`` K or None. ``limit`` (units,) [V] is the state from which on no packet is sent further out (infinite
-    where nothing stops it), ``packet_offset`` (units,) [V] the error of what C_s is precharged to, ``unsettled`` (units,) the
-    share of a packet that does not arrive in time. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
+    where nothing stops it), ``packet_offset`` (units,) [V] the error of what C_s is precharged to, ``unsettled``
+    (units,) the share of a packet that does not arrive in time. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
     """
 
     line_unit: Array
