@@ -25,7 +25,8 @@ lets a whole sequence be computed in log depth (:func:`scan`) as well as step by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -88,117 +89,144 @@ def decide(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
 # --- The recurrence ----------------------------------------------------------------------------------------------
 
 
+RADIX = 32
+"""Timesteps that are folded into one map at each level of the scan."""
+
+
 @dataclass(frozen=True)
 class _Maps:
     """Maps x → clamp(a x + b, lo, hi) with a ≥ 0, one per timestep: a and b are (time, ...), and lo ≤ hi.
 
-    ``a`` is None where it is 1 throughout (cmru, acmru), which halves the memory that is moved; memory is what costs
-    here. The bounds are two numbers for the maps that are given, which torch clamps to fastest, then tensors.
+    ``a`` is None where it is 1 throughout. The bounds are None, or two numbers (the same at every timestep, which
+    torch clamps to fastest), or two tensors like b.
     """
 
     a: Tensor | None
     b: Tensor
-    bounds: tuple[Any, Any] | None
+    lo: Any = None
+    hi: Any = None
 
     def at(self, times: slice) -> _Maps:
-        bounds = self.bounds
-        if bounds is not None and isinstance(bounds[0], Tensor):
-            bounds = (bounds[0][times], bounds[1][times])
-        return _Maps(None if self.a is None else self.a[times], self.b[times], bounds)
+        return _Maps(*(part[times] if isinstance(part, Tensor) else part for part in self._parts()))
 
-    def __call__(self, x: Tensor | float, out: Tensor | None = None) -> Tensor:
-        """The maps applied to ``x``, written straight into ``out`` if that is given."""
-        if self.a is None:
-            moved = torch.add(self.b, x, out=out)
-        elif isinstance(x, Tensor):
-            moved = torch.addcmul(self.b, self.a, x, out=out)
-        else:
-            moved = torch.add(self.b, self.a, alpha=x, out=out)
-        return moved if self.bounds is None else moved.clamp_(*self.bounds)
+    def steps(self, blocks: int, reverse: bool) -> Iterator[tuple[Any, ...]]:
+        """Time cut into ``blocks`` of equal length: (a, b, lo, hi) of every block's first map, then second, ..."""
+        return zip(*(_steps(part, blocks, reverse) for part in self._parts()), strict=False)
 
-    def after(self, first: _Maps) -> _Maps:
-        """The map "``first``, then this one", which has the same form.
-
-        a ≥ 0 makes the affine part monotone, so it carries the bounds of ``first`` to bounds of the whole.
-        """
-        bounds = None if first.bounds is None else (self(first.bounds[0]), self(first.bounds[1]))
-        if self.a is None or first.a is None:
-            return _Maps(None, self.b + first.b, bounds)
-        return _Maps(self.a * first.a, torch.addcmul(self.b, self.a, first.b), bounds)
+    def _parts(self) -> tuple[Any, ...]:
+        return self.a, self.b, self.lo, self.hi
 
 
-def _prefixes(maps: _Maps, initial: Tensor, states: Tensor) -> None:
-    """Fill ``states`` (time, ...) with the state after each map: odd-even recursion over log2(time) levels.
+def _steps(part: Any, blocks: int, reverse: bool) -> Iterable[Any]:
+    if not isinstance(part, Tensor):
+        return itertools.repeat(part)
+    views = part.unflatten(0, (blocks, -1)).unbind(1)
+    return reversed(views) if reverse else views
 
-    Neighbouring maps are composed, the half as long sequence is solved, and each state that was left out is one step
-    from its neighbour: about two combines per timestep in all.
+
+def _walk(maps: _Maps, starts: Tensor, passes: Tensor | None = None, *, reverse: bool) -> None:
+    """Apply one map after the other in every block, from ``starts`` (blocks, ...) on; each b becomes the new state.
+
+    ``passes`` (like b) is filled with 1 where the clamp passes gradient, as torch.clamp does at a tie too, else 0.
     """
-    time = len(states)
-    maps.at(slice(1))(initial, out=states[:1])
-    if time == 1:
+    x = starts
+    blocks = len(starts)
+    for (a, b, lo, hi), inside in zip(maps.steps(blocks, reverse), _steps(passes, blocks, reverse), strict=False):
+        x = b.add_(x) if a is None else b.addcmul_(a, x)
+        if lo is None:
+            continue
+        if inside is None:
+            x.clamp_(lo, hi)
+        else:
+            inside.copy_(x)
+            # Floats compared in place cost a fraction of what booleans do.
+            inside.eq_(x.clamp_(lo, hi))
+
+
+def _fold(maps: _Maps, blocks: int, *, reverse: bool) -> _Maps:
+    """The maps of each block as one map, which has the same form.
+
+    a ≥ 0 makes the affine part monotone, so it carries the bounds of what came before to bounds of the whole: b and
+    both bounds go through each step as states do, and the bounds are clamped by it.
+    """
+    steps = maps.steps(blocks, reverse)
+    a, b, lo, hi = next(steps)
+    gain = None if a is None else a.clone()
+    images = b.new_empty(1 if lo is None else 3, *b.shape)
+    images[0] = b
+    bounds = images[1:]
+    if lo is not None:
+        bounds[0], bounds[1] = lo, hi
+    for a, b, lo, hi in steps:
+        if gain is not None:
+            gain.mul_(a)
+            images.mul_(a)
+        images.add_(b)
+        if lo is not None:
+            bounds.clamp_(lo, hi)
+    return _Maps(gain, *images)
+
+
+def _sweep(maps: _Maps, initial: Tensor, passes: Tensor | None = None, *, reverse: bool = False) -> None:
+    """Replace each b (time, ...) by the state after its map, from ``initial`` (1, ...) on: a tree of radix 32.
+
+    Time is cut into blocks; the maps of every block are folded into one, all blocks at once; the sequence of blocks,
+    1/32 as long, is solved in the same way; then all blocks are walked at once, each from its own start. That is
+    about twice the work of a loop, in a number of operations that grows with log(time) and on pieces of memory that
+    stay in the cache. ``passes`` is as for :func:`_walk`; ``reverse`` goes from the last map to the first.
+    """
+    time = len(maps.b)
+    if time < 2 * RADIX:
+        _walk(maps, initial, passes, reverse=reverse)
         return
-    pairs = maps.at(slice(1, None, 2)).after(maps.at(slice(0, time - 1, 2)))
-    _prefixes(pairs, initial, states[1::2])
-    maps.at(slice(2, None, 2))(states[1 : time - 1 : 2], out=states[2::2])
-
-
-def _adjoints(gain: Tensor | None, grad: Tensor) -> Tensor:
-    """g_t = grad_t + gain_{t+1} g_{t+1}, all (time, ...), gain None being 1: the same recursion in reversed time."""
-    time = len(grad)
-    if time == 1:
-        return grad
-    total = torch.empty_like(grad)
-    even, odd = slice(2, None, 2), slice(1, time - 1, 2)  # the odd timesteps that an even one follows
-    # Each odd timestep is folded into the even one before it.
-    if gain is None:
-        pairs = grad[::2].clone()
-        pairs[: time // 2] += grad[1::2]
-        total[::2] = _adjoints(None, pairs)
-        torch.add(grad[odd], total[even], out=total[odd])
-    else:
-        pairs = grad[::2].clone()
-        pairs[: time // 2].addcmul_(gain[1::2], grad[1::2])
-        pair_gain = gain[::2].clone()
-        pair_gain[1:] *= gain[odd]
-        total[::2] = _adjoints(pair_gain, pairs)
-        torch.addcmul(grad[odd], gain[even], total[even], out=total[odd])
-    if time % 2 == 0:
-        total[-1] = grad[-1]
-    return total
+    blocks, rest = divmod(time, RADIX)
+    if rest:
+        # What fits no block goes first.
+        head, body = (slice(time - rest, None), slice(time - rest)) if reverse else (slice(rest), slice(rest, None))
+        _walk(maps.at(head), initial, None if passes is None else passes[head], reverse=reverse)
+        initial = maps.b[head][:1] if reverse else maps.b[head][-1:]
+        maps, passes = maps.at(body), None if passes is None else passes[body]
+    folded = _fold(maps, blocks, reverse=reverse)
+    _sweep(folded, initial, reverse=reverse)
+    starts = torch.cat((folded.b[1:], initial) if reverse else (initial, folded.b[:-1]))
+    _walk(maps, starts, passes, reverse=reverse)
 
 
 class _Scan(torch.autograd.Function):
-    """All tensors (time, ...). Forward: prefixes of the clamped maps. Backward: the exact adjoint, a linear scan."""
+    """All tensors (time, ...). Forward: states of the clamped maps. Backward: the exact adjoint, a scan as well."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, bounds: tuple[float, float] | None) -> Tensor:
-        states = torch.empty_like(b)
-        _prefixes(_Maps(a, b, bounds), initial[None], states)
-        ctx.save_for_backward(a, b, initial, states)
-        ctx.bounds = bounds
+    def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
+        states = b.clone()
+        passes = None if lo is None else torch.empty_like(b)
+        _sweep(_Maps(a, states, lo, hi), initial[None], passes)
+        ctx.save_for_backward(a, passes, initial, states)
         return states
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        a, b, initial, states = ctx.saved_tensors
-        gain = a
-        if ctx.bounds is not None:
-            # 1 where the step loop's clamp lets the gradient through, as torch does at a tie too; floats are fast here.
-            moved = torch.empty_like(b)
-            maps = _Maps(a, b, None)
-            maps.at(slice(1))(initial[None], out=moved[:1])
-            maps.at(slice(1, None))(states[:-1], out=moved[1:])
-            passes = moved.clamp(*ctx.bounds).eq_(moved)
-            gain = passes if a is None else a * passes
-        total = _adjoints(gain, grad.contiguous())
-        at_start = total[0] if gain is None else gain[0] * total[0]
-        if ctx.bounds is not None:
-            total = total.mul_(passes)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+        """∂L/∂b_t is g_t = m_t (∂L/∂s_t + p_{t+1}), with m_t = 1 where the clamp passes gradient and p_t = a_t g_t.
+
+        p_t is the gradient by the state before t, and what is swept: p_t = a_t m_t (∂L/∂s_t + p_{t+1}).
+        """
+        a, passes, initial, states = ctx.saved_tensors
+        direct = grad.clone(memory_format=torch.contiguous_format)
+        if passes is not None:
+            direct *= passes
+        gain = passes if a is None else a if passes is None else a * passes
+        swept = direct if a is None else a * direct
+        _sweep(_Maps(gain, swept), torch.zeros_like(swept[:1]), reverse=True)
+        if a is None:
+            return None, swept, swept[0], None, None
+        if passes is None:
+            direct[:-1] += swept[1:]
+        else:
+            direct[:-1].addcmul_(swept[1:], passes[:-1])
         by_gain = None
         if ctx.needs_input_grad[0]:
-            by_gain = torch.cat((total[:1] * initial, total[1:] * states[:-1]))
-        return by_gain, total, at_start, None
+            by_gain = torch.cat((direct[:1] * initial, direct[1:] * states[:-1]))
+        return by_gain, direct, swept[0], None, None
 
 
 def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
@@ -209,34 +237,31 @@ def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, 
     units). Value and gradient (once differentiable) are those of :func:`loop`; up to rounding, unless a and b are
     small whole numbers.
     """
-    bounds = _bounds(lo, hi)
+    _check_bounds(lo, hi)
     # Time first and contiguous: each step of the recursion then reads whole rows.
     packets = b.transpose(0, 1).contiguous()
     gains = None if a is None else a.expand_as(b).transpose(0, 1).contiguous()
-    return _Scan.apply(gains, packets, initial.expand(packets.shape[1:]), bounds).transpose(0, 1)
+    return _Scan.apply(gains, packets, initial.expand(packets.shape[1:]), lo, hi).transpose(0, 1)
 
 
 def loop(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
     """As :func:`scan`, one timestep after the other: the definition that the scan is tested against."""
-    bounds = _bounds(lo, hi)
+    _check_bounds(lo, hi)
     # unbind, not indexing: the gradient of indexing would fill a whole sequence of zeros at every timestep.
     packets = b.unbind(1)
     gains = [None] * len(packets) if a is None else a.expand_as(b).unbind(1)
     state, states = initial, []
     for gain, packet in zip(gains, packets, strict=True):
         state = packet + (state if gain is None else gain * state)
-        if bounds is not None:
-            state = state.clamp(*bounds)
+        if lo is not None:
+            state = state.clamp(lo, hi)
         states.append(state)
     return torch.stack(states, dim=1)
 
 
-def _bounds(lo: float | None, hi: float | None) -> tuple[float, float] | None:
-    if lo is None and hi is None:
-        return None
-    if lo is None or hi is None or lo > hi:
+def _check_bounds(lo: float | None, hi: float | None) -> None:
+    if (lo is None) != (hi is None) or (lo is not None and hi is not None and lo > hi):
         raise ValueError(f"bounds {lo}, {hi}: give both with lo <= hi, or neither")
-    return lo, hi
 
 
 # --- Layers ------------------------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ from cmru_hw.cells import HysteresisLayer, Network, Perturb, WindowLayer, classi
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.errors import DataError, InputError
 
+EVENLY = 32
+"""Timesteps to which sequences are resampled before they are averaged."""
+
 Progress = Callable[[int, int, float], None]
 """``progress(step, steps, loss)`` after every optimiser step."""
 
@@ -53,6 +56,9 @@ class Recipe:
     """Largest share of a sequence that is cut off at either end."""
     stretch: float = 0.0
     """Largest log of the factor by which time is stretched or compressed."""
+    mixed: float = 0.0
+    """Share of sequences that are made: the mean course of their class, with the deviations that two other sequences,
+    of any class, have from the mean courses of theirs. It helps where classes vary in the same way."""
     alpha: float = 0.3
     """Initial α of every unit."""
     threshold: float = 0.5
@@ -137,17 +143,16 @@ def fit(
     random = torch.Generator().manual_seed(seed)
     mean, spread = _moments(sequences)
     network = _initial(config, recipe, mean, spread, random)
-    inputs, lengths, labels = (
-        torch.from_numpy(array) for array in (sequences.inputs, sequences.lengths, sequences.labels)
-    )
+    source = _Source(sequences, spread, recipe)
+    labels = source.labels
     optimiser, schedule = _optimiser(network, recipe)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     network.slope = recipe.slope
     network.perturb = _with_dropout(recipe.dropout, random, perturb)
     for step in range(recipe.steps):
         network.epsilon = _annealed(config.epsilon, step / (recipe.steps * recipe.annealed or 1))
-        rows = torch.randperm(len(inputs), generator=random)[: recipe.batch]
-        x, valid = _augment(inputs[rows], lengths[rows], spread, recipe, random)
+        rows = torch.randperm(len(labels), generator=random)[: recipe.batch]
+        x, valid = source.draw(rows, random)
         output = network(x)
         found = evidence(output.logits, valid, config.decision if config.decision == "last" else "mean")
         loss = nn.functional.cross_entropy(found, labels[rows], label_smoothing=recipe.smoothing)
@@ -273,31 +278,60 @@ def _with_dropout(share: float, random: torch.Generator, perturb: Perturb | None
     return both
 
 
-def _augment(
-    x: Tensor, lengths: Tensor, spread: Tensor, recipe: Recipe, random: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Cropped, stretched and noisy copies of ``x`` (batch, time, features), and their lengths."""
+class _Source:
+    """Training sequences, and endless variations of them."""
 
-    def uniform() -> Tensor:
-        return torch.rand(len(x), generator=random)
+    def __init__(self, sequences: Sequences, spread: Tensor, recipe: Recipe) -> None:
+        self.inputs = torch.from_numpy(sequences.inputs)
+        self.lengths = torch.from_numpy(sequences.lengths)
+        self.labels = torch.from_numpy(sequences.labels)
+        self.spread, self.recipe = spread, recipe
+        if recipe.mixed:
+            # All at one length, to be averaged: the mean course of each class, and what each sequence adds to it.
+            whole = (self.lengths - 1).float()
+            evenly = _resample(self.inputs, torch.zeros_like(whole), whole, torch.full_like(self.lengths, EVENLY))
+            classes = range(int(self.labels.max()) + 1)
+            self.courses = torch.stack([evenly[self.labels == label].mean(0) for label in classes])
+            self.deviations = evenly - self.courses[self.labels]
 
-    if recipe.crop or recipe.stretch:
-        first = uniform() * recipe.crop * lengths
-        last = lengths - 1 - uniform() * recipe.crop * lengths
-        factor = torch.exp((2 * uniform() - 1) * recipe.stretch)
-        new = ((last - first) * factor).round().long().clamp(min=1) + 1
-        pace = (last - first) / (new - 1)
-        positions = first[:, None] + pace[:, None] * torch.arange(int(new.max()))
-        positions = positions.clamp(min=0).minimum(last.clamp(min=0)[:, None])
-        before = positions.long()
-        after = (before + 1).minimum(lengths[:, None] - 1)
-        x = torch.lerp(_at(x, before), _at(x, after), (positions - before)[..., None])
-        lengths = new
-    if recipe.noise:
-        x = x + recipe.noise * spread * torch.randn(x.shape, generator=random)
-    if recipe.shift:
-        x = x + recipe.shift * spread * torch.randn(len(x), 1, x.shape[2], generator=random)
-    return x, lengths
+    def draw(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Variations of the sequences ``rows``: inputs (batch, time, features) and lengths (batch,)."""
+        recipe = self.recipe
+        x, lengths = self.inputs[rows], self.lengths[rows]
+        if recipe.mixed or recipe.crop or recipe.stretch:
+            uniform = torch.rand(3, len(rows), generator=random)
+            first, last = uniform[0] * recipe.crop, 1 - uniform[1] * recipe.crop
+            factor = (last - first) * torch.exp((2 * uniform[2] - 1) * recipe.stretch)
+            new = (factor * (lengths - 1)).round().long().clamp(min=1) + 1
+            end = (lengths - 1).float()
+            if recipe.mixed:
+                x, end = self._mixed(rows, random), torch.full_like(end, EVENLY - 1)
+            x, lengths = _resample(x, first * end, last * end, new), new
+        if recipe.noise:
+            x = x + recipe.noise * self.spread * torch.randn(x.shape, generator=random)
+        if recipe.shift:
+            x = x + recipe.shift * self.spread * torch.randn(len(x), 1, x.shape[2], generator=random)
+        return x, lengths
+
+    def _mixed(self, rows: Tensor, random: torch.Generator) -> Tensor:
+        """(batch, EVENLY, features): some sequences as they are, the others made."""
+        made = torch.rand(len(rows), generator=random) < self.recipe.mixed
+        # cos² + sin² = 1: what is made deviates as much as what was recorded.
+        angle = (torch.rand(len(rows), generator=random) * (torch.pi / 2) * made)[:, None, None]
+        one, other = torch.randint(len(self.labels), (2, len(rows)), generator=random)
+        one = torch.where(made, one, rows)
+        deviation = self.deviations[one] * angle.cos() + self.deviations[other] * angle.sin()
+        return self.courses[self.labels[rows]] + deviation
+
+
+def _resample(x: Tensor, first: Tensor, last: Tensor, lengths: Tensor) -> Tensor:
+    """Sequence i from time ``first[i]`` to ``last[i]`` [timesteps] in ``lengths[i]`` ≥ 2 steps, linear in between."""
+    pace = (last - first) / (lengths - 1)
+    times = first[:, None] + pace[:, None] * torch.arange(int(lengths.max()))
+    times = times.minimum(last[:, None])
+    before = times.long()
+    after = (before + 1).minimum(last.ceil().long()[:, None])
+    return torch.lerp(_at(x, before), _at(x, after), (times - before)[..., None])
 
 
 def _at(x: Tensor, times: Tensor) -> Tensor:
