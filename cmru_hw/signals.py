@@ -53,8 +53,9 @@ class Traces:
     def charge(self, source: str, edges: Array) -> Array:
         """Charge [C] that flows through voltage source ``source`` between consecutive ``edges`` [s].
 
-        Right-rectangle sum: with Gear integration the current stored at a point is the charge moved since the
-        previous point over the step, so this sum conserves charge exactly where the trapezoidal rule would not.
+        Right-rectangle sum. It is exact for first-order integration only, where the current at a point is the charge
+        moved since the last one over the step; with second-order Gear it can be off by tens of percent. Where a charge
+        must be right, meter it in the circuit: a capacitor integrates by the very formula that made the current.
         """
         current = self.values[f"i({source})"]
         moved = np.concatenate(([0.0], np.cumsum(current[1:] * np.diff(self.time))))

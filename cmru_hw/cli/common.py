@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cmru_hw.errors import DataError, OutputError
+from cmru_hw.errors import DataError, OutputError, one_line
 
 if TYPE_CHECKING:
     from cmru_hw.checkpoint import Sequences
@@ -70,11 +70,13 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Names and values side by side."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=one_line(title), title_justify="left", show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(name, one_line(value))
     Console(highlight=False, markup=False).print(table)
 
 
@@ -83,7 +85,9 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar with ETA on stderr where there is a terminal; yields ``report(done, total)``."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(what, total=None)
 
         def report(done: int, total: int) -> None:

@@ -1,0 +1,353 @@
+"""The command line as its users meet it: what it prints, its exit codes, and that nothing ends in a traceback."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cmru_hw import checkpoint, shipped
+from cmru_hw.cli import main
+
+MODELS = shipped.folder("models")
+SMALL = MODELS / "detect-cmru-2x4.safetensors"
+DATA = MODELS / "detect-eval.npz"
+COMMAND = Path(sys.executable).with_name("cmru-hw")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> Done:
+    """One command through the entry point, in this process: a new one would import torch every time."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["cmru-hw", *map(str, arguments)])
+        for name, value in {"COLUMNS": "160", **(env or {})}.items():
+            patch.setenv(name, value)
+        if cwd is not None:
+            patch.chdir(cwd)
+        with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
+            main()
+    return Done(returncode=ended.value.code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
+
+
+def run_process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        env={**os.environ, "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    return done
+
+
+def refused(*arguments: object, code: int = 2, **options) -> str:
+    """Run something that must fail with ``code`` and exactly one line on stderr; return that line."""
+    done = run(*arguments, **options)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    lines = done.stderr.strip().splitlines()
+    if lines[0].startswith("Usage:"):
+        return lines[-1]
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def design(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("design") / "detect"
+    done = run("export", SMALL, "-o", path, "--no-verify")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_the_installed_program_reports_errors_as_one_line_too(tmp_path):
+    done = run_process("inspect", tmp_path / "absent.safetensors")
+    assert done.returncode == 2 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
+
+
+def test_help_names_every_command_and_exit_code():
+    text = run("--help").stdout
+    for word in ("inspect", "export", "simulate", "compare", "train", "doctor", "demo", "3 no simulator"):
+        assert word in text
+    for command in ("inspect", "export", "simulate", "compare", "train", "doctor", "demo"):
+        assert f"Example: cmru-hw {command}" in run(command, "--help").stdout
+
+
+def test_inspect_says_what_it_is_and_what_it_would_become():
+    found = json.loads(run("inspect", SMALL, "--json").stdout)
+    assert found["cell"] == "cmru" and found["features"] == 12
+    assert found["circuit"]["realisable"] and found["circuit"]["left-out weights"] == 0
+    assert "layer 1" in run("inspect", SMALL).stdout
+
+
+@pytest.mark.spice
+def test_export_verifies_and_compare_agrees(tmp_path):
+    out = tmp_path / "detect"
+    exported = run("export", SMALL, "-o", out, "--json")
+    assert exported.returncode == 0, exported.stderr
+    assert json.loads(exported.stdout)["verified"] is True
+    compared = run("compare", out, "--input", DATA, "--sequences", 4, "--json")
+    assert compared.returncode == 0, compared.stderr
+    found = json.loads(compared.stdout)
+    decisions = found["decisions"]
+    assert decisions["total"] == decisions["agree"] + decisions["excluded"] > 0
+    assert found["classification"]["total"] == found["classification"]["agree"] == 4
+    assert found["first_divergence"] is None and found["level_error_max"] < 0.05
+    assert (found["level"], found["architecture"]) == ("macro", "sc")
+    assert "agree, 0 differ" in run("compare", out, "--input", DATA, "--sequences", 1, "--backend", "batch").stdout
+
+
+@pytest.mark.spice
+def test_the_exported_deck_runs_by_hand(design, tmp_path):
+    shutil.copytree(design, tmp_path / "by hand")
+    done = subprocess.run(
+        ["ngspice", "-b", "-r", "out.raw", "deck.cir"],
+        cwd=tmp_path / "by hand",
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "by hand" / "out.raw").stat().st_size > 10_000
+
+
+@pytest.mark.spice
+def test_simulate_writes_arrays_and_a_figure(design, tmp_path):
+    arrays, figure = tmp_path / "out.npz", tmp_path / "unit.svg"
+    arguments = ("simulate", design, "--input", DATA, "--sequences", 2, "-o", arrays, "--plot", figure, "--unit", "1.2")
+    done = run(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["sequences"] == 2 and len(found["classes"]) == 2
+    with np.load(arrays) as saved:
+        assert saved["states_1"].shape[0] == 2 and set(np.unique(saved["decisions_0"])) <= {-1, 0, 1}
+    assert "layer 1, unit 2" in figure.read_text()
+    assert "--force" in refused(*arguments)
+    assert run(*arguments, "--force").returncode == 0
+
+
+@pytest.mark.spice
+def test_a_changed_circuit_fails_the_comparison_with_the_first_difference(design, tmp_path):
+    """An edited netlist runs only when asked for by name, and what it does differently is found."""
+    edited = tmp_path / "edited"
+    shutil.copytree(design, edited)
+    network = edited / "network.cir"
+    lines = network.read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("xunit0_1 "))
+    # the down path loses its reference: this unit can no longer fall
+    lines[place] = lines[place].replace(" vrp ", " vcm ")
+    network.write_text("\n".join(lines) + "\n")
+    assert "--allow-edited" in refused("compare", edited, "--input", DATA, "--sequences", 2)
+    done = run("compare", edited, "--input", DATA, "--sequences", 6, "--allow-edited", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["level_error_max"] > 0.05
+    assert done.stderr.startswith("error: ") and "differ from software" in done.stderr
+
+
+@pytest.mark.spice
+def test_a_netlist_with_commands_does_not_run_them(design, tmp_path):
+    edited = tmp_path / "hostile"
+    shutil.copytree(design, edited)
+    target = tmp_path / "touched"
+    with (edited / "network.cir").open("a") as file:
+        file.write(f".control\nshell touch {target}\n.endc\n")
+    message = refused("simulate", edited, "--input", DATA, "--sequences", 1, "--allow-edited")
+    assert "not a card of a circuit" in message and not target.exists()
+
+
+def test_nothing_is_overwritten_unasked(design, tmp_path):
+    assert "exists: choose another -o, or give --force" in refused("export", SMALL, "-o", design, "--no-verify")
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("years of work")
+    message = refused("export", SMALL, "-o", precious, "--no-verify", "--force")
+    assert "is no design folder" in message and (precious / "thesis.tex").exists()
+
+
+def test_export_replaces_a_design_with_force(tmp_path):
+    out = tmp_path / "detect"
+    assert run("export", SMALL, "-o", out, "--no-verify").returncode == 0
+    before = (out / "network.cir").read_bytes()
+    assert run("export", SMALL, "-o", out, "--no-verify", "--force").returncode == 0
+    assert (out / "network.cir").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["detect"]
+
+
+def test_rounded_weights_are_listed_one_by_one(tmp_path):
+    coarse = tmp_path / "coarse.toml"
+    text = (Path(checkpoint.__file__).parent / "technologies" / "macro.toml").read_text()
+    lines = ["step = 2e-15" if line.startswith("step =") else line for line in text.splitlines()]
+    lines = ["minimum = 4e-15" if line.startswith("minimum =") else line for line in lines]
+    coarse.write_text("\n".join(lines))
+    out = tmp_path / "design"
+    done = run("export", SMALL, "-o", out, "--no-verify", "--technology", coarse, "--json")
+    found = json.loads(done.stdout)
+    with (out / "mapping.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == found["rounded weights"] + found["left-out weights"] > 20
+    assert found["left-out weights"] == sum(float(row["got_F"]) == 0 for row in rows)
+
+
+# --- what cannot be used -------------------------------------------------------------------------------------------
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (os.system, (f"touch {self.path}",))
+
+
+def test_a_hostile_pickle_is_refused_and_does_nothing(tmp_path):
+    target, bomb = tmp_path / "exploded", tmp_path / "bomb.pt"
+    torch.save({"readout.weight": Bomb(target)}, bomb)
+    message = refused("inspect", bomb)
+    assert "bomb.pt" in message and not target.exists()
+    bomb.write_bytes(pickle.dumps(Bomb(target)))
+    assert "bomb.pt" in refused("export", bomb, "-o", tmp_path / "out") and not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "name"), [(b"", "empty"), (b"\x00" * 40, "zeros"), (b"hello", "text"), (None, "truncated")]
+)
+def test_damaged_checkpoints(content, name, tmp_path):
+    path = tmp_path / f"{name}.safetensors"
+    path.write_bytes(content if content is not None else SMALL.read_bytes()[:-100])
+    assert path.name in refused("inspect", path)
+
+
+def test_missing_files_and_folders(design, tmp_path):
+    assert "absent.safetensors" in refused("inspect", tmp_path / "absent.safetensors")
+    assert "no design folder" in refused("compare", tmp_path / "absent", "--input", DATA)
+    assert "absent.npz" in refused("compare", design, "--input", tmp_path / "absent.npz")
+    assert "--input" in refused("compare", design)
+    assert "no technology is called 'gf999'" in refused("inspect", SMALL, "--technology", "gf999")
+    (tmp_path / "plain").mkdir()
+    assert "design.json" in refused("simulate", tmp_path / "plain", "--input", DATA)
+
+
+def test_wrong_data(design, tmp_path):
+    def bad(**arrays) -> str:
+        np.savez(tmp_path / "bad.npz", **arrays)
+        return refused("simulate", design, "--input", tmp_path / "bad.npz")
+
+    assert "features" in bad(inputs=np.zeros((2, 5, 3), np.float32))
+    assert "NaN" in bad(inputs=np.full((2, 5, 12), np.nan, np.float32))
+    assert "inputs" in bad(wrong=np.zeros(3))
+    assert "lengths" in bad(inputs=np.zeros((2, 5, 12), np.float32), lengths=np.array([6, 1]))
+    assert "label" in bad(inputs=np.zeros((2, 5, 12), np.float32), labels=np.array([0, 7]))
+    assert "fewer than --sequences" in refused("simulate", design, "--input", DATA, "--sequences", 10_000)
+    assert "is not LAYER.UNIT" in refused(
+        "simulate", design, "--input", DATA, "--plot", tmp_path / "x.svg", "--unit", "9.9"
+    )
+
+
+def test_damaged_design_folders(design, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(design, broken)
+    manifest = json.loads((broken / "design.json").read_text())
+    (broken / "design.json").write_text("{")
+    assert "is damaged" in refused("simulate", broken, "--input", DATA)
+    (broken / "design.json").write_text(json.dumps({**manifest, "format": 99}))
+    assert "not of format" in refused("simulate", broken, "--input", DATA)
+    del manifest["technology"]["supply"]
+    (broken / "design.json").write_text(json.dumps(manifest))
+    assert "missing supply" in refused("simulate", broken, "--input", DATA)
+
+
+def test_names_cannot_forge_output_or_reach_ngspice(tmp_path):
+    odd = tmp_path / "two words\n.control\nshell touch x.safetensors"
+    assert "\\n.control" in refused("inspect", odd)
+    folder = tmp_path / "a b;$(touch y)"
+    shutil.copytree(MODELS, folder, ignore=shutil.ignore_patterns("vowels*", "*.md"))
+    out = folder / "out .control"
+    assert run("export", folder / SMALL.name, "-o", out, "--no-verify", cwd=tmp_path).returncode == 0
+    text = (out / "deck.cir").read_text() + (out / "network.cir").read_text()
+    assert "touch" not in text and ".control" not in text
+    assert not list(tmp_path.glob("[xy]"))
+
+
+def test_usage_errors_are_usage_errors(tmp_path):
+    assert "LxN" in refused("train", "vowels", "--shape", "16", "-o", tmp_path / "x.safetensors")
+    assert ".safetensors" in refused("train", "vowels", "-o", tmp_path / "x.bin")
+    assert "No such command" in refused("explode")
+    assert "--architecture sc" in refused("export", SMALL, "-o", tmp_path / "x", "--architecture", "cm")
+
+
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    assert "cannot be written" in refused("export", SMALL, "-o", blocked / "design", "--no-verify")
+
+
+@pytest.mark.spice
+def test_a_missing_simulator_is_exit_3(design):
+    env = {"CMRU_HW_NGSPICE": "/nonexistent/ngspice", "CMRU_HW_LIBNGSPICE": "/nonexistent/libngspice.so"}
+    for backend in ("pyspice", "batch"):
+        message = refused("simulate", design, "--input", DATA, "--backend", backend, "--sequences", 1, code=3, env=env)
+        assert "apt" in message
+
+
+@pytest.mark.spice
+def test_a_simulation_that_takes_too_long_is_exit_4(design):
+    message = refused("simulate", design, "--input", DATA, "--timeout", 0.05, "--sequences", 20, code=4)
+    assert "0.05" in message
+
+
+@pytest.mark.spice
+def test_ctrl_c_ends_at_once_with_130(design, runs, ends):
+    process = subprocess.Popen(
+        [COMMAND, "simulate", str(design), "--input", str(DATA)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    # the worker is the sign that the simulation is under way
+    while not children.read_text().split() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and stderr.strip().splitlines()[-1] == "interrupted"
+    assert "Traceback" not in stderr
+    assert ends(process.pid)
+
+
+@pytest.mark.spice
+def test_doctor_is_content_here_and_says_what_is_missing_elsewhere():
+    done = run("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout)
+    assert found["ok"] is True and all({"name", "ok", "detail"} <= set(check) for check in found["checks"])
+    env = {"CMRU_HW_NGSPICE": "/nonexistent/ngspice", "CMRU_HW_LIBNGSPICE": "/nonexistent/libngspice.so"}
+    assert run("doctor", env=env).returncode == 3
+
+
+def test_output_into_a_closed_pipe_is_quiet():
+    done = subprocess.run(
+        f"{COMMAND} inspect {SMALL} --json | head -c 1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
