@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -318,21 +318,45 @@ def test_a_simulation_that_takes_too_long_is_exit_4(design):
     assert "0.05" in message
 
 
-@pytest.mark.spice
-def test_ctrl_c_ends_at_once_with_130(design, runs, ends):
+def start_simulation(design: Path) -> tuple[subprocess.Popen[str], int]:
+    """A simulation that is under way, and the process id of its simulator."""
     process = subprocess.Popen(
         [COMMAND, "simulate", str(design), "--input", str(DATA)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 60
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    # the worker is the sign that the simulation is under way
-    while not children.read_text().split() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while time.monotonic() < deadline:
+        # a helper of multiprocessing comes first; the worker is the one that has loaded ngspice
+        for child in children.read_text().split():
+            with suppress(OSError):
+                if "ngspice" in Path(f"/proc/{child}/maps").read_text():
+                    return process, int(child)
+        time.sleep(0.01)
+    process.kill()
+    raise AssertionError("no simulator came up")
+
+
+@pytest.mark.spice
+def test_ctrl_c_ends_at_once_with_130(design, ends):
+    process, _ = start_simulation(design)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and stderr.strip().splitlines()[-1] == "interrupted"
     assert "Traceback" not in stderr
+    assert ends(process.pid)
+
+
+@pytest.mark.spice
+def test_a_simulator_that_is_killed_is_exit_4_and_says_so(design, ends):
+    process, simulator = start_simulation(design)
+    os.kill(simulator, signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 4, stderr
+    assert stderr.startswith("error: ") and "SIGKILL" in stderr and len(stderr.splitlines()) == 1
     assert ends(process.pid)
 
 

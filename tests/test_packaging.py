@@ -1,0 +1,37 @@
+"""An installed wheel has all that a checkout has: templates, models, technologies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_a_wheel_brings_templates_models_and_technologies(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    code = (
+        "from cmru_hw import shipped, technology, netlist\n"
+        "assert (shipped.folder('netlists') / 'cells' / 'macro' / 'row.cir').is_file()\n"
+        "assert list(shipped.folder('models').glob('*.safetensors'))\n"
+        "assert 'installed' in shipped.folder('netlists').parts\n"
+        "print(technology.available())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, 'installed')\n{code}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "macro" in done.stdout

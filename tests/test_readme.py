@@ -1,0 +1,81 @@
+"""The README is executed: its commands, its Python, and what it says that the demo prints."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import shutil
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from cmru_hw import shipped
+from cmru_hw.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+pytestmark = pytest.mark.spice
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A directory that looks like a checkout, so that relative paths in the README mean what they say."""
+    shutil.copytree(shipped.folder("models"), tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    return tmp_path
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def command(line: str) -> tuple[int, str]:
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", shlex.split(line))
+        with redirect_stdout(out), pytest.raises(SystemExit) as ended:
+            main()
+    return ended.value.code, out.getvalue()
+
+
+def test_every_command_runs(folder):
+    lines = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ cmru-hw ")]
+    assert len(lines) >= 6
+    for line in lines:
+        if " train " in line:
+            pytest.importorskip("aeon")
+        code, _ = command(line)
+        assert code == 0, line
+    assert (folder / "out" / "unit.svg").stat().st_size > 5000
+
+
+def test_the_python_runs_and_agrees(folder, capsys):
+    (code,) = blocks("python")
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    agree, total = re.findall(r"\d+", capsys.readouterr().out)[:2]
+    assert agree == total != "0"
+
+
+def test_the_demo_prints_what_the_readme_shows(folder):
+    code, printed = command("cmru-hw demo -o demo")
+    assert code == 0
+    shown = re.search(r"```text\n(exported.*?)```", README, re.DOTALL)
+    assert shown is not None
+
+    def stable(text: str) -> list[str]:
+        return [re.sub(r"\s+", " ", line.strip()) for line in text.splitlines() if "CPU" not in line]
+
+    assert stable(printed) == stable(shown[1])
+
+
+def test_every_shipped_model_has_a_card_and_a_line():
+    models = sorted(path.stem for path in shipped.folder("models").glob("*.safetensors"))
+    assert models
+    for name in models:
+        assert f"`{name}`" in README
+        assert (shipped.folder("models") / f"{name}.md").is_file()
