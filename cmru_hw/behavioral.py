@@ -362,7 +362,7 @@ def _grid(dies: int, sequences: int) -> tuple[Tensor, Tensor]:
 
 def _rises(design: Design) -> dict[str, float]:
     """When each clock phase rises, and when states are sampled, as shares of a timestep."""
-    names, phase = netlist.phases(design), design.technology.timing.phase
+    names, phase = netlist.phases(design), netlist.phase_share(design)
     return {name: 1 - phase * (len(names) + 1 - place) for place, name in enumerate(names)} | {"sample": 1 - phase / 4}
 
 
