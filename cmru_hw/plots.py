@@ -83,7 +83,7 @@ def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) 
         state.xaxis.set_major_locator(MaxNLocator(integer=True))
         state.legend(loc="upper left", ncols=2)
         figure.suptitle(f"layer {layer}, unit {number} in ngspice ({design.technology.level} level)", fontsize=9)
-        _write(figure, path)
+        save(figure, path)
 
 
 def states(design: Design, verified: Verified, path: Path) -> None:
@@ -108,7 +108,7 @@ def states(design: Design, verified: Verified, path: Path) -> None:
                 axis.axhline(border - 0.5, color="black", linewidth=0.6)
         axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[1].set_xlabel(f"timestep ({design.technology.timing.timestep * 1e3:g} ms each)")
-        _write(figure, path)
+        save(figure, path)
 
 
 def busiest_unit(verified: Verified) -> tuple[int, int]:
@@ -121,7 +121,8 @@ def busiest_unit(verified: Verified) -> tuple[int, int]:
     return busiest
 
 
-def _write(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write ``figure`` to ``path`` and close it. Raises OutputError."""
     if path.suffix not in (".svg", ".pdf", ".png"):
         raise OutputError(f"{path}: figures are written as .svg, .pdf or .png; change the name")
     try:
