@@ -29,7 +29,7 @@ import numpy as np
 import cmru_hw
 from cmru_hw import checkpoint, mapping, netlist, spice, technology
 from cmru_hw.checkpoint import Sequences, Trained
-from cmru_hw.errors import InputError, OutputError
+from cmru_hw.errors import InputError, OutputError, TechnologyError
 from cmru_hw.mapping import Calibration, Design
 
 FORMAT = 1
@@ -113,6 +113,8 @@ def load(path: Path, *, allow_edited: bool = False) -> Exported:
         calibration = Calibration(
             inputs=float(found["inputs"]), states=tuple(map(float, found["states"])), source=str(found["source"])
         )
+    except TechnologyError as error:
+        raise InputError(f"{error}: the design is damaged or of another version; export it again") from error
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path / MANIFEST} is damaged ({error!r}): export the design again") from error
     design = mapping.map_network(trained, kind, calibration)

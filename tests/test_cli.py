@@ -276,7 +276,9 @@ def test_damaged_design_folders(design, tmp_path):
     assert "not of format" in refused("simulate", broken, "--input", DATA)
     del manifest["technology"]["supply"]
     (broken / "design.json").write_text(json.dumps(manifest))
-    assert "missing supply" in refused("simulate", broken, "--input", DATA)
+    assert "missing supply: the design is damaged or of another version; export it again" in refused(
+        "simulate", broken, "--input", DATA
+    )
 
 
 def test_names_cannot_forge_output_or_reach_ngspice(tmp_path):

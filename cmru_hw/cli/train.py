@@ -20,7 +20,7 @@ from cmru_hw.errors import OutputError
 )
 @click.option("--shape", default="2x16", show_default=True, metavar="LxN", help="L layers of N units.")
 @click.option("--epsilon", type=click.FloatRange(0, 1), help="Of the eps cell; annealed from 1.")
-@click.option("--levels", type=click.IntRange(0), default=7, show_default=True, help="Ladder limit K; 0: unbounded.")
+@click.option("--levels", type=click.IntRange(0), help="Ladder limit K; 0: unbounded.  [default: 7, for acmru 0]")
 @click.option("--skip/--no-skip", default=True, show_default=True, help="Layers see the previous layer's input too.")
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps; by default what suits the task.")
 @common.seed_option
@@ -32,7 +32,7 @@ def train(
     cell: str,
     shape: str,
     epsilon: float | None,
-    levels: int,
+    levels: int | None,
     skip: bool,
     steps: int | None,
     seed: int,
@@ -56,6 +56,9 @@ def train(
 
     from cmru_hw import checkpoint, training
 
+    if levels is None:
+        # an αCMRU with a limit trains, but has no circuit
+        levels = 0 if cell == "acmru" else 7
     recipe = training.RECIPES.get(task, training.Recipe())
     if steps is not None:
         recipe = replace(recipe, steps=steps)
