@@ -148,7 +148,9 @@ class Trained:
 
     def network(self) -> Network:
         """The network in evaluation mode, its own copy of the weights."""
-        network = self.config.network()
+        # What is overwritten at once must not cost the caller's random numbers.
+        with torch.random.fork_rng(devices=[]):
+            network = self.config.network()
         network.load_state_dict(dict(self.tensors))
         return network.eval()
 

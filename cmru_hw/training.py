@@ -8,7 +8,8 @@ or a model of a circuit between any layer's weighted sums and its decisions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
@@ -24,6 +25,8 @@ from cmru_hw.errors import DataError, InputError
 
 EVENLY = 32
 """Timesteps to which sequences are resampled before they are averaged."""
+SHRINKAGE = 0.15
+"""Of the teacher's covariance."""
 
 Progress = Callable[[int, int, float], None]
 """``progress(step, steps, loss)`` after every optimiser step."""
@@ -59,6 +62,9 @@ class Recipe:
     mixed: float = 0.0
     """Share of sequences that are made: the mean course of their class, with the deviations that two other sequences,
     of any class, have from the mean courses of theirs. It helps where classes vary in the same way."""
+    taught: float = 0.0
+    """Share of the target that is a teacher's opinion: a linear discriminant of whole sequences, from the same data.
+    It knows how sure one may be of a sequence, which its label does not say."""
     alpha: float = 0.3
     """Initial α of every unit."""
     threshold: float = 0.5
@@ -82,6 +88,17 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 """The recipe of each task, chosen by :func:`cross_validate` on its training sequences alone."""
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """These networks are too small to share: more threads are slower, and their number would change the rounding."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def train(
     task: str | tasks.Task,
     *,
@@ -101,7 +118,7 @@ def train(
 
     ``epsilon`` is needed for cell "eps" and follows from the others. ``levels`` is the saturation K. ``decision``
     defaults to the mean over timesteps (flipflop: the last timestep). ``recipe`` defaults to the task's own.
-    ``command`` is noted in the checkpoint. The same arguments and number of torch threads give the same weights.
+    ``command`` is noted in the checkpoint. The same arguments give the same weights on the same kind of machine.
     """
     chosen = tasks.get(task) if isinstance(task, str) else task
     recipe = recipe or RECIPES.get(chosen.name, Recipe())
@@ -128,6 +145,7 @@ def train(
     return Trained(config=replace(config, scores=scores), tensors=trained.tensors)
 
 
+@_one_thread()
 def fit(
     config: ModelConfig,
     sequences: Sequences,
@@ -156,6 +174,9 @@ def fit(
         output = network(x)
         found = evidence(output.logits, valid, config.decision if config.decision == "last" else "mean")
         loss = nn.functional.cross_entropy(found, labels[rows], label_smoothing=recipe.smoothing)
+        if recipe.taught:
+            taught = nn.functional.cross_entropy(found, source.teach(x, valid))
+            loss = torch.lerp(loss, taught, recipe.taught)
         if config.cell == "acmru":
             loss = loss + _excess(output.outputs, output.alphas, valid, recipe.swing)
         optimiser.zero_grad()
@@ -173,6 +194,7 @@ def fit(
     return Trained(config=config, tensors=average)
 
 
+@_one_thread()
 def predict(trained: Trained, sequences: Sequences) -> NDArray[np.int64]:
     """Class index of every sequence. Raises DataError if the network cannot take them."""
     trained.check(sequences)
@@ -218,7 +240,8 @@ def _moments(sequences: Sequences) -> tuple[Tensor, Tensor]:
 
 def _initial(config: ModelConfig, recipe: Recipe, mean: Tensor, spread: Tensor, random: torch.Generator) -> Network:
     """A network at its starting point; all randomness is from ``random``, none from torch's global state."""
-    network = config.network()
+    with torch.random.fork_rng(devices=[]):
+        network = config.network()
     with torch.no_grad():
         network.input.scale.copy_(1 / spread)
         network.input.offset.copy_(-mean / spread)
@@ -286,13 +309,19 @@ class _Source:
         self.lengths = torch.from_numpy(sequences.lengths)
         self.labels = torch.from_numpy(sequences.labels)
         self.spread, self.recipe = spread, recipe
-        if recipe.mixed:
+        if recipe.mixed or recipe.taught:
             # All at one length, to be averaged: the mean course of each class, and what each sequence adds to it.
-            whole = (self.lengths - 1).float()
-            evenly = _resample(self.inputs, torch.zeros_like(whole), whole, torch.full_like(self.lengths, EVENLY))
+            evenly = _evenly(self.inputs, self.lengths)
             classes = range(int(self.labels.max()) + 1)
             self.courses = torch.stack([evenly[self.labels == label].mean(0) for label in classes])
             self.deviations = evenly - self.courses[self.labels]
+            # Classes share one covariance, shrunk towards a multiple of 1 for want of sequences to estimate it.
+            means, rest = self._parts(self.courses), self._parts(self.deviations)
+            covariance = rest.T @ rest / max(1, len(rest) - len(means))
+            covariance *= 1 - SHRINKAGE
+            covariance.diagonal().add_(SHRINKAGE / (1 - SHRINKAGE) * covariance.diagonal().mean())
+            self.discriminant = torch.linalg.solve(covariance, means.T)
+            self.bias = -(means.T * self.discriminant).sum(0) / 2
 
     def draw(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Variations of the sequences ``rows``: inputs (batch, time, features) and lengths (batch,)."""
@@ -313,6 +342,14 @@ class _Source:
             x = x + recipe.shift * self.spread * torch.randn(len(x), 1, x.shape[2], generator=random)
         return x, lengths
 
+    def teach(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Probabilities (batch, classes) of linear discriminant analysis."""
+        return (self._parts(_evenly(x, lengths)) @ self.discriminant + self.bias).softmax(-1)
+
+    def _parts(self, evenly: Tensor) -> Tensor:
+        """(batch, 8 features): the mean of each eighth of sequences (batch, EVENLY, features), in their spread."""
+        return (evenly / self.spread).unflatten(1, (8, -1)).mean(2).flatten(1)
+
     def _mixed(self, rows: Tensor, random: torch.Generator) -> Tensor:
         """(batch, EVENLY, features): some sequences as they are, the others made."""
         made = torch.rand(len(rows), generator=random) < self.recipe.mixed
@@ -322,6 +359,12 @@ class _Source:
         one = torch.where(made, one, rows)
         deviation = self.deviations[one] * angle.cos() + self.deviations[other] * angle.sin()
         return self.courses[self.labels[rows]] + deviation
+
+
+def _evenly(x: Tensor, lengths: Tensor) -> Tensor:
+    """Whole sequences, each resampled to EVENLY timesteps."""
+    end = (lengths - 1).float()
+    return _resample(x, torch.zeros_like(end), end, torch.full_like(lengths, EVENLY))
 
 
 def _resample(x: Tensor, first: Tensor, last: Tensor, lengths: Tensor) -> Tensor:

@@ -27,6 +27,15 @@ BOUNDS = [(None, None), (-3.0, 3.0), (-1.0, 2.5)]
 LENGTHS = [1, 2, 7, 29, 63, 64, 65, 100, 2100]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tensors this small gain nothing from threads, and lose much on a machine that is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def gradients(recur, a, b, initial, lo, hi, weight):
     wanted = [part for part in (a, b, initial) if part is not None]
     return torch.autograd.grad((recur(a, b, initial, lo, hi) * weight).sum(), wanted)

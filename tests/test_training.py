@@ -1,0 +1,259 @@
+"""Tasks, training and the checkpoints that are shipped."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cmru_hw import tasks, training
+from cmru_hw.cells import CELLS
+from cmru_hw.checkpoint import Sequences, Trained, load, load_sequences
+from cmru_hw.errors import DataError, InputError
+from cmru_hw.tasks import Task
+from cmru_hw.training import RECIPES, Recipe, accuracy, cross_validate, fit, predict, train
+
+MODELS = Path(__file__).parent.parent / "models"
+
+
+@pytest.fixture(scope="module")
+def signs() -> Task:
+    """Which of two features is larger on average: learnt in a moment."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, size=80)
+    inputs = rng.normal(size=(80, 12, 2))
+    inputs[np.arange(80), :, labels] += 0.8
+    lengths = rng.integers(6, 13, size=80)
+    whole = Sequences(inputs=inputs, lengths=lengths, labels=labels)
+    half = np.arange(40)
+    return Task(
+        name="signs", train=whole.take(half), test=whole.take(half + 40), classes=("a", "b"), notes={"data": "-"}
+    )
+
+
+SHORT = Recipe(
+    steps=40,
+    batch=40,
+    learning_rate=0.05,
+    noise=0.1,
+    shift=0.1,
+    crop=0.1,
+    stretch=0.1,
+    dropout=0.1,
+    mixed=0.3,
+    taught=0.3,
+)
+
+
+# --- Tasks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "train_shape", "test_shape", "classes"),
+    [
+        ("vowels", (270, 26, 12), (370, 29, 12), 9),
+        ("detect", (270, 26, 12), (370, 29, 12), 2),
+        ("digits", (1437, 8, 8), (360, 8, 8), 10),
+        ("flipflop", (256, None, 1), (24, None, 1), 2),
+    ],
+)
+def test_tasks(name, train_shape, test_shape, classes):
+    task = tasks.get(name)
+    for part, shape in ((task.train, train_shape), (task.test, test_shape)):
+        assert all(expected in (None, size) for size, expected in zip(part.inputs.shape, shape, strict=True))
+        assert part.labels is not None
+        assert set(part.labels) == set(range(classes))
+    assert len(task.classes) == classes
+    assert task.notes.keys() >= {"data", "split", "source", "licence"}
+
+
+def test_the_detector_listens_for_one_of_the_vowel_speakers():
+    vowels, detect = tasks.get("vowels"), tasks.get("detect")
+    assert np.array_equal(detect.test.labels, vowels.test.labels == tasks.DETECTED - 1)
+
+
+def test_flipflop_holds_the_last_pulse():
+    test = tasks.get("flipflop").test
+    holds = []
+    for row, length, label in zip(test.inputs[..., 0], test.lengths, test.labels, strict=True):
+        pulses = np.flatnonzero(np.abs(row) > 0.5)
+        assert (row[pulses[-1]] > 0) == label
+        assert not row[length:].any()
+        holds.append(length - 1 - pulses[-1])
+    assert min(holds) == tasks.SHORTEST_HOLD
+    assert max(holds) == tasks.LONGEST_HOLD
+
+
+def test_an_unknown_task_is_refused():
+    with pytest.raises(InputError, match="task 'mnist' is unknown; it is one of vowels, detect, digits, flipflop"):
+        tasks.get("mnist")
+
+
+@pytest.mark.parametrize(("name", "package"), [("vowels", "aeon"), ("detect", "aeon"), ("digits", "sklearn")])
+def test_missing_data_packages_are_named_with_the_remedy(monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, f"{package}.datasets", None)
+    with pytest.raises(InputError, match=r"not installed; run: pip install 'cmru_hw\[train\]'"):
+        tasks.get(name)
+
+
+# --- Training ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_learns_and_is_reproducible(signs, cell):
+    state = torch.random.get_rng_state()
+    arguments = {"cell": cell, "units": (4, 3), "epsilon": 0.5 if cell == "eps" else None, "recipe": SHORT}
+    one, two = (train(signs, seed=7, **arguments) for _ in range(2))
+    assert one.sha256 == two.sha256
+    assert train(signs, seed=8, **arguments).sha256 != one.sha256
+    assert torch.equal(state, torch.random.get_rng_state()), "training leaves torch's own randomness alone"
+    assert one.config.scores["train"] >= 0.8
+    assert one.config.scores["test"] == accuracy(one, signs.test)
+    assert one.config.training["seed"] == 7
+
+
+def test_annealing_goes_from_one_to_the_target(signs):
+    recipe = Recipe(steps=10, batch=40, annealed=0.5)
+    seen = []
+
+    def watch(layer, signal, value):
+        seen.append(value)
+        return value
+
+    done = []
+    train(
+        signs, cell="eps", epsilon=0.2, units=(3,), recipe=recipe, perturb=watch, progress=lambda *at: done.append(at)
+    )
+    assert [step for step, _, _ in done] == list(range(1, 11))
+    assert all(steps == 10 and loss > 0 for _, steps, loss in done)
+    assert len(seen) == 10 * 3
+    assert [training._annealed(0.2, at) for at in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+
+
+def test_fixed_thresholds_stay_fixed(signs):
+    trained = train(signs, units=(3, 3), recipe=Recipe(steps=20, batch=40, dependent=False))
+    for index in range(2):
+        assert not trained.tensors[f"layers.{index}.threshold.weight"].any()
+        assert trained.tensors[f"layers.{index}.threshold.bias"].unique().numel() > 1
+
+
+def test_thresholds_of_fq_bmru_stay_buildable(signs):
+    trained = train(signs, cell="fq-bmru", units=(3,), recipe=Recipe(steps=60, batch=40, learning_rate=0.2))
+    assert (trained.tensors["layers.0.low"] >= 0).all()
+    assert (trained.tensors["layers.0.width"] >= 0).all()
+
+
+def test_eps_needs_its_epsilon(signs):
+    with pytest.raises(InputError, match="cell 'eps' needs an epsilon"):
+        train(signs, cell="eps")
+
+
+def test_cross_validation_never_scores_what_it_fitted(signs, monkeypatch):
+    config = train(signs, units=(2,), recipe=Recipe(steps=1)).config
+    fitted = []
+
+    def remember(config, sequences, recipe, *, seed):
+        fitted.append({row.tobytes() for row in sequences.inputs})
+        return fit(config, sequences, recipe, seed=seed)
+
+    def check(trained, sequences):
+        assert not fitted[-1] & {row.tobytes() for row in sequences.inputs}
+        return len(sequences)
+
+    monkeypatch.setattr(training, "fit", remember)
+    monkeypatch.setattr(training, "accuracy", check)
+    assert sum(cross_validate(config, signs.train, Recipe(steps=1), folds=4)[:4]) == len(signs.train)
+
+
+def test_labels_are_needed(signs):
+    trained = train(signs, units=(2,), recipe=Recipe(steps=1))
+    bare = Sequences(inputs=signs.test.inputs)
+    assert len(predict(trained, bare)) == len(bare)
+    for call in (
+        lambda: accuracy(trained, bare),
+        lambda: fit(trained.config, bare, Recipe(), seed=0),
+        lambda: cross_validate(trained.config, bare, Recipe()),
+    ):
+        with pytest.raises(DataError, match="needs labels"):
+            call()
+
+
+def test_every_task_has_its_recipe():
+    assert set(RECIPES) == set(tasks.TASKS)
+
+
+# --- What is shipped ---------------------------------------------------------------------------------------------
+
+
+def shipped() -> list[Path]:
+    return sorted(MODELS.glob("*.safetensors"))
+
+
+def read(path: Path) -> tuple[Trained, Sequences, str]:
+    task = path.name.split("-")[0]
+    return load(path), load_sequences(MODELS / f"{task}-eval.npz"), path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_the_promised_checkpoints_are_there():
+    assert {path.stem for path in shipped()} >= {
+        "vowels-cmru-2x16",
+        "vowels-acmru-2x16",
+        "vowels-bmru-2x16",
+        "detect-cmru-2x4",
+        "flipflop-cmru-1x2",
+    }
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+def test_a_shipped_checkpoint_is_what_its_name_and_card_say(path):
+    trained, evaluation, card = read(path)
+    task, cell, shape = path.stem.split("-")
+    layers, units = map(int, shape.split("x"))
+    assert trained.config.task["name"] == task
+    assert trained.config.cell == cell
+    assert trained.config.units == (units,) * layers
+    correct = int((predict(trained, evaluation) == evaluation.labels).sum())
+    assert accuracy(trained, evaluation) == trained.config.scores["test"]
+    assert f"{correct} of {len(evaluation)}" in card
+    assert trained.config.training["command"] in card
+    assert trained.config.task["licence"] in card
+    assert re.search(r"median of 5 seeds", card)
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+def test_a_shipped_checkpoint_can_be_built(path):
+    trained = load(path)
+    for name, tensor in trained.tensors.items():
+        if name.endswith("alpha"):
+            assert (tensor != 0).all()
+    if trained.config.cell == "cmru":
+        assert trained.config.levels is not None
+        assert trained.config.levels <= 7
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_evaluation_files_are_the_test_sequences(name):
+    path = MODELS / f"{name}-eval.npz"
+    if not path.exists():
+        pytest.skip(f"nothing is shipped for {name}")
+    ours, theirs = load_sequences(path), tasks.get(name).test
+    for array in ("inputs", "lengths", "labels"):
+        assert np.array_equal(getattr(ours, array), getattr(theirs, array))
+
+
+def test_one_shipped_network_has_thresholds_that_depend_on_the_input():
+    assert any(load(path).tensors["layers.0.threshold.weight"].any() for path in shipped())
+
+
+def test_the_relaxed_cell_stays_between_rails():
+    trained, evaluation, _ = read(MODELS / "vowels-acmru-2x16.safetensors")
+    assert trained.config.levels is None
+    with torch.no_grad():
+        lengths = torch.from_numpy(evaluation.lengths)
+        output = trained.network()(torch.from_numpy(evaluation.inputs), lengths)
+    for h, alpha in zip(output.outputs, output.alphas, strict=True):
+        assert h.abs().max() <= 10 * alpha.abs().median()
