@@ -1,0 +1,368 @@
+"""``montecarlo``: how many of the dies that one would make still do the task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cmru_hw.cli import common
+from cmru_hw.errors import OutputError, SimulationError
+
+if TYPE_CHECKING:
+    from cmru_hw.design_folder import Exported
+    from cmru_hw.montecarlo import Interval, Job
+    from cmru_hw.montecarlo_plots import Effect
+
+SENSITIVITY_DIES = 200
+
+
+@click.command()
+@click.argument("design_path", metavar="DESIGN", type=common.FILE)
+@common.input_option
+@common.sequences_option
+@click.option("-n", "--dies", type=click.IntRange(1), default=1000, show_default=True, help="How many dies.")
+@click.option("-o", "--output", type=common.FILE, metavar="DIR", help="Where results go.  [default: DESIGN-montecarlo]")
+@click.option(
+    "--engine",
+    type=click.Choice(["fast", "spice"]),
+    default="fast",
+    show_default=True,
+    help="The circuit's equations, or ngspice.",
+)
+@common.seed_option
+@click.option("--only", multiple=True, metavar="NAME", help="What varies: a leaf, branch or kind of its tree. Repeat.")
+@click.option("--without", multiple=True, metavar="NAME", help="What does not vary. Repeat.")
+@click.option(
+    "--drop",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="A die is good if its accuracy is at most this far below software's.",
+)
+@click.option("--paired", type=click.IntRange(1), metavar="N", help="Also run N of the dies, at random, in ngspice.")
+@click.option("--die", "replay", type=click.IntRange(0), metavar="N", help="Replay die N alone: netlist, figure, row.")
+@click.option(
+    "--until-ci",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="WIDTH",
+    help="Stop once the yield's 95 % interval is no wider than this: looked at after each block of dies in the order "
+    "of their numbers, from 100 dies on; -n is then the most. Looking often makes the stated 95 % slightly optimistic.",
+)
+@click.option("--sensitivity", is_flag=True, help="Rank the classes of elements by what they cost.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes at work.")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler, tcp://host:8786 or its file, instead of --jobs.")
+@common.backend_option
+@common.timeout_option
+@common.force_option
+@common.json_option
+def montecarlo(
+    design_path: Path,
+    input_path: Path | None,
+    sequences: int | None,
+    dies: int,
+    output: Path | None,
+    engine: Any,
+    seed: int,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    drop: float,
+    paired: int | None,
+    replay: int | None,
+    until_ci: float | None,
+    sensitivity: bool,
+    jobs: int,
+    scheduler: str | None,
+    backend: Any,
+    timeout: float,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make many dies of a design, each with its own mismatch and noise, and say how many still do the task.
+
+    Finished dies are kept: the same command, interrupted and given again, goes on where it was, to the same result.
+    Exit code 4 if every die failed to simulate.
+
+    \b
+    Example: cmru-hw montecarlo out/vowels --input models/vowels-eval.npz -n 1000 --jobs 2
+    """
+    from cmru_hw import design_folder, montecarlo_workers, variation
+    from cmru_hw.montecarlo import Job
+    from cmru_hw.montecarlo_store import Store
+
+    exported = design_folder.load(design_path)
+    data = common.load_sequences(input_path, sequences)
+    exported.trained.check(data)
+    job = Job(
+        design=exported.design,
+        trained=exported.trained,
+        sequences=data,
+        seed=seed,
+        on=variation.choose(exported.design, only=only, without=without),
+        engine=engine,
+        backend=backend,
+        timeout=timeout,
+    )
+    folder = output or design_path.with_name(f"{design_path.name}-montecarlo")
+    if replay is not None:
+        _replay(job, replay, folder / f"die-{replay:06d}", force=force, as_json=as_json)
+        return
+    if paired is not None and (engine == "spice" or paired > dies):
+        raise click.UsageError("--paired needs the fast engine, and at most as many dies as --dies")
+    _claim(folder, job, force)
+    opened = montecarlo_workers.cluster(scheduler) if scheduler else montecarlo_workers.local(jobs)
+    try:
+        with opened if scheduler or jobs > 1 else nullcontext(montecarlo_workers.serial) as workers:
+            summary = _run(
+                exported,
+                job,
+                folder,
+                workers,
+                dies=dies,
+                drop=drop,
+                paired=paired,
+                until=until_ci,
+                sensitive=sensitivity,
+            )
+    except KeyboardInterrupt:
+        kept = Store.of(folder, job).folder
+        click.echo(f"finished dies are kept in {kept}: give the same command again to go on", err=True)
+        raise
+    if as_json:
+        common.print_json(summary)
+    else:
+        _print(design_path, folder, summary)
+    if summary["failed"] == summary["dies"]:
+        raise SimulationError(f"every one of {summary['dies']} dies failed to simulate: {summary['failures']}")
+
+
+def _run(
+    exported: Exported,
+    job: Job,
+    folder: Path,
+    workers: Any,
+    *,
+    dies: int,
+    drop: float,
+    paired: int | None,
+    until: float | None,
+    sensitive: bool,
+) -> dict[str, Any]:
+    from cmru_hw import montecarlo as scoring
+    from cmru_hw import montecarlo_plots as plots
+    from cmru_hw import montecarlo_run as running
+    from cmru_hw.montecarlo_store import Store, write_results
+
+    with _progress(f"{job.engine}, dies") as report:
+        table = running.collect(job, range(dies), Store.of(folder, job), workers, drop=drop, until=until, report=report)
+    summary = scoring.summary(job, table, drop=drop) | _provenance(exported, job)
+    if until is not None:
+        summary["stopping"] = {"width": until, "fewest": running.FEWEST, "block": scoring.BLOCK[job.engine]}
+    if paired is not None:
+        twin = replace(job, engine="spice")
+        chosen = scoring.subset(job.seed, len(table), min(paired, len(table)))
+        with _progress("spice, dies") as report:
+            both = running.collect(twin, chosen, Store.of(folder, twin), workers, drop=drop, report=report)
+        summary["paired"] = {"requested": len(chosen), **(scoring.engine_agreement(both) or {"dies": 0})}
+    effects: list[Effect] = []
+    if sensitive:
+        with _progress("sensitivity") as report:
+            effects = running.sensitivity(
+                replace(job, engine="fast"),
+                range(min(dies, SENSITIVITY_DIES)),
+                lambda one: Store.of(folder, one),
+                workers,
+                drop=drop,
+                report=report,
+            )
+        summary["sensitivity"] = [_effect(effect) for effect in effects]
+        plots.sensitivity(effects, folder / "sensitivity.svg")
+    yielded = summary["yield"]
+    interval = scoring.clopper_pearson(yielded["k"], yielded["n"])
+    plots.dies(table, summary["accuracy"]["software"], drop, interval, folder / "dies.svg")
+    write_results(folder, table, summary)
+    return summary
+
+
+def _claim(folder: Path, job: Job, force: bool) -> None:
+    """A folder with the results of another job is not overwritten by accident; shards of both can lie in one."""
+    import json
+
+    from cmru_hw.montecarlo_store import SUMMARY
+
+    path = folder / SUMMARY
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file: choose another -o")
+    if not path.is_file() or force:
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("job_sha256")
+    except (OSError, ValueError, AttributeError):
+        found = None
+    if found != job.sha256:
+        raise OutputError(f"{path} is of another job: choose another -o, or give --force to replace it")
+
+
+def _provenance(exported: Exported, job: Job) -> dict[str, Any]:
+    import platform
+
+    import numpy
+    import torch
+
+    import cmru_hw
+    from cmru_hw import mapping
+
+    return {
+        "engine": job.engine,
+        "level": job.design.technology.level,
+        "architecture": job.design.architecture,
+        "seed": job.seed,
+        "varies": sorted(job.on),
+        "sequences": len(job.sequences),
+        "versions": {
+            "cmru_hw": cmru_hw.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+        },
+        "netlist_sha256": exported.netlist_sha256,
+        "design_sha256": mapping.fingerprint(job.design),
+        "job_sha256": job.sha256,
+    }
+
+
+def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) -> None:
+    """One die by itself: its row, its netlist with the noise of the first sequence, and a figure."""
+    import numpy as np
+
+    from cmru_hw import behavioral, montecarlo_plots, netlist, noise, spice, variation
+    from cmru_hw import montecarlo as scoring
+    from cmru_hw.compare import reference
+    from cmru_hw.montecarlo_store import write_whole
+
+    common.check_output(folder, force)
+    (row,) = scoring.scores(job, [number]).to_pylist()
+    drawn = variation.draw(job.design, seed=job.seed, dies=[number], on=job.on)
+    first = job.sequences.first(1)
+    length = int(first.lengths[0])
+    columns = noise.columns(drawn, 0, 0, length)
+    inputs = first.inputs[0, :length].astype(np.float64)
+    deck, _ = netlist.deck(drawn.one(0), [inputs], noise=[columns] if columns else None)
+    files = {
+        **deck.files,
+        "deck.cir": spice.complete_text(deck).encode(),
+        ".spiceinit": spice.startup_text(()).encode(),
+    }
+    for name, content in files.items():
+        write_whole(folder / name, lambda path, content=content: path.write_bytes(content))
+    (response,) = behavioral.respond(drawn, first)
+    expected = reference(job.design, job.trained, first)
+    montecarlo_plots.die(job.design, expected, response, number, folder / "die.svg")
+    row |= {"software": job.goal.accuracy, "seed": job.seed, "engine": job.engine, "folder": str(folder)}
+    if as_json:
+        common.print_json(row)
+    else:
+        common.print_table(f"die {number}", [(key, _shown(value)) for key, value in row.items()])
+    if row["status"] != "ok":
+        raise SimulationError(f"die {number} failed to simulate: {row['status']}")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Any]:
+    """A bar with ETA and the yield's running interval on stderr. Yields ``report(done, all, interval)``."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[interval]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, interval="")
+
+        def report(done: int | str, total: int = 0, interval: Interval | None = None) -> None:
+            if isinstance(done, str):
+                bar.update(task, description=f"{what}: {done}")
+            elif interval is not None:
+                shown = f"yield {100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+                bar.update(task, completed=done, total=total, interval=shown)
+
+        yield report
+
+
+def _effect(effect: Effect) -> dict[str, Any]:
+    found = asdict(effect)
+    for name in ("alone", "without"):
+        interval = getattr(effect, name)
+        found[name] = {"k": interval.k, "n": interval.n, "value": interval.value, "ci95": [interval.low, interval.high]}
+    return found
+
+
+def _print(design_path: Path, folder: Path, summary: dict[str, Any]) -> None:
+    yielded, accuracy = summary["yield"], summary["accuracy"]
+    rows = [
+        (
+            "yield",
+            f"{_share(yielded['value'])} ({yielded['k']} of {yielded['n']}), 95 % interval "
+            f"{_share(yielded['ci95'][0])} to {_share(yielded['ci95'][1])}",
+        ),
+        (
+            "good means",
+            f"accuracy at most {_share(summary['drop'])} below software's {_share(accuracy['software'])}, "
+            f"against {summary['accuracy_of']}",
+        ),
+        (
+            "accuracy",
+            f"median {_share(accuracy['median'])}, 5th percentile {_share(accuracy['p05'])}, worst "
+            f"{_share(accuracy['min'])} (die {summary['worst_die']})",
+        ),
+        ("decisions as in software", _share(summary["decision_agreement"])),
+        ("failed", f"{summary['failed']} {summary['failures'] or ''}"),
+    ]
+    if paired := summary.get("paired"):
+        if paired["dies"]:
+            rows.append(
+                (
+                    "both engines",
+                    f"{paired['agree']} of {paired['decisions']} decisions alike on {paired['dies']} "
+                    f"dies, 95 % interval from {_share(paired['ci95'][0])}; {paired['margin_limited']} of the others "
+                    f"too close to call, {paired['unexplained']} not explained",
+                )
+            )
+        else:
+            rows.append(("both engines", "no die could be simulated in ngspice"))
+    for effect in summary.get("sensitivity", ()):
+        rows.append(
+            (
+                effect["name"],
+                f"alone: decisions {_share(effect['agreement_alone'])}, yield "
+                f"{_share(effect['alone']['value'])}; without: decisions {_share(effect['agreement_without'])}, yield "
+                f"{_share(effect['without']['value'])}",
+            )
+        )
+    common.print_table(
+        f"{summary['dies']} dies of {design_path}, {summary['engine']} engine", [*rows, ("results", str(folder))]
+    )
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{100 * value:.4g} %"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,140 @@
+"""Who computes the blocks: this process, several, or the machines of a Dask cluster.
+
+Each of these is a function of a job and its blocks that yields (block, rows) as they are done, in any order. None of
+them can change a row; a worker that dies costs its block, which is then given to another.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import pyarrow as pa
+
+from cmru_hw.errors import CmruError, InputError
+from cmru_hw.montecarlo import Job, scores
+from cmru_hw.montecarlo_store import Block
+
+Workers = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, pa.Table]]]
+# So many workers lost over one call are no accident.
+_LOSSES = 5
+
+
+def serial(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
+    """This process, one block after the other."""
+    for block in blocks:
+        yield block, scores(job, block.dies)
+
+
+@contextmanager
+def local(jobs: int) -> Iterator[Workers]:
+    """``jobs`` processes of this machine, which stay for all jobs that are given to them."""
+    idle: list[_Worker] = []
+
+    def run(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
+        waiting, lost = deque(blocks), 0
+        told: set[_Worker] = set()
+        busy: dict[_Worker, Block] = {}
+        try:
+            while waiting or busy:
+                while waiting and len(busy) < jobs:
+                    worker = idle.pop() if idle else _Worker.start()
+                    busy[worker] = waiting.popleft()
+                    # a job is large and its blocks are many
+                    worker.connection.send((None if worker in told else job, busy[worker].dies))
+                    told.add(worker)
+                ready = connection.wait([worker.connection for worker in busy])
+                for worker in [worker for worker in busy if worker.connection in ready]:
+                    block = busy.pop(worker)
+                    try:
+                        answer = worker.connection.recv()
+                    except (EOFError, OSError):
+                        lost += 1
+                        if lost == _LOSSES:
+                            raise CmruError(f"{lost} workers died at work: give fewer --jobs, or more memory") from None
+                        waiting.appendleft(block)
+                        continue
+                    idle.append(worker)
+                    if isinstance(answer, CmruError):
+                        raise answer
+                    yield block, answer
+        finally:
+            # Left early: what these are at is of no use, and their answers would be taken for others.
+            for worker in busy:
+                worker.end()
+
+    try:
+        yield run
+    finally:
+        for worker in idle:
+            worker.end()
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Workers]:
+    """All workers of the Dask scheduler at ``address`` (``tcp://host:8786``), or of the one that a file describes."""
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        raise InputError("--scheduler needs Dask: pip install 'cmru_hw[cluster]', on every machine") from None
+    try:
+        client = Client(address) if "://" in address else Client(scheduler_file=address)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Dask scheduler answers at {address} ({error}): start one with dask scheduler") from error
+
+    def run(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
+        shared = client.scatter(job, broadcast=True, hash=False)
+        # Not pure: Dask would tell blocks apart by hashing the job. Retried: a lost worker is no failure.
+        futures = {client.submit(scores, shared, block.dies, pure=False, retries=_LOSSES): block for block in blocks}
+        try:
+            for future in as_completed(list(futures)):
+                yield futures[future], future.result()
+        finally:
+            client.cancel(list(futures))
+
+    with client:
+        yield run
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Worker:
+    process: BaseProcess
+    connection: connection.Connection[Any, Any]
+
+    @classmethod
+    def start(cls) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs,), daemon=True)
+        process.start()
+        # with our copy closed, either side hears of the other's end
+        theirs.close()
+        return cls(process=process, connection=ours)
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.connection.close()
+
+
+def _work(tasks: connection.Connection[Any, Any]) -> None:
+    """Body of a worker process: a job and dies in, rows or an error out, until the other side is gone."""
+    # Ctrl-C reaches every process of a terminal; the first one decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    job: Job | None = None
+    with suppress(EOFError, OSError):
+        while True:
+            new, dies = tasks.recv()
+            job = new or job
+            assert job is not None
+            try:
+                answer: Any = scores(job, dies)
+            except CmruError as error:
+                answer = error
+            tasks.send(answer)
