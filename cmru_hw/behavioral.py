@@ -45,7 +45,8 @@ class Packed:
     """Sequences without padding. Place m belongs to sequence ``sequence[m]`` at timestep ``time[m]``.
 
     ``order`` (sequences,) lists sequences, longest first; ``alive[t]`` of them have a timestep t, and those lie from
-    ``starts[t]`` on, in that order. ``lines`` (features, places) are the inputs [V from V_cm].
+    ``starts[t]`` on, in that order. ``moment`` is how noise numbers a place. ``lines`` (features, places) are the
+    inputs [V from V_cm].
     """
 
     lengths: NDArray[np.int64]
@@ -54,6 +55,7 @@ class Packed:
     starts: tuple[int, ...]
     sequence: Tensor
     time: Tensor
+    moment: Tensor
     lines: Tensor
 
     def padded(self, values: Tensor) -> Tensor:
@@ -98,6 +100,7 @@ def pack(design: Design, sequences: Sequences) -> Packed:
         starts=tuple(np.concatenate(([0], np.cumsum(alive)[:-1])).tolist()),
         sequence=torch.from_numpy(sequence),
         time=torch.from_numpy(time),
+        moment=noise.moments(torch.from_numpy(sequence), torch.from_numpy(time) + 1),
         lines=torch.from_numpy(np.ascontiguousarray(volts.T)),
     )
 
@@ -161,7 +164,7 @@ def classes(dies: Dies, packed: Packed, trajectories: Trajectories) -> Tensor:
     if source.parts:
         # a mean of bounded noise has the same bound: only where the best two are nearer can noise decide
         scale = torch.from_numpy(_logit_scale(dies.nominal))
-        bound = (source.bound * scale).amax(1)
+        bound = (source.bound.view(len(dies), -1) * scale).amax(1)
         best = means.topk(min(2, means.shape[2]), dim=2).values
         die, sequence = torch.nonzero(best[..., 0] - best[..., -1] <= 2 * bound[:, None], as_tuple=True)
         added = _logit_noise(dies, source, packed, die, sequence)
@@ -235,17 +238,16 @@ def _disturb(rows: Tensor, source: Source, packed: Packed) -> None:
     """Add noise to ``rows`` in place, as far as it takes to know their signs."""
     if not source.parts:
         return
-    left = source.bound
-    flat = rows.view(-1)
-    place = _nonzero(rows.abs() <= left[:, :, None])
-    values = flat[place]
-    die, unit, sequence, frame = _indices(place, rows, packed)
+    left, flat = source.bound, rows.view(-1)
+    place = _nonzero(rows.abs() <= left.view(*rows.shape[:2], 1))
+    row, moment = _indices(place, packed)
+    values = flat.take(place)
     for part in source.parts:
-        values = values + part.at(die, unit, sequence, frame)
-        flat[place] = values
+        values = values + part.at(row, moment)
+        flat.put_(place, values)
         left = left - part.bound
-        near = _nonzero(values.abs() <= left[die, unit])
-        place, values, die, unit, sequence, frame = (x[near] for x in (place, values, die, unit, sequence, frame))
+        near = _nonzero(values.abs() <= left.take(row))
+        place, values, row, moment = (x.take(near) for x in (place, values, row, moment))
 
 
 def _add_where(moves: Tensor, rows: Tensor, source: Source, packed: Packed, scale: Tensor | None = None) -> None:
@@ -253,18 +255,16 @@ def _add_where(moves: Tensor, rows: Tensor, source: Source, packed: Packed, scal
     if not source.parts:
         return
     place = _nonzero(moves)
-    die, unit, sequence, frame = _indices(place, rows, packed)
-    values = source.at(die, unit, sequence, frame)
-    rows.view(-1)[place] += values if scale is None else values * scale[die, unit]
+    row, moment = _indices(place, packed)
+    values = source.at(row, moment)
+    rows.view(-1).put_(place, values if scale is None else values * scale.flatten().take(row), accumulate=True)
 
 
-def _indices(place: Tensor, rows: Tensor, packed: Packed) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Die, unit, sequence and frame of flat indices into (dies, units, places); frame 0 is the power-on frame."""
-    _, units, places = rows.shape
+def _indices(place: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+    """Row and moment, as noise has them, of flat indices into (dies, units, places)."""
+    places = len(packed.moment)
     row = place // places
-    where = place - row * places
-    die = row // units
-    return die, row - die * units, packed.sequence[where], packed.time[where] + 1
+    return row, packed.moment.take(place - row * places)
 
 
 def _nonzero(mask: Tensor) -> Tensor:
@@ -323,9 +323,8 @@ def _power_on(dies: Dies, layer: Layer, source: Source, packed: Packed) -> Tenso
     up, down = _tensor(dies.batch.reference_up)[:, None], _tensor(dies.batch.reference_down)[:, None]
     error = _tensor(layer.packet_offset)[:, :, None].expand(-1, -1, len(packed.lengths))
     if source.parts:
-        die, sequence = torch.arange(len(dies))[:, None, None], packed.order[None, None]
-        unit = torch.arange(layer.units)[None, :, None]
-        error = error + source.at(die, unit, sequence, torch.zeros((), dtype=torch.int64))
+        row, sequence = torch.broadcast_tensors(torch.arange(len(dies) * layer.units)[:, None], packed.order)
+        error = error + source.at_start(row, sequence).view(error.shape)
     return packet * (torch.where(rises, up, -down)[:, :, None] - error)
 
 
@@ -345,9 +344,9 @@ def _logit_scale(nominal: Design) -> NDArray[np.float64]:
 
 def _logit_noise(dies: Dies, source: Source, packed: Packed, die: Tensor, sequence: Tensor) -> Tensor:
     """(..., timesteps, classes) for index tensors of one shape, 0 past a sequence's end; in software units."""
-    time = torch.arange(len(packed.alive))
-    unit = torch.arange(len(dies.nominal.readout.bias))
-    volts = source.at(die[..., None, None], unit, sequence[..., None, None], time[:, None] + 1)
+    time, unit = torch.arange(len(packed.alive)), torch.arange(source.units)
+    row = die[..., None, None] * source.units + unit
+    volts = source.at(*torch.broadcast_tensors(row, noise.moments(sequence[..., None, None], time[:, None] + 1)))
     real = time < torch.from_numpy(packed.lengths)[sequence][..., None]
     return volts * torch.from_numpy(_logit_scale(dies.nominal)) * real[..., None]
 

@@ -35,9 +35,10 @@ _SEQUENCE, _UNIT = 20, 44
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
-    """One stream: ``key`` (dies,), standard deviations ``start`` (power-on frame) and ``sigma`` (dies, units) [V].
+    """One stream of every unit on every die, flat: row d·units + u belongs to unit u of the d-th die.
 
-    Its value is held for 2^``octave`` frames.
+    ``key`` (rows,) and standard deviations ``start`` (in the power-on frame) and ``sigma`` (rows,) [V]. A value is held
+    for 2^``octave`` frames.
     """
 
     key: Tensor
@@ -47,36 +48,43 @@ class Part:
 
     @property
     def bound(self) -> Tensor:
-        """(dies, units) [V]: what no value after power-on exceeds in magnitude."""
+        """(rows,) [V]: what no value after power-on exceeds in magnitude."""
         return self.sigma * streams.BOUND
 
-    def at(self, die: Tensor, unit: Tensor, sequence: Tensor, frame: Tensor) -> Tensor:
-        """Noise [V] at places given by index tensors, int64, which broadcast together."""
-        place = (unit << _UNIT) + (sequence << _SEQUENCE) + (frame >> self.octave)
-        sigma = self.sigma[die, unit]
-        if self.start is not self.sigma:
-            sigma = torch.where(frame == 0, self.start[die, unit], sigma)
-        return sigma * streams.normals(self.key[die], place)
+    def at(self, row: Tensor, moment: Tensor) -> Tensor:
+        """Noise [V] of rows at :func:`moments` after power-on: index tensors, int64, of one shape."""
+        return self.sigma.take(row) * streams.normals(self.key.take(row), moment >> self.octave)
+
+    def at_start(self, row: Tensor, sequence: Tensor) -> Tensor:
+        """Noise [V] of rows in the power-on frame of a sequence."""
+        return self.start.take(row) * streams.normals(self.key.take(row), moments(sequence, 0) >> self.octave)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """The sum of independent parts at the nodes ``z<kind><layer>_<unit>``."""
+    """The sum of independent parts at the nodes ``z<kind><layer>_<unit>``; ``name`` is what comes before the unit."""
 
     name: str
+    units: int
     parts: tuple[Part, ...]
 
     @property
     def bound(self) -> Tensor:
-        """(dies, units) [V]: what no value after power-on exceeds in magnitude; 0 without parts."""
-        return torch.stack([part.bound for part in self.parts]).sum(0) if self.parts else torch.zeros(1, 1).double()
+        """(rows,) [V]: what no value after power-on exceeds in magnitude. Only for a source that has parts."""
+        return torch.stack([part.bound for part in self.parts]).sum(0)
 
-    def at(self, die: Tensor, unit: Tensor, sequence: Tensor, frame: Tensor) -> Tensor:
+    def at(self, row: Tensor, moment: Tensor) -> Tensor:
         """As :meth:`Part.at`, of all parts together."""
-        total = torch.zeros(torch.broadcast_shapes(die.shape, unit.shape, sequence.shape, frame.shape)).double()
-        for part in self.parts:
-            total += part.at(die, unit, sequence, frame)
-        return total
+        return torch.stack([part.at(row, moment) for part in self.parts]).sum(0)
+
+    def at_start(self, row: Tensor, sequence: Tensor) -> Tensor:
+        """As :meth:`Part.at_start`, of all parts together."""
+        return torch.stack([part.at_start(row, sequence) for part in self.parts]).sum(0)
+
+
+def moments(sequence: Tensor, frame: Tensor | int) -> Tensor:
+    """One number for a frame of a sequence. Divided by a power of two it still tells sequences apart."""
+    return (sequence << _SEQUENCE) + frame
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,32 +111,38 @@ def layer_noise(dies: Dies, index: int) -> LayerNoise:
     third = layer.packet_row
     # the third row drives a buffer, not a comparator
     alpha = () if third is None else _row(dies, f"{name}/g", third, compared=False)
-    return LayerNoise(
-        low=Source(name=f"za{index}_", parts=_row(dies, f"{name}/a", layer.low)),
-        high=Source(name=f"zb{index}_", parts=_row(dies, f"{name}/b", layer.high)),
-        alpha=Source(name=f"zg{index}_", parts=alpha),
-        packet=Source(name=f"zp{index}_", parts=_packet(dies, f"{name}/p", layer)),
+    parts = {
+        "a": _row(dies, f"{name}/a", layer.low),
+        "b": _row(dies, f"{name}/b", layer.high),
+        "g": alpha,
+        "p": _packet(dies, f"{name}/p", layer),
+    }
+    low, high, third_row, packet = (
+        Source(name=f"z{kind}{index}_", units=layer.units, parts=own) for kind, own in parts.items()
     )
+    return LayerNoise(low=low, high=high, alpha=third_row, packet=packet)
 
 
 def readout_noise(dies: Dies) -> Source:
     """The noise of the readout rows."""
-    return Source(name="zy", parts=_row(dies, "readout/y", dies.batch.readout, leaf="class", compared=False))
+    parts = _row(dies, "readout/y", dies.batch.readout, leaf="class", compared=False)
+    return Source(name="zy", units=len(dies.nominal.readout.bias), parts=parts)
 
 
 def columns(dies: Dies, place: int, sequence: int, timesteps: int) -> dict[str, Array]:
     """For a netlist of the die at ``place``: node → noise [V] of ``sequence``, power-on frame first, then timesteps."""
     found: dict[str, Array] = {}
-    sources = [(readout_noise(dies), len(dies.nominal.readout.bias))]
-    for index, layer in enumerate(dies.nominal.layers):
+    sources = [readout_noise(dies)]
+    for index in range(len(dies.nominal.layers)):
         each = layer_noise(dies, index)
-        sources += [(source, layer.units) for source in (each.low, each.high, each.alpha, each.packet)]
-    die, at = torch.tensor(place), torch.tensor(sequence)
-    frame = torch.arange(timesteps + 1)
-    for source, units in sources:
-        if source.parts:
-            values = source.at(die, torch.arange(units)[:, None], at, frame).numpy()
-            found |= {f"{source.name}{unit}": row for unit, row in enumerate(values)}
+        sources += (each.low, each.high, each.alpha, each.packet)
+    number = torch.tensor(sequence)
+    moment = moments(number, torch.arange(1, timesteps + 1))
+    for source in (source for source in sources if source.parts):
+        row = place * source.units + torch.arange(source.units)
+        start = source.at_start(row, number.expand(source.units))[:, None]
+        later = source.at(*torch.broadcast_tensors(row[:, None], moment))
+        found |= {f"{source.name}{unit}": one for unit, one in enumerate(torch.cat((start, later), dim=1).numpy())}
     return found
 
 
@@ -163,5 +177,11 @@ def _packet(dies: Dies, name: str, layer: Layer) -> tuple[Part, ...]:
 
 def _part(dies: Dies, name: str, sigma: Array, *, start: Array | None = None, octave: int = 0) -> Part:
     key = streams.keys(dies.seed, name, dies.numbers)
-    own = torch.from_numpy(sigma)
-    return Part(key=key, sigma=own, start=own if start is None else torch.from_numpy(start), octave=octave)
+    unit = (torch.arange(sigma.shape[1]) << _UNIT) >> octave
+    own = torch.from_numpy(sigma).flatten()
+    return Part(
+        key=streams.advanced(key[:, None], unit).flatten(),
+        sigma=own,
+        start=own if start is None else torch.from_numpy(start).flatten(),
+        octave=octave,
+    )

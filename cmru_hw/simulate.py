@@ -113,7 +113,11 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
     for index, layer in enumerate(design.layers):
         units = range(layer.units)
         output = np.stack([traces.at(f"o{index}_{i}", instants) for i in units], axis=1) - common
-        rails = [np.stack([traces.at(f"{q}{index}_{i}", instants) for i in units], axis=1) / vdd for q in ("qa", "qb")]
+        # a decision is read where it was computed: one that turns over between two points is at a rail in both
+        latest = np.searchsorted(traces.time, instants, side="right") - 1
+        rails = [
+            np.stack([traces.values[f"{q}{index}_{i}"][latest] for i in units], axis=1) / vdd for q in ("qa", "qb")
+        ]
         if any((np.abs(q - np.round(q)) > 0.1).any() for q in rails):
             raise NotBelieved(f"a decision of layer {index} is at neither rail at its sampling instant")
         low, high = (q > 0.5 for q in rails)

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 GAMMA = 0x9E3779B97F4A7C15
-# A hash has 32 bits for the radius, so no number is larger than this: who compares with a threshold may rely on it.
-BOUND = math.sqrt(-2 * math.log(0.5**33)) * (1 + 1e-6)
-_HALF = 32
+# A hash has 31 bits for the radius, so no number is larger than this: who compares with a threshold may rely on it.
+BOUND = math.sqrt(-2 * math.log(0.5**32)) * (1 + 1e-6)
 
 
 def keys(seed: int, name: str, dies: Sequence[int] | NDArray[np.int64]) -> Tensor:
@@ -31,16 +30,23 @@ def keys(seed: int, name: str, dies: Sequence[int] | NDArray[np.int64]) -> Tenso
     return _mix(torch.tensor(np.asarray(dies, dtype=np.int64)) * _signed(GAMMA) + start)
 
 
+def advanced(key: Tensor, counter: Tensor) -> Tensor:
+    """The key whose counters begin where ``counter`` is: ``normals(advanced(k, m), n)`` is ``normals(k, m + n)``."""
+    return key + counter * _signed(GAMMA)
+
+
 def normals(key: Tensor, counter: Tensor) -> Tensor:
     """Standard normal numbers, float64 of the shape that ``key`` and ``counter`` (int64) broadcast to.
 
     Their values have the resolution of float32, which is what noise is worth, and magnitudes up to BOUND.
     """
-    hashed = _mix(torch.add(key, counter * _signed(GAMMA)).contiguous())
+    where = advanced(key, counter)
+    hashed = _mix(where.reshape(-1).contiguous())
+    halves = hashed.view(torch.int32).float()
     # Contiguous operands take the same vectorised path at every length, so a number's last bit is its own too.
-    radius = hashed.bitwise_right_shift(_HALF).bitwise_and_(0xFFFFFFFF).double().add_(0.5).mul_(0.5**_HALF).float()
-    angle = hashed.bitwise_and_(0xFFFFFFFF).float().mul_(2 * math.pi * 0.5**_HALF)
-    return radius.log_().mul_(-2).sqrt_().mul_(angle.cos_()).double()
+    radius = halves[..., 0::2].abs().contiguous().add_(0.5).mul_(0.5**31)
+    angle = (halves[..., 1::2] * (math.pi * 0.5**31)).contiguous()
+    return radius.log_().mul_(-2).sqrt_().mul_(angle.cos_()).double().view(where.shape)
 
 
 def _mix(x: Tensor) -> Tensor:
