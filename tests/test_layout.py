@@ -20,8 +20,9 @@ FLOORS = [
     ["pdk", "netlist"],
     ["spice", "doctor"],
     ["simulate", "behavioral", "characterize", "design_folder"],
+    ["plots"],
     ["montecarlo"],
-    ["plots", "report"],
+    ["report"],
     ["cli"],
 ]
 RANK = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}

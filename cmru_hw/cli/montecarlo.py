@@ -15,8 +15,8 @@ from cmru_hw.errors import OutputError, SimulationError
 
 if TYPE_CHECKING:
     from cmru_hw.design_folder import Exported
-    from cmru_hw.montecarlo import Interval, Job
-    from cmru_hw.montecarlo_plots import Effect
+    from cmru_hw.montecarlo.plots import Effect
+    from cmru_hw.montecarlo.scores import Interval, Job
 
 SENSITIVITY_DIES = 200
 
@@ -90,9 +90,10 @@ def montecarlo(
     \b
     Example: cmru-hw montecarlo out/vowels --input models/vowels-eval.npz -n 1000 --jobs 2
     """
-    from cmru_hw import design_folder, montecarlo_workers, variation
-    from cmru_hw.montecarlo import Job
-    from cmru_hw.montecarlo_store import Store
+    from cmru_hw import design_folder, variation
+    from cmru_hw.montecarlo import workers as pools
+    from cmru_hw.montecarlo.scores import Job
+    from cmru_hw.montecarlo.store import Store
 
     exported = design_folder.load(design_path)
     data = common.load_sequences(input_path, sequences)
@@ -114,9 +115,9 @@ def montecarlo(
     if paired is not None and (engine == "spice" or paired > dies):
         raise click.UsageError("--paired needs the fast engine, and at most as many dies as --dies")
     _claim(folder, job, force)
-    opened = montecarlo_workers.cluster(scheduler) if scheduler else montecarlo_workers.local(jobs)
+    opened = pools.cluster(scheduler) if scheduler else pools.local(jobs)
     try:
-        with opened if scheduler or jobs > 1 else nullcontext(montecarlo_workers.serial) as workers:
+        with opened if scheduler or jobs > 1 else nullcontext(pools.serial) as workers:
             summary = _run(
                 exported,
                 job,
@@ -152,10 +153,10 @@ def _run(
     until: float | None,
     sensitive: bool,
 ) -> dict[str, Any]:
-    from cmru_hw import montecarlo as scoring
-    from cmru_hw import montecarlo_plots as plots
-    from cmru_hw import montecarlo_run as running
-    from cmru_hw.montecarlo_store import Store, write_results
+    from cmru_hw.montecarlo import plots
+    from cmru_hw.montecarlo import run as running
+    from cmru_hw.montecarlo import scores as scoring
+    from cmru_hw.montecarlo.store import Store, write_results
 
     with _progress(f"{job.engine}, dies") as report:
         table = running.collect(job, range(dies), Store.of(folder, job), workers, drop=drop, until=until, report=report)
@@ -192,7 +193,7 @@ def _claim(folder: Path, job: Job, force: bool) -> None:
     """A folder with the results of another job is not overwritten by accident; shards of both can lie in one."""
     import json
 
-    from cmru_hw.montecarlo_store import SUMMARY
+    from cmru_hw.montecarlo.store import SUMMARY
 
     path = folder / SUMMARY
     if folder.exists() and not folder.is_dir():
@@ -239,10 +240,11 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
     """One die by itself: its row, its netlist with the noise of the first sequence, and a figure."""
     import numpy as np
 
-    from cmru_hw import behavioral, montecarlo_plots, netlist, noise, spice, variation
-    from cmru_hw import montecarlo as scoring
+    from cmru_hw import behavioral, netlist, noise, spice, variation
     from cmru_hw.compare import reference
-    from cmru_hw.montecarlo_store import write_whole
+    from cmru_hw.montecarlo import plots
+    from cmru_hw.montecarlo import scores as scoring
+    from cmru_hw.montecarlo.store import write_whole
 
     common.check_output(folder, force)
     (row,) = scoring.scores(job, [number]).to_pylist()
@@ -261,7 +263,7 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
         write_whole(folder / name, lambda path, content=content: path.write_bytes(content))
     (response,) = behavioral.respond(drawn, first)
     expected = reference(job.design, job.trained, first)
-    montecarlo_plots.die(job.design, expected, response, number, folder / "die.svg")
+    plots.die(job.design, expected, response, number, folder / "die.svg")
     row |= {"software": job.goal.accuracy, "seed": job.seed, "engine": job.engine, "folder": str(folder)}
     if as_json:
         common.print_json(row)

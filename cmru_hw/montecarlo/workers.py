@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 
 from cmru_hw.errors import CmruError, InputError
-from cmru_hw.montecarlo import Job, scores
-from cmru_hw.montecarlo_store import Block
+from cmru_hw.montecarlo.scores import Job, scores
+from cmru_hw.montecarlo.store import Block
 
 Workers = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, pa.Table]]]
 # So many workers lost over one call are no accident.

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from cmru_hw.compare import Reference
 from cmru_hw.mapping import Design
-from cmru_hw.montecarlo import Interval
+from cmru_hw.montecarlo.scores import Interval
 from cmru_hw.plots import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 from cmru_hw.signals import Response
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from cmru_hw.montecarlo import SCHEMA, Interval, Job, clopper_pearson, passed
-from cmru_hw.montecarlo_plots import Effect
-from cmru_hw.montecarlo_store import Store, blocks
-from cmru_hw.montecarlo_workers import Workers
+from cmru_hw.montecarlo.plots import Effect
+from cmru_hw.montecarlo.scores import SCHEMA, Interval, Job, clopper_pearson, passed
+from cmru_hw.montecarlo.store import Store, blocks
+from cmru_hw.montecarlo.workers import Workers
 
 # Intervals of fewer dies jump about; nothing is decided on them.
 FEWEST = 100

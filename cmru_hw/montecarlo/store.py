@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cmru_hw.errors import OutputError
-from cmru_hw.montecarlo import BLOCK, SCHEMA, Job
+from cmru_hw.montecarlo.scores import BLOCK, SCHEMA, Job
 
 SUMMARY = "summary.json"
 DIES = "dies.parquet"
