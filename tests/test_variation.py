@@ -1,0 +1,206 @@
+"""Draws: pure functions of where they belong, and the laws they follow."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from cmru_hw import mapping, streams, technology, variation
+from cmru_hw.errors import InputError
+from cmru_hw.mapping import Design
+from tests.networks import Shape, random_network
+
+DIES = 400
+
+
+def design(shape: Shape | None = None) -> Design:
+    trained = random_network(shape or Shape(units=(6, 4)))
+    return mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, None))
+
+
+def every(of: Design) -> frozenset[str]:
+    return variation.choose(of)
+
+
+# --- Streams -----------------------------------------------------------------------------------------------------
+
+
+def test_a_number_is_a_function_of_its_key_and_counter_alone():
+    keys, counters = streams.keys(3, "some/stream", range(50)), torch.arange(70)
+    together = streams.normals(keys[:, None], counters)
+    for die, place in itertools.product((0, 17, 49), (0, 1, 69)):
+        assert streams.normals(keys[die], counters[place]) == together[die, place]
+    assert torch.equal(streams.normals(keys[7:12, None], counters[5:9]), together[7:12, 5:9])
+    assert torch.equal(streams.keys(3, "some/stream", [17]), keys[17:18])
+
+
+def test_the_hash_is_splitmix64():
+    # Vigna's reference implementation, seeded with 1234567
+    assert streams.normals.__module__ == "cmru_hw.streams"
+    state, expected = 1234567, (6457827717110365317, 3203168211198807973, 9817491932198370423)
+    for place, value in enumerate(expected, start=1):
+        mixed = streams._mix(streams.advanced(torch.tensor([state]), torch.tensor([place])))
+        assert int(mixed) % (1 << 64) == value
+
+
+def test_numbers_are_normal_and_bounded():
+    numbers = streams.normals(streams.keys(0, "normal", range(1000))[:, None], torch.arange(1000)).flatten().numpy()
+    assert stats.kstest(numbers, "norm").pvalue > 1e-3
+    assert np.abs(numbers).max() <= streams.BOUND
+    extremes = torch.tensor([[0, 0], [-1, -1], [1 << 31, 5]], dtype=torch.int64)
+    assert torch.isfinite(streams.normals(extremes[:, 0], extremes[:, 1])).all()
+
+
+@pytest.mark.parametrize("other", [(1, "a", 5), (0, "b", 5), (0, "a", 6)], ids=["seed", "name", "die"])
+def test_streams_that_differ_in_anything_are_independent(other):
+    def stream(seed: int, name: str, die: int) -> np.ndarray:
+        return streams.normals(streams.keys(seed, name, [die]), torch.arange(20_000)).numpy()
+
+    assert stats.pearsonr(stream(0, "a", 5), stream(*other)).pvalue > 1e-3
+
+
+# --- Purity ------------------------------------------------------------------------------------------------------
+
+
+def arrays(of: Design) -> dict[str, np.ndarray]:
+    found = {"bias": of.bias, "reference_up": of.reference_up, "reference_down": of.reference_down}
+    rows = {"readout": of.readout}
+    for index, layer in enumerate(of.layers):
+        rows |= {f"{index}.low": layer.low, f"{index}.high": layer.high}
+        for name in variation._VARYING_LAYER:
+            found[f"{index}.{name}"] = getattr(layer, name)
+    for where, row in rows.items():
+        found |= {f"{where}.{name}": getattr(row, name) for name in variation._VARYING_ROW}
+    return found
+
+
+def test_a_die_does_not_depend_on_its_company():
+    nominal = design()
+    alone = arrays(variation.draw(nominal, seed=1, dies=[41], on=every(nominal)).one(0))
+    among = arrays(variation.draw(nominal, seed=1, dies=[99, 41, 3], on=every(nominal)).one(1))
+    for name, value in alone.items():
+        assert np.array_equal(value, among[name]), name
+
+
+def test_nothing_on_is_the_nominal_design_bit_by_bit():
+    nominal = design()
+    die = variation.draw(nominal, seed=1, dies=[4], on=frozenset()).one(0)
+    for name, value in arrays(nominal).items():
+        assert np.array_equal(value, arrays(die)[name]), name
+
+
+def test_a_leaf_draws_the_same_whatever_else_is_on():
+    nominal = design()
+    alone = variation.draw(nominal, seed=1, dies=range(5), on=frozenset({"layer1/integrator"})).batch
+    together = variation.draw(nominal, seed=1, dies=range(5), on=every(nominal) - {"global/capacitor"}).batch
+    assert np.array_equal(alone.layers[1].integrator, together.layers[1].integrator)
+    assert not np.array_equal(alone.layers[1].integrator, np.broadcast_to(nominal.layers[1].integrator, (5, 4)))
+
+
+def test_a_larger_network_keeps_the_draws_of_a_smaller_one():
+    small, large = design(Shape(units=(3, 2))), design(Shape(units=(7, 5), features=5))
+    relative = []
+    for nominal in (small, large):
+        on = frozenset({"layer0/offset", "layer0/packet"})
+        batch = variation.draw(nominal, seed=0, dies=[2], on=on).batch
+        relative.append(batch.layers[0].low.offset[0, :3])
+    assert np.array_equal(*relative)
+
+
+def test_names_choose_branches_leaves_and_kinds():
+    nominal = design()
+    assert variation.choose(nominal, only=["layer1"]) == {f"layer1/{leaf}" for leaf in variation.LAYER_LEAVES}
+    assert variation.choose(nominal, only=["weights"]) == {"layer0/weights", "layer1/weights", "readout/weights"}
+    assert variation.choose(nominal, only=["noise"], without=["noise/row"]) == {
+        f"noise/{leaf}" for leaf in variation.NOISE_LEAVES if leaf != "row"
+    }
+    with pytest.raises(InputError, match="nothing that varies is called 'weight'"):
+        variation.choose(nominal, without=["weight"])
+
+
+# --- Laws --------------------------------------------------------------------------------------------------------
+
+
+def standard(values: np.ndarray, nominal: np.ndarray, sigma: np.ndarray | float) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = (values - nominal) / sigma
+    return scaled[np.isfinite(scaled)]
+
+
+def normal(values: np.ndarray) -> bool:
+    return stats.kstest(values.ravel(), "norm").pvalue > 1e-3
+
+
+def test_capacitors_follow_pelgrom():
+    nominal = design()
+    law = nominal.technology.mismatch
+    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=variation.choose(nominal, only=["weights"])).batch
+    weights = nominal.layers[0].low.weights
+    sigma = law.capacitor / np.sqrt(np.abs(weights) / law.density)
+    assert normal(standard(batch.layers[0].low.weights, weights, np.abs(weights) * sigma))
+    # four times the area, half the spread
+    sizes = variation.capacitor_sigma(np.array([10e-15, 40e-15, 0.0]), law)
+    assert sizes[0] == pytest.approx(2 * sizes[1]) and sizes[2] == 0
+    assert sizes[0] == pytest.approx(1e-8 / np.sqrt(10e-12))
+
+
+def test_comparator_offsets_follow_their_pair():
+    nominal = design()
+    law = nominal.technology.mismatch
+    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=variation.choose(nominal, only=["offset"])).batch
+    pair = law.threshold / np.sqrt(law.pair_width * law.pair_length)
+    sigma = np.sqrt(pair**2 + law.comparator_rest**2)
+    assert variation.offset_sigma(law) == pytest.approx(sigma) == pytest.approx(3.75e-3, rel=0.01)
+    for row in (batch.layers[0].low, batch.layers[1].high, batch.readout):
+        assert normal(row.offset / sigma)
+    assert stats.pearsonr(batch.layers[0].low.offset.ravel(), batch.layers[0].high.offset.ravel()).pvalue > 1e-3
+
+
+def test_integrators_and_packets_vary_by_their_own_size():
+    nominal = design()
+    law = nominal.technology.mismatch
+    on = variation.choose(nominal, only=["packet", "integrator"])
+    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=on).batch
+    for name in ("packet", "integrator"):
+        size = getattr(nominal.layers[0], name)
+        sigma = size * variation.capacitor_sigma(size, law)
+        assert normal(standard(getattr(batch.layers[0], name), size, sigma))
+
+
+def test_gain_and_leakage_are_lognormal_locally_and_globally():
+    nominal = design()
+    leaky = replace(nominal.technology, leakage=technology.Leakage(integrator=1e-15))
+    trained = random_network(Shape(units=(6, 4)))
+    nominal = mapping.map_network(trained, leaky, mapping.calibrate(trained, None))
+    law = nominal.technology.mismatch
+    local = variation.draw(
+        nominal, seed=0, dies=range(DIES), on=frozenset({"layer0/leak", "layer0/amplifier"})
+    ).batch.layers[0]
+    assert normal(np.log(local.leak / 1e-15) / law.leakage)
+    assert normal(np.log(local.gain / nominal.technology.amplifier.gain) / law.gain)
+    die_wide = variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({"global/leak"})).batch
+    shared = np.concatenate([layer.leak for layer in die_wide.layers], axis=1)
+    assert (shared == shared[:, :1]).all()
+    assert normal(np.log(shared[:, 0] / 1e-15) / law.global_leakage)
+
+
+def test_global_capacitor_spread_changes_no_ratio():
+    nominal = design()
+    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({"global/capacitor"})).batch
+    layer = batch.layers[0]
+    assert normal(standard(layer.integrator[:, 0], nominal.layers[0].integrator[0], 0.033 * 250e-15))
+    assert np.allclose(layer.packet / layer.integrator, nominal.layers[0].packet / nominal.layers[0].integrator)
+
+
+def test_references_differ_up_from_down():
+    nominal = design()
+    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({"global/reference"})).batch
+    sigma = nominal.technology.mismatch.global_reference * nominal.technology.signal.reference
+    for value in (batch.reference_up, batch.reference_down):
+        assert normal((value - nominal.technology.signal.reference) / sigma)
+    assert stats.pearsonr(batch.reference_up, batch.reference_down).pvalue > 1e-3
