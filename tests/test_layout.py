@@ -21,6 +21,7 @@ FLOORS = [
     ["spice", "doctor"],
     ["simulate", "behavioral", "characterize", "design_folder"],
     ["plots"],
+    ["current"],
     ["montecarlo"],
     ["report"],
     ["cli"],

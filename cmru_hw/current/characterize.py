@@ -1,0 +1,203 @@
+"""Sweep the nine-transistor cell and the mirrors in a process: where the tables of a technology come from.
+
+``python -m cmru_hw.current.characterize gf180`` writes the whole technology file to standard output.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cmru_hw import pdk
+from cmru_hw.characterize import deck
+from cmru_hw.current.technology import LANDINGS, POLARITIES, CurrentTechnology, from_dict
+from cmru_hw.errors import SimulationError
+from cmru_hw.signals import Array, Traces
+from cmru_hw.spice import Engine, open_engine
+
+THRESH = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
+FRACTION = (0.06, 0.1, 0.2, 0.4, 0.7, 0.97)
+GAIN = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
+# Where mirrors are swept [A]: in weak inversion their ratios move by 2 % over the decade on either side.
+MIRROR_CURRENT = 0.3e-9
+# The cell's ramp: one way [s], and its height over the threshold. The testbench says what slow means.
+HALF = 1000.0
+PEAK = 1.5
+VDD = 1.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """Bias currents of one cell [A], and the size of its devices [m]."""
+
+    thresh: float
+    width: float
+    gain: float
+    w: float = 2e-6
+    l: float = 5e-6  # noqa: E741
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What a cell did [A]: NaN where it did not switch up, or did not switch back down."""
+
+    up: float
+    down: float
+    high: float
+    low: float
+
+    @property
+    def width(self) -> float:
+        return self.up - self.down
+
+
+def cells(points: Iterable[Point], devices: Iterable[pdk.Devices], engine: Engine) -> list[Cell]:
+    """Ramp every cell of ``points`` up and down, each on its own ``devices``. Raises SimulationError."""
+    points = list(points)
+    decks = []
+    for point, models in zip(points, devices, strict=False):
+        values = {"thresh": point.thresh, "width": point.width, "gain": point.gain, "peak": PEAK * point.thresh}
+        values |= {"vdd": VDD, "half": HALF, "w": point.w, "l": point.l}
+        saved = ("v0", "ramp", "i(vy)")
+        decks.append(deck("current_cell", models, saved=saved, parameters=values, stop=2 * HALF))
+    found: dict[int, Cell] = {}
+    for index, outcome in engine.map(decks):
+        if isinstance(outcome, SimulationError):
+            raise outcome
+        found[index] = _read(outcome.traces, PEAK * points[index].thresh)
+    return [found[index] for index in range(len(points))]
+
+
+def _read(traces: Traces, peak: float) -> Cell:
+    state, ramp = traces.values["v0"], traces.values["ramp"] * peak
+    turn = int(np.argmax(ramp))
+    high, low = (float(traces.at("i(vy)", np.array(when))) for when in (HALF, HALF / 10))
+    up, down = _crossing(state[: turn + 1], ramp[: turn + 1]), _crossing(-state[turn:], ramp[turn:])
+    return Cell(up=up, down=down, high=high, low=low)
+
+
+def _crossing(state: Array, ramp: Array) -> float:
+    """The ramp where ``state`` first rises through the middle of its own range; NaN if it does not move."""
+    middle = (state.min() + state.max()) / 2
+    above = state >= middle
+    if above[0] or not above.any() or np.ptp(state) < VDD / 2:
+        return float("nan")
+    after = int(np.argmax(above))
+    share = (middle - state[after - 1]) / (state[after] - state[after - 1])
+    return float(ramp[after - 1] + share * (ramp[after] - ramp[after - 1]))
+
+
+def cell_table(devices: pdk.Devices, engine: Engine, *, w: float, l: float) -> dict[str, Any]:  # noqa: E741
+    """The numbers of `technology.CellTable`."""
+    grid = [Point(thresh=t, width=f * t, gain=t, w=w, l=l) for t in THRESH for f in FRACTION]
+    levels = [Point(thresh=0.3e-9, width=0.1e-9, gain=g, w=w, l=l) for g in GAIN]
+    found = cells(grid, [devices] * len(grid), engine)
+    highs = cells(levels, [devices] * len(levels), engine)
+    up = np.array([cell.up / point.thresh for cell, point in zip(found, grid, strict=True)])
+    lost = np.array([(point.width - cell.width) / point.thresh for cell, point in zip(found, grid, strict=True)])
+    shape = (len(THRESH), len(FRACTION))
+    return {
+        "thresh": THRESH,
+        "fraction": FRACTION,
+        "up": tuple(map(tuple, up.reshape(shape).tolist())),
+        "lost": tuple(map(tuple, lost.reshape(shape).tolist())),
+        "gain": GAIN,
+        "high": tuple(cell.high / point.gain for cell, point in zip(highs, levels, strict=True)),
+    }
+
+
+def mirror_table(
+    devices: pdk.Devices, engine: Engine, *, sizes: Sequence[tuple[float, float]], unit: tuple[float, float]
+) -> dict[str, Any]:
+    """The numbers of `technology.MirrorTable` for arms of ``sizes`` (w, l) [m] on a diode of the ``unit`` size."""
+    sources = {
+        f"{polarity}_{landing}": f"i(v{polarity}{landing[0]})" for polarity in POLARITIES for landing in LANDINGS
+    }
+    decks = [
+        deck(
+            "current_mirror",
+            devices,
+            saved=tuple(sources.values()),
+            parameters={"vdd": VDD, "i": MIRROR_CURRENT, "w": w, "l": l, "wd": unit[0], "ld": unit[1]},
+            stop=2,
+        )
+        for w, l in sizes  # noqa: E741
+    ]
+    ratios: dict[str, list[float]] = {key: [0.0] * len(sizes) for key in sources}
+    for index, outcome in engine.map(decks):
+        if isinstance(outcome, SimulationError):
+            raise outcome
+        for key, source in sources.items():
+            ratios[key][index] = float(outcome.traces.values[source][-1]) / MIRROR_CURRENT
+    return {
+        "aspect": tuple(w / l for w, l in sizes),  # noqa: E741
+        "ratios": {key: tuple(row) for key, row in ratios.items()},
+    }
+
+
+def technology(process: str, engine: Engine) -> CurrentTechnology:
+    """A technology of ``process``, measured. The limits that are choices stand here."""
+    width, length, narrow, widest, longest = 2e-6, 5e-6, 0.5e-6, 50e-6, 50e-6
+    devices = pdk.devices(process)
+    aspects = np.geomspace(narrow / longest, widest / length, 46)
+    sizes = [(narrow, narrow / a) if a < narrow / length else (a * length, length) for a in aspects.tolist()]
+    data = {
+        "name": process,
+        "process": process,
+        "source": f"cmru_hw.current.characterize in {devices.version}, typical, 27 degrees Celsius",
+        "vdd": VDD,
+        "timestep": 0.01,
+        "unit": 1e-9,
+        "bias": 1e-9,
+        "full_scale": 2e-9,
+        "width": width,
+        "length": length,
+        "narrow": narrow,
+        "widest": widest,
+        "longest": longest,
+        "grid": 5e-9,
+        "smallest": 0.1e-9,
+        "largest": 3e-9,
+        "leakage": 1e-12,
+        "cell": cell_table(devices, engine, w=width, l=length),
+        "mirror": mirror_table(devices, engine, sizes=sizes, unit=(width, length)),
+    }
+    return from_dict(data, where=f"measured {process}")
+
+
+def toml(technology: CurrentTechnology) -> str:
+    """The technology as the text of its file."""
+    lines = ["# Measured: see the source. Currents in A, sizes in m."]
+    tables: list[str] = []
+    for key in technology.__annotations__:
+        value = getattr(technology, key)
+        if key == "cell":
+            tables += ["", "[cell]"]
+            tables += [f"{name} = {_text(getattr(value, name))}" for name in value.__annotations__]
+        elif key == "mirror":
+            tables += ["", "[mirror]", f"aspect = {_text(value.aspect)}", "", "[mirror.ratios]"]
+            tables += [f"{name} = {_text(row)}" for name, row in value.ratios.items()]
+        else:
+            lines.append(f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value!r}")
+    return "\n".join(lines + tables) + "\n"
+
+
+def _text(value: Any) -> str:
+    """Six digits: the sweeps are not known better."""
+    if isinstance(value, tuple):
+        inner = ", ".join(map(_text, value))
+        return f"[{inner}]" if len(inner) < 100 else "[\n  " + ",\n  ".join(map(_text, value)) + ",\n]"
+    return f"{value:.6g}"
+
+
+def main() -> None:
+    with open_engine() as engine:
+        sys.stdout.write(toml(technology(sys.argv[1], engine)))
+
+
+if __name__ == "__main__":
+    main()

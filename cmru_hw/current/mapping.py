@@ -1,0 +1,424 @@
+"""Trained FQ-BMRU × CurrentTechnology → CurrentDesign, and back.
+
+Signals are currents, and each has a unit of its own [A per software unit]: an arm that carries weight w from a line of
+unit U_x into a row of unit U_y is a mirror of ratio w·U_y/U_x. ReLU does not mind a positive factor, so rows are
+free to choose theirs; a row of a unit whose thresholds would be too small or too large for a cell takes another one.
+
+Lines. A feature has two, ``x3p`` and ``x3n``, that carry max(x, 0) and max(−x, 0): with one line and a constant added,
+every error of a mirror would be paid on the constant too. A feature that calibration never saw negative has only the
+first. ``u0_2`` is a rectified row in front of a layer, ``c0_2`` a candidate, ``h0_2`` the output of a cell, ``r0_2`` a
+rectified row behind a layer, ``one`` the constant. Consecutive linear maps are folded: a signed residual connection is
+its rows once more, and a readout of one reads the inputs themselves.
+
+Rows that end in a cell end on a pf diode, all others on an nf diode. Arms that push current the way the row's diode
+carries it are positive weights, the others negative: four kinds of arm with four corrections (`technology.LANDINGS`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmru_hw.cells import valid_timesteps
+from cmru_hw.checkpoint import ModelConfig, Trained
+from cmru_hw.checkpoint import Sequences as Data
+from cmru_hw.current.technology import CurrentTechnology
+from cmru_hw.errors import MappingError
+from cmru_hw.mapping import ASSUMED, assumed_sequences
+from cmru_hw.signals import Array
+
+# The narrowest window that a cell is asked for, as a share of its upper threshold: below this it may have none.
+NARROWEST = 0.02
+# A unit that never resets gets a lower threshold this far below zero, as a share of the upper one.
+NEVER = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurrentClip:
+    """One trained number that the circuit holds differently. ``wanted`` and ``got`` are in ``unit``: 1 or A."""
+
+    element: str
+    wanted: float
+    got: float
+    unit: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurrentCalibration:
+    """``inputs``: largest magnitude of a scaled input; ``negative`` (features,): whether it was ever below zero."""
+
+    inputs: float
+    negative: tuple[bool, ...]
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """Weighted sums of currents. ``lines`` are what they read, ``names`` the rows themselves.
+
+    ``ratio`` (rows, lines) is the signed mirror ratio that is drawn, ``width`` and ``length`` (rows, lines) [m] its
+    arm, 0 where there is none. ``unit`` (rows,) and ``line_unit`` (lines,) are in A per software unit; the latter is
+    negative for a line that carries the negative of a value. ``diode`` is the type of device that the rows end on, or
+    "" where they end in a reader at half the supply.
+    """
+
+    names: tuple[str, ...]
+    lines: tuple[str, ...]
+    diode: str
+    ratio: Array
+    width: Array
+    length: Array
+    unit: Array
+    line_unit: Array
+
+    @property
+    def weights(self) -> Array:
+        """(rows, lines) in software units."""
+        return self.ratio * self.line_unit / self.unit[:, None]
+
+    def polarity(self, row: int, line: int) -> str:
+        """Type of an arm's device, "n" or "p"."""
+        return arm(self.diode, positive=bool(self.ratio[row, line] > 0))[0]
+
+
+def arm(diode: str, *, positive: bool) -> tuple[str, str]:
+    """(type, landing) of an arm into a row that ends on a ``diode``: nf sinks, which is positive into a pf diode."""
+    polarity = "n" if positive == (diode == "p") else "p"
+    return polarity, "half" if not diode else "across" if positive else "beside"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CurrentLayer:
+    """One layer of cells. All currents (units,) [A].
+
+    ``entry`` are the rectified rows in front of the layer, None where it reads what is rectified already. ``low``,
+    ``upper`` and ``high`` are the thresholds and the output level that the cells are to have; ``thresh``, ``window``
+    and ``gain`` the bias currents that give them. ``alpha`` (units,) is the software's. ``initial`` (units,) 0 or 1.
+    """
+
+    entry: Rows | None
+    candidate: Rows
+    output: Rows
+    low: Array
+    upper: Array
+    high: Array
+    thresh: Array
+    window: Array
+    gain: Array
+    alpha: Array
+    initial: Array
+
+    @property
+    def units(self) -> int:
+        return len(self.initial)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CurrentDesign:
+    """A current-mode network: everything that a netlist needs, in SI units.
+
+    ``input_unit`` [A per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers.
+    """
+
+    config: ModelConfig
+    technology: CurrentTechnology
+    calibration: CurrentCalibration
+    input_unit: float
+    input_scale: Array
+    input_offset: Array
+    layers: tuple[CurrentLayer, ...]
+    readout: Rows
+    clips: tuple[CurrentClip, ...]
+    model_sha256: str
+
+    @property
+    def architecture(self) -> str:
+        return "cm"
+
+    @property
+    def rows(self) -> tuple[Rows, ...]:
+        """All weighted sums, in the order of signal flow."""
+        found: list[Rows] = []
+        for layer in self.layers:
+            found += [rows for rows in (layer.entry, layer.candidate, layer.output) if rows is not None]
+        return (*found, self.readout)
+
+    def currents(self, inputs: NDArray[np.floating]) -> dict[str, Array]:
+        """Currents [A] of the input lines for ``inputs`` (timesteps, features): line → (timesteps,)."""
+        scaled = inputs.astype(np.float64) * self.input_scale + self.input_offset
+        found = {}
+        for j, negative in enumerate(self.calibration.negative):
+            found[f"x{j}p"] = np.maximum(scaled[:, j], 0) * self.input_unit
+            if negative:
+                found[f"x{j}n"] = np.maximum(-scaled[:, j], 0) * self.input_unit
+        return found
+
+
+def calibrate(trained: Trained, sequences: Data | None) -> CurrentCalibration:
+    """Range of the scaled inputs over ``sequences``, or over `cmru_hw.mapping.assumed_sequences`."""
+    source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
+    data = sequences if sequences is not None else assumed_sequences(trained)
+    trained.check(data)
+    valid = valid_timesteps(torch.from_numpy(data.lengths), data.inputs.shape[1]).numpy()
+    scale, offset = (trained.tensors[f"input.{name}"].double().numpy() for name in ("scale", "offset"))
+    scaled = data.inputs[valid].astype(np.float64) * scale + offset
+    negative = tuple((scaled < 0).any(axis=0).tolist())
+    return CurrentCalibration(inputs=float(np.abs(scaled).max()), negative=negative, source=source)
+
+
+def map_network(trained: Trained, technology: CurrentTechnology, calibration: CurrentCalibration) -> CurrentDesign:
+    """Turn weights into mirrors and thresholds into bias currents.
+
+    Raises MappingError, naming layer and unit, for what no circuit of this kind can be. Limited, rounded and left-out
+    numbers are not errors: each is a :class:`CurrentClip` of the design.
+    """
+    config = trained.config
+    if config.cell != "fq-bmru":
+        raise MappingError(f"a {config.cell} network has no current-mode circuit: its architecture is sc")
+    if calibration.inputs <= 0:
+        raise MappingError("every calibration input is zero: give sequences that move the inputs")
+    assert config.widths is not None
+    tensors = {name: tensor.double().numpy() for name, tensor in trained.tensors.items()}
+    input_unit = technology.full_scale / calibration.inputs
+    clips: list[CurrentClip] = []
+    projection, bias = tensors["projection.weight"], tensors["projection.bias"]
+    # What the next layer reads: the signed projection or not, and the rectified rows behind these layers.
+    signed, behind = True, list[int]()
+    layers: list[CurrentLayer] = []
+    for index in range(len(config.units)):
+        residual = [layers[k].output for k in behind]
+        entry = None
+        if signed:
+            terms = [_inputs(projection, input_unit, calibration), _constant(bias, technology)]
+            terms += [_identity(rows) for rows in residual]
+            width = config.widths[0]
+            entry = _draw("projection", f"u{index}", "n", terms, np.full(width, technology.unit), technology, clips)
+            read = [entry]
+        else:
+            read = residual
+        layer = _layer(index, tensors, technology, entry, read, clips)
+        layers.append(layer)
+        if config.skip and config.widths[index] == config.widths[index + 1]:
+            behind = [*behind, index]
+        else:
+            signed, behind = False, [index]
+    weight, offset = tensors["readout.weight"], tensors["readout.bias"]
+    terms = [_lines(layers[k].output, weight) for k in behind]
+    if signed:
+        terms.append(_inputs(weight @ projection, input_unit, calibration))
+        offset = offset + weight @ bias
+    terms.append(_constant(offset, technology))
+    readout = _draw("readout", "y", "", terms, np.full(len(offset), technology.unit), technology, clips)
+    return CurrentDesign(
+        config=config,
+        technology=technology,
+        calibration=calibration,
+        input_unit=input_unit,
+        input_scale=tensors["input.scale"],
+        input_offset=tensors["input.offset"],
+        layers=tuple(layers),
+        readout=readout,
+        clips=tuple(clips),
+        model_sha256=trained.sha256,
+    )
+
+
+def realised(design: CurrentDesign) -> Trained:
+    """The software network that ``design`` computes, read back from its drawn sizes and levels.
+
+    Equal to the trained network bit by bit where the design has no clips. A weight that is drawn several times (on
+    both lines of an input, or for a residual connection) is read back as the mean of its arms.
+    """
+    tensors: dict[str, Array] = {"input.scale": design.input_scale, "input.offset": design.input_offset}
+    features = design.config.features
+    first = design.layers[0].entry
+    assert first is not None
+    tensors["projection.weight"] = np.stack([_mean(first, (f"x{j}p", f"x{j}n")) for j in range(features)], axis=1)
+    tensors["projection.bias"] = _mean(first, ("one",))
+    signed, behind = True, list[int]()
+    assert design.config.widths is not None
+    for index, layer in enumerate(design.layers):
+        name = f"layers.{index}"
+        sources = [layer.entry] if layer.entry is not None else [design.layers[k].output for k in behind]
+        tensors[f"{name}.candidate.weight"] = _read(layer.candidate, sources)
+        tensors[f"{name}.candidate.bias"] = _mean(layer.candidate, ("one",))
+        low = np.maximum(layer.low, 0) / layer.candidate.unit
+        tensors[f"{name}.low"] = low
+        tensors[f"{name}.width"] = layer.upper / layer.candidate.unit - low
+        tensors[f"{name}.alpha"] = layer.alpha
+        columns = [layer.output.lines.index(f"h{index}_{i}") for i in range(layer.units)]
+        tensors[f"{name}.output.weight"] = layer.output.weights[:, columns]
+        tensors[f"{name}.output.bias"] = _mean(layer.output, ("one",))
+        tensors[f"{name}.initial_state"] = layer.initial
+        if design.config.skip and design.config.widths[index] == design.config.widths[index + 1]:
+            behind = [*behind, index]
+        else:
+            signed, behind = False, [index]
+    tensors["readout.weight"] = _read(design.readout, [design.layers[k].output for k in behind])
+    constant = _mean(design.readout, ("one",))
+    tensors["readout.bias"] = constant - (tensors["readout.weight"] @ tensors["projection.bias"] if signed else 0)
+    values = {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in tensors.items()}
+    return Trained(config=design.config, tensors=values)
+
+
+def fingerprint(design: CurrentDesign) -> str:
+    """Content hash of model, technology and calibration: what the design follows from."""
+    parts = (design.model_sha256, design.technology.sha256, repr(design.calibration))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+# --- Rows --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Term:
+    """Some columns of a weighted sum: line names, their units (lines,) [A], and weights (rows, lines)."""
+
+    names: tuple[str, ...]
+    unit: Array
+    weights: Array
+
+
+def _inputs(weights: Array, unit: float, calibration: CurrentCalibration) -> _Term:
+    names, units, columns = [], [], []
+    for j, negative in enumerate(calibration.negative):
+        for suffix, sign in (("p", 1), ("n", -1)) if negative else (("p", 1),):
+            names.append(f"x{j}{suffix}")
+            units.append(sign * unit)
+            columns.append(weights[:, j])
+    return _Term(names=tuple(names), unit=np.array(units), weights=np.stack(columns, axis=1))
+
+
+def _constant(values: Array, technology: CurrentTechnology) -> _Term:
+    return _Term(names=("one",), unit=np.array([technology.bias]), weights=values[:, None])
+
+
+def _lines(rows: Rows, weights: Array) -> _Term:
+    return _Term(names=rows.names, unit=rows.unit, weights=weights)
+
+
+def _identity(rows: Rows) -> _Term:
+    return _lines(rows, np.eye(len(rows.names)))
+
+
+def _draw(
+    element: str,
+    name: str,
+    diode: str,
+    terms: Sequence[_Term],
+    unit: Array,
+    technology: CurrentTechnology,
+    clips: list[CurrentClip],
+) -> Rows:
+    """Arms for the sum of ``terms``, as they can be drawn; every difference becomes a clip of ``element``."""
+    lines = tuple(line for term in terms for line in term.names)
+    line_unit = np.concatenate([term.unit for term in terms])
+    wanted = np.concatenate([term.weights for term in terms], axis=1) * unit[:, None] / line_unit
+    ratio, width, length = np.zeros_like(wanted), np.zeros_like(wanted), np.zeros_like(wanted)
+    lowest, highest = technology.aspects
+    mirror = technology.mirror
+    for positive in (True, False):
+        polarity, landing = arm(diode, positive=positive)
+        chosen = (wanted > 0) if positive else (wanted < 0)
+        size = np.abs(wanted[chosen])
+        aspect = np.clip(mirror.aspect_for(np.maximum(size, 1e-30), polarity, landing), lowest, highest)
+        smallest = mirror.ratio(lowest, polarity, landing)
+        w, l = technology.drawn(aspect)  # noqa: E741
+        got = mirror.ratio(w / l, polarity, landing)
+        # Nearer to nothing than to the smallest arm: no arm.
+        absent = size < smallest / 2
+        got, w, l = (np.where(absent, 0.0, values) for values in (got, w, l))  # noqa: E741
+        # Off by less than the swept tables are known, and without a grid: that is rounding of the interpolation.
+        got = np.where(np.abs(got / size - 1) < 1e-12, size, got)
+        sign = 1 if positive else -1
+        ratio[chosen], width[chosen], length[chosen] = sign * got, w, l
+    for row, column in np.argwhere(ratio != wanted).tolist():
+        want, have = float(wanted[row, column]), float(ratio[row, column])
+        limits = mirror.ratio([lowest, highest], *arm(diode, positive=want > 0))
+        reason = "rounded to the drawing grid"
+        if have == 0:
+            reason = "left out: below half the smallest arm"
+        elif abs(want) > limits[1]:
+            reason = "limited to the widest arm"
+        elif abs(want) < limits[0]:
+            reason = "raised to the smallest arm"
+        place = f"{element}.{name}_{row}.{lines[column]}"
+        clips.append(CurrentClip(element=place, wanted=want, got=have, unit="1", reason=reason))
+    names = tuple(f"{name}_{row}" if name != "y" else f"y{row}" for row in range(len(unit)))
+    return Rows(
+        names=names, lines=lines, diode=diode, ratio=ratio, width=width, length=length, unit=unit, line_unit=line_unit
+    )
+
+
+def _mean(rows: Rows, lines: Sequence[str]) -> Array:
+    return rows.weights[:, [k for k, line in enumerate(rows.lines) if line in lines]].mean(axis=1)
+
+
+def _read(rows: Rows, sources: Sequence[Rows]) -> Array:
+    """Weights (rows, width) with which ``rows`` reads each of ``sources``: the same for all of them."""
+    found = [rows.weights[:, [rows.lines.index(name) for name in source.names]] for source in sources]
+    return np.mean(found, axis=0)
+
+
+# --- Cells -------------------------------------------------------------------------------------------------------
+
+
+def _layer(
+    index: int,
+    tensors: Mapping[str, Array],
+    technology: CurrentTechnology,
+    entry: Rows | None,
+    read: Sequence[Rows],
+    clips: list[CurrentClip],
+) -> CurrentLayer:
+    name = f"layers.{index}"
+    alpha, beta = tensors[f"{name}.alpha"], tensors[f"{name}.low"] + tensors[f"{name}.width"]
+    for what, values in (("alpha", alpha), ("low + width", beta)):
+        if dead := np.flatnonzero(values == 0).tolist():
+            because = "its output is always 0" if what == "alpha" else "it is set by every input"
+            raise MappingError(f"{name}, unit {dead[0]}: {what} is 0, so {because}; prune it or train on")
+    # A cell wants its upper threshold and its level within what it was swept over; the rows around it take the rest.
+    unit = np.clip(beta * technology.unit, technology.smallest, technology.largest) / beta
+    unit = np.where(np.abs(unit / technology.unit - 1) < 1e-12, technology.unit, unit)
+    high = np.clip(np.abs(alpha) * technology.unit, technology.smallest, technology.largest)
+    upper, low = beta * unit, tensors[f"{name}.low"] * unit
+    never = low < technology.leakage
+    for i in np.flatnonzero(never & (low > 0)).tolist():
+        clips.append(_level(f"{name}.low[{i}]", low[i], 0.0, "below the leakage: the unit never resets"))
+    low = np.where(never, -NEVER * upper, low)
+    narrow = upper - low < NARROWEST * upper
+    for i in np.flatnonzero(narrow).tolist():
+        wide = float(NARROWEST * upper[i])
+        clips.append(_level(f"{name}.width[{i}]", upper[i] - low[i], wide, "raised to the narrowest window"))
+    low = np.where(narrow, (1 - NARROWEST) * upper, low)
+    thresh, window, gain = technology.cell.biases(upper, upper - low, high)
+    weight, bias = tensors[f"{name}.candidate.weight"], tensors[f"{name}.candidate.bias"]
+    terms = [*(_lines(rows, weight) for rows in read), _constant(bias, technology)]
+    candidate = _draw(f"{name}.candidate", f"c{index}", "p", terms, unit, technology, clips)
+    weight, bias = tensors[f"{name}.output.weight"], tensors[f"{name}.output.bias"]
+    cells = _Term(names=tuple(f"h{index}_{i}" for i in range(len(alpha))), unit=high / alpha, weights=weight)
+    own = np.full(len(bias), technology.unit)
+    terms = [cells, _constant(bias, technology)]
+    return CurrentLayer(
+        entry=entry,
+        candidate=candidate,
+        output=_draw(f"{name}.output", f"r{index}", "n", terms, own, technology, clips),
+        low=low,
+        upper=upper,
+        high=high,
+        thresh=thresh,
+        window=window,
+        gain=gain,
+        alpha=alpha,
+        initial=tensors[f"{name}.initial_state"],
+    )
+
+
+def _level(element: str, wanted: float, got: float, reason: str) -> CurrentClip:
+    return CurrentClip(element=element, wanted=float(wanted), got=got, unit="A", reason=reason)

@@ -1,0 +1,311 @@
+"""The current-mode architecture: templates, tables, mapping, and small networks in transistors."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cmru_hw import pdk, shipped, spice
+from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.current import characterize, mapping, netlist, simulate, technology
+from cmru_hw.errors import MappingError, TechnologyError
+from tests.networks import Shape, random_network
+
+BENCHES = shipped.folder("netlists") / "testbenches"
+
+# bench -> measurement -> (expected, relative tolerance): bias currents and width ratios, as 180 nm keeps to them.
+EXPECTED = {
+    "current_cell": {"up": (0.3e-9, 0.04), "down": (0.2e-9, 0.04), "high": (0.3e-9, 0.05)},
+    "current_mirror": {f"{polarity}_{landing}": (0.3e-9, 0.05) for polarity in "np" for landing in technology.LANDINGS},
+}
+
+
+def network(
+    *,
+    features: int = 3,
+    units: tuple[int, ...] = (3, 2),
+    widths: tuple[int, ...] | None = None,
+    skip: bool = False,
+    seed: int = 0,
+    decades: float = 0.5,
+) -> Trained:
+    """Weights of either sign with log-normal magnitudes, α of either sign, initial states of either value."""
+    config = ModelConfig(
+        cell="fq-bmru",
+        epsilon=0.0,
+        levels=None,
+        skip=skip,
+        decision="mean",
+        classes=("a", "b"),
+        features=features,
+        units=units,
+        widths=widths or (units[0], *units),
+    )
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, tensor in config.network().state_dict().items():
+        values = torch.randn(tensor.shape, generator=generator)
+        sign = torch.where(torch.rand(tensor.shape, generator=generator) < 0.5, -1.0, 1.0)
+        if name.endswith("initial_state"):
+            values = (values > 0).float()
+        elif name.endswith(("low", "width")):
+            values = 0.15 + 0.2 * values.abs()
+        elif name == "input.scale":
+            values = 0.5 + values.abs()
+        else:
+            values = sign * 0.5 * 10 ** (decades * values)
+            values = 0.5 * values if name.endswith("bias") else values
+        tensors[name] = values
+    return Trained(config=config, tensors=tensors)
+
+
+def sequences(features: int = 3, lengths: tuple[int, ...] = (7, 12, 3), seed: int = 0) -> Sequences:
+    rng = np.random.default_rng(seed)
+    inputs = rng.normal(size=(len(lengths), max(lengths), features)).astype(np.float32)
+    return Sequences(inputs=inputs, lengths=np.array(lengths), labels=np.arange(len(lengths)) % 2)
+
+
+def without_grid(name: str = "gf180") -> technology.CurrentTechnology:
+    return replace(technology.load(name), grid=0.0)
+
+
+def design_of(trained: Trained, kind: technology.CurrentTechnology) -> mapping.CurrentDesign:
+    data = sequences(trained.config.features)
+    return mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+
+
+def equal(one: Trained, other: Trained) -> bool:
+    return all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
+
+
+# --- Templates ---------------------------------------------------------------------------------------------------
+
+
+def test_every_testbench_has_an_expectation():
+    assert {path.stem for path in BENCHES.glob("current_*.cir")} == set(EXPECTED)
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("bench", sorted(EXPECTED))
+def test_testbench_runs_alone(bench, tmp_path):
+    command = ["ngspice", "-b", str(BENCHES / f"{bench}.cir")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    measured = {name: float(value) for name, value in re.findall(r"^(\w+)\s+=\s+(\S+)", done.stdout, re.MULTILINE)}
+    for name, (expected, tolerance) in EXPECTED[bench].items():
+        assert measured[name] == pytest.approx(expected, rel=tolerance), name
+
+
+# --- Technology --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", technology.available())
+def test_a_technology_survives_its_own_text(name):
+    kind = technology.load(name)
+    again = technology.parse(characterize.toml(kind), where="again")
+    assert again.sha256 == kind.sha256
+
+
+def test_broken_technologies_are_named():
+    text = characterize.toml(technology.load("gf180"))
+    cases = [
+        (text.replace("vdd = 1.8", "vdd = 0"), "vdd"),
+        (text.replace("vdd = 1.8\n", ""), "vdd"),
+        (text.replace("vdd = 1.8", "vdd = 1.8\nnonsense = 1"), "nonsense"),
+        (re.sub(r"^fraction = \[0.06", "fraction = [2", text, flags=re.MULTILINE), "cell.fraction"),
+        (re.sub(r"^n_half = ", "n_all = ", text, flags=re.MULTILINE), "mirror.ratios"),
+        (text.replace("[cell]", "[cell"), "TOML"),
+    ]
+    for broken, where in cases:
+        with pytest.raises(TechnologyError, match=where):
+            technology.parse(broken, where="a file")
+    with pytest.raises(TechnologyError, match="gf180"):
+        technology.load("no-such")
+
+
+@pytest.mark.parametrize("landing", technology.LANDINGS)
+@pytest.mark.parametrize("polarity", technology.POLARITIES)
+def test_mirror_ratio_and_its_inverse(polarity, landing):
+    mirror = technology.load("gf180").mirror
+    wanted = np.geomspace(0.035, 24, 200)
+    aspect = mirror.aspect_for(wanted, polarity, landing)
+    assert np.allclose(mirror.ratio(aspect, polarity, landing), wanted, rtol=1e-12)
+    assert (np.diff(aspect) > 0).all()
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("name", technology.available())
+def test_corrected_cells_do_what_was_asked(name):
+    kind = technology.load(name)
+    rng = np.random.default_rng(1)
+    count = 12
+    up, high = np.exp(rng.uniform(np.log(0.1e-9), np.log(3e-9), (2, count)))
+    up[:2] = 0.1e-9, 3e-9
+    width = up * rng.uniform(0.05, 0.95, count)
+    biases = kind.cell.biases(up, width, high)
+    points = [characterize.Point(thresh=t, width=w, gain=g) for t, w, g in zip(*biases, strict=True)]
+    with spice.open_engine() as engine:
+        found = characterize.cells(points, [pdk.devices(kind.process)] * count, engine)
+    assert np.allclose([cell.up for cell in found], up, rtol=0.005)
+    assert np.allclose([cell.width for cell in found], width, rtol=0.01)
+    assert np.allclose([cell.high for cell in found], high, rtol=0.005)
+    assert max(cell.low for cell in found) < kind.leakage
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+def test_every_die_has_its_hysteresis():
+    count = 200
+    point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9)
+    with spice.open_engine() as engine:
+        dies = [pdk.devices("gf180", mismatch=seed + 1) for seed in range(count)]
+        found = characterize.cells([point] * count, dies, engine)
+    width, up = np.array([cell.width for cell in found]), np.array([cell.up for cell in found])
+    assert (width > 0.01e-9).all()
+    # 8.3 % measured; a standard deviation of 200 draws is itself known to 5 %.
+    assert up.std() / up.mean() == pytest.approx(0.083, rel=0.2)
+
+
+# --- Mapping -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"skip": True},
+        {"units": (4, 4, 4), "skip": True},
+        {"units": (2, 3), "widths": (4, 4, 2), "skip": True},
+        {"units": (1,), "features": 1},
+        {"units": (3, 3), "widths": (2, 5, 5), "skip": True},
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_what_has_no_clips_comes_back_bit_by_bit(shape, seed):
+    trained = network(**shape, seed=seed, decades=0.2)
+    design = design_of(trained, without_grid())
+    back = mapping.realised(design)
+    # The readout of a signed residual is folded with the projection, and products can be too small to draw.
+    assert all(clip.element.startswith("readout.y_") and trained.config.skip for clip in design.clips)
+    assert set(back.tensors) == set(trained.tensors)
+    for name, tensor in trained.tensors.items():
+        exact = name != "readout.bias" and not name.endswith(".width")
+        tolerance = 0 if exact else 0.05 if design.clips else 1e-6
+        assert torch.allclose(back.tensors[name], tensor, rtol=0, atol=tolerance), name
+
+
+def test_weights_over_three_decades_map_or_are_reported():
+    kind = without_grid()
+    trained = network(units=(8, 8), features=8, seed=4, decades=0.7)
+    design = design_of(trained, kind)
+    reported = {clip.element for clip in design.clips}
+    for index, layer in enumerate(design.layers):
+        wanted = trained.tensors[f"layers.{index}.output.weight"].double().numpy()
+        got = mapping.realised(design).tensors[f"layers.{index}.output.weight"].double().numpy()
+        for row, column in np.argwhere(~np.isclose(got, wanted, rtol=1e-6)).tolist():
+            assert f"layers.{index}.output.r{index}_{row}.h{index}_{column}" in reported
+        assert np.abs(layer.output.ratio[layer.output.ratio != 0]).min() > 0.02
+    spread = [np.abs(rows.ratio[rows.ratio != 0]) for rows in design.rows]
+    assert max(r.max() for r in spread) / min(r.min() for r in spread) > 300
+
+
+def test_drawn_sizes_are_on_the_grid_and_give_the_ratio():
+    kind = technology.load("gf180")
+    design = design_of(network(), kind)
+    for rows in design.rows:
+        for row, column in np.argwhere(rows.ratio != 0).tolist():
+            w, l = rows.width[row, column], rows.length[row, column]  # noqa: E741
+            assert w / kind.grid == pytest.approx(round(w / kind.grid), abs=1e-6)
+            assert l / kind.grid == pytest.approx(round(l / kind.grid), abs=1e-6)
+            polarity, landing = mapping.arm(rows.diode, positive=rows.ratio[row, column] > 0)
+            assert kind.mirror.ratio(w / l, polarity, landing) == pytest.approx(abs(rows.ratio[row, column]))
+
+
+def test_thresholds_out_of_range_are_scaled_not_clipped():
+    kind = without_grid()
+    trained = network()
+    tensors = {name: tensor.clone() for name, tensor in trained.tensors.items()}
+    tensors["layers.0.low"] = torch.tensor([0.01, 2.0, 0.0])
+    tensors["layers.0.width"] = torch.tensor([0.02, 7.0, 0.5])
+    design = design_of(Trained(config=trained.config, tensors=tensors), kind)
+    layer = design.layers[0]
+    assert np.allclose(layer.upper, [0.1e-9, 3e-9, 0.5e-9])
+    # the third never resets: its lower threshold is out of reach, and reads back as zero
+    assert layer.low[2] < 0
+    assert torch.allclose(mapping.realised(design).tensors["layers.0.low"], tensors["layers.0.low"], rtol=1e-6)
+
+
+def test_no_circuit_for_others():
+    with pytest.raises(MappingError, match="sc"):
+        design_of(random_network(Shape(features=3)), without_grid())
+    trained = network()
+    tensors = {name: tensor.clone() for name, tensor in trained.tensors.items()}
+    tensors["layers.1.alpha"][1] = 0
+    with pytest.raises(MappingError, match=r"layers\.1, unit 1: alpha"):
+        design_of(Trained(config=trained.config, tensors=tensors), without_grid())
+
+
+# --- Netlist -----------------------------------------------------------------------------------------------------
+
+
+def test_the_netlist_has_as_many_transistors_as_it_says():
+    design = design_of(network(units=(3, 3), skip=True), without_grid("generic180"))
+    text = netlist.network_text(design)
+    made = {"cell": 9, "reset": 1, "diode": 1, "arm": 1}
+    kinds = re.findall(r" (?:current_)?(cell|reset|diode|arm)(?:_[np])?(?: w=|$)", text, re.MULTILINE)
+    found = sum(made[kind] for kind in kinds)
+    probes = len(re.findall(r"^xprobe", text, re.MULTILINE))
+    assert found - probes == sum(netlist.transistors(design).values())
+
+
+def test_every_gate_line_has_one_diode():
+    for skip in (True, False):
+        text = netlist.network_text(design_of(network(units=(3, 3), skip=skip, seed=3), without_grid("generic180")))
+        read = set(re.findall(r"^x\S+ \S+ ([np]_\S+) .*arm_", text, re.MULTILINE))
+        made = re.findall(r"^xdiode\S* ([np]_\S+) ", text, re.MULTILINE)
+        cells = re.findall(r"^xcell\S+ (\S+) (\S+) ", text, re.MULTILINE)
+        outputs = {out for _, out in cells}
+        assert len(made) == len(set(made))
+        assert read | {candidate for candidate, _ in cells} <= set(made) | outputs
+
+
+# --- Circuits ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_network_of_transistors_is_its_software(skip):
+    trained = network(units=(3, 3), skip=skip, seed=5)
+    kind = technology.load("generic180")
+    data = sequences(lengths=(12, 9, 14), seed=3)
+    design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+    with spice.open_engine() as engine:
+        verified = simulate.verify(design, trained, data, engine)
+    result = verified.comparison
+    assert isinstance(result, simulate.CurrentComparison)
+    assert result.agree >= 0.95 * result.total
+    assert result.states_agree >= 0.95 * result.total
+    assert result.root_margin < 0.1
+    assert result.candidate_error < 0.05
+    assert result.state_error < 0.005
+    assert result.classified_alike == 3
+
+
+@pytest.mark.spice
+def test_metered_charge_is_the_current_that_flows():
+    """References draw what they are told to, all the time: the meter must say so to the last digit."""
+    design = design_of(network(), technology.load("generic180"))
+    with spice.open_engine() as engine:
+        result = simulate.simulate(design, sequences(), engine)
+    constant = design.technology.bias + sum(float((x.thresh + x.window + x.gain).sum()) for x in design.layers)
+    assert result.power["references"] == pytest.approx(constant * result.vdd, rel=1e-6)
+    inputs = np.concatenate(
+        [sum(design.currents(x[:n]).values()) for x, n in zip(sequences().inputs, sequences().lengths, strict=True)]
+    )
+    # the ramps between inputs are a hundredth of the time
+    assert result.power["inputs"] == pytest.approx(inputs.mean() * result.vdd, rel=0.01)
+    assert all(power > 0 for power in result.power.values())
