@@ -10,7 +10,7 @@ import sys
 import click
 
 import cmru_hw
-from cmru_hw.cli import design, doctor, run, train
+from cmru_hw.cli import design, doctor, montecarlo, run, train
 from cmru_hw.errors import CmruError, OutputError, one_line
 
 INTERRUPTED = 130
@@ -36,6 +36,7 @@ for command in (
     design.export,
     run.simulate,
     run.compare,
+    montecarlo.montecarlo,
     run.demo,
     doctor.doctor,
 ):
