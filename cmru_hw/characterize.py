@@ -341,15 +341,28 @@ def droop(engine: Engine, conditions: Conditions, *, hold: float = 1.0, per: flo
     return float(np.abs(change[[1, 2, 5, 6]]).mean() * per / hold)
 
 
-def unit(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, settle: float = 2e-6) -> Unit:
-    """The CMRU unit through twelve frames: power-on, up, limit, hold, down, limit, up."""
+def unit(
+    engine: Engine,
+    conditions: Conditions,
+    *,
+    frame: float = 20e-6,
+    evaluate: float = 1e-6,
+    decide: float = 0.3e-6,
+    settle: float = 2e-6,
+) -> Unit:
+    """The CMRU unit through twelve frames: power-on, up, limit, hold, down, limit, up.
+
+    ``evaluate``, ``decide`` and ``settle`` [s] are the times that the window gives to rows, comparators and packet.
+    """
     expected = (-1, 0, 1, 2, 2, 2, 1, 0, -1, -2, -2, -1)
     saved = ("o", "qa", "qb", *BLOCKS.values())
-    parameters = {"frame": frame, "settle": settle}
+    parameters = {"frame": frame, "evaluate": evaluate, "decide": decide, "settle": settle}
     bench = Bench(name="transistor_unit_accumulate", saved=saved, stop=12 * frame, parameters=parameters)
     traces, provenance = _run(engine, bench, conditions)
     starts = frame * np.arange(12.0)
-    levels = (_at(traces, "o", starts + 0.75 * frame + 2.25e-6 + settle) - conditions.vdd / 2) / (0.03 * conditions.vdd)
+    levels = (
+        _at(traces, "o", starts + 0.75 * frame + evaluate + 2 * decide + 0.65e-6 + settle) - conditions.vdd / 2
+    ) / (0.03 * conditions.vdd)
     static, dynamic = {}, {}
     for block, account in BLOCKS.items():
         # From a tenth to seven tenths of a frame nothing is clocked.
