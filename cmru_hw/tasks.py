@@ -95,7 +95,7 @@ def _digits() -> Task:
         raise InputError("the digit images are not installed; run: pip install 'cmru_hw[train]'") from None
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8)
-    # Not shuffled: the file is in the order of its writers, and the test images are to be by others.
+    # Not shuffled: neighbours in the file tend to be by one hand, and the test images are to be by others.
     cut = len(images) * 4 // 5
     notes = {
         "data": "digits: 1797 images of 8 × 8 pixels, read row by row",

@@ -75,10 +75,14 @@ class Recipe:
     """αCMRU: |h| beyond this many median |α| is penalised, because h must fit between the rails."""
 
 
+_SPEECH = Recipe(
+    steps=2500, slope=0.5, noise=0.2, shift=0.15, crop=0.1, stretch=0.15, mixed=0.9, taught=0.9, smoothing=0.05
+)
+
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "vowels": Recipe(noise=0.3, shift=0.15, crop=0.1, stretch=0.15, dropout=0.1),
-        "detect": Recipe(noise=0.3, shift=0.15, crop=0.1, stretch=0.15),
+        "vowels": _SPEECH,
+        "detect": _SPEECH,
         "digits": Recipe(noise=0.1, shift=0.1, dropout=0.05, steps=3000),
         "flipflop": Recipe(
             steps=600, learning_rate=0.03, slope=0.3, smoothing=0.0, weight_decay=0.0, threshold=1.0, dependent=False
@@ -387,7 +391,7 @@ def _excess(outputs: tuple[Tensor, ...], alphas: tuple[Tensor, ...], lengths: Te
     valid = valid_timesteps(lengths, outputs[0].shape[1])
     total = torch.zeros(())
     for h, alpha in zip(outputs, alphas, strict=True):
-        room = swing * alpha.detach().abs().median()
+        room = swing * alpha.abs().median()
         total = total + (h[valid].abs() / room - 1).relu().square().mean()
     return total
 
