@@ -126,8 +126,11 @@ def run(dies: Dies, packed: Packed, *, margins: bool = False) -> Trajectories:
         if layer.packet_row is not None:
             third = _weigh(layer.packet_row, dies, lines, packed, at=evaluate)
             _add_where(moves, third, sources.alpha, packed)
-        after = _integrate(dies, layer, sources.packet, moves, third, packed)
         slope = _slope(nominal, layer)
+        # the power-on short opens when the layer evaluates; a unit that replaces its state stays short until the packet
+        released = 0.0 if f"m{index}" in rises else update - evaluate
+        start = _power_on(dies, layer, sources.packet, packed) + (slope * released)[:, :, None]
+        after = _integrate(dies, layer, sources.packet, moves, third, packed, start)
         decisions.append(moves)
         states.append(after + (slope * (rises["sample"] - update))[:, :, None])
         if margins:
@@ -275,8 +278,10 @@ def _nonzero(mask: Tensor) -> Tensor:
 # --- States ------------------------------------------------------------------------------------------------------
 
 
-def _integrate(dies: Dies, layer: Layer, source: Source, moves: Tensor, third: Tensor | None, packed: Packed) -> Tensor:
-    """States (dies, units, places) [V from V_cm] just after each timestep's packet."""
+def _integrate(
+    dies: Dies, layer: Layer, source: Source, moves: Tensor, third: Tensor | None, packed: Packed, state: Tensor
+) -> Tensor:
+    """States (dies, units, places) [V from V_cm] just after each packet, from ``state`` on, which is overwritten."""
     batch = dies.batch
     gain, settled = _tensor(layer.gain), 1 - _tensor(layer.unsettled)
     ratio = _tensor(layer.packet / layer.integrator) * settled
@@ -300,7 +305,6 @@ def _integrate(dies: Dies, layer: Layer, source: Source, moves: Tensor, third: T
 
     slope = _slope(dies.nominal, layer)[:, :, None]
     loss, limit = (kept - 1)[:, :, None], _tensor(layer.limit)[:, :, None]
-    state = _power_on(dies, layer, source, packed)
     after = torch.empty_like(sent)
     for count, start in zip(packed.alive, packed.starts, strict=True):
         now = slice(start, start + count)

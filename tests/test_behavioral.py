@@ -1,0 +1,150 @@
+"""The fast engine: the same circuit as SPICE, decision by decision, die by die."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cmru_hw import behavioral, checkpoint, compare, mapping, noise, shipped, simulate, spice, technology, variation
+from cmru_hw.checkpoint import Sequences, Trained
+from cmru_hw.mapping import Design
+from cmru_hw.montecarlo import scores
+from cmru_hw.technology import Technology
+from cmru_hw.variation import Dies
+from tests.networks import Shape, random_network, random_sequences
+
+CELLS = ("cmru", "bmru", "acmru")
+
+
+def lossy() -> Technology:
+    """Every systematic non-ideality at once, each larger than a good circuit would have it."""
+    macro = technology.load("macro")
+    return replace(
+        macro,
+        amplifier=technology.Amplifier(gain=1000.0, time_constant=macro.timing.phase * macro.timing.timestep / 5),
+        leakage=technology.Leakage(integrator=3e-16),
+        switch=technology.Switch(row_injection=2e-16, packet_injection=5e-17),
+        capacitor=replace(macro.capacitor, parasitic=20e-15),
+    )
+
+
+def make(shape: Shape, of: Technology, lengths: tuple[int, ...] = (20, 28, 11)) -> tuple[Trained, Sequences, Design]:
+    trained, sequences = random_network(shape), random_sequences(shape, lengths)
+    return trained, sequences, mapping.map_network(trained, of, mapping.calibrate(trained, sequences))
+
+
+def drawn(design: Design, dies: int, *, seed: int = 0, on: frozenset[str] | None = None) -> Dies:
+    return variation.draw(design, seed=seed, dies=range(dies), on=variation.choose(design) if on is None else on)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("skip", [False, True])
+def test_without_variation_it_is_software(cell, skip):
+    trained, sequences, design = make(Shape(cell=cell, skip=skip, units=(4, 3, 2)), technology.load("macro"))
+    (response,) = behavioral.respond(drawn(design, 1, on=frozenset()), sequences)
+    verdict = compare.compare(design, compare.reference(design, trained, sequences), response)
+    assert verdict.differ == 0 and verdict.classified == verdict.classified_alike
+    assert verdict.level_error < 1e-3
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("cell", CELLS)
+def test_nominal_comparison_is_the_same_as_that_of_spice(cell):
+    trained, sequences, design = make(Shape(cell=cell), technology.load("macro"))
+    expected = compare.reference(design, trained, sequences)
+    (fast,) = behavioral.respond(drawn(design, 1, on=frozenset()), sequences)
+    with spice.open_engine() as engine:
+        circuit = simulate.simulate(design, sequences, engine).response
+    verdicts = [compare.compare(design, expected, response) for response in (fast, circuit)]
+    for name in ("total", "agree", "excluded", "classified_alike", "first_divergence"):
+        assert len({getattr(verdict, name) for verdict in verdicts}) == 1, name
+    assert verdicts[0].level_error == pytest.approx(verdicts[1].level_error, abs=1e-4)
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_die_is_the_same_in_both_engines(cell, seed):
+    """All non-idealities on: systematic ones, mismatch and noise."""
+    _, sequences, design = make(Shape(cell=cell, seed=seed, units=(5, 4), levels=2 + seed), lossy())
+    dies = drawn(design, 1, seed=seed)
+    (fast,) = behavioral.respond(dies, sequences)
+    with spice.open_engine() as engine:
+        circuit = simulate.simulate(
+            dies.one(0),
+            sequences,
+            engine,
+            noise=lambda sequence: noise.columns(dies, 0, sequence, int(sequences.lengths[sequence])),
+            reader=design,
+        ).response
+    for one, other in zip(fast.decisions, circuit.decisions, strict=True):
+        assert np.array_equal(one, other)
+    swing = design.technology.signal.state_swing
+    for layer, one, other in zip(design.layers, fast.states, circuit.states, strict=True):
+        # an α-CMRU passes on what leakage does between the evaluation of a row and its packet
+        assert np.abs((one - other) * layer.step).max() < (2e-5 if cell == "acmru" else 2e-6) * swing
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dies_do_not_depend_on_how_many_run_together(cell):
+    _, sequences, design = make(Shape(cell=cell), lossy())
+    packed = behavioral.pack(design, sequences)
+    together = behavioral.run(drawn(design, 6), packed)
+    for first, last in ((0, 1), (1, 4), (4, 6)):
+        part = variation.draw(design, seed=0, dies=range(first, last), on=variation.choose(design))
+        alone = behavioral.run(part, packed)
+        for one, other in zip(alone.decisions, together.decisions, strict=True):
+            assert torch.equal(one, other[first:last])
+        for one, other in zip(alone.states, together.states, strict=True):
+            assert torch.equal(one, other[first:last])
+        assert torch.equal(
+            behavioral.classes(part, packed, alone), behavioral.classes(drawn(design, 6), packed, together)[first:last]
+        )
+
+
+def test_skipping_noise_that_cannot_decide_changes_nothing(monkeypatch):
+    _, sequences, design = make(Shape(units=(8, 6)), lossy(), lengths=(60, 45, 70))
+    packed = behavioral.pack(design, sequences)
+    sparse = behavioral.run(drawn(design, 4), packed)
+    # with a bound that excludes nothing, every row gets all of its noise
+    monkeypatch.setattr("cmru_hw.streams.BOUND", 1e9)
+    dense = behavioral.run(drawn(design, 4), packed)
+    for one, other in zip(sparse.decisions, dense.decisions, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("decision", checkpoint.DECISIONS)
+def test_classes_are_those_of_the_full_response(decision):
+    trained, sequences, _ = make(Shape(classes=4), lossy())
+    trained = Trained(config=replace(trained.config, decision=decision), tensors=trained.tensors)
+    design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
+    dies = drawn(design, 40)
+    packed = behavioral.pack(design, sequences)
+    fast = behavioral.classes(dies, packed, behavioral.run(dies, packed)).numpy()
+    full = [compare.classes_of(response, decision) for response in behavioral.respond(dies, sequences)]
+    assert np.array_equal(fast, np.stack(full))
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+def test_vowels_die_by_die():
+    """50 dies of the shipped network, 5 utterances each, everything on: at least 99.9 % of decisions alike."""
+    trained = checkpoint.load(shipped.folder("models") / "vowels-cmru-2x16.safetensors")
+    sequences = checkpoint.load_sequences(shipped.folder("models") / "vowels-eval.npz")
+    design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
+    job = scores.Job(
+        design=design,
+        trained=trained,
+        sequences=sequences.first(5),
+        seed=0,
+        on=variation.choose(design),
+        engine="spice",
+    )
+    table = scores.scores(job, range(50))
+    found = scores.engine_agreement(table)
+    print(found)
+    assert found is not None and found["dies"] == 50
+    assert found["value"] >= 0.999 and found["unexplained"] == 0

@@ -1,0 +1,370 @@
+"""Monte-Carlo: the same rows whoever makes them, nothing lost, nothing twice, and failures that count."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from scipy import stats
+
+from cmru_hw import design_folder, mapping, technology, variation
+from cmru_hw.cli.montecarlo import montecarlo as command
+from cmru_hw.errors import CmruError, SimulationError
+from cmru_hw.montecarlo import run, scores, workers
+from cmru_hw.montecarlo.scores import Job
+from cmru_hw.montecarlo.store import Block, Store, blocks
+from tests.networks import Shape, random_network, random_sequences
+
+SHAPE = Shape(units=(4, 3))
+
+
+def job(shape: Shape = SHAPE, **changes) -> Job:
+    trained, sequences = random_network(shape), random_sequences(shape)
+    design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, sequences))
+    settings = {"seed": 0, "on": variation.choose(design)} | changes
+    return Job(design=design, trained=trained, sequences=sequences, **settings)
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> tuple[Path, Path]:
+    """A design folder and its sequences."""
+    mine = job()
+    design_folder.write(tmp_path / "design", mine.trained, mine.design, mine.sequences)
+    data = mine.sequences
+    np.savez(tmp_path / "data.npz", inputs=data.inputs, lengths=data.lengths, labels=data.labels)
+    return tmp_path / "design", tmp_path / "data.npz"
+
+
+def invoke(exported: tuple[Path, Path], *options: str):
+    design, data = exported
+    return CliRunner().invoke(command, [str(design), "--input", str(data), "--json", *options])
+
+
+# --- Rows --------------------------------------------------------------------------------------------------------
+
+
+def test_nominal_dies_are_software():
+    table = scores.scores(job(on=frozenset()), range(3))
+    assert table["decisions"].to_pylist() == table["decisions_agree"].to_pylist()
+    assert table["accuracy"].to_pylist() == [job().goal.accuracy] * 3
+    assert max(table["level_error_max"].to_pylist()) < 1e-3
+
+
+def test_rows_do_not_depend_on_company_or_order():
+    mine = job()
+    whole = scores.scores(mine, range(40))
+    assert scores.scores(mine, range(17, 23)).equals(whole.slice(17, 6))
+    backwards = scores.scores(mine, list(reversed(range(40))))
+    assert backwards.take(list(reversed(range(40)))).equals(whole)
+
+
+def test_a_job_survives_the_way_to_another_process():
+    mine = job()
+    twin = pickle.loads(pickle.dumps(mine))
+    assert twin.sha256 == mine.sha256
+    assert scores.scores(twin, range(3)).equals(scores.scores(mine, range(3)))
+
+
+def test_identity_changes_with_everything_that_changes_a_row():
+    mine = job()
+    others = [
+        job(seed=1),
+        job(on=mine.on - {"layer0/weights"}),
+        job(engine="spice"),
+        job(Shape(units=(4, 3), seed=1)),
+    ]
+    assert len({mine.sha256, *(other.sha256 for other in others)}) == 5
+    assert job(timeout=1.0).sha256 == mine.sha256
+
+
+@pytest.mark.spice
+def test_engines_agree_and_say_so():
+    table = scores.scores(job(engine="spice"), [3, 8])
+    fast = scores.scores(job(), [3, 8])
+    for name in ("accuracy", "decisions_agree", "classes_alike"):
+        assert table[name].to_pylist() == fast[name].to_pylist()
+    assert table["level_error_max"].to_numpy() == pytest.approx(fast["level_error_max"].to_numpy(), abs=1e-4)
+    found = scores.engine_agreement(table)
+    assert found is not None
+    assert found["agree"] == found["decisions"] and found["unexplained"] == 0
+
+
+@pytest.mark.spice
+def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch):
+    whole = scores.scores(job(engine="spice"), [0, 1, 2])
+    simulate = scores.simulate_die
+
+    def fails(mine, drawn, engine):
+        if drawn.numbers[0] == 1:
+            raise SimulationError("on purpose")
+        return simulate(mine, drawn, engine)
+
+    monkeypatch.setattr(scores, "simulate_die", fails)
+    table = scores.scores(job(engine="spice"), [0, 1, 2])
+    assert table["status"].to_pylist() == ["ok", "SimulationError", "ok"]
+    assert table.take([0, 2]).equals(whole.take([0, 2]))
+    summary = scores.summary(job(engine="spice"), table, drop=1.0)
+    assert (summary["dies"], summary["failed"]) == (3, 1)
+    assert (summary["yield"]["k"], summary["yield"]["n"]) == (2, 3)
+
+
+# --- Statistics --------------------------------------------------------------------------------------------------
+
+
+def test_clopper_pearson_is_exact():
+    for k, n in ((0, 10), (3, 10), (10, 10), (487, 500)):
+        expected = stats.binomtest(k, n).proportion_ci(method="exact")
+        found = scores.clopper_pearson(k, n)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_subset_is_a_function_of_the_seed():
+    assert scores.subset(4, 1000, 20) == scores.subset(4, 1000, 20) != scores.subset(5, 1000, 20)
+    assert scores.subset(0, 5, 5) == [0, 1, 2, 3, 4]
+
+
+# --- Shards ------------------------------------------------------------------------------------------------------
+
+
+def collect(mine: Job, dies: Sequence[int], folder: Path, by: workers.Workers = workers.serial, **settings) -> pa.Table:
+    return run.collect(mine, dies, Store.of(folder, mine), by, drop=0.01, **settings)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setitem(scores.BLOCK, "fast", 8)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
+    mine = job()
+    whole = collect(mine, range(40), tmp_path / "whole")
+    computed = []
+
+    def dying(one: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
+        for block, table in workers.serial(one, todo):
+            if len(computed) == 3:
+                raise KeyboardInterrupt
+            computed.append(block.number)
+            yield block, table
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(mine, range(40), tmp_path / "cut", dying)
+    assert computed == [0, 1, 2]
+
+    def noting(one: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
+        computed.extend(block.number for block in todo)
+        return workers.serial(one, todo)
+
+    assert collect(mine, range(40), tmp_path / "cut", noting).equals(whole)
+    assert computed == [0, 1, 2, 3, 4]
+    assert collect(mine, range(40), tmp_path / "cut", noting).equals(whole)
+    assert computed == [0, 1, 2, 3, 4]
+    assert not list((tmp_path / "cut").rglob(".*"))
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_damaged_and_foreign_shards_are_made_again(tmp_path):
+    mine = job()
+    whole = collect(mine, range(24), tmp_path)
+    first, second, third = sorted(tmp_path.rglob("*.parquet"))
+    first.write_bytes(b"PAR1 and then nothing")
+    second.write_bytes(third.read_bytes())
+    pq.write_table(pq.read_table(third).replace_schema_metadata(None), third)
+    assert collect(mine, range(24), tmp_path).equals(whole)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_order_and_size_of_blocks_change_nothing(tmp_path, monkeypatch):
+    mine = job()
+
+    def backwards(one: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
+        return workers.serial(one, list(reversed(todo)))
+
+    whole = collect(mine, range(30), tmp_path / "a")
+    assert collect(mine, range(30), tmp_path / "b", backwards).equals(whole)
+    monkeypatch.setitem(scores.BLOCK, "fast", 13)
+    assert collect(mine, range(30), tmp_path / "c").equals(whole)
+    # fewer dies are the first of more
+    assert collect(mine, range(11), tmp_path / "d").equals(whole.slice(0, 11))
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_stopping_early_is_the_same_in_any_order(tmp_path):
+    mine = job()
+
+    def scrambled(one: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
+        return workers.serial(one, sorted(todo, key=lambda block: block.number * 7 % 11))
+
+    straight = collect(mine, range(1000), tmp_path / "a", until=0.2)
+    assert run.FEWEST <= len(straight) < 1000 and len(straight) % 8 == 0
+    good = int(scores.passed(straight, mine.goal.accuracy, 0.01).sum())
+    assert scores.clopper_pearson(good, len(straight)).width <= 0.2
+    assert collect(mine, range(400), tmp_path / "b", scrambled, until=0.2).equals(straight)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_processes_give_the_same_and_one_that_is_killed_costs_its_block(tmp_path):
+    mine = job()
+    whole = collect(mine, range(64), tmp_path / "serial")
+    with workers.local(2) as pool:
+        answers = pool(mine, blocks(mine, range(64)))
+        found = dict([next(answers)])
+        victim = next(child for child in _children() if b"spawn_main" in child.cmdline)
+        os.kill(victim.pid, signal.SIGKILL)
+        found |= dict(answers)
+        table = pa.concat_tables([found[block] for block in sorted(found, key=lambda block: block.number)])
+        assert table.equals(whole)
+        # and the pool takes another job
+        other = job(seed=1)
+        assert collect(other, range(16), tmp_path / "pool", pool).equals(collect(other, range(16), tmp_path / "alone"))
+
+
+class _Child:
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.cmdline = Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _children() -> list[_Child]:
+    listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return [_Child(int(pid)) for pid in listed]
+
+
+def test_a_dask_cluster_gives_the_same(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    mine = job()
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
+        ) as made,
+        workers.cluster(made.scheduler_address) as pool,
+    ):
+        table = collect(mine, range(130), tmp_path / "cluster", pool)
+    assert table.equals(collect(mine, range(130), tmp_path / "here"))
+
+
+def test_a_worker_error_is_raised_here(tmp_path):
+    mine = job(engine="spice", backend="batch")
+    with workers.local(1) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMRU_HW_NGSPICE", "/nowhere/ngspice")
+        with pytest.raises(CmruError, match="ngspice"):
+            collect(mine, [0], tmp_path, pool)
+
+
+# --- Command -----------------------------------------------------------------------------------------------------
+
+
+def test_command_writes_what_it_says(exported, tmp_path):
+    done = invoke(exported, "-n", "150", "-o", str(tmp_path / "out"), "--seed", "3")
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+    assert (summary["dies"], summary["failed"], summary["seed"]) == (150, 0, 3)
+    assert set(summary["yield"]) == {"k", "n", "value", "ci95"}
+    assert set(summary["accuracy"]) == {"software", "median", "p05", "min"}
+    assert 0 < summary["decision_agreement"] < 1
+    assert summary["netlist_sha256"] and summary["versions"]["cmru_hw"]
+    table = pq.read_table(tmp_path / "out" / "dies.parquet")
+    assert table["die"].to_pylist() == list(range(150))
+    assert (tmp_path / "out" / "dies.svg").stat().st_size > 1000
+
+
+def test_command_does_not_overwrite_another_jobs_results(exported, tmp_path):
+    out = str(tmp_path / "out")
+    assert invoke(exported, "-n", "5", "-o", out).exit_code == 0
+    assert invoke(exported, "-n", "9", "-o", out).exit_code == 0
+    other = invoke(exported, "-n", "5", "-o", out, "--seed", "1")
+    assert isinstance(other.exception, CmruError) and other.exception.exit_code == 2
+    assert invoke(exported, "-n", "5", "-o", out, "--seed", "1", "--force").exit_code == 0
+
+
+def test_command_replays_one_die(exported, tmp_path):
+    out = tmp_path / "out"
+    done = invoke(exported, "-n", "20", "-o", str(out))
+    again = json.loads(invoke(exported, "--die", "13", "-o", str(out)).stdout)
+    row = pq.read_table(out / "dies.parquet").slice(13, 1).to_pylist()[0]
+    assert done.exit_code == 0 and {name: again[name] for name in row} == row
+    folder = out / "die-000013"
+    assert "ca0_0_0" in (folder / "network.cir").read_text()
+    assert "za0_0" in (folder / "deck.cir").read_text()
+    assert (folder / "die.svg").is_file()
+
+
+@pytest.mark.spice
+def test_a_replayed_die_runs_by_hand(exported, tmp_path):
+    invoke(exported, "--die", "2", "-o", str(tmp_path / "out"))
+    folder = tmp_path / "out" / "die-000002"
+    done = subprocess.run(
+        ["ngspice", "-n", "-b", "-r", "out.raw", "deck.cir"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and (folder / "out.raw").stat().st_size > 1000
+
+
+@pytest.mark.spice
+def test_command_with_both_engines_and_sensitivity(exported, tmp_path):
+    done = invoke(
+        exported,
+        "-n",
+        "20",
+        "-o",
+        str(tmp_path / "out"),
+        "--paired",
+        "2",
+        "--sensitivity",
+        "--only",
+        "offset",
+        "--only",
+        "noise/row",
+    )
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert summary["paired"]["dies"] == 2 and summary["paired"]["value"] == 1
+    assert {effect["name"] for effect in summary["sensitivity"]} == {"offset", "readout/offset", "noise/row"}
+    assert summary["sensitivity"][0]["name"] == "offset"
+    assert (tmp_path / "out" / "sensitivity.svg").is_file()
+
+
+@pytest.mark.spice
+def test_all_dies_failing_is_exit_4_and_yield_0(exported, tmp_path):
+    done = invoke(exported, "-n", "3", "--engine", "spice", "--timeout", "0.0001", "-o", str(tmp_path / "out"))
+    assert isinstance(done.exception, CmruError) and done.exception.exit_code == 4
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["failed"], summary["yield"]["value"], summary["accuracy"]["median"]) == (3, 0.0, None)
+
+
+@pytest.mark.slow
+def test_kill_9_and_resume_is_bit_identical(exported, tmp_path):
+    design, data = exported
+    code = "import sys\nfrom cmru_hw.cli.montecarlo import montecarlo\nmontecarlo(sys.argv[1:])"
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        options = [str(design), "--input", str(data), "-n", "6000", "--jobs", "2", "-o", str(out)]
+        return subprocess.Popen([sys.executable, "-c", code, *options], stdout=subprocess.DEVNULL)
+
+    for kill in (signal.SIGKILL, signal.SIGINT):
+        out = tmp_path / kill.name
+        process = start(out)
+        while len(list(out.rglob("*.parquet"))) < 3:
+            time.sleep(0.01)
+        process.send_signal(kill)
+        process.wait()
+        assert not (out / "summary.json").exists()
+        assert start(out).wait() == 0
+    assert start(tmp_path / "whole").wait() == 0
+    for name in ("dies.parquet", "summary.json", "dies.svg"):
+        whole = (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "SIGKILL" / name).read_bytes() == whole
+        assert (tmp_path / "SIGINT" / name).read_bytes() == whole
