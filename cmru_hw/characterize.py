@@ -7,9 +7,11 @@ do not show.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from cmru_hw import netlist, pdk, shipped
 from cmru_hw.errors import InputError, SimulationError
 from cmru_hw.signals import Array, Traces
 from cmru_hw.spice import Engine
+from cmru_hw.technology import Technology
 
 STAND_IN = ".include ../devices/generic180.lib"
 _INCLUDE = re.compile(r"^\.include \.\./(\S+)$")
@@ -100,12 +103,14 @@ class Switch:
 class Comparator:
     """Decisions at ``overdrive`` [V]: whether each was ``right``, and its ``delay`` [s] from the clock.
 
-    ``kick`` [V]: how far the row moves during a decision. ``energy`` [J] per decision, ``clock`` [J] its line's.
+    ``parasitic`` [F] at the row; ``kick`` [V]: how far the row moves during a decision. ``energy`` [J] per decision,
+    ``clock`` [J] its line's.
     """
 
     overdrive: tuple[float, ...]
     right: tuple[bool, ...]
     delay: tuple[float, ...]
+    parasitic: float
     kick: float
     energy: float
     clock: float
@@ -261,10 +266,13 @@ def comparator(engine: Engine, conditions: Conditions, *, period: float = 2e-6) 
     # Frame 0 holds the start of the supplies, the last two are the least overdriven.
     edges = np.arange(13) * period
     energy, clock = (conditions.vdd * np.diff(_charge(traces, account, edges)) for account in ("mc", "mk"))
+    before = starts + 0.59 * period
+    step = (_at(traces, "a", before) - _at(traces, "f", before))[:2]
     return Comparator(
         overdrive=tuple(overdrive.tolist()),
         right=tuple(right.tolist()),
         delay=tuple(delay),
+        parasitic=400e-15 * (100e-3 / float(step[0] - step[1]) - 1),
         kick=float(max(kick)),
         energy=float(energy[2:10].mean()),
         clock=float(clock[2:10].mean()),
@@ -381,37 +389,74 @@ def unit(
     )
 
 
-def toml_sections(
-    offset: Sigma, decisions: Comparator, packets: Integrator, packet: Sigma, gate: Switch, sink: float, cint: float
-) -> str:
-    """The measured parameters as TOML tables, each line with the testbench and models that it comes from."""
-    lines = [
-        "[characterized.comparator]",
-        f"offset_sigma = {offset.sigma:.4g}  # V, {offset}",
-        f"delay = {max(decisions.delay):.4g}  # s, at 0.5 mV; {decisions.provenance}",
-        f"energy = {decisions.energy:.4g}  # J per decision",
-        f"kick = {decisions.kick:.4g}  # V on the row",
-        "",
-        "[characterized.amplifier]",
-        f"gain = {packets.gain:.4g}  # {packets.provenance}",
-        f"settling = {packets.settling:.4g}  # s, to 1 % of a packet",
-        f"slew = {packets.slew:.4g}  # V/s",
-        f"energy = {packets.energy:.4g}  # J per packet, with its logic",
-        "",
-        "[characterized.packet]",
-        f"up = {packets.up / packets.nominal:.5g}  # of VDD cs/cint",
-        f"down = {packets.down / packets.nominal:.5g}",
-        f"sigma = {packet.sigma:.4g}  # relative, {len(packet.values)} dies",
-        "",
-        "[characterized.switch]",
-        f"resistance = {gate.resistance:.4g}  # ohm at V_cm; {gate.provenance}",
-        f"injection = {gate.injection:.4g}  # V onto 50 fF",
-        f"leakage = {gate.leakage:.4g}  # A across 0.35 V",
-        "",
-        "[characterized.integrator]",
-        f"droop = {sink:.4g}  # V per 10 ms on {cint:.4g} F",
-        f"leakage = {sink * cint / 10e-3:.4g}  # A, the same as a current",
-    ]
+@dataclass(frozen=True, kw_only=True)
+class Characterization:
+    """All measurements of one process at one point, and the integrating capacitor [F] that the droop is of."""
+
+    conditions: Conditions
+    switch: Switch
+    comparator: Comparator
+    offset: Sigma
+    integrator: Integrator
+    packet: Sigma
+    skew: Sigma
+    droop: float
+    cint: float = 1066.667e-15
+
+
+def characterize(engine: Engine, conditions: Conditions, *, dies: int = 100, seed: int = 1) -> Characterization:
+    """Run every testbench; ``dies`` draws of mismatch for the comparator, a third as many for the packet."""
+    packet, skew = packet_mismatch(engine, conditions, dies=max(2, dies // 3), seed=seed)
+    return Characterization(
+        conditions=conditions,
+        switch=switch(engine, conditions),
+        comparator=comparator(engine, conditions),
+        offset=comparator_offset(engine, conditions, dies=dies, seed=seed),
+        integrator=integrator(engine, conditions),
+        packet=packet,
+        skew=skew,
+        droop=droop(engine, conditions),
+    )
+
+
+def technology_toml(measured: Characterization, base: Technology) -> str:
+    """``base`` as a technology file, with the numbers that were measured in their place and where each comes from.
+
+    A number without a comment is that of ``base``.
+    """
+    at = measured.conditions
+    table: dict[str, Any] = asdict(base)
+    table["name"] = at.process
+    table["source"] = f"measured on {measured.comparator.provenance.models}; the rest from {base.name}"
+    pair = base.mismatch.threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
+    bench, packets = measured.comparator.provenance, measured.integrator.provenance
+    numbers = {
+        "supply.vdd": (at.vdd, "V"),
+        "supply.common_mode": (at.vdd / 2, "V"),
+        "amplifier.gain": (measured.integrator.gain, f"V/V; {packets}"),
+        "amplifier.time_constant": (measured.integrator.settling / math.log(100), f"s, from 1 % settling; {packets}"),
+        "leakage.integrator": (
+            measured.droop * measured.cint / 10e-3,
+            f"A, from the droop of a held packet; {packets}",
+        ),
+        "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
+        "mismatch.comparator_rest": (
+            math.sqrt(max(measured.offset.sigma**2 - pair**2, 0.0)) or 1e-9,
+            f"V; offset sigma {measured.offset.sigma:.3g} V, {measured.offset}; {bench}",
+        ),
+    }
+    sources = {}
+    for key, (number, comment) in numbers.items():
+        section, name = key.split(".")
+        table[section][name] = number
+        sources[key] = comment
+    lines = [f"{key} = {json.dumps(table[key])}" for key in ("name", "level", "source")]
+    for section, values in table.items():
+        if isinstance(values, dict):
+            lines += ["", f"[{section}]"]
+            for name, number in values.items():
+                source = sources.get(f"{section}.{name}")
+                lines.append(f"{name} = {float(number)!r}" + (f"  # {source}" if source else ""))
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from cmru_hw import characterize, pdk, shipped, spice
+from cmru_hw import characterize, pdk, shipped, spice, technology
 from cmru_hw.characterize import Conditions
 from cmru_hw.errors import InputError, TechnologyError
 
@@ -189,6 +189,23 @@ def test_unit_goes_up_down_holds_and_stops(engine, at):
     blocks = {name: np.mean(frames[1:]) for name, frames in measured.dynamic.items()}
     assert all(0 < energy < 3e-12 for energy in blocks.values())
     assert sum(blocks.values()) < 6e-12
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("process", ["generic180"])
+def test_characterization_becomes_a_technology(engine, at, monkeypatch):
+    # the ladder of seven levels is for the real thing
+    short = characterize.integrator(engine, at, k=1)
+    monkeypatch.setattr(characterize, "integrator", lambda engine, conditions: short)
+    measured = characterize.characterize(engine, at, dies=6)
+    text = characterize.technology_toml(measured, technology.load("macro"))
+    written = technology.parse(text, where="test")
+    assert written.name == "generic180"
+    assert written.amplifier.gain == measured.integrator.gain
+    assert 0 < written.leakage.integrator < 1e-12
+    assert 5e-15 < written.capacitor.parasitic < 40e-15
+    line = next(line for line in text.splitlines() if line.startswith("gain"))
+    assert "transistor_integrator.cir, stand-in card" in line and "27 C, 1.8 V" in line
 
 
 # ---- longer
