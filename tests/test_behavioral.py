@@ -85,7 +85,7 @@ def test_a_die_is_the_same_in_both_engines(cell, seed):
     swing = design.technology.signal.state_swing
     for layer, one, other in zip(design.layers, fast.states, circuit.states, strict=True):
         # an α-CMRU passes on what leakage does between the evaluation of a row and its packet
-        assert np.abs((one - other) * layer.step).max() < (2e-5 if cell == "acmru" else 2e-6) * swing
+        assert np.abs((one - other) * layer.step).max() < (2e-5 if cell == "acmru" else 5e-6) * swing
 
 
 @pytest.mark.parametrize("cell", CELLS)
