@@ -57,7 +57,8 @@ class _Step(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, slope: float, low: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.slope, ctx.height = slope, 1.0 - low
-        return torch.where(x >= 0, 1.0, low).to(x.dtype)
+        # Compared into floats: torch.where and booleans cost several times as much.
+        return torch.ge(x, 0, out=torch.empty_like(x)).mul_(ctx.height).add_(low)
 
     @staticmethod
     @once_differentiable
@@ -451,7 +452,7 @@ class Network(nn.Module):
         Past its length a sequence is held: no decision is made there and states stay. ``mode`` picks the parallel or
         the step-by-step recurrence, which are equal.
         """
-        recur = scan if mode == "scan" else loop
+        recur = {"scan": scan, "loop": loop}[mode]
         levels = self.config.levels
         bounds = (None, None) if levels is None else (-float(levels), float(levels))
         valid = None if lengths is None else valid_timesteps(lengths, x.shape[1]).T[..., None]
@@ -475,11 +476,11 @@ class Network(nn.Module):
                 seen = seen + new if self.skip and new.shape == seen.shape else new
             else:
                 seen = torch.cat((h, seen), dim=-1) if self.skip and index + 1 < len(self.layers) else h
-        decisions, levels_, outputs, candidates, thresholds, alphas = zip(*records, strict=True)
+        decisions, states_, outputs, candidates, thresholds, alphas = zip(*records, strict=True)
         return NetworkOutput(
             logits=_swap(self.readout(seen)),
             decisions=decisions,
-            states=levels_,
+            states=states_,
             outputs=outputs,
             candidates=candidates,
             thresholds=thresholds,

@@ -89,7 +89,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         ),
     }
 )
-"""The recipe of each task, chosen by :func:`cross_validate` on its training sequences alone."""
+"""The recipe of each task. What mattered was chosen by :func:`cross_validate` on the training sequences alone."""
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def fit(
     network.slope = recipe.slope
     network.perturb = _with_dropout(recipe.dropout, random, perturb)
     for step in range(recipe.steps):
-        network.epsilon = _annealed(config.epsilon, step / (recipe.steps * recipe.annealed or 1))
+        network.epsilon = _annealed(config.epsilon, step, recipe)
         rows = torch.randperm(len(labels), generator=random)[: recipe.batch]
         x, valid = source.draw(rows, random)
         output = network(x)
@@ -287,9 +287,10 @@ def _optimiser(network: Network, recipe: Recipe) -> tuple[torch.optim.Optimizer,
     return optimiser, schedule
 
 
-def _annealed(target: float, progress: float) -> float:
+def _annealed(target: float, step: int, recipe: Recipe) -> float:
     """ε on its way from 1 to ``target``; the ladder of ε = 1 has the gradients that a reset hides."""
-    return 1 + (target - 1) * min(1.0, progress)
+    steps = recipe.annealed * recipe.steps
+    return 1 + (target - 1) * min(1.0, step / steps) if steps else target
 
 
 def _with_dropout(share: float, random: torch.Generator, perturb: Perturb | None) -> Perturb | None:
@@ -347,7 +348,7 @@ class _Source:
         return x, lengths
 
     def teach(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Probabilities (batch, classes) of linear discriminant analysis."""
+        """Probabilities (batch, classes) of linear discriminant analysis, for classes that are equally likely."""
         return (self._parts(_evenly(x, lengths)) @ self.discriminant + self.bias).softmax(-1)
 
     def _parts(self, evenly: Tensor) -> Tensor:

@@ -131,7 +131,8 @@ def test_annealing_goes_from_one_to_the_target(signs):
     assert [step for step, _, _ in done] == list(range(1, 11))
     assert all(steps == 10 and loss > 0 for _, steps, loss in done)
     assert len(seen) == 10 * 3
-    assert [training._annealed(0.2, at) for at in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+    assert [training._annealed(0.2, step, recipe) for step in (0, 1, 5, 9)] == pytest.approx([1.0, 0.84, 0.2, 0.2])
+    assert training._annealed(0.2, 0, Recipe(annealed=0.0)) == 0.2
 
 
 def test_fixed_thresholds_stay_fixed(signs):
