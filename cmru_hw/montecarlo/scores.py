@@ -37,7 +37,7 @@ EngineName = Literal["fast", "spice"]
 # Dies that are computed and stored together: some seconds of work, so that an interruption costs no more than that.
 BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
 # Values of one kind that the fast engine holds at a time: few enough to stay near the processor.
-_WORKING_SET = 1 << 19
+_WORKING_SET = 1 << 20
 
 SCHEMA = pa.schema(
     [
