@@ -199,7 +199,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
         states = b.clone()
-        passes = None if lo is None else torch.empty_like(b)
+        passes = torch.empty_like(b) if lo is not None and any(ctx.needs_input_grad) else None
         _sweep(_Maps(a, states, lo, hi), initial[None], passes)
         ctx.save_for_backward(a, passes, initial, states)
         return states
