@@ -34,14 +34,6 @@ _ACCOUNT = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransistorDeck(netlist.Deck):
-    """A deck with models that stay where they are installed, and the settings that these need."""
-
-    libraries: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Conditions:
     """Under what to measure: ``temperature`` in degrees Celsius, ``vdd`` [V]."""
 
@@ -174,7 +166,7 @@ class Bench:
     stop: float
     parameters: Mapping[str, float] = field(default_factory=dict)
 
-    def deck(self, conditions: Conditions, mismatch: int | None = None) -> TransistorDeck:
+    def deck(self, conditions: Conditions, mismatch: int | None = None) -> netlist.Deck:
         devices = pdk.devices(
             conditions.process, corner=conditions.corner, temperature=conditions.temperature, mismatch=mismatch
         )
@@ -189,7 +181,7 @@ def deck(
     saved: Sequence[str],
     parameters: Mapping[str, float] | None = None,
     stop: float,
-) -> TransistorDeck:
+) -> netlist.Deck:
     """``netlists/testbenches/<testbench>.cir`` on other ``devices`` and with other values of its ``.param`` lines.
 
     A testbench is a file that runs by itself on the stand-in devices. What changes here is that one include, the
@@ -212,7 +204,7 @@ def deck(
     if wanted:
         raise InputError(f"testbench {testbench} has no parameter {', '.join(sorted(wanted))}")
     lines += [".save " + " ".join(saved[first : first + 20]) for first in range(0, len(saved), 20)]
-    return TransistorDeck(
+    return netlist.Deck(
         text="\n".join(lines) + "\n",
         stop=stop,
         saved=tuple(saved),

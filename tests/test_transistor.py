@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from cmru_hw import characterize, pdk, shipped, spice, technology
+from cmru_hw import characterize, netlist, pdk, shipped, spice, technology
 from cmru_hw.characterize import Conditions
 from cmru_hw.errors import InputError, TechnologyError
 
@@ -92,7 +92,7 @@ def test_mim_is_the_capacitor_of_the_pdk(engine, at, size):
         f"xb s b cap_mim_1f0fF c_length={side} c_width={side}\nvb b 0 0\n"
         ".options reltol=1e-6 abstol=1e-15\n.tran 10n 1u\n.save i(va) i(vb)\n"
     )
-    deck = characterize.TransistorDeck(
+    deck = netlist.Deck(
         text=text,
         stop=1e-6,
         saved=("i(va)", "i(vb)"),

