@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from cmru_hw.compare import Reference
 from cmru_hw.mapping import Design
@@ -68,7 +69,7 @@ def sensitivity(effects: Sequence[Effect], path: Path) -> None:
         axis.set_yticks(places, names)
         axis.invert_yaxis()
         axis.set_xlabel("decisions unlike software's [%]")
-        axis.legend(loc="lower right")
+        axis.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
         save(figure, path)
 
 
@@ -98,7 +99,8 @@ def die(design: Design, expected: Reference, response: Response, number: int, pa
         axes[1].plot(
             timestep, unit, "x", color="black", markersize=3, markeredgewidth=0.7, label="decision unlike software's"
         )
-        axes[1].legend(loc="upper right", fontsize=7, frameon=True)
+        axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[1].legend(loc="lower right", fontsize=7, bbox_to_anchor=(1, 0.98))
         axes[1].set_xlabel(f"timestep ({design.technology.timing.timestep * 1e3:g} ms each)")
         save(figure, path)
 

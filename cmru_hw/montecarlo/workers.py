@@ -47,8 +47,10 @@ def local(jobs: int) -> Iterator[Workers]:
                 while waiting and len(busy) < jobs:
                     worker = idle.pop() if idle else _Worker.start()
                     busy[worker] = waiting.popleft()
-                    # a job is large and its blocks are many
-                    worker.connection.send((None if worker in told else job, busy[worker].dies))
+                    # One that is already dead is noticed below, where its answer should come from.
+                    with suppress(OSError):
+                        # a job is large and its blocks are many
+                        worker.connection.send((None if worker in told else job, busy[worker].dies))
                     told.add(worker)
                 ready = connection.wait([worker.connection for worker in busy])
                 for worker in [worker for worker in busy if worker.connection in ready]:
@@ -56,6 +58,7 @@ def local(jobs: int) -> Iterator[Workers]:
                     try:
                         answer = worker.connection.recv()
                     except (EOFError, OSError):
+                        worker.end()
                         lost += 1
                         if lost == _LOSSES:
                             raise CmruError(f"{lost} workers died at work: give fewer --jobs, or more memory") from None
