@@ -55,11 +55,13 @@ class Exported:
         return hashlib.sha256(self.network.encode()).hexdigest()
 
 
-def write(path: Path, trained: Trained, design: Design, example: Sequences, *, force: bool = False) -> Exported:
+def write(
+    path: Path, trained: Trained, design: Design, example: Sequences, *, force: bool = False, command: str = ""
+) -> Exported:
     """Write a design folder, whole or not at all.
 
-    ``example`` gives the stimulus of ``deck.cir``. An existing folder is replaced with ``force``, and only if it is a
-    design folder. Raises OutputError.
+    ``example`` gives the stimulus of ``deck.cir``; ``command`` is kept as what makes the folder again. An existing
+    folder is replaced with ``force``, and only if it is a design folder. Raises OutputError.
     """
     path = Path(path)
     if path.exists():
@@ -83,7 +85,7 @@ def write(path: Path, trained: Trained, design: Design, example: Sequences, *, f
         for name, content in files.items():
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / name).write_bytes(content)
-        manifest = _manifest(design, {**files, MODEL: (scratch / MODEL).read_bytes()})
+        manifest = _manifest(design, {**files, MODEL: (scratch / MODEL).read_bytes()}, command)
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if path.exists():
             shutil.rmtree(path)
@@ -130,10 +132,11 @@ def load(path: Path, *, allow_edited: bool = False) -> Exported:
     return Exported(path=path, trained=trained, design=design, network=network, edited=edited)
 
 
-def _manifest(design: Design, files: dict[str, bytes]) -> dict[str, Any]:
+def _manifest(design: Design, files: dict[str, bytes], command: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "cmru_hw": cmru_hw.__version__,
+        "command": command,
         "architecture": design.architecture,
         "model_sha256": design.model_sha256,
         "design_sha256": mapping.fingerprint(design),

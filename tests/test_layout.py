@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "cmru_hw"
 
 # Each floor may import from the floors below it, and from its own where the order within the line says so.
 FLOORS = [
-    ["errors", "shipped"],
+    ["errors", "shipped", "quantity"],
     ["signals", "cells"],
     ["checkpoint", "technology"],
     ["tasks", "training", "streams"],

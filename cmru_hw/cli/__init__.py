@@ -10,7 +10,7 @@ import sys
 import click
 
 import cmru_hw
-from cmru_hw.cli import design, doctor, montecarlo, run, train
+from cmru_hw.cli import design, doctor, montecarlo, report, run, train
 from cmru_hw.errors import CmruError, OutputError, one_line
 
 INTERRUPTED = 130
@@ -37,6 +37,7 @@ for command in (
     run.simulate,
     run.compare,
     montecarlo.montecarlo,
+    report.report,
     run.demo,
     doctor.doctor,
 ):

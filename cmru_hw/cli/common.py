@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,8 +66,12 @@ def check_output(path: Path, force: bool) -> None:
         raise OutputError(f"{path} exists: choose another -o, or give --force to replace it")
 
 
+def json_text(value: Any) -> str:
+    return json.dumps(_plain(value), indent=1, allow_nan=False)
+
+
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(_plain(value), indent=1, allow_nan=False))
+    click.echo(json_text(value))
 
 
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -96,13 +102,9 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def si(value: float, unit: str) -> str:
-    """``value`` with a prefix: 4.1e-13 F is 410 fF."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g} {unit}"
-    exponent = max(-18, min(12, 3 * math.floor(math.log10(abs(value)) / 3)))
-    prefix = dict(zip(range(-18, 15, 3), ("a", "f", "p", "n", "µ", "m", "", "k", "M", "G", "T"), strict=True))[exponent]
-    return f"{value / 10**exponent:.4g} {prefix}{unit}"
+def command_line() -> str:
+    """What was typed: kept beside its results, for whoever wants them again."""
+    return shlex.join(["cmru-hw", *sys.argv[1:]])
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ import click
 
 from cmru_hw.cli import common
 from cmru_hw.errors import CheckFailed, MappingError
+from cmru_hw.quantity import si
 
 if TYPE_CHECKING:
     from cmru_hw.checkpoint import Sequences, Trained
@@ -106,7 +107,7 @@ def export(
     calibration = mapping.calibrate(trained, given)
     design = mapping.map_network(trained, technology.load(technology_name), calibration)
     stimulus = given if given is not None else mapping.assumed_sequences(trained)
-    exported = design_folder.write(output, trained, design, stimulus, force=force)
+    exported = design_folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
     found: dict[str, Any] = {
         "output": str(output),
         "netlist_sha256": exported.netlist_sha256,
@@ -187,9 +188,9 @@ def _describe_design(design: Design) -> dict[str, Any]:
         "architecture": design.architecture,
         "technology": design.technology.name,
         "level": design.technology.level,
-        "smallest weight capacitor": common.si(float(min(s.min() for s in sizes if len(s))), "F"),
-        "largest weight capacitor": common.si(float(max(s.max() for s in sizes if len(s))), "F"),
-        "one level": [common.si(float(layer.step.min()), "V") + " or more" for layer in design.layers],
+        "smallest weight capacitor": si(float(min(s.min() for s in sizes if len(s))), "F"),
+        "largest weight capacitor": si(float(max(s.max() for s in sizes if len(s))), "F"),
+        "one level": [si(float(layer.step.min()), "V") + " or more" for layer in design.layers],
         "calibration": design.calibration.source,
         "rounded weights": len(design.clips) - dropped,
         "left-out weights": dropped,

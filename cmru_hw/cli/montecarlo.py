@@ -233,6 +233,7 @@ def _provenance(exported: Exported, job: Job) -> dict[str, Any]:
         "netlist_sha256": exported.netlist_sha256,
         "design_sha256": mapping.fingerprint(job.design),
         "job_sha256": job.sha256,
+        "command": common.command_line(),
     }
 
 

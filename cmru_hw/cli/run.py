@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,10 +12,14 @@ import click
 
 from cmru_hw.cli import common
 from cmru_hw.errors import CheckFailed, InputError, OutputError
+from cmru_hw.quantity import si
 
 if TYPE_CHECKING:
+    from cmru_hw.checkpoint import Sequences
+    from cmru_hw.design_folder import Exported
     from cmru_hw.mapping import Design
     from cmru_hw.simulate import Simulation, Verified
+    from cmru_hw.spice import Engine
 
 DEMO_MODEL = "vowels-cmru-2x16"
 DEMO_SEQUENCES = 20
@@ -114,20 +117,24 @@ def simulate(
     show_default=True,
     help="Volts at a row below which a decision is too close to call: excluded, and counted.",
 )
+@click.option("-o", "--output", type=common.FILE, metavar="DIR", help="Keep numbers and figures, for cmru-hw report.")
 @common.backend_option
 @common.jobs_option
 @common.timeout_option
 @common.edited_option
+@common.force_option
 @common.json_option
 def compare(
     design_path: Path,
     input_path: Path | None,
     sequences: int | None,
     resolution: float,
+    output: Path | None,
     backend: Any,
     jobs: int,
     timeout: float,
     allow_edited: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Hold a design against its software model: every decision, level and class of every timestep.
@@ -140,6 +147,8 @@ def compare(
     from cmru_hw import design_folder, spice
     from cmru_hw.simulate import verify
 
+    if output is not None:
+        common.check_output(output, force)
     exported = design_folder.load(design_path, allow_edited=allow_edited)
     data = common.load_sequences(input_path, sequences)
     with (
@@ -155,8 +164,11 @@ def compare(
             resolution=resolution,
             progress=report,
         )
+        found = {**comparison_json(exported.design, verified), "netlist_sha256": exported.netlist_sha256}
+        if output is not None:
+            _leave(output, exported, data, verified, found, engine)
     if as_json:
-        common.print_json({**comparison_json(exported.design, verified), "netlist_sha256": exported.netlist_sha256})
+        common.print_json(found)
     else:
         print_comparison(exported.design, verified)
     if not verified.comparison.holds():
@@ -174,8 +186,9 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     \b
     Example: cmru-hw demo -o demo
     """
-    from cmru_hw import checkpoint, design_folder, mapping, plots, shipped, spice, technology
+    from cmru_hw import checkpoint, design_folder, mapping, shipped, spice, technology
     from cmru_hw import simulate as circuit
+    from cmru_hw.report import write as report
 
     common.check_output(output, force)
     models = shipped.folder("models")
@@ -184,24 +197,40 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     trained = checkpoint.load(model)
     with _writing(output):
         design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
-        exported = design_folder.write(output / "design", trained, design, data, force=force)
+        exported = design_folder.write(
+            output / "design", trained, design, data, force=force, command=common.command_line()
+        )
         click.echo(f"exported   {DEMO_MODEL} to {output / 'design'}: open network.cir, run deck.cir with ngspice")
         chosen = data.first(DEMO_SEQUENCES)
         with spice.open_engine(backend=backend, jobs=jobs) as engine:
-            with common.progress("simulating, timesteps") as report:
-                verified = circuit.verify(design, trained, chosen, engine, network=exported.network, progress=report)
-            waveforms = circuit.waveforms(
-                design, chosen, engine, unit=plots.busiest_unit(verified), network=exported.network
-            )
-        for suffix in ("svg", "pdf"):
-            plots.unit(design, waveforms, verified.expected, output / f"unit.{suffix}")
-            plots.states(design, verified, output / f"states.{suffix}")
-        found = {**comparison_json(design, verified), "netlist_sha256": exported.netlist_sha256, "model": DEMO_MODEL}
-        (output / "summary.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            with common.progress("simulating, timesteps") as follow:
+                verified = circuit.verify(design, trained, chosen, engine, network=exported.network, progress=follow)
+            found = {**comparison_json(design, verified), "netlist_sha256": exported.netlist_sha256}
+            _leave(output, exported, chosen, verified, {**found, "model": DEMO_MODEL}, engine)
+        report.write([output], output / "report", force=True)
     print_comparison(design, verified)
     click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers {output / 'summary.json'}")
+    click.echo(f"report     {output / 'report' / 'index.html'}: open it in a browser")
     if not verified.comparison.holds():
         raise CheckFailed(_difference(verified))
+
+
+def _leave(
+    folder: Path, exported: Exported, data: Sequences, verified: Verified, found: dict[str, Any], engine: Engine
+) -> None:
+    """Numbers and figures of a comparison, as ``cmru-hw report`` takes them up."""
+    from cmru_hw import plots
+    from cmru_hw import simulate as circuit
+
+    with _writing(folder):
+        waveforms = circuit.waveforms(
+            exported.design, data, engine, unit=plots.busiest_unit(verified), network=exported.network
+        )
+        for suffix in ("svg", "pdf"):
+            plots.unit(exported.design, waveforms, verified.expected, folder / f"unit.{suffix}")
+            plots.states(exported.design, verified, folder / f"states.{suffix}")
+        text = common.json_text({**found, "command": common.command_line()})
+        (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
 
 
 def comparison_json(design: Design, verified: Verified) -> dict[str, Any]:
@@ -244,7 +273,7 @@ def print_comparison(design: Design, verified: Verified) -> None:
         ),
         (
             "smallest margin",
-            f"{common.si(result.smallest_margin, 'V')} (resolution {common.si(result.resolution, 'V')})",
+            f"{si(result.smallest_margin, 'V')} (resolution {si(result.resolution, 'V')})",
         ),
         ("largest state error", f"{result.level_error:.3g} {share}"),
         ("largest readout error", f"{result.logit_error:.2g} of the largest logit"),

@@ -1,0 +1,36 @@
+"""``report``: a page to hand on, from what other commands left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cmru_hw.cli import common
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=common.FILE)
+@click.option("-o", "--output", type=common.FILE, default=Path("report"), show_default=True, metavar="DIR")
+@click.option("--title", default="", help="Heading of the page.")
+@common.force_option
+@common.json_option
+def report(runs: tuple[Path, ...], output: Path, title: str, force: bool, as_json: bool) -> None:
+    """Make a page, tables and figures from the folders that other commands left.
+
+    A RUN is a folder written by export, compare -o, demo, montecarlo or energy. The page is DIR/index.html; beside it
+    are report.tex with tables/*.tex, numbers.csv, and figures as SVG and PDF. Nothing is simulated.
+
+    \b
+    Example: cmru-hw report out/vowels out/vowels-compare out/vowels-montecarlo -o out/report
+    """
+    from cmru_hw.report import write
+
+    written = write.write(runs, output, title=title, force=force)
+    found: dict[str, Any] = {"page": str(written.page), "numbers": written.numbers, "figures": list(written.figures)}
+    if as_json:
+        common.print_json({**found, "sections": list(written.runs)})
+    else:
+        common.print_table(str(output), [("page", found["page"]), ("numbers", f"{written.numbers}, each with its file"),
+                                         ("figures", ", ".join(written.figures) or "none")])  # fmt: skip

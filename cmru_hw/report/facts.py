@@ -1,0 +1,158 @@
+"""Numbers that know where they come from, and the text around them.
+
+A :class:`Fact` is made from a file and a place in it, never from a value alone, so that a page made of facts can be
+traced by construction. Prose is a sequence of plain text and facts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cmru_hw.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file that a command left. ``command`` is what makes it again; empty if the file does not say."""
+
+    path: Path
+    command: str
+
+    @cached_property
+    def content(self) -> Any:
+        return _READERS.get(self.path.suffix, _json)(self.path)
+
+    def value(self, key: str) -> Any:
+        """What is at ``key``, a path with slashes: ``yield/ci95/0``. Raises InputError where there is no such place."""
+        found = self.content
+        for part in key.split("/"):
+            try:
+                found = found[int(part) if isinstance(found, list) else part]
+            except (KeyError, IndexError, TypeError, ValueError):
+                raise InputError(f"{self.path} has no {key}: it is damaged or of another version; make it again") from (
+                    None
+                )
+        return found
+
+    def has(self, key: str) -> bool:
+        """Whether there is something other than null at ``key``. Raises InputError if the file cannot be read."""
+        _ = self.content
+        try:
+            return self.value(key) is not None
+        except InputError:
+            return False
+
+    def fact(
+        self, name: str, key: str | Sequence[str], show: Callable[..., str] = str, *, rule: str = "", meaning: str = ""
+    ) -> Fact:
+        """The value at ``key`` as ``show`` writes it; several keys are its several arguments.
+
+        ``rule`` says how what is shown follows from what is in the file, where that is more than rounding.
+        """
+        keys = (key,) if isinstance(key, str) else tuple(key)
+        values = [self.value(one) for one in keys]
+        try:
+            shown = show(*values)
+        except (TypeError, ValueError, KeyError, ZeroDivisionError):
+            raise InputError(f"{self.path}: {' and '.join(keys)} cannot be read: it is damaged; make it again") from (
+                None
+            )
+        return Fact(name=name, shown=shown, source=self, keys=keys, rule=rule, meaning=meaning)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One number (or name, or hash) of a report."""
+
+    name: str
+    shown: str
+    source: Source
+    keys: tuple[str, ...]
+    rule: str = ""
+    meaning: str = ""
+
+    @property
+    def where(self) -> str:
+        return ", ".join(self.keys)
+
+
+Prose = tuple[str | Fact, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """``draw(path)`` writes it, as SVG or PDF by the ending of the path. ``caption`` is also read to the blind."""
+
+    name: str
+    caption: str
+    source: Source
+    draw: Callable[[Path], None] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    header: tuple[str, ...]
+    rows: tuple[tuple[str | Fact, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One heading and what is under it. ``headlines`` are the facts that also stand at the top of the page."""
+
+    name: str
+    title: str
+    lead: tuple[Prose, ...] = ()
+    headlines: tuple[Fact, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    table: Table | None = None
+    figures: tuple[Figure, ...] = ()
+
+    def every_fact(self) -> list[Fact]:
+        """In the order of reading, each once."""
+        cells = [cell for row in self.table.rows for cell in row] if self.table else []
+        pieces = [piece for prose in self.lead for piece in prose]
+        found = [piece for piece in (*self.headlines, *pieces, *self.facts, *cells) if isinstance(piece, Fact)]
+        return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    title: str
+    sections: tuple[Section, ...]
+
+    def every_fact(self) -> list[tuple[Section, Fact]]:
+        return [(section, fact) for section in self.sections for fact in section.every_fact()]
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): make it again") from error
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    """The JSON of a checkpoint, with ``units`` (per layer) and ``features`` as the shapes of its tensors state them."""
+    from cmru_hw import checkpoint
+
+    config = checkpoint.load(path).config
+    found = {name: getattr(config, name) for name in ("cell", "epsilon", "levels", "decision", "features")}
+    notes = {name: dict(getattr(config, name)) for name in ("task", "training", "scores")}
+    return found | notes | {"units": list(config.units), "classes": list(config.classes)}
+
+
+def _rows(path: Path) -> dict[str, list[Any]]:
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path).to_pydict()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): make it again") from error
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {".json": _json, ".safetensors": _checkpoint, ".parquet": _rows}

@@ -1,0 +1,38 @@
+"""Figures that only a report needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from matplotlib import pyplot as plt
+
+from cmru_hw.montecarlo.scores import clopper_pearson, passed
+from cmru_hw.plots import CIRCUIT, SOFTWARE, STYLE, save
+
+
+def yield_by_drop(table: pa.Table, software: float, drop: float, path: Path) -> None:
+    """The share of good dies against the loss of accuracy that is accepted; ``drop`` is the one that was."""
+    accuracy = np.array([value for value in table["accuracy"].to_pylist() if value is not None])
+    # The yield is a staircase: it changes only where some die's own loss lies, so those are the places to look at.
+    losses = np.unique(np.round(np.append(software - accuracy, [0.0, drop]), 12))
+    losses = losses[losses >= 0]
+    shares = [clopper_pearson(int(passed(table, software, loss).sum()), len(table)) for loss in losses]
+    end = max(1.5 * drop, float(losses[-1]) * 1.1, 1e-3)
+    x = 100 * np.append(losses, end)
+    middle, low, high = (
+        100 * np.array([*(getattr(share, name) for share in shares), getattr(shares[-1], name)])
+        for name in ("value", "low", "high")
+    )
+    with plt.style.context([STYLE]):
+        figure, axis = plt.subplots(figsize=(5.2, 2.6), layout="constrained")
+        axis.fill_between(x, low, high, step="post", color=CIRCUIT, alpha=0.2, linewidth=0, label="95 % interval")
+        axis.step(x, middle, where="post", color=CIRCUIT, label="good dies")
+        axis.axvline(100 * drop, color=SOFTWARE, linewidth=0.8, linestyle="--", label="accepted in this report")
+        axis.set_xlim(0, float(x[-1]))
+        axis.set_ylim(0, 102)
+        axis.set_xlabel("accepted loss of accuracy [percentage points]")
+        axis.set_ylabel("yield [%]")
+        axis.legend(loc="best")
+        save(figure, path)

@@ -1,0 +1,124 @@
+"""A report as one HTML page that needs nothing else: no script, no network, figures inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+from cmru_hw.report.facts import Fact, Figure, Prose, Report, Section, Source, Table
+
+# Figures come from folders that others may have written: as images they can neither run nor fetch anything, and the
+# policy holds the page itself to that.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def page(report: Report, pictures: Mapping[str, Path]) -> str:
+    """The page; ``pictures`` has the SVG file of each figure by name."""
+    style = (resources.files("cmru_hw.report") / "style.css").read_text(encoding="utf-8")
+    # each number is explained once, however often it is said
+    numbers = {fact: place for place, fact in enumerate(dict.fromkeys(fact for _, fact in report.every_fact()), 1)}
+    tiles = [fact for section in report.sections for fact in section.headlines]
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<link rel="icon" href="data:,">',
+        f"<title>{escape(report.title)}</title><style>{style}</style></head><body><main>",
+        f"<header><h1>{escape(report.title)}</h1>",
+        "<p>What a trained network becomes as a circuit, and how far the circuit can be trusted. Every number is a "
+        "link to the file it was read from and the command that makes that file again.</p>",
+        "<nav><ul>",
+        *[f'<li><a href="#{section.name}">{escape(section.title)}</a></li>' for section in report.sections],
+        '<li><a href="#numbers">Where the numbers come from</a></li></ul></nav></header>',
+        '<div class="tiles">',
+        *[f'<div class="tile"><b>{_fact(fact, numbers)}</b><span>{escape(fact.name)}</span></div>' for fact in tiles],
+        "</div>",
+    ]
+    for section in report.sections:
+        parts += _section(section, numbers, pictures)
+    parts += _origins(numbers)
+    parts.append("</main></body></html>\n")
+    return "\n".join(parts)
+
+
+def _section(section: Section, numbers: Mapping[Fact, int], pictures: Mapping[str, Path]) -> Iterator[str]:
+    yield f'<section id="{section.name}"><h2>{escape(section.title)}</h2>'
+    for prose in section.lead:
+        yield f"<p>{_prose(prose, numbers)}</p>"
+    for figure in section.figures:
+        yield _figure(figure, pictures[figure.name])
+    if section.facts:
+        yield '<table class="facts"><tbody>'
+        for fact in section.facts:
+            yield (
+                f"<tr><td>{escape(fact.name)}</td><td>{_fact(fact, numbers)}</td>"
+                f'<td class="what">{escape(fact.meaning)}</td></tr>'
+            )
+        yield "</tbody></table>"
+    if section.table:
+        yield from _table(section.table, numbers)
+    yield "</section>"
+
+
+def _table(table: Table, numbers: Mapping[Fact, int]) -> Iterator[str]:
+    heads = "".join(f"<th>{escape(name)}</th>" for name in table.header)
+    yield f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>'
+    for row in table.rows:
+        yield "<tr>" + "".join(f"<td>{_piece(cell, numbers)}</td>" for cell in row) + "</tr>"
+    yield "</tbody></table></div>"
+
+
+def _figure(figure: Figure, picture: Path) -> str:
+    data = base64.b64encode(picture.read_bytes()).decode()
+    caption = escape(figure.caption)
+    return (
+        f'<figure id="figure-{figure.name}"><img alt="{caption}" src="data:image/svg+xml;base64,{data}">'
+        f"<figcaption>{caption} From <code>{escape(str(figure.source.path))}</code>; also as figures/{figure.name}.pdf."
+        "</figcaption></figure>"
+    )
+
+
+def _origins(numbers: Mapping[Fact, int]) -> Iterator[str]:
+    """Number by number: the file, the place in it, and the command that makes it again."""
+    yield '<section id="numbers"><h2>Where the numbers come from</h2>'
+    yield (
+        "<p>Commands are as they were given, in the directory they were given in. "
+        "The same table is in <code>numbers.csv</code>.</p>"
+    )
+    sources: dict[Source, list[Fact]] = {}
+    for fact in numbers:
+        sources.setdefault(fact.source, []).append(fact)
+    for source, facts in sources.items():
+        command = source.command or "made from Python, or by a version that did not keep its command"
+        yield f'<p class="source"><code>{escape(str(source.path))}</code> is made by</p><pre>{escape(command)}</pre>'
+        yield '<div class="scroll"><table><thead><tr>'
+        yield "<th>number</th><th>shown</th><th>place in the file</th></tr></thead><tbody>"
+        for fact in facts:
+            rule = f"; {fact.rule}" if fact.rule else ""
+            values = [fact.source.value(key) for key in fact.keys]
+            yield (
+                f'<tr id="n{numbers[fact]}" data-file="{escape(str(source.path))}" '
+                f'data-keys="{escape(json.dumps(fact.keys))}" data-values="{escape(json.dumps(values))}">'
+                f"<td>{escape(fact.name)}</td><td>{escape(fact.shown)}</td>"
+                f"<td><code>{escape(fact.where)}</code>{escape(rule)}</td></tr>"
+            )
+        yield "</tbody></table></div>"
+    yield "</section>"
+
+
+def _prose(prose: Prose, numbers: Mapping[Fact, int]) -> str:
+    return "".join(_piece(piece, numbers) for piece in prose)
+
+
+def _piece(piece: str | Fact, numbers: Mapping[Fact, int]) -> str:
+    return escape(piece) if isinstance(piece, str) else _fact(piece, numbers)
+
+
+def _fact(fact: Fact, numbers: Mapping[Fact, int]) -> str:
+    title = escape(f"{fact.source.path}: {fact.where}")
+    return f'<a class="n" href="#n{numbers[fact]}" title="{title}">{escape(fact.shown)}</a>'

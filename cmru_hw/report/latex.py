@@ -1,0 +1,87 @@
+"""A report as LaTeX: one booktabs table for each section, the methods paragraph, and a document that has them all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from cmru_hw.report.facts import Fact, Prose, Report, Section
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "µ": r"\ensuremath{\mu}", "α": r"\ensuremath{\alpha}", "β": r"\ensuremath{\beta}", "ε": r"\ensuremath{\epsilon}",
+    "σ": r"\ensuremath{\sigma}", "±": r"\ensuremath{\pm}", "−": r"\ensuremath{-}", "→": r"\ensuremath{\to}",
+    "²": r"\ensuremath{^2}", "×": r"\ensuremath{\times}", "·": r"\ensuremath{\cdot}", "\u202f": r"\,", "–": "--",
+    "—": "---", "…": r"\dots{}", "é": r"\'e",
+}  # fmt: skip
+# Wide tables hold sentences: their columns share the line.
+_WIDE = 4
+
+
+def escape(text: str) -> str:
+    """``text`` as LaTeX prints it; a character that plain LaTeX may not have becomes a question mark."""
+    return "".join(_SPECIAL.get(c, c if c.isascii() else "?") for c in text)
+
+
+def prose(pieces: Prose) -> str:
+    return "".join(escape(piece if isinstance(piece, str) else piece.shown) for piece in pieces)
+
+
+def table(section: Section) -> str:
+    """The facts or the table of ``section``; its label is ``tab:NAME``."""
+    if section.table:
+        header, rows = section.table.header, section.table.rows
+    else:
+        header, rows = ("quantity", "value"), tuple((fact.name, fact) for fact in section.facts)
+    files = sorted({str(fact.source.path) for fact in section.every_fact()})
+    lines = [
+        r"\begin{table}[htbp]\centering\small",
+        rf"\caption{{{escape(section.title)}.}}\label{{tab:{section.name}}}",
+        *[f"% from {re.sub(r'[^ -~]', '?', name)}" for name in files],
+        rf"\begin{{tabularx}}{{\linewidth}}{{{_columns(len(header))}}}",
+        r"\toprule",
+        " & ".join(map(escape, header)) + r" \\",
+        r"\midrule",
+        *[" & ".join(_cell(cell) for cell in row) + r" \\" for row in rows],
+        r"\bottomrule",
+        r"\end{tabularx}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def document(report: Report, figures: Sequence[str]) -> str:
+    """``report.tex``: everything, to compile as it is or to take parts from."""
+    lines = [
+        r"\documentclass[a4paper,11pt]{article}",
+        r"\usepackage[T1]{fontenc}",
+        r"\usepackage[margin=25mm]{geometry}",
+        r"\usepackage{booktabs,tabularx,graphicx}",
+        rf"\title{{{escape(report.title)}}}\date{{}}",
+        r"\begin{document}",
+        r"\maketitle",
+    ]
+    for section in report.sections:
+        lines.append(rf"\section{{{escape(section.title)}}}")
+        lines += [prose(one) + "\n" for one in section.lead]
+        if section.table or section.facts:
+            lines.append(rf"\input{{tables/{section.name}}}")
+        for figure in section.figures:
+            if figure.name in figures:
+                lines += [
+                    r"\begin{figure}[htbp]\centering",
+                    rf"\includegraphics[width=.8\linewidth]{{figures/{figure.name}.pdf}}",
+                    rf"\caption{{{escape(figure.caption)}}}\label{{fig:{figure.name}}}",
+                    r"\end{figure}",
+                ]
+    return "\n".join([*lines, r"\end{document}", ""])
+
+
+def _cell(cell: str | Fact) -> str:
+    return escape(cell if isinstance(cell, str) else cell.shown)
+
+
+def _columns(count: int) -> str:
+    wide = r">{\raggedright\arraybackslash}X"
+    return "l" + wide * (count - 1) if count < _WIDE else wide * count

@@ -1,0 +1,602 @@
+"""What commands left in folders → sections of a report.
+
+A kind of run is one function from a folder to a :class:`Run` and one line in KINDS, which says by what it is known.
+Corners will be such a kind.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cmru_hw.errors import InputError, OutputError
+from cmru_hw.quantity import count, percent, si
+from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source, Table
+from cmru_hw.report.published import Own
+
+# Confidence with which a flaw would have been seen; the yield's interval is of 95 % too.
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One folder. ``identity`` is a row of the table of runs: kind, level, netlist, versions.
+
+    ``methods`` are its sentences of the methods paragraph, ``excludes`` what its numbers leave out.
+    """
+
+    source: Source
+    kind: str
+    netlist: Fact | None
+    identity: tuple[str | Fact, ...]
+    sections: tuple[Section, ...]
+    methods: tuple[Prose, ...]
+    excludes: tuple[Prose, ...]
+    own: tuple[Own, ...] = ()
+
+
+def read(path: Path) -> list[Run]:
+    """The runs in folder ``path``: its own, and that of the design folder in it. Raises InputError."""
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder: give what export, compare -o, demo, montecarlo or energy wrote")
+    found = []
+    for name, known_by, make in KINDS:
+        source = Source(path=path / name, command="")
+        if source.path.is_file() and all(source.has(key) for key in known_by):
+            command = source.value("command") if source.has("command") else ""
+            found.append(make(replace(source, command=str(command))))
+    if (path / "design" / "design.json").is_file():
+        # what the demo leaves: the design belongs to the same command
+        (inner,) = read(path / "design")
+        found.insert(0, inner)
+    if not found:
+        raise InputError(f"{path} holds nothing that a report is made of: see cmru-hw report --help")
+    return found
+
+
+# --- design ------------------------------------------------------------------------------------------------------
+
+
+def _design(source: Source) -> Run:
+    folder = source.path.parent
+    model = Source(path=folder / "model.safetensors", command=source.command)
+    cell = model.fact("cell", "cell", str.upper, meaning="kind of recurrent unit")
+    units = model.fact("units", "units", _sizes, meaning="recurrent units in each layer")
+    facts = [
+        cell,
+        model.fact("inputs", "features", str, meaning="features per timestep"),
+        units,
+        model.fact("levels", "levels", _levels, meaning="a state moves between −K and +K"),
+        model.fact("classes", "classes", lambda names: str(len(names)), rule="how many are named"),
+        model.fact("decision", "decision", str, meaning="how readouts of all timesteps become one class"),
+    ]
+    if model.has("task/data"):
+        facts.append(model.fact("data", "task/data", str))
+    if model.has("task/split"):
+        facts.append(model.fact("split", "task/split", str))
+    if model.has("scores/test"):
+        facts.append(model.fact("test score in software", "scores/test", percent, meaning="whole test split"))
+    if model.has("training/command") and model.value("training/command"):
+        facts.append(model.fact("trained by", "training/command", str))
+    technology = source.fact("technology", "technology/name", str)
+    level = source.fact("level", "technology/level", str, meaning=LEVELS.get(source.value("technology/level"), ""))
+    facts += [
+        source.fact("model sha256", "model_sha256", _short, rule="first 12 digits"),
+        source.fact("architecture", "architecture", lambda name: str(ARCHITECTURES.get(name, name))),
+        technology,
+        level,
+        source.fact("source of its numbers", "technology/source", str),
+        source.fact(
+            "timestep",
+            "technology/timing/timestep",
+            lambda s: si(s, "s"),
+            meaning="one new input vector, one step of every unit",
+        ),
+        source.fact("weights held differently", "clips", count, meaning="rounded or left out; listed in mapping.csv"),
+        source.fact("netlist sha256", "files/network.cir", _short, rule="first 12 digits"),
+    ]
+    lead: Prose = (
+        "A trained network whose states have few levels, and the circuit it was turned into: each unit two weighted "
+        "sums, two comparators and one memory. The netlist is network.cir in ",
+        str(folder),
+        "; its deck runs by itself with ngspice deck.cir.",
+    )
+    methods: Prose = (
+        "A ",
+        cell,
+        " network with layers of ",
+        units,
+        " units was turned into a circuit in technology ",
+        technology,
+        " (",
+        level,
+        " level).",
+    )
+    netlist = source.fact("netlist sha256", "files/network.cir", _short, rule="first 12 digits")
+    return Run(
+        source=source,
+        kind="design",
+        netlist=netlist,
+        identity=("design", level, source.fact("cmru_hw", "cmru_hw", lambda v: f"cmru_hw {v}")),
+        sections=(Section(name="design", title="The network and its circuit", lead=(lead,), facts=tuple(facts)),),
+        methods=(methods,),
+        excludes=_level_excludes(source.value("technology/level")),
+    )
+
+
+# --- software against SPICE --------------------------------------------------------------------------------------
+
+
+def _comparison(source: Source) -> Run:
+    agree = source.fact("decisions alike", ("decisions/agree", "decisions/total"), _of)
+    alike = source.fact("sequences classified alike", ("classification/agree", "classification/total"), _of)
+    differ = source.fact(
+        "decisions that differ",
+        ("decisions/total", "decisions/agree", "decisions/excluded"),
+        lambda total, same, out: count(total - same - out),
+        rule="total − agree − excluded",
+    )
+    excluded = source.fact(
+        "too close to call",
+        "decisions/excluded",
+        count,
+        meaning="margin below the resolution, or in the wake of such a one: neither agreement nor difference",
+    )
+    resolution = source.fact("resolution", "decisions/resolution_V", lambda v: si(v, "V"))
+    unit = "of the swing" if source.value("level_error_unit").startswith("share") else "of a level"
+    error = source.fact(
+        "largest state error",
+        "level_error_max",
+        lambda v: f"{percent(v)} {unit}",
+        meaning="between the memory's voltage and the level that software holds, over all units and timesteps",
+    )
+    facts = [
+        agree,
+        differ,
+        excluded,
+        resolution,
+        source.fact(
+            "smallest margin that counted",
+            "decisions/smallest_margin_V",
+            lambda v: si(v, "V"),
+            meaning="how near any decision came to its threshold, in software",
+        ),
+        error,
+        source.fact("largest readout error", "logit_error_max", lambda v: f"{v:.2g}", meaning="of the largest readout"),
+        alike,
+    ]
+    if source.has("classification/correct_circuit"):
+        for who in ("software", "circuit"):
+            keys = (f"classification/correct_{who}", "classification/total")
+            facts.append(source.fact(f"classified correctly by {who}", keys, _of))
+    if source.has("first_divergence"):
+        facts.append(source.fact("first difference", "first_divergence", _divergence))
+    facts.append(
+        source.fact("swing used", "swing_used", percent, meaning="largest state, of the swing that was planned for")
+    )
+    level = source.fact("level", "level", str)
+    simulator = source.fact("simulator", "versions/simulator", str)
+    netlist = source.fact("netlist sha256", "netlist_sha256", _short, rule="first 12 digits")
+    folder = source.path.parent
+    figures = (
+        _copied(folder, "unit", source, "One unit in SPICE: its two rows, its decisions, and its state on the ladder."),
+        _copied(folder, "states", source, "All units over one sequence, and the circuit's difference from software."),
+    )
+    lead: Prose = (
+        "At every timestep every unit moves up, holds, or moves down. Circuit and software are the same network if all "
+        "these decisions are the same and all states lie on the same levels: ",
+        agree,
+        " decisions and ",
+        alike,
+        " sequences are.",
+    )
+    methods: Prose = (
+        "It was simulated in ",
+        simulator,
+        " on ",
+        source.fact("sequences", "classification/total", count),
+        " sequences and held against the same network in double precision, decision by decision; decisions with less "
+        "than ",
+        resolution,
+        " of margin count as too close to call.",
+    )
+    left_out: Prose = (excluded, " decisions were too close to call and count neither way.")
+    scope = f"{source.value('level')} level, {source.value('technology')}; {source.value('versions/simulator')}"
+    return Run(
+        source=source,
+        kind="comparison",
+        netlist=netlist,
+        identity=("software against SPICE", level, _versions(source)),
+        sections=(
+            Section(
+                name="comparison",
+                title="Software against SPICE",
+                lead=(lead,),
+                headlines=(agree, alike, error),
+                facts=tuple(facts),
+                figures=tuple(figure for figure in figures if figure is not None),
+            ),
+        ),
+        methods=(methods,),
+        excludes=(left_out, *_level_excludes(source.value("level"))),
+        own=(Own(measure="classes", fact=alike, scope=scope),),
+    )
+
+
+def _copied(folder: Path, name: str, source: Source, caption: str) -> Figure | None:
+    """A figure that the run drew, as it drew it; None if it drew none."""
+    if not (folder / f"{name}.svg").is_file():
+        return None
+
+    def draw(path: Path) -> None:
+        drawn = folder / f"{name}{path.suffix}"
+        if not drawn.is_file():
+            raise OutputError(f"{drawn} is not there beside {name}.svg: make the run again")
+        shutil.copyfile(drawn, path)
+
+    return Figure(name=name, caption=caption, source=source, draw=draw)
+
+
+# --- Monte-Carlo -------------------------------------------------------------------------------------------------
+
+
+def _montecarlo(source: Source) -> Run:
+    yielded = source.fact("yield", "yield/value", percent, meaning="share of dies that do the task")
+    interval = source.fact(
+        "95 % interval of the yield",
+        ("yield/ci95/0", "yield/ci95/1"),
+        lambda low, high: f"{percent(low)} to {percent(high)}",
+        meaning="Clopper-Pearson: what the yield of endlessly many such dies may be, given these",
+    )
+    dies = source.fact("dies", "dies", count)
+    seed = source.fact("seed", "seed", str, meaning="every draw follows from it and the die's number")
+    drop = source.fact("drop that is accepted", "drop", percent)
+    software = source.fact("accuracy in software", "accuracy/software", percent)
+    agreement = "decision_agreement"
+    facts = [
+        dies,
+        seed,
+        source.fact("good dies", ("yield/k", "yield/n"), _of, meaning="lost no more accuracy than is accepted"),
+        yielded,
+        interval,
+        drop,
+        software,
+        *(
+            source.fact(name, f"accuracy/{key}", percent)
+            for name, key in (
+                ("accuracy of the median die", "median"),
+                ("accuracy exceeded by 95 % of dies", "p05"),
+                ("accuracy of the worst die", "min"),
+            )
+            if source.has(f"accuracy/{key}")
+        ),
+        source.fact("dies that failed to simulate", "failed", count, meaning="counted as bad"),
+    ]
+    if source.has(agreement):
+        facts.append(source.fact("decisions as in software", agreement, percent, meaning="over all dies that ran"))
+    flaw = source.fact(
+        "smallest flaw that would have shown",
+        "yield/n",
+        lambda n: percent(_seen(n)),
+        rule=f"1 − {1 - CONFIDENCE:.2g}^(1/n)",
+    )
+    lead: list[Prose] = [
+        (
+            "Each die is the same design with its own mismatch and noise. A die is good if its accuracy is at most ",
+            drop,
+            " below software's ",
+            software,
+            ". Of ",
+            dies,
+            " dies, ",
+            yielded,
+            " are good.",
+        ),
+        (
+            "What this many dies prove: the yield of endlessly many such dies lies in ",
+            interval,
+            ", with 95 % confidence. A flaw that ruins ",
+            flaw,
+            " of all dies, or more, would have shown at least once among these with 95 % probability; a rarer one may "
+            "have gone unseen.",
+        ),
+    ]
+    paired = _paired(source)
+    level = source.fact("level", "level", str)
+    netlist = source.fact("netlist sha256", "netlist_sha256", _short, rule="first 12 digits")
+    rows = Source(path=source.path.with_name("dies.parquet"), command=source.command)
+    sections = [
+        Section(
+            name="montecarlo",
+            title="How many dies would work",
+            lead=(*lead, *paired),
+            headlines=(yielded, interval),
+            facts=tuple(facts),
+            figures=_die_figures(source, rows) if rows.path.is_file() else (),
+        )
+    ]
+    if source.has("sensitivity/0"):
+        sections.append(_sensitivity(source))
+    varies = source.fact(
+        "what varies", "varies", lambda names: ", ".join(_classes(names)), rule="layers taken together"
+    )
+    engine = source.fact("engine", "engine", lambda name: str(ENGINES.get(name, name)))
+    return Run(
+        source=source,
+        kind="montecarlo",
+        netlist=netlist,
+        identity=("Monte-Carlo", level, _versions(source)),
+        sections=tuple(sections),
+        methods=(
+            (
+                dies,
+                " dies (seed ",
+                seed,
+                ") were computed by ",
+                engine,
+                " on ",
+                source.fact("sequences", "sequences", count),
+                " sequences; what varied: ",
+                varies,
+                ". The interval of the yield is that of Clopper and Pearson (Biometrika 26, 404, 1934).",
+            ),
+        ),
+        excludes=(
+            (
+                "Dies differ by mismatch and noise only: temperature, supply voltage, process corners, ageing and "
+                "layout are those of the nominal design.",
+            ),
+            (
+                "Coefficients of mismatch and noise are those of the technology file, which says for each where it is "
+                "from and what is assumed.",
+            ),
+            *_level_excludes(source.value("level")),
+        ),
+    )
+
+
+def _paired(source: Source) -> list[Prose]:
+    """What is known of the fast engine against SPICE on the same dies."""
+    if not source.has("paired/agree"):
+        return []
+    return [
+        (
+            "On ",
+            source.fact("dies in both engines", "paired/dies", count),
+            " of the dies, drawn at random, ngspice and the circuit's equations made ",
+            source.fact("decisions alike in both engines", ("paired/agree", "paired/decisions"), _of),
+            " decisions alike; ",
+            source.fact("unexplained", "paired/unexplained", count),
+            " of the others are not explained by too small a margin.",
+        )
+    ]
+
+
+def _die_figures(source: Source, rows: Source) -> tuple[Figure, ...]:
+    def table() -> Any:
+        import pyarrow.parquet as pq
+
+        return pq.read_table(rows.path)
+
+    def histogram(path: Path) -> None:
+        from cmru_hw.montecarlo import plots, scores
+
+        interval = scores.clopper_pearson(source.value("yield/k"), source.value("yield/n"))
+        plots.dies(table(), source.value("accuracy/software"), source.value("drop"), interval, path)
+
+    def by_drop(path: Path) -> None:
+        from cmru_hw.report import figures
+
+        figures.yield_by_drop(table(), source.value("accuracy/software"), source.value("drop"), path)
+
+    return (
+        Figure(
+            name="dies",
+            caption="Accuracy of the dies, and the share of their decisions that are software's.",
+            source=rows,
+            draw=histogram,
+        ),
+        Figure(
+            name="yield",
+            caption="The yield of the same dies if less, or more, loss of accuracy were accepted; 95 % interval.",
+            source=rows,
+            draw=by_drop,
+        ),
+    )
+
+
+def _sensitivity(source: Source) -> Section:
+    rows: list[tuple[str | Fact, ...]] = []
+    for place, effect in enumerate(source.value("sensitivity")):
+        at = f"sensitivity/{place}"
+        rows.append(
+            (
+                source.fact("name", f"{at}/name", str),
+                *(
+                    source.fact(f"{effect['name']}, {label}", f"{at}/{key}", show, rule=rule)
+                    for label, key, show, rule in (
+                        ("alone: decisions changed", "agreement_alone", _rest, "1 − agreement"),
+                        ("alone: yield", "alone/value", percent, ""),
+                        ("without: decisions changed", "agreement_without", _rest, "1 − agreement"),
+                        ("without: yield", "without/value", percent, ""),
+                    )
+                ),
+            )
+        )
+
+    def draw(path: Path) -> None:
+        from cmru_hw.montecarlo import plots, scores
+
+        def effect(found: dict[str, Any]) -> plots.Effect:
+            sides = {side: scores.clopper_pearson(found[side]["k"], found[side]["n"]) for side in ("alone", "without")}
+            return plots.Effect(**{**found, **sides})
+
+        # all are in the table; a bar of no length teaches nothing
+        ranked = [found for found in source.value("sensitivity") if found["agreement_alone"] < 1]
+        plots.sensitivity([effect(found) for found in ranked or source.value("sensitivity")[:1]], path)
+
+    return Section(
+        name="sensitivity",
+        title="What costs the most",
+        lead=(
+            (
+                "Each class of elements varies alone, and then everything but it, on the same ",
+                source.fact("dies for the ranking", "sensitivity/0/alone/n", count),
+                " dies. The worst comes first.",
+            ),
+        ),
+        table=Table(
+            header=(
+                "elements",
+                "alone: decisions changed",
+                "alone: yield",
+                "without: decisions changed",
+                "without: yield",
+            ),
+            rows=tuple(rows),
+        ),
+        figures=(
+            Figure(
+                name="sensitivity",
+                caption="Decisions that change with one class of elements alone, and with all but it. "
+                "Classes that change none by themselves are in the table only.",
+                source=source,
+                draw=draw,
+            ),
+        ),
+    )
+
+
+# --- energy ------------------------------------------------------------------------------------------------------
+
+
+def _energy(source: Source) -> Run:
+    simulated = source.value("level") == "transistor"
+    word = "simulated" if simulated else "estimated"
+    joules = lambda value: si(value, "J")  # noqa: E731
+    timestep = source.fact(f"energy per timestep, {word}", "per_timestep_J", joules)
+    facts = [timestep]
+    if source.has("per_inference_J"):
+        facts.append(source.fact(f"energy per inference, {word}", "per_inference_J", joules))
+    facts += [
+        source.fact(
+            "mean power", ("per_timestep_J", "timestep_s"), lambda e, t: si(e / t, "W"), rule="energy / timestep"
+        ),
+        source.fact("timestep", "timestep_s", lambda value: si(value, "s")),
+    ]
+    if source.has("supply_total_J"):
+        facts.append(
+            source.fact("from all supplies", "supply_total_J", joules, meaning="what the blocks must add up to")
+        )
+    rows = tuple(
+        (
+            block,
+            *(
+                source.fact(f"{block}, {part}", f"blocks/{block}/{part}_J", joules)
+                if source.has(f"blocks/{block}/{part}_J")
+                else "none"
+                for part in ("static", "dynamic", "analytic")
+            ),
+        )
+        for block in source.value("blocks")
+    )
+    left_out = source.value("excludes") if source.has("excludes") else []
+    level = source.fact("level", "level", str)
+    scope = f"{source.value('level')} level, {word}"
+    return Run(
+        source=source,
+        kind="energy",
+        netlist=source.fact("netlist sha256", "netlist_sha256", _short) if source.has("netlist_sha256") else None,
+        identity=("energy", level, _versions(source)),
+        sections=(
+            Section(
+                name="energy",
+                title="Energy",
+                lead=(
+                    (
+                        "Every block has a supply of its own, so the ledger is by block. ",
+                        "Transistors were simulated."
+                        if simulated
+                        else "No transistor was simulated: these are estimates.",
+                        " Beside it stands the analytic estimate, CV² and bias current.",
+                    ),
+                ),
+                headlines=tuple(facts[:2]),
+                facts=tuple(facts),
+                table=Table(header=("block", "static", "dynamic", "analytic"), rows=rows),
+            ),
+        ),
+        methods=((f"Energy was {word} at the ", level, " level as the integral of supply voltage times current."),),
+        excludes=tuple((f"The energy leaves out {what}.",) for what in left_out),
+        own=(Own(measure="energy", fact=timestep, scope=scope),),
+    )
+
+
+KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Source], Run]], ...] = (
+    ("design.json", ("model_sha256", "technology"), _design),
+    ("summary.json", ("decisions/agree", "classification"), _comparison),
+    ("summary.json", ("yield/n", "dies"), _montecarlo),
+    ("summary.json", ("per_timestep_J", "blocks"), _energy),
+)
+"""(file, keys that it has, reader): by this a folder is known."""
+
+LEVELS = {
+    "macro": "ideal switches, capacitors and comparators; their imperfections are parameters",
+    "transistor": "MOSFETs of a real process",
+}
+ARCHITECTURES = {"sc": "charge domain: comparators and capacitive integrators", "cm": "current mode"}
+ENGINES = {"fast": "the circuit's own equations", "spice": "ngspice"}
+
+
+# --- how things are written --------------------------------------------------------------------------------------
+
+
+def _versions(source: Source) -> Fact:
+    return source.fact(
+        "versions",
+        "versions",
+        lambda found: ", ".join(value if name == "simulator" else f"{name} {value}" for name, value in found.items()),
+    )
+
+
+def _level_excludes(level: str) -> tuple[Prose, ...]:
+    if level != "macro":
+        return ()
+    return (("At macro level there are no transistors, no layout parasitics and no energy of a process.",),)
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{count(part)} of {count(whole)}"
+
+
+def _rest(share: float) -> str:
+    return percent(1 - share)
+
+
+def _seen(dies: int) -> float:
+    """The smallest share of bad dies of which ``dies`` show at least one with CONFIDENCE."""
+    return float(1 - (1 - CONFIDENCE) ** (1 / dies))
+
+
+def _short(digest: str) -> str:
+    return digest[:12]
+
+
+def _sizes(units: Sequence[int]) -> str:
+    return " + ".join(map(str, units))
+
+
+def _levels(levels: int | None) -> str:
+    return "unbounded" if levels is None else f"K = {levels}"
+
+
+def _classes(names: Sequence[str]) -> list[str]:
+    """Leaves of what varies, those of all layers as one."""
+    return sorted({name.split("/", 1)[1] if name.startswith("layer") else name for name in names})
+
+
+def _divergence(found: dict[str, Any]) -> str:
+    return "sequence {sequence}, timestep {timestep}, layer {layer}, unit {unit}".format(**found)

@@ -1,0 +1,155 @@
+"""A folder with everything: page, tables, numbers and figures."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cmru_hw
+from cmru_hw.errors import InputError, OutputError
+from cmru_hw.report import html, latex, published, runs
+from cmru_hw.report.facts import Fact, Prose, Report, Section, Table
+from cmru_hw.report.runs import Run
+
+PAGE = "index.html"
+NUMBERS = "numbers.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What lies in ``folder``: ``numbers`` that can be traced, of ``runs`` (kinds), and ``figures`` (names)."""
+
+    folder: Path
+    runs: tuple[str, ...]
+    numbers: int
+    figures: tuple[str, ...]
+
+    @property
+    def page(self) -> Path:
+        return self.folder / PAGE
+
+
+def write(paths: Sequence[Path], folder: Path, *, title: str = "", force: bool = False) -> Written:
+    """Write the report of the runs in ``paths`` to ``folder``, whole or not at all.
+
+    Raises InputError for a run that cannot be read, and OutputError for a folder that is there and, with ``force``,
+    for one that is no report.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        if not force:
+            raise OutputError(f"{folder} exists: choose another -o, or give --force to replace it")
+        if not (folder / NUMBERS).is_file():
+            raise OutputError(f"{folder} exists and is no report, so --force does not replace it: remove it yourself")
+    report = make([run for path in paths for run in runs.read(Path(path))], title)
+    figures = [figure for section in report.sections for figure in section.figures]
+    scratch: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        scratch.chmod(0o755)
+        for name in ("figures", "tables"):
+            (scratch / name).mkdir()
+        for figure in figures:
+            for suffix in ("svg", "pdf"):
+                figure.draw(scratch / "figures" / f"{figure.name}.{suffix}")
+        pictures = {figure.name: scratch / "figures" / f"{figure.name}.svg" for figure in figures}
+        (scratch / PAGE).write_text(html.page(report, pictures), encoding="utf-8")
+        for section in report.sections:
+            if section.table or section.facts:
+                (scratch / "tables" / f"{section.name}.tex").write_text(latex.table(section), encoding="utf-8")
+        (scratch / "report.tex").write_text(latex.document(report, list(pictures)), encoding="utf-8")
+        _numbers(report, scratch / NUMBERS)
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.replace(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Written(
+        folder=folder,
+        runs=tuple(section.name for section in report.sections),
+        numbers=len(report.every_fact()),
+        figures=tuple(pictures),
+    )
+
+
+def make(found: Sequence[Run], title: str = "") -> Report:
+    """Sections of all runs in the order they were given, between what was simulated and what is left out."""
+    if not found:
+        raise InputError("there is no run to report on")
+    own = [figure for run in found for figure in run.own]
+    sections = [_simulated(found), *(section for run in found for section in run.sections)]
+    if (beside := published.section(own)) is not None:
+        sections.append(beside)
+    sections += [
+        Section(name="methods", title="Methods", lead=_methods(found)),
+        Section(name="excluded", title="What these numbers leave out", lead=_excluded(found)),
+    ]
+    return Report(title=title or "From network to circuit", sections=tuple(_named_apart(sections)))
+
+
+def _simulated(found: Sequence[Run]) -> Section:
+    rows = tuple(
+        (*run.identity[:2], run.netlist or "not stated", run.identity[2], run.source.command or "not kept")
+        for run in found
+    )
+    lead: list[Prose] = []
+    netlists = {run.netlist.shown for run in found if run.netlist is not None}
+    if len(netlists) > 1:
+        lead.append((f"Mind: these runs are of {len(netlists)} different netlists; see the hashes.",))
+    return Section(
+        name="simulated",
+        title="What was simulated",
+        lead=tuple(lead),
+        table=Table(header=("run", "level", "netlist sha256", "versions", "command"), rows=rows),
+    )
+
+
+def _methods(found: Sequence[Run]) -> tuple[Prose, ...]:
+    pieces: list[str | Fact] = []
+    for run in found:
+        for sentence in run.methods:
+            pieces += [*sentence, " "]
+    return ((*pieces, f"Written by cmru_hw {cmru_hw.__version__}."),)
+
+
+def _excluded(found: Sequence[Run]) -> tuple[Prose, ...]:
+    prose = list(dict.fromkeys(sentence for run in found for sentence in run.excludes))
+    if not any(run.kind == "energy" for run in found):
+        prose.append(("No energy was simulated.",))
+    if not any(run.kind == "montecarlo" for run in found):
+        prose.append(("No spread between dies was simulated.",))
+    return tuple(prose)
+
+
+def _named_apart(sections: Sequence[Section]) -> list[Section]:
+    """Two runs of a kind must not write to the same table and figures."""
+    seen: dict[str, int] = {}
+    apart = []
+    for section in sections:
+        place = seen[section.name] = seen.get(section.name, 0) + 1
+        if place > 1:
+            section = replace(
+                section,
+                name=f"{section.name}-{place}",
+                title=f"{section.title} ({place})",
+                figures=tuple(replace(figure, name=f"{figure.name}-{place}") for figure in section.figures),
+            )
+        apart.append(section)
+    return apart
+
+
+def _numbers(report: Report, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("section", "name", "shown", "file", "keys", "rule", "command"))
+        for section, fact in report.every_fact():
+            source = fact.source
+            writer.writerow((section.name, fact.name, fact.shown, source.path, fact.where, fact.rule, source.command))

@@ -1,0 +1,318 @@
+"""The report: every number leads to its file, and its command makes that number again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import shlex
+import shutil
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from cmru_hw import shipped
+from cmru_hw.cli import main
+from cmru_hw.errors import InputError, OutputError
+from cmru_hw.quantity import count, percent, si
+from cmru_hw.report import latex, runs
+from cmru_hw.report.write import write
+
+COMMANDS = (
+    "cmru-hw export models/detect-cmru-2x4.safetensors -o out/detect --no-verify",
+    "cmru-hw compare out/detect --input models/detect-eval.npz --sequences 4 -o out/compare",
+    "cmru-hw montecarlo out/detect --input models/detect-eval.npz --sequences 40 -n 30 --seed 5 --sensitivity "
+    "--only offset --only noise/row -o out/dies",
+)
+FOLDERS = ("out/detect", "out/compare", "out/dies")
+
+
+def run(line: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", shlex.split(line))
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main()
+    return ended.value.code, out.getvalue(), err.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    file: str
+    keys: list[str]
+    values: list[object]
+    name: str
+    shown: str
+    rule: str
+
+
+class Page(HTMLParser):
+    """What a reader could click on."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.tags: set[str] = set()
+        self.origins: list[dict[str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attributes}
+        self.tags.add(tag)
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found["href"]] if "href" in found else []
+        self.sources += [found["src"]] if "src" in found else []
+        assert not any(name.startswith("on") for name in found)
+        if "data-file" in found:
+            self.origins.append(found)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A directory in which the runs and their report were made, as a user would."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(shipped.folder("models"), folder / "models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for line in (*COMMANDS, f"cmru-hw report {' '.join(FOLDERS)} -o out/report"):
+            code, _, err = run(line)
+            assert code == 0, err
+    return folder
+
+
+@pytest.fixture
+def inside(checkout, monkeypatch) -> Path:
+    monkeypatch.chdir(checkout)
+    return checkout
+
+
+def text(folder: Path) -> str:
+    return (folder / "out" / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def written(folder: Path) -> dict[str, dict[str, str]]:
+    """The rows of numbers.csv by section and name."""
+    with (folder / "out" / "report" / "numbers.csv").open(encoding="utf-8", newline="") as file:
+        return {f"{row['section']}: {row['name']}": row for row in csv.DictReader(file)}
+
+
+@pytest.mark.spice
+def test_every_number_is_in_its_file_at_its_place(inside):
+    page = Page(text(inside))
+    assert len(page.origins) > 60
+    for origin in page.origins:
+        path = Path(origin["data-file"])
+        for key, value in zip(json.loads(origin["data-keys"]), json.loads(origin["data-values"]), strict=True):
+            if path.suffix != ".json":
+                assert path.is_file()
+                continue
+            found = json.loads(path.read_text())
+            for part in key.split("/"):
+                found = found[int(part) if isinstance(found, list) else part]
+            assert found == value, (path, key)
+    # and everything that is said leads there
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+
+
+@pytest.mark.spice
+def test_what_is_shown_is_what_is_written(inside):
+    rows = written(inside)
+    assert len(rows) > 60 and all(row["command"].startswith("cmru-hw ") for row in rows.values())
+    for row in rows.values():
+        keys = row["keys"].split(", ")
+        if not row["file"].endswith(".json") or row["rule"] or len(keys) != 1:
+            continue
+        found = json.loads(Path(row["file"]).read_text())
+        for part in keys[0].split("/"):
+            found = found[int(part) if isinstance(found, list) else part]
+        if isinstance(found, float):
+            shown = re.match(r"([-\d.e]+) ?(%|[afpnµmkMGT](?=[VsJFW]))?", row["shown"].replace("\u202f", ""))
+            assert shown is not None
+            scale = {"%": 1e-2, "µ": 1e-6, "m": 1e-3, "n": 1e-9, "p": 1e-12, "f": 1e-15, None: 1.0}[shown[2]]
+            assert float(shown[1]) * scale == pytest.approx(found, rel=0.05), row
+
+
+@pytest.mark.spice
+def test_three_numbers_come_again_from_the_commands_beside_them(inside, tmp_path, monkeypatch):
+    rows = written(inside)
+    chosen = ("comparison: decisions alike", "comparison: smallest margin that counted", "montecarlo: yield")
+    shutil.copytree(shipped.folder("models"), tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(rows["design: netlist sha256"]["command"])
+    assert code == 0, err
+    for command in dict.fromkeys(rows[name]["command"] for name in chosen):
+        code, _, err = run(command)
+        assert code == 0, err
+    code, _, err = run(f"cmru-hw report {' '.join(FOLDERS)} -o out/report")
+    assert code == 0, err
+    again = written(tmp_path)
+    for name in chosen:
+        assert again[name]["shown"] == rows[name]["shown"]
+
+
+@pytest.mark.spice
+def test_three_numbers_come_again_by_hand(inside):
+    rows = written(inside)
+    dies = pq.read_table("out/dies/dies.parquet").to_pylist()
+    software = float(rows["montecarlo: accuracy in software"]["shown"].split()[0]) / 100
+    good = sum(die["accuracy"] >= software - 0.01 - 1e-6 for die in dies)
+    assert rows["montecarlo: good dies"]["shown"] == f"{good} of 30"
+    # the share of bad dies of which 30 would all be good only once in twenty
+    flaw = 1 - math.exp(math.log(0.05) / 30)
+    assert rows["montecarlo: smallest flaw that would have shown"]["shown"] == f"{100 * flaw:.4g} %"
+    found = json.loads(Path("out/compare/summary.json").read_text())["decisions"]
+    timesteps = int(np.load("models/detect-eval.npz")["lengths"][:4].sum())
+    assert found["total"] == timesteps * 8
+    assert rows["comparison: decisions alike"]["shown"] == f"{timesteps * 8 - found['excluded']} of {timesteps * 8}"
+
+
+@pytest.mark.spice
+def test_the_page_needs_nothing_else(inside):
+    content = text(inside)
+    page = Page(content)
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert len(page.sources) == 5 and all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
+    assert not page.tags & {"script", "iframe", "object", "embed", "base", "form"}
+    assert "url(" not in content and "@import" not in content
+    assert "default-src 'none'" in content
+
+
+@pytest.mark.spice
+def test_figures_and_tables_are_there(inside):
+    folder = inside / "out" / "report"
+    for name in ("unit", "states", "dies", "yield", "sensitivity"):
+        ElementTree.parse(folder / "figures" / f"{name}.svg")
+        assert (folder / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert f"{{figures/{name}.pdf}}" in (folder / "report.tex").read_text()
+    tables = sorted(path.stem for path in (folder / "tables").glob("*.tex"))
+    assert tables == ["comparison", "design", "montecarlo", "published", "sensitivity", "simulated"]
+    for name in tables:
+        source = (folder / "tables" / f"{name}.tex").read_text()
+        assert source.isascii() and "?" not in re.sub(r"%.*", "", source)
+        columns = {len(re.findall(r"(?<!\\)&", line)) for line in source.splitlines() if line.endswith(r"\\")}
+        assert len(columns) == 1
+        assert len(re.findall(r"(?<!\\)\{", source)) == len(re.findall(r"(?<!\\)\}", source))
+
+
+@pytest.mark.spice
+def test_what_is_not_there_is_said_and_not_made_up(inside):
+    content = text(inside)
+    assert "No energy was simulated." in content and 'id="energy"' not in content
+    assert "there are no transistors" in content
+    assert "different netlists" not in content
+    for source in ("arXiv:2605.15216", "arXiv:2605.07936", "arXiv:2505.08599"):
+        assert source in content
+
+
+@pytest.mark.spice
+def test_runs_of_different_netlists_are_pointed_out(inside, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree("out/compare", other)
+    summary = json.loads((other / "summary.json").read_text())
+    (other / "summary.json").write_text(json.dumps({**summary, "netlist_sha256": "0" * 64}))
+    write([Path("out/detect"), Path("out/compare"), other], tmp_path / "report")
+    content = (tmp_path / "report" / "index.html").read_text()
+    assert "2 different netlists" in content
+    # two runs of one kind keep apart
+    assert 'id="comparison"' in content and 'id="comparison-2"' in content
+    assert (tmp_path / "report" / "figures" / "unit-2.svg").is_file()
+
+
+@pytest.mark.spice
+def test_nothing_is_replaced_unasked(inside, tmp_path):
+    assert run("cmru-hw report out/compare -o out/report")[0] == 2
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    with pytest.raises(OutputError, match="is no report"):
+        write([Path("out/compare")], precious, force=True)
+    code, printed, _ = run(f"cmru-hw report out/compare -o {tmp_path / 'new'} --json")
+    found = json.loads(printed)
+    assert code == 0 and found["figures"] == ["unit", "states"] and Path(found["page"]).is_file()
+    assert run(f"cmru-hw report out/compare -o {tmp_path / 'new'} --force")[0] == 0
+
+
+def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path):
+    summary = {
+        "level": "macro",
+        "timestep_s": 1e-2,
+        "per_timestep_J": 3e-11,
+        "per_inference_J": 6e-10,
+        "blocks": {"comparators": {"static_J": 0.0, "dynamic_J": 3e-11, "analytic_J": 2.9e-11}},
+        "supply_total_J": 3e-11,
+        "excludes": ["the input drivers"],
+        "versions": {"cmru_hw": "0", "simulator": "ngspice 39"},
+        "command": "cmru-hw energy out/detect",
+    }
+    (tmp_path / "energy").mkdir()
+    (tmp_path / "energy" / "summary.json").write_text(json.dumps(summary))
+    write([tmp_path / "energy"], tmp_path / "report")
+    content = (tmp_path / "report" / "index.html").read_text()
+    for piece in ("30 pJ", "600 pJ", "3 nW", "estimated", "29 pJ", "leaves out the input drivers", "826 pJ"):
+        assert piece in content
+    assert "No energy was simulated" not in content
+
+
+def test_names_from_files_stay_text(tmp_path):
+    hostile = "</td><script>alert(1)</script> \\input{x} %"
+    summary = {
+        "decisions": {"total": 1, "agree": 1, "excluded": 0, "resolution_V": 1e-6, "smallest_margin_V": 1.0},
+        "level_error_max": 0.0,
+        "level_error_unit": "levels",
+        "logit_error_max": 0.0,
+        "classification": {"total": 1, "agree": 1, "correct_software": None, "correct_circuit": None},
+        "first_divergence": None,
+        "swing_used": 0.5,
+        "level": "macro",
+        "technology": hostile,
+        "versions": {"cmru_hw": hostile, "simulator": hostile},
+        "netlist_sha256": hostile,
+        "command": hostile,
+    }
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "summary.json").write_text(json.dumps(summary))
+    write([folder], tmp_path / "report", title=hostile)
+    assert "script" not in Page((tmp_path / "report" / "index.html").read_text()).tags
+    for path in (tmp_path / "report").rglob("*.tex"):
+        assert r"\input{x}" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ('{"decisions": {"agree": 1}, "classification": 3}', "has no decisions/total"),
+        ('{"dies": 3}', "nothing that a report is made of"),
+        ("[]", "nothing that a report is made of"),
+    ],
+)
+def test_damaged_runs_are_refused_by_name(content, message, tmp_path):
+    (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        write([tmp_path], tmp_path / "report")
+    assert str(tmp_path) in str(caught.value)
+    assert not (tmp_path / "report").exists()
+
+
+def test_missing_folders_are_refused(tmp_path):
+    with pytest.raises(InputError, match="is no folder"):
+        runs.read(tmp_path / "absent")
+
+
+def test_numbers_are_written_for_people():
+    assert [si(value, "J") for value in (8.26e-10, 0.0, 1.5)] == ["826 pJ", "0 J", "1.5 J"]
+    assert [percent(share) for share in (1.0, 0.955, 0.99999)] == ["100 %", "95.5 %", "99.999 %"]
+    assert (count(9999), count(11776)) == ("9999", "11\u202f776")
+    assert latex.escape("50 % µV & x_1") == r"50 \% \ensuremath{\mu}V \& x\_1"
