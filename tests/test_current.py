@@ -12,7 +12,7 @@ import torch
 
 from cmru_hw import pdk, shipped, spice
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
-from cmru_hw.current import characterize, mapping, netlist, simulate, technology
+from cmru_hw.current import behavioral, characterize, dies, mapping, netlist, simulate, technology
 from cmru_hw.errors import MappingError, TechnologyError
 from tests.networks import Shape, random_network
 
@@ -309,3 +309,73 @@ def test_metered_charge_is_the_current_that_flows():
     # the ramps between inputs are a hundredth of the time
     assert result.power["inputs"] == pytest.approx(inputs.mean() * result.vdd, rel=0.01)
     assert all(power > 0 for power in result.power.values())
+
+
+# --- Dies and the fast engine ------------------------------------------------------------------------------------
+
+
+def test_a_die_is_a_function_of_seed_number_and_name():
+    design = design_of(network(), technology.load("gf180"))
+    some, more = (dies.draw(design, seed=3, dies=numbers) for numbers in ([7], [0, 7, 9]))
+    assert all(some.strengths[name][0] == more.strengths[name][1] for name in some.strengths)
+    other = dies.draw(design, seed=4, dies=[7])
+    assert not any(some.strengths[name][0] == other.strengths[name][0] for name in some.strengths)
+    assert all((values == 1).all() for values in dies.draw(design, seed=3, dies=[0, 1], scale=0).strengths.values())
+
+
+def test_strengths_have_the_spread_of_their_size():
+    kind = technology.load("gf180")
+    design = design_of(network(), kind)
+    drawn = dies.draw(design, seed=0, dies=range(4000))
+    for name, device in list(netlist.devices(design).items())[::17]:
+        coefficient = kind.mismatch_n if device.polarity == "n" else kind.mismatch_p
+        expected = coefficient / np.sqrt(device.width * device.length)
+        assert np.log(drawn.strengths[name]).std() == pytest.approx(expected, rel=0.05)
+
+
+def test_a_nominal_die_is_the_nominal_netlist_and_another_is_not():
+    design = design_of(network(), technology.load("gf180"))
+    nominal = dies.draw(design, seed=0, dies=[0], scale=0)
+    text = netlist.network_text(design)
+    assert re.sub(r"\n\+ w1=.*", "", netlist.network_text(design, strengths=nominal.one(0))) == text
+    assert netlist.network_text(design, strengths=dies.draw(design, seed=0, dies=[0]).one(0)) != text
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_the_fast_engine_without_errors_is_the_software(skip):
+    trained = network(units=(4, 3), widths=(4, 4, 4), skip=skip, seed=7, decades=0.2)
+    kind = replace(without_grid(), timestep=1.0)  # so long that the charge of a state node is nothing
+    data = sequences(lengths=(20, 30, 25), seed=7)
+    design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+    fast = behavioral.run(dies.draw(design, seed=0, dies=[0, 1], scale=0), data)
+    expected = simulate.reference(design, mapping.realised(design), data).response
+    for die in range(2):
+        agree, total = behavioral.agreement(fast.response(die), expected)
+        assert agree == total
+
+
+def test_a_cell_needs_charge_to_switch():
+    up, down, initial = np.array([[1e-9]]), np.array([[0.5e-9]]), np.array([0.0])
+    overdrive = np.array([0.0, 3e-12, 3e-12, 0.0, 10e-12])
+    seen = (1e-9 + overdrive).reshape(1, 1, -1, 1)
+    states = behavioral._switch(seen, up, down, initial, 0.01)
+    # 2 x 3 pA x 10 ms are more than 50 fC, one of them is not
+    assert states[0, 0, :, 0].tolist() == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.spice
+def test_both_engines_agree_die_by_die():
+    trained = network(units=(3, 3), seed=5)
+    kind = technology.load("gf180")
+    data = sequences(lengths=(20, 20), seed=3)
+    design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+    drawn = dies.draw(design, seed=1, dies=range(3))
+    fast = behavioral.run(drawn, data)
+    agree = total = 0
+    with spice.open_engine() as engine:
+        for die in range(len(drawn)):
+            text = netlist.network_text(design, strengths=drawn.one(die))
+            response = simulate.simulate(design, data, engine, network=text).response
+            counted = behavioral.agreement(fast.response(die), response)
+            agree, total = agree + counted[0], total + counted[1]
+    assert agree >= 0.98 * total

@@ -25,6 +25,7 @@ GAIN = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
 # Where mirrors are swept [A]: in weak inversion their ratios move by 2 % over the decade on either side.
 MIRROR_CURRENT = 0.3e-9
 # The cell's ramp: one way [s], and its height over the threshold. The testbench says what slow means.
+ARMS = ("i(vna)", "i(vpa)")
 HALF = 1000.0
 PEAK = 1.5
 VDD = 1.8
@@ -139,10 +140,28 @@ def mirror_table(
     }
 
 
+def mismatch(process: str, engine: Engine, *, w: float, l: float, count: int = 200) -> dict[str, float]:  # noqa: E741
+    """σ(ΔI/I) √(w l) [m] of a device by type, from mirrors of two equal ones on ``count`` dies."""
+    values = {"vdd": VDD, "i": MIRROR_CURRENT, "w": w, "l": l, "wd": w, "ld": l}
+    decks = [
+        deck("current_mirror", pdk.devices(process, mismatch=die + 1), saved=ARMS, parameters=values, stop=2)
+        for die in range(count)
+    ]
+    currents = np.zeros((count, len(ARMS)))
+    for index, outcome in engine.map(decks):
+        if isinstance(outcome, SimulationError):
+            raise outcome
+        currents[index] = [outcome.traces.values[source][-1] for source in ARMS]
+    # Two devices make a mirror.
+    sigma = np.log(currents).std(axis=0, ddof=1) / np.sqrt(2) * np.sqrt(w * l)
+    return dict(zip(("n", "p"), sigma.tolist(), strict=True))
+
+
 def technology(process: str, engine: Engine) -> CurrentTechnology:
     """A technology of ``process``, measured. The limits that are choices stand here."""
     width, length, narrow, widest, longest = 2e-6, 5e-6, 0.5e-6, 50e-6, 50e-6
     devices = pdk.devices(process)
+    spread = mismatch(process, engine, w=width, l=length)
     aspects = np.geomspace(narrow / longest, widest / length, 46)
     sizes = [(narrow, narrow / a) if a < narrow / length else (a * length, length) for a in aspects.tolist()]
     data = {
@@ -163,6 +182,8 @@ def technology(process: str, engine: Engine) -> CurrentTechnology:
         "smallest": 0.1e-9,
         "largest": 3e-9,
         "leakage": 1e-12,
+        "mismatch_n": float(f"{spread['n']:.3g}"),
+        "mismatch_p": float(f"{spread['p']:.3g}"),
         "cell": cell_table(devices, engine, w=width, l=length),
         "mirror": mirror_table(devices, engine, sizes=sizes, unit=(width, length)),
     }

@@ -9,7 +9,7 @@ with a capacitor that meters its charge. Every number is written plain, because 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,26 +69,78 @@ def schedule(timestep: float, lengths: Sequence[int]) -> CurrentSchedule:
     return CurrentSchedule(timestep=timestep, starts=tuple(starts.tolist()), lengths=tuple(lengths))
 
 
-def network_text(design: CurrentDesign) -> str:
-    """``network.cir``: mirrors, cells, references and readers of ``design``, without supplies and stimulus."""
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One transistor: ``polarity`` "n" or "p", drawn ``width`` and ``length`` [m]."""
+
+    polarity: str
+    width: float
+    length: float
+
+
+def devices(design: CurrentDesign) -> dict[str, Device]:
+    """Every transistor that carries a signal, by name: the instance's without its x, of a cell ``cell0_2.m1`` to m9."""
+    technology = design.technology
+    unit = {kind: Device(polarity=kind, width=technology.width, length=technology.length) for kind in "np"}
+    found = {f"diode_{line}": unit["n"] for line in (*input_lines(design), "one")}
+    for rows in design.rows:
+        if rows.diode:
+            found |= {f"diode_{name}": unit[rows.diode] for name in rows.names}
+        for row, column in np.argwhere(rows.ratio != 0).tolist():
+            found[f"{rows.names[row]}_{rows.lines[column]}"] = Device(
+                polarity=rows.polarity(row, column),
+                width=float(rows.width[row, column]),
+                length=float(rows.length[row, column]),
+            )
+    for line, own in folds(design).items():
+        width, length = _copy(design, own)
+        found[f"fold_{line}"] = Device(polarity=own, width=width, length=length)
+        found[f"diode_fold_{line}"] = unit["p" if own == "n" else "n"]
+    for index, layer in enumerate(design.layers):
+        for i in range(layer.units):
+            found |= {f"{name}{index}_{i}": unit["n"] for name in "tbg"}
+            found |= {f"cell{index}_{i}.m{m}": unit["p" if m in (1, 4, 7, 9) else "n"] for m in range(1, 10)}
+    return found
+
+
+def network_text(design: CurrentDesign, *, strengths: Mapping[str, float] | None = None) -> str:
+    """``network.cir``: mirrors, cells, references and readers of ``design``, without supplies and stimulus.
+
+    ``strengths`` makes a die of it: the current of each of :func:`devices` over the nominal one, drawn as a width.
+    """
     config, technology = design.config, design.technology
-    size = f"w={_n(technology.width)} l={_n(technology.length)}"
+    known = devices(design)
+    chosen = strengths or {}
+
+    def size(name: str) -> str:
+        device = known[name]
+        width = technology.stronger(device.width, device.length, device.polarity, chosen.get(name, 1.0))
+        return f"w={_n(width)} l={_n(device.length)}"
+
+    unit = f"w={_n(technology.width)} l={_n(technology.length)}"
+
+    def cell(here: str) -> str:
+        if not chosen:
+            return unit
+        own = [size(f"cell{here}.m{m}").split()[0].replace("w=", f"w{m}=") for m in range(1, 10)]
+        return f"{unit}\n+ {' '.join(own)}"
+
     lines = [
         f"* fq-bmru network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "
         f"{len(config.classes)} readout rows; model sha256 {design.model_sha256[:16]}",
         f"* technology {technology.name}; an input of 1 after scaling is {_n(design.input_unit)} A, any other software "
         f"unit {_n(technology.unit)} A unless a row says otherwise",
         "\n* ==== inputs: their sources are in the deck",
-        *[f"xdiode_{line} n_{line} diode_n {size}" for line in input_lines(design)],
+        *[f"xdiode_{line} n_{line} diode_n {size(f'diode_{line}')}" for line in input_lines(design)],
         "\n* ==== the constant 1",
         f"ione vdd_references n_one {_n(technology.bias)}",
-        f"xdiode_one n_one diode_n {size}",
+        f"xdiode_one n_one diode_n {size('diode_one')}",
     ]
     for index, layer in enumerate(design.layers):
         for rows in (layer.entry, layer.candidate):
             if rows is not None:
                 lines += _rows(rows, size)
-        lines += _cells(index, layer, size)
+        lines += _cells(index, layer, size, cell, unit)
         lines += _rows(layer.output, size)
     lines += _rows(design.readout, size)
     lines.append("\n* ==== folds: lines that arms of both types read")
@@ -96,10 +148,9 @@ def network_text(design: CurrentDesign) -> str:
         other = "p" if own == "n" else "n"
         # A pf device needs its supply, an nf device ground.
         arm, diode = ("", " vdd_fc") if own == "n" else (" vdd_fc", "")
-        width, length = _copy(design, own)
         lines.append(
-            f"xfold_{line} {other}_{line} {own}_{line}{arm} arm_{own} w={_n(width)} l={_n(length)}\n"
-            f"xdiode_fold_{line} {other}_{line}{diode} diode_{other} {size}"
+            f"xfold_{line} {other}_{line} {own}_{line}{arm} arm_{own} {size(f'fold_{line}')}\n"
+            f"xdiode_fold_{line} {other}_{line}{diode} diode_{other} {size(f'diode_fold_{line}')}"
         )
     return "\n".join(lines) + "\n"
 
@@ -235,17 +286,18 @@ def cell_files() -> dict[str, bytes]:
     return {f"cells/{name}.cir": (folder / f"{name}.cir").read_bytes() for name in ("mirror", "cell", "reset")}
 
 
-def _rows(rows: Rows, size: str) -> list[str]:
+def _rows(rows: Rows, size: Callable[[str], str]) -> list[str]:
     where = {"n": "nf diodes", "p": "pf diodes", "": "readers at half the supply"}[rows.diode]
     lines = [f"\n* ==== rows {rows.names[0]} ...: weighted sums that end on {where}"]
     for row, name in enumerate(rows.names):
         lines.append(f"* ---- {name}: 1 software unit is {_n(rows.unit[row])} A")
         node = f"k_{name}" if rows.diode != "n" else f"n_{name}"
+        own = size(f"diode_{name}") if rows.diode else ""
         if rows.diode == "n":
-            lines.append(f"xdiode_{name} {node} diode_n {size}")
+            lines.append(f"xdiode_{name} {node} diode_n {own}")
         elif rows.diode == "p":
             # An ammeter of no resistance between the sum and its diode: the candidate, for the decoder.
-            lines.append(f"v{name} p_{name} {node} 0\nxdiode_{name} p_{name} vdd_fc diode_p {size}")
+            lines.append(f"v{name} p_{name} {node} 0\nxdiode_{name} p_{name} vdd_fc diode_p {own}")
         else:
             lines.append(f"v{name} {node} half 0")
         for column, line in enumerate(rows.lines):
@@ -253,12 +305,13 @@ def _rows(rows: Rows, size: str) -> list[str]:
                 continue
             polarity = rows.polarity(row, column)
             supply = " vdd_fc" if polarity == "p" else ""
-            drawn = f"w={_n(rows.width[row, column])} l={_n(rows.length[row, column])}"
-            lines.append(f"x{name}_{line} {node} {polarity}_{line}{supply} arm_{polarity} {drawn}")
+            lines.append(f"x{name}_{line} {node} {polarity}_{line}{supply} arm_{polarity} {size(f'{name}_{line}')}")
     return lines
 
 
-def _cells(index: int, layer: CurrentLayer, size: str) -> list[str]:
+def _cells(
+    index: int, layer: CurrentLayer, size: Callable[[str], str], cell: Callable[[str], str], unit: str
+) -> list[str]:
     lines = [f"\n* ==== layer {index}: {layer.units} cells"]
     for i in range(layer.units):
         here = f"{index}_{i}"
@@ -268,13 +321,15 @@ def _cells(index: int, layer: CurrentLayer, size: str) -> list[str]:
         )
         for name, current in (("t", layer.thresh[i]), ("b", layer.window[i]), ("g", layer.gain[i])):
             node = f"{name}{here}"
-            lines.append(f"i{node} vdd_references {node} {_n(current)}\nx{node} {node} diode_n {size}")
-        lines.append(f"xcell{here} p_c{here} p_h{here} t{here} b{here} g{here} s{here} vdd_cells current_cell {size}")
+            lines.append(f"i{node} vdd_references {node} {_n(current)}\nx{node} {node} diode_n {size(node)}")
+        lines.append(
+            f"xcell{here} p_c{here} p_h{here} t{here} b{here} g{here} s{here} vdd_cells current_cell {cell(here)}"
+        )
         if layer.initial[i] > 0:
             lines.append(f"xreset{here} s{here} initb{index} vdd_cells reset_p")
         else:
             lines.append(f"xreset{here} s{here} init{index} reset_n")
-        lines.append(f"vh{here} m{here} half 0\nxprobe{here} m{here} p_h{here} vdd_probe arm_p {size}")
+        lines.append(f"vh{here} m{here} half 0\nxprobe{here} m{here} p_h{here} vdd_probe arm_p {unit}")
     return lines
 
 

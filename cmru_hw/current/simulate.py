@@ -81,7 +81,7 @@ class CurrentComparison(Comparison):
     ``roots`` of the wrong decisions happened where every state before and in front of them was right, so that only
     their own margin explains them; ``root_margin`` is the largest of these margins over the upper threshold (0 without
     any). ``candidate_error`` and ``state_error`` are rms over rms of the signal, where all states in front were right;
-    ``suppression`` is their ratio.
+    the latter of output levels of right states, because wrong ones are counted. ``suppression`` is their ratio.
     """
 
     states_agree: int
@@ -240,8 +240,9 @@ def compare(
         candidate, state = wanted_candidates[index][clean], expected.response.states[index][clean]
         errors[0] += ((simulation.candidates[index][clean] - candidate) ** 2).sum()
         errors[1] += (candidate**2).sum()
-        errors[2] += ((response.states[index][clean] - state) ** 2).sum()
-        errors[3] += (state**2).sum()
+        exact = right[clean]
+        errors[2] += ((response.states[index][clean] - state)[exact] ** 2).sum()
+        errors[3] += (state[exact] ** 2).sum()
         same = np.broadcast_to(valid, right.shape) & right
         level_error = max(
             level_error, float(np.abs(response.states[index] - expected.response.states[index])[same].max())

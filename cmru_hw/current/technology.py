@@ -97,7 +97,8 @@ class CurrentTechnology:
     input. ``width`` and ``length`` are those of every cell device and diode. An arm with a w/l above that of
     ``narrow`` / ``length`` has the unit length, and one below it the narrow width. ``grid`` is the step of all drawn
     sizes, 0 for none. ``smallest`` and ``largest`` bound the thresholds and high levels that the cell was swept over.
-    ``leakage`` is the current that no level can be told from.
+    ``leakage`` is the current that no level can be told from. A device has σ(ΔI/I) = ``mismatch_n`` or ``mismatch_p``
+    [m] / √(w l).
     """
 
     name: str
@@ -117,6 +118,8 @@ class CurrentTechnology:
     smallest: float
     largest: float
     leakage: float
+    mismatch_n: float
+    mismatch_p: float
     cell: CellTable
     mirror: MirrorTable
 
@@ -133,6 +136,17 @@ class CurrentTechnology:
     def aspects(self) -> tuple[float, float]:
         """Smallest and largest w/l that can be drawn."""
         return self.narrow / self.longest, self.widest / self.length
+
+    def stronger(self, width: float, length: float, polarity: str, strength: float) -> float:
+        """The width [m] at which a device of ``width`` and ``length`` carries ``strength`` times its current.
+
+        A narrow device is not as much stronger as it is wider, which the swept mirrors know.
+        """
+        if strength == 1:
+            return width
+        aspect = width / length
+        wanted = self.mirror.ratio(aspect, polarity, "beside") * strength
+        return float(width * self.mirror.aspect_for(wanted, polarity, "beside") / aspect)
 
     def drawn(self, aspect: Array) -> tuple[Array, Array]:
         """(width, length) [m] of arms with ``aspect``, on the drawing grid."""
@@ -189,7 +203,7 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
         if not isinstance(data[key], str) or not data[key].isprintable():
             raise TechnologyError(f"{where}: {key} must be one line of text")
     for key in _NUMBERS:
-        _number(data[key], f"{where}: {key}", zero=key in ("grid", "leakage"))
+        _number(data[key], f"{where}: {key}", zero=key in ("grid", "leakage", "mismatch_n", "mismatch_p"))
     cell, mirror = data["cell"], data["mirror"]
     _same_keys(cell, CellTable, f"{where}, [cell]")
     _same_keys(mirror, MirrorTable, f"{where}, [mirror]")

@@ -1,0 +1,168 @@
+"""The fast engine of current mode: static mirrors and hysteretic cells, for many dies at once.
+
+A mirror is its ratio times the strength of its arm over that of its diode; a row is rectified where it ends on a
+diode. A cell of strengths f1 … f9 compares I_in f1 with I_thresh f2: what mismatch does to its thresholds follows from
+which currents meet at its state node, and what a finite output conductance does from the swept cell. Between them
+lies charge: a cell whose candidate passes its threshold by ΔI needs a time Q/ΔI to switch, so within one timestep T
+it stays where it is unless ΔI T > Q, the charge that its state node needs (``SWING``).
+
+Nothing else of the circuit's dynamics is here: rows are taken to have settled, and layers to switch one after the
+other. Sequences are independent of each other, and so are dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.checkpoint import Sequences
+from cmru_hw.current.dies import CurrentDies
+from cmru_hw.current.mapping import CurrentDesign, CurrentLayer, Rows
+from cmru_hw.current.netlist import folds, input_lines
+from cmru_hw.signals import Array, Response
+
+# Charge [C] that moves a state node from one side to the other: 0.6 V on the gates, drains and lines at it.
+SWING = 5e-14
+DIES_AT_ONCE = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trajectories:
+    """What dies did: per layer (dies, sequences, timesteps, units), candidates and outputs [A].
+
+    ``states`` are 0 or 1, ``decisions`` int8 as in `simulate`, ``logits`` (dies, sequences, timesteps, classes).
+    """
+
+    lengths: NDArray[np.int64]
+    decisions: tuple[NDArray[np.int8], ...]
+    states: tuple[Array, ...]
+    candidates: tuple[Array, ...]
+    logits: Array
+
+    def response(self, die: int) -> Response:
+        return Response(
+            lengths=self.lengths,
+            decisions=tuple(values[die] for values in self.decisions),
+            states=tuple(values[die] for values in self.states),
+            logits=self.logits[die],
+        )
+
+
+def run(dies: CurrentDies, sequences: Sequences) -> Trajectories:
+    """All of ``dies`` on all of ``sequences``."""
+    parts = []
+    for first in range(0, len(dies), DIES_AT_ONCE):
+        here = slice(first, first + DIES_AT_ONCE)
+        parts.append(_run(dies.design, {name: values[here] for name, values in dies.strengths.items()}, sequences))
+    layers = range(len(dies.design.layers))
+    return Trajectories(
+        lengths=sequences.lengths,
+        decisions=tuple(np.concatenate([part.decisions[layer] for part in parts]) for layer in layers),
+        states=tuple(np.concatenate([part.states[layer] for part in parts]) for layer in layers),
+        candidates=tuple(np.concatenate([part.candidates[layer] for part in parts]) for layer in layers),
+        logits=np.concatenate([part.logits for part in parts]),
+    )
+
+
+def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequences) -> Trajectories:
+    count = len(strength["diode_one"])
+    shape = sequences.inputs.shape[:2]
+    flat = sequences.inputs.reshape(-1, sequences.inputs.shape[2])
+    valid = (np.arange(shape[1]) < sequences.lengths[:, None])[None, :, :, None]
+    # What a gate line carries [A] into an arm of strength and ratio 1: line -> type -> (dies, places).
+    lines: dict[str, dict[str, Array]] = {}
+    made = folds(design)
+
+    def line(name: str, own: str, current: Array) -> None:
+        lines[name] = {own: current}
+        if name in made:
+            ratio = strength[f"fold_{name}"] / strength[f"diode_fold_{name}"]
+            lines[name]["p" if own == "n" else "n"] = current * ratio[:, None]
+
+    def rows(which: Rows) -> list[Array]:
+        """Currents (dies, places) of ``which``; those on diodes are rectified and become lines."""
+        sums = []
+        for row, name in enumerate(which.names):
+            total = np.zeros((count, flat.shape[0]))
+            for column in np.flatnonzero(which.ratio[row]).tolist():
+                source = which.lines[column]
+                arm = which.ratio[row, column] * strength[f"{name}_{source}"]
+                total += arm[:, None] * lines[source][which.polarity(row, column)]
+            if which.diode:
+                total = np.maximum(total, 0)
+                line(name, which.diode, total / strength[f"diode_{name}"][:, None])
+            sums.append(total)
+        return sums
+
+    driven = design.currents(flat)
+    for name in input_lines(design):
+        line(name, "n", driven[name][None] / strength[f"diode_{name}"][:, None])
+    line("one", "n", design.technology.bias / strength["diode_one"][:, None] * np.ones((1, flat.shape[0])))
+    decisions, states, candidates = [], [], []
+    for index, layer in enumerate(design.layers):
+        if layer.entry is not None:
+            rows(layer.entry)
+        # Candidates are told by their diodes' currents, as the ammeters of the netlist do.
+        seen = np.stack(rows(layer.candidate), axis=-1).reshape(count, *shape, layer.units)
+        cells = [_thresholds(layer, index, i, strength) for i in range(layer.units)]
+        up, down, out = (np.stack(values, axis=-1) for values in zip(*cells, strict=True))
+        state = _switch(seen, up, down, layer.initial, design.technology.timestep)
+        for i in range(layer.units):
+            line(f"h{index}_{i}", "p", (state[..., i] * out[:, None, None, i]).reshape(count, -1))
+        high = (state > 0.5) & valid
+        upward = high & (seen >= layer.upper)
+        downward = ~(state > 0.5) & (seen < layer.low) & valid
+        decisions.append(upward.astype(np.int8) - downward.astype(np.int8))
+        states.append(np.where(valid, state, 0.0))
+        candidates.append(np.where(valid, seen, 0.0))
+        rows(layer.output)
+    logits = np.stack(rows(design.readout), axis=-1).reshape(count, *shape, -1) / design.readout.unit
+    return Trajectories(
+        lengths=sequences.lengths,
+        decisions=tuple(decisions),
+        states=tuple(states),
+        candidates=tuple(candidates),
+        logits=np.where(valid, logits, 0.0),
+    )
+
+
+def _thresholds(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+    """(up, down, out) (dies,) [A]: candidates at the row's diode that switch a cell, and its output at nominal arms."""
+    f = {m: strength[f"cell{index}_{i}.m{m}"] for m in range(1, 10)}
+    t, b, g = (strength[f"{name}{index}_{i}"] for name in "tbg")
+    entry = strength[f"diode_c{index}_{i}"] / f[1]
+    sunk, fed = f[2] / t, f[8] / b * f[9] / f[7]
+    # The window closes by a share of what is sunk; what feeds back holds the rest open.
+    lost = layer.window[i] - (layer.upper[i] - layer.low[i])
+    up = layer.upper[i] * sunk
+    down = up - (layer.window[i] * fed - lost * sunk)
+    return up * entry, down * entry, layer.high[i] * f[5] / g / f[4]
+
+
+def _switch(seen: Array, up: Array, down: Array, initial: Array, timestep: float) -> Array:
+    """States (dies, sequences, timesteps, units) after each timestep."""
+    states = np.empty_like(seen)
+    state = np.broadcast_to(initial, (*seen.shape[:2], seen.shape[3])).astype(bool)
+    # The charge [C] that has been moved towards the other side.
+    moved = np.zeros(state.shape)
+    needed = SWING
+    for t in range(seen.shape[2]):
+        now = seen[:, :, t]
+        push = np.where(state, down[:, None] - now, now - up[:, None]) * timestep
+        moved = np.maximum(moved + push, 0)
+        flips = moved > needed
+        state = state ^ flips
+        moved = np.where(flips, 0, moved)
+        states[:, :, t] = state
+    return states
+
+
+def agreement(one: Response, other: Response) -> tuple[int, int]:
+    """(agreeing, all) decisions of two responses to the same sequences."""
+    valid = one.valid[:, :, None]
+    pairs: Sequence[tuple[NDArray[np.int8], NDArray[np.int8]]] = list(zip(one.decisions, other.decisions, strict=True))
+    agree = sum(int((valid & (a == b)).sum()) for a, b in pairs)
+    return agree, sum(int(valid.sum()) * a.shape[2] for a, _ in pairs)
