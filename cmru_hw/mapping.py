@@ -28,6 +28,8 @@ from cmru_hw.technology import Technology
 # An unbounded state may go further on new data than it did in calibration.
 HEADROOM = 1.25
 ASSUMED = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal within 4 standard deviations"
+# All clock phases together, as a share of the timestep: the rest, with the change of the inputs in it, is hold.
+LONGEST_WINDOW = 0.6
 # Packet capacitor over integrating capacitor: beyond this the integrator is no integrator.
 LARGEST_PACKET_RATIO = 8.0
 
@@ -141,10 +143,35 @@ class Design:
     def architecture(self) -> str:
         return "sc"
 
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Clock phases of one timestep, in the order in which they rise."""
+        return clock_phases(self.config)
+
+    @property
+    def phase(self) -> float:
+        """From one clock phase to the next, as a share of the timestep."""
+        return phase_share(self.config, self.technology)
+
     def voltages(self, inputs: NDArray[np.floating]) -> Array:
         """Voltages of the input lines [V] for ``inputs`` (..., features)."""
         scaled = inputs.astype(np.float64) * self.input_scale + self.input_offset
         return self.technology.supply.common_mode + self.input_unit * scaled
+
+
+def clock_phases(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the clock phases, in the order in which they rise: layer by layer, then the readout."""
+    middle = ("m",) if config.epsilon == 0.0 and config.cell != "acmru" else ()
+    layers = (f"{kind}{index}" for index in range(len(config.units)) for kind in ("e", *middle, "u"))
+    return (*layers, "r")
+
+
+def phase_share(config: ModelConfig, technology: Technology) -> float:
+    """From one clock phase to the next, as a share of the timestep: all phases of a deep network must fit its window.
+
+    Long phases are cheap to simulate (ngspice doubles its step from the last edge on) and change no result.
+    """
+    return min(technology.timing.phase, LONGEST_WINDOW / (len(clock_phases(config)) + 1))
 
 
 def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
@@ -321,7 +348,8 @@ def _layer(
                 f"{name}, unit {worst}: one packet would need C_s = {packet[worst]:.3g} F on C_int = {integrator:.3g} "
                 "F; lower signal.state_swing, raise signal.reference, or train with a penalty on alpha"
             )
-    settling, time_constant = technology.timing.phase * technology.timing.timestep, technology.amplifier.time_constant
+    settling = phase_share(config, technology) * technology.timing.timestep
+    time_constant = technology.amplifier.time_constant
     return Layer(
         line_unit=line_unit,
         line_sign=line_sign,

@@ -24,8 +24,6 @@ from cmru_hw.signals import Array
 COLUMNS_PER_FILE = 24
 # Inputs change this far into a timestep, in the middle of the hold
 INPUT_CHANGE = 0.2
-# All clock phases together, as a share of the timestep: the rest, with the input change in it, is hold
-LONGEST_WINDOW = 0.6
 # The power-on frame moves the comparators' references this far [V]: more than any row can
 START_SHIFT = 1.0
 
@@ -79,7 +77,7 @@ def schedule(design: Design, lengths: Sequence[int]) -> Schedule:
     starts = ends - np.asarray(lengths)
     return Schedule(
         timestep=design.technology.timing.timestep,
-        phase=phase_share(design),
+        phase=design.phase,
         starts=tuple(starts.tolist()),
         lengths=tuple(lengths),
     )
@@ -165,7 +163,7 @@ def deck(
         for node in ("o", "qa", "qb")
     ]
     saved += [f"y{k}" for k in range(len(design.readout.bias))]
-    saved += phases(design)
+    saved += design.phases
     saved += [name for name in save if name not in saved]
     stop = (plan.frames + INPUT_CHANGE / 2) * timing.timestep
     step = timing.timestep / 2**refine
@@ -200,23 +198,16 @@ def offsets(design: Design) -> dict[str, float]:
 
 
 def phases(design: Design) -> tuple[str, ...]:
-    """Clock phases of one timestep, in the order in which they rise."""
-    middle = ("m",) if _unit_cell(design) == "unit_replace" else ()
-    layers = (f"{kind}{index}" for index in range(len(design.layers)) for kind in ("e", *middle, "u"))
-    return (*layers, "r")
+    return design.phases
 
 
 def phase_share(design: Design) -> float:
-    """From one clock phase to the next, as a share of the timestep: all phases of a deep network must fit its window.
-
-    Long phases are cheap to simulate (ngspice doubles its step from the last edge on) and change no result.
-    """
-    return min(design.technology.timing.phase, LONGEST_WINDOW / (len(phases(design)) + 1))
+    return design.phase
 
 
 def clock_lines(design: Design) -> list[str]:
     """One clock instance per phase; all pulses end with the timestep, so that an earlier phase is a longer pulse."""
-    period, names, share = design.technology.timing.timestep, phases(design), phase_share(design)
+    period, names, share = design.technology.timing.timestep, design.phases, design.phase
     return [
         f"xclock_{name} {name} clock period={_n(period)} "
         f"duty={_n(share * (len(names) + 1 - place))} edge={_n(share * period)}"

@@ -105,7 +105,7 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
     instants = plan.instants(sequence)
     common = design.technology.supply.common_mode
     vdd = design.technology.supply.vdd
-    for phase in netlist.phases(design):
+    for phase in design.phases:
         if (traces.at(phase, instants) < 0.999).any():
             late = int(np.argmax(traces.at(phase, instants) < 0.999))
             raise NotBelieved(f"clock phase {phase} did not rise in timestep {late} of sequence {sequence}")
