@@ -431,6 +431,9 @@ def technology_toml(measured: Characterization, base: Technology) -> str:
             measured.droop * measured.cint / 10e-3,
             f"A, from the droop of a held packet; {packets}",
         ),
+        "capacitor.integrator": (measured.cint, f"F, the one that was measured; {packets}"),
+        # the packet's plate is a logic node that goes from rail to rail: of what a reference can be, the most
+        "signal.reference": (at.vdd / 2, f"V; {packets}"),
         "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
         "mismatch.comparator_rest": (
             math.sqrt(max(measured.offset.sigma**2 - pair**2, 0.0)) or 1e-9,
