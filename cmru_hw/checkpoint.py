@@ -258,7 +258,7 @@ def _check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
                 )
 
 
-def _read_shapes(tensors: Mapping[str, Tensor], cell: str) -> tuple[int, tuple[int, ...], tuple[int, ...] | None]:
+def read_shapes(tensors: Mapping[str, Tensor], cell: str) -> tuple[int, tuple[int, ...], tuple[int, ...] | None]:
     """(features, units, widths) that the tensors state. Raises CheckpointError on a name that no network here has."""
     for name in tensors:
         _check_name(name)
@@ -388,7 +388,7 @@ def load(path: str | os.PathLike[str]) -> Trained:
         else:
             raise CheckpointError(f"{path.suffix or 'no suffix'} is not read; give a .safetensors, .pt or .pth file")
         found = _parse(text)
-        features, units, widths = _read_shapes(tensors, found["cell"])
+        features, units, widths = read_shapes(tensors, found["cell"])
         config = ModelConfig(
             cell=found["cell"],
             epsilon=float(found["epsilon"]),
@@ -442,6 +442,20 @@ def save_sequences(sequences: Sequences, path: str | os.PathLike[str], force: bo
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     _write(path, buffer.getvalue(), force)
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Tensors under whatever names an ``.npz`` or ``.safetensors`` file has, as float32. Raises CheckpointError."""
+    path = Path(path)
+    with _reading(path, CheckpointError, "it is damaged, or neither .npz nor .safetensors; save it again"):
+        _check_file(path, CheckpointError, MAX_BYTES + MAX_JSON_BYTES)
+        if path.suffix == ".safetensors":
+            return {name: tensor.float() for name, tensor in safetensors.torch.load_file(path).items()}
+        if path.suffix != ".npz":
+            raise CheckpointError(f"{path.suffix or 'no suffix'} is not read; give an .npz or .safetensors file")
+        _check_zip(path, CheckpointError, MAX_BYTES)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float32)) for name in arrays.files}
 
 
 def _read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:

@@ -56,7 +56,7 @@ class Exported:
 
 
 def write(
-    path: Path, trained: Trained, design: Design, example: Sequences, *, force: bool = False, command: str = ""
+    path: str | Path, trained: Trained, design: Design, example: Sequences, *, force: bool = False, command: str = ""
 ) -> Exported:
     """Write a design folder, whole or not at all.
 
@@ -98,7 +98,7 @@ def write(
     return Exported(path=path, trained=trained, design=design, network=files[NETWORK].decode(), edited=False)
 
 
-def load(path: Path, *, allow_edited: bool = False) -> Exported:
+def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     """Read a design folder back.
 
     A netlist is code, so a ``network.cir`` that this program did not write is refused unless ``allow_edited``.

@@ -1,8 +1,10 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and as programs do."""
 
 from __future__ import annotations
 
+import json
 import math
+from typing import Any
 
 _PREFIXES = {-18: "a", -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
@@ -26,3 +28,16 @@ def percent(share: float) -> str:
 def count(value: int) -> str:
     """A whole number with thin spaces between groups of three: 11 776."""
     return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10_000 else str(value)
+
+
+def json_text(value: Any) -> str:
+    """``value`` as JSON, with null where a number is not finite."""
+    return json.dumps(_plain(value), indent=1, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,7 +10,7 @@ import sys
 import click
 
 import cmru_hw
-from cmru_hw.cli import design, doctor, montecarlo, report, run, train
+from cmru_hw.cli import convert, design, doctor, montecarlo, report, run, train
 from cmru_hw.errors import CmruError, OutputError, one_line
 
 INTERRUPTED = 130
@@ -32,6 +32,7 @@ def group() -> None:
 
 for command in (
     train.train,
+    convert.convert,
     design.inspect,
     design.export,
     run.simulate,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cmru_hw.errors import DataError, OutputError, one_line
+from cmru_hw.quantity import json_text
 
 if TYPE_CHECKING:
     from cmru_hw.checkpoint import Sequences
@@ -66,10 +65,6 @@ def check_output(path: Path, force: bool) -> None:
         raise OutputError(f"{path} exists: choose another -o, or give --force to replace it")
 
 
-def json_text(value: Any) -> str:
-    return json.dumps(_plain(value), indent=1, allow_nan=False)
-
-
 def print_json(value: Any) -> None:
     click.echo(json_text(value))
 
@@ -105,12 +100,3 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 def command_line() -> str:
     """What was typed: kept beside its results, for whoever wants them again."""
     return shlex.join(["cmru-hw", *sys.argv[1:]])
-
-
-def _plain(value: Any) -> Any:
-    """NaN and infinity are not JSON: null says "no number" in it."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -96,7 +96,8 @@ def export(
     Example: cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
     """
     from cmru_hw import checkpoint, design_folder, mapping, spice, technology
-    from cmru_hw.cli.run import comparison_json, print_comparison
+    from cmru_hw.cli.run import print_comparison
+    from cmru_hw.results import comparison
     from cmru_hw.simulate import verify
 
     trained = checkpoint.load(checkpoint_path)
@@ -127,7 +128,7 @@ def export(
         verified = verify(design, trained, stimulus.first(min(count, len(stimulus))), engine, progress=report)
     holds = verified.comparison.holds()
     if as_json:
-        common.print_json({**found, "verified": holds, **comparison_json(design, verified)})
+        common.print_json({**found, "verified": holds, **comparison(design, verified)})
     else:
         click.echo()
         print_comparison(design, verified)

@@ -157,10 +157,11 @@ def _run(
     from cmru_hw.montecarlo import run as running
     from cmru_hw.montecarlo import scores as scoring
     from cmru_hw.montecarlo.store import Store, write_results
+    from cmru_hw.montecarlo.whole import provenance
 
     with _progress(f"{job.engine}, dies") as report:
         table = running.collect(job, range(dies), Store.of(folder, job), workers, drop=drop, until=until, report=report)
-    summary = scoring.summary(job, table, drop=drop) | _provenance(exported, job)
+    summary = scoring.summary(job, table, drop=drop) | provenance(exported, job, command=common.command_line())
     if until is not None:
         summary["stopping"] = {"width": until, "fewest": running.FEWEST, "block": scoring.BLOCK[job.engine]}
     if paired is not None:
@@ -206,35 +207,6 @@ def _claim(folder: Path, job: Job, force: bool) -> None:
         found = None
     if found != job.sha256:
         raise OutputError(f"{path} is of another job: choose another -o, or give --force to replace it")
-
-
-def _provenance(exported: Exported, job: Job) -> dict[str, Any]:
-    import platform
-
-    import numpy
-    import torch
-
-    import cmru_hw
-    from cmru_hw import mapping
-
-    return {
-        "engine": job.engine,
-        "level": job.design.technology.level,
-        "architecture": job.design.architecture,
-        "seed": job.seed,
-        "varies": sorted(job.on),
-        "sequences": len(job.sequences),
-        "versions": {
-            "cmru_hw": cmru_hw.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-        },
-        "netlist_sha256": exported.netlist_sha256,
-        "design_sha256": mapping.fingerprint(job.design),
-        "job_sha256": job.sha256,
-        "command": common.command_line(),
-    }
 
 
 def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) -> None:

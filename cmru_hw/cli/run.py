@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,8 @@ from cmru_hw.errors import CheckFailed, InputError, OutputError
 from cmru_hw.quantity import si
 
 if TYPE_CHECKING:
-    from cmru_hw.checkpoint import Sequences
-    from cmru_hw.design_folder import Exported
     from cmru_hw.mapping import Design
     from cmru_hw.simulate import Simulation, Verified
-    from cmru_hw.spice import Engine
 
 DEMO_MODEL = "vowels-cmru-2x16"
 DEMO_SEQUENCES = 20
@@ -32,6 +28,8 @@ DEMO_SEQUENCES = 20
 @click.option("-o", "--output", type=common.FILE, metavar="FILE.npz", help="States, decisions and logits as arrays.")
 @click.option("--plot", type=common.FILE, metavar="FILE.svg", help="Waveforms of one unit over the first sequence.")
 @click.option("--unit", default="0.0", show_default=True, metavar="LAYER.UNIT", help="The unit that --plot shows.")
+@click.option("--raw", type=common.FILE, metavar="FILE.raw", help="Waveforms of the first sequence, as ngspice's raw.")
+@click.option("--csv", type=common.FILE, metavar="FILE.csv", help="The same waveforms as text.")
 @common.backend_option
 @common.jobs_option
 @common.timeout_option
@@ -45,6 +43,8 @@ def simulate(
     output: Path | None,
     plot: Path | None,
     unit: str,
+    raw: Path | None,
+    csv: Path | None,
     backend: Any,
     jobs: int,
     timeout: float,
@@ -57,32 +57,36 @@ def simulate(
     \b
     Example: cmru-hw simulate out/vowels --input models/vowels-eval.npz --sequences 5 --plot out/unit.svg
     """
-    from cmru_hw import design_folder, spice
+    from cmru_hw import design_folder, results, spice, waveform_files
     from cmru_hw import simulate as circuit
     from cmru_hw.compare import classes_of, reference
 
-    for path in (output, plot):
+    for path in (output, plot, raw, csv):
         if path is not None:
             common.check_output(path, force)
     exported = design_folder.load(design_path, allow_edited=allow_edited)
     data = common.load_sequences(input_path, sequences)
     exported.trained.check(data)
-    shown = _unit(unit, exported.design) if plot else None
+    shown = _unit(unit, exported.design) if plot or raw or csv else None
     with spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine:
         with common.progress("simulating, timesteps") as report:
             result = circuit.simulate(exported.design, data, engine, network=exported.network, progress=report)
-        if plot is not None and shown is not None:
-            from cmru_hw import plots
-
-            expected = reference(exported.design, exported.trained, data.first(1))
+        if shown is not None:
             waveforms = circuit.waveforms(exported.design, data, engine, unit=shown, network=exported.network)
-            plots.unit(exported.design, waveforms, expected, plot)
+    if plot is not None:
+        from cmru_hw import plots
+
+        plots.unit(exported.design, waveforms, reference(exported.design, exported.trained, data.first(1)), plot)
+    if raw is not None:
+        waveform_files.write_raw(waveforms.traces, raw)
+    if csv is not None:
+        waveform_files.write_csv(waveforms.traces, csv)
     if output is not None:
         _save_arrays(output, result)
     classes = classes_of(result.response, exported.design.config.decision)
     named = [exported.design.config.classes[index] for index in classes]
     found = {
-        **_run_json(exported.design, result),
+        **results.simulated(exported.design, result),
         "netlist_sha256": exported.netlist_sha256,
         "edited": exported.edited,
         "sequences": len(data),
@@ -144,7 +148,7 @@ def compare(
     \b
     Example: cmru-hw compare out/vowels --input models/vowels-eval.npz --sequences 20
     """
-    from cmru_hw import design_folder, spice
+    from cmru_hw import design_folder, results, spice
     from cmru_hw.simulate import verify
 
     if output is not None:
@@ -164,11 +168,11 @@ def compare(
             resolution=resolution,
             progress=report,
         )
-        found = {**comparison_json(exported.design, verified), "netlist_sha256": exported.netlist_sha256}
         if output is not None:
-            _leave(output, exported, data, verified, found, engine)
+            results.keep_comparison(output, exported, data, verified, engine, command=common.command_line())
     if as_json:
-        common.print_json(found)
+        found = results.comparison(exported.design, verified)
+        common.print_json({**found, "netlist_sha256": exported.netlist_sha256})
     else:
         print_comparison(exported.design, verified)
     if not verified.comparison.holds():
@@ -186,7 +190,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     \b
     Example: cmru-hw demo -o demo
     """
-    from cmru_hw import checkpoint, design_folder, mapping, shipped, spice, technology
+    from cmru_hw import checkpoint, design_folder, mapping, results, shipped, spice, technology
     from cmru_hw import simulate as circuit
     from cmru_hw.report import write as report
 
@@ -205,62 +209,13 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
         with spice.open_engine(backend=backend, jobs=jobs) as engine:
             with common.progress("simulating, timesteps") as follow:
                 verified = circuit.verify(design, trained, chosen, engine, network=exported.network, progress=follow)
-            found = {**comparison_json(design, verified), "netlist_sha256": exported.netlist_sha256}
-            _leave(output, exported, chosen, verified, {**found, "model": DEMO_MODEL}, engine)
+            results.keep_comparison(output, exported, chosen, verified, engine, command=common.command_line())
         report.write([output], output / "report", force=True)
     print_comparison(design, verified)
     click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers {output / 'summary.json'}")
     click.echo(f"report     {output / 'report' / 'index.html'}: open it in a browser")
     if not verified.comparison.holds():
         raise CheckFailed(_difference(verified))
-
-
-def _leave(
-    folder: Path, exported: Exported, data: Sequences, verified: Verified, found: dict[str, Any], engine: Engine
-) -> None:
-    """Numbers and figures of a comparison, as ``cmru-hw report`` takes them up."""
-    from cmru_hw import plots
-    from cmru_hw import simulate as circuit
-
-    with _writing(folder):
-        waveforms = circuit.waveforms(
-            exported.design, data, engine, unit=plots.busiest_unit(verified), network=exported.network
-        )
-        for suffix in ("svg", "pdf"):
-            plots.unit(exported.design, waveforms, verified.expected, folder / f"unit.{suffix}")
-            plots.states(exported.design, verified, folder / f"states.{suffix}")
-        text = common.json_text({**found, "command": common.command_line()})
-        (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
-
-
-def comparison_json(design: Design, verified: Verified) -> dict[str, Any]:
-    """The stable keys of a comparison."""
-    result = verified.comparison
-    return {
-        "architecture": design.architecture,
-        "level": design.technology.level,
-        "technology": design.technology.name,
-        "decisions": {
-            "total": result.total,
-            "agree": result.agree,
-            "excluded": result.excluded,
-            "resolution_V": result.resolution,
-            "smallest_margin_V": result.smallest_margin,
-        },
-        "level_error_max": result.level_error,
-        "level_error_unit": "share of the swing" if design.config.cell == "acmru" else "levels",
-        "logit_error_max": result.logit_error,
-        "classification": {
-            "total": result.classified,
-            "agree": result.classified_alike,
-            "correct_software": result.correct_software,
-            "correct_circuit": result.correct_circuit,
-        },
-        "first_divergence": None if result.first_divergence is None else asdict(result.first_divergence),
-        "swing_used": result.swing_used,
-        "refined": verified.refined,
-        **_run_json(design, verified.simulation),
-    }
 
 
 def print_comparison(design: Design, verified: Verified) -> None:
@@ -289,18 +244,6 @@ def print_comparison(design: Design, verified: Verified) -> None:
         rows.append(("note", f"states went to {result.swing_used:.2f} of their swing: calibrate with more data"))
     rows += _run_rows(verified.simulation)
     common.print_table(f"circuit ({design.technology.level} level) against software", rows)
-
-
-def _run_json(design: Design, simulation: Simulation) -> dict[str, Any]:
-    import cmru_hw
-
-    return {
-        "level": design.technology.level,
-        "architecture": design.architecture,
-        "versions": {"cmru_hw": cmru_hw.__version__, "simulator": simulation.simulator},
-        "cpu_seconds": simulation.cpu_seconds,
-        "attempts": list(simulation.attempts),
-    }
 
 
 def _run_rows(simulation: Simulation) -> list[tuple[str, str]]:

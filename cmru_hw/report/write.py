@@ -33,7 +33,7 @@ class Written:
         return self.folder / PAGE
 
 
-def write(paths: Sequence[Path], folder: Path, *, title: str = "", force: bool = False) -> Written:
+def write(paths: Sequence[str | Path], folder: str | Path, *, title: str = "", force: bool = False) -> Written:
     """Write the report of the runs in ``paths`` to ``folder``, whole or not at all.
 
     Raises InputError for a run that cannot be read, and OutputError for a folder that is there and, with ``force``,
