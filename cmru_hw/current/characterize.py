@@ -22,7 +22,8 @@ from cmru_hw.spice import Engine, open_engine
 THRESH = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
 FRACTION = (0.06, 0.1, 0.2, 0.4, 0.7, 0.97)
 GAIN = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
-# Where mirrors are swept [A]: in weak inversion their ratios move by 2 % over the decade on either side.
+# Where mirrors are swept [A]: in weak inversion their ratios move by 1 % per decade. Mismatch is taken in the middle.
+MIRROR_CURRENTS = (0.03e-9, 0.3e-9, 3e-9, 30e-9)
 MIRROR_CURRENT = 0.3e-9
 # The cell's ramp: one way [s], and its height over the threshold. The testbench says what slow means.
 ARMS = ("i(vna)", "i(vpa)")
@@ -118,25 +119,22 @@ def mirror_table(
     sources = {
         f"{polarity}_{landing}": f"i(v{polarity}{landing[0]})" for polarity in POLARITIES for landing in LANDINGS
     }
-    decks = [
-        deck(
-            "current_mirror",
-            devices,
-            saved=tuple(sources.values()),
-            parameters={"vdd": VDD, "i": MIRROR_CURRENT, "w": w, "l": l, "wd": unit[0], "ld": unit[1]},
-            stop=2,
-        )
-        for w, l in sizes  # noqa: E741
-    ]
-    ratios: dict[str, list[float]] = {key: [0.0] * len(sizes) for key in sources}
+    grid = [(i, w, l) for i in MIRROR_CURRENTS for w, l in sizes]  # noqa: E741
+    decks = []
+    for i, w, l in grid:  # noqa: E741
+        values = {"vdd": VDD, "i": i, "w": w, "l": l, "wd": unit[0], "ld": unit[1]}
+        decks.append(deck("current_mirror", devices, saved=tuple(sources.values()), parameters=values, stop=2))
+    found = {key: np.zeros(len(grid)) for key in sources}
     for index, outcome in engine.map(decks):
         if isinstance(outcome, SimulationError):
             raise outcome
         for key, source in sources.items():
-            ratios[key][index] = float(outcome.traces.values[source][-1]) / MIRROR_CURRENT
+            found[key][index] = float(outcome.traces.values[source][-1]) / grid[index][0]
+    shape = (len(MIRROR_CURRENTS), len(sizes))
     return {
         "aspect": tuple(w / l for w, l in sizes),  # noqa: E741
-        "ratios": {key: tuple(row) for key, row in ratios.items()},
+        "current": MIRROR_CURRENTS,
+        "ratios": {key: tuple(map(tuple, row.reshape(shape).tolist())) for key, row in found.items()},
     }
 
 
@@ -162,7 +160,7 @@ def technology(process: str, engine: Engine) -> CurrentTechnology:
     width, length, narrow, widest, longest = 2e-6, 5e-6, 0.5e-6, 50e-6, 50e-6
     devices = pdk.devices(process)
     spread = mismatch(process, engine, w=width, l=length)
-    aspects = np.geomspace(narrow / longest, widest / length, 46)
+    aspects = np.geomspace(narrow / longest, widest / length, 31)
     sizes = [(narrow, narrow / a) if a < narrow / length else (a * length, length) for a in aspects.tolist()]
     data = {
         "name": process,
@@ -200,7 +198,8 @@ def toml(technology: CurrentTechnology) -> str:
             tables += ["", "[cell]"]
             tables += [f"{name} = {_text(getattr(value, name))}" for name in value.__annotations__]
         elif key == "mirror":
-            tables += ["", "[mirror]", f"aspect = {_text(value.aspect)}", "", "[mirror.ratios]"]
+            tables += ["", "[mirror]", f"aspect = {_text(value.aspect)}", f"current = {_text(value.current)}"]
+            tables += ["", "[mirror.ratios]"]
             tables += [f"{name} = {_text(row)}" for name, row in value.ratios.items()]
         else:
             lines.append(f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value!r}")

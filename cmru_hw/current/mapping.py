@@ -51,10 +51,16 @@ class CurrentClip:
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentCalibration:
-    """``inputs``: largest magnitude of a scaled input; ``negative`` (features,): whether it was ever below zero."""
+    """``inputs``: largest magnitude of a scaled input; ``negative`` (features,): whether it was ever below zero.
+
+    ``entries`` and ``outputs`` (layers,): mean of what is positive of the rows in front of and behind each layer. A
+    mirror's ratio depends a little on its current, and is right at this one.
+    """
 
     inputs: float
     negative: tuple[bool, ...]
+    entries: tuple[float, ...]
+    outputs: tuple[float, ...]
     source: str
 
 
@@ -64,13 +70,15 @@ class Rows:
 
     ``ratio`` (rows, lines) is the signed mirror ratio that is drawn, ``width`` and ``length`` (rows, lines) [m] its
     arm, 0 where there is none. ``unit`` (rows,) and ``line_unit`` (lines,) are in A per software unit; the latter is
-    negative for a line that carries the negative of a value. ``diode`` is the type of device that the rows end on, or
-    "" where they end in a reader at half the supply.
+    negative for a line that carries the negative of a value. ``typical`` (rows,) [A] is the current at which mirrors
+    that read these rows are right. ``diode`` is the type of device that the rows end on, or "" where they end in a
+    reader at half the supply.
     """
 
     names: tuple[str, ...]
     lines: tuple[str, ...]
     diode: str
+    typical: Array
     ratio: Array
     width: Array
     length: Array
@@ -161,15 +169,42 @@ class CurrentDesign:
 
 
 def calibrate(trained: Trained, sequences: Data | None) -> CurrentCalibration:
-    """Range of the scaled inputs over ``sequences``, or over `cmru_hw.mapping.assumed_sequences`."""
+    """What currents to expect, from ``sequences`` or from `cmru_hw.mapping.assumed_sequences`. Raises MappingError."""
+    _refuse(trained)
     source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
     data = sequences if sequences is not None else assumed_sequences(trained)
     trained.check(data)
-    valid = valid_timesteps(torch.from_numpy(data.lengths), data.inputs.shape[1]).numpy()
-    scale, offset = (trained.tensors[f"input.{name}"].double().numpy() for name in ("scale", "offset"))
-    scaled = data.inputs[valid].astype(np.float64) * scale + offset
-    negative = tuple((scaled < 0).any(axis=0).tolist())
-    return CurrentCalibration(inputs=float(np.abs(scaled).max()), negative=negative, source=source)
+    valid = valid_timesteps(torch.from_numpy(data.lengths), data.inputs.shape[1])
+    network = trained.network().double()
+    with torch.no_grad():
+        raw = torch.from_numpy(data.inputs).double()
+        scaled = network.input(raw)[valid]
+        out = network(raw, torch.from_numpy(data.lengths))
+        seen = network.projection(scaled)
+        entries, outputs = [], []
+        for layer, h in zip(network.layers, out.outputs, strict=True):
+            entries.append(_mean_current(seen))
+            behind = torch.relu(layer.output(h[valid]))  # type: ignore[operator]
+            outputs.append(_mean_current(behind))
+            seen = seen + behind if trained.config.skip and behind.shape == seen.shape else behind
+    return CurrentCalibration(
+        inputs=float(scaled.abs().max()),
+        negative=tuple((scaled < 0).any(dim=0).tolist()),
+        entries=tuple(entries),
+        outputs=tuple(outputs),
+        source=source,
+    )
+
+
+def _refuse(trained: Trained) -> None:
+    if trained.config.cell != "fq-bmru":
+        raise MappingError(f"a {trained.config.cell} network has no current-mode circuit: its architecture is sc")
+
+
+def _mean_current(values: torch.Tensor) -> float:
+    """Mean of the positive ones [software units]; 1 where there is none."""
+    positive = values[values > 0]
+    return float(positive.mean()) if len(positive) else 1.0
 
 
 def map_network(trained: Trained, technology: CurrentTechnology, calibration: CurrentCalibration) -> CurrentDesign:
@@ -179,8 +214,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
     numbers are not errors: each is a :class:`CurrentClip` of the design.
     """
     config = trained.config
-    if config.cell != "fq-bmru":
-        raise MappingError(f"a {config.cell} network has no current-mode circuit: its architecture is sc")
+    _refuse(trained)
     if calibration.inputs <= 0:
         raise MappingError("every calibration input is zero: give sequences that move the inputs")
     assert config.widths is not None
@@ -198,11 +232,13 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
             terms = [_inputs(projection, input_unit, calibration), _constant(bias, technology)]
             terms += [_identity(rows) for rows in residual]
             width = config.widths[0]
-            entry = _draw("projection", f"u{index}", "n", terms, np.full(width, technology.unit), technology, clips)
+            unit = np.full(width, technology.unit)
+            typical = unit * calibration.entries[index]
+            entry = _draw("projection", f"u{index}", "n", terms, unit, typical, technology, clips)
             read = [entry]
         else:
             read = residual
-        layer = _layer(index, tensors, technology, entry, read, clips)
+        layer = _layer(index, tensors, technology, entry, read, calibration.outputs[index], clips)
         layers.append(layer)
         if config.skip and config.widths[index] == config.widths[index + 1]:
             behind = [*behind, index]
@@ -214,7 +250,8 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
         terms.append(_inputs(weight @ projection, input_unit, calibration))
         offset = offset + weight @ bias
     terms.append(_constant(offset, technology))
-    readout = _draw("readout", "y", "", terms, np.full(len(offset), technology.unit), technology, clips)
+    unit = np.full(len(offset), technology.unit)
+    readout = _draw("readout", "y", "", terms, unit, unit, technology, clips)
     return CurrentDesign(
         config=config,
         technology=technology,
@@ -278,10 +315,11 @@ def fingerprint(design: CurrentDesign) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Term:
-    """Some columns of a weighted sum: line names, their units (lines,) [A], and weights (rows, lines)."""
+    """Columns of a weighted sum: line names, their units and typical currents (lines,) [A], weights (rows, lines)."""
 
     names: tuple[str, ...]
     unit: Array
+    typical: Array
     weights: Array
 
 
@@ -292,15 +330,18 @@ def _inputs(weights: Array, unit: float, calibration: CurrentCalibration) -> _Te
             names.append(f"x{j}{suffix}")
             units.append(sign * unit)
             columns.append(weights[:, j])
-    return _Term(names=tuple(names), unit=np.array(units), weights=np.stack(columns, axis=1))
+    # A scaled input is of order 1, whatever the task.
+    typical = np.full(len(names), unit)
+    return _Term(names=tuple(names), unit=np.array(units), typical=typical, weights=np.stack(columns, axis=1))
 
 
 def _constant(values: Array, technology: CurrentTechnology) -> _Term:
-    return _Term(names=("one",), unit=np.array([technology.bias]), weights=values[:, None])
+    current = np.array([technology.bias])
+    return _Term(names=("one",), unit=current, typical=current, weights=values[:, None])
 
 
 def _lines(rows: Rows, weights: Array) -> _Term:
-    return _Term(names=rows.names, unit=rows.unit, weights=weights)
+    return _Term(names=rows.names, unit=rows.unit, typical=rows.typical, weights=weights)
 
 
 def _identity(rows: Rows) -> _Term:
@@ -313,46 +354,54 @@ def _draw(
     diode: str,
     terms: Sequence[_Term],
     unit: Array,
+    typical: Array,
     technology: CurrentTechnology,
     clips: list[CurrentClip],
 ) -> Rows:
     """Arms for the sum of ``terms``, as they can be drawn; every difference becomes a clip of ``element``."""
     lines = tuple(line for term in terms for line in term.names)
     line_unit = np.concatenate([term.unit for term in terms])
+    current = np.concatenate([term.typical for term in terms])
     wanted = np.concatenate([term.weights for term in terms], axis=1) * unit[:, None] / line_unit
     ratio, width, length = np.zeros_like(wanted), np.zeros_like(wanted), np.zeros_like(wanted)
-    lowest, highest = technology.aspects
+    limits = technology.aspects
     mirror = technology.mirror
-    for positive in (True, False):
-        polarity, landing = arm(diode, positive=positive)
-        chosen = (wanted > 0) if positive else (wanted < 0)
-        size = np.abs(wanted[chosen])
-        aspect = np.clip(mirror.aspect_for(np.maximum(size, 1e-30), polarity, landing), lowest, highest)
-        smallest = mirror.ratio(lowest, polarity, landing)
-        w, l = technology.drawn(aspect)  # noqa: E741
-        got = mirror.ratio(w / l, polarity, landing)
-        # Nearer to nothing than to the smallest arm: no arm.
-        absent = size < smallest / 2
-        got, w, l = (np.where(absent, 0.0, values) for values in (got, w, l))  # noqa: E741
-        # Off by less than the swept tables are known, and without a grid: that is rounding of the interpolation.
-        got = np.where(np.abs(got / size - 1) < 1e-12, size, got)
-        sign = 1 if positive else -1
-        ratio[chosen], width[chosen], length[chosen] = sign * got, w, l
+    for column in range(len(lines)):
+        for positive in (True, False):
+            kind = (*arm(diode, positive=positive), float(current[column]))
+            chosen = np.flatnonzero(wanted[:, column] > 0 if positive else wanted[:, column] < 0)
+            size = np.abs(wanted[chosen, column])
+            w, l = technology.drawn(np.clip(mirror.aspect_for(size, *kind), *limits))  # noqa: E741
+            got = mirror.ratio(w / l, *kind)
+            # Nearer to nothing than to the smallest arm: no arm.
+            absent = size < mirror.ratio(limits[0], *kind) / 2
+            got, w, l = (np.where(absent, 0.0, values) for values in (got, w, l))  # noqa: E741
+            # Without a grid, a difference is only the rounding of the interpolation there and back.
+            got = np.where(np.abs(got / size - 1) < 1e-12, size, got)
+            ratio[chosen, column], width[chosen, column], length[chosen, column] = got if positive else -got, w, l
     for row, column in np.argwhere(ratio != wanted).tolist():
         want, have = float(wanted[row, column]), float(ratio[row, column])
-        limits = mirror.ratio([lowest, highest], *arm(diode, positive=want > 0))
+        smallest, largest = mirror.ratio(limits, *arm(diode, positive=want > 0), float(current[column]))
         reason = "rounded to the drawing grid"
         if have == 0:
             reason = "left out: below half the smallest arm"
-        elif abs(want) > limits[1]:
+        elif abs(want) > largest:
             reason = "limited to the widest arm"
-        elif abs(want) < limits[0]:
+        elif abs(want) < smallest:
             reason = "raised to the smallest arm"
         place = f"{element}.{name}_{row}.{lines[column]}"
         clips.append(CurrentClip(element=place, wanted=want, got=have, unit="1", reason=reason))
     names = tuple(f"{name}_{row}" if name != "y" else f"y{row}" for row in range(len(unit)))
     return Rows(
-        names=names, lines=lines, diode=diode, ratio=ratio, width=width, length=length, unit=unit, line_unit=line_unit
+        names=names,
+        lines=lines,
+        diode=diode,
+        typical=typical,
+        ratio=ratio,
+        width=width,
+        length=length,
+        unit=unit,
+        line_unit=line_unit,
     )
 
 
@@ -375,8 +424,10 @@ def _layer(
     technology: CurrentTechnology,
     entry: Rows | None,
     read: Sequence[Rows],
+    behind: float,
     clips: list[CurrentClip],
 ) -> CurrentLayer:
+    """``behind``: mean of the rows behind the layer, in software units."""
     name = f"layers.{index}"
     alpha, beta = tensors[f"{name}.alpha"], tensors[f"{name}.low"] + tensors[f"{name}.width"]
     for what, values in (("alpha", alpha), ("low + width", beta)):
@@ -400,15 +451,17 @@ def _layer(
     thresh, window, gain = technology.cell.biases(upper, upper - low, high)
     weight, bias = tensors[f"{name}.candidate.weight"], tensors[f"{name}.candidate.bias"]
     terms = [*(_lines(rows, weight) for rows in read), _constant(bias, technology)]
-    candidate = _draw(f"{name}.candidate", f"c{index}", "p", terms, unit, technology, clips)
+    # A candidate matters where its cell decides.
+    candidate = _draw(f"{name}.candidate", f"c{index}", "p", terms, unit, upper, technology, clips)
     weight, bias = tensors[f"{name}.output.weight"], tensors[f"{name}.output.bias"]
-    cells = _Term(names=tuple(f"h{index}_{i}" for i in range(len(alpha))), unit=high / alpha, weights=weight)
+    names = tuple(f"h{index}_{i}" for i in range(len(alpha)))
+    cells = _Term(names=names, unit=high / alpha, typical=high, weights=weight)
     own = np.full(len(bias), technology.unit)
     terms = [cells, _constant(bias, technology)]
     return CurrentLayer(
         entry=entry,
         candidate=candidate,
-        output=_draw(f"{name}.output", f"r{index}", "n", terms, own, technology, clips),
+        output=_draw(f"{name}.output", f"r{index}", "n", terms, own, own * behind, technology, clips),
         low=low,
         upper=upper,
         high=high,

@@ -93,7 +93,7 @@ def devices(design: CurrentDesign) -> dict[str, Device]:
                 length=float(rows.length[row, column]),
             )
     for line, own in folds(design).items():
-        width, length = _copy(design, own)
+        width, length = _copy(design, line, own)
         found[f"fold_{line}"] = Device(polarity=own, width=width, length=length)
         found[f"diode_fold_{line}"] = unit["p" if own == "n" else "n"]
     for index, layer in enumerate(design.layers):
@@ -333,10 +333,15 @@ def _cells(
     return lines
 
 
-def _copy(design: CurrentDesign, polarity: str) -> tuple[float, float]:
-    """Size of a fold's arm: a ratio of one, across."""
+def _copy(design: CurrentDesign, line: str, polarity: str) -> tuple[float, float]:
+    """Size of the arm that folds ``line``: a ratio of one, across, at the line's typical current."""
     technology = design.technology
-    aspect = technology.mirror.aspect_for(np.array([1.0]), polarity, "across")
+    typical = {name: float(rows.typical[k]) for rows in design.rows for k, name in enumerate(rows.names)}
+    typical |= dict.fromkeys(input_lines(design), design.input_unit) | {"one": technology.bias}
+    typical |= {
+        f"h{index}_{i}": float(layer.high[i]) for index, layer in enumerate(design.layers) for i in range(layer.units)
+    }
+    aspect = technology.mirror.aspect_for(np.array([1.0]), polarity, "across", typical[line])
     width, length = technology.drawn(aspect)
     return float(width[0]), float(length[0])
 

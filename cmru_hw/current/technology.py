@@ -70,23 +70,29 @@ class CellTable:
 
 @dataclass(frozen=True, kw_only=True)
 class MirrorTable:
-    """Swept arms on a diode of the unit size: ``aspect`` (A,) = w / l, rising, and current ratios (A,) per landing.
+    """Swept arms on a diode of the unit size: ``aspect`` (A,) = w / l and ``current`` (C,) of the diode [A], rising.
 
-    ``ratios`` is keyed "n_across" and so on, polarity of the arm and landing.
+    ``ratios`` is keyed "n_across" and so on, polarity of the arm and landing: (C, A) current ratios.
     """
 
     aspect: tuple[float, ...]
-    ratios: dict[str, tuple[float, ...]]
+    current: tuple[float, ...]
+    ratios: dict[str, tuple[tuple[float, ...], ...]]
 
-    def ratio(self, aspect: ArrayLike, polarity: str, landing: str) -> Array:
+    def ratio(self, aspect: ArrayLike, polarity: str, landing: str, current: float) -> Array:
         """Current ratio of arms of ``aspect``: linear between swept ones on logarithmic scales."""
-        table = np.log(self.ratios[f"{polarity}_{landing}"])
-        return np.exp(np.interp(np.log(aspect), np.log(self.aspect), table))
+        return np.exp(np.interp(np.log(aspect), np.log(self.aspect), self._at(polarity, landing, current)))
 
-    def aspect_for(self, ratio: ArrayLike, polarity: str, landing: str) -> Array:
+    def aspect_for(self, ratio: ArrayLike, polarity: str, landing: str, current: float) -> Array:
         """Inverse of :meth:`ratio`; the nearest swept aspect beyond the ends."""
+        return np.exp(np.interp(np.log(ratio), self._at(polarity, landing, current), np.log(self.aspect)))
+
+    def _at(self, polarity: str, landing: str, current: float) -> Array:
+        """Logarithms of the ratios (A,) at a diode's ``current``."""
         table = np.log(self.ratios[f"{polarity}_{landing}"])
-        return np.exp(np.interp(np.log(ratio), table, np.log(self.aspect)))
+        place = float(np.interp(np.log(current), np.log(self.current), np.arange(len(table))))
+        below = min(int(place), len(table) - 2)
+        return table[below] + (place - below) * (table[below + 1] - table[below])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +151,8 @@ class CurrentTechnology:
         if strength == 1:
             return width
         aspect = width / length
-        wanted = self.mirror.ratio(aspect, polarity, "beside") * strength
-        return float(width * self.mirror.aspect_for(wanted, polarity, "beside") / aspect)
+        wanted = self.mirror.ratio(aspect, polarity, "beside", self.unit) * strength
+        return float(width * self.mirror.aspect_for(wanted, polarity, "beside", self.unit) / aspect)
 
     def drawn(self, aspect: Array) -> tuple[Array, Array]:
         """(width, length) [m] of arms with ``aspect``, on the drawing grid."""
@@ -218,17 +224,24 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
         if any(len(row) != len(axes["fraction"]) for row in rows):
             raise TechnologyError(f"{where}: every row of cell.{key} needs one number for each of cell.fraction")
         grids[key] = rows
-    aspect = _row(mirror["aspect"], f"{where}: mirror.aspect")
+    aspect, current = (_row(mirror[key], f"{where}: mirror.{key}") for key in ("aspect", "current"))
     wanted = {f"{polarity}_{landing}" for polarity in POLARITIES for landing in LANDINGS}
     if not isinstance(mirror["ratios"], dict) or set(mirror["ratios"]) != wanted:
         raise TechnologyError(f"{where}: mirror.ratios must have exactly the keys {', '.join(sorted(wanted))}")
-    ratios = {key: _row(row, f"{where}: mirror.ratios.{key}") for key, row in mirror["ratios"].items()}
-    monotonic = {"cell.thresh": axes["thresh"], "cell.fraction": axes["fraction"], "cell.gain": axes["gain"]}
-    monotonic |= {"mirror.aspect": aspect, **{f"mirror.ratios.{key}": row for key, row in ratios.items()}}
-    for key, row in monotonic.items():
+    rising = {"cell.thresh": axes["thresh"], "cell.fraction": axes["fraction"], "cell.gain": axes["gain"]}
+    rising |= {"mirror.aspect": aspect, "mirror.current": current}
+    ratios = {}
+    for key, rows in mirror["ratios"].items():
+        if not isinstance(rows, list | tuple) or len(rows) != len(current):
+            raise TechnologyError(f"{where}: mirror.ratios.{key} needs one row for each of mirror.current")
+        ratios[key] = tuple(_row(row, f"{where}: mirror.ratios.{key}") for row in rows)
+        rising |= {f"mirror.ratios.{key}, row {place}": row for place, row in enumerate(ratios[key])}
+    for key, row in rising.items():
         if len(row) < 2 or (np.diff(row) <= 0).any():
             raise TechnologyError(f"{where}: {key} must rise from number to number")
-    if len(axes["high"]) != len(axes["gain"]) or any(len(row) != len(aspect) for row in ratios.values()):
+    if len(axes["high"]) != len(axes["gain"]) or any(
+        len(row) != len(aspect) for rows in ratios.values() for row in rows
+    ):
         raise TechnologyError(f"{where}: a measured row is not as long as what it was measured over")
     return CurrentTechnology(
         name=data["name"],
@@ -236,7 +249,7 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
         source=data["source"],
         **{key: float(data[key]) for key in _NUMBERS},
         cell=CellTable(**axes, **grids),
-        mirror=MirrorTable(aspect=aspect, ratios=ratios),
+        mirror=MirrorTable(aspect=aspect, current=current, ratios=ratios),
     )
 
 
