@@ -14,16 +14,19 @@ C_s. Leakage moves the state by I T / (C_int (1 + 1/A)) per timestep, always. A 
 below the level limit. A unit that replaces its state empties C_int first, which is ρ = 0.
 
 A row settles at its precharge level plus Σ±C V / ΣC. Its decision needs the sign alone, and noise is bounded
-(:data:`cmru_hw.streams.BOUND`), so noise is computed only for rows that it could still turn over; the decisions are
-those of a row that has all of it.
+(:data:`cmru_hw.streams.BOUND`), so noise is computed only for rows that it could still turn over. In the same way rows
+are computed in single precision, whose error is bounded too, and in double precision where that leaves a doubt. The
+decisions are those of rows in double precision that have all of their noise.
 
 Layout. Timesteps of all sequences are packed, without padding, along the last axis: timestep-major, longest sequence
 first, so that the sequences alive at timestep t are a prefix. Units come before it, dies first of all. Matrix products
-are made die by die: then a die's numbers do not depend, to the last bit, on which dies are computed with it.
+are made die by die: then a die's numbers do not depend, to the last bit, on which dies are computed with it. That also
+keeps what a step works on near the processor, which this is about: it does little with each of many numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +38,7 @@ from cmru_hw import netlist, noise
 from cmru_hw.cells import evidence
 from cmru_hw.checkpoint import Sequences
 from cmru_hw.mapping import Design, Layer, Row
-from cmru_hw.noise import Source
+from cmru_hw.noise import LayerNoise, Source
 from cmru_hw.signals import Response
 from cmru_hw.variation import Dies
 
@@ -75,13 +78,25 @@ class Trajectories:
 
     ``decisions`` are int8, ``states`` [V from V_cm] as sampled at the end of a timestep. ``margins`` [V] are the
     smaller distance of a unit's two rows from their comparators' thresholds, with their noise where they are near; None
-    unless asked for. ``readout`` (dies, classes, places) is in software units of the logits, without noise.
+    unless asked for. ``top`` is what the readout reads.
     """
 
     decisions: tuple[Tensor, ...]
     states: tuple[Tensor, ...]
     margins: tuple[Tensor, ...] | None
-    readout: Tensor
+    top: Lines
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lines:
+    """Voltages that a layer reads: ``values`` (dies or 1, lines, places) as they were ``since`` [timesteps into one].
+
+    They drift by ``slope`` (dies or 1, lines) [V per timestep].
+    """
+
+    values: Tensor
+    slope: Tensor
+    since: float
 
 
 def pack(design: Design, sequences: Sequences) -> Packed:
@@ -105,26 +120,38 @@ def pack(design: Design, sequences: Sequences) -> Packed:
     )
 
 
+def run_in_parts(dies: Dies, packed: Packed, together: int) -> Iterator[tuple[Dies, Trajectories]]:
+    """As :func:`run`, ``together`` dies at a time, because memory grows with their number."""
+    sources = [noise.layer_noise(dies, index) for index in range(len(dies.nominal.layers))]
+    for first in range(0, len(dies), together):
+        part = slice(first, min(first + together, len(dies)))
+        some = dies.among(part)
+        yield some, _run(some, packed, [source.among(part) for source in sources], margins=False)
+
+
 def run(dies: Dies, packed: Packed, *, margins: bool = False) -> Trajectories:
-    """All of ``dies`` on all of ``packed``. Memory grows with the number of dies: give it a few at a time."""
+    """All of ``dies`` on all of ``packed`` at once."""
+    sources = [noise.layer_noise(dies, index) for index in range(len(dies.nominal.layers))]
+    return _run(dies, packed, sources, margins=margins)
+
+
+def _run(dies: Dies, packed: Packed, noises: Sequence[LayerNoise], *, margins: bool) -> Trajectories:
     nominal = dies.nominal
     rises = _rises(nominal)
-    inputs = _Lines(values=packed.lines[None], slope=torch.zeros(1, len(packed.lines)).double(), since=0.0)
+    inputs = Lines(values=packed.lines[None], slope=torch.zeros(1, len(packed.lines)).double(), since=0.0)
     lines = [inputs]
     decisions, states, distances = [], [], []
     for index, layer in enumerate(dies.batch.layers):
         evaluate, update = rises[f"e{index}"], rises[f"u{index}"]
-        sources = noise.layer_noise(dies, index)
-        rows = []
-        for row, source in ((layer.low, sources.low), (layer.high, sources.high)):
-            values = _weigh(row, dies, lines, packed, at=evaluate)
-            _disturb(values, source, packed)
-            rows.append(values)
+        sources = noises[index]
+        weights = [_weights(row, dies, lines, at=evaluate) for row in (layer.low, layer.high)]
+        above, rows = _compare(weights, lines, sources.compared, packed, keep=margins)
         # both above: 1, both below: −1, else 0
-        moves = (rows[0] > 0).view(torch.int8) + (rows[1] > 0).view(torch.int8) - 1
+        moves = above[:, : layer.units].view(torch.int8) + above[:, layer.units :].view(torch.int8)
+        moves -= 1
         third = None
         if layer.packet_row is not None:
-            third = _weigh(layer.packet_row, dies, lines, packed, at=evaluate)
+            third = _weigh(*_weights(layer.packet_row, dies, lines, at=evaluate), lines)
             _add_where(moves, third, sources.alpha, packed)
         slope = _slope(nominal, layer)
         # the power-on short opens when the layer evaluates; a unit that replaces its state stays short until the packet
@@ -132,19 +159,17 @@ def run(dies: Dies, packed: Packed, *, margins: bool = False) -> Trajectories:
         start = _power_on(dies, layer, sources.packet, packed) + (slope * released)[:, :, None]
         after = _integrate(dies, layer, sources.packet, moves, third, packed, start)
         decisions.append(moves)
-        states.append(after + (slope * (rises["sample"] - update))[:, :, None])
-        if margins:
-            distances.append(torch.minimum(rows[0].abs_(), rows[1].abs_()))
-        own = _Lines(values=after, slope=slope, since=update)
+        states.append(after + (slope * (rises["sample"] - update))[:, :, None] if slope.any() else after)
+        if rows is not None:
+            rows.abs_()
+            distances.append(torch.minimum(rows[:, : layer.units], rows[:, layer.units :]))
+        own = Lines(values=after, slope=slope, since=update)
         lines = [own, *lines] if nominal.config.skip else [own]
-    scale = torch.from_numpy(_logit_scale(nominal))[:, None]
-    offset = torch.from_numpy(nominal.readout.offset)[:, None]
-    readout = _weigh(dies.batch.readout, dies, lines[:1], packed, at=rises["r"])
     return Trajectories(
         decisions=tuple(decisions),
         states=tuple(states),
         margins=tuple(distances) if margins else None,
-        readout=readout.sub_(offset).mul_(scale),
+        top=lines[0],
     )
 
 
@@ -154,16 +179,18 @@ def classes(dies: Dies, packed: Packed, trajectories: Trajectories) -> Tensor:
     source = noise.readout_noise(dies)
     lengths = torch.from_numpy(packed.lengths)
     if rule != "mean":
-        logits = packed.padded(trajectories.readout)
+        logits = packed.padded(_logits(dies, trajectories.top))
         if source.parts:
             logits += _logit_noise(dies, source, packed, *_grid(len(dies), len(lengths)))
         return torch.stack([evidence(of_die, lengths, rule).argmax(-1) for of_die in logits])
-    totals = trajectories.readout.new_zeros((*trajectories.readout.shape[:2], len(lengths)))
+    # the readout is linear: the mean of what it says is what it says of the mean
+    top = trajectories.top
+    totals = top.values.new_zeros((*top.values.shape[:2], len(lengths)))
     for count, start in zip(packed.alive, packed.starts, strict=True):
-        totals[..., :count] += trajectories.readout[..., start : start + count]
-    means = torch.empty_like(totals)
-    means[..., packed.order] = totals
-    means = (means / lengths).transpose(1, 2)
+        totals[..., :count] += top.values[..., start : start + count]
+    totals /= lengths[packed.order]
+    means = _logits(dies, Lines(values=totals, slope=top.slope, since=top.since))
+    means = means[..., packed.order.argsort()].transpose(1, 2)
     if source.parts:
         # a mean of bounded noise has the same bound: only where the best two are nearer can noise decide
         scale = torch.from_numpy(_logit_scale(dies.nominal))
@@ -184,7 +211,7 @@ def respond(dies: Dies, sequences: Sequences) -> list[Response]:
         packed.padded(values / torch.from_numpy(layer.step)[:, None])
         for values, layer in zip(found.states, dies.nominal.layers, strict=True)
     ]
-    logits = packed.padded(found.readout)
+    logits = packed.padded(_logits(dies, found.top))
     source = noise.readout_noise(dies)
     if source.parts:
         die, sequence = _grid(len(dies), len(sequences))
@@ -204,30 +231,25 @@ def respond(dies: Dies, sequences: Sequences) -> list[Response]:
 # --- Rows --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Lines:
-    """Voltages that a layer reads: ``values`` (dies or 1, lines, places) as they were ``since`` [timesteps into one].
+def _weights(row: Row, dies: Dies, lines: list[Lines], *, at: float) -> tuple[Tensor, Tensor]:
+    """What lines weigh (dies, units, lines), and top plates (dies, units) [V from V_cm] if the lines were at V_cm.
 
-    They drift by ``slope`` (dies or 1, lines) [V per timestep].
+    That is at the phase that rises ``at``, with what the lines have drifted by then, and without noise.
     """
-
-    values: Tensor
-    slope: Tensor
-    since: float
-
-
-def _weigh(row: Row, dies: Dies, lines: list[_Lines], packed: Packed, *, at: float) -> Tensor:
-    """Top plates (dies, units, places) [V from V_cm] at the phase that rises ``at``, without noise."""
     total = row.total + dies.nominal.technology.capacitor.parasitic
-    constant = row.offset + (row.bias + row.threshold) * dies.batch.bias[:, None] / total
+    level = torch.from_numpy(row.offset + (row.bias + row.threshold) * dies.batch.bias[:, None] / total)[:, :, None]
     weights = torch.from_numpy(row.weights / total[:, :, None])
-    level = torch.from_numpy(constant)[:, :, None].clone()
     first = 0
     for group in lines:
         part = weights[:, :, first : first + group.slope.shape[1]]
-        level += part @ (group.slope * (at - group.since))[:, :, None]
+        level = level + part @ (group.slope * (at - group.since))[:, :, None]
         first += group.slope.shape[1]
-    out = level.expand(*weights.shape[:2], packed.lines.shape[1]).contiguous()
+    return weights, level[..., 0]
+
+
+def _weigh(weights: Tensor, level: Tensor, lines: list[Lines]) -> Tensor:
+    """Top plates (dies, units, places) [V from V_cm] without noise."""
+    out = level[:, :, None].repeat(1, 1, lines[0].values.shape[2])
     for place, values in enumerate(out):
         first = 0
         for group in lines:
@@ -237,42 +259,100 @@ def _weigh(row: Row, dies: Dies, lines: list[_Lines], packed: Packed, *, at: flo
     return out
 
 
-def _disturb(rows: Tensor, source: Source, packed: Packed) -> None:
-    """Add noise to ``rows`` in place, as far as it takes to know their signs."""
-    if not source.parts:
-        return
-    left, flat = source.bound, rows.view(-1)
-    place = _nonzero(rows.abs() <= left.view(*rows.shape[:2], 1))
+def _compare(
+    rows: list[tuple[Tensor, Tensor]], lines: list[Lines], source: Source, packed: Packed, *, keep: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Whether rows, low ones before high ones, are above their thresholds: (dies, 2 units, places), bool.
+
+    With ``keep`` all rows are in double precision, and are returned too, with as much noise as it took to know signs.
+    """
+    weights, level = (torch.cat(both, dim=1) for both in zip(*rows, strict=True))
+    shape = (*level.shape, len(packed.moment))
+    kept = _weigh(weights, level, lines) if keep else None
+    bound = source.bound.view(level.shape) if source.parts else torch.zeros_like(level)
+    above = torch.empty(shape, dtype=torch.bool)
+    found: list[tuple[Tensor, Tensor]] = []
+    doubts = []
+    for die, (values, doubt) in enumerate(_rounded(weights, level, lines) if kept is None else _known(kept)):
+        torch.gt(values, 0, out=above[die])
+        # not <=, because what is not a number is no certainty; the factor covers the rounding of the limit
+        limit = ((bound[die] + doubt) * (1 + 1e-6)).to(values.dtype)[:, None]
+        place = _nonzero(~(values.abs() > limit))
+        found.append((place + die * values.numel(), values.view(-1).index_select(0, place)))
+        doubts.append(doubt)
+    place, values = (torch.cat(parts) for parts in zip(*found, strict=True))
+    values, doubt = values.double(), torch.cat(doubts)
     row, moment = _indices(place, packed)
-    values = flat.take(place)
+    left, added = bound.flatten(), torch.zeros_like(values)
     for part in source.parts:
-        values = values + part.at(row, moment)
-        flat.put_(place, values)
+        more = part.at(row, moment)
+        values += more
+        added += more
+        _put(above, place, values > 0)
+        if kept is not None:
+            _put(kept, place, values)
         left = left - part.bound
-        near = _nonzero(values.abs() <= left.take(row))
-        place, values, row, moment = (x.take(near) for x in (place, values, row, moment))
+        near = _nonzero(~(values.abs() > (left + doubt).index_select(0, row)))
+        place, values, added, row, moment = (x.index_select(0, near) for x in (place, values, added, row, moment))
+    if kept is None and len(place):
+        _put(above, place, _exactly(weights, level, lines, row, place % shape[2]) + added > 0)
+    return above, kept
 
 
-def _add_where(moves: Tensor, rows: Tensor, source: Source, packed: Packed, scale: Tensor | None = None) -> None:
-    """Add all noise, times ``scale`` (dies, units), to ``rows`` in place where a packet is sent."""
-    if not source.parts:
-        return
-    place = _nonzero(moves)
-    row, moment = _indices(place, packed)
-    values = source.at(row, moment)
-    rows.view(-1).put_(place, values if scale is None else values * scale.flatten().take(row), accumulate=True)
+def _rounded(weights: Tensor, level: Tensor, lines: list[Lines]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows (2 units, places) of each die in single precision, and (2 units,) what they may be off by."""
+    count, places = weights.shape[2], lines[0].values.shape[2]
+    read = torch.empty(count, places)
+    out = torch.empty(weights.shape[1], places)
+    weight, base = weights.float(), level.float()
+    for die in range(len(weights)):
+        first = 0
+        for group in lines:
+            if die == 0 or len(group.values) > 1:
+                read[first : first + group.values.shape[1]] = group.values[die if len(group.values) > 1 else 0]
+            first += group.values.shape[1]
+        torch.addmm(base[die][:, None], weight[die], read, out=out)
+        # Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.5, with twice the unit roundoff 2^-24
+        low, high = torch.aminmax(read)
+        size = weights[die].abs().sum(1) * max(-float(low), float(high)) + level[die].abs()
+        yield out, size * ((count + 4) * 0.5**23)
+
+
+def _known(rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    for values in rows:
+        yield values, values.new_zeros(len(values))
+
+
+def _exactly(weights: Tensor, level: Tensor, lines: list[Lines], row: Tensor, place: Tensor) -> Tensor:
+    """Rows in double precision at a few places, in an order of summation that their number cannot change."""
+    die = row // weights.shape[1]
+    read = [group.values[die if len(group.values) > 1 else torch.zeros_like(die), :, place] for group in lines]
+    terms = weights.flatten(0, 1)[row] * torch.cat(read, dim=1)
+    return level.flatten()[row] + terms.cumsum(1)[:, -1]
+
+
+def _add_where(moves: Tensor, rows: Tensor, source: Source, packed: Packed) -> None:
+    """Add all noise to ``rows`` in place where a packet is sent."""
+    if source.parts:
+        place = _nonzero(moves)
+        rows.view(-1).put_(place, source.at(*_indices(place, packed)), accumulate=True)
 
 
 def _indices(place: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
     """Row and moment, as noise has them, of flat indices into (dies, units, places)."""
     places = len(packed.moment)
     row = place // places
-    return row, packed.moment.take(place - row * places)
+    return row, packed.moment.index_select(0, place - row * places)
 
 
 def _nonzero(mask: Tensor) -> Tensor:
     # numpy's is several times faster than torch's
     return torch.from_numpy(np.flatnonzero(mask.numpy()))
+
+
+def _put(values: Tensor, place: Tensor, new: Tensor) -> None:
+    # and so is this
+    values.numpy().reshape(-1)[place.numpy()] = new.numpy()
 
 
 # --- States ------------------------------------------------------------------------------------------------------
@@ -291,29 +371,36 @@ def _integrate(
         kept = torch.zeros_like(kept)
     up, down = _tensor(batch.reference_up)[:, None], _tensor(batch.reference_down)[:, None]
     error = _tensor(layer.packet_offset)
-    sign = moves.double()
     # g (V − ζ) up, −g (V + ζ) down: the part that changes sign with the decision, and the part that does not
-    if third is None:
-        sent = sign * (packet * (up + down) / 2)[:, :, None]
-        common = packet * ((up - down) / 2 - error)
-    else:
-        sent = sign * packet[:, :, None] * third
-        common = -packet * error
-    if common.any():
-        sent.addcmul_(sign.abs(), common[:, :, None])
-    _add_where(moves, sent, source, packed, scale=-packet)
+    half = packet if third is not None else packet * (up + down) / 2
+    common = -packet * error if third is not None else packet * ((up - down) / 2 - error)
+    half, common, noisy, loss = (x.flatten() for x in (half, common, -packet, kept - 1))
 
     slope = _slope(dies.nominal, layer)[:, :, None]
-    loss, limit = (kept - 1)[:, :, None], _tensor(layer.limit)[:, :, None]
-    after = torch.empty_like(sent)
+    leaks, limit = bool(slope.any()), _tensor(layer.limit)[:, :, None]
+    after = torch.empty(moves.shape, dtype=torch.float64)
     for count, start in zip(packed.alive, packed.starts, strict=True):
         now = slice(start, start + count)
-        before, toward = state[..., :count], sign[..., now]
-        before += slope
-        outward = toward * before
-        allowed = outward < limit
-        change = torch.addcmul(sent[..., now], toward, outward.mul_(loss))
-        before += change.mul_(allowed)
+        before, toward = state[..., :count], moves[..., now].contiguous()
+        if leaks:
+            before += slope
+        # most units send nothing at a time: the rest of the arithmetic is for those that do
+        sends = (before < limit).logical_and_(toward > 0)
+        sends |= (before > -limit).logical_and_(toward < 0)
+        sent = _nonzero(sends)
+        row = sent // count
+        sequence = sent - row * count
+        sign = toward.view(-1).index_select(0, sent).double()
+        change = sign.mul_(half.index_select(0, row))
+        if third is not None:
+            change *= third.view(-1).index_select(0, row * moves.shape[2] + sequence + start)
+        change += common.index_select(0, row)
+        if source.parts:
+            change += source.at(row, packed.moment[now].index_select(0, sequence)).mul_(noisy.index_select(0, row))
+        held = row * state.shape[2] + sequence
+        old = state.view(-1).index_select(0, held)
+        change.addcmul_(old, loss.index_select(0, row))
+        _put(state, held, old.add_(change))
         after[..., now] = before
     return after
 
@@ -327,8 +414,7 @@ def _power_on(dies: Dies, layer: Layer, source: Source, packed: Packed) -> Tenso
     up, down = _tensor(dies.batch.reference_up)[:, None], _tensor(dies.batch.reference_down)[:, None]
     error = _tensor(layer.packet_offset)[:, :, None].expand(-1, -1, len(packed.lengths))
     if source.parts:
-        row, sequence = torch.broadcast_tensors(torch.arange(len(dies) * layer.units)[:, None], packed.order)
-        error = error + source.at_start(row, sequence).view(error.shape)
+        error = error + source.at_start(packed.order).view(error.shape)
     return packet * (torch.where(rises, up, -down)[:, :, None] - error)
 
 
@@ -341,6 +427,14 @@ def _slope(nominal: Design, layer: Layer) -> Tensor:
 # --- Readout -----------------------------------------------------------------------------------------------------
 
 
+def _logits(dies: Dies, top: Lines) -> Tensor:
+    """(dies, classes, places) of the readout, in software units and without noise."""
+    nominal = dies.nominal
+    volts = _weigh(*_weights(dies.batch.readout, dies, [top], at=_rises(nominal)["r"]), [top])
+    offset, scale = torch.from_numpy(nominal.readout.offset), torch.from_numpy(_logit_scale(nominal))
+    return volts.sub_(offset[:, None]).mul_(scale[:, None])
+
+
 def _logit_scale(nominal: Design) -> NDArray[np.float64]:
     """(classes,) software units per volt, as one who reads the rows knows it: that of the nominal design."""
     return (nominal.readout.total + nominal.technology.capacitor.parasitic) / nominal.readout.scale
@@ -350,7 +444,8 @@ def _logit_noise(dies: Dies, source: Source, packed: Packed, die: Tensor, sequen
     """(..., timesteps, classes) for index tensors of one shape, 0 past a sequence's end; in software units."""
     time, unit = torch.arange(len(packed.alive)), torch.arange(source.units)
     row = die[..., None, None] * source.units + unit
-    volts = source.at(*torch.broadcast_tensors(row, noise.moments(sequence[..., None, None], time[:, None] + 1)))
+    row, moment = torch.broadcast_tensors(row, noise.moments(sequence[..., None, None], time[:, None] + 1))
+    volts = source.at(row.flatten(), moment.flatten()).view(row.shape)
     real = time < torch.from_numpy(packed.lengths)[sequence][..., None]
     return volts * torch.from_numpy(_logit_scale(dies.nominal)) * real[..., None]
 

@@ -41,19 +41,22 @@ def normals(key: Tensor, counter: Tensor) -> Tensor:
     Their values have the resolution of float32, which is what noise is worth, and magnitudes up to BOUND.
     """
     where = advanced(key, counter)
-    hashed = _mix(where.reshape(-1).contiguous())
-    halves = hashed.view(torch.int32).float()
+    halves = _mix(where.reshape(-1).contiguous()).numpy().view(np.int32).reshape(-1, 2)
     # Contiguous operands take the same vectorised path at every length, so a number's last bit is its own too.
-    radius = halves[..., 0::2].abs().contiguous().add_(0.5).mul_(0.5**31)
-    angle = (halves[..., 1::2] * (math.pi * 0.5**31)).contiguous()
-    return radius.log_().mul_(-2).sqrt_().mul_(angle.cos_()).double().view(where.shape)
+    radius, angle = torch.from_numpy(halves.T.astype(np.float32, order="C"))
+    radius.abs_().add_(0.5).mul_(0.5**31).log_().mul_(-2).sqrt_()
+    return radius.mul_(angle.mul_(math.pi * 0.5**31).cos_()).double().view(where.shape)
 
 
 def _mix(x: Tensor) -> Tensor:
-    """The finalizer, in place. Signed 64-bit products wrap as unsigned ones do; the shifts must not drag the sign."""
+    """The finalizer, in place. By numpy, which has unsigned shifts and vectorises 64-bit products."""
+    bits = x.numpy().view(np.uint64)
+    shifted = np.empty_like(bits)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x.bitwise_xor_(x.bitwise_right_shift(shift).bitwise_and_((1 << (64 - shift)) - 1)).mul_(_signed(factor))
-    return x.bitwise_xor_(x.bitwise_right_shift(31).bitwise_and_((1 << 33) - 1))
+        bits ^= np.right_shift(bits, np.uint64(shift), out=shifted)
+        bits *= np.uint64(factor)
+    bits ^= np.right_shift(bits, np.uint64(31), out=shifted)
+    return x
 
 
 def _signed(value: int) -> int:

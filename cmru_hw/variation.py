@@ -74,6 +74,22 @@ class Dies:
             readout=_pick(batch.readout, place, _VARYING_ROW),
         )
 
+    def among(self, places: slice) -> Dies:
+        """Some of the dies."""
+        batch = self.batch
+        return replace(
+            self,
+            numbers=self.numbers[places],
+            batch=replace(
+                batch,
+                bias=batch.bias[places],
+                reference_up=batch.reference_up[places],
+                reference_down=batch.reference_down[places],
+                layers=tuple(_pick(layer, places, _VARYING_LAYER) for layer in batch.layers),
+                readout=_pick(batch.readout, places, _VARYING_ROW),
+            ),
+        )
+
 
 _VARYING_ROW = ("weights", "bias", "threshold", "pad", "offset")
 _VARYING_LAYER = ("packet", "start_packet", "integrator", "limit", "packet_offset", "gain", "leak")
@@ -224,7 +240,7 @@ def _layer(draws: _Draws, group: str, layer: Layer, technology: Technology, scal
     )
 
 
-def _pick(value: _T, place: int, varying: Sequence[str]) -> _T:
+def _pick(value: _T, place: int | slice, varying: Sequence[str]) -> _T:
     chosen = {name: getattr(value, name)[place] for name in varying}
     for name in (field.name for field in fields(value)):
         if isinstance(part := getattr(value, name), Row):
