@@ -15,10 +15,11 @@ which::
     "layers.0.candidate.weight" = { from = "cell_0/candidate/kernel", transpose = true }
     "layers.0.candidate.bias" = { from = "cell_0/candidate/bias" }
     "input.scale" = { fill = 1.0, size = 12 }
+    "layers.0.threshold.weight" = { fill = 0.0, size = [6, 12] }
 
 Every tensor of the checkpoint is named once, as ``cmru_hw.checkpoint`` lists them. ``transpose`` is for programs that
-keep weights as [in, out], as Flax does in its kernels. ``fill`` makes a vector of one value, for what the other
-network does not have.
+keep weights as [in, out], as Flax does in its kernels. ``fill`` makes a vector or a matrix of one value, for what
+the other network does not have.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from cmru_hw import checkpoint
 from cmru_hw.checkpoint import ModelConfig, Trained
 from cmru_hw.errors import CheckpointError
 
-MAX_SIZE = 100_000
+MAX_SIDE = 10_000
 _MODEL = ("cell", "epsilon", "levels", "skip", "decision", "classes")
 
 
@@ -63,7 +64,7 @@ def _names(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     model, tensors = data.get("model"), data.get("tensors")
     if not isinstance(model, dict) or not isinstance(tensors, dict) or set(data) != {"model", "tensors"}:
         raise CheckpointError(f"{path}: it has two tables, [model] and [tensors]; see cmru_hw/convert.py")
-    if wrong := sorted(set(model) ^ set(_MODEL) - {"levels"}):
+    if wrong := sorted((set(model) | {"levels"}) ^ set(_MODEL)):
         raise CheckpointError(f"{path}: [model] has {', '.join(_MODEL)}; look at {wrong[0]}")
     for name, entry in tensors.items():
         if not isinstance(entry, dict) or set(entry) not in ({"from"}, {"from", "transpose"}, {"fill", "size"}):
@@ -71,18 +72,27 @@ def _names(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
                 f'{path}: {name} is {{ from = "..." }}, {{ from = "...", transpose = true }} or '
                 "{ fill = 1.0, size = 12 }; change it"
             )
-        if "fill" in entry and not (isinstance(entry["size"], int) and 0 < entry["size"] <= MAX_SIZE):
-            raise CheckpointError(f"{path}: the size of {name} is {entry['size']!r}; it is a number of elements")
+        if "fill" in entry and not _is_shape(entry["size"]):
+            raise CheckpointError(f"{path}: the size of {name} is {entry['size']!r}; it is 12, or [6, 12] for a matrix")
     return model, tensors
 
 
 def _tensor(name: str, entry: Mapping[str, Any], found: Mapping[str, Tensor], path: Path) -> Tensor:
     if "fill" in entry:
-        return torch.full((int(entry["size"]),), float(entry["fill"]))
+        return torch.full(_shape(entry["size"]), float(entry["fill"]))
     if entry["from"] not in found:
         raise CheckpointError(f"{path}: there is no {entry['from']!r} for {name}; it has {', '.join(sorted(found))}")
     values = found[entry["from"]]
     return values.T.contiguous() if entry.get("transpose") and values.ndim == 2 else values
+
+
+def _shape(size: Any) -> tuple[int, ...]:
+    return tuple(size) if isinstance(size, list) else (size,)
+
+
+def _is_shape(size: Any) -> bool:
+    shape = _shape(size)
+    return len(shape) in (1, 2) and all(type(side) is int and 0 < side <= MAX_SIDE for side in shape)
 
 
 def _config(model: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ModelConfig:
