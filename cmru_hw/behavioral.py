@@ -271,18 +271,22 @@ def _compare(
     kept = _weigh(weights, level, lines) if keep else None
     bound = source.bound.view(level.shape) if source.parts else torch.zeros_like(level)
     above = torch.empty(shape, dtype=torch.bool)
+    sizes, near = np.empty(shape[1:], dtype=np.float64 if keep else np.float32), np.empty(shape[1:], dtype=bool)
     found: list[tuple[Tensor, Tensor]] = []
     doubts = []
     for die, (values, doubt) in enumerate(_rounded(weights, level, lines) if kept is None else _known(kept)):
-        torch.gt(values, 0, out=above[die])
+        np.greater(values.numpy(), 0, out=above[die].numpy())
         # not <=, because what is not a number is no certainty; the factor covers the rounding of the limit
         limit = ((bound[die] + doubt) * (1 + 1e-6)).to(values.dtype)[:, None]
-        place = _nonzero(~(values.abs() > limit))
+        np.greater(np.abs(values.numpy(), out=sizes), limit.numpy(), out=near)
+        np.logical_not(near, out=near)
+        place = torch.from_numpy(np.flatnonzero(near))
         found.append((place + die * values.numel(), values.view(-1).index_select(0, place)))
         doubts.append(doubt)
     place, values = (torch.cat(parts) for parts in zip(*found, strict=True))
     values, doubt = values.double(), torch.cat(doubts)
-    row, moment = _indices(place, packed)
+    row, within = _split(place, shape[2])
+    moment = packed.moment.index_select(0, within)
     left, added = bound.flatten(), torch.zeros_like(values)
     for part in source.parts:
         more = part.at(row, moment)
@@ -292,8 +296,8 @@ def _compare(
         if kept is not None:
             _put(kept, place, values)
         left = left - part.bound
-        near = _nonzero(~(values.abs() > (left + doubt).index_select(0, row)))
-        place, values, added, row, moment = (x.index_select(0, near) for x in (place, values, added, row, moment))
+        open_ = _nonzero(~(values.abs() > (left + doubt).index_select(0, row)))
+        place, values, added, row, moment = (x.index_select(0, open_) for x in (place, values, added, row, moment))
     if kept is None and len(place):
         _put(above, place, _exactly(weights, level, lines, row, place % shape[2]) + added > 0)
     return above, kept
@@ -304,18 +308,19 @@ def _rounded(weights: Tensor, level: Tensor, lines: list[Lines]) -> Iterator[tup
     count, places = weights.shape[2], lines[0].values.shape[2]
     read = torch.empty(count, places)
     out = torch.empty(weights.shape[1], places)
-    weight, base = weights.float(), level.float()
+    weight, base = weights.float(), level.float()[:, :, None]
+    # Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.5, with twice the unit roundoff 2^-24
+    error = (count + 4) * 0.5**23
+    reach, rest = weights.abs().sum(2) * error, level.abs() * error
     for die in range(len(weights)):
         first = 0
         for group in lines:
             if die == 0 or len(group.values) > 1:
                 read[first : first + group.values.shape[1]] = group.values[die if len(group.values) > 1 else 0]
             first += group.values.shape[1]
-        torch.addmm(base[die][:, None], weight[die], read, out=out)
-        # Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.5, with twice the unit roundoff 2^-24
+        torch.addmm(base[die], weight[die], read, out=out)
         low, high = torch.aminmax(read)
-        size = weights[die].abs().sum(1) * max(-float(low), float(high)) + level[die].abs()
-        yield out, size * ((count + 4) * 0.5**23)
+        yield out, torch.add(rest[die], reach[die], alpha=max(-float(low), float(high)))
 
 
 def _known(rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -335,24 +340,28 @@ def _add_where(moves: Tensor, rows: Tensor, source: Source, packed: Packed) -> N
     """Add all noise to ``rows`` in place where a packet is sent."""
     if source.parts:
         place = _nonzero(moves)
-        rows.view(-1).put_(place, source.at(*_indices(place, packed)), accumulate=True)
+        row, within = _split(place, len(packed.moment))
+        rows.view(-1).put_(place, source.at(row, packed.moment.index_select(0, within)), accumulate=True)
 
 
-def _indices(place: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
-    """Row and moment, as noise has them, of flat indices into (dies, units, places)."""
-    places = len(packed.moment)
-    row = place // places
-    return row, packed.moment.index_select(0, place - row * places)
+# Where steps are this small, numpy is several times faster than torch at finding, placing and comparing with a column.
 
 
 def _nonzero(mask: Tensor) -> Tensor:
-    # numpy's is several times faster than torch's
     return torch.from_numpy(np.flatnonzero(mask.numpy()))
 
 
 def _put(values: Tensor, place: Tensor, new: Tensor) -> None:
-    # and so is this
-    values.numpy().reshape(-1)[place.numpy()] = new.numpy()
+    values.view(-1).numpy()[place.numpy()] = new.numpy()
+
+
+def _split(place: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Rows, and places in them, of rising flat indices into rows of ``width``: ``divmod``, but without divisions."""
+    rows = int(place[-1]) // width + 1 if len(place) else 0
+    starts = np.arange(rows + 1) * width
+    counts = np.diff(np.searchsorted(place.numpy(), starts))
+    row = torch.from_numpy(np.repeat(np.arange(rows), counts))
+    return row, torch.add(place, row, alpha=-width)
 
 
 # --- States ------------------------------------------------------------------------------------------------------
@@ -377,7 +386,7 @@ def _integrate(
     half, common, noisy, loss = (x.flatten() for x in (half, common, -packet, kept - 1))
 
     slope = _slope(dies.nominal, layer)[:, :, None]
-    leaks, limit = bool(slope.any()), _tensor(layer.limit)[:, :, None]
+    leaks, limit = bool(slope.any()), layer.limit[:, :, None]
     after = torch.empty(moves.shape, dtype=torch.float64)
     for count, start in zip(packed.alive, packed.starts, strict=True):
         now = slice(start, start + count)
@@ -385,11 +394,10 @@ def _integrate(
         if leaks:
             before += slope
         # most units send nothing at a time: the rest of the arithmetic is for those that do
-        sends = (before < limit).logical_and_(toward > 0)
-        sends |= (before > -limit).logical_and_(toward < 0)
-        sent = _nonzero(sends)
-        row = sent // count
-        sequence = sent - row * count
+        volts, way = before.numpy(), toward.numpy()
+        sends = ((volts < limit) & (way > 0)) | ((volts > -limit) & (way < 0))
+        sent = torch.from_numpy(np.flatnonzero(sends))
+        row, sequence = _split(sent, count)
         sign = toward.view(-1).index_select(0, sent).double()
         change = sign.mul_(half.index_select(0, row))
         if third is not None:
@@ -397,7 +405,7 @@ def _integrate(
         change += common.index_select(0, row)
         if source.parts:
             change += source.at(row, packed.moment[now].index_select(0, sequence)).mul_(noisy.index_select(0, row))
-        held = row * state.shape[2] + sequence
+        held = torch.add(sequence, row, alpha=state.shape[2])
         old = state.view(-1).index_select(0, held)
         change.addcmul_(old, loss.index_select(0, row))
         _put(state, held, old.add_(change))

@@ -32,7 +32,7 @@ def keys(seed: int, name: str, dies: Sequence[int] | NDArray[np.int64]) -> Tenso
 
 def advanced(key: Tensor, counter: Tensor) -> Tensor:
     """The key whose counters begin where ``counter`` is: ``normals(advanced(k, m), n)`` is ``normals(k, m + n)``."""
-    return key + counter * _signed(GAMMA)
+    return torch.add(key, counter, alpha=_signed(GAMMA))
 
 
 def normals(key: Tensor, counter: Tensor) -> Tensor:

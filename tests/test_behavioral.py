@@ -106,7 +106,7 @@ def test_dies_do_not_depend_on_how_many_run_together(cell):
 
 
 def test_skipping_noise_that_cannot_decide_changes_nothing(monkeypatch):
-    _, sequences, design = make(Shape(units=(8, 6)), lossy(), lengths=(60, 45, 70))
+    _, sequences, design = make(Shape(units=(8, 6)), lossy(), lengths=(30, 15, 50))
     packed = behavioral.pack(design, sequences)
     sparse = behavioral.run(drawn(design, 4), packed)
     # with a bound that excludes nothing, every row gets all of its noise
@@ -121,7 +121,7 @@ def test_classes_are_those_of_the_full_response(decision):
     trained, sequences, _ = make(Shape(classes=4), lossy())
     trained = Trained(config=replace(trained.config, decision=decision), tensors=trained.tensors)
     design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
-    dies = drawn(design, 40)
+    dies = drawn(design, 20)
     packed = behavioral.pack(design, sequences)
     fast = behavioral.classes(dies, packed, behavioral.run(dies, packed)).numpy()
     full = [compare.classes_of(response, decision) for response in behavioral.respond(dies, sequences)]

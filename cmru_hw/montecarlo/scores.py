@@ -36,8 +36,8 @@ from cmru_hw.variation import Dies
 EngineName = Literal["fast", "spice"]
 # Dies that are computed and stored together: some seconds of work, so that an interruption costs no more than that.
 BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
-# Values of one kind that the fast engine holds at a time: few enough to stay near the processor.
-_WORKING_SET = 1 << 21
+# Values of one kind that the fast engine holds at a time: with fewer, calls cost more than what they do.
+_WORKING_SET = 1 << 22
 
 SCHEMA = pa.schema(
     [
