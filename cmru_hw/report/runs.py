@@ -204,7 +204,10 @@ def _comparison(source: Source) -> Run:
         " of margin count as too close to call.",
     )
     left_out: Prose = (excluded, " decisions were too close to call and count neither way.")
-    scope = f"{source.value('level')} level, {source.value('technology')}; {source.value('versions/simulator')}"
+    scope = (
+        f"the design of this report; {source.value('level')} level, technology {source.value('technology')}, "
+        f"{source.value('versions/simulator')}"
+    )
     return Run(
         source=source,
         kind="comparison",
@@ -505,7 +508,7 @@ def _energy(source: Source) -> Run:
     )
     left_out = source.value("excludes") if source.has("excludes") else []
     level = source.fact("level", "level", str)
-    scope = f"{source.value('level')} level, {word}"
+    scope = f"the design of this report; {source.value('level')} level, {word}"
     return Run(
         source=source,
         kind="energy",
