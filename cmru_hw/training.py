@@ -258,7 +258,8 @@ def _initial(config: ModelConfig, recipe: Recipe, mean: Tensor, spread: Tensor, 
             if isinstance(layer, WindowLayer):
                 _start_window(layer, recipe, random)
             elif isinstance(layer, HysteresisLayer):
-                layer.alpha.fill_(recipe.alpha)
+                # One bit and no ladder: at the α of a ladder's level the layers behind it would hardly see it move.
+                layer.alpha.fill_(1.0)
     return network
 
 

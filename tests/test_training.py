@@ -212,7 +212,8 @@ def test_the_promised_checkpoints_are_there():
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
 def test_a_shipped_checkpoint_is_what_its_name_and_card_say(path):
     trained, evaluation, card = read(path)
-    task, cell, shape = path.stem.split("-")
+    task, rest = path.stem.split("-", 1)
+    cell, shape = rest.rsplit("-", 1)
     layers, units = map(int, shape.split("x"))
     assert trained.config.task["name"] == task
     assert trained.config.cell == cell
