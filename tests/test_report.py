@@ -9,6 +9,7 @@ import math
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -207,6 +208,15 @@ def test_figures_and_tables_are_there(inside):
 
 
 @pytest.mark.spice
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles(inside, tmp_path):
+    shutil.copytree("out/report", tmp_path / "report")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=tmp_path / "report", capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
+
+
+@pytest.mark.spice
 def test_what_is_not_there_is_said_and_not_made_up(inside):
     content = text(inside)
     assert "No energy was simulated." in content and 'id="energy"' not in content
@@ -315,4 +325,5 @@ def test_numbers_are_written_for_people():
     assert [si(value, "J") for value in (8.26e-10, 0.0, 1.5)] == ["826 pJ", "0 J", "1.5 J"]
     assert [percent(share) for share in (1.0, 0.955, 0.99999)] == ["100 %", "95.5 %", "99.999 %"]
     assert (count(9999), count(11776)) == ("9999", "11\u202f776")
+    assert latex.escape("--jobs ---") == "-{}-jobs -{}-{}-"
     assert latex.escape("50 % µV & x_1") == r"50 \% \ensuremath{\mu}V \& x\_1"

@@ -13,7 +13,8 @@ _SPECIAL = {
     "µ": r"\ensuremath{\mu}", "α": r"\ensuremath{\alpha}", "β": r"\ensuremath{\beta}", "ε": r"\ensuremath{\epsilon}",
     "σ": r"\ensuremath{\sigma}", "±": r"\ensuremath{\pm}", "−": r"\ensuremath{-}", "→": r"\ensuremath{\to}",
     "²": r"\ensuremath{^2}", "×": r"\ensuremath{\times}", "·": r"\ensuremath{\cdot}", "\u202f": r"\,", "–": "--",
-    "—": "---", "…": r"\dots{}", "é": r"\'e",
+    "—": "---", "\0": "{}",  # between hyphens, which LaTeX would join to a dash
+    "…": r"\dots{}", "é": r"\'e",
 }  # fmt: skip
 # Wide tables hold sentences: their columns share the line.
 _WIDE = 4
@@ -21,7 +22,8 @@ _WIDE = 4
 
 def escape(text: str) -> str:
     """``text`` as LaTeX prints it; a character that plain LaTeX may not have becomes a question mark."""
-    return "".join(_SPECIAL.get(c, c if c.isascii() else "?") for c in text)
+    apart = text.replace("--", "-\0-").replace("--", "-\0-")
+    return "".join(_SPECIAL.get(c, c if c.isascii() else "?") for c in apart)
 
 
 def prose(pieces: Prose) -> str:
@@ -58,6 +60,7 @@ def document(report: Report, figures: Sequence[str]) -> str:
         r"\usepackage[T1]{fontenc}",
         r"\usepackage[margin=25mm]{geometry}",
         r"\usepackage{booktabs,tabularx,graphicx}",
+        r"\setlength{\belowcaptionskip}{6pt}",
         rf"\title{{{escape(report.title)}}}\date{{}}",
         r"\begin{document}",
         r"\maketitle",
