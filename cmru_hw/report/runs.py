@@ -82,25 +82,29 @@ def _design(source: Source) -> Run:
     if model.has("training/command") and model.value("training/command"):
         facts.append(model.fact("trained by", "training/command", str))
     technology = source.fact("technology", "technology/name", str)
-    level = source.fact("level", "technology/level", str, meaning=LEVELS.get(source.value("technology/level"), ""))
+    # a technology that is always of one level has no entry for it; the folder then says so itself
+    place = "technology/level" if source.has("technology/level") else "level"
+    level = source.fact("level", place, str, meaning=LEVELS.get(source.value(place), ""))
     facts += [
         source.fact("model sha256", "model_sha256", _short, rule="first 12 digits"),
         source.fact("architecture", "architecture", lambda name: str(ARCHITECTURES.get(name, name))),
         technology,
         level,
         source.fact("source of its numbers", "technology/source", str),
-        source.fact(
-            "timestep",
-            "technology/timing/timestep",
-            lambda s: si(s, "s"),
-            meaning="one new input vector, one step of every unit",
-        ),
-        source.fact("weights held differently", "clips", count, meaning="rounded or left out; listed in mapping.csv"),
-        source.fact("netlist sha256", "files/network.cir", _short, rule="first 12 digits"),
     ]
+    for key in ("technology/timing/timestep", "technology/timestep"):
+        if source.has(key):
+            seconds = "one new input vector, one step of every unit"
+            facts.append(source.fact("timestep", key, lambda s: si(s, "s"), meaning=seconds))
+    if source.has("clips"):
+        meaning = "rounded or left out; listed in mapping.csv"
+        facts.append(source.fact("weights held differently", "clips", count, meaning=meaning))
+    netlist = source.fact("netlist sha256", "files/network.cir", _short, rule="first 12 digits")
+    facts.append(netlist)
     lead: Prose = (
-        "A trained network whose states have few levels, and the circuit it was turned into: each unit two weighted "
-        "sums, two comparators and one memory. The netlist is network.cir in ",
+        "A trained network whose states have few levels, and the circuit it was turned into",
+        ": each unit two weighted sums, two comparators and one memory" if source.value("architecture") == "sc" else "",
+        ". The netlist is network.cir in ",
         str(folder),
         "; its deck runs by itself with ngspice deck.cir.",
     )
@@ -115,7 +119,6 @@ def _design(source: Source) -> Run:
         level,
         " level).",
     )
-    netlist = source.fact("netlist sha256", "files/network.cir", _short, rule="first 12 digits")
     return Run(
         source=source,
         kind="design",
@@ -123,7 +126,7 @@ def _design(source: Source) -> Run:
         identity=("design", level, source.fact("cmru_hw", "cmru_hw", lambda v: f"cmru_hw {v}")),
         sections=(Section(name="design", title="The network and its circuit", lead=(lead,), facts=tuple(facts)),),
         methods=(methods,),
-        excludes=_level_excludes(source.value("technology/level")),
+        excludes=_level_excludes(source.value(place)),
     )
 
 
