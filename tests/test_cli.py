@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from cmru_hw import checkpoint, shipped
-from cmru_hw.cli import main
+from cmru_hw.cli import group, main
 
 MODELS = shipped.folder("models")
 SMALL = MODELS / "detect-cmru-2x4.safetensors"
@@ -92,8 +92,22 @@ def test_help_names_every_command_and_exit_code():
     text = run("--help").stdout
     for word in ("inspect", "export", "simulate", "compare", "train", "doctor", "demo", "3 no simulator"):
         assert word in text
-    for command in ("inspect", "export", "simulate", "compare", "train", "doctor", "demo"):
-        assert f"Example: cmru-hw {command}" in run(command, "--help").stdout
+    for command in group.commands:
+        assert f"cmru-hw {command}" in run(command, "--help").stdout, command
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+def test_characterize_writes_a_technology_that_exports(tmp_path):
+    technology = tmp_path / "measured.toml"
+    done = run("characterize", "generic180", "--dies", 6, "-o", technology, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert all(found["comparator"]["right"]) and found["level"] == "transistor"
+    assert found["packet"]["up_V"] == pytest.approx(found["packet"]["nominal_V"], rel=0.01)
+    assert "transistor_comparator.cir" in technology.read_text()
+    assert run("export", SMALL, "-o", tmp_path / "d", "--technology", technology, "--no-verify").returncode == 0
+    assert "--force" in refused("characterize", "generic180", "-o", technology)
 
 
 def test_inspect_says_what_it_is_and_what_it_would_become():
@@ -328,6 +342,8 @@ def start_simulation(design: Path) -> tuple[subprocess.Popen[str], int]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # whoever runs the tests in the background has Ctrl-C ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")

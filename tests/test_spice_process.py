@@ -57,14 +57,19 @@ def test_nothing_survives_its_parent(backend, how, tmp_path, runs, ends):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # In a group of its own, as in a terminal's foreground: Ctrl-C goes to the group.
+        # In a group of its own, as in a terminal's foreground: Ctrl-C goes to the group. Whoever runs the tests in the
+        # background has Ctrl-C ignored, and children inherit that.
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     workers = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(workers) == 2
     until(lambda: all(runs(pid) for pid in workers) and list(scratch.glob("*/run-2/deck.cir")))
     os.killpg(parent.pid, how)
-    _, errors = parent.communicate(timeout=20)
+    try:
+        _, errors = parent.communicate(timeout=60)
+    finally:
+        parent.kill()
     assert parent.returncode == -how
     if how == signal.SIGINT:
         assert errors.count("KeyboardInterrupt") == 1
