@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,19 @@ def test_a_shipped_checkpoint_can_be_built(path):
         assert trained.config.levels <= 7
 
 
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+def test_a_shipped_checkpoint_is_of_the_present_recipe(path):
+    config = load(path).config
+    assert config.training["recipe"] == asdict(RECIPES[config.task["name"]])
+
+
+def test_a_shipped_checkpoint_can_be_made_again():
+    config = load(MODELS / "flipflop-cmru-1x2.safetensors").config
+    seed = config.training["seed"]
+    again = train("flipflop", cell=config.cell, units=config.units, levels=config.levels, skip=config.skip, seed=seed)
+    assert again.config.scores == config.scores
+
+
 @pytest.mark.parametrize("name", tasks.TASKS)
 def test_evaluation_files_are_the_test_sequences(name):
     path = MODELS / f"{name}-eval.npz"
@@ -258,4 +272,4 @@ def test_the_relaxed_cell_stays_between_rails():
         lengths = torch.from_numpy(evaluation.lengths)
         output = trained.network()(torch.from_numpy(evaluation.inputs), lengths)
     for h, alpha in zip(output.outputs, output.alphas, strict=True):
-        assert h.abs().max() <= 10 * alpha.abs().median()
+        assert h.abs().max() <= 12 * alpha.abs().median()
