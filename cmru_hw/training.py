@@ -234,10 +234,14 @@ def cross_validate(
 
 
 def _moments(sequences: Sequences) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (features,) over the valid timesteps."""
+    """Mean and standard deviation (features,) over the valid timesteps.
+
+    A feature that hardly ever changes is not blown up: no deviation is taken to be below a tenth of the largest.
+    """
     valid = np.arange(sequences.inputs.shape[1]) < sequences.lengths[:, None]
     values = torch.from_numpy(sequences.inputs[valid])
-    return values.mean(0), values.std(0).clamp(min=1e-6)
+    spread = values.std(0)
+    return values.mean(0), spread.clamp(min=max(spread.max().item() / 10, 1e-6))
 
 
 def _initial(config: ModelConfig, recipe: Recipe, mean: Tensor, spread: Tensor, random: torch.Generator) -> Network:
