@@ -353,7 +353,12 @@ def test_kill_9_and_resume_is_bit_identical(exported, tmp_path):
 
     def start(out: Path) -> subprocess.Popen[bytes]:
         options = [str(design), "--input", str(data), "-n", "3000", "--jobs", "2", "-o", str(out)]
-        return subprocess.Popen([sys.executable, "-c", code, *options], stdout=subprocess.DEVNULL)
+        # whoever runs the tests in the background has Ctrl-C ignored, and children inherit that
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *options],
+            stdout=subprocess.DEVNULL,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
     for kill in (signal.SIGKILL, signal.SIGINT):
         out = tmp_path / kill.name

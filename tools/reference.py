@@ -82,7 +82,11 @@ def _wrapped(name: str, signature: inspect.Signature) -> str:
 
 
 def _help(command: click.Command, name: str) -> str:
-    context = click.Context(command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH)
+    # click makes a command's help option once, with the names that the first context has
+    names = group.context_settings["help_option_names"]
+    context = click.Context(
+        command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH, help_option_names=names
+    )
     return f"```text\n{command.get_help(context)}\n```"
 
 
