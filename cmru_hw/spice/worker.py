@@ -83,6 +83,9 @@ def _open(backend: str, program: str | None, home: Path) -> Backend:
     return Library(program)
 
 
+_TRIES = 100
+
+
 def _die_with_parent(home: Path) -> None:
     """Watch the parent from a thread. ngspice runs without the interpreter's lock, so this works at all times."""
     lifeline = os.dup(0)
@@ -93,7 +96,11 @@ def _die_with_parent(home: Path) -> None:
     def watch() -> None:
         while os.read(lifeline, 1):
             pass
-        shutil.rmtree(home, ignore_errors=True)
+        # ngspice may be writing there at this moment, and a folder that has just got a new file stays
+        for _ in range(_TRIES):
+            shutil.rmtree(home, ignore_errors=True)
+            if not home.exists():
+                break
         # The parent made this process the leader of its own group, so this takes a running ngspice along.
         os.killpg(os.getpid(), signal.SIGKILL)
 
