@@ -34,7 +34,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmru_hw import netlist, noise
+from cmru_hw import noise
 from cmru_hw.cells import evidence
 from cmru_hw.checkpoint import Sequences
 from cmru_hw.mapping import Design, Layer, Row
@@ -468,7 +468,7 @@ def _grid(dies: int, sequences: int) -> tuple[Tensor, Tensor]:
 
 def _rises(design: Design) -> dict[str, float]:
     """When each clock phase rises, and when states are sampled, as shares of a timestep."""
-    names, phase = netlist.phases(design), netlist.phase_share(design)
+    names, phase = design.phases, design.phase
     return {name: 1 - phase * (len(names) + 1 - place) for place, name in enumerate(names)} | {"sample": 1 - phase / 4}
 
 

@@ -197,14 +197,6 @@ def offsets(design: Design) -> dict[str, float]:
     return found | {f"zy{k}": float(value) for k, value in enumerate(design.readout.offset)}
 
 
-def phases(design: Design) -> tuple[str, ...]:
-    return design.phases
-
-
-def phase_share(design: Design) -> float:
-    return design.phase
-
-
 def clock_lines(design: Design) -> list[str]:
     """One clock instance per phase; all pulses end with the timestep, so that an earlier phase is a longer pulse."""
     period, names, share = design.technology.timing.timestep, design.phases, design.phase

@@ -53,7 +53,7 @@ def simulate(
     ``progress(done, total)`` counts timesteps. Raises SimulationError if any deck fails: a partial answer is no answer.
     """
     reader = reader or design
-    batches = list(_batches(sequences.lengths.tolist()))
+    batches = list(shared_decks(sequences.lengths.tolist(), FRAMES_PER_DECK))
     inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, sequences.lengths, strict=True)]
     built = [
         netlist.deck(
@@ -131,11 +131,12 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
     return _Piece(decisions=tuple(decisions), states=tuple(states), logits=logits)
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+def shared_decks(lengths: Sequence[int], frames_per_deck: int) -> Iterator[list[int]]:
+    """Indices of sequences that go into one deck each, in order: as many as fit, with a power-on frame before each."""
     batch: list[int] = []
     frames = 0
     for index, length in enumerate(lengths):
-        if batch and frames + length + 1 > FRAMES_PER_DECK:
+        if batch and frames + length + 1 > frames_per_deck:
             yield batch
             batch, frames = [], 0
         batch.append(index)

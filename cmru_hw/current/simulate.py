@@ -24,7 +24,7 @@ from cmru_hw.current import netlist
 from cmru_hw.current.mapping import CurrentDesign
 from cmru_hw.errors import NotBelieved, SimulationError
 from cmru_hw.signals import Array, Response, Traces
-from cmru_hw.simulate import Simulation, Verified
+from cmru_hw.simulate import Simulation, Verified, shared_decks
 from cmru_hw.spice import Engine
 
 # Decks of this many timesteps: their sources take time in the square of it, and their loading takes half a second.
@@ -122,7 +122,7 @@ def simulate(
     lengths = [int(length) for length in sequences.lengths]
     inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, lengths, strict=True)]
     supply, period = vdd or design.technology.vdd, timestep or design.technology.timestep
-    batches = list(_batches(lengths))
+    batches = list(shared_decks(lengths, FRAMES_PER_DECK))
     plans: list[netlist.CurrentSchedule] = []
 
     def decks() -> Iterator[Any]:
@@ -348,18 +348,6 @@ def _divergence(
         circuit=int(got[place]),
         margin=float(margin[place]),
     )
-
-
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    batch: list[int] = []
-    frames = 0
-    for index, length in enumerate(lengths):
-        if batch and frames + length + 1 > FRAMES_PER_DECK:
-            yield batch
-            batch, frames = [], 0
-        batch.append(index)
-        frames += length + 1
-    yield batch
 
 
 def _padded(arrays: Sequence[NDArray[Any]], timesteps: int) -> NDArray[Any]:
