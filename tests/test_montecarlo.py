@@ -257,6 +257,24 @@ def test_a_dask_cluster_gives_the_same(tmp_path):
     assert table.equals(collect(mine, range(130), tmp_path / "here"))
 
 
+@pytest.mark.usefixtures("small_blocks")
+def test_a_cluster_that_loses_its_worker_gives_the_same(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    mine = job()
+    whole = collect(mine, range(64), tmp_path / "here")
+    with (
+        # one worker: what it alone held is lost with it, and its nanny starts another
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as made,
+        workers.cluster(made.scheduler_address) as pool,
+    ):
+        answers = pool(mine, blocks(mine, range(64)))
+        found = dict([next(answers)])
+        (nanny,) = made.workers.values()
+        os.kill(nanny.pid, signal.SIGKILL)
+        found |= dict(answers)
+    assert pa.concat_tables([found[block] for block in sorted(found, key=lambda block: block.number)]).equals(whole)
+
+
 def test_a_worker_error_is_raised_here(tmp_path):
     mine = job(engine="spice", backend="batch")
     with workers.local(1) as pool, pytest.MonkeyPatch.context() as patch:

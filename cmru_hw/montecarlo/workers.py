@@ -93,7 +93,8 @@ def cluster(address: str) -> Iterator[Workers]:
         raise InputError(f"no Dask scheduler answers at {address} ({error}): start one with dask scheduler") from error
 
     def run(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
-        shared = client.scatter(job, broadcast=True, hash=False)
+        # As the result of a task and not scattered: what only a worker holds is gone with that worker, for good.
+        shared = client.submit(_itself, job, pure=False)
         # Not pure: Dask would tell blocks apart by hashing the job. Retried: a lost worker is no failure.
         futures = {client.submit(scores, shared, block.dies, pure=False, retries=_LOSSES): block for block in blocks}
         try:
@@ -104,6 +105,10 @@ def cluster(address: str) -> Iterator[Workers]:
 
     with client:
         yield run
+
+
+def _itself(job: Job) -> Job:
+    return job
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
