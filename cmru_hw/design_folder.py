@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 import cmru_hw
-from cmru_hw import checkpoint, mapping, netlist, spice, technology
+from cmru_hw import checkpoint, mapping, netlist, spice, technology, templates
 from cmru_hw.checkpoint import Sequences, Trained
 from cmru_hw.errors import InputError, OutputError, TechnologyError
 from cmru_hw.mapping import Calibration, Design
@@ -119,7 +119,10 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
         raise InputError(f"{error}: the design is damaged or of another version; export it again") from error
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path / MANIFEST} is damaged ({error!r}): export the design again") from error
-    design = mapping.map_network(trained, kind, calibration)
+    own = manifest.get("templates", {})
+    if not isinstance(own, dict) or not all(isinstance(text, str) for text in own.values()):
+        raise InputError(f"{path / MANIFEST} is damaged (templates): export the design again")
+    design = templates.with_texts(mapping.map_network(trained, kind, calibration), own)
     try:
         network = (path / NETWORK).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -142,6 +145,7 @@ def _manifest(design: Design, files: dict[str, bytes], command: str) -> dict[str
         "design_sha256": mapping.fingerprint(design),
         "technology": asdict(design.technology),
         "calibration": asdict(design.calibration),
+        "templates": dict(design.templates),
         "clips": len(design.clips),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }

@@ -120,7 +120,8 @@ class Design:
     ``input_unit`` [V per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers of
     the input lines: V_x = V_cm + input_unit (scale·x + offset). ``bias``, ``reference_up`` and ``reference_down`` ()
     [V] are the distances of the constant-1 line and of the packet references from V_cm. ``readout`` has one row per
-    class, all with the same total capacitance, so that their voltages compare.
+    class, all with the same total capacitance, so that their voltages compare. ``templates`` are (name, netlist text)
+    of cells that a user gave in the place of those that come with the program.
     """
 
     config: ModelConfig
@@ -138,6 +139,7 @@ class Design:
     readout_sign: Array
     clips: tuple[Clip, ...]
     model_sha256: str
+    templates: tuple[tuple[str, str], ...] = ()
 
     @property
     def architecture(self) -> str:
@@ -437,6 +439,8 @@ def _realisable(wanted: Array, element: str, technology: Technology, clips: list
 
 
 def fingerprint(design: Design) -> str:
-    """Content hash of model, technology and calibration: what the design follows from."""
-    parts = (design.model_sha256, design.technology.sha256, repr(design.calibration))
+    """Content hash of model, technology, calibration and own templates: what the design follows from."""
+    parts = [design.model_sha256, design.technology.sha256, repr(design.calibration)]
+    if design.templates:
+        parts.append(repr(design.templates))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -213,7 +213,8 @@ def cell_files(design: Design) -> dict[str, bytes]:
     paths = {"devices/ideal.lib": folder / "devices" / "ideal.lib"}
     for cell in ("clock", "line", "row", "comparator", "integrator", _unit_cell(design)):
         paths[f"cells/{cell}.cir"] = folder / "cells" / design.technology.level / f"{cell}.cir"
-    return {name: path.read_bytes() for name, path in paths.items()}
+    own = {f"cells/{name}.cir": text.encode() for name, text in design.templates}
+    return {name: own.get(name) or path.read_bytes() for name, path in paths.items()}
 
 
 def _unit_cell(design: Design) -> str:

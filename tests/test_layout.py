@@ -20,7 +20,7 @@ FLOORS = [
     ["variation", "noise", "energy", "compare"],
     ["pdk", "netlist"],
     ["spice", "doctor"],
-    ["simulate", "behavioral", "characterize", "design_folder"],
+    ["simulate", "behavioral", "characterize", "templates", "design_folder"],
     ["plots", "waveform_files"],
     ["results"],
     ["current"],

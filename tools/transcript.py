@@ -1,7 +1,8 @@
 """Run what a page of docs/ shows, and put what it really prints into the page: ``python -m tools.transcript``.
 
-A fenced block that begins with ``# NAME.py`` or ``# NAME.toml`` is that file. In a ``console`` block, lines with ``$``
-are run in order, in one directory, and the lines after each are what it prints. Other blocks are left alone.
+A fenced block that begins with ``# NAME.py``, ``# NAME.toml`` or ``* NAME.cir`` is that file. In a ``console`` block,
+lines with ``$`` are run in order, in one directory, and the lines after each are what it prints. Other blocks are left
+alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def replay(text: str, folder: Path) -> str:
 
     def block(found: re.Match[str]) -> str:
         language, body = found[1], found[2]
-        if name := re.match(r"# ([\w-]+\.(?:py|toml))\n", body):
+        if name := re.match(r"[#*] ([\w-]+\.(?:py|toml|cir))\n", body):
             (folder / name[1]).write_text(body, encoding="utf-8")
         if language != "console":
             return found[0]

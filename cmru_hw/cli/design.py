@@ -67,6 +67,14 @@ def inspect(checkpoint_path: Path, technology_name: str, input_path: Path | None
 @technology_option
 @common.input_option
 @common.sequences_option
+@click.option(
+    "--template",
+    "own_templates",
+    multiple=True,
+    metavar="NAME=FILE",
+    callback=lambda _context, _option, given: [_named_file(one) for one in given],
+    help="Your own subcircuit in the place of one of netlists/cells, with the same pins; may be repeated.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not simulate the design against its software model.")
 @common.backend_option
 @common.jobs_option
@@ -80,6 +88,7 @@ def export(
     technology_name: str,
     input_path: Path | None,
     sequences: int | None,
+    own_templates: list[tuple[str, Path]],
     no_verify: bool,
     backend: Any,
     jobs: int,
@@ -95,7 +104,7 @@ def export(
     \b
     Example: cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
     """
-    from cmru_hw import checkpoint, design_folder, mapping, spice, technology
+    from cmru_hw import checkpoint, design_folder, mapping, spice, technology, templates
     from cmru_hw.cli.run import print_comparison
     from cmru_hw.results import comparison
     from cmru_hw.simulate import verify
@@ -107,6 +116,7 @@ def export(
     given = _sequences_beside(checkpoint_path) if input_path is None else common.load_sequences(input_path, sequences)
     calibration = mapping.calibrate(trained, given)
     design = mapping.map_network(trained, technology.load(technology_name), calibration)
+    design = templates.with_templates(design, own_templates)
     stimulus = given if given is not None else mapping.assumed_sequences(trained)
     exported = design_folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
     found: dict[str, Any] = {
@@ -136,6 +146,13 @@ def export(
         raise CheckFailed(
             f"{output} is written, but its circuit does not equal the software model: see cmru-hw compare"
         )
+
+
+def _named_file(given: str) -> tuple[str, Path]:
+    name, equals, path = given.partition("=")
+    if not (name and equals and path):
+        raise click.BadParameter(f"{given!r} is not NAME=FILE, like comparator=mine.cir")
+    return name, Path(path)
 
 
 def _sequences_beside(path: Path) -> Sequences | None:
@@ -195,6 +212,7 @@ def _describe_design(design: Design) -> dict[str, Any]:
         "calibration": design.calibration.source,
         "rounded weights": len(design.clips) - dropped,
         "left-out weights": dropped,
+        **({"own templates": [name for name, _ in design.templates]} if design.templates else {}),
     }
 
 

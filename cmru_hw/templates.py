@@ -1,0 +1,101 @@
+"""Own templates: a subcircuit from a user's file in the place of one that comes with the program.
+
+A netlist puts a template's nets together by the order of its pins and sets some of its parameters, so what replaces it
+must have both. What a template does between its pins is its author's affair: simulation says whether it is right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cmru_hw import netlist, spice
+from cmru_hw.errors import InputError
+from cmru_hw.mapping import Design
+
+_PARAMETER = re.compile(r"(\S+?)\s*=\s*\S+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """Pins of a subcircuit in order, and the names of the parameters that it takes."""
+
+    pins: tuple[str, ...]
+    parameters: frozenset[str]
+
+
+def with_templates(design: Design, chosen: Sequence[tuple[str, Path]]) -> Design:
+    """``design`` with the templates of the files in ``chosen``, (name of the template, file).
+
+    Raises InputError for a name that the design has no template of, and for a file that cannot be read, that is more
+    than subcircuits, or whose subcircuit has other pins or lacks a parameter.
+    """
+    texts = {}
+    for name, path in chosen:
+        try:
+            texts[name] = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"template {path} cannot be read: {error}") from error
+    return with_texts(design, texts)
+
+
+def with_texts(design: Design, texts: Mapping[str, str]) -> Design:
+    """As :func:`with_templates`, for netlist texts by name."""
+    known = {Path(name).stem: content for name, content in netlist.cell_files(design).items() if "cells/" in name}
+    for name, text in texts.items():
+        if name not in known:
+            raise InputError(f"this design has no template {name!r}: it has {', '.join(sorted(known))}")
+        check(text, name, known[name].decode())
+    return replace(design, templates=tuple(sorted(texts.items())))
+
+
+def check(text: str, name: str, original: str) -> None:
+    """Raise InputError unless ``text`` can stand where the template ``name`` of text ``original`` does."""
+    try:
+        spice.refuse_code(text)
+    except InputError as error:
+        raise InputError(f"template {name}: {error}") from error
+    depth = 0
+    for line in _lines(text):
+        depth += line.startswith(".subckt")
+        if depth == 0 and not line.startswith((".model", ".param", ".func")):
+            raise InputError(f"template {name}: {line!r} stands outside a subcircuit: a template is subcircuits alone")
+        depth -= line.startswith(".ends")
+    wanted = interface(original, name)
+    found = interface(text, name)
+    assert wanted is not None, "templates that come with the program define what they are called"
+    if found is None:
+        raise InputError(f"template {name} has no .subckt {name}: it must be called as what it replaces")
+    if found.pins != wanted.pins:
+        raise InputError(
+            f"template {name} has pins {' '.join(found.pins)}; {name} has, in this order, {' '.join(wanted.pins)}"
+        )
+    if missing := sorted(wanted.parameters - found.parameters):
+        raise InputError(f"template {name} lacks parameters of {name}: {', '.join(missing)}; give each a default")
+
+
+def interface(text: str, name: str) -> Interface | None:
+    """That of ``.subckt name`` in ``text``, lower-case as ngspice reads it; None if there is no such subcircuit."""
+    for line in _lines(text):
+        card, _, rest = line.partition(" ")
+        if card != ".subckt" or rest.split()[:1] != [name.lower()]:
+            continue
+        rest = re.sub(r"\s*=\s*", "=", rest).replace(" params:", "")
+        words = rest.split()[1:]
+        pins = tuple(word for word in words if "=" not in word)
+        return Interface(pins=pins, parameters=frozenset(_PARAMETER.findall(" ".join(words[len(pins) :]))))
+    return None
+
+
+def _lines(text: str) -> list[str]:
+    """Lower-case lines without comments, continuations joined."""
+    joined: list[str] = []
+    for raw in text.lower().splitlines():
+        line = raw.split(";")[0].strip()
+        if line.startswith("+") and joined:
+            joined[-1] += " " + line[1:].strip()
+        elif line and not line.startswith("*"):
+            joined.append(" ".join(line.split()))
+    return joined

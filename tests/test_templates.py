@@ -1,0 +1,106 @@
+"""Own templates: what may stand in the place of one that comes with the program, and that it then stands there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cmru_hw import checkpoint, design_folder, mapping, netlist, shipped, simulate, spice, technology, templates
+from cmru_hw.cli import group
+from cmru_hw.errors import InputError
+
+MODELS = shipped.folder("models")
+COMPARATOR = """* mine
+.subckt comparator INP inn
++ ck q vdd load = 20f ; the load of an input pair
+cp inp 0 {load}
+es s 0 inp inn 0.01
+s1 q m s 0 sense
+s2 m vdd ck 0 on_high
+r1 q 0 1e9
+.ends comparator
+"""
+
+
+@pytest.fixture(scope="module")
+def flipflop():
+    trained = checkpoint.load(MODELS / "flipflop-cmru-1x2.safetensors")
+    data = checkpoint.load_sequences(MODELS / "flipflop-eval.npz").first(1)
+    data = replace(data, inputs=data.inputs[:, :30], lengths=np.array([30]))
+    return trained, data, mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("", "no .subckt comparator"),
+        (COMPARATOR.replace("comparator", "latch"), "no .subckt comparator"),
+        (COMPARATOR.replace("INP inn", "inn inp"), "has, in this order, inp inn ck q vdd"),
+        (COMPARATOR.replace("+ ck q vdd", "+ ck q vdd vss"), "pins inp inn ck q vdd vss"),
+        (COMPARATOR + "r1 a 0 1\n", "'r1 a 0 1' stands outside a subcircuit"),
+        (COMPARATOR + ".control\nshell rm -rf /\n.endc\n", "not a card of a circuit"),
+        (COMPARATOR + ".include /etc/passwd\n", "neither a file of this deck"),
+    ],
+)
+def test_what_does_not_fit_is_refused(flipflop, wrong, message):
+    with pytest.raises(InputError, match="template comparator") as raised:
+        templates.with_texts(flipflop[2], {"comparator": wrong})
+    assert message in str(raised.value)
+
+
+def test_a_parameter_that_the_network_sets_must_be_there(flipflop):
+    folder = shipped.folder("netlists") / "cells" / "macro"
+    row = (folder / "row.cir").read_text().replace(" cp=0", "").replace("{cp}", "1f")
+    with pytest.raises(InputError, match="lacks parameters of row: cp; give each a default"):
+        templates.with_texts(flipflop[2], {"row": row})
+
+
+def test_names_and_files_that_are_not_there(flipflop, tmp_path):
+    with pytest.raises(InputError, match="no template 'opamp': it has clock, comparator, integrator, line, row, unit_"):
+        templates.with_templates(flipflop[2], [("opamp", MODELS / "flipflop-cmru-1x2.md")])
+    with pytest.raises(InputError, match=r"template .*gone.cir cannot be read"):
+        templates.with_templates(flipflop[2], [("comparator", tmp_path / "gone.cir")])
+
+
+def test_every_shipped_template_fits_its_own_place():
+    for path in (shipped.folder("netlists") / "cells").glob("*/*.cir"):
+        text = path.read_text()
+        if templates.interface(text, path.stem) is not None:
+            templates.check(text, path.stem, text)
+
+
+def test_the_option_says_what_it_wants(tmp_path):
+    model = str(MODELS / "flipflop-cmru-1x2.safetensors")
+    done = CliRunner().invoke(group, ["export", model, "-o", str(tmp_path / "out"), "--template", "mine.cir"])
+    assert done.exit_code == 2 and "'mine.cir' is not NAME=FILE, like comparator=mine.cir" in done.output
+
+
+@pytest.mark.spice
+def test_an_own_template_is_what_is_simulated(flipflop, tmp_path):
+    trained, data, design = flipflop
+    mine = tmp_path / "mine.cir"
+    mine.write_text(COMPARATOR)
+    loaded = templates.with_templates(design, [("comparator", mine)])
+    # one that takes its inputs the other way round fits as well, and is plain to see
+    turned = templates.with_texts(design, {"comparator": COMPARATOR.replace("es s 0 inp inn", "es s 0 inn inp")})
+    assert len({mapping.fingerprint(one) for one in (design, loaded, turned)}) == 3
+    with spice.open_engine() as engine:
+        assert simulate.verify(loaded, trained, data, engine).comparison.holds()
+        assert not simulate.verify(turned, trained, data, engine).comparison.holds()
+
+
+def test_a_design_folder_keeps_its_templates(flipflop, tmp_path):
+    trained, data, design = flipflop
+    own = templates.with_texts(design, {"comparator": COMPARATOR})
+    design_folder.write(tmp_path / "out", trained, own, data)
+    assert (tmp_path / "out" / "cells" / "comparator.cir").read_text() == COMPARATOR
+    again = design_folder.load(tmp_path / "out").design
+    assert again.templates == own.templates
+    assert netlist.cell_files(again) == netlist.cell_files(own) != netlist.cell_files(design)
+    manifest = tmp_path / "out" / "design.json"
+    manifest.write_text(manifest.read_text().replace(".subckt comparator INP", ".subckt comparator OUT"))
+    with pytest.raises(InputError, match="template comparator has pins out inn ck q vdd"):
+        design_folder.load(tmp_path / "out")
