@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,8 +21,9 @@ RESOLUTION = 1e-6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
-    """The software truth, in double precision. ``margins`` [V] has, per layer, (sequences, timesteps, units): how far
-    the nearer of the unit's two rows is from its comparator's threshold."""
+    """The software truth, in double precision. ``margins`` has, per layer, (sequences, timesteps, units): how far what
+    is compared is from the nearer threshold: in the charge domain a row's voltage [V], in current mode a current [A].
+    """
 
     response: Response
     margins: tuple[Array, ...]
@@ -30,7 +32,10 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence:
-    """One decision that differs. ``software`` and ``circuit`` are +1, 0 or −1; ``margin`` [V] is software's."""
+    """One decision that differs. ``software`` and ``circuit`` are +1, 0 or −1; ``margin`` is software's.
+
+    ``margin_unit`` is "V" or "A", as in :class:`Reference`.
+    """
 
     sequence: int
     timestep: int
@@ -39,12 +44,13 @@ class Divergence:
     software: int
     circuit: int
     margin: float
+    margin_unit: str = "V"
 
     def __str__(self) -> str:
         name = {1: "up", 0: "hold", -1: "down"}
         return (
             f"sequence {self.sequence}, timestep {self.timestep}, layer {self.layer}, unit {self.unit}: software "
-            f"{name[self.software]}, circuit {name[self.circuit]}, margin {self.margin:.3g} V"
+            f"{name[self.software]}, circuit {name[self.circuit]}, margin {self.margin:.3g} {self.margin_unit}"
         )
 
 
@@ -71,6 +77,8 @@ class Comparison:
     smallest_margin: float
     swing_used: float
 
+    margin_unit: ClassVar[str] = "V"
+
     @property
     def differ(self) -> int:
         return self.total - self.agree - self.excluded
@@ -78,6 +86,16 @@ class Comparison:
     def holds(self, *, level_tolerance: float = 0.05) -> bool:
         """Whether circuit and software are the same network: every decision that counts, every class, every level."""
         return not self.differ and self.classified == self.classified_alike and self.level_error < level_tolerance
+
+    def details(self) -> dict[str, Any]:
+        """What only this kind of circuit has to say, in plain numbers: more keys of the comparison."""
+        return {}
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """The same for people: rows of a table. Here, what to do about a swing that was too small."""
+        if self.swing_used <= 1.01:
+            return []
+        return [("note", f"states went to {self.swing_used:.2f} of their swing: calibrate with more data")]
 
 
 def reference(design: Design, trained: Trained, sequences: Sequences) -> Reference:

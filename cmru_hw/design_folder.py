@@ -4,7 +4,7 @@
 
     DIR/design.json         what the design follows from, and the hash of every file
     DIR/model.safetensors   the trained network
-    DIR/mapping.csv         every weight that the technology holds differently
+    DIR/mapping.csv         every number that the technology holds differently
     DIR/network.cir         all units by name
     DIR/deck.cir            network.cir with supplies, clocks and one short stimulus: runs with ``ngspice deck.cir``
     DIR/cells/ DIR/devices/ the templates it uses
@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 
 import cmru_hw
-from cmru_hw import checkpoint, mapping, netlist, spice, technology, templates
+from cmru_hw import architectures, checkpoint, spice, templates
+from cmru_hw.architectures import Architecture
 from cmru_hw.checkpoint import Sequences, Trained
+from cmru_hw.designs import AnyDesign
 from cmru_hw.errors import InputError, OutputError, TechnologyError
-from cmru_hw.mapping import Calibration, Design
 
 FORMAT = 1
 MANIFEST = "design.json"
@@ -46,9 +47,13 @@ class Exported:
 
     path: Path
     trained: Trained
-    design: Design
+    design: AnyDesign
     network: str
     edited: bool
+
+    @property
+    def architecture(self) -> Architecture:
+        return architectures.of(self.design)
 
     @property
     def netlist_sha256(self) -> str:
@@ -56,7 +61,7 @@ class Exported:
 
 
 def write(
-    path: str | Path, trained: Trained, design: Design, example: Sequences, *, force: bool = False, command: str = ""
+    path: str | Path, trained: Trained, design: AnyDesign, example: Sequences, *, force: bool = False, command: str = ""
 ) -> Exported:
     """Write a design folder, whole or not at all.
 
@@ -72,9 +77,9 @@ def write(
                 f"{path} exists and is no design folder, so --force does not replace it: remove it yourself"
             )
     first = example.inputs[0, : min(int(example.lengths[0]), EXAMPLE_TIMESTEPS)].astype(np.float64)
-    deck, _ = netlist.deck(design, [first])
+    deck, _ = architectures.of(design).deck(design, [first])
     files: dict[str, bytes] = {**deck.files, "deck.cir": spice.complete_text(deck).encode()}
-    files[".spiceinit"] = spice.startup_text(()).encode()
+    files[".spiceinit"] = spice.startup_text(deck.settings).encode()
     files["mapping.csv"] = _clips_csv(design).encode()
     scratch: Path | None = None
     try:
@@ -110,11 +115,9 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     manifest = _read_manifest(path)
     trained = checkpoint.load(path / MODEL)
     try:
-        kind = technology.from_dict(manifest["technology"], where=f"{path / MANIFEST}, technology")
-        found = manifest["calibration"]
-        calibration = Calibration(
-            inputs=float(found["inputs"]), states=tuple(map(float, found["states"])), source=str(found["source"])
-        )
+        kind = architectures.get(manifest["architecture"])
+        technology = kind.technology_from(manifest["technology"], where=f"{path / MANIFEST}, technology")
+        calibration = kind.calibration_from(manifest["calibration"])
     except TechnologyError as error:
         raise InputError(f"{error}: the design is damaged or of another version; export it again") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -122,12 +125,12 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     own = manifest.get("templates", {})
     if not isinstance(own, dict) or not all(isinstance(text, str) for text in own.values()):
         raise InputError(f"{path / MANIFEST} is damaged (templates): export the design again")
-    design = templates.with_texts(mapping.map_network(trained, kind, calibration), own)
+    design = templates.with_texts(kind.map_network(trained, technology, calibration), own)
     try:
         network = (path / NETWORK).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path / NETWORK} cannot be read ({error}): export the design again") from error
-    edited = network != netlist.network_text(design)
+    edited = network != kind.network_text(design)
     if edited and not allow_edited:
         raise InputError(
             f"{path / NETWORK} is not what export wrote: export again, or give --allow-edited to simulate it as it is"
@@ -135,14 +138,15 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     return Exported(path=path, trained=trained, design=design, network=network, edited=edited)
 
 
-def _manifest(design: Design, files: dict[str, bytes], command: str) -> dict[str, Any]:
+def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "cmru_hw": cmru_hw.__version__,
         "command": command,
         "architecture": design.architecture,
+        "level": design.technology.level,
         "model_sha256": design.model_sha256,
-        "design_sha256": mapping.fingerprint(design),
+        "design_sha256": architectures.of(design).fingerprint(design),
         "technology": asdict(design.technology),
         "calibration": asdict(design.calibration),
         "templates": dict(design.templates),
@@ -163,9 +167,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _clips_csv(design: Design) -> str:
+def _clips_csv(design: AnyDesign) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("element", "wanted_F", "got_F", "reason"))
-    writer.writerows((clip.element, clip.wanted, clip.got, clip.reason) for clip in design.clips)
+    writer.writerow(("element", "wanted", "got", "unit", "reason"))
+    writer.writerows((clip.element, clip.wanted, clip.got, clip.unit, clip.reason) for clip in design.clips)
     return out.getvalue()

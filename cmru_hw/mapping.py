@@ -12,8 +12,9 @@ that read it count it negative: an integrator knows only positive packets.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.cells import valid_timesteps
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.designs import Clip
 from cmru_hw.errors import MappingError
 from cmru_hw.signals import Array
 from cmru_hw.technology import Technology
@@ -32,16 +34,6 @@ ASSUMED = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal wi
 LONGEST_WINDOW = 0.6
 # Packet capacitor over integrating capacitor: beyond this the integrator is no integrator.
 LARGEST_PACKET_RATIO = 8.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """One trained number that the circuit holds differently. ``wanted`` and ``got`` are in F."""
-
-    element: str
-    wanted: float
-    got: float
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +138,11 @@ class Design:
         return "sc"
 
     @property
+    def timestep(self) -> float:
+        """[s]"""
+        return self.technology.timing.timestep
+
+    @property
     def phases(self) -> tuple[str, ...]:
         """Clock phases of one timestep, in the order in which they rise."""
         return clock_phases(self.config)
@@ -174,6 +171,13 @@ def phase_share(config: ModelConfig, technology: Technology) -> float:
     Long phases are cheap to simulate (ngspice doubles its step from the last edge on) and change no result.
     """
     return min(technology.timing.phase, LONGEST_WINDOW / (len(clock_phases(config)) + 1))
+
+
+def calibration(found: Mapping[str, Any]) -> Calibration:
+    """Inverse of ``dataclasses.asdict``. Raises KeyError, TypeError, ValueError."""
+    return Calibration(
+        inputs=float(found["inputs"]), states=tuple(map(float, found["states"])), source=str(found["source"])
+    )
 
 
 def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
@@ -289,7 +293,7 @@ def _tap(row: Row, capacitance: Array, technology: Technology) -> Array:
 def _refuse(trained: Trained) -> None:
     config = trained.config
     if config.cell == "fq-bmru":
-        raise MappingError("an FQ-BMRU has no charge-domain circuit: its architecture is cm (current mode)")
+        raise MappingError("an FQ-BMRU has no charge-domain circuit: export it with --architecture cm (current mode)")
     if config.epsilon not in (0.0, 1.0) and config.cell != "acmru":
         raise MappingError(
             f"epsilon is {config.epsilon:g}: a charge-domain unit either replaces its state (0) or accumulates (1); "
@@ -433,7 +437,13 @@ def _realisable(wanted: Array, element: str, technology: Technology, clips: list
         reason = "left out: below half the smallest capacitor" if got[here] == 0 else "rounded to a size that exists"
         name = f"{element}[{','.join(map(str, here))}]"
         clips.append(
-            Clip(element=name, wanted=float(wanted[here]), got=float(np.copysign(got, wanted)[here]), reason=reason)
+            Clip(
+                element=name,
+                wanted=float(wanted[here]),
+                got=float(np.copysign(got, wanted)[here]),
+                unit="F",
+                reason=reason,
+            )
         )
     return np.copysign(got, wanted)
 

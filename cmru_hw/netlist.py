@@ -52,10 +52,11 @@ class Schedule:
     """Where each sequence lies in a deck: a power-on frame, then its timesteps, one frame each.
 
     ``starts`` (sequences,) is the frame of each first timestep, ``lengths`` (sequences,) the number of timesteps.
+    Everything is sampled the share ``sampled`` of a timestep before its end.
     """
 
     timestep: float
-    phase: float
+    sampled: float
     starts: tuple[int, ...]
     lengths: tuple[int, ...]
 
@@ -63,24 +64,23 @@ class Schedule:
     def frames(self) -> int:
         return self.starts[-1] + self.lengths[-1]
 
+    def edges(self, sequence: int) -> Array:
+        """Beginnings of all timesteps of ``sequence`` and the end of the last (length + 1,) [s]."""
+        frames = self.starts[sequence] + np.arange(self.lengths[sequence] + 1)
+        return np.asarray(frames * self.timestep, dtype=np.float64)
+
     def instants(self, sequence: int) -> Array:
-        """Sampling instants [s] of ``sequence``: everything has settled, the clocks have not fallen yet."""
-        frames = self.starts[sequence] + np.arange(self.lengths[sequence])
-        return np.asarray((frames + 1 - self.phase / 4) * self.timestep, dtype=np.float64)
+        """Sampling instants (length,) [s] of ``sequence``."""
+        return self.edges(sequence)[1:] - self.sampled * self.timestep
 
 
-def schedule(design: Design, lengths: Sequence[int]) -> Schedule:
+def schedule(timestep: float, sampled: float, lengths: Sequence[int]) -> Schedule:
     """Lay sequences of ``lengths`` timesteps one after the other."""
     if not lengths or min(lengths) < 1:
         raise DataError("there is nothing to simulate: every sequence needs at least one timestep")
     ends = np.cumsum(np.asarray(lengths) + 1)
     starts = ends - np.asarray(lengths)
-    return Schedule(
-        timestep=design.technology.timing.timestep,
-        phase=design.phase,
-        starts=tuple(starts.tolist()),
-        lengths=tuple(lengths),
-    )
+    return Schedule(timestep=timestep, sampled=sampled, starts=tuple(starts.tolist()), lengths=tuple(lengths))
 
 
 def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
@@ -130,7 +130,8 @@ def deck(
     """
     technology = design.technology
     timing = technology.timing
-    plan = schedule(design, [len(x) for x in inputs])
+    # everything has settled, and the clocks have not fallen yet
+    plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs])
     common = technology.supply.common_mode
     columns: dict[str, Array] = {f"x{j}": np.full(plan.frames, common) for j in range(design.config.features)}
     start = np.zeros(plan.frames, dtype=bool)
@@ -154,7 +155,7 @@ def deck(
         path = f"stimulus{number}.txt"
         files[path] = _stimulus_file(timing.timestep, np.stack([columns[name] for name in chosen], axis=1))
         stimulus += _filesource(f"stimulus{number}", path, chosen)
-    files["start.txt"] = _start_file(plan, start)
+    files["start.txt"] = _start_file(plan, start, design.phase / 2)
     stimulus += _filesource("start", "start.txt", ["init"])
     saved = [
         f"{node}{index}_{i}"
@@ -317,12 +318,12 @@ def _stimulus_file(timestep: float, values: Array) -> bytes:
     return "".join(" ".join(f"{v:.10g}" for v in row) + "\n" for row in rows.tolist()).encode()
 
 
-def _start_file(plan: Schedule, start: Array) -> bytes:
-    """The power-on line: up in the hold before a start frame, down just before that frame's clocks fall."""
+def _start_file(plan: Schedule, start: Array, early: float) -> bytes:
+    """The power-on line: up in the hold before a start frame, down ``early``, before that frame's clocks fall."""
     rows: list[tuple[float, int]] = []
     for frame in np.flatnonzero(start).tolist():
         rows.append(((frame + INPUT_CHANGE) * plan.timestep if frame else 0.0, 1))
-        rows.append(((frame + 1 - plan.phase / 2) * plan.timestep, 0))
+        rows.append(((frame + 1 - early) * plan.timestep, 0))
     rows += [((plan.frames + extra) * plan.timestep, 0) for extra in (1, 2)]
     return "".join(f"{time:.10g} {value}\n" for time, value in rows).encode()
 

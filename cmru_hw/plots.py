@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cmru_hw.compare import Reference
+from cmru_hw.designs import AnyDesign
 from cmru_hw.errors import OutputError
 from cmru_hw.mapping import Design
 from cmru_hw.simulate import Verified, Waveforms
@@ -86,7 +87,7 @@ def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) 
         save(figure, path)
 
 
-def states(design: Design, verified: Verified, path: Path) -> None:
+def states(design: AnyDesign, verified: Verified, path: Path) -> None:
     """All units over the first sequence: the circuit's states above, their difference from software below."""
     expected, response = verified.expected.response, verified.simulation.response
     length = int(response.lengths[0])
@@ -107,7 +108,7 @@ def states(design: Design, verified: Verified, path: Path) -> None:
             for border in np.cumsum(design.config.units)[:-1]:
                 axis.axhline(border - 0.5, color="black", linewidth=0.6)
         axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[1].set_xlabel(f"timestep ({design.technology.timing.timestep * 1e3:g} ms each)")
+        axes[1].set_xlabel(f"timestep ({design.timestep * 1e3:g} ms each)")
         save(figure, path)
 
 

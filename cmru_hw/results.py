@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import cmru_hw
-from cmru_hw import simulate
 from cmru_hw.checkpoint import Sequences
 from cmru_hw.design_folder import Exported
+from cmru_hw.designs import AnyDesign
 from cmru_hw.errors import OutputError
-from cmru_hw.mapping import Design
 from cmru_hw.quantity import json_text
 from cmru_hw.simulate import Simulation, Verified
 from cmru_hw.spice import Engine
@@ -19,9 +18,10 @@ from cmru_hw.spice import Engine
 SUMMARY = "summary.json"
 
 
-def comparison(design: Design, verified: Verified) -> dict[str, Any]:
+def comparison(design: AnyDesign, verified: Verified) -> dict[str, Any]:
     """The stable keys of a comparison with software."""
     result = verified.comparison
+    unit = result.margin_unit
     return {
         "architecture": design.architecture,
         "level": design.technology.level,
@@ -30,8 +30,8 @@ def comparison(design: Design, verified: Verified) -> dict[str, Any]:
             "total": result.total,
             "agree": result.agree,
             "excluded": result.excluded,
-            "resolution_V": result.resolution,
-            "smallest_margin_V": result.smallest_margin,
+            f"resolution_{unit}": result.resolution,
+            f"smallest_margin_{unit}": result.smallest_margin,
         },
         "level_error_max": result.level_error,
         "level_error_unit": "share of the swing" if design.config.cell == "acmru" else "levels",
@@ -45,11 +45,12 @@ def comparison(design: Design, verified: Verified) -> dict[str, Any]:
         "first_divergence": None if result.first_divergence is None else asdict(result.first_divergence),
         "swing_used": result.swing_used,
         "refined": verified.refined,
+        **result.details(),
         **simulated(design, verified.simulation),
     }
 
 
-def simulated(design: Design, simulation: Simulation) -> dict[str, Any]:
+def simulated(design: AnyDesign, simulation: Simulation) -> dict[str, Any]:
     """The stable keys of anything that was simulated."""
     return {
         "level": design.technology.level,
@@ -73,11 +74,12 @@ def keep_comparison(
 
     folder = Path(folder)
     found = {**comparison(exported.design, verified), "netlist_sha256": exported.netlist_sha256, "command": command}
-    shown = simulate.waveforms(
+    architecture = exported.architecture
+    shown = architecture.waveforms(
         exported.design, data, engine, unit=plots.busiest_unit(verified), network=exported.network
     )
     for suffix in ("svg", "pdf"):
-        plots.unit(exported.design, shown, verified.expected, folder / f"unit.{suffix}")
+        architecture.draw_unit(exported.design, shown, verified.expected, folder / f"unit.{suffix}")
         plots.states(exported.design, verified, folder / f"states.{suffix}")
     try:
         (folder / SUMMARY).write_text(json_text(found) + "\n", encoding="utf-8")

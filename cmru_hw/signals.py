@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,14 @@ class Traces:
         current = self.values[f"i({source})"]
         moved = np.concatenate(([0.0], np.cumsum(current[1:] * np.diff(self.time))))
         return np.diff(np.interp(edges, self.time, moved))
+
+
+def padded(arrays: Sequence[NDArray[Any]], timesteps: int) -> NDArray[Any]:
+    """Arrays of shape (length, ...) as one of shape (arrays, timesteps, ...), with 0 past each one's length."""
+    out = np.zeros((len(arrays), timesteps, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+    for row, array in zip(out, arrays, strict=True):
+        row[: len(array)] = array
+    return out
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

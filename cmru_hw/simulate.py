@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from cmru_hw.checkpoint import Sequences, Trained
 from cmru_hw.compare import RESOLUTION, Comparison, Reference, compare, reference
 from cmru_hw.errors import NotBelieved, SimulationError
 from cmru_hw.mapping import Design
-from cmru_hw.signals import Array, Response, Traces
+from cmru_hw.signals import Array, Response, Traces, padded
 from cmru_hw.spice import Engine
 
 # Decks of this many timesteps: long enough to pay for their start, short enough to share between workers.
@@ -81,8 +80,14 @@ def simulate(
         if progress:
             progress(done, total)
     ordered = [piece for index in range(len(built)) for piece in pieces[index]]
+    time, layers = sequences.inputs.shape[1], range(len(design.layers))
     return Simulation(
-        response=_padded(ordered, sequences.lengths, sequences.inputs.shape[1]),
+        response=Response(
+            lengths=sequences.lengths,
+            decisions=tuple(padded([piece.decisions[layer] for piece in ordered], time) for layer in layers),
+            states=tuple(padded([piece.states[layer] for piece in ordered], time) for layer in layers),
+            logits=padded([piece.logits for piece in ordered], time),
+        ),
         cpu_seconds=seconds,
         simulator=simulator,
         attempts=tuple(attempts),
@@ -142,22 +147,6 @@ def shared_decks(lengths: Sequence[int], frames_per_deck: int) -> Iterator[list[
         batch.append(index)
         frames += length + 1
     yield batch
-
-
-def _padded(pieces: Sequence[_Piece], lengths: NDArray[np.int64], timesteps: int) -> Response:
-    def pad(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        out = np.zeros((len(arrays), timesteps, arrays[0].shape[1]), dtype=arrays[0].dtype)
-        for row, array in zip(out, arrays, strict=True):
-            row[: len(array)] = array
-        return out
-
-    layers = range(len(pieces[0].states))
-    return Response(
-        lengths=lengths,
-        decisions=tuple(pad([piece.decisions[layer] for piece in pieces]) for layer in layers),
-        states=tuple(pad([piece.states[layer] for piece in pieces]) for layer in layers),
-        logits=pad([piece.logits for piece in pieces]),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

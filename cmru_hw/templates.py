@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cmru_hw import netlist, spice
+from cmru_hw import architectures, spice
+from cmru_hw.designs import AnyDesign
 from cmru_hw.errors import InputError
-from cmru_hw.mapping import Design
 
 _PARAMETER = re.compile(r"(\S+?)\s*=\s*\S+")
 
@@ -26,7 +26,7 @@ class Interface:
     parameters: frozenset[str]
 
 
-def with_templates(design: Design, chosen: Sequence[tuple[str, Path]]) -> Design:
+def with_templates(design: AnyDesign, chosen: Sequence[tuple[str, Path]]) -> AnyDesign:
     """``design`` with the templates of the files in ``chosen``, (name of the template, file).
 
     Raises InputError for a name that the design has no template of, and for a file that cannot be read, that is more
@@ -41,13 +41,16 @@ def with_templates(design: Design, chosen: Sequence[tuple[str, Path]]) -> Design
     return with_texts(design, texts)
 
 
-def with_texts(design: Design, texts: Mapping[str, str]) -> Design:
+def with_texts(design: AnyDesign, texts: Mapping[str, str]) -> AnyDesign:
     """As :func:`with_templates`, for netlist texts by name."""
-    known = {Path(name).stem: content for name, content in netlist.cell_files(design).items() if "cells/" in name}
+    files = architectures.of(design).cell_files(design)
+    # a file that brings no subcircuit of its own name brings several, which go together
+    texts_of = {Path(name).stem: content.decode() for name, content in files.items() if name.startswith("cells/")}
+    known = {name: text for name, text in texts_of.items() if interface(text, name) is not None}
     for name, text in texts.items():
         if name not in known:
             raise InputError(f"this design has no template {name!r}: it has {', '.join(sorted(known))}")
-        check(text, name, known[name].decode())
+        check(text, name, known[name])
     return replace(design, templates=tuple(sorted(texts.items())))
 
 

@@ -222,7 +222,7 @@ def test_rounded_weights_are_listed_one_by_one(tmp_path):
     with (out / "mapping.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == found["rounded weights"] + found["left-out weights"] > 20
-    assert found["left-out weights"] == sum(float(row["got_F"]) == 0 for row in rows)
+    assert found["left-out weights"] == sum(float(row["got"]) == 0 for row in rows)
 
 
 # --- what cannot be used -------------------------------------------------------------------------------------------

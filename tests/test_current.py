@@ -12,7 +12,7 @@ import torch
 
 from cmru_hw import pdk, shipped, spice
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
-from cmru_hw.current import behavioral, characterize, dies, mapping, netlist, simulate, technology
+from cmru_hw.current import behavioral, characterize, dies, mapping, mirrors, netlist, simulate, technology
 from cmru_hw.errors import MappingError, TechnologyError
 from tests.networks import Shape, random_network
 
@@ -224,7 +224,7 @@ def test_drawn_sizes_are_on_the_grid_and_give_the_ratio():
             assert l / kind.grid == pytest.approx(round(l / kind.grid), abs=1e-6)
             line = rows.lines[column]
             if line == "one":
-                kind_of = mapping.arm(rows.diode, positive=rows.ratio[row, column] > 0)
+                kind_of = mirrors.arm(rows.diode, positive=rows.ratio[row, column] > 0)
                 ratio = kind.mirror.ratio(w / l, *kind_of, kind.bias)
                 assert ratio == pytest.approx(abs(rows.ratio[row, column]))
 

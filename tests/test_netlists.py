@@ -112,7 +112,7 @@ def test_wide_inputs_are_split_over_files_whose_lines_ngspice_reads_whole():
 
 def test_sequences_follow_each_other_with_a_power_on_frame_before_each():
     design = design_of(Shape())
-    plan = netlist.schedule(design, [3, 5])
+    plan = netlist.schedule(design.timestep, 0.1, [3, 5])
     assert plan.starts == (1, 5) and plan.frames == 10
     assert (np.diff(plan.instants(1)) == pytest.approx(plan.timestep)) and len(plan.instants(1)) == 5
     assert plan.instants(0)[-1] < 4 * plan.timestep < plan.instants(1)[0]

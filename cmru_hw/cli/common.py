@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ from cmru_hw.quantity import json_text
 
 if TYPE_CHECKING:
     from cmru_hw.checkpoint import Sequences
+    from cmru_hw.design_folder import Exported
+    from cmru_hw.spice import Engine
 
 FILE = click.Path(path_type=Path)
 
@@ -29,6 +33,9 @@ input_option = click.option(
     "--input", "input_path", type=FILE, metavar="FILE.npz", help="Sequences: inputs, and optionally lengths and labels."
 )
 sequences_option = click.option("--sequences", type=click.IntRange(1), metavar="N", help="Only the first N sequences.")
+spread_option = click.option(
+    "--spread", is_flag=True, help="With --sequences: N spread evenly over the file, which may be ordered by class."
+)
 backend_option = click.option(
     "--backend",
     type=click.Choice(["pyspice", "batch"]),
@@ -47,8 +54,60 @@ edited_option = click.option(
 )
 
 
-def load_sequences(path: Path | None, count: int | None) -> Sequences:
-    """The sequences of ``--input``, which these commands cannot do without."""
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What every command that simulates a design is told; see :func:`simulates`."""
+
+    design_path: Path
+    input_path: Path | None
+    sequences: int | None
+    spread: bool
+    backend: Any
+    jobs: int
+    timeout: float
+    allow_edited: bool
+    force: bool
+    as_json: bool
+
+    def load(self) -> tuple[Exported, Sequences]:
+        """The design, and sequences that fit it. Raises InputError."""
+        from cmru_hw import design_folder
+
+        exported = design_folder.load(self.design_path, allow_edited=self.allow_edited)
+        data = load_sequences(self.input_path, self.sequences, spread=self.spread)
+        exported.trained.check(data)
+        return exported, data
+
+    def engine(self) -> AbstractContextManager[Engine]:
+        from cmru_hw import spice
+
+        return spice.open_engine(backend=self.backend, jobs=self.jobs, timeout=self.timeout)
+
+
+def simulates(command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command`` the argument DESIGN and the options of a simulation, which it gets as ``asked``."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        names = {field.name for field in fields(Asked)}
+        asked = Asked(**{name: given.pop(name) for name in names})
+        command(asked=asked, **given)
+
+    before = (click.argument("design_path", metavar="DESIGN", type=FILE), input_option, sequences_option, spread_option)
+    after = (backend_option, jobs_option, timeout_option, edited_option, force_option, json_option)
+    # click lists options in the order in which decorators stand: those of the command itself come in between
+    own = getattr(run, "__click_params__", [])
+    run.__click_params__ = []  # type: ignore[attr-defined]
+    for option in reversed(after):
+        option(run)
+    run.__click_params__ += own  # type: ignore[attr-defined]
+    for option in reversed(before):
+        option(run)
+    return run
+
+
+def load_sequences(path: Path | None, count: int | None, *, spread: bool = False) -> Sequences:
+    """The sequences of ``--input``, which these commands cannot do without: see :func:`some`."""
     from cmru_hw import checkpoint
 
     if path is None:
@@ -56,7 +115,16 @@ def load_sequences(path: Path | None, count: int | None) -> Sequences:
     found = checkpoint.load_sequences(path)
     if count is not None and count > len(found):
         raise DataError(f"{path} holds {len(found)} sequences, fewer than --sequences {count}")
-    return found if count is None else found.first(count)
+    return found if count is None else some(found, count, spread=spread)
+
+
+def some(sequences: Sequences, count: int, *, spread: bool) -> Sequences:
+    """The first ``count``, or as many from all over."""
+    import numpy as np
+
+    if not spread:
+        return sequences.first(count)
+    return sequences.take(np.linspace(0, len(sequences) - 1, count).round().astype(np.int64))
 
 
 def check_output(path: Path, force: bool) -> None:

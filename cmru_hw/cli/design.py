@@ -9,38 +9,55 @@ import click
 
 from cmru_hw.cli import common
 from cmru_hw.errors import CheckFailed, MappingError
-from cmru_hw.quantity import si
 
 if TYPE_CHECKING:
+    from cmru_hw.architectures import Architecture
     from cmru_hw.checkpoint import Sequences, Trained
-    from cmru_hw.mapping import Design
+    from cmru_hw.designs import AnyDesign
 
 # Enough to exercise every unit of a small network in seconds; `compare` is for more.
 SEQUENCES_TO_VERIFY = 5
 
+architecture_option = click.option(
+    "--architecture",
+    type=click.Choice(["sc", "cm"]),
+    help="sc: comparators and capacitive integrators; cm: current mode.  [default: the one for the checkpoint's cell]",
+)
 technology_option = click.option(
-    "--technology", "technology_name", default="macro", show_default=True, help="By name, or the path of a TOML file."
+    "--technology",
+    "technology_name",
+    metavar="NAME",
+    help="By name, or the path of a TOML file.  [default: macro; with cm gf180]",
 )
 
 
 @click.command()
 @click.argument("checkpoint_path", metavar="CHECKPOINT", type=common.FILE)
+@architecture_option
 @technology_option
 @common.input_option
 @common.json_option
-def inspect(checkpoint_path: Path, technology_name: str, input_path: Path | None, as_json: bool) -> None:
+def inspect(
+    checkpoint_path: Path,
+    architecture: str | None,
+    technology_name: str | None,
+    input_path: Path | None,
+    as_json: bool,
+) -> None:
     """Show what a checkpoint holds and which circuit it would become.
 
     \b
     Example: cmru-hw inspect models/vowels-cmru-2x16.safetensors
     """
-    from cmru_hw import checkpoint, mapping, technology
+    from cmru_hw import checkpoint
 
     trained = checkpoint.load(checkpoint_path)
+    kind = _architecture(architecture, trained)
+    technology = kind.load_technology(technology_name or kind.technology)
     sequences = _sequences_beside(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
     found = _describe(trained)
     try:
-        design = mapping.map_network(trained, technology.load(technology_name), mapping.calibrate(trained, sequences))
+        design = kind.map_network(trained, technology, kind.calibrate(trained, sequences))
     except MappingError as error:
         found["circuit"] = {"realisable": False, "reason": str(error)}
     else:
@@ -51,22 +68,17 @@ def inspect(checkpoint_path: Path, technology_name: str, input_path: Path | None
     circuit = found.pop("circuit")
     common.print_table(str(checkpoint_path), [(key, _shown(value)) for key, value in found.items()])
     click.echo()
-    common.print_table(f"circuit in {technology_name}", [(key, _shown(value)) for key, value in circuit.items()])
+    common.print_table(f"circuit in {technology.name}", [(key, _shown(value)) for key, value in circuit.items()])
 
 
 @click.command()
 @click.argument("checkpoint_path", metavar="CHECKPOINT", type=common.FILE)
 @click.option("-o", "--output", required=True, type=common.FILE, metavar="DIR", help="The design folder to make.")
-@click.option(
-    "--architecture",
-    type=click.Choice(["sc", "cm"]),
-    default="sc",
-    show_default=True,
-    help="sc: comparators and capacitive integrators; cm: current mode.",
-)
+@architecture_option
 @technology_option
 @common.input_option
 @common.sequences_option
+@common.spread_option
 @click.option(
     "--template",
     "own_templates",
@@ -84,10 +96,11 @@ def inspect(checkpoint_path: Path, technology_name: str, input_path: Path | None
 def export(
     checkpoint_path: Path,
     output: Path,
-    architecture: str,
-    technology_name: str,
+    architecture: str | None,
+    technology_name: str | None,
     input_path: Path | None,
     sequences: int | None,
+    spread: bool,
     own_templates: list[tuple[str, Path]],
     no_verify: bool,
     backend: Any,
@@ -98,24 +111,27 @@ def export(
 ) -> None:
     """Turn a checkpoint into netlists, and simulate them against the software model.
 
-    The sequences set the voltage scales and are what is simulated; without --input they are the TASK-eval.npz beside
-    the checkpoint, or failing that random. Exit code 1: the netlists are written, but do not equal the software.
+    The sequences set the scales of voltages or currents and are what is simulated; without --input they are the
+    TASK-eval.npz beside the checkpoint, or failing that random. Exit code 1: the netlists are written, but do not
+    equal the software.
 
     \b
     Example: cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
+             cmru-hw export models/detect-fq-bmru-2x4.safetensors --architecture cm -o out/current
     """
-    from cmru_hw import checkpoint, design_folder, mapping, spice, technology, templates
+    from cmru_hw import checkpoint, design_folder, mapping, spice, templates
     from cmru_hw.cli.run import print_comparison
     from cmru_hw.results import comparison
-    from cmru_hw.simulate import verify
 
     trained = checkpoint.load(checkpoint_path)
-    if architecture == "cm":
-        raise MappingError("the current-mode architecture (cm) cannot be exported yet: use --architecture sc")
+    kind = _architecture(architecture, trained)
     common.check_output(output, force)
-    given = _sequences_beside(checkpoint_path) if input_path is None else common.load_sequences(input_path, sequences)
-    calibration = mapping.calibrate(trained, given)
-    design = mapping.map_network(trained, technology.load(technology_name), calibration)
+    if input_path is None:
+        given = _sequences_beside(checkpoint_path)
+    else:
+        given = common.load_sequences(input_path, sequences, spread=spread)
+    calibration = kind.calibrate(trained, given)
+    design = kind.map_network(trained, kind.load_technology(technology_name or kind.technology), calibration)
     design = templates.with_templates(design, own_templates)
     stimulus = given if given is not None else mapping.assumed_sequences(trained)
     exported = design_folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
@@ -135,7 +151,8 @@ def export(
         spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine,
         common.progress("verifying, timesteps") as report,
     ):
-        verified = verify(design, trained, stimulus.first(min(count, len(stimulus))), engine, progress=report)
+        chosen = common.some(stimulus, min(count, len(stimulus)), spread=spread)
+        verified = kind.verify(design, trained, chosen, engine, progress=report)
     holds = verified.comparison.holds()
     if as_json:
         common.print_json({**found, "verified": holds, **comparison(design, verified)})
@@ -153,6 +170,12 @@ def _named_file(given: str) -> tuple[str, Path]:
     if not (name and equals and path):
         raise click.BadParameter(f"{given!r} is not NAME=FILE, like comparator=mine.cir")
     return name, Path(path)
+
+
+def _architecture(name: str | None, trained: Trained) -> Architecture:
+    from cmru_hw import architectures
+
+    return architectures.get(name) if name is not None else architectures.fitting(trained)
 
 
 def _sequences_beside(path: Path) -> Sequences | None:
@@ -197,21 +220,15 @@ def _thresholds(trained: Trained, index: int) -> str:
     return "fixed thresholds" if fixed else "input-dependent thresholds"
 
 
-def _describe_design(design: Design) -> dict[str, Any]:
-    import numpy as np
+def _describe_design(design: AnyDesign) -> dict[str, Any]:
+    from cmru_hw import architectures
 
-    sizes = [np.abs(row.weights[row.weights != 0]) for layer in design.layers for row in (layer.low, layer.high)]
-    dropped = sum(clip.got == 0 for clip in design.clips)
     return {
         "architecture": design.architecture,
         "technology": design.technology.name,
         "level": design.technology.level,
-        "smallest weight capacitor": si(float(min(s.min() for s in sizes if len(s))), "F"),
-        "largest weight capacitor": si(float(max(s.max() for s in sizes if len(s))), "F"),
-        "one level": [si(float(layer.step.min()), "V") + " or more" for layer in design.layers],
+        **architectures.of(design).describe(design),
         "calibration": design.calibration.source,
-        "rounded weights": len(design.clips) - dropped,
-        "left-out weights": dropped,
         **({"own templates": [name for name, _ in design.templates]} if design.templates else {}),
     }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.errors import OutputError, SimulationError
+from cmru_hw.errors import InputError, OutputError, SimulationError
 
 if TYPE_CHECKING:
     from cmru_hw.design_folder import Exported
@@ -91,6 +91,7 @@ def montecarlo(
     Example: cmru-hw montecarlo out/vowels --input models/vowels-eval.npz -n 1000 --jobs 2
     """
     from cmru_hw import design_folder, variation
+    from cmru_hw.mapping import Design
     from cmru_hw.montecarlo import workers as pools
     from cmru_hw.montecarlo.scores import Job
     from cmru_hw.montecarlo.store import Store
@@ -98,12 +99,15 @@ def montecarlo(
     exported = design_folder.load(design_path)
     data = common.load_sequences(input_path, sequences)
     exported.trained.check(data)
+    design = exported.design
+    if not isinstance(design, Design):
+        raise InputError("Monte-Carlo knows the charge domain only")
     job = Job(
-        design=exported.design,
+        design=design,
         trained=exported.trained,
         sequences=data,
         seed=seed,
-        on=variation.choose(exported.design, only=only, without=without),
+        on=variation.choose(design, only=only, without=without),
         engine=engine,
         backend=backend,
         timeout=timeout,

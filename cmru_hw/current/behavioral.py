@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from cmru_hw.checkpoint import Sequences
 from cmru_hw.current.dies import CurrentDies
-from cmru_hw.current.mapping import CurrentDesign, CurrentLayer, Rows
+from cmru_hw.current.mapping import CurrentDesign, CurrentLayer
+from cmru_hw.current.mirrors import Rows
 from cmru_hw.current.netlist import folds, input_lines
 from cmru_hw.signals import Array, Response
 

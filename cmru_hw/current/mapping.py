@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,10 @@ from numpy.typing import NDArray
 from cmru_hw.cells import valid_timesteps
 from cmru_hw.checkpoint import ModelConfig, Trained
 from cmru_hw.checkpoint import Sequences as Data
+from cmru_hw.current import mirrors
+from cmru_hw.current.mirrors import Rows
 from cmru_hw.current.technology import CurrentTechnology
+from cmru_hw.designs import Clip
 from cmru_hw.errors import MappingError
 from cmru_hw.mapping import ASSUMED, assumed_sequences
 from cmru_hw.signals import Array
@@ -36,17 +40,6 @@ from cmru_hw.signals import Array
 NARROWEST = 0.02
 # A unit that never resets gets a lower threshold this far below zero, as a share of the upper one.
 NEVER = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurrentClip:
-    """One trained number that the circuit holds differently. ``wanted`` and ``got`` are in ``unit``: 1 or A."""
-
-    element: str
-    wanted: float
-    got: float
-    unit: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,43 +55,6 @@ class CurrentCalibration:
     entries: tuple[float, ...]
     outputs: tuple[float, ...]
     source: str
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Rows:
-    """Weighted sums of currents. ``lines`` are what they read, ``names`` the rows themselves.
-
-    ``ratio`` (rows, lines) is the signed mirror ratio that is drawn, ``width`` and ``length`` (rows, lines) [m] its
-    arm, 0 where there is none. ``unit`` (rows,) and ``line_unit`` (lines,) are in A per software unit; the latter is
-    negative for a line that carries the negative of a value. ``typical`` (rows,) [A] is the current at which mirrors
-    that read these rows are right. ``diode`` is the type of device that the rows end on, or "" where they end in a
-    reader at half the supply.
-    """
-
-    names: tuple[str, ...]
-    lines: tuple[str, ...]
-    diode: str
-    typical: Array
-    ratio: Array
-    width: Array
-    length: Array
-    unit: Array
-    line_unit: Array
-
-    @property
-    def weights(self) -> Array:
-        """(rows, lines) in software units."""
-        return self.ratio * self.line_unit / self.unit[:, None]
-
-    def polarity(self, row: int, line: int) -> str:
-        """Type of an arm's device, "n" or "p"."""
-        return arm(self.diode, positive=bool(self.ratio[row, line] > 0))[0]
-
-
-def arm(diode: str, *, positive: bool) -> tuple[str, str]:
-    """(type, landing) of an arm into a row that ends on a ``diode``: nf sinks, which is positive into a pf diode."""
-    polarity = "n" if positive == (diode == "p") else "p"
-    return polarity, "half" if not diode else "across" if positive else "beside"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,6 +88,7 @@ class CurrentDesign:
     """A current-mode network: everything that a netlist needs, in SI units.
 
     ``input_unit`` [A per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers.
+    ``templates`` are (name, netlist text) of cells that a user gave in the place of those that come with the program.
     """
 
     config: ModelConfig
@@ -142,12 +99,18 @@ class CurrentDesign:
     input_offset: Array
     layers: tuple[CurrentLayer, ...]
     readout: Rows
-    clips: tuple[CurrentClip, ...]
+    clips: tuple[Clip, ...]
     model_sha256: str
+    templates: tuple[tuple[str, str], ...] = ()
 
     @property
     def architecture(self) -> str:
         return "cm"
+
+    @property
+    def timestep(self) -> float:
+        """[s]"""
+        return self.technology.timestep
 
     @property
     def rows(self) -> tuple[Rows, ...]:
@@ -166,6 +129,17 @@ class CurrentDesign:
             if negative:
                 found[f"x{j}n"] = np.maximum(-scaled[:, j], 0) * self.input_unit
         return found
+
+
+def calibration(found: Mapping[str, Any]) -> CurrentCalibration:
+    """Inverse of ``dataclasses.asdict``. Raises KeyError, TypeError, ValueError."""
+    return CurrentCalibration(
+        inputs=float(found["inputs"]),
+        negative=tuple(map(bool, found["negative"])),
+        entries=tuple(map(float, found["entries"])),
+        outputs=tuple(map(float, found["outputs"])),
+        source=str(found["source"]),
+    )
 
 
 def calibrate(trained: Trained, sequences: Data | None) -> CurrentCalibration:
@@ -198,7 +172,8 @@ def calibrate(trained: Trained, sequences: Data | None) -> CurrentCalibration:
 
 def _refuse(trained: Trained) -> None:
     if trained.config.cell != "fq-bmru":
-        raise MappingError(f"a {trained.config.cell} network has no current-mode circuit: its architecture is sc")
+        name = trained.config.cell.upper()
+        raise MappingError(f"a current-mode circuit is an FQ-BMRU's: export this {name} with --architecture sc")
 
 
 def _mean_current(values: torch.Tensor) -> float:
@@ -211,7 +186,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
     """Turn weights into mirrors and thresholds into bias currents.
 
     Raises MappingError, naming layer and unit, for what no circuit of this kind can be. Limited, rounded and left-out
-    numbers are not errors: each is a :class:`CurrentClip` of the design.
+    numbers are not errors: each is a :class:`Clip` of the design.
     """
     config = trained.config
     _refuse(trained)
@@ -220,7 +195,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
     assert config.widths is not None
     tensors = {name: tensor.double().numpy() for name, tensor in trained.tensors.items()}
     input_unit = technology.full_scale / calibration.inputs
-    clips: list[CurrentClip] = []
+    clips: list[Clip] = []
     projection, bias = tensors["projection.weight"], tensors["projection.bias"]
     # What the next layer reads: the signed projection or not, and the rectified rows behind these layers.
     signed, behind = True, list[int]()
@@ -229,12 +204,12 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
         residual = [layers[k].output for k in behind]
         entry = None
         if signed:
-            terms = [_inputs(projection, input_unit, calibration), _constant(bias, technology)]
-            terms += [_identity(rows) for rows in residual]
+            terms = [mirrors.inputs(projection, input_unit, calibration.negative), mirrors.constant(bias, technology)]
+            terms += [mirrors.identity(rows) for rows in residual]
             width = config.widths[0]
             unit = np.full(width, technology.unit)
             typical = unit * calibration.entries[index]
-            entry = _draw("projection", f"u{index}", "n", terms, unit, typical, technology, clips)
+            entry = mirrors.draw("projection", f"u{index}", "n", terms, unit, typical, technology, clips)
             read = [entry]
         else:
             read = residual
@@ -245,13 +220,13 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
         else:
             signed, behind = False, [index]
     weight, offset = tensors["readout.weight"], tensors["readout.bias"]
-    terms = [_lines(layers[k].output, weight) for k in behind]
+    terms = [mirrors.outputs(layers[k].output, weight) for k in behind]
     if signed:
-        terms.append(_inputs(weight @ projection, input_unit, calibration))
+        terms.append(mirrors.inputs(weight @ projection, input_unit, calibration.negative))
         offset = offset + weight @ bias
-    terms.append(_constant(offset, technology))
+    terms.append(mirrors.constant(offset, technology))
     unit = np.full(len(offset), technology.unit)
-    readout = _draw("readout", "y", "", terms, unit, unit, technology, clips)
+    readout = mirrors.draw("readout", "y", "", terms, unit, unit, technology, clips)
     return CurrentDesign(
         config=config,
         technology=technology,
@@ -276,143 +251,42 @@ def realised(design: CurrentDesign) -> Trained:
     features = design.config.features
     first = design.layers[0].entry
     assert first is not None
-    tensors["projection.weight"] = np.stack([_mean(first, (f"x{j}p", f"x{j}n")) for j in range(features)], axis=1)
-    tensors["projection.bias"] = _mean(first, ("one",))
+    tensors["projection.weight"] = np.stack(
+        [mirrors.mean(first, (f"x{j}p", f"x{j}n")) for j in range(features)], axis=1
+    )
+    tensors["projection.bias"] = mirrors.mean(first, ("one",))
     signed, behind = True, list[int]()
     assert design.config.widths is not None
     for index, layer in enumerate(design.layers):
         name = f"layers.{index}"
         sources = [layer.entry] if layer.entry is not None else [design.layers[k].output for k in behind]
-        tensors[f"{name}.candidate.weight"] = _read(layer.candidate, sources)
-        tensors[f"{name}.candidate.bias"] = _mean(layer.candidate, ("one",))
+        tensors[f"{name}.candidate.weight"] = mirrors.read(layer.candidate, sources)
+        tensors[f"{name}.candidate.bias"] = mirrors.mean(layer.candidate, ("one",))
         low = np.maximum(layer.low, 0) / layer.candidate.unit
         tensors[f"{name}.low"] = low
         tensors[f"{name}.width"] = layer.upper / layer.candidate.unit - low
         tensors[f"{name}.alpha"] = layer.alpha
         columns = [layer.output.lines.index(f"h{index}_{i}") for i in range(layer.units)]
         tensors[f"{name}.output.weight"] = layer.output.weights[:, columns]
-        tensors[f"{name}.output.bias"] = _mean(layer.output, ("one",))
+        tensors[f"{name}.output.bias"] = mirrors.mean(layer.output, ("one",))
         tensors[f"{name}.initial_state"] = layer.initial
         if design.config.skip and design.config.widths[index] == design.config.widths[index + 1]:
             behind = [*behind, index]
         else:
             signed, behind = False, [index]
-    tensors["readout.weight"] = _read(design.readout, [design.layers[k].output for k in behind])
-    constant = _mean(design.readout, ("one",))
+    tensors["readout.weight"] = mirrors.read(design.readout, [design.layers[k].output for k in behind])
+    constant = mirrors.mean(design.readout, ("one",))
     tensors["readout.bias"] = constant - (tensors["readout.weight"] @ tensors["projection.bias"] if signed else 0)
     values = {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in tensors.items()}
     return Trained(config=design.config, tensors=values)
 
 
 def fingerprint(design: CurrentDesign) -> str:
-    """Content hash of model, technology and calibration: what the design follows from."""
-    parts = (design.model_sha256, design.technology.sha256, repr(design.calibration))
+    """Content hash of model, technology, calibration and own templates: what the design follows from."""
+    parts = [design.model_sha256, design.technology.sha256, repr(design.calibration)]
+    if design.templates:
+        parts.append(repr(design.templates))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-# --- Rows --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Term:
-    """Columns of a weighted sum: line names, their units and typical currents (lines,) [A], weights (rows, lines)."""
-
-    names: tuple[str, ...]
-    unit: Array
-    typical: Array
-    weights: Array
-
-
-def _inputs(weights: Array, unit: float, calibration: CurrentCalibration) -> _Term:
-    names, units, columns = [], [], []
-    for j, negative in enumerate(calibration.negative):
-        for suffix, sign in (("p", 1), ("n", -1)) if negative else (("p", 1),):
-            names.append(f"x{j}{suffix}")
-            units.append(sign * unit)
-            columns.append(weights[:, j])
-    # A scaled input is of order 1, whatever the task.
-    typical = np.full(len(names), unit)
-    return _Term(names=tuple(names), unit=np.array(units), typical=typical, weights=np.stack(columns, axis=1))
-
-
-def _constant(values: Array, technology: CurrentTechnology) -> _Term:
-    current = np.array([technology.bias])
-    return _Term(names=("one",), unit=current, typical=current, weights=values[:, None])
-
-
-def _lines(rows: Rows, weights: Array) -> _Term:
-    return _Term(names=rows.names, unit=rows.unit, typical=rows.typical, weights=weights)
-
-
-def _identity(rows: Rows) -> _Term:
-    return _lines(rows, np.eye(len(rows.names)))
-
-
-def _draw(
-    element: str,
-    name: str,
-    diode: str,
-    terms: Sequence[_Term],
-    unit: Array,
-    typical: Array,
-    technology: CurrentTechnology,
-    clips: list[CurrentClip],
-) -> Rows:
-    """Arms for the sum of ``terms``, as they can be drawn; every difference becomes a clip of ``element``."""
-    lines = tuple(line for term in terms for line in term.names)
-    line_unit = np.concatenate([term.unit for term in terms])
-    current = np.concatenate([term.typical for term in terms])
-    wanted = np.concatenate([term.weights for term in terms], axis=1) * unit[:, None] / line_unit
-    ratio, width, length = np.zeros_like(wanted), np.zeros_like(wanted), np.zeros_like(wanted)
-    limits = technology.aspects
-    mirror = technology.mirror
-    for column in range(len(lines)):
-        for positive in (True, False):
-            kind = (*arm(diode, positive=positive), float(current[column]))
-            chosen = np.flatnonzero(wanted[:, column] > 0 if positive else wanted[:, column] < 0)
-            size = np.abs(wanted[chosen, column])
-            w, l = technology.drawn(np.clip(mirror.aspect_for(size, *kind), *limits))  # noqa: E741
-            got = mirror.ratio(w / l, *kind)
-            # Nearer to nothing than to the smallest arm: no arm.
-            absent = size < mirror.ratio(limits[0], *kind) / 2
-            got, w, l = (np.where(absent, 0.0, values) for values in (got, w, l))  # noqa: E741
-            # Without a grid, a difference is only the rounding of the interpolation there and back.
-            got = np.where(np.abs(got / size - 1) < 1e-12, size, got)
-            ratio[chosen, column], width[chosen, column], length[chosen, column] = got if positive else -got, w, l
-    for row, column in np.argwhere(ratio != wanted).tolist():
-        want, have = float(wanted[row, column]), float(ratio[row, column])
-        smallest, largest = mirror.ratio(limits, *arm(diode, positive=want > 0), float(current[column]))
-        reason = "rounded to the drawing grid"
-        if have == 0:
-            reason = "left out: below half the smallest arm"
-        elif abs(want) > largest:
-            reason = "limited to the widest arm"
-        elif abs(want) < smallest:
-            reason = "raised to the smallest arm"
-        place = f"{element}.{name}_{row}.{lines[column]}"
-        clips.append(CurrentClip(element=place, wanted=want, got=have, unit="1", reason=reason))
-    names = tuple(f"{name}_{row}" if name != "y" else f"y{row}" for row in range(len(unit)))
-    return Rows(
-        names=names,
-        lines=lines,
-        diode=diode,
-        typical=typical,
-        ratio=ratio,
-        width=width,
-        length=length,
-        unit=unit,
-        line_unit=line_unit,
-    )
-
-
-def _mean(rows: Rows, lines: Sequence[str]) -> Array:
-    return rows.weights[:, [k for k, line in enumerate(rows.lines) if line in lines]].mean(axis=1)
-
-
-def _read(rows: Rows, sources: Sequence[Rows]) -> Array:
-    """Weights (rows, width) with which ``rows`` reads each of ``sources``: the same for all of them."""
-    found = [rows.weights[:, [rows.lines.index(name) for name in source.names]] for source in sources]
-    return np.mean(found, axis=0)
 
 
 # --- Cells -------------------------------------------------------------------------------------------------------
@@ -425,7 +299,7 @@ def _layer(
     entry: Rows | None,
     read: Sequence[Rows],
     behind: float,
-    clips: list[CurrentClip],
+    clips: list[Clip],
 ) -> CurrentLayer:
     """``behind``: mean of the rows behind the layer, in software units."""
     name = f"layers.{index}"
@@ -450,18 +324,18 @@ def _layer(
     low = np.where(narrow, (1 - NARROWEST) * upper, low)
     thresh, window, gain = technology.cell.biases(upper, upper - low, high)
     weight, bias = tensors[f"{name}.candidate.weight"], tensors[f"{name}.candidate.bias"]
-    terms = [*(_lines(rows, weight) for rows in read), _constant(bias, technology)]
+    terms = [*(mirrors.outputs(rows, weight) for rows in read), mirrors.constant(bias, technology)]
     # A candidate matters where its cell decides.
-    candidate = _draw(f"{name}.candidate", f"c{index}", "p", terms, unit, upper, technology, clips)
+    candidate = mirrors.draw(f"{name}.candidate", f"c{index}", "p", terms, unit, upper, technology, clips)
     weight, bias = tensors[f"{name}.output.weight"], tensors[f"{name}.output.bias"]
     names = tuple(f"h{index}_{i}" for i in range(len(alpha)))
-    cells = _Term(names=names, unit=high / alpha, typical=high, weights=weight)
+    cells = mirrors.Term(names=names, unit=high / alpha, typical=high, weights=weight)
     own = np.full(len(bias), technology.unit)
-    terms = [cells, _constant(bias, technology)]
+    terms = [cells, mirrors.constant(bias, technology)]
     return CurrentLayer(
         entry=entry,
         candidate=candidate,
-        output=_draw(f"{name}.output", f"r{index}", "n", terms, own, own * behind, technology, clips),
+        output=mirrors.draw(f"{name}.output", f"r{index}", "n", terms, own, own * behind, technology, clips),
         low=low,
         upper=upper,
         high=high,
@@ -473,5 +347,5 @@ def _layer(
     )
 
 
-def _level(element: str, wanted: float, got: float, reason: str) -> CurrentClip:
-    return CurrentClip(element=element, wanted=float(wanted), got=got, unit="A", reason=reason)
+def _level(element: str, wanted: float, got: float, reason: str) -> Clip:
+    return Clip(element=element, wanted=float(wanted), got=got, unit="A", reason=reason)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmru_hw import pdk, shipped
-from cmru_hw.current.mapping import CurrentDesign, CurrentLayer, Rows
-from cmru_hw.errors import DataError
-from cmru_hw.netlist import Deck
+from cmru_hw.current.mapping import CurrentDesign, CurrentLayer
+from cmru_hw.current.mirrors import Rows
+from cmru_hw.netlist import Deck, Schedule, schedule
 from cmru_hw.signals import Array
 
 BLOCKS = ("inputs", "fc", "cells", "references")
@@ -33,40 +33,6 @@ CHANGE = 0.01
 RELEASE_FIRST, RELEASE_LAST = 0.4, 0.8
 # Without truncation of small currents: gmin of 1 pS would shift a threshold of 0.1 nA by per cent.
 OPTIONS = ".options method=gear gmin=1e-15 abstol=1e-15 reltol=1e-3 trtol=20 bypass=1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurrentSchedule:
-    """Where each sequence lies in a deck: a power-on frame that holds its first inputs, then its timesteps.
-
-    ``starts`` (sequences,) is the frame of each first timestep, ``lengths`` (sequences,) the number of timesteps.
-    """
-
-    timestep: float
-    starts: tuple[int, ...]
-    lengths: tuple[int, ...]
-
-    @property
-    def frames(self) -> int:
-        return self.starts[-1] + self.lengths[-1]
-
-    def edges(self, sequence: int) -> Array:
-        """Beginnings of all timesteps of ``sequence`` and the end of the last (length + 1,) [s]."""
-        frames = self.starts[sequence] + np.arange(self.lengths[sequence] + 1)
-        return np.asarray(frames * self.timestep, dtype=np.float64)
-
-    def instants(self, sequence: int) -> Array:
-        """Sampling instants (length,) [s]: just before the inputs change."""
-        return self.edges(sequence)[1:] - CHANGE * self.timestep / 2
-
-
-def schedule(timestep: float, lengths: Sequence[int]) -> CurrentSchedule:
-    """Lay sequences of ``lengths`` timesteps one after the other."""
-    if not lengths or min(lengths) < 1:
-        raise DataError("there is nothing to simulate: every sequence needs at least one timestep")
-    ends = np.cumsum(np.asarray(lengths) + 1)
-    starts = ends - np.asarray(lengths)
-    return CurrentSchedule(timestep=timestep, starts=tuple(starts.tolist()), lengths=tuple(lengths))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +176,7 @@ def deck(
     timestep: float | None = None,
     refine: int = 0,
     save: Sequence[str] = (),
-) -> tuple[Deck, CurrentSchedule]:
+) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
     ``devices`` are those of the technology's process in the typical corner unless given: another corner or temperature,
@@ -220,14 +186,15 @@ def deck(
     technology = design.technology
     devices = devices or pdk.devices(technology.process)
     supply, period = vdd or technology.vdd, timestep or technology.timestep
-    plan = schedule(period, [len(x) for x in inputs])
+    # just before the inputs change
+    plan = schedule(period, CHANGE / 2, [len(x) for x in inputs])
     columns = {line: np.zeros(plan.frames) for line in input_lines(design)}
     for first, sequence in zip(plan.starts, inputs, strict=True):
         for line, current in design.currents(np.asarray(sequence)).items():
             columns[line][first : first + len(sequence)] = current
             columns[line][first - 1] = current[0]
     files = {"network.cir": (network if network is not None else network_text(design)).encode(), **devices.files}
-    files |= cell_files()
+    files |= cell_files(design)
     # Ramps of PWL sources, not of a data file: only these give ngspice the corners as breakpoints, and finding corners
     # by rejected steps takes three times as many iterations as the rest of the simulation.
     stimulus = [f"iinput_{line} vdd_inputs n_{line} {_pwl(_changes(plan, row))}" for line, row in columns.items()]
@@ -257,7 +224,7 @@ def deck(
     tolerance = OPTIONS.replace("reltol=1e-3", f"reltol={_n(1e-3 / 10**refine)}")
     lines = [
         devices.text.rstrip(),
-        *[f".include {path}" for path in cell_files()],
+        *[f".include {path}" for path in cell_files(design)],
         *blocks,
         f"vprobe vdd_probe 0 {_n(supply)}",
         f"vhalf half 0 {_n(supply / 2)}",
@@ -280,10 +247,12 @@ def deck(
     )
 
 
-def cell_files() -> dict[str, bytes]:
+def cell_files(design: CurrentDesign) -> dict[str, bytes]:
     """The templates of this architecture: path in the deck → content, in the order to include them."""
     folder = shipped.folder("netlists") / "cells" / "current"
-    return {f"cells/{name}.cir": (folder / f"{name}.cir").read_bytes() for name in ("mirror", "cell", "reset")}
+    own = {name: text.encode() for name, text in design.templates}
+    names = ("mirror", "current_cell", "reset")
+    return {f"cells/{name}.cir": own.get(name) or (folder / f"{name}.cir").read_bytes() for name in names}
 
 
 def _rows(rows: Rows, size: Callable[[str], str]) -> list[str]:
@@ -346,7 +315,7 @@ def _copy(design: CurrentDesign, line: str, polarity: str) -> tuple[float, float
     return float(width[0]), float(length[0])
 
 
-def _changes(plan: CurrentSchedule, values: Array) -> list[tuple[float, float]]:
+def _changes(plan: Schedule, values: Array) -> list[tuple[float, float]]:
     """Corners of a signal that holds each of ``values`` (frames,) for a frame and changes by a ramp."""
     corners = [(0.0, float(values[0]))]
     for frame in (np.flatnonzero(np.diff(values)) + 1).tolist():
@@ -355,7 +324,7 @@ def _changes(plan: CurrentSchedule, values: Array) -> list[tuple[float, float]]:
     return corners
 
 
-def _releases(plan: CurrentSchedule, layer: int, layers: int, high: float) -> list[tuple[float, float]]:
+def _releases(plan: Schedule, layer: int, layers: int, high: float) -> list[tuple[float, float]]:
     """Corners of a layer's power-on line: up from the beginning of a power-on frame until the layer is let go."""
     release = float(np.linspace(RELEASE_FIRST, RELEASE_LAST, layers + 1)[layer])
     corners: list[tuple[float, float]] = []

@@ -8,9 +8,9 @@ counts as a wrong decision, and so does a candidate on the wrong side of a thres
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ from cmru_hw.compare import Comparison, Divergence, Reference, classes_of
 from cmru_hw.current import netlist
 from cmru_hw.current.mapping import CurrentDesign
 from cmru_hw.errors import NotBelieved, SimulationError
-from cmru_hw.signals import Array, Response, Traces
-from cmru_hw.simulate import Simulation, Verified, shared_decks
+from cmru_hw.netlist import Schedule
+from cmru_hw.quantity import percent
+from cmru_hw.signals import Array, Response, Traces, padded
+from cmru_hw.simulate import Simulation, Verified, Waveforms, shared_decks
 from cmru_hw.spice import Engine
 
 # Decks of this many timesteps: their sources take time in the square of it, and their loading takes half a second.
@@ -66,14 +68,6 @@ class CurrentSimulation(Simulation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurrentDivergence(Divergence):
-    """``margin`` is in A: software's candidate from the nearer threshold."""
-
-    def __str__(self) -> str:
-        return super().__str__().replace(f"{self.margin:.3g} V", f"{self.margin:.3g} A")
-
-
-@dataclass(frozen=True, kw_only=True)
 class CurrentComparison(Comparison):
     """As `compare.Comparison` with margins and ``resolution`` in A; ``swing_used`` is of the input's full scale.
 
@@ -90,6 +84,8 @@ class CurrentComparison(Comparison):
     candidate_error: float
     state_error: float
 
+    margin_unit: ClassVar[str] = "A"
+
     @property
     def suppression(self) -> float:
         return self.candidate_error / max(self.state_error, 1e-30)
@@ -101,6 +97,28 @@ class CurrentComparison(Comparison):
         """
         decided = self.agree >= AGREEMENT * (self.total - self.excluded)
         return decided and self.classified_alike >= AGREEMENT * self.classified
+
+    def details(self) -> dict[str, Any]:
+        return {
+            "states_agree": self.states_agree,
+            "wrong_by_their_own_margin": {"decisions": self.roots, "largest_of_threshold": self.root_margin},
+            "error_rms": {
+                "candidate": self.candidate_error,
+                "state": self.state_error,
+                "suppression": self.suppression,
+            },
+        }
+
+    def remarks(self) -> list[tuple[str, str]]:
+        rows = [("states", f"{self.states_agree} of {self.total} agree")]
+        if self.differ:
+            because = f"{self.roots} with a candidate within {percent(self.root_margin)} of its threshold in software"
+            rows.append(("why they differ", f"{because}; the others follow from one of these"))
+        errors = f"candidates {percent(self.candidate_error)} rms off, outputs {percent(self.state_error)}"
+        rows.append(("error suppression", f"{errors}: {self.suppression:.3g} times less"))
+        if self.swing_used > 1.01:
+            rows.append(("note", f"inputs went to {self.swing_used:.2f} of full scale: calibrate with more data"))
+        return rows
 
 
 def simulate(
@@ -123,7 +141,7 @@ def simulate(
     inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, lengths, strict=True)]
     supply, period = vdd or design.technology.vdd, timestep or design.technology.timestep
     batches = list(shared_decks(lengths, FRAMES_PER_DECK))
-    plans: list[netlist.CurrentSchedule] = []
+    plans: list[Schedule] = []
 
     def decks() -> Iterator[Any]:
         for batch in batches:
@@ -158,17 +176,17 @@ def simulate(
     layers = range(len(design.layers))
     response = Response(
         lengths=sequences.lengths,
-        decisions=tuple(_padded([piece.decisions[layer] for piece in ordered], time) for layer in layers),
-        states=tuple(_padded([piece.states[layer] for piece in ordered], time) for layer in layers),
-        logits=_padded([piece.logits for piece in ordered], time),
+        decisions=tuple(padded([piece.decisions[layer] for piece in ordered], time) for layer in layers),
+        states=tuple(padded([piece.states[layer] for piece in ordered], time) for layer in layers),
+        logits=padded([piece.logits for piece in ordered], time),
     )
     return CurrentSimulation(
         response=response,
         cpu_seconds=seconds,
         simulator=simulator,
         attempts=tuple(attempts),
-        candidates=tuple(_padded([piece.candidates[layer] for piece in ordered], time) for layer in layers),
-        charge={block: _padded([piece.charge[block] for piece in ordered], time) for block in netlist.BLOCKS},
+        candidates=tuple(padded([piece.candidates[layer] for piece in ordered], time) for layer in layers),
+        charge={block: padded([piece.charge[block] for piece in ordered], time) for block in netlist.BLOCKS},
         vdd=supply,
         timestep=period,
     )
@@ -215,7 +233,7 @@ def compare(
     agree = total = excluded = states_agree = roots = 0
     root_margin = level_error = 0.0
     smallest = np.inf
-    divergences: list[CurrentDivergence] = []
+    divergences: list[Divergence] = []
     # Sums of squares: candidate error, candidate, state error, state.
     errors = np.zeros(4)
     for index, layer in enumerate(design.layers):
@@ -291,6 +309,16 @@ def verify(
     return Verified(comparison=comparison, simulation=simulation, expected=expected, refined=0)
 
 
+def waveforms(
+    design: CurrentDesign, sequences: Sequences, engine: Engine, *, unit: tuple[int, int], network: str | None = None
+) -> Waveforms:
+    """Simulate the first of ``sequences`` again; ``unit`` (layer, unit) is the one to look at."""
+    layer, number = unit
+    first = sequences.inputs[0, : sequences.lengths[0]].astype(np.float64)
+    deck, plan = netlist.deck(design, [first], network=network)
+    return Waveforms(layer=layer, unit=number, traces=engine.run(deck).traces, plan=plan)
+
+
 # --- Steps of the above ------------------------------------------------------------------------------------------
 
 
@@ -303,7 +331,7 @@ class _Piece:
     charge: Mapping[str, Array]
 
 
-def _decode(design: CurrentDesign, traces: Traces, plan: netlist.CurrentSchedule, sequence: int, vdd: float) -> _Piece:
+def _decode(design: CurrentDesign, traces: Traces, plan: Schedule, sequence: int, vdd: float) -> _Piece:
     """One sequence of a deck. Raises NotBelieved where a cell has not come to rest at a sampling instant."""
     instants = plan.instants(sequence)
     decisions, states, candidates = [], [], []
@@ -337,9 +365,9 @@ def _candidates(trained: Trained, sequences: Sequences) -> tuple[Array, ...]:
 
 def _divergence(
     layer: int, place: tuple[int, ...], wanted: NDArray[np.int8], got: NDArray[np.int8], margin: Array
-) -> CurrentDivergence:
+) -> Divergence:
     sequence, timestep, unit = place
-    return CurrentDivergence(
+    return Divergence(
         sequence=sequence,
         timestep=timestep,
         layer=layer,
@@ -347,11 +375,5 @@ def _divergence(
         software=int(wanted[place]),
         circuit=int(got[place]),
         margin=float(margin[place]),
+        margin_unit="A",
     )
-
-
-def _padded(arrays: Sequence[NDArray[Any]], timesteps: int) -> NDArray[Any]:
-    out = np.zeros((len(arrays), timesteps, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
-    for row, array in zip(out, arrays, strict=True):
-        row[: len(array)] = array
-    return out

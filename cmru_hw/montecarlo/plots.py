@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from cmru_hw.compare import Reference
-from cmru_hw.mapping import Design
+from cmru_hw.designs import AnyDesign
 from cmru_hw.montecarlo.scores import Interval
 from cmru_hw.plots import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 from cmru_hw.signals import Response
@@ -73,7 +73,7 @@ def sensitivity(effects: Sequence[Effect], path: Path) -> None:
         save(figure, path)
 
 
-def die(design: Design, expected: Reference, response: Response, number: int, path: Path) -> None:
+def die(design: AnyDesign, expected: Reference, response: Response, number: int, path: Path) -> None:
     """One die over the first sequence: its states, their difference from software, and the decisions that differ."""
     length = int(response.lengths[0])
     wanted = expected.response
@@ -101,7 +101,7 @@ def die(design: Design, expected: Reference, response: Response, number: int, pa
         )
         axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[1].legend(loc="lower right", fontsize=7, bbox_to_anchor=(1, 0.98))
-        axes[1].set_xlabel(f"timestep ({design.technology.timing.timestep * 1e3:g} ms each)")
+        axes[1].set_xlabel(f"timestep ({design.timestep * 1e3:g} ms each)")
         save(figure, path)
 
 

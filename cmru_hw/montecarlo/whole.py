@@ -14,6 +14,8 @@ import cmru_hw
 from cmru_hw import mapping, variation
 from cmru_hw.checkpoint import Sequences
 from cmru_hw.design_folder import Exported
+from cmru_hw.errors import InputError
+from cmru_hw.mapping import Design
 from cmru_hw.montecarlo import plots
 from cmru_hw.montecarlo.run import collect
 from cmru_hw.montecarlo.scores import EngineName, Interval, Job, clopper_pearson
@@ -42,12 +44,15 @@ def run_montecarlo(
     call goes on where the first was interrupted.
     """
     folder = Path(folder)
+    design = exported.design
+    if not isinstance(design, Design):
+        raise InputError("Monte-Carlo knows the charge domain only")
     job = Job(
-        design=exported.design,
+        design=design,
         trained=exported.trained,
         sequences=data,
         seed=seed,
-        on=variation.choose(exported.design) if on is None else on,
+        on=variation.choose(design) if on is None else on,
         engine=engine,
     )
     table = collect(job, range(dies), Store.of(folder, job), team, drop=drop, report=report)

@@ -148,7 +148,8 @@ def _comparison(source: Source) -> Run:
         count,
         meaning="margin below the resolution, or in the wake of such a one: neither agreement nor difference",
     )
-    resolution = source.fact("resolution", "decisions/resolution_V", lambda v: si(v, "V"))
+    volts = "V" if source.has("decisions/resolution_V") else "A"
+    resolution = source.fact("resolution", f"decisions/resolution_{volts}", lambda v: si(v, volts))
     unit = "of the swing" if source.value("level_error_unit").startswith("share") else "of a level"
     error = source.fact(
         "largest state error",
@@ -163,8 +164,8 @@ def _comparison(source: Source) -> Run:
         resolution,
         source.fact(
             "smallest margin that counted",
-            "decisions/smallest_margin_V",
-            lambda v: si(v, "V"),
+            f"decisions/smallest_margin_{volts}",
+            lambda v: si(v, volts),
             meaning="how near any decision came to its threshold, in software",
         ),
         error,

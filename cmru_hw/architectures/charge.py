@@ -1,0 +1,59 @@
+"""The charge domain (``sc``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmru_hw import compare, mapping, netlist, simulate, technology
+from cmru_hw.architectures.seam import Architecture
+from cmru_hw.compare import Reference
+from cmru_hw.mapping import Design
+from cmru_hw.quantity import si
+from cmru_hw.simulate import Waveforms
+
+
+def describe(design: Design) -> dict[str, Any]:
+    """The sizes of a design, and what of the trained network it does not hold."""
+    sizes = [np.abs(row.weights[row.weights != 0]) for layer in design.layers for row in (layer.low, layer.high)]
+    dropped = sum(clip.got == 0 for clip in design.clips)
+    return {
+        "smallest weight capacitor": si(float(min(s.min() for s in sizes if len(s))), "F"),
+        "largest weight capacitor": si(float(max(s.max() for s in sizes if len(s))), "F"),
+        "one level": [si(float(layer.step.min()), "V") + " or more" for layer in design.layers],
+        "rounded weights": len(design.clips) - dropped,
+        "left-out weights": dropped,
+    }
+
+
+def _draw_unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:
+    # drawing takes a second to load, which commands without figures need not wait for
+    from cmru_hw import plots
+
+    plots.unit(design, waveforms, expected, path)
+
+
+CHARGE = Architecture(
+    name="sc",
+    cells=("cmru", "bmru", "eps", "acmru"),
+    technology="macro",
+    resolution=compare.RESOLUTION,
+    margin_unit="V",
+    load_technology=technology.load,
+    technology_from=technology.from_dict,
+    calibration_from=mapping.calibration,
+    calibrate=mapping.calibrate,
+    map_network=mapping.map_network,
+    describe=describe,
+    fingerprint=mapping.fingerprint,
+    network_text=netlist.network_text,
+    cell_files=netlist.cell_files,
+    deck=netlist.deck,
+    reference=compare.reference,
+    simulate=simulate.simulate,
+    verify=simulate.verify,
+    waveforms=simulate.waveforms,
+    draw_unit=_draw_unit,
+)

@@ -1,0 +1,66 @@
+"""Current mode (``cm``)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from cmru_hw.architectures.seam import Architecture
+from cmru_hw.compare import Reference
+from cmru_hw.current import mapping, netlist, simulate, technology
+from cmru_hw.current.mapping import CurrentDesign
+from cmru_hw.quantity import si
+from cmru_hw.simulate import Waveforms
+
+
+def describe(design: CurrentDesign) -> dict[str, Any]:
+    """The sizes of a design, and what of the trained network it does not hold."""
+    counts = netlist.transistors(design)
+    upper = [layer.upper for layer in design.layers]
+    found = {
+        "transistors": {"total": sum(counts.values()), **counts},
+        "gate area": f"{netlist.gate_area(design) * 1e12:.0f} µm²",
+        "one software unit": si(design.technology.unit, "A"),
+        "thresholds": [f"{si(float(u.min()), 'A')} to {si(float(u.max()), 'A')}" for u in upper],
+    }
+    reasons = Counter(clip.reason for clip in design.clips)
+    rounded = reasons.pop("rounded to the drawing grid", 0)
+    left_out = sum(clip.got == 0 for clip in design.clips)
+    return {
+        **found,
+        "rounded weights": rounded,
+        "left-out weights": left_out,
+        "limited weights and levels": len(design.clips) - rounded - left_out,
+    }
+
+
+def _draw_unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path: Path) -> None:
+    # drawing takes a second to load, which commands without figures need not wait for
+    from cmru_hw.current import plots
+
+    plots.unit(design, waveforms, expected, path)
+
+
+CURRENT = Architecture(
+    name="cm",
+    cells=("fq-bmru",),
+    technology="gf180",
+    resolution=0.0,
+    margin_unit="A",
+    load_technology=technology.load,
+    technology_from=technology.from_dict,
+    calibration_from=mapping.calibration,
+    calibrate=mapping.calibrate,
+    map_network=mapping.map_network,
+    describe=describe,
+    fingerprint=mapping.fingerprint,
+    network_text=netlist.network_text,
+    cell_files=netlist.cell_files,
+    deck=netlist.deck,
+    reference=simulate.reference,
+    simulate=simulate.simulate,
+    verify=simulate.verify,
+    waveforms=simulate.waveforms,
+    draw_unit=_draw_unit,
+)

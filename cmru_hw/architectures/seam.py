@@ -1,0 +1,55 @@
+"""What it takes to be an architecture: one function for each step from a checkpoint to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cmru_hw.checkpoint import Sequences, Trained
+from cmru_hw.compare import Reference
+from cmru_hw.designs import AnyDesign, AnyTechnology
+from cmru_hw.netlist import Deck
+from cmru_hw.simulate import Simulation, Verified, Waveforms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """One kind of circuit. Designs, technologies and calibrations of different kinds do not mix.
+
+    ``cells`` are the names of the cells that it is for. ``technology`` names the one that a design is mapped to unless
+    another is asked for, ``resolution`` is the margin [``margin_unit``] below which a decision is too close to call.
+    The functions, whose keyword arguments are those of
+    the functions of the same names in the charge domain:
+
+    * ``load_technology(name_or_path)``, ``technology_from(data, where=…)``, ``calibration_from(data)``: raise
+      TechnologyError, or KeyError, TypeError and ValueError for a damaged calibration
+    * ``calibrate(trained, sequences)``, ``map_network(trained, technology, calibration)``: raise MappingError for a
+      network that this kind of circuit cannot be
+    * ``describe(design)``: what ``inspect`` and ``export`` say of it
+    * ``fingerprint(design)``, ``network_text(design)``, ``cell_files(design)``, ``deck(design, inputs)``
+    * ``simulate``, ``verify`` and ``waveforms`` in an engine, ``reference(design, trained, sequences)`` in software
+    * ``draw_unit(design, waveforms, expected, path)``: a figure
+    """
+
+    name: str
+    cells: tuple[str, ...]
+    technology: str
+    resolution: float
+    margin_unit: str
+    load_technology: Callable[[str | Path], AnyTechnology]
+    technology_from: Callable[..., AnyTechnology]
+    calibration_from: Callable[[Mapping[str, Any]], Any]
+    calibrate: Callable[[Trained, Sequences | None], Any]
+    map_network: Callable[[Trained, Any, Any], AnyDesign]
+    describe: Callable[[Any], dict[str, Any]]
+    fingerprint: Callable[[Any], str]
+    network_text: Callable[[Any], str]
+    cell_files: Callable[[Any], dict[str, bytes]]
+    deck: Callable[[Any, Any], tuple[Deck, Any]]
+    reference: Callable[[Any, Trained, Sequences], Reference]
+    simulate: Callable[..., Simulation]
+    verify: Callable[..., Verified]
+    waveforms: Callable[..., Waveforms]
+    draw_unit: Callable[[Any, Waveforms, Reference, Path], None]

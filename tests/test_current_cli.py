@@ -1,0 +1,144 @@
+"""The commands on a current-mode design: the same ones, the same keys, and one line for what does not fit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmru_hw import checkpoint, shipped
+from tests.test_cli import DATA, MODELS, SMALL, refused, run
+from tests.test_current import network, sequences
+
+FQ = MODELS / "detect-fq-bmru-2x4.safetensors"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> tuple[Path, Path]:
+    """A design of few transistors on the stand-in card, and its sequences."""
+    folder = tmp_path_factory.mktemp("current")
+    model, data = folder / "small.safetensors", folder / "data.npz"
+    checkpoint.save(network(units=(2, 2), seed=5), model)
+    checkpoint.save_sequences(sequences(lengths=(6, 9, 4), seed=3), data)
+    out = folder / "design"
+    arguments = ("--architecture", "cm", "--technology", "generic180", "--input", data, "--no-verify")
+    done = run("export", model, "-o", out, *arguments)
+    assert done.returncode == 0, done.stderr
+    return out, data
+
+
+@pytest.mark.spice
+def test_export_verifies_in_transistors(tmp_path):
+    done = run("export", FQ, "-o", tmp_path / "d", "--input", DATA, "--sequences", 2, "--spread", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["architecture"], found["level"], found["technology"]) == ("cm", "transistor", "gf180")
+    assert found["verified"] is True
+    assert found["transistors"]["cells"] == 9 * 8
+    with (tmp_path / "d" / "mapping.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["unit"] for row in rows} <= {"1", "A"}
+    listed = found["rounded weights"] + found["left-out weights"] + found["limited weights and levels"]
+    assert len(rows) == listed > 0
+
+
+@pytest.mark.spice
+def test_compare_has_the_keys_of_the_charge_domain_and_its_own(small, tmp_path):
+    design, data = small
+    done = run("compare", design, "--input", data, "-o", tmp_path / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["level"], found["architecture"]) == ("transistor", "cm")
+    assert found["decisions"]["total"] == 19 * 4 and found["decisions"]["resolution_A"] == 0
+    assert found["classification"]["agree"] == 3
+    assert found["error_rms"]["suppression"] > 1
+    assert "candidate" in (tmp_path / "run" / "unit.svg").read_text()
+    assert run("report", design, tmp_path / "run", "-o", tmp_path / "page").returncode == 0
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "current mode" in page and "MOSFETs of a real process" in page
+    # every decision lies nearer than 1 mA
+    close = run("compare", design, "--input", data, "--sequences", 1, "--resolution", 1e-3, "--json")
+    decisions = json.loads(close.stdout)["decisions"]
+    assert decisions["excluded"] == decisions["total"] == 6 * 4
+
+
+@pytest.mark.spice
+def test_simulate_writes_arrays_waveforms_and_a_figure(small, tmp_path):
+    design, data = small
+    out, figure, table = tmp_path / "a.npz", tmp_path / "u.svg", tmp_path / "w.csv"
+    done = run(
+        *("simulate", design, "--input", data, "-o", out, "--plot", figure, "--unit", "1.1", "--csv", table, "--json")
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sequences"] == 3
+    with np.load(out) as saved:
+        assert saved["states_1"].shape == (3, 9, 2) and set(np.unique(saved["decisions_0"])) <= {-1, 0, 1}
+    assert "layer 1, unit 1" in figure.read_text()
+    assert "s1_1" in table.read_text().splitlines()[0]
+
+
+@pytest.mark.spice
+def test_the_exported_deck_runs_by_hand(small):
+    design, _ = small
+    command = ["ngspice", "-b", "-r", "out.raw", "deck.cir"]
+    done = subprocess.run(command, cwd=design, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert (design / "out.raw").stat().st_size > 10_000
+
+
+def test_a_damaged_manifest_is_one_line(small, tmp_path):
+    design, data = small
+    manifest = json.loads((design / "design.json").read_text())
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in ("model.safetensors", "network.cir"):
+        (broken / path).write_bytes((design / path).read_bytes())
+
+    def with_manifest(**changes: object) -> str:
+        (broken / "design.json").write_text(json.dumps({**manifest, **changes}))
+        return refused("simulate", broken, "--input", data)
+
+    assert "no architecture is called 'xy'" in with_manifest(architecture="xy")
+    assert "is damaged" in with_manifest(calibration={"inputs": 1.0})
+    assert "no charge-domain circuit" in with_manifest(
+        architecture="sc",
+        technology=json.loads(json.dumps(_macro())),
+        calibration={"inputs": 1.0, "states": [1.0, 1.0], "source": "x"},
+    )
+    assert "missing" in with_manifest(architecture="sc")
+
+
+def _macro() -> dict[str, object]:
+    from dataclasses import asdict
+
+    from cmru_hw import technology
+
+    return asdict(technology.load("macro"))
+
+
+def test_what_does_not_fit_is_one_line_with_the_remedy(tmp_path):
+    out = tmp_path / "x"
+    assert "--architecture sc" in refused("export", SMALL, "-o", out, "--architecture", "cm")
+    assert "--architecture cm" in refused("export", FQ, "-o", out, "--architecture", "sc")
+    assert "choose one of generic180, gf180" in refused("export", FQ, "-o", out, "--technology", "macro")
+    assert not out.exists()
+    assert "export it with --architecture cm" in run("inspect", FQ, "--architecture", "sc").stdout.replace("\n", " ")
+
+
+def test_inspect_finds_the_architecture_by_the_cell():
+    found = json.loads(run("inspect", FQ, "--json").stdout)["circuit"]
+    assert found["realisable"] and found["architecture"] == "cm" and found["transistors"]["total"] == 408
+
+
+def test_sequences_can_be_spread_over_the_file(tmp_path):
+    """The file lies in the order of its speakers: its first sequences are all of one class, spread ones are not."""
+    data = checkpoint.load_sequences(shipped.folder("models") / "detect-eval.npz")
+    assert len(set(data.first(20).labels.tolist())) == 1
+    from cmru_hw.cli import common
+
+    chosen = common.some(data, 20, spread=True)
+    assert len(chosen) == 20 and len(set(chosen.labels.tolist())) == 2
