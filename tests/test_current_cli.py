@@ -90,6 +90,20 @@ def test_the_exported_deck_runs_by_hand(small):
     assert (design / "out.raw").stat().st_size > 10_000
 
 
+def test_an_own_cell_takes_the_place_of_the_programs(small, tmp_path):
+    _, data = small
+    own = tmp_path / "mine.cir"
+    text = (shipped.folder("netlists") / "cells" / "current" / "current_cell.cir").read_text()
+    own.write_text(text.replace("xm9 v0 f vdd vdd pf w={w9} l={l}", "xm9 v0 f vdd vdd pf w={w9} l={2*l}"))
+    arguments = ("export", data.with_name("small.safetensors"), "-o", tmp_path / "d", "--technology", "generic180")
+    done = run(*arguments, "--no-verify", "--template", f"current_cell={own}")
+    assert done.returncode == 0, done.stderr
+    assert "2*l" in (tmp_path / "d" / "cells" / "current_cell.cir").read_text()
+    own.write_text(text.replace("thresh width gain v0", "width thresh gain v0"))
+    assert "has pins" in refused(*arguments, "--force", "--template", f"current_cell={own}")
+    assert "has no template 'comparator'" in refused(*arguments, "--force", "--template", f"comparator={own}")
+
+
 def test_a_damaged_manifest_is_one_line(small, tmp_path):
     design, data = small
     manifest = json.loads((design / "design.json").read_text())

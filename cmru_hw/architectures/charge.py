@@ -23,6 +23,7 @@ def describe(design: Design) -> dict[str, Any]:
         "smallest weight capacitor": si(float(min(s.min() for s in sizes if len(s))), "F"),
         "largest weight capacitor": si(float(max(s.max() for s in sizes if len(s))), "F"),
         "one level": [si(float(layer.step.min()), "V") + " or more" for layer in design.layers],
+        "calibration": design.calibration.source,
         "rounded weights": len(design.clips) - dropped,
         "left-out weights": dropped,
     }

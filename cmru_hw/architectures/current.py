@@ -29,6 +29,7 @@ def describe(design: CurrentDesign) -> dict[str, Any]:
     left_out = sum(clip.got == 0 for clip in design.clips)
     return {
         **found,
+        "calibration": design.calibration.source,
         "rounded weights": rounded,
         "left-out weights": left_out,
         "limited weights and levels": len(design.clips) - rounded - left_out,

@@ -228,7 +228,6 @@ def _describe_design(design: AnyDesign) -> dict[str, Any]:
         "technology": design.technology.name,
         "level": design.technology.level,
         **architectures.of(design).describe(design),
-        "calibration": design.calibration.source,
         **({"own templates": [name for name, _ in design.templates]} if design.templates else {}),
     }
 
