@@ -8,6 +8,7 @@ The pipeline, name by name::
     open_engine  simulate_design  verify               the circuit in ngspice, held against software
     reference  compare_response  unit_waveforms        software's own run, the verdict, one unit's voltages
     run_montecarlo                                     many dies, each with its own mismatch and noise
+    run_energy                                         joule per timestep and inference, by block
     keep_comparison  write_report                      results in folders, and a page made of them
 
 Names are loaded when they are first used: ``import cmru_hw`` does not wait for torch.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cmru_hw.convert import convert as convert_model
     from cmru_hw.design_folder import load as load_design
     from cmru_hw.design_folder import write as export_design
+    from cmru_hw.energy.whole import run_energy
     from cmru_hw.errors import CmruError
     from cmru_hw.mapping import Design, calibrate, map_network, realised
     from cmru_hw.montecarlo.whole import run_montecarlo
@@ -61,6 +63,7 @@ _HOMES = {
     "reference": "compare.reference",
     "compare_response": "compare.compare",
     "run_montecarlo": "montecarlo.whole.run_montecarlo",
+    "run_energy": "energy.whole.run_energy",
     "keep_comparison": "results.keep_comparison",
     "write_report": "report.write.write",
     "write_raw": "waveform_files.write_raw",
@@ -95,6 +98,7 @@ __all__ = [
     "open_engine",
     "realised",
     "reference",
+    "run_energy",
     "run_montecarlo",
     "save_model",
     "save_sequences",

@@ -29,6 +29,11 @@ _INCLUDE = re.compile(r"^\.include \.\./(\S+)$")
 _PARAMETER = re.compile(r"\b([a-z_][a-z0-9_]*)=(\S+)", re.IGNORECASE)
 
 BLOCKS = {"logic": "md", "comparators": "mc", "amplifier": "ma", "clocks": "mk"}
+# Times [s] that a window gives to rows, comparators and packet: what is enough at most corners, and what always is.
+WINDOWS = (
+    {"evaluate": 1e-6, "decide": 0.3e-6, "settle": 2e-6},
+    {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6},
+)
 # A supply's account (cells/transistor/supply.cir) is a capacitor of 1 nF.
 _ACCOUNT = 1e-9
 
@@ -150,6 +155,7 @@ class Unit:
     dynamic: Mapping[str, tuple[float, ...]]
     static: Mapping[str, float]
     frame: float
+    settle: float
     provenance: Provenance
 
     @property
@@ -377,37 +383,57 @@ def unit(
         dynamic=dynamic,
         static=static,
         frame=frame,
+        settle=settle,
         provenance=provenance,
     )
 
 
+def unit_in_time(engine: Engine, conditions: Conditions, *, frame: float = 10e-3) -> Unit:
+    """The unit with the shortest of WINDOWS in which it is right, or the longest: slow and cold takes more time."""
+    for window in WINDOWS:
+        measured = unit(engine, conditions, frame=frame, **window)
+        if measured.right:
+            break
+    return measured
+
+
 @dataclass(frozen=True, kw_only=True)
 class Characterization:
-    """All measurements of one process at one point, and the integrating capacitor [F] that the droop is of."""
+    """All measurements of one process at one point, and the integrating capacitor [F] that the droop is of.
+
+    ``offset``, ``packet`` and ``skew`` are None where no mismatch was drawn.
+    """
 
     conditions: Conditions
     switch: Switch
     comparator: Comparator
-    offset: Sigma
+    offset: Sigma | None
     integrator: Integrator
-    packet: Sigma
-    skew: Sigma
+    packet: Sigma | None
+    skew: Sigma | None
     droop: float
+    unit: Unit
     cint: float = 1066.667e-15
 
 
 def characterize(engine: Engine, conditions: Conditions, *, dies: int = 100, seed: int = 1) -> Characterization:
-    """Run every testbench; ``dies`` draws of mismatch for the comparator, a third as many for the packet."""
-    packet, skew = packet_mismatch(engine, conditions, dies=max(2, dies // 3), seed=seed)
+    """Run every testbench; ``dies`` draws of mismatch for the comparator, a third as many for the packet; 0: none."""
+    packet = skew = offset = None
+    if dies:
+        packet, skew = packet_mismatch(engine, conditions, dies=max(2, dies // 3), seed=seed)
+        offset = comparator_offset(engine, conditions, dies=dies, seed=seed)
+    whole = unit_in_time(engine, conditions)
+    frame = max(12e-6, 3 * whole.settle)
     return Characterization(
         conditions=conditions,
         switch=switch(engine, conditions),
         comparator=comparator(engine, conditions),
-        offset=comparator_offset(engine, conditions, dies=dies, seed=seed),
-        integrator=integrator(engine, conditions),
+        offset=offset,
+        integrator=integrator(engine, conditions, frame=frame, settle=whole.settle),
         packet=packet,
         skew=skew,
         droop=droop(engine, conditions),
+        unit=whole,
     )
 
 
@@ -435,11 +461,25 @@ def technology_toml(measured: Characterization, base: Technology) -> str:
         # the packet's plate is a logic node that goes from rail to rail: of what a reference can be, the most
         "signal.reference": (at.vdd / 2, f"V; {packets}"),
         "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
-        "mismatch.comparator_rest": (
+    }
+    if measured.offset is not None:
+        numbers["mismatch.comparator_rest"] = (
             math.sqrt(max(measured.offset.sigma**2 - pair**2, 0.0)) or 1e-9,
             f"V; offset sigma {measured.offset.sigma:.3g} V, {measured.offset}; {bench}",
-        ),
-    }
+        )
+    table["energy"] = {}
+    whole = measured.unit
+    for block in BLOCKS:
+        # the first frame is power-on
+        frames = whole.dynamic[block][1:]
+        numbers[f"energy.{block}"] = (
+            max(float(np.mean(frames)), 0.0),
+            f"J per timestep, mean of {len(frames)}; {whole.provenance}",
+        )
+        numbers[f"energy.{block}_leakage"] = (
+            max(whole.static[block] / whole.frame, 0.0),
+            f"W in the hold; {whole.provenance}",
+        )
     sources = {}
     for key, (number, comment) in numbers.items():
         section, name = key.split(".")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cmru_hw import shipped
-from cmru_hw.errors import DataError
+from cmru_hw.errors import DataError, InputError
 from cmru_hw.mapping import Design, Layer, Row
 from cmru_hw.signals import Array
 
@@ -24,6 +24,8 @@ from cmru_hw.signals import Array
 COLUMNS_PER_FILE = 24
 # Inputs change this far into a timestep, in the middle of the hold
 INPUT_CHANGE = 0.2
+# Cells that exist with accounts inside
+_METERED = ("line", "integrator", "source")
 # The power-on frame moves the comparators' references this far [V]: more than any row can
 START_SHIFT = 1.0
 
@@ -95,16 +97,13 @@ def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
         f"* technology {design.technology.name} ({design.technology.level}); model sha256 {design.model_sha256[:16]}",
         f"* an input of 1 after scaling is {design.input_unit:.6g} V above V_cm",
     ]
-    sources = [f"x{j}" for j in range(config.features)]
+    sources = line_sources(design)
     for index, layer in enumerate(design.layers):
-        lines += _layer(design, index, layer, sources, driven)
-        own = [f"o{index}_{i}" for i in range(layer.units)]
-        sources = own + sources if config.skip else own
-    last = len(design.layers) - 1
+        lines += _layer(design, index, layer, sources[str(index)], driven)
     lines.append(
         "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare"
     )
-    lines += _lines("r", [f"o{last}_{i}" for i in range(design.layers[last].units)], "r")
+    lines += _lines("r", sources["r"], "r")
     for k in range(len(design.readout.bias)):
         lines.append(f"* ---- class {k}")
         lines += _row(design.readout, "y", "r", k, f"y{k}")
@@ -121,12 +120,14 @@ def deck(
     noise: Sequence[Mapping[str, Array]] | None = None,
     save: Sequence[str] = (),
     refine: int = 0,
+    metered: bool = False,
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
     ``network`` replaces :func:`network_text` (an edited file that the user asked for by name). ``noise`` has for each
     sequence the noise [V] of every precharge node (:func:`offsets`), on top of its offset: one value for the power-on
     frame, then one for each timestep. ``save`` adds vectors. ``refine`` halves the largest step that many times.
+    ``metered`` gives every driver and source an account of the charge that it delivers (:func:`meters`).
     """
     technology = design.technology
     timing = technology.timing
@@ -147,7 +148,8 @@ def deck(
             # inputs and sequences lie the same way: one frame for power-on, then the timesteps
             columns[node] = common + offset + np.concatenate([one[node] for one in noise])
     files = {"network.cir": (network if network is not None else network_text(design, driven=driven)).encode()}
-    files |= cell_files(design)
+    cells = cell_files(design, metered=metered)
+    files |= cells
     stimulus = []
     names = list(columns)
     for number, first in enumerate(range(0, len(names), COLUMNS_PER_FILE)):
@@ -166,16 +168,15 @@ def deck(
     saved += [f"y{k}" for k in range(len(design.readout.bias))]
     saved += design.phases
     saved += [name for name in save if name not in saved]
+    if metered:
+        saved += [TOTAL, *[meter.vector for meter in meters(design)]]
     stop = (plan.frames + INPUT_CHANGE / 2) * timing.timestep
-    step = timing.timestep / 2**refine
+    # a metered hold needs a step or two of its own between the change of the inputs and the first clock
+    step = timing.timestep / 2 ** max(refine, 4 if metered else 0)
     lines = [
         f".param v_cm={_n(common)}",
-        *[f".include {path}" for path in cell_files(design)],
-        f"vcm vcm 0 {_n(common)}",
-        f"vdd vdd 0 {_n(technology.supply.vdd)}",
-        f"vbias bias 0 {_n(common + design.bias)}",
-        f"vrefp vrp 0 {_n(common + design.reference_down)}",
-        f"vrefn vrn 0 {_n(common - design.reference_up)}",
+        *[f".include {path}" for path in cells],
+        *_source_lines(design, metered),
         *clock_lines(design),
         *stimulus,
         ".include network.cir",
@@ -208,14 +209,102 @@ def clock_lines(design: Design) -> list[str]:
     ]
 
 
-def cell_files(design: Design) -> dict[str, bytes]:
-    """The templates that ``design`` instantiates: path in the deck → content, in the order to include them."""
+def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
+    """The templates that ``design`` instantiates: path in the deck → content, in the order to include them.
+
+    ``metered`` cells are the same circuits with accounts inside; raises InputError where the design has its own.
+    """
     folder = shipped.folder("netlists")
-    paths = {"devices/ideal.lib": folder / "devices" / "ideal.lib"}
-    for cell in ("clock", "line", "row", "comparator", "integrator", _unit_cell(design)):
-        paths[f"cells/{cell}.cir"] = folder / "cells" / design.technology.level / f"{cell}.cir"
-    own = {f"cells/{name}.cir": text.encode() for name, text in design.templates}
-    return {name: own.get(name) or path.read_bytes() for name, path in paths.items()}
+    own = {name: text.encode() for name, text in design.templates}
+    names = ["clock", "line", "row", "comparator", "integrator", _unit_cell(design)]
+    files = {"devices/ideal.lib": (folder / "devices" / "ideal.lib").read_bytes()}
+    for name in [*names, "source"] if metered else names:
+        with_account = metered and name in _METERED
+        if with_account and name in own:
+            raise InputError(f"a template of one's own for {name} keeps no account of its charge: export without it")
+        path = folder / "cells" / design.technology.level
+        path = path / "metered" if with_account else path
+        files[f"cells/{name}.cir"] = own.get(name) or (path / f"{name}.cir").read_bytes()
+    return files
+
+
+def line_sources(design: Design) -> dict[str, list[str]]:
+    """Which node each line pair of a group reads: group (``"0"``, ``"1"``, …, ``"r"``) → nodes of its lines 0, 1, …
+
+    Every group has one more line, ``bias``.
+    """
+    config = design.config
+    found: dict[str, list[str]] = {}
+    sources = [f"x{j}" for j in range(config.features)]
+    for index, layer in enumerate(design.layers):
+        found[str(index)] = sources
+        own = [f"o{index}_{i}" for i in range(layer.units)]
+        sources = own + sources if config.skip else own
+    found["r"] = [f"o{len(design.layers) - 1}_{i}" for i in range(design.layers[-1].units)]
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """The account of one driver or source: node ``vector`` rises by 1 mV for each picocoulomb that it delivers.
+
+    ``driver`` is ``"line"`` (``node`` is what the line reads, ``group`` its layer), ``"amplifier"`` (of unit ``node``;
+    its output takes its charge from V_cm), or ``"source"`` (the supply called ``node``).
+    """
+
+    vector: str
+    driver: str
+    node: str
+    group: str = ""
+
+
+# All charge once more, metered where it comes back from lines and sources.
+TOTAL = "account_total"
+
+
+def meters(design: Design) -> list[Meter]:
+    """The accounts of a metered deck, :data:`TOTAL` apart.
+
+    The comparators' supply has none: what an ideal comparator draws through its pull-down is no comparator's energy.
+    """
+    found = []
+    for group, nodes in line_sources(design).items():
+        named = [*((str(j), node) for j, node in enumerate(nodes)), ("bias", "bias")]
+        found += [
+            Meter(vector=f"xline{group}_{name}.m{side}", driver="line", node=node, group=group)
+            for name, node in named
+            for side in "pn"
+        ]
+    for index, layer in enumerate(design.layers):
+        found += [
+            Meter(vector=f"xunit{index}_{i}.xi.ma", driver="amplifier", node=f"{index}_{i}") for i in range(layer.units)
+        ]
+    return found + [Meter(vector=f"account_{name}", driver="source", node=name) for name in _sources(design)]
+
+
+def _sources(design: Design) -> dict[str, float]:
+    """Reference voltages [V] by node."""
+    common = design.technology.supply.common_mode
+    return {
+        "vcm": common,
+        "bias": float(common + design.bias),
+        "vrp": float(common + design.reference_down),
+        "vrn": float(common - design.reference_up),
+    }
+
+
+def _source_lines(design: Design, metered: bool) -> list[str]:
+    sources, supply = _sources(design).items(), f"vdd vdd 0 {_n(design.technology.supply.vdd)}"
+    if not metered:
+        return [supply, *[f"v{name} {name} 0 {_n(volts)}" for name, volts in sources]]
+    returns = ["vreturn", *[f"vlines{group}" for group in line_sources(design)]]
+    return [
+        supply,
+        *[f"xsource_{name} {name} account_{name} return source volts={_n(volts)}" for name, volts in sources],
+        "vreturn return 0 0",
+        *[f"ftotal{place} {TOTAL} 0 {name} 1" for place, name in enumerate(returns)],
+        f"ctotal {TOTAL} 0 1n ic=0",
+    ]
 
 
 def _unit_cell(design: Design) -> str:

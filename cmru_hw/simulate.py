@@ -43,13 +43,16 @@ def simulate(
     refine: int = 0,
     noise: Callable[[int], Mapping[str, Array]] | None = None,
     reader: Design | None = None,
+    observe: Callable[[Traces, netlist.Schedule, Sequence[int]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulation:
     """``sequences`` through ``design`` in ``engine``; decisions, states and readout sampled once per timestep.
 
     ``noise(sequence)`` gives what :func:`netlist.deck` takes for it. ``reader`` is the design whose levels and readout
     scale turn volts into numbers: for one die of many the nominal one, because nobody knows the die's own.
-    ``progress(done, total)`` counts timesteps. Raises SimulationError if any deck fails: a partial answer is no answer.
+    ``observe(traces, plan, sequences)`` sees every deck that has run and which sequences it holds, in any order; its
+    accounts are then kept (:func:`netlist.meters`). ``progress(done, total)`` counts timesteps. Raises SimulationError
+    if any deck fails: a partial answer is no answer.
     """
     reader = reader or design
     batches = list(shared_decks(sequences.lengths.tolist(), FRAMES_PER_DECK))
@@ -61,6 +64,7 @@ def simulate(
             network=network,
             noise=None if noise is None else [noise(i) for i in batch],
             refine=refine,
+            metered=observe is not None,
         )
         for batch in batches
     ]
@@ -73,6 +77,8 @@ def simulate(
             raise outcome
         plan = built[index][1]
         pieces[index] = [decode(reader, outcome.traces, plan, place) for place in range(len(plan.lengths))]
+        if observe:
+            observe(outcome.traces, plan, batches[index])
         seconds += outcome.cpu_seconds
         simulator = outcome.simulator
         attempts += outcome.attempts

@@ -117,8 +117,28 @@ class Mismatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Energy:
+    """What ideal parts do not show, of one simulated unit: energy [J] per timestep by block, and ``*_leakage`` [W].
+
+    ``comparators`` are the three of a unit, two for its rows and one for its level limit.
+    """
+
+    comparators: float
+    amplifier: float
+    logic: float
+    clocks: float
+    comparators_leakage: float
+    amplifier_leakage: float
+    logic_leakage: float
+    clocks_leakage: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Technology:
-    """One process and circuit family. ``level`` says what its netlists are made of: "macro" or "transistor"."""
+    """One process and circuit family. ``level`` says what its netlists are made of: "macro" or "transistor".
+
+    ``energy`` is None where no transistor was measured.
+    """
 
     name: str
     level: str
@@ -132,6 +152,7 @@ class Technology:
     switch: Switch
     noise: Noise
     mismatch: Mismatch
+    energy: Energy | None = None
 
     @property
     def sha256(self) -> str:
@@ -149,14 +170,20 @@ _SECTIONS: dict[str, type] = {
     "switch": Switch,
     "noise": Noise,
     "mismatch": Mismatch,
+    "energy": Energy,
 }
+_OPTIONAL = {"energy"}
 _MAY_BE_ZERO = {
     "capacitor.minimum",
     "capacitor.step",
     "capacitor.parasitic",
     "amplifier.time_constant",
     "leakage.integrator",
-    *(f"{name}.{key}" for name, kind in (("switch", Switch), ("noise", Noise)) for key in kind.__annotations__),
+    *(
+        f"{name}.{key}"
+        for name, kind in (("switch", Switch), ("noise", Noise), ("energy", Energy))
+        for key in kind.__annotations__
+    ),
     # sizes divide, so those of a mismatch law are never zero
     *(f"mismatch.{key}" for key in set(Mismatch.__annotations__) - {"density", "pair_width", "pair_length"}),
 }
@@ -201,13 +228,14 @@ def parse(content: str, *, where: str) -> Technology:
 
 def from_dict(data: dict[str, Any], *, where: str) -> Technology:
     """Inverse of ``dataclasses.asdict``."""
-    _same_keys(set(data), {"name", "level", "source", *_SECTIONS}, where)
+    absent = {name for name in _OPTIONAL if data.get(name) is None}
+    _same_keys(set(data) - absent, {"name", "level", "source", *_SECTIONS} - absent, where)
     for key in ("name", "level", "source"):
         if not isinstance(data[key], str) or not data[key].isprintable():
             raise TechnologyError(f"{where}: {key} must be one line of text")
     if data["level"] not in LEVELS:
         raise TechnologyError(f"{where}: level is {data['level']!r}, must be one of {', '.join(LEVELS)}")
-    sections = {name: _section(data[name], name, kind, where) for name, kind in _SECTIONS.items()}
+    sections = {name: _section(data[name], name, kind, where) for name, kind in _SECTIONS.items() if name not in absent}
     technology = Technology(name=data["name"], level=data["level"], source=data["source"], **sections)
     _possible(technology, where)
     return technology

@@ -266,7 +266,7 @@ def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path):
         "command": "cmru-hw energy out/detect",
     }
     (tmp_path / "energy").mkdir()
-    (tmp_path / "energy" / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "energy" / "energy.json").write_text(json.dumps(summary))
     write([tmp_path / "energy"], tmp_path / "report")
     content = (tmp_path / "report" / "index.html").read_text()
     for piece in ("30 pJ", "600 pJ", "3 nW", "estimated", "29 pJ", "leaves out the input drivers", "826 pJ"):

@@ -10,7 +10,7 @@ import sys
 import click
 
 import cmru_hw
-from cmru_hw.cli import characterize, convert, design, doctor, montecarlo, report, run, train
+from cmru_hw.cli import characterize, convert, design, doctor, energy, montecarlo, report, run, train
 from cmru_hw.errors import CmruError, OutputError, one_line
 
 INTERRUPTED = 130
@@ -38,6 +38,7 @@ for command in (
     run.simulate,
     run.compare,
     montecarlo.montecarlo,
+    energy.energy,
     report.report,
     characterize.characterize,
     run.demo,

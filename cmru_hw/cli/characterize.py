@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 @click.option("--vdd", type=click.FloatRange(0.8, 3.6), default=1.8, show_default=True, help="Supply [V].")
 @click.option(
     "--dies",
-    type=click.IntRange(6),
+    type=click.IntRange(0),
     default=100,
     show_default=True,
-    help="Draws of mismatch for the offset; a third for packets.",
+    help="Draws of mismatch for the offset; a third for packets; 0 draws none.",
 )
 @common.seed_option
 @common.jobs_option
@@ -89,6 +89,7 @@ def _numbers(measured: Characterization) -> dict[str, Any]:
     sigma = {
         name: {"sigma": found.sigma, "ci95": [found.low, found.high], "dies": len(found.values), "failed": found.failed}
         for name, found in (("offset_V", measured.offset), ("packet", measured.packet), ("skew", measured.skew))
+        if found is not None
     }
     return {
         "level": "transistor",
@@ -121,6 +122,12 @@ def _numbers(measured: Characterization) -> dict[str, Any]:
             "leakage_A": measured.switch.leakage,
         },
         "droop_V_per_10ms": measured.droop,
+        "unit": {
+            "right": measured.unit.right,
+            "window_settle_s": measured.unit.settle,
+            "dynamic_J": {name: sum(frames[1:]) / len(frames[1:]) for name, frames in measured.unit.dynamic.items()},
+            "leakage_W": {name: energy / measured.unit.frame for name, energy in measured.unit.static.items()},
+        },
         "mismatch": sigma,
     }
 
@@ -128,14 +135,23 @@ def _numbers(measured: Characterization) -> dict[str, Any]:
 def _rows(measured: Characterization) -> list[tuple[str, str]]:
     comparator, integrator, switch = measured.comparator, measured.integrator, measured.switch
     slowest = max(zip(comparator.delay, comparator.overdrive, strict=True), key=lambda pair: pair[0])
+    whole = measured.unit
+    dynamic = sum(sum(frames[1:]) / len(frames[1:]) for frames in whole.dynamic.values())
+    leakage = sum(whole.static.values()) / whole.frame
+    spread = [
+        (name, f"{si(found.sigma, 'V') if name == 'offset sigma' else f'{100 * found.sigma:.2f} %'}, {found}")
+        for name, found in (("offset sigma", measured.offset), ("packet sigma", measured.packet))
+        if found is not None
+    ]
     return [
         ("comparator", f"{sum(comparator.right)} of {len(comparator.right)} decisions right, {si(slowest[0], 's')} at "
          f"{si(abs(slowest[1]), 'V')}, {si(comparator.energy, 'J')} a decision"),
-        ("offset sigma", f"{si(measured.offset.sigma, 'V')}, {measured.offset}"),
         ("amplifier", f"gain {integrator.gain:.0f}, 1 % settling {si(integrator.settling, 's')}"),
         ("packet", f"up {integrator.up / integrator.nominal:.4f}, down {integrator.down / integrator.nominal:.4f} of "
          f"VDD C_s/C_int = {si(integrator.nominal, 'V')}; {si(integrator.energy, 'J')}"),
-        ("packet sigma", f"{100 * measured.packet.sigma:.2f} %, {measured.packet}"),
+        *spread,
+        ("whole unit", f"{'right' if whole.right else 'WRONG'}, {si(dynamic, 'J')} per timestep, leaks "
+         f"{si(leakage, 'W')} in the hold"),
         ("switch", f"{si(switch.resistance, 'ohm')} at V_cm, leaks {si(switch.leakage, 'A')}"),
         ("droop", f"{si(measured.droop, 'V')} in 10 ms"),
         ("models", str(comparator.provenance)),

@@ -149,6 +149,16 @@ def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     Console(highlight=False, markup=False).print(table)
 
 
+def print_columns(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of several columns: the first names, the others to the right."""
+    table = Table(title=one_line(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for place, name in enumerate(header):
+        table.add_column(name, justify="right" if place else "left", style=None if place else "dim", header_style="dim")
+    for row in rows:
+        table.add_row(*map(one_line, row))
+    Console(highlight=False, markup=False).print(table)
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar with ETA on stderr where there is a terminal; yields ``report(done, total)``."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEMO_MODEL = "vowels-cmru-2x16"
 DEMO_SEQUENCES = 20
+DEMO_METERED = 3
 
 
 @click.command()
@@ -134,13 +135,14 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
 @common.jobs_option
 @common.force_option
 def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
-    """The main job on a shipped network: export, simulate held-out speech, compare, plot.
+    """The main job on a shipped network: export, simulate held-out speech, compare, meter its energy, plot.
 
     \b
     Example: cmru-hw demo -o demo
     """
     from cmru_hw import checkpoint, design_folder, mapping, results, shipped, spice, technology
     from cmru_hw import simulate as circuit
+    from cmru_hw.energy.whole import run_energy
     from cmru_hw.report import write as report
 
     common.check_output(output, force)
@@ -159,8 +161,17 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
             with common.progress("simulating, timesteps") as follow:
                 verified = circuit.verify(design, trained, chosen, engine, network=exported.network, progress=follow)
             results.keep_comparison(output, exported, chosen, verified, engine, command=common.command_line())
+            with common.progress("metering, timesteps") as follow:
+                some = chosen.first(DEMO_METERED)
+                joules = run_energy(
+                    exported, some, engine, folder=output, progress=follow, command=common.command_line()
+                )
         report.write([output], output / "report", force=True)
     print_comparison(design, verified)
+    click.echo(
+        f"energy     {si(joules['per_timestep_J'], 'J')} per timestep, {joules['label']} of the charges alone: "
+        f"{output / 'energy.json'} has it by block"
+    )
     click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers {output / 'summary.json'}")
     click.echo(f"report     {output / 'report' / 'index.html'}: open it in a browser")
     if not verified.comparison.holds():

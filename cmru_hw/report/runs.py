@@ -1,41 +1,24 @@
 """What commands left in folders → sections of a report.
 
 A kind of run is one function from a folder to a :class:`Run` and one line in KINDS, which says by what it is known.
-Corners will be such a kind.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.errors import InputError, OutputError
+from cmru_hw.errors import InputError
 from cmru_hw.quantity import count, percent, si
 from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source, Table
+from cmru_hw.report.power import energy
 from cmru_hw.report.published import Own
+from cmru_hw.report.run import Run, copied, level_excludes, short, versions
 
 # Confidence with which a flaw would have been seen; the yield's interval is of 95 % too.
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One folder. ``identity`` is a row of the table of runs: kind, level, netlist, versions.
-
-    ``methods`` are its sentences of the methods paragraph, ``excludes`` what its numbers leave out.
-    """
-
-    source: Source
-    kind: str
-    netlist: Fact | None
-    identity: tuple[str | Fact, ...]
-    sections: tuple[Section, ...]
-    methods: tuple[Prose, ...]
-    excludes: tuple[Prose, ...]
-    own: tuple[Own, ...] = ()
 
 
 def read(path: Path) -> list[Run]:
@@ -86,7 +69,7 @@ def _design(source: Source) -> Run:
     place = "technology/level" if source.has("technology/level") else "level"
     level = source.fact("level", place, str, meaning=LEVELS.get(source.value(place), ""))
     facts += [
-        source.fact("model sha256", "model_sha256", _short, rule="first 12 digits"),
+        source.fact("model sha256", "model_sha256", short, rule="first 12 digits"),
         source.fact("architecture", "architecture", lambda name: str(ARCHITECTURES.get(name, name))),
         technology,
         level,
@@ -99,7 +82,7 @@ def _design(source: Source) -> Run:
     if source.has("clips"):
         meaning = "rounded or left out; listed in mapping.csv"
         facts.append(source.fact("weights held differently", "clips", count, meaning=meaning))
-    netlist = source.fact("netlist sha256", "files/network.cir", _short, rule="first 12 digits")
+    netlist = source.fact("netlist sha256", "files/network.cir", short, rule="first 12 digits")
     facts.append(netlist)
     lead: Prose = (
         "A trained network whose states have few levels, and the circuit it was turned into",
@@ -126,7 +109,7 @@ def _design(source: Source) -> Run:
         identity=("design", level, source.fact("cmru_hw", "cmru_hw", lambda v: f"cmru_hw {v}")),
         sections=(Section(name="design", title="The network and its circuit", lead=(lead,), facts=tuple(facts)),),
         methods=(methods,),
-        excludes=_level_excludes(source.value(place)),
+        excludes=level_excludes(source.value(place)),
     )
 
 
@@ -183,11 +166,11 @@ def _comparison(source: Source) -> Run:
     )
     level = source.fact("level", "level", str)
     simulator = source.fact("simulator", "versions/simulator", str)
-    netlist = source.fact("netlist sha256", "netlist_sha256", _short, rule="first 12 digits")
+    netlist = source.fact("netlist sha256", "netlist_sha256", short, rule="first 12 digits")
     folder = source.path.parent
     figures = (
-        _copied(folder, "unit", source, "One unit in SPICE: its two rows, its decisions, and its state on the ladder."),
-        _copied(folder, "states", source, "All units over one sequence, and the circuit's difference from software."),
+        copied(folder, "unit", source, "One unit in SPICE: its two rows, its decisions, and its state on the ladder."),
+        copied(folder, "states", source, "All units over one sequence, and the circuit's difference from software."),
     )
     lead: Prose = (
         "At every timestep every unit moves up, holds, or moves down. Circuit and software are the same network if all "
@@ -216,7 +199,7 @@ def _comparison(source: Source) -> Run:
         source=source,
         kind="comparison",
         netlist=netlist,
-        identity=("software against SPICE", level, _versions(source)),
+        identity=("software against SPICE", level, versions(source)),
         sections=(
             Section(
                 name="comparison",
@@ -228,23 +211,9 @@ def _comparison(source: Source) -> Run:
             ),
         ),
         methods=(methods,),
-        excludes=(left_out, *_level_excludes(source.value("level"))),
+        excludes=(left_out, *level_excludes(source.value("level"))),
         own=(Own(measure="classes", fact=alike, scope=scope),),
     )
-
-
-def _copied(folder: Path, name: str, source: Source, caption: str) -> Figure | None:
-    """A figure that the run drew, as it drew it; None if it drew none."""
-    if not (folder / f"{name}.svg").is_file():
-        return None
-
-    def draw(path: Path) -> None:
-        drawn = folder / f"{name}{path.suffix}"
-        if not drawn.is_file():
-            raise OutputError(f"{drawn} is not there beside {name}.svg: make the run again")
-        shutil.copyfile(drawn, path)
-
-    return Figure(name=name, caption=caption, source=source, draw=draw)
 
 
 # --- Monte-Carlo -------------------------------------------------------------------------------------------------
@@ -313,7 +282,7 @@ def _montecarlo(source: Source) -> Run:
     ]
     paired = _paired(source)
     level = source.fact("level", "level", str)
-    netlist = source.fact("netlist sha256", "netlist_sha256", _short, rule="first 12 digits")
+    netlist = source.fact("netlist sha256", "netlist_sha256", short, rule="first 12 digits")
     rows = Source(path=source.path.with_name("dies.parquet"), command=source.command)
     sections = [
         Section(
@@ -335,7 +304,7 @@ def _montecarlo(source: Source) -> Run:
         source=source,
         kind="montecarlo",
         netlist=netlist,
-        identity=("Monte-Carlo", level, _versions(source)),
+        identity=("Monte-Carlo", level, versions(source)),
         sections=tuple(sections),
         methods=(
             (
@@ -360,7 +329,7 @@ def _montecarlo(source: Source) -> Run:
                 "Coefficients of mismatch and noise are those of the technology file, which says for each where it is "
                 "from and what is assumed.",
             ),
-            *_level_excludes(source.value("level")),
+            *level_excludes(source.value("level")),
         ),
     )
 
@@ -477,76 +446,11 @@ def _sensitivity(source: Source) -> Section:
     )
 
 
-# --- energy ------------------------------------------------------------------------------------------------------
-
-
-def _energy(source: Source) -> Run:
-    simulated = source.value("level") == "transistor"
-    word = "simulated" if simulated else "estimated"
-    joules = lambda value: si(value, "J")  # noqa: E731
-    timestep = source.fact(f"energy per timestep, {word}", "per_timestep_J", joules)
-    facts = [timestep]
-    if source.has("per_inference_J"):
-        facts.append(source.fact(f"energy per inference, {word}", "per_inference_J", joules))
-    facts += [
-        source.fact(
-            "mean power", ("per_timestep_J", "timestep_s"), lambda e, t: si(e / t, "W"), rule="energy / timestep"
-        ),
-        source.fact("timestep", "timestep_s", lambda value: si(value, "s")),
-    ]
-    if source.has("supply_total_J"):
-        facts.append(
-            source.fact("from all supplies", "supply_total_J", joules, meaning="what the blocks must add up to")
-        )
-    rows = tuple(
-        (
-            block,
-            *(
-                source.fact(f"{block}, {part}", f"blocks/{block}/{part}_J", joules)
-                if source.has(f"blocks/{block}/{part}_J")
-                else "none"
-                for part in ("static", "dynamic", "analytic")
-            ),
-        )
-        for block in source.value("blocks")
-    )
-    left_out = source.value("excludes") if source.has("excludes") else []
-    level = source.fact("level", "level", str)
-    scope = f"the design of this report; {source.value('level')} level, {word}"
-    return Run(
-        source=source,
-        kind="energy",
-        netlist=source.fact("netlist sha256", "netlist_sha256", _short) if source.has("netlist_sha256") else None,
-        identity=("energy", level, _versions(source)),
-        sections=(
-            Section(
-                name="energy",
-                title="Energy",
-                lead=(
-                    (
-                        "Every block has a supply of its own, so the ledger is by block. ",
-                        "Transistors were simulated."
-                        if simulated
-                        else "No transistor was simulated: these are estimates.",
-                        " Beside it stands the analytic estimate, CV² and bias current.",
-                    ),
-                ),
-                headlines=tuple(facts[:2]),
-                facts=tuple(facts),
-                table=Table(header=("block", "static", "dynamic", "analytic"), rows=rows),
-            ),
-        ),
-        methods=((f"Energy was {word} at the ", level, " level as the integral of supply voltage times current."),),
-        excludes=tuple((f"The energy leaves out {what}.",) for what in left_out),
-        own=(Own(measure="energy", fact=timestep, scope=scope),),
-    )
-
-
 KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Source], Run]], ...] = (
     ("design.json", ("model_sha256", "technology"), _design),
     ("summary.json", ("decisions/agree", "classification"), _comparison),
     ("summary.json", ("yield/n", "dies"), _montecarlo),
-    ("summary.json", ("per_timestep_J", "blocks"), _energy),
+    ("energy.json", ("per_timestep_J", "blocks"), energy),
 )
 """(file, keys that it has, reader): by this a folder is known."""
 
@@ -561,20 +465,6 @@ ENGINES = {"fast": "the circuit's own equations", "spice": "ngspice"}
 # --- how things are written --------------------------------------------------------------------------------------
 
 
-def _versions(source: Source) -> Fact:
-    return source.fact(
-        "versions",
-        "versions",
-        lambda found: ", ".join(value if name == "simulator" else f"{name} {value}" for name, value in found.items()),
-    )
-
-
-def _level_excludes(level: str) -> tuple[Prose, ...]:
-    if level != "macro":
-        return ()
-    return (("At macro level there are no transistors, no layout parasitics and no energy of a process.",),)
-
-
 def _of(part: int, whole: int) -> str:
     return f"{count(part)} of {count(whole)}"
 
@@ -586,10 +476,6 @@ def _rest(share: float) -> str:
 def _seen(dies: int) -> float:
     """The smallest share of bad dies of which ``dies`` show at least one with CONFIDENCE."""
     return float(1 - (1 - CONFIDENCE) ** (1 / dies))
-
-
-def _short(digest: str) -> str:
-    return digest[:12]
 
 
 def _sizes(units: Sequence[int]) -> str:

@@ -1,0 +1,41 @@
+"""``energy``: joule per timestep and inference, by block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cmru_hw.cli import common
+
+
+@click.command()
+@common.simulates
+@click.option("-o", "--output", type=common.FILE, metavar="DIR", help="energy.json, .csv, .tex (booktabs), .svg, .pdf.")
+def energy(asked: common.Asked, output: Path | None) -> None:
+    """Energy of a design per timestep and per inference: a ledger by block, with what is not in it.
+
+    Every source and driver of the netlist keeps an account of its charge; beside it stands the calculation by hand. At
+    macro level these are estimates: ideal parts move the charges, and what comparators, amplifiers, logic and clocks
+    take comes from the technology's measured unit (gf180 has one, macro has none). Exit code 1 if the accounts do not
+    add up to what all supplies delivered.
+
+    \b
+    Example: cmru-hw energy out/vowels --input models/vowels-eval.npz --sequences 3 -o out/energy
+    """
+    from cmru_hw.energy import tables
+    from cmru_hw.energy.whole import run_energy
+
+    if output is not None:
+        common.check_output(output, asked.force)
+    exported, data = asked.load()
+    with asked.engine() as engine, common.progress("metering, timesteps") as report:
+        found = run_energy(exported, data, engine, folder=output, progress=report, command=common.command_line())
+    if asked.as_json:
+        common.print_json(found)
+        return
+    common.print_table(f"energy of {asked.design_path}, {found['level']} level", tables.summary_rows(found))
+    click.echo()
+    common.print_columns("", tables.HEADER, tables.rows(found))
+    if output is not None:
+        click.echo(f"results    {output}")

@@ -1,0 +1,51 @@
+"""Figures of energy: over the timesteps of a sequence by block, and against the size of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
+
+from cmru_hw.plots import STYLE, save
+
+COLOURS = {
+    "inputs": "#9ecae1",
+    "weighted_sums": "#1f4e79",
+    "references": "#a1a1a1",
+    "amplifiers": "#d1495b",
+    "readout": "#66a182",
+    "comparators": "#edae49",
+    "logic": "#8d6a9f",
+    "clocks": "#30638e",
+}
+OTHER = "#555555"
+
+
+def over_time(found: dict[str, Any], path: Path) -> None:
+    """Energy of each block in each timestep of the first sequence, stacked; the dashed line is the mean of all."""
+    series = {name: np.array(values) for name, values in found["series"]["blocks_J"].items()}
+    # the largest at the bottom, where it can be read off
+    names = sorted(series, key=lambda name: -float(series[name].sum()))
+    timesteps = len(next(iter(series.values())))
+    scale, unit = (1e15, "fJ") if found["per_timestep_J"] < 2e-12 else (1e12, "pJ")
+    with plt.style.context([STYLE]):
+        figure, axis = plt.subplots(figsize=(5.6, 3.0), layout="constrained")
+        floor = np.zeros(timesteps)
+        for name in names:
+            axis.bar(np.arange(timesteps), scale * series[name], 0.85, bottom=scale * floor,
+                     color=COLOURS.get(name, OTHER), label=name.replace("_", " "))  # fmt: skip
+            floor = floor + series[name]
+        mean = scale * found["per_timestep_J"]
+        axis.axhline(mean, color="black", linestyle="--", linewidth=0.8, label=f"mean {mean:.3g} {unit}")
+        axis.set_xlabel(f"timestep ({1e3 * found['timestep_s']:g} ms each)")
+        axis.set_ylabel(f"energy [{unit}]")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_xlim(-0.7, timesteps - 0.3)
+        handles, labels = axis.get_legend_handles_labels()
+        figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=7)
+        axis.set_title(f"{found['level']} level, {found['label']}d" if found["label"] == "estimate" else
+                       f"{found['level']} level, {found['label']}", loc="left", fontsize=8)  # fmt: skip
+        save(figure, path)

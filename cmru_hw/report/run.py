@@ -1,0 +1,60 @@
+"""One folder of results as a report sees it, and what readers of every kind of folder share."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmru_hw.errors import OutputError
+from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source
+from cmru_hw.report.published import Own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One folder. ``identity`` is a row of the table of runs: kind, level, netlist, versions.
+
+    ``methods`` are its sentences of the methods paragraph, ``excludes`` what its numbers leave out.
+    """
+
+    source: Source
+    kind: str
+    netlist: Fact | None
+    identity: tuple[str | Fact, ...]
+    sections: tuple[Section, ...]
+    methods: tuple[Prose, ...]
+    excludes: tuple[Prose, ...]
+    own: tuple[Own, ...] = ()
+
+
+def copied(folder: Path, name: str, source: Source, caption: str) -> Figure | None:
+    """A figure that the run drew, as it drew it; None if it drew none."""
+    if not (folder / f"{name}.svg").is_file():
+        return None
+
+    def draw(path: Path) -> None:
+        drawn = folder / f"{name}{path.suffix}"
+        if not drawn.is_file():
+            raise OutputError(f"{drawn} is not there beside {name}.svg: make the run again")
+        shutil.copyfile(drawn, path)
+
+    return Figure(name=name, caption=caption, source=source, draw=draw)
+
+
+def versions(source: Source) -> Fact:
+    return source.fact(
+        "versions",
+        "versions",
+        lambda found: ", ".join(value if name == "simulator" else f"{name} {value}" for name, value in found.items()),
+    )
+
+
+def level_excludes(level: str) -> tuple[Prose, ...]:
+    if level != "macro":
+        return ()
+    return (("At macro level there are no transistors, no layout parasitics and no energy of a process.",),)
+
+
+def short(digest: str) -> str:
+    return digest[:12]

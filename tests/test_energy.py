@@ -1,0 +1,189 @@
+"""Energy: charges of the netlist, priced, beside the same by hand; and what happens when they do not add up."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from cmru_hw import design_folder, mapping, netlist, shipped, spice, technology
+from cmru_hw.energy import macro
+from cmru_hw.energy.ledger import measure
+from cmru_hw.energy.whole import run_energy
+from cmru_hw.errors import CheckFailed
+from tests.networks import Shape, random_network, random_sequences
+from tests.test_cli import refused, run
+
+SOURCE = (shipped.folder("netlists") / "cells" / "macro" / "metered" / "source.cir").read_bytes()
+LIBRARY = (shipped.folder("netlists") / "devices" / "ideal.lib").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with spice.open_engine() as opened:
+        yield opened
+
+
+def exported(folder, shape: Shape, **sections) -> design_folder.Exported:
+    """A random network in the macro technology with other numbers in its ``sections``."""
+    kind = asdict(technology.load("macro"))
+    for name, numbers in sections.items():
+        kind[name] = {**(kind[name] or {}), **numbers}
+    trained, data = random_network(shape), random_sequences(shape)
+    design = mapping.map_network(trained, technology.from_dict(kind, where="test"), mapping.calibrate(trained, data))
+    return design_folder.write(folder, trained, design, data)
+
+
+# ---- charge
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("points", [40, 4000])
+def test_a_capacitor_charged_through_a_switch_dissipates_half_of_what_it_takes(engine, points):
+    volts, farad = 1.8, 1e-12
+    deck = netlist.Deck(
+        text=".include ideal.lib\n.include source.cir\nxs in account ret source volts=1.8\nvret ret 0 0\n"
+        "vck ck 0 pwl(0 0 1e-8 0 1.1e-8 1)\nvm in sw 0\ns1 sw c ck 0 on_high\nc1 c 0 1e-12 ic=0\n"
+        "bheat 0 heat i=(v(in)-v(c))*i(vm)\ncheat heat 0 1e-9 ic=0\n"
+        f".options reltol=1e-6\n.tran {4e-8 / points} 4e-8 0 {4e-8 / points} uic\n.save account heat c\n",
+        stop=4e-8,
+        saved=("account", "heat", "c"),
+        files={"source.cir": SOURCE, "ideal.lib": LIBRARY},
+    )
+    values = engine.run(deck).traces.values
+    taken, stored = values["account"][-1] * 1e-9 * volts, farad * values["c"][-1] ** 2 / 2
+    # the account is right whatever the step; heat is a product, which only small steps get right
+    assert taken == pytest.approx(farad * volts**2, rel=1e-4)
+    assert taken - stored == pytest.approx(farad * volts**2 / 2, rel=1e-3)
+    if points > 1000:
+        assert values["heat"][-1] * 1e-9 == pytest.approx(farad * volts**2 / 2, rel=0.01)
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(),
+        Shape(units=(5, 3, 2), skip=True, seed=3),
+        Shape(units=(2, 4), skip=False, levels=None, seed=4),
+        Shape(cell="bmru", seed=5),
+        Shape(cell="bmru", units=(3,), skip=False, seed=6),
+        Shape(cell="acmru", units=(3, 2), seed=7),
+    ],
+    ids=lambda shape: f"{shape.cell}-{'x'.join(map(str, shape.units))}",
+)
+def test_the_ledger_closes_and_hand_calculation_agrees(engine, tmp_path, shape):
+    found = run_energy(exported(tmp_path / "d", shape), random_sequences(shape), engine)
+    assert abs(found["ledger_gap"]) < 1e-9
+    known = {name: entry for name, entry in found["blocks"].items() if entry["static_J"] is not None}
+    assert set(known) == set(macro.NETLIST)
+    whole = sum(entry["static_J"] + entry["dynamic_J"] for entry in known.values())
+    assert whole == pytest.approx(found["per_timestep_J"]) == pytest.approx(found["supply_total_J"])
+    assert found["per_inference_J"] == pytest.approx(whole * random_sequences(shape).lengths.mean())
+    for name, entry in known.items():
+        simulated = entry["static_J"] + entry["dynamic_J"]
+        # a source follows what it loads in several steps, not in the one that is calculated: a few percent at most
+        assert simulated == pytest.approx(entry["analytic_J"], rel=0.25, abs=1e-17), name
+    # ideal parts do not leak
+    assert sum(entry["static_J"] for entry in known.values()) < 1e-4 * whole
+
+
+@pytest.mark.spice
+def test_what_is_on_no_account_is_missed(engine, tmp_path):
+    design = exported(tmp_path / "d", Shape()).design
+    deck, plan = netlist.deck(design, [random_sequences(Shape()).inputs[1].astype(float)], metered=True)
+    traces, booked = engine.run(deck).traces, macro.accounts(design)
+    frames = macro.frames(design, plan, 0)
+    measure(traces, booked, netlist.TOTAL, frames).check()
+    for vector in ("xline0_bias.mp", "account_vrp"):
+        some = [account for account in booked if account.vector != vector]
+        with pytest.raises(CheckFailed, match="does not close"):
+            measure(traces, some, netlist.TOTAL, frames).check()
+
+
+@pytest.mark.spice
+def test_leakage_is_static_and_scales(engine, tmp_path):
+    shape = Shape(units=(3,))
+    leak = 2e-13
+    found = [
+        run_energy(
+            exported(tmp_path / str(n), shape, leakage={"integrator": n * leak}), random_sequences(shape), engine
+        )
+        for n in (1, 2)
+    ]
+    static = [one["blocks"]["amplifiers"]["static_J"] for one in found]
+    # three amplifiers replace what leaks out of their virtual grounds, all of 10 ms long, from VDD
+    assert static[0] == pytest.approx(3 * leak * 10e-3 * 1.8, rel=0.02)
+    assert static[1] == pytest.approx(2 * static[0], rel=0.02)
+
+
+@pytest.mark.spice
+def test_a_measured_unit_is_counted_once_for_every_unit(engine, tmp_path):
+    shape, names = Shape(units=(3, 2)), technology.Energy.__annotations__
+    unit = {name: 1e-12 * (place + 1) for place, name in enumerate(names)}
+    found = run_energy(exported(tmp_path / "d", shape, energy=unit), random_sequences(shape), engine)
+    entry = found["blocks"]["comparators"]
+    assert entry["dynamic_J"] == pytest.approx(5 * unit["comparators"])
+    assert entry["static_J"] == pytest.approx(5 * 10e-3 * unit["comparators_leakage"])
+    assert found["label"] == "estimate" and entry["from"] == "measured unit"
+    # the amplifiers' bias delivers the charge of the states: not on top of it
+    amplifiers = found["blocks"]["amplifiers"]
+    assert amplifiers["dynamic_J"] == pytest.approx(5 * unit["amplifier"]) and amplifiers["load_J"] > 0
+    assert found["per_timestep_J"] == pytest.approx(found["supply_total_J"])
+    assert not any("no measured unit" in what for what in found["excludes"])
+
+
+def test_a_measured_unit_survives_the_technology_file():
+    macro_kind = technology.load("macro")
+    assert macro_kind.energy is None
+    energy = technology.Energy(**dict.fromkeys(technology.Energy.__annotations__, 1e-12))
+    kind = replace(macro_kind, energy=energy)
+    assert technology.from_dict(asdict(kind), where="test") == kind
+    assert kind.sha256 != macro_kind.sha256
+    assert technology.load("gf180").energy is not None
+
+
+# ---- command
+
+
+@pytest.mark.spice
+def test_the_command_leaves_tables_and_figures(tmp_path):
+    design, out = tmp_path / "d", tmp_path / "out"
+    models = shipped.folder("models")
+    arguments = ("--input", models / "detect-eval.npz", "--sequences", 2)
+    assert run("export", models / "detect-cmru-2x4.safetensors", "-o", design, "--no-verify").returncode == 0
+    done = run("energy", design, *arguments, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert "estimate" in done.stdout and "not modelled" in done.stdout and "not included" in done.stdout
+    found = json.loads((out / "energy.json").read_text())
+    assert {"level", "timestep_s", "per_timestep_J", "per_inference_J", "blocks", "supply_total_J", "excludes"} <= set(
+        found
+    )
+    assert found["command"].startswith("cmru-hw energy") and len(found["netlist_sha256"]) == 64
+    rows = {row["block"]: row for row in csv.DictReader(io.StringIO((out / "energy.csv").read_text()))}
+    assert float(rows["inputs"]["dynamic_J"]) == found["blocks"]["inputs"]["dynamic_J"]
+    assert rows["clocks"]["dynamic_J"] == ""
+    assert r"\toprule" in (out / "energy.tex").read_text()
+    assert (out / "energy.svg").stat().st_size > 5000 and (out / "energy.pdf").is_file()
+    again = json.loads(run("energy", design, *arguments, "--json").stdout)
+    assert again["blocks"] == found["blocks"]
+    assert "--force" in refused("energy", design, *arguments, "-o", out)
+
+
+@pytest.mark.spice
+def test_a_source_beside_the_accounts_is_exit_1(tmp_path):
+    design = tmp_path / "d"
+    models = shipped.folder("models")
+    assert run("export", models / "detect-cmru-2x4.safetensors", "-o", design, "--no-verify").returncode == 0
+    with (design / "network.cir").open("a") as file:
+        file.write("xline0_extra x0 p0_extra n0_extra e0 vcm ret0 line\ncextra p0_extra vcm 5e-13\n")
+    arguments = ("energy", design, "--input", models / "detect-eval.npz", "--sequences", 1)
+    assert "--allow-edited" in refused(*arguments)
+    assert "does not close" in refused(*arguments, "--allow-edited", code=1)
+
+
+def test_energy_needs_sequences(tmp_path):
+    assert "no design folder" in refused("energy", tmp_path)
