@@ -103,12 +103,16 @@ def leaves(design: Design) -> tuple[str, ...]:
 
 
 def choose(design: Design, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> frozenset[str]:
-    """The leaves that ``only`` names (all, if empty) less those that ``without`` names.
+    """What varies in ``design``: see :func:`chosen`."""
+    return chosen(leaves(design), only=only, without=without)
+
+
+def chosen(every: Sequence[str], *, only: Sequence[str], without: Sequence[str]) -> frozenset[str]:
+    """Of the leaves ``every`` those that ``only`` names (all, if empty) less those that ``without`` names.
 
     A name is a leaf (``layer0/weights``), a branch (``layer0``, ``noise``) or a kind in all branches (``weights``).
     Raises InputError for a name that means nothing here.
     """
-    every = leaves(design)
 
     def named(names: Iterable[str]) -> frozenset[str]:
         found: set[str] = set()

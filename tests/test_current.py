@@ -324,7 +324,9 @@ def test_a_die_is_a_function_of_seed_number_and_name():
     assert all(some.strengths[name][0] == more.strengths[name][1] for name in some.strengths)
     other = dies.draw(design, seed=4, dies=[7])
     assert not any(some.strengths[name][0] == other.strengths[name][0] for name in some.strengths)
-    assert all((values == 1).all() for values in dies.draw(design, seed=3, dies=[0, 1], scale=0).strengths.values())
+    assert all(
+        (values == 1).all() for values in dies.draw(design, seed=3, dies=[0, 1], on=frozenset()).strengths.values()
+    )
 
 
 def test_strengths_have_the_spread_of_their_size():
@@ -339,7 +341,7 @@ def test_strengths_have_the_spread_of_their_size():
 
 def test_a_nominal_die_is_the_nominal_netlist_and_another_is_not():
     design = design_of(network(), technology.load("gf180"))
-    nominal = dies.draw(design, seed=0, dies=[0], scale=0)
+    nominal = dies.draw(design, seed=0, dies=[0], on=frozenset())
     text = netlist.network_text(design)
     assert re.sub(r"\n\+ w1=.*", "", netlist.network_text(design, strengths=nominal.one(0))) == text
     assert netlist.network_text(design, strengths=dies.draw(design, seed=0, dies=[0]).one(0)) != text
@@ -351,7 +353,7 @@ def test_the_fast_engine_without_errors_is_the_software(skip):
     kind = replace(without_grid(), timestep=1.0)  # so long that the charge of a state node is nothing
     data = sequences(lengths=(20, 30, 25), seed=7)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
-    fast = behavioral.run(dies.draw(design, seed=0, dies=[0, 1], scale=0), data)
+    fast = behavioral.run(dies.draw(design, seed=0, dies=[0, 1], on=frozenset()), data)
     expected = simulate.reference(design, mapping.realised(design), data).response
     for die in range(2):
         agree, total = behavioral.agreement(fast.response(die), expected)

@@ -22,7 +22,7 @@ from scipy import stats
 from cmru_hw import design_folder, mapping, technology, variation
 from cmru_hw.cli.montecarlo import montecarlo as command
 from cmru_hw.errors import CmruError, SimulationError
-from cmru_hw.montecarlo import run, scores, workers
+from cmru_hw.montecarlo import charge, run, scores, workers
 from cmru_hw.montecarlo.scores import Job
 from cmru_hw.montecarlo.store import Block, Store, blocks
 from tests.networks import Shape, random_network, random_sequences
@@ -104,14 +104,14 @@ def test_engines_agree_and_say_so():
 @pytest.mark.spice
 def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch):
     whole = scores.scores(job(engine="spice"), [0, 1, 2])
-    simulate = scores.simulate_die
+    simulate = charge.simulate_die
 
     def fails(mine, drawn, engine):
         if drawn.numbers[0] == 1:
             raise SimulationError("on purpose")
         return simulate(mine, drawn, engine)
 
-    monkeypatch.setattr(scores, "simulate_die", fails)
+    monkeypatch.setattr(charge, "simulate_die", fails)
     table = scores.scores(job(engine="spice"), [0, 1, 2])
     assert table["status"].to_pylist() == ["ok", "SimulationError", "ok"]
     assert table.take([0, 2]).equals(whole.take([0, 2]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cmru_hw import compare, mapping, netlist, simulate, technology
+from cmru_hw import compare, mapping, netlist, simulate, technology, variation
 from cmru_hw.architectures.seam import Architecture
 from cmru_hw.compare import Reference
 from cmru_hw.mapping import Design
@@ -52,6 +52,7 @@ CHARGE = Architecture(
     network_text=netlist.network_text,
     cell_files=netlist.cell_files,
     deck=netlist.deck,
+    choose=variation.choose,
     reference=compare.reference,
     simulate=simulate.simulate,
     verify=simulate.verify,

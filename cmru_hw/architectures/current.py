@@ -8,7 +8,7 @@ from typing import Any
 
 from cmru_hw.architectures.seam import Architecture
 from cmru_hw.compare import Reference
-from cmru_hw.current import mapping, netlist, simulate, technology
+from cmru_hw.current import dies, mapping, netlist, simulate, technology
 from cmru_hw.current.mapping import CurrentDesign
 from cmru_hw.quantity import si
 from cmru_hw.simulate import Waveforms
@@ -59,6 +59,7 @@ CURRENT = Architecture(
     network_text=netlist.network_text,
     cell_files=netlist.cell_files,
     deck=netlist.deck,
+    choose=dies.choose,
     reference=simulate.reference,
     simulate=simulate.simulate,
     verify=simulate.verify,

@@ -29,6 +29,7 @@ class Architecture:
       network that this kind of circuit cannot be
     * ``describe(design)``: what ``inspect`` and ``export`` say of it
     * ``fingerprint(design)``, ``network_text(design)``, ``cell_files(design)``, ``deck(design, inputs)``
+    * ``choose(design, only=…, without=…)``: what varies from die to die, as leaves of a tree of names
     * ``simulate``, ``verify`` and ``waveforms`` in an engine, ``reference(design, trained, sequences)`` in software
     * ``draw_unit(design, waveforms, expected, path)``: a figure
     """
@@ -48,6 +49,7 @@ class Architecture:
     network_text: Callable[[Any], str]
     cell_files: Callable[[Any], dict[str, bytes]]
     deck: Callable[[Any, Any], tuple[Deck, Any]]
+    choose: Callable[..., frozenset[str]]
     reference: Callable[[Any, Trained, Sequences], Reference]
     simulate: Callable[..., Simulation]
     verify: Callable[..., Verified]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.errors import InputError, OutputError, SimulationError
+from cmru_hw.errors import OutputError, SimulationError
 
 if TYPE_CHECKING:
     from cmru_hw.design_folder import Exported
@@ -25,6 +25,7 @@ SENSITIVITY_DIES = 200
 @click.argument("design_path", metavar="DESIGN", type=common.FILE)
 @common.input_option
 @common.sequences_option
+@common.spread_option
 @click.option("-n", "--dies", type=click.IntRange(1), default=1000, show_default=True, help="How many dies.")
 @click.option("-o", "--output", type=common.FILE, metavar="DIR", help="Where results go.  [default: DESIGN-montecarlo]")
 @click.option(
@@ -64,6 +65,7 @@ def montecarlo(
     design_path: Path,
     input_path: Path | None,
     sequences: int | None,
+    spread: bool,
     dies: int,
     output: Path | None,
     engine: Any,
@@ -90,24 +92,20 @@ def montecarlo(
     \b
     Example: cmru-hw montecarlo out/vowels --input models/vowels-eval.npz -n 1000 --jobs 2
     """
-    from cmru_hw import design_folder, variation
-    from cmru_hw.mapping import Design
+    from cmru_hw import design_folder
     from cmru_hw.montecarlo import workers as pools
     from cmru_hw.montecarlo.scores import Job
     from cmru_hw.montecarlo.store import Store
 
     exported = design_folder.load(design_path)
-    data = common.load_sequences(input_path, sequences)
+    data = common.load_sequences(input_path, sequences, spread=spread)
     exported.trained.check(data)
-    design = exported.design
-    if not isinstance(design, Design):
-        raise InputError("Monte-Carlo knows the charge domain only")
     job = Job(
-        design=design,
+        design=exported.design,
         trained=exported.trained,
         sequences=data,
         seed=seed,
-        on=variation.choose(design, only=only, without=without),
+        on=exported.architecture.choose(exported.design, only=only, without=without),
         engine=engine,
         backend=backend,
         timeout=timeout,
@@ -215,32 +213,23 @@ def _claim(folder: Path, job: Job, force: bool) -> None:
 
 def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) -> None:
     """One die by itself: its row, its netlist with the noise of the first sequence, and a figure."""
-    import numpy as np
-
-    from cmru_hw import behavioral, netlist, noise, spice, variation
-    from cmru_hw.compare import reference
+    from cmru_hw import spice
     from cmru_hw.montecarlo import plots
     from cmru_hw.montecarlo import scores as scoring
     from cmru_hw.montecarlo.store import write_whole
 
     common.check_output(folder, force)
     (row,) = scoring.scores(job, [number]).to_pylist()
-    drawn = variation.draw(job.design, seed=job.seed, dies=[number], on=job.on)
-    first = job.sequences.first(1)
-    length = int(first.lengths[0])
-    columns = noise.columns(drawn, 0, 0, length)
-    inputs = first.inputs[0, :length].astype(np.float64)
-    deck, _ = netlist.deck(drawn.one(0), [inputs], noise=[columns] if columns else None)
+    found = job.bench.replay(job, number)
+    deck = found.deck
     files = {
         **deck.files,
         "deck.cir": spice.complete_text(deck).encode(),
-        ".spiceinit": spice.startup_text(()).encode(),
+        ".spiceinit": spice.startup_text(deck.settings).encode(),
     }
     for name, content in files.items():
         write_whole(folder / name, lambda path, content=content: path.write_bytes(content))
-    (response,) = behavioral.respond(drawn, first)
-    expected = reference(job.design, job.trained, first)
-    plots.die(job.design, expected, response, number, folder / "die.svg")
+    plots.die(job.design, found.expected, found.response, number, folder / "die.svg")
     row |= {"software": job.goal.accuracy, "seed": job.seed, "engine": job.engine, "folder": str(folder)}
     if as_json:
         common.print_json(row)

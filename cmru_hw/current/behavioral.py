@@ -32,15 +32,18 @@ DIES_AT_ONCE = 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trajectories:
-    """What dies did: per layer (dies, sequences, timesteps, units), candidates and outputs [A].
+    """What dies did: per layer (dies, sequences, timesteps, units).
 
-    ``states`` are 0 or 1, ``decisions`` int8 as in `simulate`, ``logits`` (dies, sequences, timesteps, classes).
+    ``decisions`` are int8 as in `simulate`, ``states`` outputs over their nominal high level, ``candidates`` in A.
+    ``margins`` [A] are distances of candidates from the nearest threshold, nominal (by which a decision is told) or the
+    die's own (by which the cell switches). ``logits`` (dies, sequences, timesteps, classes).
     """
 
     lengths: NDArray[np.int64]
     decisions: tuple[NDArray[np.int8], ...]
     states: tuple[Array, ...]
     candidates: tuple[Array, ...]
+    margins: tuple[Array, ...]
     logits: Array
 
     def response(self, die: int) -> Response:
@@ -64,6 +67,7 @@ def run(dies: CurrentDies, sequences: Sequences) -> Trajectories:
         decisions=tuple(np.concatenate([part.decisions[layer] for part in parts]) for layer in layers),
         states=tuple(np.concatenate([part.states[layer] for part in parts]) for layer in layers),
         candidates=tuple(np.concatenate([part.candidates[layer] for part in parts]) for layer in layers),
+        margins=tuple(np.concatenate([part.margins[layer] for part in parts]) for layer in layers),
         logits=np.concatenate([part.logits for part in parts]),
     )
 
@@ -102,7 +106,7 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
     for name in input_lines(design):
         line(name, "n", driven[name][None] / strength[f"diode_{name}"][:, None])
     line("one", "n", design.technology.bias / strength["diode_one"][:, None] * np.ones((1, flat.shape[0])))
-    decisions, states, candidates = [], [], []
+    decisions, states, candidates, margins = [], [], [], []
     for index, layer in enumerate(design.layers):
         if layer.entry is not None:
             rows(layer.entry)
@@ -117,7 +121,9 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
         upward = high & (seen >= layer.upper)
         downward = ~(state > 0.5) & (seen < layer.low) & valid
         decisions.append(upward.astype(np.int8) - downward.astype(np.int8))
-        states.append(np.where(valid, state, 0.0))
+        states.append(np.where(valid, state * (out / layer.high)[:, None, None], 0.0))
+        edges = [layer.low, layer.upper, *(own[:, None, None] for own in (up, down))]
+        margins.append(np.min([np.abs(seen - edge) for edge in edges], axis=0))
         candidates.append(np.where(valid, seen, 0.0))
         rows(layer.output)
     logits = np.stack(rows(design.readout), axis=-1).reshape(count, *shape, -1) / design.readout.unit
@@ -126,6 +132,7 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
         decisions=tuple(decisions),
         states=tuple(states),
         candidates=tuple(candidates),
+        margins=tuple(margins),
         logits=np.where(valid, logits, 0.0),
     )
 

@@ -37,36 +37,58 @@ OPTIONS = ".options method=gear gmin=1e-15 abstol=1e-15 reltol=1e-3 trtol=20 byp
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """One transistor: ``polarity`` "n" or "p", drawn ``width`` and ``length`` [m]."""
+    """One transistor: ``polarity`` "n" or "p", drawn ``width`` and ``length`` [m].
+
+    ``leaf`` says what it belongs to, as ``layer0/cells``: see `cmru_hw.current.dies`.
+    """
 
     polarity: str
     width: float
     length: float
+    leaf: str
 
 
 def devices(design: CurrentDesign) -> dict[str, Device]:
     """Every transistor that carries a signal, by name: the instance's without its x, of a cell ``cell0_2.m1`` to m9."""
     technology = design.technology
-    unit = {kind: Device(polarity=kind, width=technology.width, length=technology.length) for kind in "np"}
-    found = {f"diode_{line}": unit["n"] for line in (*input_lines(design), "one")}
-    for rows in design.rows:
+
+    def unit(kind: str, leaf: str) -> Device:
+        return Device(polarity=kind, width=technology.width, length=technology.length, leaf=leaf)
+
+    found = {f"diode_{line}": unit("n", "inputs/diodes") for line in (*input_lines(design), "one")}
+    # which leaf a line comes from: its fold belongs there too
+    makers = dict.fromkeys((*input_lines(design), "one"), "inputs/diodes")
+    for leaf, rows in weighted_sums(design).items():
+        makers |= dict.fromkeys(rows.names, leaf)
         if rows.diode:
-            found |= {f"diode_{name}": unit[rows.diode] for name in rows.names}
+            found |= {f"diode_{name}": unit(rows.diode, leaf) for name in rows.names}
         for row, column in np.argwhere(rows.ratio != 0).tolist():
             found[f"{rows.names[row]}_{rows.lines[column]}"] = Device(
                 polarity=rows.polarity(row, column),
                 width=float(rows.width[row, column]),
                 length=float(rows.length[row, column]),
+                leaf=leaf,
             )
+    for index, layer in enumerate(design.layers):
+        cells, references = f"layer{index}/cells", f"layer{index}/references"
+        for i in range(layer.units):
+            makers[f"h{index}_{i}"] = cells
+            found |= {f"{name}{index}_{i}": unit("n", references) for name in "tbg"}
+            found |= {f"cell{index}_{i}.m{m}": unit("p" if m in (1, 4, 7, 9) else "n", cells) for m in range(1, 10)}
     for line, own in folds(design).items():
         width, length = _copy(design, line, own)
-        found[f"fold_{line}"] = Device(polarity=own, width=width, length=length)
-        found[f"diode_fold_{line}"] = unit["p" if own == "n" else "n"]
-    for index, layer in enumerate(design.layers):
-        for i in range(layer.units):
-            found |= {f"{name}{index}_{i}": unit["n"] for name in "tbg"}
-            found |= {f"cell{index}_{i}.m{m}": unit["p" if m in (1, 4, 7, 9) else "n"] for m in range(1, 10)}
+        found[f"fold_{line}"] = Device(polarity=own, width=width, length=length, leaf=makers[line])
+        found[f"diode_fold_{line}"] = unit("p" if own == "n" else "n", makers[line])
     return found
+
+
+def weighted_sums(design: CurrentDesign) -> dict[str, Rows]:
+    """All weighted sums by leaf, in the order of signal flow: entry, candidate and output of each layer, readout."""
+    found: dict[str, Rows] = {}
+    for index, layer in enumerate(design.layers):
+        kinds = {"entry": layer.entry, "candidate": layer.candidate, "output": layer.output}
+        found |= {f"layer{index}/{kind}": rows for kind, rows in kinds.items() if rows is not None}
+    return found | {"readout/weights": design.readout}
 
 
 def network_text(design: CurrentDesign, *, strengths: Mapping[str, float] | None = None) -> str:

@@ -8,7 +8,6 @@ how, and it counts as a die that does not do its task.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -24,23 +23,16 @@ from scipy.stats import beta
 from torch import Tensor
 
 import cmru_hw
-from cmru_hw import behavioral, mapping, netlist, noise, simulate, spice, variation
-from cmru_hw.behavioral import Packed
+from cmru_hw import architectures, spice
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
-from cmru_hw.compare import RESOLUTION, classes_of, reference
 from cmru_hw.errors import SimulationError
-from cmru_hw.mapping import Design
-from cmru_hw.signals import Response
-from cmru_hw.variation import Dies
+from cmru_hw.montecarlo import charge, current
+from cmru_hw.montecarlo.bench import Bench
 
 EngineName = Literal["fast", "spice"]
-# Below this a row that reads states cannot be asked to decide alike in both engines: their states, after some tens of
-# packets, differ by microvolts of ngspice's integration. [V]
-STATE_RESOLUTION = 5e-6
 # Dies that are computed and stored together: some seconds of work, so that an interruption costs no more than that.
 BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
-# Values of one kind that the fast engine holds at a time: with fewer, calls cost more than what they do.
-_WORKING_SET = 1 << 22
+_BENCHES = {"sc": charge.BENCH, "cm": current.BENCH}
 
 SCHEMA = pa.schema(
     [
@@ -66,9 +58,12 @@ resolution of a comparison, or follow from one that is; both are null for a die 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """What is asked of every die: the design it is one of, the task, the draws, and the engine."""
+    """What is asked of every die: the design it is one of, the task, the draws, and the engine.
 
-    design: Design
+    ``design`` is a `designs.AnyDesign`; what its own kind of it is, its bench knows.
+    """
+
+    design: Any
     trained: Trained
     sequences: Sequences
     seed: int
@@ -82,16 +77,22 @@ class Job:
         """Identity of a die's row: two jobs that share it give the same rows."""
         data = self.sequences
         hashed = hashlib.sha256()
-        for part in (cmru_hw.__version__, mapping.fingerprint(self.design), netlist.network_text(self.design)):
+        kind = architectures.of(self.design)
+        for part in (cmru_hw.__version__, kind.fingerprint(self.design), kind.network_text(self.design)):
             hashed.update(f"{part}\n".encode())
         for array in (data.inputs, data.lengths, data.labels):
             hashed.update(b"none" if array is None else repr(array.shape).encode() + array.tobytes())
         hashed.update(f"{self.seed} {sorted(self.on)} {self.engine}".encode())
         return hashed.hexdigest()
 
+    @property
+    def bench(self) -> Bench:
+        return _BENCHES[self.design.architecture]
+
     @cached_property
-    def goal(self) -> Goal:
-        return _goal(self)
+    def goal(self) -> Any:
+        """What dies are held against: the `bench.Goal` of this architecture."""
+        return self.bench.goal(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A checkpoint's read-only mapping cannot be pickled, and what follows from the rest need not be.
@@ -104,148 +105,22 @@ def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, Ten
     return Job(trained=Trained(config=config, tensors=tensors), **values)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Goal:
-    """What a die is held against: software's run, packed as the fast engine has it. ``wanted`` (sequences,) classes."""
-
-    packed: Packed
-    decisions: tuple[Tensor, ...]
-    states: tuple[Tensor, ...]
-    classes: Tensor
-    wanted: Tensor
-
-    @property
-    def accuracy(self) -> float:
-        return float((self.classes == self.wanted).double().mean())
-
-
 def scores(job: Job, dies: Sequence[int]) -> pa.Table:
     """One row of SCHEMA for each of ``dies``. Raises what would meet every die, like SimulatorMissing."""
     with _one_thread():
-        rows = _fast(job, dies) if job.engine == "fast" else _spice(job, dies)
+        rows = job.bench.fast(job, dies) if job.engine == "fast" else _spice(job, dies)
     return pa.Table.from_pylist(rows, schema=SCHEMA)
-
-
-def _goal(job: Job) -> Goal:
-    expected = reference(job.design, job.trained, job.sequences)
-    packed = behavioral.pack(job.design, job.sequences)
-    classes = torch.from_numpy(expected.classes)
-    labels = job.sequences.labels
-    return Goal(
-        packed=packed,
-        decisions=tuple(packed.places(layer) for layer in expected.response.decisions),
-        states=tuple(packed.places(layer) for layer in expected.response.states),
-        classes=classes,
-        wanted=classes if labels is None else torch.from_numpy(labels),
-    )
-
-
-def _fast(job: Job, dies: Sequence[int]) -> list[dict[str, Any]]:
-    goal = job.goal
-    widest = max(layer.units for layer in job.design.layers)
-    chunk = max(1, _WORKING_SET // (widest * goal.packed.lines.shape[1]))
-    rows: list[dict[str, Any]] = []
-    # drawing costs the same for one die as for many
-    drawn = variation.draw(job.design, seed=job.seed, dies=dies, on=job.on)
-    for some, found in behavioral.run_in_parts(drawn, goal.packed, chunk):
-        rows += _rows(job, some.numbers, found.decisions, found.states, behavioral.classes(some, goal.packed, found))
-    return rows
 
 
 def _spice(job: Job, dies: Sequence[int]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
         for number in dies:
-            drawn = variation.draw(job.design, seed=job.seed, dies=[number], on=job.on)
             try:
-                response = simulate_die(job, drawn, engine)
+                rows.append(job.bench.simulated(job, job.bench.draw(job, [number]), engine))
             except SimulationError as error:
                 rows.append({"die": number, "status": type(error).__name__})
-                continue
-            places = [job.goal.packed.places(layer)[None] for layer in response.decisions]
-            states = [
-                job.goal.packed.places(values * layer.step)[None]
-                for values, layer in zip(response.states, job.design.layers, strict=True)
-            ]
-            classes = torch.from_numpy(classes_of(response, job.design.config.decision))[None]
-            (row,) = _rows(job, drawn.numbers, places, states, classes)
-            rows.append(row | _engines(job, drawn, places))
     return rows
-
-
-def simulate_die(job: Job, drawn: Dies, engine: spice.Engine) -> Response:
-    """The first of ``drawn`` in SPICE, noise and all."""
-    lengths = job.sequences.lengths
-
-    def columns(sequence: int) -> dict[str, NDArray[np.float64]]:
-        return noise.columns(drawn, 0, sequence, int(lengths[sequence]))
-
-    return simulate.simulate(drawn.one(0), job.sequences, engine, noise=columns, reader=job.design).response
-
-
-def _rows(
-    job: Job,
-    numbers: NDArray[np.int64],
-    decisions: Sequence[Tensor],
-    states: Sequence[Tensor],
-    classes: Tensor,
-) -> list[dict[str, Any]]:
-    """Scores from ``decisions`` and ``states`` [V], (dies, units, places), and ``classes``, (dies, sequences)."""
-    goal, design = job.goal, job.design
-    agree = np.zeros(len(numbers), dtype=np.int64)
-    largest, squares = np.zeros(len(numbers)), np.zeros(len(numbers))
-    total = sum(wanted.numel() for wanted in goal.decisions)
-    for layer, got, wanted, volts, levels in zip(
-        design.layers, decisions, goal.decisions, states, goal.states, strict=True
-    ):
-        unit = layer.step * (
-            1.0 if design.config.cell != "acmru" else design.technology.signal.state_swing / layer.unit
-        )
-        step = torch.from_numpy(unit)[:, None]
-        expected = levels * torch.from_numpy(layer.step)[:, None] / step
-        # one die at a time stays near the processor
-        for place in range(len(numbers)):
-            agree[place] += np.count_nonzero((got[place] == wanted).numpy())
-            error = (volts[place] / step).sub_(expected).flatten()
-            low, high = torch.aminmax(error)
-            largest[place] = np.maximum(largest[place], np.maximum(-float(low), float(high)))
-            squares[place] += float(error.square_().sum())
-    correct = (classes == goal.wanted).double().mean(1)
-    alike = (classes == goal.classes).sum(1)
-    return [
-        {
-            "die": int(numbers[place]),
-            "status": "ok" if math.isfinite(largest[place]) else "NotFinite",
-            "accuracy": float(correct[place]),
-            "classes_alike": int(alike[place]),
-            "decisions": total,
-            "decisions_agree": int(agree[place]),
-            "level_error_max": float(largest[place]),
-            "level_error_rms": math.sqrt(float(squares[place]) / total),
-        }
-        for place in range(len(numbers))
-    ]
-
-
-def _engines(job: Job, drawn: Dies, simulated: Sequence[Tensor]) -> dict[str, int]:
-    """How the decisions that SPICE made compare with the fast engine's on the same die."""
-    packed = job.goal.packed
-    found = behavioral.run(drawn, packed, margins=True)
-    assert found.margins is not None
-    differ = [(a != b)[0] for a, b in zip(simulated, found.decisions, strict=True)]
-    # rows of the first layer read inputs, which are the same to the last bit; the others read states
-    close = [margin[0] < (STATE_RESOLUTION if layer else RESOLUTION) for layer, margin in enumerate(found.margins)]
-    # From the first decision that fell the other way because it was too close, later ones of its sequence follow it:
-    # in the same layer none do (an integrator does not decide for itself), in the layers above all may.
-    since = torch.full((len(packed.lengths),), len(packed.alive))
-    explained = 0
-    for layer_differ, layer_close in zip(differ, close, strict=True):
-        follows = packed.time >= since[packed.sequence]
-        explained += int((layer_differ & (layer_close | follows)).sum())
-        undecided = (layer_differ & (layer_close | follows)).any(0)
-        since.scatter_reduce_(0, packed.sequence[undecided], packed.time[undecided], "amin")
-    total = sum(layer.numel() for layer in differ)
-    return {"engines_agree": total - sum(int(layer.sum()) for layer in differ), "engines_close": explained}
 
 
 # --- Together ----------------------------------------------------------------------------------------------------

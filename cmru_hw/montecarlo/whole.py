@@ -11,11 +11,8 @@ import numpy as np
 import torch
 
 import cmru_hw
-from cmru_hw import mapping, variation
 from cmru_hw.checkpoint import Sequences
 from cmru_hw.design_folder import Exported
-from cmru_hw.errors import InputError
-from cmru_hw.mapping import Design
 from cmru_hw.montecarlo import plots
 from cmru_hw.montecarlo.run import collect
 from cmru_hw.montecarlo.scores import EngineName, Interval, Job, clopper_pearson
@@ -40,19 +37,16 @@ def run_montecarlo(
     """Make ``dies`` dies of a design and write what becomes of them to ``folder``; returns what the summary says.
 
     A die is good if its accuracy on ``data`` is at most ``drop`` below software's. ``on`` are the leaves that vary
-    (:func:`cmru_hw.variation.choose`; all by default), and ``team`` computes. Finished dies are kept, so that a second
+    (``exported.architecture.choose``; all by default), and ``team`` computes. Finished dies are kept, so that a second
     call goes on where the first was interrupted.
     """
     folder = Path(folder)
-    design = exported.design
-    if not isinstance(design, Design):
-        raise InputError("Monte-Carlo knows the charge domain only")
     job = Job(
-        design=design,
+        design=exported.design,
         trained=exported.trained,
         sequences=data,
         seed=seed,
-        on=variation.choose(design) if on is None else on,
+        on=exported.architecture.choose(exported.design) if on is None else on,
         engine=engine,
     )
     table = collect(job, range(dies), Store.of(folder, job), team, drop=drop, report=report)
@@ -79,7 +73,7 @@ def provenance(exported: Exported, job: Job, *, command: str = "") -> dict[str, 
             "numpy": np.__version__,
         },
         "netlist_sha256": exported.netlist_sha256,
-        "design_sha256": mapping.fingerprint(job.design),
+        "design_sha256": exported.architecture.fingerprint(job.design),
         "job_sha256": job.sha256,
         "command": command,
     }
