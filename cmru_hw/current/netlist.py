@@ -24,6 +24,8 @@ BLOCKS = ("inputs", "fc", "cells", "references")
 """inputs: what the sources of the features draw. fc: mirrors, folds and diodes of all weighted sums. cells: the nine
 transistors of every unit. references: what the bias currents of cells and of the constant line draw."""
 
+TOTAL = "all"
+"""The supply that all blocks hang on has an account too: what is on theirs must add up to it."""
 METER = 1e-9
 """Capacitance [F] that a block's supply current is integrated on."""
 
@@ -227,16 +229,13 @@ def deck(
             stimulus.append(f"vinitb{index} initb{index} 0 {_pwl(off)}")
         if not layer.initial.all():
             stimulus.append(f"vinit{index} init{index} 0 {_pwl(on)}")
-    blocks = []
+    blocks = [f"vsupply vdd_all 0 {_n(supply)}", *_meter(TOTAL, "vsupply")]
     for block in BLOCKS:
         blocks += [
-            f"vdd_{block} vdd_{block} 0 {_n(supply)}",
-            f"fmeter_{block} 0 q_{block} vdd_{block} -1",
-            f"cmeter_{block} q_{block} 0 {_n(METER)}",
-            f"rmeter_{block} q_{block} 0 1e15",
-            f".ic v(q_{block})=0",
+            f"vdd_{block} vdd_{block} vdd_all 0",
+            *_meter(block, f"vdd_{block}"),
         ]
-    saved = [f"q_{block}" for block in BLOCKS]
+    saved = [f"q_{name}" for name in (*BLOCKS, TOTAL)]
     for index, layer in enumerate(design.layers):
         for i in range(layer.units):
             saved += [f"s{index}_{i}", f"i(vc{index}_{i})", f"i(vh{index}_{i})"]
@@ -322,6 +321,16 @@ def _cells(
             lines.append(f"xreset{here} s{here} init{index} reset_n")
         lines.append(f"vh{here} m{here} half 0\nxprobe{here} m{here} p_h{here} vdd_probe arm_p {unit}")
     return lines
+
+
+def _meter(name: str, source: str) -> list[str]:
+    """Node ``q_name`` rises by 1 mV for each picocoulomb that ``source`` delivers."""
+    return [
+        f"fmeter_{name} 0 q_{name} {source} -1",
+        f"cmeter_{name} q_{name} 0 {_n(METER)}",
+        f"rmeter_{name} q_{name} 0 1e15",
+        f".ic v(q_{name})=0",
+    ]
 
 
 def _copy(design: CurrentDesign, line: str, polarity: str) -> tuple[float, float]:
