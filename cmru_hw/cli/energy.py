@@ -17,7 +17,8 @@ def energy(asked: common.Asked, output: Path | None) -> None:
 
     Every source and driver of the netlist keeps an account of its charge; beside it stands the calculation by hand. At
     macro level these are estimates: ideal parts move the charges, and what comparators, amplifiers, logic and clocks
-    take comes from the technology's measured unit (gf180 has one, macro has none). Exit code 1 if the accounts do not
+    take comes from the technology's measured unit (gf180 has one, macro has none). In current mode transistors are
+    simulated. Exit code 1 if the accounts do not
     add up to what all supplies delivered.
 
     \b

@@ -22,7 +22,7 @@ from cmru_hw.checkpoint import Sequences
 from cmru_hw.current.dies import CurrentDies
 from cmru_hw.current.mapping import CurrentDesign, CurrentLayer
 from cmru_hw.current.mirrors import Rows
-from cmru_hw.current.netlist import folds, input_lines
+from cmru_hw.current.netlist import BLOCKS, folds, input_lines
 from cmru_hw.signals import Array, Response
 
 # Charge [C] that moves a state node from one side to the other: 0.6 V on the gates, drains and lines at it.
@@ -36,7 +36,8 @@ class Trajectories:
 
     ``decisions`` are int8 as in `simulate`, ``states`` outputs over their nominal high level, ``candidates`` in A.
     ``margins`` [A] are distances of candidates from the nearest threshold, nominal (by which a decision is told) or the
-    die's own (by which the cell switches). ``logits`` (dies, sequences, timesteps, classes).
+    die's own (by which the cell switches). ``logits`` (dies, sequences, timesteps, classes). ``supply`` [A] has per
+    block of `netlist.BLOCKS` (dies, sequences, timesteps), what it draws once all has settled.
     """
 
     lengths: NDArray[np.int64]
@@ -45,6 +46,7 @@ class Trajectories:
     candidates: tuple[Array, ...]
     margins: tuple[Array, ...]
     logits: Array
+    supply: Mapping[str, Array]
 
     def response(self, die: int) -> Response:
         return Response(
@@ -69,6 +71,7 @@ def run(dies: CurrentDies, sequences: Sequences) -> Trajectories:
         candidates=tuple(np.concatenate([part.candidates[layer] for part in parts]) for layer in layers),
         margins=tuple(np.concatenate([part.margins[layer] for part in parts]) for layer in layers),
         logits=np.concatenate([part.logits for part in parts]),
+        supply={block: np.concatenate([part.supply[block] for part in parts]) for block in BLOCKS},
     )
 
 
@@ -80,12 +83,14 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
     # What a gate line carries [A] into an arm of strength and ratio 1: line -> type -> (dies, places).
     lines: dict[str, dict[str, Array]] = {}
     made = folds(design)
+    supply = {block: np.zeros((count, flat.shape[0])) for block in BLOCKS}
 
     def line(name: str, own: str, current: Array) -> None:
         lines[name] = {own: current}
         if name in made:
             ratio = strength[f"fold_{name}"] / strength[f"diode_fold_{name}"]
             lines[name]["p" if own == "n" else "n"] = current * ratio[:, None]
+            supply["fc"] += current * strength[f"fold_{name}"][:, None]
 
     def rows(which: Rows) -> list[Array]:
         """Currents (dies, places) of ``which``; those on diodes are rectified and become lines."""
@@ -94,8 +99,13 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
             total = np.zeros((count, flat.shape[0]))
             for column in np.flatnonzero(which.ratio[row]).tolist():
                 source = which.lines[column]
+                polarity = which.polarity(row, column)
                 arm = which.ratio[row, column] * strength[f"{name}_{source}"]
-                total += arm[:, None] * lines[source][which.polarity(row, column)]
+                current = arm[:, None] * lines[source][polarity]
+                total += current
+                # what arms sink at a pf diode comes from the supply, and so does what arms source at any other end
+                if polarity == ("n" if which.diode == "p" else "p"):
+                    supply["fc"] += np.abs(current)
             if which.diode:
                 total = np.maximum(total, 0)
                 line(name, which.diode, total / strength[f"diode_{name}"][:, None])
@@ -105,6 +115,8 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
     driven = design.currents(flat)
     for name in input_lines(design):
         line(name, "n", driven[name][None] / strength[f"diode_{name}"][:, None])
+        supply["inputs"] += driven[name]
+    supply["references"] += design.technology.bias
     line("one", "n", design.technology.bias / strength["diode_one"][:, None] * np.ones((1, flat.shape[0])))
     decisions, states, candidates, margins = [], [], [], []
     for index, layer in enumerate(design.layers):
@@ -115,7 +127,9 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
         cells = [_thresholds(layer, index, i, strength) for i in range(layer.units)]
         up, down, out = (np.stack(values, axis=-1) for values in zip(*cells, strict=True))
         state = _switch(seen, up, down, layer.initial, design.technology.timestep)
+        supply["references"] += (layer.thresh + layer.window + layer.gain).sum()
         for i in range(layer.units):
+            supply["cells"] += _drawn(layer, index, i, strength, seen[..., i], state[..., i]).reshape(count, -1)
             line(f"h{index}_{i}", "p", (state[..., i] * out[:, None, None, i]).reshape(count, -1))
         high = (state > 0.5) & valid
         upward = high & (seen >= layer.upper)
@@ -134,6 +148,7 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
         candidates=tuple(candidates),
         margins=tuple(margins),
         logits=np.where(valid, logits, 0.0),
+        supply={block: current.reshape(count, *shape) for block, current in supply.items()},
     )
 
 
@@ -148,6 +163,17 @@ def _thresholds(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, 
     up = layer.upper[i] * sunk
     down = up - (layer.window[i] * fed - lost * sunk)
     return up * entry, down * entry, layer.high[i] * f[5] / g / f[4]
+
+
+def _drawn(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, Array], seen: Array, state: Array) -> Array:
+    """What a cell draws [A] (dies, sequences, timesteps): high, all that M2, M5 and M8 sink; low, M1's current."""
+    f = {m: strength[f"cell{index}_{i}.m{m}"][:, None, None] for m in (1, 2, 5, 8)}
+    t, b, g = (strength[f"{name}{index}_{i}"][:, None, None] for name in "tbg")
+    compared = layer.thresh[i] * f[2] / t
+    high = compared + layer.window[i] * f[8] / b + layer.gain[i] * f[5] / g
+    return np.where(
+        state > 0.5, high, np.minimum(seen * f[1] / strength[f"diode_c{index}_{i}"][:, None, None], compared)
+    )
 
 
 def _switch(seen: Array, up: Array, down: Array, initial: Array, timestep: float) -> Array:

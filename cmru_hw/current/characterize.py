@@ -166,6 +166,8 @@ def technology(process: str, engine: Engine) -> CurrentTechnology:
         "name": process,
         "process": process,
         "source": f"cmru_hw.current.characterize in {devices.version}, typical, 27 degrees Celsius",
+        "corner": "typical",
+        "temperature": 27.0,
         "vdd": VDD,
         "timestep": 0.01,
         "unit": 1e-9,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -279,6 +279,11 @@ def realised(design: CurrentDesign) -> Trained:
     tensors["readout.bias"] = constant - (tensors["readout.weight"] @ tensors["projection.bias"] if signed else 0)
     values = {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in tensors.items()}
     return Trained(config=design.config, tensors=values)
+
+
+def at_corner(design: CurrentDesign, *, corner: str, temperature: float, vdd: float) -> CurrentDesign:
+    """The circuit that was drawn as ``design`` on devices of another ``corner`` and ``temperature``, at ``vdd`` [V]."""
+    return replace(design, technology=design.technology.at(corner=corner, temperature=temperature, vdd=vdd))
 
 
 def fingerprint(design: CurrentDesign) -> str:

@@ -203,12 +203,12 @@ def deck(
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
-    ``devices`` are those of the technology's process in the typical corner unless given: another corner or temperature,
-    or a die with mismatch. ``network`` replaces :func:`network_text`. ``vdd`` [V] and ``timestep`` [s] replace the
-    technology's. ``refine`` halves the largest step and divides the tolerance by ten that many times.
+    ``devices`` are those of the technology's process, corner and temperature unless given: a die with mismatch.
+    ``network`` replaces :func:`network_text`. ``vdd`` [V] and ``timestep`` [s] replace the technology's. ``refine``
+    halves the largest step and divides the tolerance by ten that many times.
     """
     technology = design.technology
-    devices = devices or pdk.devices(technology.process)
+    devices = devices or pdk.devices(technology.process, corner=technology.corner, temperature=technology.temperature)
     supply, period = vdd or technology.vdd, timestep or technology.timestep
     # just before the inputs change
     plan = schedule(period, CHANGE / 2, [len(x) for x in inputs])

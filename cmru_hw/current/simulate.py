@@ -8,7 +8,7 @@ counts as a wrong decision, and so does a candidate on the wrong side of a thres
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -131,10 +131,12 @@ def simulate(
     devices: pdk.Devices | None = None,
     vdd: float | None = None,
     timestep: float | None = None,
+    observe: Callable[[Traces, Schedule, Sequence[int]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CurrentSimulation:
     """``sequences`` through ``design`` in ``engine``; see `netlist.deck` for the other parameters.
 
+    ``observe(traces, plan, sequences)`` sees every deck that has run and which sequences it holds, in any order.
     ``progress(done, total)`` counts timesteps. Raises SimulationError if any deck fails: a partial answer is no answer.
     """
     lengths = [int(length) for length in sequences.lengths]
@@ -165,6 +167,8 @@ def simulate(
             raise outcome
         plan = plans[index]
         pieces[index] = [_decode(design, outcome.traces, plan, place, supply) for place in range(len(plan.lengths))]
+        if observe:
+            observe(outcome.traces, plan, batches[index])
         seconds += outcome.cpu_seconds
         simulator = outcome.simulator
         attempts += outcome.attempts

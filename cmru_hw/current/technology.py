@@ -12,7 +12,7 @@ import json
 import math
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,8 @@ class MirrorTable:
 class CurrentTechnology:
     """One process for current-mode circuits. All SI: ``vdd`` [V], ``timestep`` [s], currents [A], sizes [m].
 
+    ``process``, ``corner`` and ``temperature`` [degrees Celsius] say on which devices its circuits are simulated; what
+    was measured was so at the typical corner and 27 degrees (see :meth:`at`).
     ``unit`` is the current of one software unit; ``bias`` that of the constant 1; ``full_scale`` that of the largest
     input. ``width`` and ``length`` are those of every cell device and diode. An arm with a w/l above that of
     ``narrow`` / ``length`` has the unit length, and one below it the narrow width. ``grid`` is the step of all drawn
@@ -110,6 +112,8 @@ class CurrentTechnology:
     name: str
     process: str
     source: str
+    corner: str
+    temperature: float
     vdd: float
     timestep: float
     unit: float
@@ -142,6 +146,10 @@ class CurrentTechnology:
     def aspects(self) -> tuple[float, float]:
         """Smallest and largest w/l that can be drawn."""
         return self.narrow / self.longest, self.widest / self.length
+
+    def at(self, *, corner: str, temperature: float, vdd: float) -> CurrentTechnology:
+        """The same technology on other devices: whoever designs for the typical corner meets these."""
+        return replace(self, corner=corner, temperature=temperature, vdd=vdd)
 
     def stronger(self, width: float, length: float, polarity: str, strength: float) -> float:
         """The width [m] at which a device of ``width`` and ``length`` carries ``strength`` times its current.
@@ -205,11 +213,12 @@ def parse(content: str, *, where: str) -> CurrentTechnology:
 def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
     """Inverse of ``dataclasses.asdict``. Raises TechnologyError, naming the key."""
     _same_keys(data, CurrentTechnology, where)
-    for key in ("name", "process", "source"):
+    for key in ("name", "process", "source", "corner"):
         if not isinstance(data[key], str) or not data[key].isprintable():
             raise TechnologyError(f"{where}: {key} must be one line of text")
     for key in _NUMBERS:
-        _number(data[key], f"{where}: {key}", zero=key in ("grid", "leakage", "mismatch_n", "mismatch_p"))
+        zero, signed = key in ("grid", "leakage", "mismatch_n", "mismatch_p"), key == "temperature"
+        _number(data[key], f"{where}: {key}", zero=zero, signed=signed)
     cell, mirror = data["cell"], data["mirror"]
     _same_keys(cell, CellTable, f"{where}, [cell]")
     _same_keys(mirror, MirrorTable, f"{where}, [mirror]")
@@ -247,6 +256,7 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
         name=data["name"],
         process=data["process"],
         source=data["source"],
+        corner=data["corner"],
         **{key: float(data[key]) for key in _NUMBERS},
         cell=CellTable(**axes, **grids),
         mirror=MirrorTable(aspect=aspect, current=current, ratios=ratios),

@@ -51,6 +51,8 @@ def summary_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The figures above the table."""
     gap, decisions = abs(found["ledger_gap"]), found["decisions"]
     agree = decisions["agree"] / decisions["total"]
+    duty = found["duty_cycle"]
+    switching = f"{percent(duty)} of a timestep; the rest is hold" if duty < 1 else "always on: nothing is clocked"
     closes = "blocks add up to it" if gap < 1e-6 else f"blocks differ by {percent(gap)}"
     return [
         (found["label"], f"{si(found['per_timestep_J'], 'J')} per timestep of {si(found['timestep_s'], 's')}, "
@@ -58,7 +60,7 @@ def summary_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("on", f"{found['sequences']} sequences, {found['timesteps']} timesteps; "
          f"{percent(agree)} of decisions as in software"),
         ("from all supplies", f"{si(found['supply_total_J'], 'J')} per timestep; {closes}"),
-        ("switching", f"{percent(found['duty_cycle'])} of a timestep; the rest is hold"),
+        ("switching", switching),
         *[("not included" if not place else "", what) for place, what in enumerate(found["excludes"])],
     ]  # fmt: skip
 

@@ -1,0 +1,91 @@
+"""Current mode's ledger: it closes, the static mirrors of the fast engine say the same, and corners move it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cmru_hw import spice
+from cmru_hw.current import behavioral, dies, mapping, technology
+from cmru_hw.design_folder import write
+from cmru_hw.energy.whole import run_energy
+from cmru_hw.errors import CheckFailed
+from tests.test_cli import run
+from tests.test_current import network, sequences
+from tests.test_current_cli import small
+
+__all__ = ["small"]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    trained, data = network(units=(3, 3), seed=5), sequences(lengths=(12, 9), seed=3)
+    kind = technology.load("generic180")
+    design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+    return write(tmp_path_factory.mktemp("energy") / "design", trained, design, data), data
+
+
+@pytest.mark.spice
+def test_the_ledger_closes_and_static_mirrors_say_the_same(exported):
+    design, data = exported
+    with spice.open_engine() as engine:
+        found = run_energy(design, data, engine)
+    assert (found["label"], found["level"], found["architecture"]) == ("simulated", "transistor", "cm")
+    assert abs(found["ledger_gap"]) < 1e-6
+    blocks = found["blocks"]
+    assert sum(e["static_J"] + e["dynamic_J"] for e in blocks.values()) == pytest.approx(found["supply_total_J"])
+    for name, entry in blocks.items():
+        assert entry["static_J"] + entry["dynamic_J"] == pytest.approx(entry["analytic_J"], rel=0.1), name
+        assert abs(entry["dynamic_J"]) < 0.1 * entry["static_J"], name
+    assert blocks["references"]["analytic_J"] == pytest.approx(blocks["references"]["static_J"], rel=1e-3)
+
+
+@pytest.mark.spice
+def test_a_path_beside_the_accounts_is_found(exported):
+    design, data = exported
+    leaky = replace(design, network=design.network + "rleak vdd_all 0 1e9\n")
+    with spice.open_engine() as engine, pytest.raises(CheckFailed, match="does not close"):
+        run_energy(leaky, data.first(1), engine)
+
+
+@pytest.mark.spice
+def test_a_corner_is_the_same_drawing_on_other_devices(exported):
+    design, data = exported
+    moved = mapping.at_corner(design.design, corner="ff", temperature=85.0, vdd=1.9)
+    assert moved.rows[0].width is design.design.rows[0].width
+    with spice.open_engine() as engine:
+        one, other = (
+            run_energy(replace(design, design=which), data.first(1), engine) for which in (design.design, moved)
+        )
+    # bias currents are what they are told to be: only the supply changes what they cost
+    references = [found["blocks"]["references"]["static_J"] for found in (one, other)]
+    assert references[1] / references[0] == pytest.approx(1.9 / 1.8, rel=1e-4)
+    assert one["blocks"]["fc"]["static_J"] != pytest.approx(other["blocks"]["fc"]["static_J"], rel=1e-3)
+    assert one["design_sha256"] != other["design_sha256"]
+
+
+def test_every_die_draws_what_its_own_mirrors_draw():
+    trained, data = network(units=(3, 3), seed=5), sequences(lengths=(12, 9), seed=3)
+    design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
+    nominal = behavioral.run(dies.draw(design, seed=0, dies=[0], on=frozenset()), data).supply
+    drawn = behavioral.run(dies.draw(design, seed=0, dies=range(8)), data).supply
+    assert np.ptp(drawn["fc"].mean(axis=(1, 2))) > 0.01 * nominal["fc"].mean()
+    # sources are outside: mismatch of the transistors that read them does not change what they give
+    assert np.allclose(drawn["references"], nominal["references"][0])
+    assert drawn["cells"].mean() == pytest.approx(nominal["cells"].mean(), rel=0.3)
+
+
+@pytest.mark.spice
+def test_the_command_prints_and_keeps_it(small, tmp_path):
+    design, data = small
+    done = run("energy", design, "--input", data, "-o", tmp_path / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["per_inference_J"] == pytest.approx(found["per_timestep_J"] * 19 / 3)
+    assert set(found["blocks"]) == {"inputs", "fc", "cells", "references"}
+    assert "always on" in run("energy", design, "--input", data, "--sequences", 1).stdout
+    assert run("report", tmp_path / "run", "-o", tmp_path / "page").returncode == 0
+    assert "Transistors were simulated" in (tmp_path / "page" / "index.html").read_text()
