@@ -231,7 +231,7 @@ def _with_values(line: str, wanted: dict[str, float]) -> str:
 def switch(engine: Engine, conditions: Conditions) -> Switch:
     """The transmission gate: resistance, injection, leakage, and the charge a capacitor takes through it."""
     saved = ("level", "held", "charged", "m", "i(vron)", "i(vleak)")
-    traces, provenance = _run(engine, Bench(name="transistor_switch", saved=saved, stop=40e-6), conditions)
+    traces, provenance = run_bench(engine, Bench(name="transistor_switch", saved=saved, stop=40e-6), conditions)
     resistance = np.abs(10e-3 / _at(traces, "i(vron)", np.linspace(0.5e-6, 9.5e-6, 91)))
     before, after = _at(traces, "held", np.array([19.9e-6, 20.5e-6]))
     empty, full = _at(traces, "m", np.array([29e-6, 40e-6]))
@@ -249,7 +249,7 @@ def comparator(engine: Engine, conditions: Conditions, *, period: float = 2e-6) 
     """Decisions from 50 mV down to 0.5 mV of overdrive, both signs."""
     saved = ("q", "a", "f", "ck", "xcomparator.om", "xcomparator.op", "mc", "mk")
     bench = Bench(name="transistor_comparator", saved=saved, stop=12 * period, parameters={"period": period})
-    traces, provenance = _run(engine, bench, conditions)
+    traces, provenance = run_bench(engine, bench, conditions)
     starts, half = period * np.arange(12.0), conditions.vdd / 2
     overdrive = np.repeat([50e-3, 10e-3, 5e-3, 2e-3, 1e-3, 0.5e-3], 2) * np.tile([1, -1], 6)
     right = (_at(traces, "q", starts + 0.9 * period) > half) == (overdrive > 0)
@@ -296,7 +296,7 @@ def integrator(
     frames = 4 * k + 5
     parameters = {"k": float(k), "frame": frame, "settle": settle}
     bench = Bench(name="transistor_integrator", saved=saved, stop=frames * frame, parameters=parameters)
-    traces, provenance = _run(engine, bench, conditions)
+    traces, provenance = run_bench(engine, bench, conditions)
     starts = frame * np.arange(float(frames))
     change = np.diff(_state(traces, starts, frame))
     quiet = np.zeros(frames - 1, dtype=bool)
@@ -342,7 +342,7 @@ def droop(engine: Engine, conditions: Conditions, *, hold: float = 1.0, per: flo
     """How far a level one packet from zero sinks in ``per`` [s], measured over ``hold`` [s]."""
     parameters = {"k": 1.0, "frame": hold}
     bench = Bench(name="transistor_integrator", saved=("o", "x"), stop=9 * hold, parameters=parameters)
-    traces, _ = _run(engine, bench, conditions)
+    traces, _ = run_bench(engine, bench, conditions)
     change = np.diff(_state(traces, np.arange(9) * hold, hold))
     return float(np.abs(change[[1, 2, 5, 6]]).mean() * per / hold)
 
@@ -364,7 +364,7 @@ def unit(
     saved = ("o", "qa", "qb", *BLOCKS.values())
     parameters = {"frame": frame, "evaluate": evaluate, "decide": decide, "settle": settle}
     bench = Bench(name="transistor_unit_accumulate", saved=saved, stop=12 * frame, parameters=parameters)
-    traces, provenance = _run(engine, bench, conditions)
+    traces, provenance = run_bench(engine, bench, conditions)
     starts = frame * np.arange(12.0)
     levels = (
         _at(traces, "o", starts + 0.75 * frame + evaluate + 2 * decide + 0.65e-6 + settle) - conditions.vdd / 2
@@ -495,7 +495,8 @@ def technology_toml(measured: Characterization, base: Technology) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _run(engine: Engine, bench: Bench, conditions: Conditions) -> tuple[Traces, Provenance]:
+def run_bench(engine: Engine, bench: Bench, conditions: Conditions) -> tuple[Traces, Provenance]:
+    """One run of ``bench`` without mismatch, and where its numbers come from."""
     outcome = engine.run(bench.deck(conditions))
     devices = pdk.devices(conditions.process)
     provenance = Provenance(

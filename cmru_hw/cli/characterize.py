@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from cmru_hw.quantity import si
 
 if TYPE_CHECKING:
     from cmru_hw.characterize import Characterization
+    from cmru_hw.ladder import Figures
 
 
 @click.command()
@@ -32,6 +34,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Draws of mismatch for the offset; a third for packets; 0 draws none.",
 )
+@click.option(
+    "--blocks",
+    type=click.Choice(["technology", "ladder"]),
+    default="technology",
+    show_default=True,
+    help="All that a technology file needs, or a unit's two memories side by side: integrator and ladder.",
+)
 @common.seed_option
 @common.jobs_option
 @common.timeout_option
@@ -44,6 +53,7 @@ def characterize(
     temperature: float,
     vdd: float,
     dies: int,
+    blocks: str,
     seed: int,
     jobs: int,
     timeout: float,
@@ -57,15 +67,23 @@ def characterize(
 
     \b
     Example: cmru-hw characterize generic180 --dies 6 -o out/generic180.toml
+    Example: cmru-hw characterize gf180 --blocks ladder --corner ff --temperature 125 --vdd 1.98
     """
     from cmru_hw import characterize as benches
-    from cmru_hw import spice, technology
+    from cmru_hw import ladder, spice, technology
 
+    if output is not None and blocks == "ladder":
+        raise click.UsageError("-o writes a technology, and --blocks ladder measures none: use --json")
     if output is not None:
         if output.suffix != ".toml":
             raise OutputError(f"{output}: a technology is written as .toml; change the name")
         common.check_output(output, force)
     conditions = benches.Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
+    if blocks == "ladder":
+        with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, memories"):
+            memories = ladder.figures(engine, conditions)
+        _print_memories(memories, as_json)
+        return
     with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, testbenches"):
         # ngspice takes no seed of 0
         measured = benches.characterize(engine, conditions, dies=dies, seed=seed + 1)
@@ -83,6 +101,47 @@ def characterize(
     common.print_table(f"{process}, {corner}, {temperature:g} °C, {vdd:g} V: transistors, simulated", _rows(measured))
     if output is not None:
         click.echo(f"written to {output}: use it with cmru-hw export --technology {output}")
+
+
+def _print_memories(memories: tuple[Figures, Figures], as_json: bool) -> None:
+    if as_json:
+        common.print_json({"level": "transistor", "memories": [_memory(found) for found in memories]})
+        return
+    at = memories[0].conditions
+    common.print_columns(
+        f"{at.process}, {at.corner}, {at.temperature:g} °C, {at.vdd:g} V: one unit and its clock drivers, simulated",
+        ("", *(found.memory for found in memories)),
+        [
+            ("every level right", *("yes" if found.right else "no" for found in memories)),
+            ("a timestep that counts", *(si(found.count, "J") for found in memories)),
+            ("a timestep that holds", *(si(found.hold, "J") for found in memories)),
+            ("of it static", *(si(found.static, "J") for found in memories)),
+            ("timesteps to half a level", *(_timesteps(found) for found in memories)),
+            ("transistors", *(str(found.parts.transistors) for found in memories)),
+            ("area, estimated", *(f"{found.parts.area * 1e12:.0f} µm²" for found in memories)),
+        ],
+    )
+    for found in memories:
+        click.echo(f"{found.memory}: {found.provenance}")
+
+
+def _timesteps(found: Figures) -> str:
+    return f"{found.retention:.3g}" if math.isfinite(found.retention) else "any number, while supplied"
+
+
+def _memory(found: Figures) -> dict[str, Any]:
+    return {
+        "memory": found.memory,
+        "right": found.right,
+        "count_J": found.count,
+        "hold_J": found.hold,
+        "static_J": found.static,
+        # null: as long as the supply lasts
+        "retention_timesteps": found.retention,
+        "transistors": found.parts.transistors,
+        "area_m2": found.parts.area,
+        "source": str(found.provenance),
+    }
 
 
 def _numbers(measured: Characterization) -> dict[str, Any]:
