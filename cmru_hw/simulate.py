@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw import netlist
+from cmru_hw import decks, netlist
 from cmru_hw.checkpoint import Sequences, Trained
 from cmru_hw.compare import RESOLUTION, Comparison, Reference, compare, reference
 from cmru_hw.errors import NotBelieved, SimulationError
@@ -55,10 +55,12 @@ def simulate(
     if any deck fails: a partial answer is no answer.
     """
     reader = reader or design
-    batches = list(shared_decks(sequences.lengths.tolist(), FRAMES_PER_DECK))
+    # transistors take seconds for a timestep: every sequence is a deck of its own
+    frames = 0 if decks.in_transistors(design) else FRAMES_PER_DECK
+    batches = list(shared_decks(sequences.lengths.tolist(), frames))
     inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, sequences.lengths, strict=True)]
     built = [
-        netlist.deck(
+        decks.deck(
             design,
             [inputs[i] for i in batch],
             network=network,
@@ -113,15 +115,17 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
     Raises NotBelieved where a clock phase is not high at a sampling instant (XSPICE can miss an edge) or a decision
     node is at neither rail: then the sample means nothing.
     """
-    instants = plan.instants(sequence)
     common = design.technology.supply.common_mode
     vdd = design.technology.supply.vdd
-    for phase in design.phases:
-        if (traces.at(phase, instants) < 0.999).any():
-            late = int(np.argmax(traces.at(phase, instants) < 0.999))
-            raise NotBelieved(f"clock phase {phase} did not rise in timestep {late} of sequence {sequence}")
+    for group, moment in enumerate(plan.moments):
+        for clock in moment.clocks:
+            low = traces.at(clock, plan.instants(sequence, group)) < 0.999 * moment.high
+            if low.any():
+                late = int(np.argmax(low))
+                raise NotBelieved(f"clock phase {clock} did not rise in timestep {late} of sequence {sequence}")
     decisions, states = [], []
     for index, layer in enumerate(design.layers):
+        instants = plan.instants(sequence, index)
         units = range(layer.units)
         output = np.stack([traces.at(f"o{index}_{i}", instants) for i in units], axis=1) - common
         # a decision is read where it was computed: one that turns over between two points is at a rail in both
@@ -136,6 +140,7 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
         decisions.append(both.astype(np.int8) - neither.astype(np.int8))
         # the integrator knows positive packets only: the state of a unit with negative alpha is its level all the same
         states.append(output / layer.step)
+    instants = plan.instants(sequence)
     readout = np.stack([traces.at(f"y{k}", instants) for k in range(len(design.readout.bias))], axis=1) - common
     row = design.readout
     logits = (readout - row.offset) * (row.total + design.technology.capacitor.parasitic) / row.scale
@@ -181,7 +186,8 @@ def verify(
     """
     expected = reference(design, trained, sequences)
     previous: Response | None = None
-    for refined in range(MOST_REFINEMENTS + 1):
+    # transistors take their steps from their own edges: halving the largest one changes nothing
+    for refined in range(1 if decks.in_transistors(design) else MOST_REFINEMENTS + 1):
         simulation = simulate(design, sequences, engine, network=network, refine=refined, progress=progress)
         response = simulation.response
         comparison = compare(design, expected, response, labels=sequences.labels, resolution=resolution)
@@ -212,5 +218,5 @@ def waveforms(
     layer, number = unit
     first = sequences.inputs[0, : sequences.lengths[0]].astype(np.float64)
     rows = tuple(f"{row}{layer}_{number}" for row in ("a", "b"))
-    deck, plan = netlist.deck(design, [first], network=network, save=rows)
+    deck, plan = decks.deck(design, [first], network=network, save=rows)
     return Waveforms(layer=layer, unit=number, traces=engine.run(deck).traces, plan=plan)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 from cmru_hw.errors import TechnologyError
 
 LEVELS = ("macro", "transistor")
+# Device models that netlists/devices has: see cmru_hw.pdk.
+PROCESSES = ("gf180", "generic180")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +136,35 @@ class Energy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transistor:
+    """What a netlist of transistors needs beside the rest.
+
+    ``process`` names the device models (see `cmru_hw.pdk`). Windows [s]: ``evaluate`` for the rows to settle,
+    ``decide`` for a comparator, ``settle`` for a packet, ``gap`` between two edges that must not swap, ``edge`` for a
+    clock's rise. Sizes [F] of finger capacitors: ``row``, ``integrator`` and ``limit`` as wholes, ``minimum`` of any.
+    ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: what a line has to carry past one unit.
+    """
+
+    process: str
+    evaluate: float
+    decide: float
+    settle: float
+    gap: float
+    edge: float
+    row: float
+    integrator: float
+    limit: float
+    minimum: float
+    parasitic: float
+    wire: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Technology:
     """One process and circuit family. ``level`` says what its netlists are made of: "macro" or "transistor".
 
-    ``energy`` is None where no transistor was measured.
+    ``energy`` is None where no transistor was measured, ``transistor`` where there are no devices; at transistor level
+    it is what counts, see `at_level`.
     """
 
     name: str
@@ -153,6 +180,7 @@ class Technology:
     noise: Noise
     mismatch: Mismatch
     energy: Energy | None = None
+    transistor: Transistor | None = None
 
     @property
     def sha256(self) -> str:
@@ -171,8 +199,9 @@ _SECTIONS: dict[str, type] = {
     "noise": Noise,
     "mismatch": Mismatch,
     "energy": Energy,
+    "transistor": Transistor,
 }
-_OPTIONAL = {"energy"}
+_OPTIONAL = {"energy", "transistor"}
 _MAY_BE_ZERO = {
     "capacitor.minimum",
     "capacitor.step",
@@ -226,6 +255,34 @@ def parse(content: str, *, where: str) -> Technology:
     return from_dict(data, where=where)
 
 
+def at_level(technology: Technology, level: str) -> Technology:
+    """``technology`` as its netlists of ``level`` are mapped.
+
+    In transistors every capacitor is made of fingers, the line of the constant 1 is the supply itself, and so is the
+    reference of a packet, whose plate goes from rail to rail. Raises TechnologyError where there are no devices.
+    """
+    if level == technology.level:
+        return technology
+    devices = technology.transistor
+    if devices is None or level != "transistor":
+        names = ", ".join(name for name in available() if load(name).transistor is not None)
+        raise TechnologyError(f"technology {technology.name!r} has no {level} level; transistors are in {names}")
+    supply = technology.supply
+    return replace(
+        technology,
+        level=level,
+        signal=replace(technology.signal, bias=supply.vdd - supply.common_mode, reference=supply.vdd),
+        capacitor=replace(
+            technology.capacitor,
+            row=devices.row,
+            integrator=devices.integrator,
+            sample=devices.limit,
+            minimum=devices.minimum,
+            parasitic=devices.parasitic,
+        ),
+    )
+
+
 def from_dict(data: dict[str, Any], *, where: str) -> Technology:
     """Inverse of ``dataclasses.asdict``."""
     absent = {name for name in _OPTIONAL if data.get(name) is None}
@@ -237,6 +294,8 @@ def from_dict(data: dict[str, Any], *, where: str) -> Technology:
         raise TechnologyError(f"{where}: level is {data['level']!r}, must be one of {', '.join(LEVELS)}")
     sections = {name: _section(data[name], name, kind, where) for name, kind in _SECTIONS.items() if name not in absent}
     technology = Technology(name=data["name"], level=data["level"], source=data["source"], **sections)
+    if technology.level == "transistor" and technology.transistor is None:
+        raise TechnologyError(f"{where}: level is transistor, but there is no section [transistor]")
     _possible(technology, where)
     return technology
 
@@ -245,11 +304,16 @@ def _section(values: Any, name: str, kind: type, where: str) -> Any:
     if not isinstance(values, dict):
         raise TechnologyError(f"{where}: [{name}] must be a table of numbers")
     _same_keys(set(values), set(kind.__annotations__), f"{where}, [{name}]")
-    for key, value in values.items():
+    words = {key: value for key, value in values.items() if kind.__annotations__[key] == "str"}
+    for key, value in words.items():
+        if value not in PROCESSES:
+            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(PROCESSES)}")
+    numbers = {key: value for key, value in values.items() if key not in words}
+    for key, value in numbers.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not math.isfinite(value) or value < 0 or (value == 0 and f"{name}.{key}" not in _MAY_BE_ZERO):
             raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be a positive number in SI units")
-    return kind(**{key: float(value) for key, value in values.items()})
+    return kind(**words, **{key: float(value) for key, value in numbers.items()})
 
 
 def _same_keys(found: set[str], wanted: set[str], where: str) -> None:
@@ -262,7 +326,10 @@ def _same_keys(found: set[str], wanted: set[str], where: str) -> None:
 def _possible(technology: Technology, where: str) -> None:
     supply, signal = technology.supply, technology.signal
     room = min(supply.common_mode, supply.vdd - supply.common_mode)
-    for name in ("state_swing", "input_swing", "bias", "reference"):
+    rooms = {"state_swing": room, "input_swing": room, "bias": room}
+    # a reference that is a logic node goes from rail to rail
+    rooms["reference"] = supply.vdd if technology.level == "transistor" else room
+    for name, room in rooms.items():
         if getattr(signal, name) > room:
             raise TechnologyError(
                 f"{where}: signal.{name} of {getattr(signal, name):g} V does not fit between the common mode and the "

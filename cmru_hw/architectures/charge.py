@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cmru_hw import compare, mapping, netlist, simulate, technology, variation
+from cmru_hw import compare, decks, mapping, simulate, technology, transistor, variation
 from cmru_hw.architectures.seam import Architecture
 from cmru_hw.compare import Reference
 from cmru_hw.mapping import Design
@@ -19,6 +19,7 @@ def describe(design: Design) -> dict[str, Any]:
     """The sizes of a design, and what of the trained network it does not hold."""
     sizes = [np.abs(row.weights[row.weights != 0]) for layer in design.layers for row in (layer.low, layer.high)]
     dropped = sum(clip.got == 0 for clip in design.clips)
+    outside = {"excludes": list(transistor.excludes(design))} if decks.in_transistors(design) else {}
     return {
         "smallest weight capacitor": si(float(min(s.min() for s in sizes if len(s))), "F"),
         "largest weight capacitor": si(float(max(s.max() for s in sizes if len(s))), "F"),
@@ -26,6 +27,7 @@ def describe(design: Design) -> dict[str, Any]:
         "calibration": design.calibration.source,
         "rounded weights": len(design.clips) - dropped,
         "left-out weights": dropped,
+        **outside,
     }
 
 
@@ -43,15 +45,16 @@ CHARGE = Architecture(
     resolution=compare.RESOLUTION,
     margin_unit="V",
     load_technology=technology.load,
+    at_level=technology.at_level,
     technology_from=technology.from_dict,
     calibration_from=mapping.calibration,
     calibrate=mapping.calibrate,
     map_network=mapping.map_network,
     describe=describe,
     fingerprint=mapping.fingerprint,
-    network_text=netlist.network_text,
-    cell_files=netlist.cell_files,
-    deck=netlist.deck,
+    network_text=decks.network_text,
+    cell_files=decks.cell_files,
+    deck=decks.deck,
     choose=variation.choose,
     reference=compare.reference,
     simulate=simulate.simulate,

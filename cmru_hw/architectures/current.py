@@ -10,6 +10,8 @@ from cmru_hw.architectures.seam import Architecture
 from cmru_hw.compare import Reference
 from cmru_hw.current import dies, mapping, netlist, simulate, technology
 from cmru_hw.current.mapping import CurrentDesign
+from cmru_hw.current.technology import CurrentTechnology
+from cmru_hw.errors import TechnologyError
 from cmru_hw.quantity import si
 from cmru_hw.simulate import Waveforms
 
@@ -43,6 +45,12 @@ def _draw_unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference,
     plots.unit(design, waveforms, expected, path)
 
 
+def _at_level(technology: CurrentTechnology, level: str) -> CurrentTechnology:
+    if level != technology.level:
+        raise TechnologyError(f"current mode has no {level} level: its netlists are of transistors")
+    return technology
+
+
 CURRENT = Architecture(
     name="cm",
     cells=("fq-bmru",),
@@ -50,6 +58,7 @@ CURRENT = Architecture(
     resolution=0.0,
     margin_unit="A",
     load_technology=technology.load,
+    at_level=_at_level,
     technology_from=technology.from_dict,
     calibration_from=mapping.calibration,
     calibrate=mapping.calibrate,

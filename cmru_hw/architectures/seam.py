@@ -25,6 +25,7 @@ class Architecture:
 
     * ``load_technology(name_or_path)``, ``technology_from(data, where=…)``, ``calibration_from(data)``: raise
       TechnologyError, or KeyError, TypeError and ValueError for a damaged calibration
+    * ``at_level(technology, level)``: the same for macros or transistors; raises TechnologyError for what there is not
     * ``calibrate(trained, sequences)``, ``map_network(trained, technology, calibration)``: raise MappingError for a
       network that this kind of circuit cannot be
     * ``describe(design)``: what ``inspect`` and ``export`` say of it
@@ -40,6 +41,7 @@ class Architecture:
     resolution: float
     margin_unit: str
     load_technology: Callable[[str | Path], AnyTechnology]
+    at_level: Callable[[Any, str], AnyTechnology]
     technology_from: Callable[..., AnyTechnology]
     calibration_from: Callable[[Mapping[str, Any]], Any]
     calibrate: Callable[[Trained, Sequences | None], Any]

@@ -36,6 +36,9 @@ sequences_option = click.option("--sequences", type=click.IntRange(1), metavar="
 spread_option = click.option(
     "--spread", is_flag=True, help="With --sequences: N spread evenly over the file, which may be ordered by class."
 )
+keep_option = click.option(
+    "--keep", type=FILE, metavar="DIR", help="Leave every deck's result here; the same command then goes on from there."
+)
 backend_option = click.option(
     "--backend",
     type=click.Choice(["pyspice", "batch"]),
@@ -62,6 +65,7 @@ class Asked:
     input_path: Path | None
     sequences: int | None
     spread: bool
+    keep: Path | None
     backend: Any
     jobs: int
     timeout: float
@@ -81,7 +85,7 @@ class Asked:
     def engine(self) -> AbstractContextManager[Engine]:
         from cmru_hw import spice
 
-        return spice.open_engine(backend=self.backend, jobs=self.jobs, timeout=self.timeout)
+        return spice.open_engine(backend=self.backend, jobs=self.jobs, timeout=self.timeout, keep=self.keep)
 
 
 def simulates(command: Callable[..., None]) -> Callable[..., None]:
@@ -94,7 +98,7 @@ def simulates(command: Callable[..., None]) -> Callable[..., None]:
         command(asked=asked, **given)
 
     before = (click.argument("design_path", metavar="DESIGN", type=FILE), input_option, sequences_option, spread_option)
-    after = (backend_option, jobs_option, timeout_option, edited_option, force_option, json_option)
+    after = (keep_option, backend_option, jobs_option, timeout_option, edited_option, force_option, json_option)
     # click lists options in the order in which decorators stand: those of the command itself come in between
     own = getattr(run, "__click_params__", [])
     run.__click_params__ = []  # type: ignore[attr-defined]

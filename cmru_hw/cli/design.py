@@ -13,7 +13,7 @@ from cmru_hw.errors import CheckFailed, MappingError
 if TYPE_CHECKING:
     from cmru_hw.architectures import Architecture
     from cmru_hw.checkpoint import Sequences, Trained
-    from cmru_hw.designs import AnyDesign
+    from cmru_hw.designs import AnyDesign, AnyTechnology
 
 # Enough to exercise every unit of a small network in seconds; `compare` is for more.
 SEQUENCES_TO_VERIFY = 5
@@ -30,17 +30,25 @@ technology_option = click.option(
     help="By name, or the path of a TOML file.  [default: macro; with cm gf180]",
 )
 
+level_option = click.option(
+    "--level",
+    type=click.Choice(["macro", "transistor"]),
+    help="Ideal parts with the technology's numbers, or its transistors.  [default: macro; cm transistor]",
+)
+
 
 @click.command()
 @click.argument("checkpoint_path", metavar="CHECKPOINT", type=common.FILE)
 @architecture_option
 @technology_option
+@level_option
 @common.input_option
 @common.json_option
 def inspect(
     checkpoint_path: Path,
     architecture: str | None,
     technology_name: str | None,
+    level: str | None,
     input_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -53,7 +61,7 @@ def inspect(
 
     trained = checkpoint.load(checkpoint_path)
     kind = _architecture(architecture, trained)
-    technology = kind.load_technology(technology_name or kind.technology)
+    technology = _technology(kind, technology_name, level)
     sequences = _sequences_beside(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
     found = _describe(trained)
     try:
@@ -76,6 +84,7 @@ def inspect(
 @click.option("-o", "--output", required=True, type=common.FILE, metavar="DIR", help="The design folder to make.")
 @architecture_option
 @technology_option
+@level_option
 @common.input_option
 @common.sequences_option
 @common.spread_option
@@ -98,6 +107,7 @@ def export(
     output: Path,
     architecture: str | None,
     technology_name: str | None,
+    level: str | None,
     input_path: Path | None,
     sequences: int | None,
     spread: bool,
@@ -117,6 +127,7 @@ def export(
 
     \b
     Example: cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
+             cmru-hw export models/detect-cmru-2x4.safetensors --technology gf180 --level transistor --no-verify -o out/detect
              cmru-hw export models/detect-fq-bmru-2x4.safetensors --architecture cm -o out/current
     """
     from cmru_hw import checkpoint, design_folder, mapping, spice, templates
@@ -131,7 +142,7 @@ def export(
     else:
         given = common.load_sequences(input_path, sequences, spread=spread)
     calibration = kind.calibrate(trained, given)
-    design = kind.map_network(trained, kind.load_technology(technology_name or kind.technology), calibration)
+    design = kind.map_network(trained, _technology(kind, technology_name, level), calibration)
     design = templates.with_templates(design, own_templates)
     stimulus = given if given is not None else mapping.assumed_sequences(trained)
     exported = design_folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
@@ -176,6 +187,11 @@ def _architecture(name: str | None, trained: Trained) -> Architecture:
     from cmru_hw import architectures
 
     return architectures.get(name) if name is not None else architectures.fitting(trained)
+
+
+def _technology(kind: Architecture, name: str | None, level: str | None) -> AnyTechnology:
+    found = kind.load_technology(name or kind.technology)
+    return found if level is None else kind.at_level(found, level)
 
 
 def _sequences_beside(path: Path) -> Sequences | None:

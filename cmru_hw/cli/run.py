@@ -214,7 +214,7 @@ def _difference(verified: Verified) -> str:
         return f"{result.differ} decisions differ from software; the first: {result.first_divergence}"
     if result.classified != result.classified_alike:
         return f"{result.classified - result.classified_alike} sequences are classified differently from software"
-    return f"the states differ from software by up to {result.level_error:.3g}, more than 0.05"
+    return f"the states differ from software by up to {result.level_error:.3g}, more than {result.level_tolerance:g}"
 
 
 def _unit(text: str, design: AnyDesign) -> tuple[int, int]:

@@ -90,7 +90,7 @@ class CurrentComparison(Comparison):
     def suppression(self) -> float:
         return self.candidate_error / max(self.state_error, 1e-30)
 
-    def holds(self, *, level_tolerance: float = 0.05) -> bool:
+    def holds(self) -> bool:
         """Whether circuit and software agree as far as transistors that are never exact can: see `AGREEMENT`.
 
         ``level_tolerance`` is not used: an output has either of two levels, and a wrong one is a wrong state.

@@ -18,6 +18,8 @@ from cmru_hw.spice.belief import judge
 from cmru_hw.spice.process import NotBegun, Process
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cmru_hw.netlist import Deck
 
 Backend = Literal["pyspice", "batch"]
@@ -71,15 +73,21 @@ def open_engine(
     timeout: float = 600.0,
     retries: tuple[str, ...] = RETRIES,
     program: str | None = None,
+    keep: Path | None = None,
 ) -> Engine:
     """An `Engine` for many decks; use it in a ``with`` statement.
 
     ``jobs`` decks run at the same time. ``timeout`` [s] is for each attempt at a deck. ``retries`` are option lines
     (``"reltol=1e-4"``), each tried by itself when the deck did not converge without. ``program`` is the ngspice library
     (``"pyspice"``) or executable (``"batch"``); without it CMRU_HW_LIBNGSPICE or CMRU_HW_NGSPICE, and without that the
-    installed one. Nothing is started before the first deck.
+    installed one. ``keep`` is a folder that every result is left in, and looked for first (`cmru_hw.spice.kept`).
+    Nothing is started before the first deck.
     """
-    return Engine(backend=backend, jobs=jobs, timeout=timeout, retries=retries, program=program)
+    if keep is None:
+        return Engine(backend=backend, jobs=jobs, timeout=timeout, retries=retries, program=program)
+    from cmru_hw.spice.kept import KeptEngine
+
+    return KeptEngine(keep, backend=backend, jobs=jobs, timeout=timeout, retries=retries, program=program)
 
 
 class Engine:

@@ -1,0 +1,465 @@
+"""Design × inputs → Deck, in transistors: the whole charge-domain network of `cmru_hw.netlist` without ideal parts.
+
+Nodes have the names of the macro level (``o0_3 a0_3 b0_3 qa0_3 qb0_3 x7 p0_7 n0_7 y1``). What differs: every capacitor
+and switch is a device of a process, the constant 1 is the supply, each layer has the clocks that transistors need
+(``r0 rb0 e0 eb0 f0 fb0 ck0 pl0 pb0 pc0 pcb0 en0 s0``), and a state can be read only while its amplifier is on, so each
+layer has a sampling instant of its own.
+
+One timestep. The window opens in the middle of the frame; inputs change before it, and after it everything is still:
+
+    A  r falls: rows float              E  r rises; ck, pl, e fall; the amplifiers come on
+    B  e rises: lines move              F  pb rises: packets reach the virtual grounds
+    C  ck rises: comparators decide     G  pc, s rise: packets go, the limits sample
+    D  pl rises: limits are asked       H  pb, s fall: packets have gone; then the next layer's A
+
+A layer's amplifiers stay on until the last layer that reads it has decided (its E), and its pc falls one edge later.
+Edges are shared wherever the order allows, because each costs the simulator some thirty points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cmru_hw import pdk, shipped
+from cmru_hw.errors import InputError, MappingError
+from cmru_hw.mapping import HEADROOM, Design, Layer, Row
+from cmru_hw.netlist import Deck, Moment, Schedule, num, offsets, save_lines, schedule
+from cmru_hw.signals import Array
+from cmru_hw.technology import Transistor
+
+# As shares of a frame: the inputs change, power-on begins and ends, the window opens, the power-on frame ends.
+INPUT_CHANGE, INIT_RISE, INIT_FALL, WINDOW, FIRST_FALL = 0.2, 0.1, 0.4, 0.5, 0.9
+# Inputs are slow. [s]
+INPUT_EDGE = 1e-6
+CELLS = (
+    *("supply", "logic", "tgate", "comparator", "row", "line", "nonoverlap", "amplifier", "integrator", "limit"),
+    *("control", "unit_accumulate", "layer_clocks", "readout_clocks", "power_on"),
+)
+LAYER_CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck", "pl", "pb", "pc", "pcb", "en", "s")
+READOUT_CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck")
+# Node of each supply, and its account: v(account_x) rises by 1 mV for every picocoulomb.
+SUPPLIES = {"logic": "vd", "comparators": "vc", "amplifiers": "va", "clocks": "vk", "readout": "vr", "vcm": "vcm"}
+# A coarser truncation (trtol=60 at reltol=1e-3) takes half the points, and comparators fall to the wrong side: steps
+# outgrow their regeneration. With reltol=1e-4 a device is evaluated again as soon as it has moved by 0.1 mV.
+OPTIONS = ".options method=gear maxord=2 chgtol=1e-17 reltol=1e-4 trtol=200 bypass=1 abstol=1e-15 gmin=1e-15"
+# Gate of the smallest switch [m]: what closes a line, and so the unit of what balances it below a replica.
+_SWITCH_WIDTH, _SWITCH_LENGTH = 0.3e-6, 0.28e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulse:
+    """One clock edge source: up ``rise`` [s] after the window has opened, down at ``fall``; ``high`` in between."""
+
+    rise: float
+    fall: float
+    high: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """All clocks of one window: ``pulses`` by name, ``moments`` per layer and for the readout, ``length`` [s]."""
+
+    pulses: Mapping[str, Pulse]
+    moments: tuple[float, ...]
+    length: float
+
+
+def require(design: Design) -> Transistor:
+    """The devices of ``design``. Raises MappingError for a cell that has no transistor twin."""
+    config, devices = design.config, design.technology.transistor
+    if config.cell != "cmru" or config.epsilon != 1.0:
+        raise MappingError(
+            f"a {config.cell} with epsilon {config.epsilon:g} has no circuit in transistors, only the CMRU has: "
+            "export it with --level macro"
+        )
+    if devices is None:
+        raise MappingError(f"technology {design.technology.name} has no devices: export with --level macro")
+    return devices
+
+
+def excludes(design: Design) -> tuple[str, ...]:
+    """What the transistor netlist leaves to the outside."""
+    left = ["V_cm: an external source", "clock edges: ideal sources before the on-chip drivers", "the input drivers"]
+    if len(design.readout.bias) > 2:
+        left.append(f"the decision among {len(design.readout.bias)} classes: only their rows are built")
+    if design.config.decision != "last":
+        left.append(f"the {design.config.decision} of the readout over the timesteps")
+    return tuple(left)
+
+
+def accounts(design: Design, *, vdd: float | None = None) -> dict[str, float]:
+    """Saved vectors that count delivered charge (1 mV for a picocoulomb), and the voltage [V] it was delivered at."""
+    supply = _supply(design, vdd)
+    return {f"account_{name}": (supply / 2 if name == "vcm" else supply) for name in (*SUPPLIES, "inputs")}
+
+
+def window(design: Design) -> Window:
+    """Lay the edges of all layers and of the readout one after the other; see the module's head."""
+    devices = require(design)
+    layers = len(design.layers)
+    # a layer is read by the next one, and with skip by all that follow; the last one by the readout
+    readers = [layers - 1 if design.config.skip else index + 1 for index in range(layers - 1)] + [layers]
+    rises: dict[str, float] = {}
+    falls: dict[str, float] = {}
+    moments = [0.0] * (layers + 1)
+    time = 0.0
+    for group in range(layers + 1):
+        name = _group(group, layers)
+        done = [index for index, reader in enumerate(readers) if reader == group]
+        falls[f"kr_{name}"] = time
+        time += devices.gap
+        rises[f"ke_{name}"] = time
+        time += devices.evaluate
+        # what this group reads is on and settled, and no comparator has kicked yet
+        for index in done if group < layers else [*done, layers]:
+            moments[index] = time - devices.edge
+        rises[f"kck_{name}"] = time
+        time += devices.decide
+        if group < layers:
+            rises[f"kpl_{name}"] = time
+            time += devices.decide
+            falls[f"kpl_{name}"] = rises[f"ken_{name}"] = time
+        rises[f"kr_{name}"] = falls[f"ke_{name}"] = falls[f"kck_{name}"] = time
+        falls |= {f"ken_{index}": time for index in done}
+        time += devices.gap
+        falls |= {f"kpc_{index}": time for index in done}
+        if group < layers:
+            rises[f"kpb_{name}"] = time
+            time += devices.gap
+            rises[f"kpc_{name}"] = rises[f"ks_{name}"] = time
+            time += devices.settle
+            falls[f"kpb_{name}"] = falls[f"ks_{name}"] = time
+            time += devices.gap
+    pulses = {name: Pulse(rise=rises[name], fall=falls[name], high=rises[name] < falls[name]) for name in rises}
+    length = time + devices.gap
+    if WINDOW + (length + 2 * INPUT_EDGE) / design.technology.timing.timestep > FIRST_FALL:
+        raise MappingError(
+            f"the window of {layers} layers takes {length:.3g} s, too long for a timestep of "
+            f"{design.technology.timing.timestep:g} s: raise timing.timestep"
+        )
+    return Window(pulses=pulses, moments=tuple(moments), length=length)
+
+
+def network_text(design: Design) -> str:
+    """``network.cir``: weights, units, clock drivers and readout of ``design``, without supplies and stimulus."""
+    devices, config = require(design), design.config
+    lines = [
+        f"* {config.cell} network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "
+        f"{len(design.readout.bias)} readout rows",
+        f"* technology {design.technology.name} (transistor); model sha256 {design.model_sha256[:16]}",
+        f"* an input of 1 after scaling is {design.input_unit:.6g} V above V_cm",
+        "xpoweron first ref_up ref_down vcm vd power_on",
+        "xinit init initn initb vk buffer",
+    ]
+    sources = [f"x{j}" for j in range(config.features)]
+    biased = offsets(design)
+    for index, layer in enumerate(design.layers):
+        lines += _layer(design, devices, index, layer, sources, biased)
+        own = [f"o{index}_{i}" for i in range(layer.units)]
+        sources = own + sources if config.skip else own
+    last = len(design.layers) - 1
+    rows = {f"y{k}": _capacitors(design.readout, k) for k in range(len(design.readout.bias))}
+    lines += [
+        "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare",
+        f"xclocks_r kr_r ke_r kck_r {' '.join(f'{clock}r' for clock in READOUT_CLOCKS)} vk readout_clocks",
+        *_wires(READOUT_CLOCKS, "r", devices.wire * len(rows)),
+        *_lines("r", [f"o{last}_{i}" for i in range(design.layers[last].units)], rows, devices),
+    ]
+    for k, (top, capacitors) in enumerate(rows.items()):
+        lines += [f"* ---- class {k}", *_row_lines(f"y{k}", top, "r", capacitors, design.readout.pad[k])]
+        pre = _precharge(f"zy{k}", design.readout.offset[k], lines)
+        lines.append(f"xry{k} {top} {pre} rr rbr vk tgate")
+    if len(rows) == 2:
+        lines.append("* class 1 beats class 0: qy1 high")
+        lines.append("xdecision y1 y0 ckr qy1 qy0 vr comparator")
+    return "\n".join(lines) + "\n"
+
+
+def deck(
+    design: Design,
+    inputs: Sequence[Array],
+    *,
+    network: str | None = None,
+    noise: Sequence[Mapping[str, Array]] | None = None,
+    save: Sequence[str] = (),
+    refine: int = 0,
+    metered: bool = True,
+    corner: str = "typical",
+    temperature: float = 27.0,
+    vdd: float | None = None,
+) -> tuple[Deck, Schedule]:
+    """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
+
+    Arguments as of `cmru_hw.netlist.deck`; accounts are always kept, ``metered`` or not. ``corner``, ``temperature``
+    [degrees Celsius] and ``vdd`` [V] are where the circuit is asked to work, whatever it was designed for: V_cm is half
+    the supply, and inputs keep their distance from it.
+    Raises InputError for noise, which this level does not take.
+    """
+    if noise:
+        raise InputError("noise is for macro level: transistors bring no random number of their own")
+    devices, technology = require(design), design.technology
+    models = pdk.devices(devices.process, corner=corner, temperature=temperature)
+    supply = _supply(design, vdd)
+    common, timestep = supply / 2, technology.timing.timestep
+    plan, clocks = _plan(design, inputs, supply)
+    frames = plan.frames
+    stop = (frames + INPUT_CHANGE / 2) * timestep
+    columns = np.full((frames, design.config.features), common)
+    start = np.zeros(frames, dtype=bool)
+    for begin, sequence in zip(plan.starts, inputs, strict=True):
+        start[begin - 1] = True
+        voltages = design.voltages(np.asarray(sequence)) - technology.supply.common_mode + common
+        columns[begin : begin + len(voltages)] = voltages
+    files = {"network.cir": (network if network is not None else network_text(design)).encode(), **models.files}
+    files |= cell_files(design)
+    saved = [
+        f"{node}{index}_{i}"
+        for index, layer in enumerate(design.layers)
+        for i in range(layer.units)
+        for node in ("o", "qa", "qb")
+    ]
+    saved += [f"y{k}" for k in range(len(design.readout.bias))]
+    saved += ["qy1"] if len(design.readout.bias) == 2 else []
+    saved += [clock for moment in plan.moments for clock in moment.clocks]
+    saved += [*accounts(design), "account_total"]
+    saved += [name for name in save if name not in saved]
+    step = timestep / 4 / 2**refine
+    lines = [
+        models.text.rstrip(),
+        *[f".include {path}" for path in cell_files(design)],
+        "vret ret 0 0",
+        *[
+            f"xs_{name} {node} account_{name} ret returned volts={num(common if name == 'vcm' else supply)}"
+            for name, node in SUPPLIES.items()
+        ],
+        "fret account_total 0 vret 1",
+        "cret account_total 0 1e-9 ic=0",
+        *_pulses(clocks, technology.timing.timestep, supply, devices.edge),
+        *_power_on(start, timestep, supply, devices.edge),
+        *[f"vx{j} x{j} 0 {_piecewise(values, timestep)}" for j, values in enumerate(columns.T)],
+        # what an input driver sources it takes from the supply; what it sinks it gives to nobody
+        "binputs 0 account_inputs i=" + "+".join(f"max(0,-i(vx{j}))" for j in range(columns.shape[1])),
+        "cinputs account_inputs 0 1e-9 ic=0",
+        ".include network.cir",
+        *_quiet_start(design, supply),
+        *save_lines(saved),
+        OPTIONS,
+        f".tran {num(step)} {num(stop)} 0 {num(step)} uic",
+    ]
+    text = "\n".join(lines) + "\n"
+    return (
+        Deck(
+            text=text,
+            stop=stop,
+            saved=tuple(saved),
+            files=files,
+            libraries=models.libraries,
+            settings=models.settings,
+        ),
+        plan,
+    )
+
+
+def cell_files(design: Design) -> dict[str, bytes]:
+    """The templates of ``design``: path in the deck → content, in the order to include them."""
+    folder = shipped.folder("netlists") / "cells" / "transistor"
+    own = {name: text.encode() for name, text in design.templates}
+    return {f"cells/{cell}.cir": own.get(cell) or (folder / f"{cell}.cir").read_bytes() for cell in CELLS}
+
+
+def _supply(design: Design, vdd: float | None) -> float:
+    return design.technology.supply.vdd if vdd is None else vdd
+
+
+def _plan(design: Design, inputs: Sequence[Array], supply: float) -> tuple[Schedule, Window]:
+    clocks = window(design)
+    begin = WINDOW * design.technology.timing.timestep
+    layers = len(design.layers)
+    moments = [
+        # the readout is read with its lines on the states: e is a clock of transistors too
+        Moment(offset=begin + clocks.moments[group], clocks=("er" if group == layers else f"en{group}",), high=supply)
+        for group in range(layers + 1)
+    ]
+    return schedule(design.timestep, 0.0, [len(x) for x in inputs], moments), clocks
+
+
+def _layer(
+    design: Design, devices: Transistor, index: int, layer: Layer, sources: Sequence[str], biased: Mapping[str, float]
+) -> list[str]:
+    rows = {
+        f"{kind}{index}_{i}": _capacitors(row, i)
+        for i in range(layer.units)
+        for kind, row in (("a", layer.low), ("b", layer.high))
+    }
+    names = ("kr", "ke", "kck", "kpl", "ken", "kpb", "kpc", "ks")
+    lines = [
+        f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is {layer.unit:.6g} V",
+        f"xclocks_{index} {' '.join(f'{name}_{index}' for name in names)} init\n"
+        f"+ {' '.join(f'{clock}{index}' for clock in LAYER_CLOCKS)} vk layer_clocks",
+        *_wires(LAYER_CLOCKS, str(index), devices.wire * layer.units),
+        *_lines(str(index), sources, rows, devices),
+    ]
+    gates = _replica_gates(rows)
+    for i in range(layer.units):
+        here = f"{index}_{i}"
+        lines.append(f"* ---- unit {here}: one level {layer.step[i]:.6g} V")
+        for kind, row in (("a", layer.low), ("b", layer.high)):
+            lines += _row_lines(f"{kind}{here}", f"{kind}{here}", str(index), rows[f"{kind}{here}"], row.pad[i])
+        za, zb, zp = (_precharge(f"z{kind}{here}", biased[f"z{kind}{here}"], lines) for kind in "abp")
+        ref = "ref_up" if layer.initial[i] > 0 else "ref_down"
+        clocks = " ".join(f"{clock}{index}" for clock in ("r", "rb", "ck", "pl", "en", "pb", "pc", "pcb", "en", "s"))
+        ratio = layer.packet[i] / layer.integrator[i]
+        highest = layer.levels if layer.levels else HEADROOM * design.calibration.states[index]
+        replicas = "".join(
+            f" c{kind}={num(_total(rows[f'{kind}{here}']) + row.pad[i])} wf{kind}={num(gates[f'{kind}{here}'][0])} "
+            f"lf{kind}={num(gates[f'{kind}{here}'][1])}"
+            for kind, row in (("a", layer.low), ("b", layer.high))
+        )
+        lines.append(
+            f"xunit{here} a{here} b{here} o{here} qa{here} qb{here} {za} {zb} {zp} {ref} {ref}\n"
+            f"+ {clocks} init initb vcm vd vc va unit_accumulate\n"
+            f"+ cs={num(layer.packet[i])} cint={num(layer.integrator[i])}{replicas}\n"
+            f"+ cla={num(devices.limit)} clb={num(devices.limit * (highest - 0.5) * ratio)}"
+        )
+    return lines
+
+
+def _capacitors(row: Row, i: int) -> dict[str, float]:
+    """Capacitors of row ``i`` [F, signed] by name. Both taps on the constant 1 are one, unless that were too small."""
+    weights = {str(j): float(value) for j, value in enumerate(row.weights[i]) if value != 0}
+    bias, threshold = float(row.bias[i]), float(row.threshold[i])
+    smaller = min((abs(value) for value in (bias, threshold) if value != 0), default=0.0)
+    taps = {"bias": bias + threshold}
+    if abs(taps["bias"]) < smaller:
+        taps = {"bias": bias, "threshold": threshold}
+    return weights | {name: value for name, value in taps.items() if value != 0}
+
+
+def _group(group: int, layers: int) -> str:
+    return "r" if group == layers else str(group)
+
+
+def _total(row: Mapping[str, float]) -> float:
+    return sum(abs(value) for value in row.values())
+
+
+def _line(group: str, name: str, capacitance: float) -> str:
+    """The line below a capacitor: both taps are on that of the constant 1."""
+    return f"{'p' if capacitance > 0 else 'n'}{group}_{'bias' if name == 'threshold' else name}"
+
+
+def _lines(
+    group: str, sources: Sequence[str], rows: Mapping[str, Mapping[str, float]], devices: Transistor
+) -> list[str]:
+    """Bottom-plate lines that any row of the group uses, and their wires."""
+    used = {_line(group, name, value) for row in rows.values() for name, value in row.items()}
+    lines = []
+    for name, source in [*((str(j), source) for j, source in enumerate(sources)), ("bias", "vk")]:
+        for line, clocks in ((f"p{group}_{name}", "e eb f fb"), (f"n{group}_{name}", "f fb e eb")):
+            if line in used:
+                pins = " ".join(f"{clock}{group}" for clock in clocks.split())
+                lines.append(f"xline_{line} {source} {line} {pins} vcm vk halfline")
+                lines.append(f"cwire_{line} {line} 0 {num(devices.wire * len(rows) / 2)}")
+    return lines
+
+
+def _row_lines(name: str, top: str, group: str, row: Mapping[str, float], pad: float) -> list[str]:
+    lines = [f"xc{name}_{j} {top} {_line(group, j, c)} cmom c={num(abs(c))}" for j, c in row.items()]
+    return lines + ([f"xc{name}_pad {top} vcm cmom c={num(pad)}"] if pad > 0 else [])
+
+
+def _replica_gates(rows: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Width and length [m] of the gate below each row's replica, as resistive as the lines below the row.
+
+    All rows of a layer are kicked at once. A row that holds the share g_j of its capacitance on line j sees there what
+    all rows push into that line, so its lines count as Σ_j g_j ΣC_j / C of one line's gate.
+    """
+    loads: dict[str, float] = {}
+    for row in rows.values():
+        for name, value in row.items():
+            loads[_line("", name, value)] = loads.get(_line("", name, value), 0.0) + abs(value)
+    gates = {}
+    for top, row in rows.items():
+        ratio = sum(abs(value) * loads[_line("", name, value)] for name, value in row.items()) / _total(row) ** 2
+        gates[top] = (_SWITCH_WIDTH / min(ratio, 1.0), _SWITCH_LENGTH * max(ratio, 1.0))
+    return gates
+
+
+def _wires(clocks: Sequence[str], group: str, capacitance: float) -> list[str]:
+    return [f"cwire_{clock}{group} {clock}{group} 0 {num(capacitance)}" for clock in clocks]
+
+
+def _precharge(node: str, offset: float, lines: list[str]) -> str:
+    """The node that is precharged to: V_cm, or ``node`` with a source of its own if it has an offset."""
+    if offset == 0:
+        return "vcm"
+    lines.append(f"v{node} {node} vcm {num(offset)}")
+    return node
+
+
+def _pulses(clocks: Window, timestep: float, supply: float, edge: float) -> list[str]:
+    """Clock sources; one more, that nobody reads, so that the long step of the hold ends before the window."""
+    begin = WINDOW * timestep
+    lines = [
+        f"vtick tick 0 pulse(0 1e-3 {num(begin - INPUT_EDGE)} {num(INPUT_EDGE)} {num(INPUT_EDGE)} "
+        f"{num(clocks.length)} {num(timestep)})"
+    ]
+    for name, pulse in clocks.pulses.items():
+        first, second = sorted((pulse.rise, pulse.fall))
+        low, high = (0.0, supply) if pulse.high else (supply, 0.0)
+        lines.append(
+            f"v{name} {name} 0 pulse({num(low)} {num(high)} {num(begin + first)} {num(edge)} "
+            f"{num(edge)} {num(second - first - edge)} {num(timestep)})"
+        )
+    return lines
+
+
+def _power_on(start: Array, timestep: float, supply: float, edge: float) -> list[str]:
+    """``init`` empties C_int in the hold before a start frame's window, ``first`` is high around that window."""
+    init, first = [(0.0, supply if start[0] else 0.0)], [(0.0, supply if start[0] else 0.0)]
+    for frame in np.flatnonzero(start).tolist():
+        for values, rise, fall in ((init, INIT_RISE, INIT_FALL), (first, INIT_RISE, FIRST_FALL)):
+            if frame:
+                values += _step(frame + rise, supply, values[-1][1], timestep, edge)
+            values += _step(frame + fall, 0.0, values[-1][1], timestep, edge)
+    return [
+        f"v{name} {name} 0 pwl({_wrapped(f'{num(t)} {num(v)}' for t, v in values)})"
+        for name, values in (("init", init), ("first", first))
+    ]
+
+
+def _piecewise(values: Array, timestep: float) -> str:
+    points = [(0.0, float(values[0]))]
+    for frame in range(1, len(values)):
+        if values[frame] != values[frame - 1]:
+            points += _step(frame + INPUT_CHANGE, float(values[frame]), points[-1][1], timestep, INPUT_EDGE)
+    return f"pwl({_wrapped(f'{num(t)} {num(v)}' for t, v in points)})"
+
+
+def _wrapped(words: Iterable[str]) -> str:
+    """``words`` in lines of eight."""
+    chosen = list(words)
+    return "\n+ ".join(" ".join(chosen[first : first + 8]) for first in range(0, len(chosen), 8))
+
+
+def _quiet_start(design: Design, supply: float) -> list[str]:
+    """Supplies are up, rows and states are at V_cm: power-on takes it from there.
+
+    Every latch leans to one side. Left to itself it would start on its edge, and stay there: it knows no noise.
+    """
+    middle, up = ["vcm"], [node for name, node in SUPPLIES.items() if name != "vcm"]
+    for index, layer in enumerate(design.layers):
+        for here in (f"{index}_{i}" for i in range(layer.units)):
+            middle += [f"a{here}", f"b{here}", f"o{here}", *(f"xunit{here}.{node}" for node in ("x", "rp", "fa", "fb"))]
+            up += [f"xunit{here}.{node}" for node in ("qab", "qbb", "lqb")]
+    if len(design.readout.bias) == 2:
+        up.append("qy0")
+    values = dict.fromkeys(middle, supply / 2) | dict.fromkeys(up, supply)
+    return [".ic " + _wrapped(f"v({node})={num(value)}" for node, value in values.items())]
+
+
+def _step(frame: float, after: float, before: float, timestep: float, edge: float) -> list[tuple[float, float]]:
+    return [(frame * timestep, before), (frame * timestep + edge, after)]

@@ -1,0 +1,235 @@
+"""Whole networks in transistors: on the stand-in card by default, on GF180MCU where its models are installed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cmru_hw import alone, checkpoint, compare, decks, design_folder, mapping, pdk, shipped, simulate, spice, technology
+from cmru_hw import transistor as circuit
+from cmru_hw.checkpoint import Sequences
+from cmru_hw.errors import InputError, MappingError, TechnologyError
+from tests.networks import Shape, random_network, random_sequences
+
+TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
+
+
+def design_of(trained, sequences, name="generic180"):
+    kind = technology.at_level(technology.load(name), "transistor")
+    return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
+
+
+def shipped_network(name, process="gf180"):
+    models = shipped.folder("models")
+    trained = checkpoint.load(models / f"{name}.safetensors")
+    data = checkpoint.load_sequences(models / f"{name.split('-')[0]}-eval.npz")
+    return trained, data, design_of(trained, data, process)
+
+
+def chosen(data, index, timesteps=None):
+    length = int(data.lengths[index]) if timesteps is None else timesteps
+    labels = None if data.labels is None else data.labels[index : index + 1]
+    return Sequences(inputs=data.inputs[index : index + 1, :length], lengths=np.array([length]), labels=labels)
+
+
+def needs(request, process):
+    if process == "gf180":
+        try:
+            pdk.find()
+        except TechnologyError as error:
+            if request.config.getoption("--spice") == "required":
+                pytest.fail(f"--spice required: {error}", pytrace=False)
+            pytest.skip(str(error))
+
+
+# ---- mapping and netlist
+
+
+@pytest.mark.parametrize("shape", [Shape(cell="bmru"), Shape(cell="acmru")])
+def test_a_cell_without_transistors_names_the_remedy(shape):
+    trained = random_network(shape)
+    with pytest.raises(MappingError, match="export it with --level macro"):
+        decks.network_text(design_of(trained, None))
+
+
+def test_a_technology_without_devices_names_those_that_have_some():
+    with pytest.raises(TechnologyError, match="transistors are in generic180, gf180"):
+        technology.at_level(technology.load("macro"), "transistor")
+
+
+def test_noise_is_not_for_transistors():
+    design = design_of(random_network(TINY), random_sequences(TINY))
+    with pytest.raises(InputError, match="macro level"):
+        circuit.deck(design, [np.zeros((1, 2))], noise=[{"za0_0": np.zeros(2)}])
+
+
+def test_every_weight_is_a_capacitor_that_exists():
+    trained, _, design = shipped_network("detect-cmru-2x4", "generic180")
+    text = decks.network_text(design)
+    sizes = {name: float(size) for name, size in re.findall(r"^(xc\S+) \S+ \S+ cmom c=(\S+)$", text, re.MULTILINE)}
+    smallest = design.technology.transistor.minimum
+    assert min(sizes.values()) >= smallest * (1 - 1e-12)
+    for layer in range(2):
+        for unit in range(4):
+            row = design.layers[layer].low
+            wanted = np.abs(row.weights[unit]).sum() + abs(row.bias[unit]) + abs(row.threshold[unit])
+            here = [size for name, size in sizes.items() if name.startswith(f"xca{layer}_{unit}_")]
+            # the two taps on the constant 1 may have become one
+            assert wanted - 2 * abs(row.bias[unit]) <= sum(here) * (1 + 1e-9) and sum(here) <= wanted * (1 + 1e-9)
+    # what was too small is said, never silently gone
+    assert all(abs(clip.wanted) < smallest for clip in design.clips)
+    assert {clip.got == 0 for clip in design.clips} == {True, False}
+    packets = np.concatenate([layer.packet for layer in design.layers])
+    assert packets.min() > 2e-15
+    # a packet goes from rail to rail
+    step = np.concatenate([layer.step for layer in design.layers])
+    assert packets / design.layers[0].integrator[0] * design.technology.supply.vdd == pytest.approx(step)
+    assert trained.config.levels == 7
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_clocks_of_a_window_come_in_order(skip):
+    shape = Shape(features=2, units=(1, 2, 1), skip=skip)
+    design = design_of(random_network(shape), random_sequences(shape))
+    clocks = circuit.window(design)
+    pulses = clocks.pulses
+    for layer in range(3):
+        r, e, ck, pl, en, pb, pc, s = (
+            pulses[f"k{name}_{layer}"] for name in ("r", "e", "ck", "pl", "en", "pb", "pc", "s")
+        )
+        assert not r.high and r.fall < e.rise < ck.rise < pl.rise < en.rise < pb.rise < pc.rise
+        assert pb.fall < en.fall < pc.fall and s.fall <= pb.fall and r.rise == e.fall == ck.fall == en.rise
+        # rows below are read while their amplifiers are on
+        last = 2 if skip and layer < 2 else layer + 1
+        reader = pulses["kck_r" if last == 3 else f"kck_{last}"]
+        assert en.rise < clocks.moments[layer] < reader.rise < en.fall
+    assert max(pulse.rise for pulse in pulses.values()) < clocks.length
+
+
+def test_a_window_longer_than_the_timestep_is_refused():
+    design = design_of(random_network(TINY), random_sequences(TINY))
+    timing = replace(design.technology.timing, timestep=10e-6)
+    with pytest.raises(MappingError, match=r"raise timing\.timestep"):
+        circuit.window(replace(design, technology=replace(design.technology, timing=timing)))
+
+
+def test_a_design_folder_remembers_its_level(tmp_path):
+    trained, sequences = random_network(TINY), random_sequences(TINY)
+    design = design_of(trained, sequences)
+    design_folder.write(tmp_path / "d", trained, design, sequences)
+    loaded = design_folder.load(tmp_path / "d")
+    assert loaded.design.technology == design.technology and decks.in_transistors(loaded.design)
+    assert loaded.network == decks.network_text(design)
+    assert "unit_accumulate" in (tmp_path / "d" / "network.cir").read_text()
+
+
+def test_what_a_unit_alone_reads_is_what_the_network_gives_it():
+    trained, data, design = shipped_network("detect-cmru-2x4", "generic180")
+    sequences = chosen(data, 337)
+    lines, expected = alone.recorded(design, trained, sequences, 1)
+    single = alone.unit(design, 1, 2)
+    rows = single.layers[0]
+    # the row's own sum, in volts, decides as software does
+    tap = (rows.high.bias + rows.high.threshold) * design.technology.signal.bias
+    high = (lines.inputs[0] @ rows.high.weights[0] + tap) > 0
+    tap = (rows.low.bias + rows.low.threshold) * design.technology.signal.bias
+    low = (lines.inputs[0] @ rows.low.weights[0] + tap) > 0
+    moves = expected.decisions[1][0, :, 2]
+    assert ((high & low).astype(int) - (~high & ~low).astype(int) == moves).mean() > 0.9
+
+
+# ---- simulated
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with spice.open_engine() as opened:
+        yield opened
+
+
+@pytest.mark.spice
+def test_a_network_of_transistors_equals_software(engine):
+    """Two layers of one unit: power-on, packets up and down, a level limit, a layer that reads another, a decision."""
+    trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
+    design = design_of(trained, sequences)
+    deck, plan = circuit.deck(design, [sequences.inputs[0].astype(float)])
+    traces = engine.run(deck).traces
+    piece = simulate.decode(design, traces, plan, 0)
+    expected = compare.reference(design, trained, sequences).response
+    for layer in range(2):
+        assert (piece.decisions[layer] == expected.decisions[layer][0]).all()
+        assert piece.states[layer] == pytest.approx(expected.states[layer][0], abs=0.05)
+    assert {-2.0, 0.0} <= set(np.concatenate(expected.states, axis=None))
+    # the comparator between the two classes says what their rows say
+    decided = traces.at("qy1", plan.instants(0) + design.technology.transistor.decide) > 0.9
+    assert (decided == (expected.logits[0, :, 1] > expected.logits[0, :, 0])).all()
+    # the ledger closes: every supply's own account against what comes back at the common return
+    ends = (plan.starts[0] + np.arange(3)) * plan.timestep
+    names = [name for name in circuit.accounts(design) if name != "account_inputs"]
+    charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
+    total = np.diff(traces.at("account_total", ends)) * 1e-9
+    assert sum(charge.values()) == pytest.approx(total, rel=0.01)
+    energy = sum(volts * charge[name].mean() for name, volts in circuit.accounts(design).items() if name in charge)
+    assert 3e-12 < energy < 20e-12
+
+
+@pytest.mark.spice
+def test_what_was_kept_is_not_simulated_again(tmp_path):
+    trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3, 4))
+    design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, sequences))
+    with spice.open_engine(keep=tmp_path / "kept") as engine:
+        first = simulate.simulate(design, sequences, engine)
+        [file] = (tmp_path / "kept").iterdir()
+        again = simulate.simulate(design, sequences, engine)
+        assert again.cpu_seconds == first.cpu_seconds > 0
+        assert all((a == b).all() for a, b in zip(again.response.states, first.response.states, strict=True))
+        # half a file is none
+        file.write_bytes(file.read_bytes()[:100])
+        assert (simulate.simulate(design, sequences, engine).response.logits == first.response.logits).all()
+        # another deck is another answer
+        simulate.simulate(design, sequences.first(1), engine)
+        assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+# ---- longer
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+@pytest.mark.parametrize("process", ["gf180"])
+def test_detector_equals_software(request, engine, process):
+    """Three utterances in which every unit goes up, holds and goes down."""
+    needs(request, process)
+    trained, data, design = shipped_network("detect-cmru-2x4", process)
+    seen, total, agree = set(), 0, 0
+    for index in (337, 136, 192):
+        comparison = simulate.verify(design, trained, chosen(data, index), engine).comparison
+        assert comparison.classified == comparison.classified_alike
+        assert all(found.inherited or found.margin < 3e-3 for found in comparison.divergences), comparison.divergences
+        total, agree = total + comparison.total, agree + comparison.agree
+        seen |= {
+            (layer, unit, move)
+            for layer, counts in enumerate(comparison.coverage)
+            for unit, move in zip(*np.nonzero(counts), strict=True)
+        }
+    assert agree >= 0.99 * total
+    assert len(seen) == 24
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+@pytest.mark.parametrize("process", ["gf180"])
+@pytest.mark.parametrize("place", [(0, 0), (1, 3)])
+def test_a_unit_alone_equals_software(request, engine, process, place):
+    needs(request, process)
+    trained, data, design = shipped_network("detect-cmru-2x4", process)
+    layer, number = place
+    single = alone.unit(design, layer, number)
+    for index in (337, 136):
+        lines, expected = alone.recorded(design, trained, chosen(data, index), layer)
+        got = simulate.simulate(single, lines, engine).response.decisions[0][0, :, 0]
+        assert (got == expected.decisions[layer][0, :, number]).all()
+    assert compare.LEVEL_TOLERANCE["transistor"] < 0.5
