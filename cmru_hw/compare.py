@@ -69,7 +69,7 @@ class Comparison:
     other way, everything that comes after it. ``level_error`` is the largest |state difference| in levels; αCMRU: as
     a share of the swing. ``logit_error`` is relative to the largest logit. ``divergences`` are all that differ, in
     order of time. ``coverage`` has one array per layer, (units, 3): how often the circuit went up, held, went down.
-    ``level_tolerance``: what a state may be off by.
+    ``level``: what was simulated, macros or transistors.
     """
 
     total: int
@@ -87,7 +87,7 @@ class Comparison:
     swing_used: float
     divergences: tuple[Divergence, ...] = ()
     coverage: tuple[NDArray[np.int64], ...] = ()
-    level_tolerance: float = 0.05
+    level: str = "macro"
 
     margin_unit: ClassVar[str] = "V"
 
@@ -99,6 +99,11 @@ class Comparison:
         """Whether circuit and software are the same network: every decision that counts, every class, every level."""
         alike = self.classified == self.classified_alike
         return not self.differ and alike and self.level_error < self.level_tolerance
+
+    @property
+    def level_tolerance(self) -> float:
+        """What a state may be off by, in levels."""
+        return LEVEL_TOLERANCE[self.level]
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -122,12 +127,13 @@ class Comparison:
     def remarks(self) -> list[tuple[str, str]]:
         """The same for people: rows of a table. Here the other differences, what every unit was seen to do, and what
         to do about a swing that was too small."""
-        rows = [("difference", str(found)) for found in self.divergences[1:SHOWN_DIFFERENCES]]
-        for layer, counts in enumerate(self.coverage):
-            units = ", ".join("/".join(map(str, row)) for row in counts.tolist())
-            rows.append((f"layer {layer}", f"units went up/held/went down {units}"))
-        if self.unseen:
-            rows.append(("never seen", ", ".join(self.unseen)))
+        rows = []
+        if self.level == "transistor":
+            rows += [("difference", str(found)) for found in self.divergences[1:SHOWN_DIFFERENCES]]
+            for layer, counts in enumerate(self.coverage):
+                units = ", ".join("/".join(map(str, row)) for row in counts.tolist())
+                rows.append((f"layer {layer}", f"units went up/held/went down {units}"))
+            rows.append(("never seen", ", ".join(self.unseen) or "nothing: every unit went up, held and went down"))
         if self.swing_used > 1.01:
             rows.append(("note", f"states went to {self.swing_used:.2f} of their swing: calibrate with more data"))
         return rows
@@ -234,7 +240,7 @@ def compare(
         swing_used=swing_used,
         divergences=tuple(divergences),
         coverage=tuple(coverage),
-        level_tolerance=LEVEL_TOLERANCE[design.technology.level],
+        level=design.technology.level,
     )
 
 

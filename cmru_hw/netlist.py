@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cmru_hw import shipped
-from cmru_hw.errors import DataError, InputError
+from cmru_hw.errors import DataError, InputError, MappingError
 from cmru_hw.mapping import Design, Layer, Row
 from cmru_hw.signals import Array
 
@@ -235,6 +235,10 @@ def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
 
     ``metered`` cells are the same circuits with accounts inside; raises InputError where the design has its own.
     """
+    if design.technology.level != "macro":
+        raise MappingError(
+            "this needs a netlist of macros, and the design is of transistors: export with --level macro"
+        )
     folder = shipped.folder("netlists")
     own = {name: text.encode() for name, text in design.templates}
     names = ["clock", "line", "row", "comparator", "integrator", _unit_cell(design)]

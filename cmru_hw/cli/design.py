@@ -127,7 +127,7 @@ def export(
 
     \b
     Example: cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
-             cmru-hw export models/detect-cmru-2x4.safetensors --technology gf180 --level transistor --no-verify -o out/detect
+             cmru-hw export models/detect-cmru-2x4.safetensors --technology gf180 --level transistor -o out/t
              cmru-hw export models/detect-fq-bmru-2x4.safetensors --architecture cm -o out/current
     """
     from cmru_hw import checkpoint, design_folder, mapping, spice, templates

@@ -15,6 +15,7 @@ import numpy as np
 
 from cmru_hw.compare import Reference
 from cmru_hw.energy.ledger import Account, Books, Frames
+from cmru_hw.errors import MappingError
 from cmru_hw.mapping import Design, Row
 from cmru_hw.netlist import INPUT_CHANGE, TOTAL, Schedule, meters
 from cmru_hw.signals import Array
@@ -37,7 +38,9 @@ NOT_MODELLED = {
 
 
 def books(design: Design) -> Books:
-    """How the ledger of a macro-level design is kept."""
+    """How the ledger of a macro-level design is kept. Raises MappingError for one of transistors."""
+    if design.technology.level != "macro":
+        raise MappingError("the energy of a charge-domain design is that of its macros: export with --level macro")
     unit = measured_unit(design)
     return Books(
         label="estimate",
