@@ -147,7 +147,7 @@ def test_current_mode_networks_are_sent_to_their_architecture():
     tensors = {name: tensor.abs() for name, tensor in network.state_dict().items()}
     tensors["layers.0.initial_state"] = torch.zeros(2)
     trained = Trained(config=config, tensors=tensors)
-    assert "its architecture is cm" in refusal(trained)
+    assert "export it with --architecture cm" in refusal(trained)
 
 
 def test_calibration_without_data_is_an_assumption_that_says_so():
