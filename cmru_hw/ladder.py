@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 
 from cmru_hw import characterize, inventory
 from cmru_hw.characterize import Bench, Conditions, Provenance, Unit, run_bench
+from cmru_hw.ladder_cells import BITS
 from cmru_hw.signals import Array, Traces
 from cmru_hw.spice import Engine
 
 # Levels of the testbench: power-on, up beyond the end, hold, down beyond the end, hold, up, hold, down, up.
 EXPECTED = (-1, *range(8), 7, 7, *range(6, -8, -1), -7, -7, -6, -6, -7, -6)
 BLOCKS = {"logic": "md", "comparators": "mc", "clocks": "mk", "memory": "mm"}
-BITS = 4
+# Frames that show both directions, the upper end and a hold: enough for energies.
+_SHORT = 13
 # An account is a capacitor of 1 nF: cells/transistor/supply.cir.
 _ACCOUNT = 1e-9
 
@@ -79,7 +81,7 @@ class Figures:
     """One memory at one point. Energies [J] per unit and timestep, everything of the unit and its clock drivers:
     ``count`` where the level moved, ``hold`` where it did not, ``static`` their share that flows all the time.
 
-    ``right``: every level of the testbench. ``retention``: timesteps until half a level is lost. ``parts``: the unit
+    ``right``: every level simulated. ``retention``: timesteps until half a level is lost. ``parts``: the unit
     without weight capacitors.
     """
 
@@ -185,7 +187,7 @@ def figures(engine: Engine, conditions: Conditions, *, timestep: float = 10e-3) 
     Windows are simulated in frames of a tenth of that, long enough for switched supplies to collapse.
     """
     frame = timestep / 10
-    counter = unit(engine, conditions, frame=frame)
+    counter = unit(engine, conditions, frame=frame, frames=_SHORT)
     integrator = characterize.unit(engine, conditions, frame=frame)
     droop = characterize.droop(engine, conditions, per=timestep)
     return (

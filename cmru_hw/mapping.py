@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from cmru_hw.cells import valid_timesteps
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.designs import Clip
 from cmru_hw.errors import MappingError
+from cmru_hw.ladder_cells import BIT_VALUES, end_nets
 from cmru_hw.signals import Array
 from cmru_hw.technology import Technology
 
@@ -71,8 +73,9 @@ class Row:
 class Layer:
     """One layer of units.
 
-    ``line_unit`` (inputs,) [V per software unit] and ``line_sign`` (inputs,) ±1 describe the lines it reads: first the
-    previous layer's units, then (with skip) what that layer read. ``low`` carries candidate − threshold, ``high``
+    ``line_unit`` (lines,) [V per unit of what the line carries] and ``line_sign`` (lines,) ±1 describe the lines it
+    reads: first the previous layer's units, then (with skip) what that layer read. ``spread`` (inputs, lines): input =
+    spread · lines; the identity, but for the bits of a ladder. ``low`` carries candidate − threshold, ``high``
     candidate + threshold, ``packet_row`` (αCMRU only) α(x). ``packet`` (units,) [F] is C_s, ``integrator`` (units,) [F]
     C_int; ``start_packet`` (units,) [F] the packet of the power-on frame. ``unit`` [V per software unit of h];
     ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;
@@ -83,6 +86,7 @@ class Layer:
 
     line_unit: Array
     line_sign: Array
+    spread: Array
     low: Row
     high: Row
     packet_row: Row | None
@@ -129,6 +133,7 @@ class Design:
     readout: Row
     readout_unit: Array
     readout_sign: Array
+    readout_spread: Array
     clips: tuple[Clip, ...]
     model_sha256: str
     templates: tuple[tuple[str, str], ...] = ()
@@ -217,19 +222,20 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
     input_unit = technology.signal.input_swing / calibration.inputs
     line_unit = np.full(config.features, input_unit)
     line_sign = np.ones(config.features)
+    spread = np.eye(config.features)
     clips: list[Clip] = []
     layers: list[Layer] = []
     for index in range(len(config.units)):
-        layer = _layer(index, tensors, config, technology, calibration, line_unit, line_sign, clips)
+        layer = _layer(index, tensors, config, technology, calibration, line_unit, line_sign, spread, clips)
         layers.append(layer)
-        own_unit, own_sign = np.full(layer.units, layer.unit), layer.sign
+        own_unit, own_sign, own_spread = _outputs(layer, technology)
         line_unit = np.concatenate((own_unit, line_unit)) if config.skip else own_unit
         line_sign = np.concatenate((own_sign, line_sign)) if config.skip else own_sign
-    last = layers[-1]
-    readout_unit, readout_sign = np.full(last.units, last.unit), last.sign
+        spread = block_diag(own_spread, spread) if config.skip else own_spread
+    readout_unit, readout_sign, readout_spread = _outputs(layers[-1], technology)
     readout = _rows(
         "readout",
-        [(tensors["readout.weight"], tensors["readout.bias"], np.zeros(len(tensors["readout.bias"])))],
+        [(tensors["readout.weight"] @ readout_spread, tensors["readout.bias"], np.zeros(len(tensors["readout.bias"])))],
         readout_unit,
         readout_sign,
         technology,
@@ -250,6 +256,7 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
         readout=injected(replace(readout, pad=technology.capacitor.row - readout.total), technology),
         readout_unit=readout_unit,
         readout_sign=readout_sign,
+        readout_spread=readout_spread,
         clips=tuple(clips),
         model_sha256=trained.sha256,
     )
@@ -265,7 +272,8 @@ def realised(design: Design) -> Trained:
     tensors: dict[str, Array] = {"input.scale": design.input_scale, "input.offset": design.input_offset}
     for index, layer in enumerate(design.layers):
         name = f"layers.{index}"
-        low, high = (_weights(row, layer.line_unit, layer.line_sign) for row in (layer.low, layer.high))
+        lines = (layer.line_unit, layer.line_sign, layer.spread)
+        low, high = (_weights(row, *lines) for row in (layer.low, layer.high))
         tensors[f"{name}.candidate.weight"] = (low + high) / 2
         tensors[f"{name}.threshold.weight"] = (high - low) / 2
         tensors[f"{name}.candidate.bias"] = _tap(layer.high, layer.high.bias, design.technology)
@@ -275,19 +283,43 @@ def realised(design: Design) -> Trained:
             ratio = layer.packet / layer.integrator * design.technology.signal.reference
             tensors[f"{name}.alpha"] = layer.sign * ratio / layer.unit
         else:
-            tensors[f"{name}.alpha.weight"] = _weights(layer.packet_row, layer.line_unit, layer.line_sign)
+            tensors[f"{name}.alpha.weight"] = _weights(layer.packet_row, *lines)
             tensors[f"{name}.alpha.bias"] = _tap(layer.packet_row, layer.packet_row.bias, design.technology)
-    tensors["readout.weight"] = _weights(design.readout, design.readout_unit, design.readout_sign)
+    tensors["readout.weight"] = _weights(
+        design.readout, design.readout_unit, design.readout_sign, design.readout_spread
+    )
     tensors["readout.bias"] = _tap(design.readout, design.readout.bias, design.technology)
     return Trained(config=config, tensors={name: torch.from_numpy(value).float() for name, value in tensors.items()})
 
 
-def _weights(row: Row, line_unit: Array, line_sign: Array) -> Array:
-    return row.weights * (line_unit * line_sign) / row.scale[:, None]
+def _weights(row: Row, line_unit: Array, line_sign: Array, spread: Array) -> Array:
+    """Weights of the inputs; where one is spread over several lines, the closest to all its capacitors."""
+    lines = row.weights * (line_unit * line_sign) / row.scale[:, None]
+    return np.asarray(lines @ (spread / (spread**2).sum(-1, keepdims=True)).T, dtype=np.float64)
 
 
 def _tap(row: Row, capacitance: Array, technology: Technology) -> Array:
     return capacitance * technology.signal.bias / row.scale
+
+
+def _outputs(layer: Layer, technology: Technology) -> tuple[Array, Array, Array]:
+    """The lines that carry a layer's units to its readers: their units [V], signs, and spread (units, lines).
+
+    An integrator is one line. A ladder is a line for each bit of its level, in two's complement, that goes from rail
+    to rail; α is then a factor of the weights, its sign included.
+    """
+    if not has_ladders(technology):
+        return np.full(layer.units, layer.unit), layer.sign, np.eye(layer.units)
+    lines = layer.units * len(BIT_VALUES)
+    alpha = layer.sign * layer.step / layer.unit
+    spread = np.asarray(np.kron(np.diag(alpha), BIT_VALUES), dtype=np.float64)
+    return np.full(lines, technology.supply.vdd), np.ones(lines), spread
+
+
+def has_ladders(technology: Technology) -> bool:
+    """Whether the units keep their level as bits (``unit_ladder``) and not on a capacitor."""
+    devices = technology.transistor
+    return technology.level == "transistor" and devices is not None and devices.memory == "ladder"
 
 
 def _refuse(trained: Trained) -> None:
@@ -313,10 +345,11 @@ def _layer(
     calibration: Calibration,
     line_unit: Array,
     line_sign: Array,
+    spread: Array,
     clips: list[Clip],
 ) -> Layer:
     name = f"layers.{index}"
-    candidate, threshold = (tensors[f"{name}.{kind}.weight"] for kind in ("candidate", "threshold"))
+    candidate, threshold = (tensors[f"{name}.{kind}.weight"] @ spread for kind in ("candidate", "threshold"))
     bias, width = (tensors[f"{name}.{kind}.bias"] for kind in ("candidate", "threshold"))
     units = len(bias)
     low, high = _rows(
@@ -328,11 +361,13 @@ def _layer(
         clips,
         shared=False,
     )
+    if has_ladders(technology):
+        end_nets(config.levels or 0)
     packet_row = None
     swing, integrator = technology.signal.state_swing, technology.capacitor.integrator
     levels = 1 if config.epsilon == 0.0 and config.cell != "acmru" else config.levels
     if config.cell == "acmru":
-        alpha = (tensors[f"{name}.alpha.weight"], tensors[f"{name}.alpha.bias"], np.zeros(units))
+        alpha = (tensors[f"{name}.alpha.weight"] @ spread, tensors[f"{name}.alpha.bias"], np.zeros(units))
         packet_row = _rows(f"{name}.alpha", [alpha], line_unit, line_sign, technology, clips, shared=False)[0]
         # The row holds scale/total volts for each unit of alpha, and the packet turns that into `unit` volts; a row
         # with little signal left gets less swing rather than a packet capacitor that dwarfs the integrator.
@@ -359,6 +394,7 @@ def _layer(
     return Layer(
         line_unit=line_unit,
         line_sign=line_sign,
+        spread=spread,
         low=injected(low, technology),
         high=injected(high, technology),
         packet_row=None if packet_row is None else injected(packet_row, technology),

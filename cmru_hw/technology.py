@@ -16,6 +16,9 @@ from cmru_hw.errors import TechnologyError
 LEVELS = ("macro", "transistor")
 # Device models that netlists/devices has: see cmru_hw.pdk.
 PROCESSES = ("gf180", "generic180")
+# What holds a unit's level in transistors: a capacitor, or bits.
+MEMORIES = ("integrator", "ladder")
+_WORDS = {"process": PROCESSES, "memory": MEMORIES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +142,15 @@ class Energy:
 class Transistor:
     """What a netlist of transistors needs beside the rest.
 
-    ``process`` names the device models (see `cmru_hw.pdk`). Windows [s]: ``evaluate`` for the rows to settle,
-    ``decide`` for a comparator, ``settle`` for a packet, ``gap`` between two edges that must not swap, ``edge`` for a
-    clock's rise. Sizes [F] of finger capacitors: ``row``, ``integrator`` and ``limit`` as wholes, ``minimum`` of any.
-    ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: what a line has to carry past one unit.
+    ``process`` names the device models (see `cmru_hw.pdk`), ``memory`` what holds a unit's level ("integrator" or
+    "ladder"). Windows [s]: ``evaluate`` for the rows to settle, ``decide`` for a comparator (and a ladder), ``settle``
+    for a packet, ``gap`` between two edges that must not swap, ``edge`` for a clock's rise. Sizes [F] of finger
+    capacitors: ``row``, ``integrator`` and ``limit`` as wholes, ``minimum`` of any, ``piece`` of any that one bit
+    switches. ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: what a line has to carry past one unit.
     """
 
     process: str
+    memory: str
     evaluate: float
     decide: float
     settle: float
@@ -155,6 +160,7 @@ class Transistor:
     integrator: float
     limit: float
     minimum: float
+    piece: float
     parasitic: float
     wire: float
 
@@ -283,6 +289,21 @@ def at_level(technology: Technology, level: str) -> Technology:
     )
 
 
+def remembering(technology: Technology, memory: str) -> Technology:
+    """``technology`` with levels held by an "integrator" or a "ladder". Raises TechnologyError for macros."""
+    devices = technology.transistor
+    if technology.level != "transistor" or devices is None or memory not in MEMORIES:
+        raise TechnologyError(
+            f"a memory is chosen, {' or '.join(MEMORIES)}, for a network in transistors: add --level transistor"
+        )
+    minimum = devices.piece if memory == "ladder" else devices.minimum
+    return replace(
+        technology,
+        capacitor=replace(technology.capacitor, minimum=minimum),
+        transistor=replace(devices, memory=memory),
+    )
+
+
 def from_dict(data: dict[str, Any], *, where: str) -> Technology:
     """Inverse of ``dataclasses.asdict``."""
     absent = {name for name in _OPTIONAL if data.get(name) is None}
@@ -306,8 +327,8 @@ def _section(values: Any, name: str, kind: type, where: str) -> Any:
     _same_keys(set(values), set(kind.__annotations__), f"{where}, [{name}]")
     words = {key: value for key, value in values.items() if kind.__annotations__[key] == "str"}
     for key, value in words.items():
-        if value not in PROCESSES:
-            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(PROCESSES)}")
+        if value not in _WORDS[key]:
+            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(_WORDS[key])}")
     numbers = {key: value for key, value in values.items() if key not in words}
     for key, value in numbers.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmru_hw import pdk, shipped
+from cmru_hw import memories, pdk, shipped
 from cmru_hw.errors import InputError, MappingError
-from cmru_hw.mapping import HEADROOM, Design, Layer, Row
+from cmru_hw.mapping import Design, Layer, Row
 from cmru_hw.netlist import Deck, Moment, Schedule, num, offsets, save_lines, schedule
 from cmru_hw.signals import Array
 from cmru_hw.technology import Transistor
@@ -34,14 +34,10 @@ from cmru_hw.technology import Transistor
 INPUT_CHANGE, INIT_RISE, INIT_FALL, WINDOW, FIRST_FALL = 0.2, 0.1, 0.4, 0.5, 0.9
 # Inputs are slow. [s]
 INPUT_EDGE = 1e-6
-CELLS = (
-    *("supply", "logic", "tgate", "comparator", "row", "line", "nonoverlap", "amplifier", "integrator", "limit"),
-    *("control", "unit_accumulate", "layer_clocks", "readout_clocks", "power_on"),
-)
-LAYER_CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck", "pl", "pb", "pc", "pcb", "en", "s")
+CELLS = ("supply", "logic", "tgate", "comparator", "row", "line", "nonoverlap", "readout_clocks", "power_on")
 READOUT_CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck")
-# Node of each supply, and its account: v(account_x) rises by 1 mV for every picocoulomb.
-SUPPLIES = {"logic": "vd", "comparators": "vc", "amplifiers": "va", "clocks": "vk", "readout": "vr", "vcm": "vcm"}
+# Node of each supply, and its account: v(account_x) rises by 1 mV for every picocoulomb. Some memories have more.
+SUPPLIES = {"logic": "vd", "comparators": "vc", "clocks": "vk", "readout": "vr", "vcm": "vcm"}
 # A coarser truncation (trtol=60 at reltol=1e-3) takes half the points, and comparators fall to the wrong side: steps
 # outgrow their regeneration. With reltol=1e-4 a device is evaluated again as soon as it has moved by 0.1 mV.
 OPTIONS = ".options method=gear maxord=2 chgtol=1e-17 reltol=1e-4 trtol=200 bypass=1 abstol=1e-15 gmin=1e-15"
@@ -56,6 +52,14 @@ class Pulse:
     rise: float
     fall: float
     high: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A node that lines carry to the rows of a layer; ``digital`` if it is a bit and logic drives the lines."""
+
+    node: str
+    digital: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +97,17 @@ def excludes(design: Design) -> tuple[str, ...]:
 def accounts(design: Design, *, vdd: float | None = None) -> dict[str, float]:
     """Saved vectors that count delivered charge (1 mV for a picocoulomb), and the voltage [V] it was delivered at."""
     supply = _supply(design, vdd)
-    return {f"account_{name}": (supply / 2 if name == "vcm" else supply) for name in (*SUPPLIES, "inputs")}
+    return {f"account_{name}": (supply / 2 if name == "vcm" else supply) for name in (*supplies(design), "inputs")}
+
+
+def supplies(design: Design) -> dict[str, str]:
+    """Node of each supply by its account's name."""
+    return {**memories.of(design).supplies, **SUPPLIES}
 
 
 def window(design: Design) -> Window:
     """Lay the edges of all layers and of the readout one after the other; see the module's head."""
-    devices = require(design)
+    devices, counts = require(design), memories.of(design).digital
     layers = len(design.layers)
     # a layer is read by the next one, and with skip by all that follow; the last one by the readout
     readers = [layers - 1 if design.config.skip else index + 1 for index in range(layers - 1)] + [layers]
@@ -119,19 +128,28 @@ def window(design: Design) -> Window:
         rises[f"kck_{name}"] = time
         time += devices.decide
         if group < layers:
-            rises[f"kpl_{name}"] = time
-            time += devices.decide
-            falls[f"kpl_{name}"] = rises[f"ken_{name}"] = time
+            if not counts:
+                rises[f"kpl_{name}"] = time
+                time += devices.decide
+                falls[f"kpl_{name}"] = time
+            rises[f"ken_{name}"] = time
         rises[f"kr_{name}"] = falls[f"ke_{name}"] = falls[f"kck_{name}"] = time
         falls |= {f"ken_{index}": time for index in done}
         time += devices.gap
-        falls |= {f"kpc_{index}": time for index in done}
+        released = time
         if group < layers:
             rises[f"kpb_{name}"] = time
+        if counts and group < layers:
+            time += devices.decide
+        elif group < layers:
             time += devices.gap
             rises[f"kpc_{name}"] = rises[f"ks_{name}"] = time
             time += devices.settle
-            falls[f"kpb_{name}"] = falls[f"ks_{name}"] = time
+            falls[f"ks_{name}"] = time
+        if not counts:
+            falls |= {f"kpc_{index}": released for index in done}
+        if group < layers:
+            falls[f"kpb_{name}"] = time
             time += devices.gap
     pulses = {name: Pulse(rise=rises[name], fall=falls[name], high=rises[name] < falls[name]) for name in rises}
     length = time + devices.gap
@@ -154,19 +172,23 @@ def network_text(design: Design) -> str:
         "xpoweron first ref_up ref_down vcm vd power_on",
         "xinit init initn initb vk buffer",
     ]
-    sources = [f"x{j}" for j in range(config.features)]
+    memory = memories.of(design)
+    sources = [Source(node=f"x{j}") for j in range(config.features)]
     biased = offsets(design)
     for index, layer in enumerate(design.layers):
         lines += _layer(design, devices, index, layer, sources, biased)
-        own = [f"o{index}_{i}" for i in range(layer.units)]
+        own = [
+            Source(node=node, digital=memory.digital)
+            for i in range(layer.units)
+            for node in memory.outputs(f"{index}_{i}")
+        ]
         sources = own + sources if config.skip else own
-    last = len(design.layers) - 1
     rows = {f"y{k}": _capacitors(design.readout, k) for k in range(len(design.readout.bias))}
     lines += [
         "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare",
         f"xclocks_r kr_r ke_r kck_r {' '.join(f'{clock}r' for clock in READOUT_CLOCKS)} vk readout_clocks",
         *_wires(READOUT_CLOCKS, "r", devices.wire * len(rows)),
-        *_lines("r", [f"o{last}_{i}" for i in range(design.layers[last].units)], rows, devices),
+        *_lines("r", own, rows, devices),
     ]
     for k, (top, capacitors) in enumerate(rows.items()):
         lines += [f"* ---- class {k}", *_row_lines(f"y{k}", top, "r", capacitors, design.readout.pad[k])]
@@ -233,7 +255,7 @@ def deck(
         "vret ret 0 0",
         *[
             f"xs_{name} {node} account_{name} ret returned volts={num(common if name == 'vcm' else supply)}"
-            for name, node in SUPPLIES.items()
+            for name, node in supplies(design).items()
         ],
         "fret account_total 0 vret 1",
         "cret account_total 0 1e-9 ic=0",
@@ -266,8 +288,9 @@ def deck(
 def cell_files(design: Design) -> dict[str, bytes]:
     """The templates of ``design``: path in the deck → content, in the order to include them."""
     folder = shipped.folder("netlists") / "cells" / "transistor"
-    own = {name: text.encode() for name, text in design.templates}
-    return {f"cells/{cell}.cir": own.get(cell) or (folder / f"{cell}.cir").read_bytes() for cell in CELLS}
+    own = {name: text.encode() for name, text in (*memories.templates(design).items(), *design.templates)}
+    cells = (*CELLS, *memories.of(design).cells)
+    return {f"cells/{cell}.cir": own.get(cell) or (folder / f"{cell}.cir").read_bytes() for cell in cells}
 
 
 def _supply(design: Design, vdd: float | None) -> float:
@@ -287,19 +310,24 @@ def _plan(design: Design, inputs: Sequence[Array], supply: float) -> tuple[Sched
 
 
 def _layer(
-    design: Design, devices: Transistor, index: int, layer: Layer, sources: Sequence[str], biased: Mapping[str, float]
+    design: Design,
+    devices: Transistor,
+    index: int,
+    layer: Layer,
+    sources: Sequence[Source],
+    biased: Mapping[str, float],
 ) -> list[str]:
     rows = {
         f"{kind}{index}_{i}": _capacitors(row, i)
         for i in range(layer.units)
         for kind, row in (("a", layer.low), ("b", layer.high))
     }
-    names = ("kr", "ke", "kck", "kpl", "ken", "kpb", "kpc", "ks")
+    memory = memories.of(design)
     lines = [
         f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is {layer.unit:.6g} V",
-        f"xclocks_{index} {' '.join(f'{name}_{index}' for name in names)} init\n"
-        f"+ {' '.join(f'{clock}{index}' for clock in LAYER_CLOCKS)} vk layer_clocks",
-        *_wires(LAYER_CLOCKS, str(index), devices.wire * layer.units),
+        f"xclocks_{index} {' '.join(f'{edge}_{index}' for edge in memory.edges)} init\n"
+        f"+ {' '.join(f'{clock}{index}' for clock in memory.clocks)} vk {memory.driver}",
+        *_wires(memory.clocks, str(index), devices.wire * layer.units),
         *_lines(str(index), sources, rows, devices),
     ]
     gates = _replica_gates(rows)
@@ -309,21 +337,13 @@ def _layer(
         for kind, row in (("a", layer.low), ("b", layer.high)):
             lines += _row_lines(f"{kind}{here}", f"{kind}{here}", str(index), rows[f"{kind}{here}"], row.pad[i])
         za, zb, zp = (_precharge(f"z{kind}{here}", biased[f"z{kind}{here}"], lines) for kind in "abp")
-        ref = "ref_up" if layer.initial[i] > 0 else "ref_down"
-        clocks = " ".join(f"{clock}{index}" for clock in ("r", "rb", "ck", "pl", "en", "pb", "pc", "pcb", "en", "s"))
-        ratio = layer.packet[i] / layer.integrator[i]
-        highest = layer.levels if layer.levels else HEADROOM * design.calibration.states[index]
         replicas = "".join(
             f" c{kind}={num(_total(rows[f'{kind}{here}']) + row.pad[i])} wf{kind}={num(gates[f'{kind}{here}'][0])} "
             f"lf{kind}={num(gates[f'{kind}{here}'][1])}"
             for kind, row in (("a", layer.low), ("b", layer.high))
         )
-        lines.append(
-            f"xunit{here} a{here} b{here} o{here} qa{here} qb{here} {za} {zb} {zp} {ref} {ref}\n"
-            f"+ {clocks} init initb vcm vd vc va unit_accumulate\n"
-            f"+ cs={num(layer.packet[i])} cint={num(layer.integrator[i])}{replicas}\n"
-            f"+ cla={num(devices.limit)} clb={num(devices.limit * (highest - 0.5) * ratio)}"
-        )
+        pins = memories.Pins(here=here, za=za, zb=zb, zp=zp, reference="ref_up" if layer.initial[i] > 0 else "ref_down")
+        lines.append(memory.unit(design, index, i, pins, replicas))
     return lines
 
 
@@ -352,17 +372,22 @@ def _line(group: str, name: str, capacitance: float) -> str:
 
 
 def _lines(
-    group: str, sources: Sequence[str], rows: Mapping[str, Mapping[str, float]], devices: Transistor
+    group: str, sources: Sequence[Source], rows: Mapping[str, Mapping[str, float]], devices: Transistor
 ) -> list[str]:
     """Bottom-plate lines that any row of the group uses, and their wires."""
     used = {_line(group, name, value) for row in rows.values() for name, value in row.items()}
     lines = []
-    for name, source in [*((str(j), source) for j, source in enumerate(sources)), ("bias", "vk")]:
-        for line, clocks in ((f"p{group}_{name}", "e eb f fb"), (f"n{group}_{name}", "f fb e eb")):
-            if line in used:
+    for name, source in [*((str(j), source) for j, source in enumerate(sources)), ("bias", Source(node="vk"))]:
+        pair = (f"p{group}_{name}", f"n{group}_{name}")
+        if source.digital and not used.isdisjoint(pair):
+            lines.append(f"xline{group}_{name} {source.node} {' '.join(pair)} e{group} vl ladder_line")
+        for line, clocks in zip(pair, ("e eb f fb", "f fb e eb"), strict=True):
+            if line not in used:
+                continue
+            if not source.digital:
                 pins = " ".join(f"{clock}{group}" for clock in clocks.split())
-                lines.append(f"xline_{line} {source} {line} {pins} vcm vk halfline")
-                lines.append(f"cwire_{line} {line} 0 {num(devices.wire * len(rows) / 2)}")
+                lines.append(f"xline_{line} {source.node} {line} {pins} vcm vk halfline")
+            lines.append(f"cwire_{line} {line} 0 {num(devices.wire * len(rows) / 2)}")
     return lines
 
 
@@ -450,11 +475,13 @@ def _quiet_start(design: Design, supply: float) -> list[str]:
 
     Every latch leans to one side. Left to itself it would start on its edge, and stay there: it knows no noise.
     """
-    middle, up = ["vcm"], [node for name, node in SUPPLIES.items() if name != "vcm"]
+    memory = memories.of(design)
+    middle, up = ["vcm"], [node for name, node in supplies(design).items() if name != "vcm"]
     for index, layer in enumerate(design.layers):
         for here in (f"{index}_{i}" for i in range(layer.units)):
-            middle += [f"a{here}", f"b{here}", f"o{here}", *(f"xunit{here}.{node}" for node in ("x", "rp", "fa", "fb"))]
-            up += [f"xunit{here}.{node}" for node in ("qab", "qbb", "lqb")]
+            middle += [f"a{here}", f"b{here}", *([] if memory.digital else [f"o{here}"])]
+            middle += [f"xunit{here}.{node}" for node in memory.inner]
+            up += [f"xunit{here}.{node}" for node in memory.leaning]
     if len(design.readout.bias) == 2:
         up.append("qy0")
     values = dict.fromkeys(middle, supply / 2) | dict.fromkeys(up, supply)

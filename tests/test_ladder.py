@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cmru_hw import cli, inventory, ladder, pdk, spice
+from cmru_hw import cli, inventory, ladder, ladder_cells, pdk, spice
 from cmru_hw.characterize import Conditions
-from cmru_hw.errors import InputError, TechnologyError
+from cmru_hw.errors import InputError, MappingError, TechnologyError
 
 PROCESSES = pytest.mark.parametrize("process", pdk.PROCESSES)
 # A switch of 26 megohm needs time: slow and cold the window is longer.
@@ -19,7 +19,7 @@ SLOW = {"evaluate": 8e-6, "decide": 2e-6, "count": 2e-6}
 
 @pytest.fixture(scope="module")
 def engine():
-    with spice.open_engine() as opened:
+    with spice.open_engine(timeout=3600) as opened:
         yield opened
 
 
@@ -54,6 +54,24 @@ def test_devices_are_counted_where_they_stand():
 def test_an_unknown_template_is_refused():
     with pytest.raises(InputError, match="unit_spiral"):
         inventory.of("unit_spiral")
+
+
+@pytest.mark.parametrize("levels", range(1, 8))
+def test_one_gate_guards_both_ends(levels):
+    nets = ladder_cells.end_nets(levels)
+    for level in range(-levels, levels + 1):
+        bits = [level >> place & 1 for place in range(4)]
+        for up in (True, False):
+            seen = {f"m{place}": bit for place, bit in enumerate(bits)}
+            seen |= {f"a{place}": bit if up else 1 - bit for place, bit in enumerate(bits[:3])}
+            seen["a3"] = 1 - bits[3] if up else bits[3]
+            seen |= {f"{net}b": 1 - value for net, value in seen.items()}
+            assert all(seen[net] for net in nets) == (level == (levels if up else -levels))
+
+
+def test_a_ladder_of_four_bits_ends_at_seven():
+    with pytest.raises(MappingError, match="--memory integrator"):
+        ladder_cells.end_nets(8)
 
 
 def test_a_comparison_of_memories_is_no_technology():

@@ -35,6 +35,11 @@ level_option = click.option(
     type=click.Choice(["macro", "transistor"]),
     help="Ideal parts with the technology's numbers, or its transistors.  [default: macro; cm transistor]",
 )
+memory_option = click.option(
+    "--memory",
+    type=click.Choice(["integrator", "ladder"]),
+    help="What holds a unit's level in transistors: a capacitor, or a counter that restores it.  [default: integrator]",
+)
 
 
 @click.command()
@@ -42,6 +47,7 @@ level_option = click.option(
 @architecture_option
 @technology_option
 @level_option
+@memory_option
 @common.input_option
 @common.json_option
 def inspect(
@@ -49,6 +55,7 @@ def inspect(
     architecture: str | None,
     technology_name: str | None,
     level: str | None,
+    memory: str | None,
     input_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -61,7 +68,7 @@ def inspect(
 
     trained = checkpoint.load(checkpoint_path)
     kind = _architecture(architecture, trained)
-    technology = _technology(kind, technology_name, level)
+    technology = _technology(kind, technology_name, level, memory)
     sequences = _sequences_beside(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
     found = _describe(trained)
     try:
@@ -85,6 +92,7 @@ def inspect(
 @architecture_option
 @technology_option
 @level_option
+@memory_option
 @common.input_option
 @common.sequences_option
 @common.spread_option
@@ -108,6 +116,7 @@ def export(
     architecture: str | None,
     technology_name: str | None,
     level: str | None,
+    memory: str | None,
     input_path: Path | None,
     sequences: int | None,
     spread: bool,
@@ -142,7 +151,7 @@ def export(
     else:
         given = common.load_sequences(input_path, sequences, spread=spread)
     calibration = kind.calibrate(trained, given)
-    design = kind.map_network(trained, _technology(kind, technology_name, level), calibration)
+    design = kind.map_network(trained, _technology(kind, technology_name, level, memory), calibration)
     design = templates.with_templates(design, own_templates)
     stimulus = given if given is not None else mapping.assumed_sequences(trained)
     exported = design_folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
@@ -189,9 +198,17 @@ def _architecture(name: str | None, trained: Trained) -> Architecture:
     return architectures.get(name) if name is not None else architectures.fitting(trained)
 
 
-def _technology(kind: Architecture, name: str | None, level: str | None) -> AnyTechnology:
+def _technology(kind: Architecture, name: str | None, level: str | None, memory: str | None) -> AnyTechnology:
+    from cmru_hw.technology import Technology, remembering
+
     found = kind.load_technology(name or kind.technology)
-    return found if level is None else kind.at_level(found, level)
+    if level is not None:
+        found = kind.at_level(found, level)
+    if memory is None:
+        return found
+    if not isinstance(found, Technology):
+        raise click.UsageError("--memory is a choice of the charge domain: --architecture sc")
+    return remembering(found, memory)
 
 
 def _sequences_beside(path: Path) -> Sequences | None:
