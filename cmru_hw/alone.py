@@ -10,18 +10,23 @@ from numpy.typing import NDArray
 
 from cmru_hw.checkpoint import Sequences, Trained
 from cmru_hw.compare import reference
-from cmru_hw.mapping import Design, Layer, Row
+from cmru_hw.errors import InputError
+from cmru_hw.mapping import Design, Layer, Row, has_ladders
 from cmru_hw.signals import Array, Response
 
 
 def unit(design: Design, layer: int, number: int) -> Design:
     """Unit ``number`` of ``layer`` as a network of one unit, without readout.
 
-    Its inputs are the lines that the layer reads, in V above the common mode: see `recorded`.
+    Its inputs are the lines that the layer reads, in V above the common mode: see `recorded`. Raises InputError where
+    those are bits of ladders, which no voltage stands for.
     """
+    if layer > 0 and has_ladders(design.technology):
+        raise InputError(f"layer {layer} reads bits of ladders: only units of layer 0 can be simulated alone")
     whole = design.layers[layer]
     kept = np.array([number])
-    own = [field.name for field in fields(Layer) if field.name not in ("line_unit", "line_sign", "unit", "levels")]
+    of_lines = ("line_unit", "line_sign", "spread")
+    own = [field.name for field in fields(Layer) if field.name not in (*of_lines, "unit", "levels")]
     sliced: dict[str, Any] = {name: _one(getattr(whole, name), kept) for name in own}
     chosen = replace(whole, **sliced)
     lines = whole.low.weights.shape[1]

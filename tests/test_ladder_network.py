@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cmru_hw import cli, compare, decks, design_folder, mapping, shipped, simulate, spice, technology
+from cmru_hw import alone, cli, compare, decks, design_folder, mapping, shipped, simulate, spice, technology
 from cmru_hw import transistor as circuit
-from cmru_hw.errors import MappingError, TechnologyError
+from cmru_hw.errors import InputError, MappingError, TechnologyError
 from tests.networks import Shape, random_network, random_sequences
 
 TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
@@ -86,6 +86,13 @@ def test_a_ladder_too_long_for_its_bits_is_refused(levels):
     trained = random_network(Shape(features=2, units=(1,), levels=levels, skip=False))
     with pytest.raises(MappingError, match="--memory integrator"):
         design_of(trained, None)
+
+
+def test_a_unit_alone_cannot_read_bits():
+    design = design_of(random_network(TINY), None)
+    assert "unit_ladder" in decks.network_text(alone.unit(design, 0, 0))
+    with pytest.raises(InputError, match="only units of layer 0"):
+        alone.unit(design, 1, 0)
 
 
 def test_memory_is_a_choice_in_transistors_only():
