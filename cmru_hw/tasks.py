@@ -117,8 +117,8 @@ def _flipflop() -> Task:
     return Task(
         name="flipflop",
         # Holds are learnt short and tested long: a state that is kept 100 steps exactly is kept for ever.
-        train=_pulses(rng, rng.integers(SHORTEST_HOLD, 2 * SHORTEST_HOLD, size=256)),
-        test=_pulses(rng, np.geomspace(SHORTEST_HOLD, LONGEST_HOLD, num=24).round().astype(np.int64)),
+        train=pulses(rng, rng.integers(SHORTEST_HOLD, 2 * SHORTEST_HOLD, size=256)),
+        test=pulses(rng, np.geomspace(SHORTEST_HOLD, LONGEST_HOLD, num=24).round().astype(np.int64)),
         classes=("-1", "+1"),
         notes={
             "data": f"1 to 4 pulses of ±1, {PULSE} timesteps each, in Gaussian noise of 0.05; then silence",
@@ -129,7 +129,7 @@ def _flipflop() -> Task:
     )
 
 
-def _pulses(rng: np.random.Generator, holds: NDArray[np.int64]) -> Sequences:
+def pulses(rng: np.random.Generator, holds: NDArray[np.int64]) -> Sequences:
     """One sequence per hold: some pulses, the last one followed by that many timesteps of noise alone."""
     starts = [np.cumsum(rng.integers(PULSE, 4 * PULSE, size=rng.integers(1, 5))) for _ in holds]
     lengths = np.array([start[-1] + PULSE + hold for start, hold in zip(starts, holds, strict=True)])

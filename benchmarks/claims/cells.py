@@ -1,0 +1,226 @@
+"""The cells that are compared, many models at once.
+
+Every tensor has a leading axis of models: independent networks of one shape that train side by side, because small
+ones cost hardly more together than alone. M is models, N units (or features), T timesteps, B sequences; signals are
+(M, N, T, B), so that what is computed alike lies together in memory.
+
+===============  ===============================================================================================
+cell             recurrence
+===============  ===============================================================================================
+cmru             as in :mod:`cmru_hw.cells`, ε = 1, saturating at ±:data:`LEVELS`
+acmru            αCMRU as in :mod:`cmru_hw.cells`, without a limit
+bmru             as in :mod:`cmru_hw.cells`, ε = 0 from the first step on
+bmru-annealed    the same, trained with ε going from 1 to 0 over the first 70 % of the steps
+lru              h ← λ⊙h + γ⊙(B u), complex, λ = exp(−exp ν + i exp θ); its output is (Re h, Im h): arXiv:2303.06349
+mingru           h ← (1 − z)⊙h + z⊙h̃, z = σ(W_z u + b_z), h̃ = W_h u + b_h: arXiv:2410.01201, section 3.1
+hybrid           half of the units are bmru, the others lru, side by side: arXiv:2601.09495
+===============  ===============================================================================================
+
+All run on :func:`cmru_hw.cells.scan` (or its ``loop``). Those of LRU are complex, but λ does not change with time: in
+coordinates that turn with its phase, g_t = exp(−i θ t) h_t, the recurrence is g ← |λ| g + exp(−i θ t) γ B u, whose
+gain is real and positive, as the scan wants it.
+
+The last three cannot be built by this package: they are here to be compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmru_hw.cells import gate, loop, scan, sign
+
+LEVELS = 7.0
+SLOPE = 0.5
+"""Of the surrogate gradients."""
+THRESHOLD, ALPHA = 0.5, 0.3
+"""Initial threshold of every window unit and initial α of every ladder; candidates start with a deviation of 1."""
+RING = (0.9, 0.999)
+"""|λ| of an LRU starts uniform on this ring, its phase below PHASE: what the paper takes where memory is to be long."""
+PHASE = math.pi / 10
+LONGEST = 100.0
+"""[timesteps] A minGRU's gate biases start at −log U(1, LONGEST): memory about as long as that of the LRU's ring."""
+
+Recur = Callable[..., Tensor]
+"""``recur(kind, a, b, initial, lo, hi)``: states (M, N, T, B) of s ← clamp(a s + b, lo, hi); a may be None or smaller.
+
+``kind`` is "ladder" (whole numbers), "bit" (±1) or "continuous": what a circuit that restores its states restores to.
+"""
+
+
+def recur_with(recurrence: Callable[..., Tensor]) -> Recur:
+    """Of :func:`cmru_hw.cells.scan` or :func:`cmru_hw.cells.loop`."""
+
+    def recur(kind: str, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
+        models, units, _, batch = b.shape
+        start = initial.flatten()[:, None].expand(-1, batch)
+        # Units of all models are the sequences that the scan sees, and sequences its units.
+        gains = None if a is None else a.expand_as(b).flatten(0, 1)
+        return recurrence(gains, b.flatten(0, 1), start, lo, hi).unflatten(0, (models, units))
+
+    return recur
+
+
+RECURRENCES: Mapping[str, Recur] = {"scan": recur_with(scan), "loop": recur_with(loop)}
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """W x + b of each model: x (M, F, T, B), weight (M, N, F), bias (M, N)."""
+    return torch.baddbmm(bias[:, :, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers of one model; every weight matrix has variance ``scale``² / fan-in."""
+
+    random: torch.Generator
+    scale: float
+
+    def matrix(self, inputs: int, outputs: int, gain: float = 1.0) -> Tensor:
+        return torch.randn(outputs, inputs, generator=self.random) * (gain * self.scale / math.sqrt(inputs))
+
+    def uniform(self, low: float, high: float, count: int) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=self.random)
+
+    def signs(self, count: int) -> Tensor:
+        return torch.randint(0, 2, (count,), generator=self.random) * 2.0 - 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """``start(inputs, units, draw)`` gives one model's parameters by name; those called "state" are never trained.
+
+    ``run(parameters, u, recur, epsilon)`` maps (M, inputs, T, B) to (M, ``outputs(units)``, T, B). ``annealed``: ε is
+    on its way from 1 to 0 in training. ``quantised``: the states are whole levels.
+    """
+
+    start: Callable[[int, int, Draw], dict[str, Tensor]]
+    run: Callable[[Mapping[str, Tensor], Tensor, Recur, float], Tensor]
+    outputs: Callable[[int], int] = lambda units: units
+    epsilon: float = 1.0
+    annealed: bool = False
+    quantised: bool = False
+
+
+# --- Window units ------------------------------------------------------------------------------------------------
+
+
+def _window_start(inputs: int, units: int, draw: Draw, alpha: float) -> dict[str, Tensor]:
+    weight = torch.cat((draw.matrix(inputs, units), draw.matrix(inputs, units, 0.3)))
+    bias = torch.cat((torch.zeros(units), torch.full((units,), THRESHOLD)))
+    return {"weight": weight, "bias": bias, "alpha": torch.full((units,), alpha), "state": draw.signs(units)}
+
+
+def _decisions(parameters: Mapping[str, Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
+    """z and z sgn(c)."""
+    candidate, threshold = affine(u, parameters["weight"], parameters["bias"]).chunk(2, dim=1)
+    moves = gate(candidate, threshold, SLOPE)
+    return moves, moves * sign(candidate, SLOPE)
+
+
+def _window(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon: float) -> Tensor:
+    moves, decision = _decisions(parameters, u)
+    gain = None if epsilon == 1 else 1 - (1 - epsilon) * moves
+    states = recur("ladder" if epsilon else "bit", gain, decision, parameters["state"], -LEVELS, LEVELS)
+    return parameters["alpha"][:, :, None, None] * states
+
+
+def _relaxed_start(inputs: int, units: int, draw: Draw) -> dict[str, Tensor]:
+    found = _window_start(inputs, units, draw, ALPHA)
+    found["alpha.weight"], found["alpha.bias"] = draw.matrix(inputs, units, 0.3 * ALPHA), found.pop("alpha")
+    return {**found, "state": found["state"] * ALPHA}
+
+
+def _relaxed(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon: float) -> Tensor:
+    _, decision = _decisions(parameters, u)
+    alpha = affine(u, parameters["alpha.weight"], parameters["alpha.bias"])
+    return recur("continuous", None, decision * alpha, parameters["state"], None, None)
+
+
+# --- Fading units ------------------------------------------------------------------------------------------------
+
+
+def _linear_start(inputs: int, units: int, draw: Draw) -> dict[str, Tensor]:
+    low, high = RING
+    size = draw.uniform(low**2, high**2, units).sqrt()
+    # Real and imaginary part share the input's variance; γ brings every state to the same.
+    weight = draw.matrix(inputs, 2 * units, 1 / math.sqrt(2))
+    return {
+        "weight": weight,
+        "nu": torch.log(-torch.log(size)),
+        "theta": torch.log(PHASE * draw.uniform(1e-3, 1, units)),
+        "gamma": torch.log(torch.sqrt(1 - size**2)),
+        "state": torch.zeros(2 * units),
+    }
+
+
+def _linear(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon: float) -> Tensor:
+    weight = parameters["weight"] * parameters["gamma"].exp().repeat(1, 2)[:, :, None]
+    real, imaginary = torch.bmm(weight, u.flatten(2)).unflatten(2, u.shape[2:]).chunk(2, dim=1)
+    # In double: after ten thousand timesteps a phase in single precision would be wrong in the third digit.
+    times = torch.arange(1, u.shape[2] + 1, dtype=torch.float64)
+    phase = (parameters["theta"].exp().double()[:, :, None] * times)[..., None]
+    cosine, sine = phase.cos().float(), phase.sin().float()
+    turned = torch.cat((real * cosine + imaginary * sine, imaginary * cosine - real * sine), dim=1)
+    size = torch.exp(-parameters["nu"].exp()).repeat(1, 2)[:, :, None, None]
+    real, imaginary = recur("continuous", size, turned, parameters["state"], None, None).chunk(2, dim=1)
+    return torch.cat((real * cosine - imaginary * sine, imaginary * cosine + real * sine), dim=1)
+
+
+def _gated_start(inputs: int, units: int, draw: Draw) -> dict[str, Tensor]:
+    return {
+        "weight": draw.matrix(inputs, 2 * units),
+        "bias": torch.cat((-draw.uniform(1.0, LONGEST, units).log(), torch.zeros(units))),
+        "state": torch.zeros(units),
+    }
+
+
+def _gated(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon: float) -> Tensor:
+    opening, candidate = affine(u, parameters["weight"], parameters["bias"]).chunk(2, dim=1)
+    z = torch.sigmoid(opening)
+    return recur("continuous", 1 - z, z * candidate, parameters["state"], None, None)
+
+
+# --- Side by side ------------------------------------------------------------------------------------------------
+
+
+def _halves(units: int) -> tuple[int, int]:
+    return (units + 1) // 2, units // 2
+
+
+def _hybrid_start(inputs: int, units: int, draw: Draw) -> dict[str, Tensor]:
+    kept, fading = _halves(units)
+    parts = {"memory": _window_start(inputs, kept, draw, 1.0), "linear": _linear_start(inputs, fading, draw)}
+    return {f"{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
+
+
+def _hybrid(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon: float) -> Tensor:
+    memory, linear = (part(parameters, name) for name in ("memory", "linear"))
+    return torch.cat((_window(memory, u, recur, epsilon), _linear(linear, u, recur, epsilon)), dim=1)
+
+
+def part(parameters: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Those called ``prefix.name``, by name."""
+    start = f"{prefix}."
+    return {name[len(start) :]: value for name, value in parameters.items() if name.startswith(start)}
+
+
+CELLS: Mapping[str, Cell] = {
+    "cmru": Cell(start=lambda i, n, d: _window_start(i, n, d, ALPHA), run=_window, quantised=True),
+    "acmru": Cell(start=_relaxed_start, run=_relaxed),
+    "bmru": Cell(start=lambda i, n, d: _window_start(i, n, d, 1.0), run=_window, epsilon=0.0, quantised=True),
+    "bmru-annealed": Cell(
+        start=lambda i, n, d: _window_start(i, n, d, 1.0), run=_window, epsilon=0.0, annealed=True, quantised=True
+    ),
+    "lru": Cell(start=_linear_start, run=_linear, outputs=lambda units: 2 * units),
+    "mingru": Cell(start=_gated_start, run=_gated),
+    "hybrid": Cell(
+        start=_hybrid_start, run=_hybrid, outputs=lambda units: _halves(units)[0] + 2 * _halves(units)[1], epsilon=0.0
+    ),
+}
+"""A bmru's states are ±1, so its α starts at 1; a ladder's travel over ±7."""

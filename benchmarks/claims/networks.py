@@ -1,0 +1,127 @@
+"""One backbone for every cell, and the shape that has a given number of parameters.
+
+    u ← W_p x;    twice:  u ← u + ReLU(V cell(u) + v);    y = W_r u + b_r    at every timestep
+
+The non-linearity behind each cell is what the LRU paper has between its layers; without it that network would be
+linear. This is also the backbone of the FQ-BMRU in :mod:`cmru_hw.cells`: it can be built if its cell can.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from benchmarks.claims.cells import CELLS, RECURRENCES, Cell, Draw, Recur, affine, part
+
+LAYERS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """``width`` of the lines between the layers; ``units`` per layer of cells."""
+
+    cell: str
+    features: int
+    width: int
+    units: tuple[int, ...]
+    outputs: int
+
+    @property
+    def kind(self) -> Cell:
+        return CELLS[self.cell]
+
+    def start(self, draw: Draw) -> dict[str, Tensor]:
+        """One model's parameters by name."""
+        found = {
+            "projection.weight": draw.matrix(self.features, self.width),
+            "projection.bias": torch.zeros(self.width),
+        }
+        for index, units in enumerate(self.units):
+            cell = self.kind.start(self.width, units, draw)
+            found |= {f"{index}.cell.{name}": value for name, value in cell.items()}
+            found[f"{index}.mix.weight"] = draw.matrix(self.kind.outputs(units), self.width)
+            found[f"{index}.mix.bias"] = torch.zeros(self.width)
+        found["readout.weight"] = draw.matrix(self.width, self.outputs)
+        return found | {"readout.bias": torch.zeros(self.outputs)}
+
+    @cached_property
+    def sizes(self) -> dict[str, torch.Size]:
+        return {name: value.shape for name, value in self.start(Draw(torch.Generator(), 1.0)).items()}
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(size.numel() for name, size in self.sizes.items() if not fixed(name))
+
+
+def fixed(name: str) -> bool:
+    """Whether the tensor ``name`` is an initial state, which is drawn and never trained."""
+    return name.endswith(".state")
+
+
+def shape_of(cell: str, *, features: int, outputs: int, parameters: int) -> Shape:
+    """The most balanced shape with ``parameters`` ± 2.5 %, else the one that comes nearest.
+
+    Balanced: as many lines between the layers as units, and as many units in one layer as in the other.
+    """
+    best: tuple[tuple[float, ...], Shape] | None = None
+    for width in itertools.count(2):
+        if features * width > parameters:
+            break
+        for units in itertools.count(2):
+            shapes = [
+                Shape(cell=cell, features=features, width=width, units=both, outputs=outputs)
+                for both in ((units, units), (units + 1, units))
+            ]
+            for shape in shapes:
+                off = abs(shape.parameters / parameters - 1)
+                balance = abs(sum(shape.kind.outputs(n) for n in shape.units) / (LAYERS * width) - 1)
+                rank = (max(off, 0.025), balance, float(shape.units[0] != shape.units[1]))
+                if best is None or rank < best[0]:
+                    best = rank, shape
+            if shapes[0].parameters > parameters * 1.1:
+                break
+    if best is None:
+        raise ValueError(f"no network of {parameters} parameters has {features} features")
+    return best[1]
+
+
+class Models:
+    """Networks of one shape side by side: ``values`` (M, parameters) is what trains, ``states`` what does not."""
+
+    def __init__(self, shape: Shape, values: Tensor, states: Mapping[str, Tensor]) -> None:
+        self.shape, self.values, self.states = shape, values, dict(states)
+
+    @classmethod
+    def drawn(cls, shape: Shape, seeds: Sequence[int], scale: float) -> Models:
+        """A model from each seed, whatever the others are."""
+        found = [shape.start(Draw(torch.Generator().manual_seed(seed), scale)) for seed in seeds]
+        values = [torch.cat([v.flatten() for name, v in one.items() if not fixed(name)]) for one in found]
+        states = {name: torch.stack([one[name] for one in found]) for name in found[0] if fixed(name)}
+        return cls(shape, torch.stack(values), states)
+
+    def take(self, rows: Tensor) -> Models:
+        return Models(self.shape, self.values[rows], {name: value[rows] for name, value in self.states.items()})
+
+    def parameters(self) -> dict[str, Tensor]:
+        """By name, each (M, ...)."""
+        trained = {name: size for name, size in self.shape.sizes.items() if not fixed(name)}
+        pieces = self.values.split([size.numel() for size in trained.values()], dim=1)
+        found = {name: piece.unflatten(1, size) for (name, size), piece in zip(trained.items(), pieces, strict=True)}
+        return found | self.states
+
+    def __call__(self, x: Tensor, *, recur: Recur = RECURRENCES["scan"], epsilon: float | None = None) -> Tensor:
+        """(M or 1, features, T, B) → (M, outputs, T, B)."""
+        parameters, kind = self.parameters(), self.shape.kind
+        epsilon = kind.epsilon if epsilon is None else epsilon
+        u = x.expand(len(self.values), *x.shape[1:])
+        u = affine(u, parameters["projection.weight"], parameters["projection.bias"])
+        for index in range(len(self.shape.units)):
+            h = kind.run(part(parameters, f"{index}.cell"), u, recur, epsilon)
+            u = u + torch.relu(affine(h, parameters[f"{index}.mix.weight"], parameters[f"{index}.mix.bias"]))
+        return affine(u, parameters["readout.weight"], parameters["readout.bias"])

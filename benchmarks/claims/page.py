@@ -1,0 +1,97 @@
+"""``benchmarks/results/README.md``: written from the records, never by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.claims import cells, fitting, networks, probes, problems, tables
+from benchmarks.claims.study import Plan
+from benchmarks.claims.verdicts import MATCH, Records, Verdict
+
+CAPTIONS = {
+    "scores": "Every dot is a seed, every bar a median.",
+    "initialisation": "Bands are 95 % intervals of the median, here and below.",
+    "noise": "Noise on inputs, on weights, and on states at every timestep.",
+    "lengths": "Answers further back than any in training.",
+    "gradients": "Median and quartiles over seeds of untrained layers.",
+}
+
+
+def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Sequence[str], command: str) -> str:
+    planned = len(plan.jobs())
+    seconds = sum(record["cpu_s"] for record in records.all)
+    problem_list = ", ".join(plan.sizes)
+    first_line = cells.__doc__ or ""
+    recurrences = first_line[first_line.index("=====") : first_line.index("All run on")].strip()
+    questions = problems.__doc__ or ""
+    questions = questions[questions.index("=====") : questions.index("Validation")].strip()
+    budgets = "; ".join(
+        f"{name} {budget.steps} steps of {budget.batch} sequences"
+        for name, budget in plan.budgets.items()
+        if name in plan.sizes
+    )
+    rates = " or ".join(f"{rate:g}" for rate in next(iter(plan.budgets.values())).rates)
+    whole = len(records.all) == planned
+    parts = [
+        "# The claims of the abstracts, held against software",
+        f"Made by `{command}` from {len(records.all)} of {planned} planned jobs ({seconds / 60:.0f} minutes of one "
+        f"core); `records.json` has them all, and `{command} --report` writes this page from it again. "
+        + ("" if whole else "**Jobs that are missing are missing below; nothing stands in for them.** ")
+        + "Intervals are 95 %: bootstrap over seeds for medians and their differences, Clopper-Pearson for shares, "
+        "Newcombe for differences of shares.",
+        "## Verdicts",
+        _summary(verdicts),
+        '"Holds": the interval excludes the contrary in every comparison; "in part": in some; "does not hold": it '
+        'excludes the claim in at least one and supports it in none; "undecided": no interval excludes anything. '
+        f"Two cells match if the interval excludes being behind by more than {100 * MATCH:g} points.",
+        *(_section(number, verdict) for number, verdict in enumerate(verdicts, 1)),
+        "## Medians",
+        tables.matrix(records).markdown(),
+        "## Figures",
+        *(f"{CAPTIONS[name]}\n\n![{name}]({name}.svg)" for name in figures),
+        "## Training step, scan against loop",
+        f"{tables.throughput(records).title}:",
+        tables.throughput(records).markdown(),
+        "## How it was done",
+        f"**Cells.**\n\n```text\n{recurrences}\n```",
+        f"The ladder of cmru saturates at ±{cells.LEVELS:g} levels, on every problem. lru starts with |λ| in "
+        f"{cells.RING[0]:g} to {cells.RING[1]:g} and phases below π/10; mingru with gate biases for memories of 1 to "
+        f"{cells.LONGEST:g} timesteps: both are prepared for long memory. lru, mingru and hybrid cannot be built by "
+        "this package.",
+        f"**Backbone.** Linear projection, {networks.LAYERS} × (cell, linear, ReLU, added to its input), linear "
+        "readout at every timestep; the same for all. Widths and units are chosen by one rule for the same number of "
+        "parameters (the table of scores has each).",
+        f"**Problems.**\n\n```text\n{questions}\n```",
+        f"Here: {problem_list}. vowels and digits are decided by the mean of the readout over time, flipflop and "
+        "recall by the last timestep.",
+        f"**Budget.** {budgets}. AdamW, weight decay {fitting.DECAY:g}, gradients clipped to {fitting.CLIP:g}, "
+        f"warm-up and cosine. **Tuning.** The same for every cell: learning rate {rates}, whichever has the better "
+        f"median over {plan.seeds} seeds on validation sequences; nothing else is tuned. Test sequences are scored "
+        "once. Other starting scales multiply every weight matrix at its start and keep the rate that was chosen at 1.",
+        "**Noise.** On inputs, in their own deviation; on weights and biases, relative (linear units keep their "
+        "eigenvalues exact); on states at every timestep, relative to their root mean square, after which cmru and "
+        f"bmru restore the nearest level, as their circuits can. {probes.NOISY} test sequences, mean of 3 draws.",
+        "**What this does not say.** Networks of a few hundred parameters, short budgets, small data: no word on "
+        "large models. The papers' own benchmarks, hyperparameters and sizes are others; that α of αCMRU is an affine "
+        "function of the input is a reading of its abstract.",
+        "## All numbers",
+        "Tables as CSV: " + ", ".join(f"[{t.name}]({t.name}.csv)" for t in tables.every(records)) + ".",
+        tables.scores(records).title + ":",
+        tables.chosen_columns(
+            tables.scores(records),
+            ("problem", "size", "cell", "parameters", "rate", "median", "low", "high", "interquartile", "learnt"),
+        ).markdown(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    lines = ["| | claim | source | here |", "|---|---|---|---|"]
+    for number, verdict in enumerate(verdicts, 1):
+        lines.append(f"| {number} | {verdict.claim} | {verdict.source} | **{verdict.holds}** |")
+    return "\n".join(lines)
+
+
+def _section(number: int, verdict: Verdict) -> str:
+    points = "\n".join(f"- {line}" for line in verdict.evidence)
+    return f"### {number}. {verdict.claim}\n\n**{verdict.holds.capitalize()}.**\n\n{points}"

@@ -1,0 +1,246 @@
+"""The plan of the study, and its records: one JSON file per job, whole or not there at all.
+
+A job is a function of its own description, so an interrupted study goes on where it was, and its records are those of
+one that was not interrupted. Change anything in a job, and it is another job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.claims import probes, problems
+from benchmarks.claims.cells import CELLS
+from benchmarks.claims.fitting import Budget, fit, score
+from benchmarks.claims.networks import shape_of
+from cmru_hw.montecarlo.store import write_whole
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """``kind`` "score": train and test; "gradient" and "throughput" train nothing.
+
+    ``ask`` lists the further questions put to the trained models: "noise", "length".
+    """
+
+    kind: str
+    problem: str = ""
+    cell: str = ""
+    size: int = 0
+    scale: float = 1.0
+    seeds: int = 10
+    budget: Budget | None = None
+    ask: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        parts = (
+            self.kind,
+            self.problem,
+            self.cell,
+            self.size or "",
+            f"x{self.scale:g}" if self.kind == "score" else "",
+        )
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+        return "_".join(str(part) for part in (*parts, digest) if part != "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which problems, at which sizes and starting scales, with which budget and how many seeds."""
+
+    name: str
+    sizes: Mapping[str, tuple[int, ...]]
+    scaled: Mapping[str, int]
+    """Problem: the size at which it is also started from ``scales``."""
+    scales: tuple[float, ...]
+    noisy: Mapping[str, int]
+    long: Mapping[str, int]
+    budgets: Mapping[str, Budget]
+    seeds: int
+    throughput: tuple[int, ...]
+    last: tuple[str, ...] = ()
+    """Problems, or problems at one size ("vowels-2000"), that come after everything else."""
+
+    def jobs(self) -> list[Job]:
+        """In the order in which they run: what most claims rest on comes first."""
+        found = [Job(kind="gradient", seeds=2 * self.seeds)]
+        scores: list[Job] = []
+        for problem, sizes in self.sizes.items():
+            for size in sizes:
+                ask = tuple(
+                    name for name, where in (("noise", self.noisy), ("length", self.long)) if where.get(problem) == size
+                )
+                scores += [
+                    Job(
+                        kind="score",
+                        problem=problem,
+                        cell=cell,
+                        size=size,
+                        seeds=self.seeds,
+                        budget=self.budgets[problem],
+                        ask=ask,
+                    )
+                    for cell in CELLS
+                ]
+        # Other starting scales have the rate that was chosen at the scale of 1.
+        scaled = [
+            replace(job, scale=scale, ask=())
+            for scale in self.scales
+            for job in scores
+            if self.scaled.get(job.problem) == job.size
+        ]
+        late = [job for job in scores if {job.problem, f"{job.problem}-{job.size}"} & set(self.last)]
+        timed = [Job(kind="throughput", cell=cell, size=steps) for steps in self.throughput for cell in CELLS]
+        return found + [job for job in scores if job not in late] + scaled + timed + late
+
+
+FULL = Plan(
+    name="full",
+    sizes={
+        "flipflop": (200,),
+        "recall-30": (200,),
+        "recall-100": (200,),
+        "vowels": (200, 600, 2000),
+        "digits": (200, 600, 2000),
+        "leaky": (200, 600),
+        "recall-200": (200,),
+    },
+    scaled={"vowels": 600, "digits": 600, "recall-100": 200},
+    scales=(0.3, 3.0),
+    noisy={"vowels": 600, "digits": 600, "flipflop": 200},
+    long={"flipflop": 200, "recall-100": 200},
+    budgets={
+        "flipflop": Budget(steps=500),
+        "recall-30": Budget(steps=600),
+        "recall-100": Budget(steps=600),
+        "recall-200": Budget(steps=600),
+        "vowels": Budget(steps=500),
+        "digits": Budget(steps=600),
+        "leaky": Budget(steps=400),
+    },
+    seeds=10,
+    throughput=(100, 1000),
+    last=("recall-200", "leaky-600", "vowels-2000", "digits-2000"),
+)
+_SHORT = {name: replace(budget, steps=budget.steps // 4) for name, budget in FULL.budgets.items()}
+QUICK = replace(
+    FULL,
+    name="quick",
+    sizes={"flipflop": (200,), "recall-30": (200,), "vowels": (600,), "digits": (600,), "leaky": (200,)},
+    scaled={"vowels": 600},
+    noisy={"vowels": 600},
+    long={"flipflop": 200},
+    budgets=_SHORT,
+    seeds=4,
+    throughput=(100,),
+)
+
+
+class Store:
+    """The records of a study, in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, job: Job) -> Record | None:
+        path = self.folder / f"{job.key}.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if found.get("job") == _plain(job) else None
+
+    def write(self, job: Job, record: Record) -> None:
+        text = json.dumps(record, sort_keys=True, allow_nan=False)
+        write_whole(self.folder / f"{job.key}.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def run(
+    jobs: Sequence[Job], store: Store, report: Callable[[int, int, Job, float], None] = lambda *_: None
+) -> Iterator[Record]:
+    """The record of every job, in order; those that are in ``store`` are not run again."""
+    for place, job in enumerate(jobs):
+        record = store.read(job)
+        if record is None:
+            start = time.process_time()
+            result = _RUNNERS[job.kind](job, store, jobs)
+            seconds = time.process_time() - start
+            record = {"job": _plain(job), "result": result, "cpu_s": round(seconds, 2)}
+            store.write(job, record)
+        report(place + 1, len(jobs), job, record["cpu_s"])
+        yield record
+
+
+def _plain(job: Job) -> Any:
+    return json.loads(json.dumps(asdict(job)))
+
+
+def _score(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
+    problem = problems.get(job.problem)
+    assert job.budget is not None
+    shape = shape_of(job.cell, features=problem.features, outputs=problem.outputs, parameters=job.size)
+    budget = job.budget
+    if job.scale != 1:
+        # The rate is tuned once, at the scale of 1; the record of that job comes earlier in every plan.
+        base = next(
+            other
+            for other in jobs
+            if other.scale == 1 and (other.problem, other.cell, other.size) == (job.problem, job.cell, job.size)
+        )
+        record = store.read(base)
+        assert record is not None
+        budget = replace(budget, rates=(record["result"]["rate"],))
+    seeds = range(job.seeds)
+    models = fit(shape, problem, budget, seeds=seeds, scale=job.scale)
+    by_rate = {
+        part: torch.tensor(score(models, getattr(problem, part), problem.decision)).view(len(budget.rates), -1)
+        for part in ("validation", "test")
+    }
+    chosen = int(by_rate["validation"].median(dim=1).values.argmax())
+    best = models.take(torch.arange(chosen * job.seeds, (chosen + 1) * job.seeds))
+    found: dict[str, Any] = {
+        "parameters": shape.parameters,
+        "width": shape.width,
+        "units": shape.units,
+        "rate": budget.rates[chosen],
+        "validation": _rounded(by_rate["validation"]),
+        "test": _rounded(by_rate["test"]),
+        "score": _rounded(by_rate["test"][chosen]),
+        "scan_error": probes.scan_error(best, problem),
+    }
+    if "noise" in job.ask:
+        found["noise"] = probes.resilience(best, problem, draws=3)
+    if "length" in job.ask:
+        found["length"] = probes.longer(best, job.problem, probes.LENGTHS)
+    return found
+
+
+def _rounded(values: torch.Tensor) -> Any:
+    return (values.double() * 1e6).round().div(1e6).tolist()
+
+
+def _gradient(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
+    return {name: _rounded(torch.tensor(rows)) for name, rows in probes.gradients(range(job.seeds)).items()}
+
+
+def _throughput(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
+    """Of a network of 600 parameters with one feature; the job's size is the number of timesteps."""
+    shape = shape_of(job.cell, features=1, outputs=10, parameters=600)
+    return probes.throughput(shape, job.size, batch=32, seconds=4.0)
+
+
+_RUNNERS: Mapping[str, Callable[[Job, Store, Sequence[Job]], dict[str, Any]]] = {
+    "score": _score,
+    "gradient": _gradient,
+    "throughput": _throughput,
+}

@@ -1,0 +1,180 @@
+"""What the records say, as tables: CSV for programs, Markdown for readers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.claims import intervals, problems
+from benchmarks.claims.cells import CELLS
+from benchmarks.claims.verdicts import Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """``rows`` as long as ``columns``; numbers are formatted by :meth:`markdown`, not before."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def csv(self) -> str:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(self.rows)
+        return out.getvalue()
+
+    def markdown(self) -> str:
+        lines = [self.columns, tuple("---" for _ in self.columns), *(tuple(map(_shown, row)) for row in self.rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def every(records: Records) -> list[Table]:
+    made = [scores(records), initialisation(records), noise(records), lengths(records), gradients(records)]
+    return [table for table in (*made, throughput(records)) if table.rows]
+
+
+def scores(records: Records) -> Table:
+    rows = []
+    for record in records.of("score", scale=1.0):
+        job, result = record["job"], record["result"]
+        found = result["score"]
+        middle = intervals.median(found)
+        bound = problems.get(job["problem"]).learnt
+        learnt = intervals.share(sum(value >= bound for value in found), len(found))
+        quartiles = np.percentile(found, (25, 75))
+        shape = (result["parameters"], f"{result['width']}, {'+'.join(map(str, result['units']))}", result["rate"])
+        rows.append(
+            (
+                *(job["problem"], job["size"], job["cell"], *shape, len(found)),
+                *(middle.value, middle.low, middle.high, float(quartiles[1] - quartiles[0]), min(found), max(found)),
+                *(bound, learnt.value, learnt.low, learnt.high),
+            )
+        )
+    return Table(
+        name="scores",
+        title="Test score (accuracy; of leaky R²) over seeds, at the tuned learning rate",
+        columns=(
+            *("problem", "size", "cell", "parameters", "width, units", "rate", "seeds", "median", "low", "high"),
+            *("interquartile", "min", "max", "learnt from", "learnt", "learnt low", "learnt high"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def matrix(records: Records) -> Table:
+    """Medians alone, a row for each cell: what one looks at first."""
+    settings = records.settings()
+    rows = []
+    for cell in CELLS:
+        found = [records.scores(cell, problem, size) for problem, size in settings]
+        rows.append((cell, *("" if one is None else f"{np.median(one):.3f}" for one in found)))
+    return Table(
+        name="medians",
+        title="Median test score",
+        columns=("cell", *(f"{problem}, {size}" for problem, size in settings)),
+        rows=tuple(rows),
+    )
+
+
+def initialisation(records: Records) -> Table:
+    rows = []
+    for problem, size in records.settings():
+        scales = sorted({r["job"]["scale"] for r in records.of("score", problem=problem, size=size)})
+        for cell in CELLS if len(scales) > 1 else ():
+            for scale in scales:
+                found = records.scores(cell, problem, size, scale)
+                if found is not None:
+                    middle = intervals.median(found)
+                    count = sum(value >= problems.get(problem).learnt for value in found)
+                    learnt = intervals.share(count, len(found))
+                    row = (problem, size, cell, scale, len(found), middle.value, middle.low, middle.high)
+                    rows.append((*row, learnt.value, learnt.low, learnt.high))
+    return Table(
+        name="initialisation",
+        title="Test score over seeds, started from weights of other sizes",
+        columns=(
+            *("problem", "size", "cell", "scale", "seeds", "median", "low", "high"),
+            *("learnt", "learnt low", "learnt high"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def noise(records: Records) -> Table:
+    rows = []
+    for record in records.of("score", scale=1.0):
+        job = record["job"]
+        for kind, curve in record["result"].get("noise", {}).items():
+            for deviation, found in curve.items():
+                middle = intervals.median(found)
+                row = (job["problem"], job["size"], job["cell"], kind, float(deviation), len(found))
+                rows.append((*row, middle.value, middle.low, middle.high))
+    return Table(
+        name="noise",
+        title="Test score of the trained models under noise",
+        columns=("problem", "size", "cell", "noise on", "deviation", "seeds", "median", "low", "high"),
+        rows=tuple(rows),
+    )
+
+
+def lengths(records: Records) -> Table:
+    rows = []
+    for record in records.of("score", scale=1.0):
+        job = record["job"]
+        for length, found in record["result"].get("length", {}).items():
+            middle = intervals.median(found)
+            row = (job["problem"], job["size"], job["cell"], int(length), len(found))
+            rows.append((*row, middle.value, middle.low, middle.high))
+    return Table(
+        name="lengths",
+        title="Test score where the answer lies further back than in training (about 100 timesteps)",
+        columns=("problem", "size", "cell", "timesteps", "seeds", "median", "low", "high"),
+        rows=tuple(rows),
+    )
+
+
+def gradients(records: Records) -> Table:
+    rows = []
+    for record in records.of("gradient"):
+        for name, found in record["result"].items():
+            for lag in (1, 3, 10, 30, len(found[0]) - 1):
+                middle = intervals.median([row[lag] for row in found])
+                rows.append((name, lag, len(found), middle.value, middle.low, middle.high))
+    return Table(
+        name="gradients",
+        title="Gradient of the last output by an earlier input, relative to that by the last input",
+        columns=("layer", "timesteps back", "seeds", "median", "low", "high"),
+        rows=tuple(rows),
+    )
+
+
+def throughput(records: Records) -> Table:
+    rows = []
+    for record in records.of("throughput"):
+        job, found = record["job"], record["result"]
+        rows.append((job["cell"], job["size"], 1e3 * found["scan"], 1e3 * found["loop"], found["loop"] / found["scan"]))
+    return Table(
+        name="throughput",
+        title="Processor time [ms] of one training step of one network of 600 parameters, 32 sequences, one thread",
+        columns=("cell", "timesteps", "scan", "loop", "loop over scan"),
+        rows=tuple(rows),
+    )
+
+
+def chosen_columns(table: Table, names: Sequence[str]) -> Table:
+    """Of ``table``, for a page where all of them would not fit."""
+    places = [table.columns.index(name) for name in names]
+    rows = tuple(tuple(row[place] for place in places) for row in table.rows)
+    return Table(name=table.name, title=table.title, columns=tuple(names), rows=rows)

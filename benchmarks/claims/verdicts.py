@@ -1,0 +1,371 @@
+"""Claims of the abstracts, each held against the records. A claim that does not reproduce is reported as such.
+
+The words: "holds" if the 95 % interval of what is claimed excludes its contrary in every comparison named; "does not
+hold" if it excludes the claim in one of them and supports it in none; "in part" if some comparisons support it and
+others do not; "undecided" if no interval excludes anything. These rules, and the bounds from which on a model counts
+as having learnt, were fixed before the study was run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.claims import intervals, problems
+from benchmarks.claims.intervals import Estimate
+from benchmarks.claims.probes import LENGTHS, NOISES
+from benchmarks.claims.study import Record
+
+MATCH = 0.02
+"""Two cells match where their medians differ by no more than this, as far as the interval can say."""
+KEPT = 0.9
+"""Of the score without noise: what counts as having withstood it."""
+RETENTION = ("flipflop", "recall")
+BASELINES = ("lru", "mingru")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """``evidence``: one sentence per comparison, with number and interval."""
+
+    claim: str
+    source: str
+    holds: str
+    evidence: tuple[str, ...]
+
+
+class Records:
+    """The records of a study, looked up by what they are of."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.all = tuple(records)
+
+    def of(self, kind: str, **wanted: Any) -> list[Record]:
+        return [
+            record
+            for record in self.all
+            if record["job"]["kind"] == kind and all(record["job"][name] == value for name, value in wanted.items())
+        ]
+
+    def one(self, kind: str, **wanted: Any) -> Record | None:
+        found = self.of(kind, **wanted)
+        return found[0] if found else None
+
+    def settings(self) -> list[tuple[str, int]]:
+        """(problem, size) of every score at the starting scale of 1, in order."""
+        return list(dict.fromkeys((r["job"]["problem"], r["job"]["size"]) for r in self.of("score", scale=1.0)))
+
+    def scores(self, cell: str, problem: str, size: int, scale: float = 1.0) -> list[float] | None:
+        """One test score per seed, at the learning rate that the validation sequences chose."""
+        record = self.one("score", cell=cell, problem=problem, size=size, scale=scale)
+        return None if record is None else record["result"]["score"]
+
+    def learnt(self, cell: str, *, every_rate: bool = False) -> tuple[int, int]:
+        """Runs at the starting scale of 1 that learnt, and all of them."""
+        count = total = 0
+        for problem, size in self.settings():
+            record = self.one("score", cell=cell, problem=problem, size=size, scale=1.0)
+            if record is not None:
+                rates = record["result"]["test"] if every_rate else [record["result"]["score"]]
+                scores = [value for row in rates for value in row]
+                count += sum(value >= problems.get(problem).learnt for value in scores)
+                total += len(scores)
+        return count, total
+
+
+def judge(records: Records) -> list[Verdict]:
+    """Every claim on which these records can say something."""
+    found = [make(records) for make in _CLAIMS]
+    return [verdict for verdict in found if verdict is not None and verdict.evidence]
+
+
+def _decided(supports: Sequence[bool | None]) -> str:
+    """From comparisons that support a claim (True), exclude it (False) or leave it open (None)."""
+    if supports and all(supports):
+        return "holds"
+    if any(supports):
+        return "in part"
+    return "does not hold" if False in supports else "undecided"
+
+
+def _above(estimate: Estimate, bound: float = 0.0) -> bool | None:
+    return True if estimate.low > bound else False if estimate.high <= bound else None
+
+
+def _convergence(records: Records) -> Verdict:
+    supports, evidence = [], []
+    for label, every in (("at the tuned rate", False), ("over all learning rates", True)):
+        for cell in ("cmru", "acmru"):
+            (one, of_one), (other, of_other) = (records.learnt(name, every_rate=every) for name in (cell, "bmru"))
+            if not of_one or not of_other:
+                continue
+            gap = intervals.share_difference((one, of_one), (other, of_other))
+            supports.append(_above(gap))
+            evidence.append(
+                f"{label}, {cell} learnt in {one} of {of_one} runs, bmru (ε = 0) in {other} of {of_other}: "
+                f"{gap.percent('+')} points"
+            )
+    return Verdict(
+        claim="The cumulative update makes convergence more stable than the BMRU's.",
+        source="arXiv:2605.11855",
+        holds=_decided(supports),
+        evidence=tuple(evidence),
+    )
+
+
+def _initialisation(records: Records) -> Verdict:
+    supports, evidence = [], []
+    scales = sorted({record["job"]["scale"] for record in records.of("score")})
+    for problem, size in records.settings():
+        groups = {
+            cell: [found for scale in scales if (found := records.scores(cell, problem, size, scale)) is not None]
+            for cell in ("cmru", "acmru", "bmru")
+        }
+        if len(groups["bmru"]) < 3:
+            continue
+        for cell in ("cmru", "acmru"):
+            if len(groups[cell]) == len(groups["bmru"]):
+                gap = intervals.spread_difference(groups["bmru"], groups[cell])
+                supports.append(_above(gap))
+                ranges = [float(np.ptp([np.median(group) for group in groups[name]])) for name in (cell, "bmru")]
+                evidence.append(
+                    f"{problem}, {size} parameters, started at scales {', '.join(f'{s:g}' for s in scales)}: medians "
+                    f"of {cell} range over {100 * ranges[0]:.1f} points, of bmru over {100 * ranges[1]:.1f}; bmru less "
+                    f"{cell} {gap.percent('+')} points"
+                )
+    return Verdict(
+        claim="The cumulative update makes the result depend less on initialisation than the BMRU's.",
+        source="arXiv:2605.11855",
+        holds=_decided(supports),
+        evidence=tuple(evidence),
+    )
+
+
+def _against_baselines(records: Records, cell: str) -> Verdict:
+    supports: list[bool | None] = []
+    evidence = []
+    for problem, size in records.settings():
+        for baseline in BASELINES:
+            one, other = (records.scores(name, problem, size) for name in (cell, baseline))
+            if one is None or other is None:
+                continue
+            gap = intervals.difference(one, other)
+            match = _above(gap, -MATCH)
+            word = "outperforms" if gap.low > 0 else {True: "matches", False: "is behind", None: "is undecided against"}
+            word = word if isinstance(word, str) else word[match]
+            supports.append(match)
+            evidence.append(
+                f"{problem}, {size} parameters: {cell} {word} {baseline}, medians {np.median(one):.3f} and "
+                f"{np.median(other):.3f}, difference {gap.percent('+')} points"
+            )
+    name = {"cmru": "CMRU", "acmru": "αCMRU"}[cell]
+    return Verdict(
+        claim=f"At small sizes the {name} matches or outperforms LRU and minGRU.",
+        source="arXiv:2605.11855",
+        holds=_decided(supports),
+        evidence=tuple(evidence),
+    )
+
+
+def _retention(records: Records) -> Verdict:
+    supports, evidence = [], []
+    furthest = str(max(LENGTHS))
+    for record in records.of("score", cell="cmru", scale=1.0):
+        problem, size = record["job"]["problem"], record["job"]["size"]
+        if "length" not in record["result"]:
+            continue
+        for baseline in BASELINES:
+            other = records.one("score", cell=baseline, problem=problem, size=size, scale=1.0)
+            if other is not None:
+                one, two = (found["result"]["length"][furthest] for found in (record, other))
+                gap = intervals.difference(one, two)
+                supports.append(_above(gap))
+                evidence.append(
+                    f"{problem}, trained on about 100 timesteps, asked for {furthest}: cmru median "
+                    f"{np.median(one):.3f}, {baseline} {np.median(two):.3f}, difference {gap.percent('+')} points"
+                )
+    for problem, size in records.settings():
+        if problem.startswith("recall"):
+            for baseline in BASELINES:
+                one, two = (records.scores(name, problem, size) for name in ("cmru", baseline))
+                if one is not None and two is not None:
+                    gap = intervals.difference(one, two)
+                    supports.append(_above(gap))
+                    evidence.append(
+                        f"{problem}, trained and asked alike: cmru median {np.median(one):.3f}, {baseline} "
+                        f"{np.median(two):.3f}, difference {gap.percent('+')} points"
+                    )
+    return Verdict(
+        claim="The CMRU has an advantage where discrete information is kept for long.",
+        source="arXiv:2605.11855",
+        holds=_decided(supports),
+        evidence=tuple(evidence),
+    )
+
+
+def _noise(records: Records, kind: str) -> Verdict:
+    supports, evidence = [], []
+    words = {
+        "input": "inputs",
+        "weight": "weights and biases",
+        "state": "states, restored to levels where they have any",
+    }
+    for record in records.of("score", cell="cmru", scale=1.0):
+        if "noise" not in record["result"]:
+            continue
+        problem, size = record["job"]["problem"], record["job"]["size"]
+        for baseline in BASELINES:
+            other = records.one("score", cell=baseline, problem=problem, size=size, scale=1.0)
+            if other is not None:
+                one, two = (_kept(found["result"]["noise"][kind]) for found in (record, other))
+                gap = intervals.difference(one, two)
+                supports.append(_above(gap))
+                evidence.append(
+                    f"{problem}: mean share of its own score that is kept under noise of "
+                    f"{', '.join(map(str, NOISES[kind]))}: cmru {np.median(one):.3f}, {baseline} {np.median(two):.3f}, "
+                    f"difference {gap.percent('+')} points"
+                )
+    return Verdict(
+        claim=f"Quantised states withstand noise better than continuous ones: noise on {words[kind]}.",
+        source="arXiv:2605.11855, 2601.09495",
+        holds=_decided(supports),
+        evidence=tuple(evidence),
+    )
+
+
+def _kept(curve: Mapping[str, Sequence[float]]) -> list[float]:
+    """Of each model: its mean score over all noises, as a share of its score without."""
+    clean = np.array(curve["0"])
+    noisy = np.mean([values for deviation, values in curve.items() if deviation != "0"], axis=0)
+    return (noisy / np.maximum(clean, 1e-9)).tolist()
+
+
+def _persistence(records: Records) -> Verdict:
+    supports, evidence = [], []
+    near, far = str(min(LENGTHS)), str(max(LENGTHS))
+    for cell in ("cmru", "bmru", "bmru-annealed", "lru", "mingru"):
+        for record in records.of("score", cell=cell, scale=1.0):
+            lengths = record["result"].get("length")
+            if lengths is None:
+                continue
+            pairs = [(a, b) for a, b in zip(lengths[near], lengths[far], strict=True) if a >= 0.95]
+            if not pairs:
+                evidence.append(f"{record['job']['problem']}: no run of {cell} answers 95 % at {near} timesteps")
+                continue
+            kept = sum(b >= a for a, b in pairs)
+            found = intervals.share(kept, len(pairs))
+            if cell == "cmru":
+                supports.append(found.low > 0.5 or (None if found.high > 0.5 else False))
+            evidence.append(
+                f"{record['job']['problem']}: of {len(pairs)} runs of {cell} that answer at least 95 % at {near} "
+                f"timesteps, {kept} are no worse at {far}: {found.percent()}"
+            )
+    return Verdict(
+        claim="Memory is persistent: what is held is held for any time.",
+        source="arXiv:2601.09495",
+        holds=_decided(supports),
+        evidence=tuple(evidence),
+    )
+
+
+def _parallel(records: Records) -> Verdict:
+    supports: list[bool | None] = []
+    evidence = []
+    for cell in dict.fromkeys(record["job"]["cell"] for record in records.of("score")):
+        found = [record["result"]["scan_error"] for record in records.of("score", cell=cell)]
+        errors = [error for one in found for error in one if error is not None]
+        worst = max(errors)
+        supports.append(worst < 1e-3)
+        evidence.append(
+            f"{cell}: over {len(errors)} trained models, the outputs of scan and loop differ by at most "
+            + ("0: bit for bit the same" if worst == 0 else f"{worst:.1e} of the largest")
+        )
+    return Verdict(
+        claim="The parallel recurrence equals the sequential one.",
+        source="arXiv:2601.09495, 2605.11855",
+        holds=_decided(supports),
+        evidence=tuple(evidence),
+    )
+
+
+def _gradients(records: Records) -> Verdict | None:
+    record = records.one("gradient")
+    if record is None:
+        return None
+    evidence = []
+    last: dict[str, list[float]] = {}
+    for name, rows in record["result"].items():
+        last[name] = [row[-1] for row in rows]
+        evidence.append(f"{name}: {intervals.median(last[name])} of the last input's gradient, {len(rows[0]) - 1} back")
+    forward = intervals.difference(last["epsilon 1"], last["epsilon 0"])
+    return Verdict(
+        claim="State updates block the gradient at ε = 0, and let it pass at ε = 1.",
+        source="arXiv:2605.11855",
+        holds=_decided([_above(forward)]),
+        evidence=tuple(evidence),
+    )
+
+
+def _fading(records: Records) -> Verdict:
+    supports, evidence = [], []
+    for problem, size in records.settings():
+        if problem == "leaky":
+            for cell in ("cmru", "acmru", "bmru"):
+                one, other = (records.scores(name, problem, size) for name in ("lru", cell))
+                if one is not None and other is not None:
+                    gap = intervals.difference(one, other)
+                    supports.append(_above(gap))
+                    evidence.append(
+                        f"{problem}, {size} parameters: R² of lru {np.median(one):.3f}, of {cell} "
+                        f"{np.median(other):.3f}, difference {gap}"
+                    )
+    return Verdict(
+        claim="Where memory is to fade, linear units are better (expected: the task is linear by nature).",
+        source="arXiv:2601.09495",
+        holds=_decided(supports),
+        evidence=tuple(evidence),
+    )
+
+
+def _hybrid(records: Records) -> Verdict:
+    supports, evidence = [], []
+    for problem, size in records.settings():
+        kept, other = ("lru", "bmru") if problem == "leaky" else ("bmru", "lru")
+        if problem != "leaky" and not problem.startswith(RETENTION):
+            continue
+        scores = {name: records.scores(name, problem, size) for name in ("hybrid", kept, other)}
+        if any(found is None for found in scores.values()):
+            continue
+        gap = intervals.difference(scores["hybrid"] or [], scores[kept] or [])
+        supports.append(_above(gap, -MATCH))
+        evidence.append(
+            f"{problem}, {size} parameters: hybrid {np.median(scores['hybrid']):.3f}, {kept} "
+            f"{np.median(scores[kept]):.3f}, {other} {np.median(scores[other]):.3f}; hybrid less {kept} "
+            f"{gap.percent('+')} points"
+        )
+    return Verdict(
+        claim="A memory unit beside a linear one has both persistent and fading memory.",
+        source="arXiv:2601.09495",
+        holds=_decided(supports),
+        evidence=tuple(evidence),
+    )
+
+
+_CLAIMS: Sequence[Callable[[Records], Verdict | None]] = (
+    _convergence,
+    _initialisation,
+    _gradients,
+    lambda records: _against_baselines(records, "cmru"),
+    lambda records: _against_baselines(records, "acmru"),
+    _retention,
+    _persistence,
+    lambda records: _noise(records, "input"),
+    lambda records: _noise(records, "weight"),
+    lambda records: _noise(records, "state"),
+    _parallel,
+    _hybrid,
+    _fading,
+)
