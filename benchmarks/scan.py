@@ -1,16 +1,23 @@
-"""Parallel scan against the step-by-step loop: ``python -m benchmarks.scan``.
+"""Parallel scan against the step-by-step loop, and against others' scans: ``python -m benchmarks.scan``.
 
-Both run in turns in the same process, on one core, on the same tensors, which lie in memory as a network's do (time
+All run in turns in the same process, on one core, on the same tensors, which lie in memory as a network's do (time
 first). A figure is processor time, the best of several runs: what else the machine does can only add to it.
+
+The others, on the same recurrence: ``torch.cumsum`` where a = 1 and nothing saturates; and, where it does, JAX's
+``lax.associative_scan`` with the same composition of clamped steps, compiled by XLA for one thread (it needs
+``pip install jax``). Its ``lax.scan`` is there too: a compiled loop, which is not parallel and has no Python in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import time
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +36,8 @@ CASES = {
 def best(functions: tuple[Callable[[], object], ...], seconds: float) -> list[float]:
     """Least processor time of each function [s]; they take turns, so that all see the same machine."""
     found = [float("inf")] * len(functions)
+    for function in functions:
+        function()  # what is made once is made now
     end = time.perf_counter() + seconds
     while min(found) == float("inf") or time.perf_counter() < end:
         for index, function in enumerate(functions):
@@ -65,6 +74,109 @@ def measure(
     )
 
 
+def against_cumsum(timesteps: int, batch: int, seconds: float) -> None:
+    """``torch.cumsum``: a = 1, no limits."""
+    moves, weight, initial = _problem(timesteps, batch)
+    views, leaf = moves.transpose(0, 1).requires_grad_(), moves.clone().requires_grad_()
+
+    @torch.no_grad()
+    def ours() -> Tensor:
+        return scan(None, views, initial)
+
+    @torch.no_grad()
+    def theirs() -> Tensor:
+        return torch.cumsum(leaf, 0) + initial
+
+    if not torch.equal(ours().transpose(0, 1), theirs()):
+        raise AssertionError("the scan is not the cumulative sum")
+    times = best(
+        (
+            ours,
+            theirs,
+            lambda: torch.autograd.grad(scan(None, views, initial), views, weight.transpose(0, 1)),
+            lambda: torch.autograd.grad(torch.cumsum(leaf, 0) + initial, leaf, weight),
+        ),
+        seconds,
+    )
+    _print_peer("torch.cumsum", timesteps, batch, times)
+
+
+def against_jax(timesteps: int, batch: int, seconds: float) -> None:
+    """Saturating, a = 1. XLA needs minutes to compile the gradient of a parallel scan of 10 000 timesteps: left out."""
+    import jax
+    import jax.numpy as jnp
+
+    moves, weight, initial = _problem(timesteps, batch)
+    views = moves.transpose(0, 1).requires_grad_()
+    b, w = jnp.asarray(moves.detach().numpy()), jnp.asarray(weight.numpy())
+    start = jnp.ones((batch, UNITS))
+
+    def compose(first: Any, then: Any) -> Any:
+        (b1, lo1, hi1), (b2, lo2, hi2) = first, then
+        return b1 + b2, jnp.clip(lo1 + b2, lo2, hi2), jnp.clip(hi1 + b2, lo2, hi2)
+
+    def parallel(b: Any) -> Any:
+        maps = (b, jnp.full_like(b, -LEVELS), jnp.full_like(b, LEVELS))
+        total, lo, hi = jax.lax.associative_scan(compose, maps, axis=0)
+        return jnp.clip(start + total, lo, hi)
+
+    def step(state: Any, packet: Any) -> Any:
+        state = jnp.clip(state + packet, -LEVELS, LEVELS)
+        return state, state
+
+    @torch.no_grad()
+    def ours() -> Tensor:
+        return scan(None, views, initial, -LEVELS, LEVELS)
+
+    def both() -> Any:
+        return torch.autograd.grad(scan(None, views, initial, -LEVELS, LEVELS), views, weight.transpose(0, 1))
+
+    for name, run in (
+        ("jax.lax.associative_scan", parallel),
+        ("jax.lax.scan (a loop)", lambda b: jax.lax.scan(step, start, b)[1]),
+    ):
+        forward = jax.jit(run)
+        if not np.array_equal(ours().transpose(0, 1).numpy(), np.asarray(forward(b))):
+            raise AssertionError(f"the scan is not {name}")
+        calls: list[Callable[[], object]] = [ours, lambda forward=forward: forward(b).block_until_ready()]
+        if timesteps <= 1000:
+            back = jax.jit(jax.grad(lambda b, run=run: (run(b) * w).sum()))
+            calls += [both, lambda back=back: back(b).block_until_ready()]
+        _print_peer(name, timesteps, batch, best(tuple(calls), seconds))
+
+
+def _problem(timesteps: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Moves and weights (time, batch, units), and the initial state."""
+    random = torch.Generator().manual_seed(0)
+    shape = (timesteps, batch, UNITS)
+    moves = torch.randint(-1, 2, shape, generator=random).float()
+    return moves, torch.randn(shape, generator=random), torch.ones(UNITS)
+
+
+def _print_peer(name: str, timesteps: int, batch: int, times: list[float]) -> None:
+    pairs = [(1e3 * ours, 1e3 * theirs) for ours, theirs in zip(times[::2], times[1::2], strict=True)]
+    shown = " | ".join(f"{ours:8.2f} {theirs:8.2f} {theirs / ours:6.2f}x" for ours, theirs in pairs)
+    print(f"{name:<26}{timesteps:>9} {batch:>5} | {shown}")
+
+
+def peers(seconds: float) -> None:
+    """Every other implementation that is here."""
+    print(f"\nagainst others, a ratio above 1 is in the scan's favour\n{'':>41} | {'forward':^25} | forward + backward")
+    print(f"{'':>26}{'timesteps':>9} {'batch':>5} | {'scan':>8} {'theirs':>8} {'ratio':>7} | {'scan':>8} {'theirs':>8}")
+    for timesteps, batch in itertools.product(TIMESTEPS, BATCHES):
+        against_cumsum(timesteps, batch, seconds)
+    # Read when jax is first imported.
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+    try:
+        import jax
+    except ImportError:
+        print("jax is not installed: pip install jax")
+        return
+    print(f"jax {jax.__version__}, saturating")
+    for timesteps, batch in itertools.product(TIMESTEPS, BATCHES):
+        against_jax(timesteps, batch, seconds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="wall time to spend on each line")
@@ -76,6 +188,7 @@ def main() -> None:
         print(f"{'':>15} | {'scan':>8} {'loop':>8} {'ratio':>7} | {'scan':>8} {'loop':>8} {'ratio':>7}")
         for timesteps, batch in itertools.product(TIMESTEPS, BATCHES):
             measure(timesteps, batch, translation, bounds, seconds)
+    peers(seconds)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Training on a task: AdamW, surrogate gradients, ε annealing, augmentation; reproducible from its seed.
 
 What trains is what is built: saturation (``levels``) and quantized decisions are in the loop, never added afterwards.
-Hardware-aware training enters through ``perturb`` (see :data:`cmru_hw.cells.Perturb`), which may put offsets, noise
-or a model of a circuit between any layer's weighted sums and its decisions.
+Hardware-aware training (:mod:`cmru_hw.hardware_aware`) enters through ``forward``, which may compute with the weights
+of a die, and through ``perturb`` (see :data:`cmru_hw.cells.Perturb`), which may put noise between any layer's weighted
+sums and its decisions.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cmru_hw import tasks
-from cmru_hw.cells import HysteresisLayer, Network, Perturb, WindowLayer, classify, evidence, valid_timesteps
+from cmru_hw.cells import (
+    HysteresisLayer,
+    Network,
+    NetworkOutput,
+    Perturb,
+    WindowLayer,
+    classify,
+    evidence,
+    valid_timesteps,
+)
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.errors import DataError, InputError
 
@@ -30,6 +40,8 @@ SHRINKAGE = 0.15
 
 Progress = Callable[[int, int, float], None]
 """``progress(step, steps, loss)`` after every optimiser step."""
+Forward = Callable[[Network, Tensor], NetworkOutput]
+"""``forward(network, x)``: what a step computes, where that is not the network as it stands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,15 +166,19 @@ def fit(
     recipe: Recipe,
     *,
     seed: int,
+    start: Trained | None = None,
+    forward: Forward = Network.__call__,
     perturb: Perturb | None = None,
     progress: Progress | None = None,
 ) -> Trained:
-    """The network of ``config`` fitted to labelled ``sequences``."""
+    """The network of ``config`` fitted to labelled ``sequences``, from ``start`` on or from one that is drawn."""
     if sequences.labels is None:
         raise DataError("training needs labels; add an array 'labels' to the sequences")
     random = torch.Generator().manual_seed(seed)
     mean, spread = _moments(sequences)
     network = _initial(config, recipe, mean, spread, random)
+    if start is not None:
+        network.load_state_dict(dict(start.tensors))
     source = _Source(sequences, spread, recipe)
     labels = source.labels
     optimiser, schedule = _optimiser(network, recipe)
@@ -173,7 +189,7 @@ def fit(
         network.epsilon = _annealed(config.epsilon, step, recipe)
         rows = torch.randperm(len(labels), generator=random)[: recipe.batch]
         x, valid = source.draw(rows, random)
-        output = network(x)
+        output = forward(network, x)
         found = evidence(output.logits, valid, config.decision if config.decision == "last" else "mean")
         loss = nn.functional.cross_entropy(found, labels[rows], label_smoothing=recipe.smoothing)
         if recipe.taught:

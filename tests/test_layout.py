@@ -28,6 +28,7 @@ FLOORS = [
     ["templates", "design_folder"],
     ["results", "energy"],
     ["montecarlo"],
+    ["hardware_aware"],
     ["report"],
     ["cli"],
 ]

@@ -20,7 +20,7 @@ CAPTIONS = {
 def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Sequence[str], command: str) -> str:
     planned = len(plan.jobs())
     seconds = sum(record["cpu_s"] for record in records.all)
-    problem_list = ", ".join(plan.sizes)
+    problem_list = ", ".join(dict.fromkeys(problem for problem, _ in plan.settings))
     first_line = cells.__doc__ or ""
     recurrences = first_line[first_line.index("=====") : first_line.index("All run on")].strip()
     questions = problems.__doc__ or ""
@@ -28,7 +28,7 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
     budgets = "; ".join(
         f"{name} {budget.steps} steps of {budget.batch} sequences"
         for name, budget in plan.budgets.items()
-        if name in plan.sizes
+        if name in {problem for problem, _ in plan.settings}
     )
     rates = " or ".join(f"{rate:g}" for rate in next(iter(plan.budgets.values())).rates)
     whole = len(records.all) == planned

@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmru_hw.cli import common
 from cmru_hw.errors import OutputError
+
+if TYPE_CHECKING:
+    from cmru_hw.checkpoint import Trained
+    from cmru_hw.technology import Technology
+    from cmru_hw.training import Recipe
 
 
 @click.command()
@@ -23,6 +29,16 @@ from cmru_hw.errors import OutputError
 @click.option("--levels", type=click.IntRange(0), help="Ladder limit K; 0: unbounded.  [default: 7, for acmru 0]")
 @click.option("--skip/--no-skip", default=True, show_default=True, help="Layers see the previous layer's input too.")
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps; by default what suits the task.")
+@click.option(
+    "--hardware-aware",
+    "aware",
+    is_flag=True,
+    help="Go on with a die's mismatch, quantisation and noise in every step, and judge dies before and after.",
+)
+@click.option("--from", "start", type=common.FILE, metavar="FILE", help="Go on from this checkpoint, as it is.")
+@click.option("--technology", default="macro", show_default=True, metavar="NAME|FILE.toml", help="Whose dies.")
+@click.option("--tune-steps", type=click.IntRange(1), default=800, show_default=True, help="Steps on dies.")
+@click.option("-n", "--dies", type=click.IntRange(1), default=200, show_default=True, help="Dies that judge.")
 @common.seed_option
 @common.force_option
 @common.json_option
@@ -35,13 +51,19 @@ def train(
     levels: int | None,
     skip: bool,
     steps: int | None,
+    aware: bool,
+    start: Path | None,
+    technology: str,
+    tune_steps: int,
+    dies: int,
     seed: int,
     force: bool,
     as_json: bool,
 ) -> None:
     """Train a network that can be built, and score it once on the task's test split.
 
-    Needs the data packages: pip install 'cmru_hw[train]'.
+    Needs the data packages: pip install 'cmru_hw[train]'. With --hardware-aware training goes on with another die of
+    the technology in every step, and both networks are judged on the same dies, whose variation is that of montecarlo.
 
     \b
     Example: cmru-hw train flipflop --shape 1x2 --levels 2 --seed 1 -o out/flipflop.safetensors
@@ -51,35 +73,93 @@ def train(
         raise click.BadParameter(f"{shape!r} is not LxN, such as 2x16", param_hint="--shape")
     if output.suffix != ".safetensors":
         raise OutputError(f"{output}: a checkpoint is written as .safetensors; change the name")
+    if start is not None and not aware:
+        raise click.UsageError("--from goes with --hardware-aware: there is nothing else to go on with")
     common.check_output(output, force)
     from dataclasses import replace
 
     from cmru_hw import checkpoint, training
+    from cmru_hw import technology as technologies
 
+    process = technologies.load(technology) if aware else None
     if levels is None:
         # an αCMRU with a limit trains, but has no circuit
         levels = 0 if cell == "acmru" else 7
     recipe = training.RECIPES.get(task, training.Recipe())
     if steps is not None:
         recipe = replace(recipe, steps=steps)
-    with common.progress("training, steps") as report:
-        trained = training.train(
-            task,
-            cell=cell,
-            units=(int(sized[2]),) * int(sized[1]),
-            epsilon=epsilon,
-            levels=levels or None,
-            skip=skip,
-            recipe=recipe,
-            seed=seed,
-            command=" ".join(["cmru-hw", *sys.argv[1:]]),
-            progress=lambda step, total, loss: report(step, total),
-        )
+    command = " ".join(["cmru-hw", *sys.argv[1:]])
+    if start is not None:
+        trained = checkpoint.load(start)
+    else:
+        with common.progress("training, steps") as report:
+            trained = training.train(
+                task,
+                cell=cell,
+                units=(int(sized[2]),) * int(sized[1]),
+                epsilon=epsilon,
+                levels=levels or None,
+                skip=skip,
+                recipe=recipe,
+                seed=seed,
+                command=command,
+                progress=lambda step, total, loss: report(step, total),
+            )
+    found: dict[str, Any] = {}
+    if process is not None:
+        trained, found = _improved(trained, task, process, recipe, tune_steps, dies, seed, command)
     output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(trained, output, force=force)
-    found = {"output": str(output), "scores": dict(trained.config.scores), "sha256": trained.sha256}
+    shape = f"{len(trained.config.units)}x{trained.config.units[0]}"
+    found = {"output": str(output), "scores": dict(trained.config.scores), "sha256": trained.sha256, **found}
     if as_json:
         common.print_json(found)
-    else:
-        rows = [("checkpoint", str(output)), ("sha256", trained.sha256)]
-        common.print_table(f"{task}, {cell} {shape}", rows + [(k, f"{v}") for k, v in trained.config.scores.items()])
+        return
+    rows = [("checkpoint", str(output)), ("sha256", trained.sha256)]
+    rows += [(name, f"{value}") for name, value in trained.config.scores.items()]
+    common.print_table(f"{task}, {trained.config.cell} {shape}", rows)
+    if process is not None:
+        _print_improved(found["hardware_aware"])
+
+
+def _improved(
+    trained: Trained, task: str, process: Technology, recipe: Recipe, steps: int, dies: int, seed: int, command: str
+) -> tuple[Trained, dict[str, Any]]:
+    """The network after fine-tuning on dies of ``process``, and what is said of it."""
+    from dataclasses import replace
+
+    from cmru_hw import hardware_aware, tasks
+
+    data = tasks.get(task)
+    trained.check(data.train)
+    with common.progress("on dies, steps") as report:
+        tuned = hardware_aware.improve(
+            trained,
+            data.train,
+            data.test,
+            process,
+            hardware_aware.recipe_of(recipe, steps=steps),
+            dies=dies,
+            seed=seed,
+            progress=lambda step, total, loss: report(step, total),
+        )
+    notes = {**tuned.trained.config.training, "command": command}
+    config = replace(tuned.trained.config, training=notes)
+    found = {"technology": process.name, "steps": steps, "seed": seed, "before": tuned.before, "after": tuned.after}
+    return replace(tuned.trained, config=config), {"hardware_aware": found}
+
+
+def _print_improved(found: dict[str, Any]) -> None:
+    before, after = found["before"], found["after"]
+    names = (("software", "software"), ("median die", "median"), ("5th percentile", "p05"), ("worst die", "min"))
+    rows = [(name, f"{before['accuracy'][key]:.2%} before, {after['accuracy'][key]:.2%} after") for name, key in names]
+    yielded = (
+        f"{one['yield']['value']:.1%} [{one['yield']['ci95'][0]:.1%}, {one['yield']['ci95'][1]:.1%}] {when}"
+        for one, when in ((before, "before"), (after, "after"))
+    )
+    rows.append(("yield", ", ".join(yielded)))
+    agree = f"{before['decision_agreement']:.2%} before, {after['decision_agreement']:.2%} after"
+    rows.append(("decisions as in software", agree))
+    goal = before["accuracy"]["software"] - before["drop"]
+    rows.append(("good means", f"accuracy of at least {goal:.2%}, before and after"))
+    common.print_table(f"test accuracy of {before['dies']} dies of {found['technology']}, fast engine", rows)
