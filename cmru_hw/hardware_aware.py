@@ -162,10 +162,10 @@ class _Dies:
         design = mapping.map_network(current, self.technology, self.calibration)
         numbers = range(self.step, self.step + DRAWN)
         drawn = variation.draw(design, seed=self.seed, dies=numbers, on=variation.choose(design))
-        self.noise = [torch.from_numpy(_noise(layer, self.technology)).float() for layer in design.layers]
+        self.noise = [torch.from_numpy(decision_noise(layer, self.technology)).float() for layer in design.layers]
         self.errors = []
         for place in range(DRAWN):
-            made = _tensors(design, drawn.one(place))
+            made = software_of(design, drawn.one(place))
             self.errors.append({name: value - current.tensors[name] for name, value in made.items()})
 
     def perturb(self, layer: int, signal: str, value: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class _Dies:
         return value + self.noise[layer] * torch.randn(value.shape, generator=self.random)
 
 
-def _tensors(nominal: Design, die: Design) -> dict[str, Tensor]:
+def software_of(nominal: Design, die: Design) -> dict[str, Tensor]:
     """The software numbers that ``die`` computes with, by name."""
     bias = float(die.bias)
     reference = float(die.reference_up + die.reference_down) / 2
@@ -203,7 +203,7 @@ def _row(row: Row, line_unit: Array, line_sign: Array, bias: float) -> tuple[Arr
     return weights, ((row.bias + row.threshold) * bias + row.offset * row.total) / row.scale
 
 
-def _noise(layer: Layer, technology: Technology) -> Array:
+def decision_noise(layer: Layer, technology: Technology) -> Array:
     """(units,): deviation of the noise on c, and on β, that a layer's two rows add at each decision.
 
     c and β are half the sum and half the difference of what the rows carry, whose noises are independent.

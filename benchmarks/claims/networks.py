@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -37,10 +37,8 @@ class Shape:
 
     def start(self, draw: Draw) -> dict[str, Tensor]:
         """One model's parameters by name."""
-        found = {
-            "projection.weight": draw.matrix(self.features, self.width),
-            "projection.bias": torch.zeros(self.width),
-        }
+        found = {"projection.weight": draw.matrix(self.features, self.width)}
+        found["projection.bias"] = torch.zeros(self.width)
         for index, units in enumerate(self.units):
             cell = self.kind.start(self.width, units, draw)
             found |= {f"{index}.cell.{name}": value for name, value in cell.items()}
@@ -56,7 +54,16 @@ class Shape:
     @property
     def parameters(self) -> int:
         """How many numbers are trained."""
-        return sum(size.numel() for name, size in self.sizes.items() if not fixed(name))
+        outside = (self.features + 1) * self.width + (self.width + 1) * self.outputs
+        return outside + sum(_in_layer(self.cell, self.width, units) for units in self.units)
+
+
+@cache
+def _in_layer(cell: str, width: int, units: int) -> int:
+    kind = CELLS[cell]
+    drawn = kind.start(width, units, Draw(torch.Generator(), 1.0))
+    own = sum(value.numel() for name, value in drawn.items() if not fixed(f".{name}"))
+    return own + (kind.outputs(units) + 1) * width
 
 
 def fixed(name: str) -> bool:

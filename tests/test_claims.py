@@ -1,0 +1,247 @@
+"""The comparison of cells: recurrences against their papers' equations, fair shapes, records that survive, verdicts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.claims import __main__ as program
+from benchmarks.claims import fitting, intervals, page, probes, problems, study, verdicts
+from benchmarks.claims.cells import CELLS, RECURRENCES, Draw, part
+from benchmarks.claims.fitting import Budget, fit, score
+from benchmarks.claims.networks import Models, shape_of
+from benchmarks.claims.study import FULL, QUICK, Job, Store
+from benchmarks.claims.verdicts import Records
+from cmru_hw import checkpoint, tasks, training
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+
+
+def layer(cell: str, *, models: int = 3, time: int = 70) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Parameters of ``models`` layers of 5 units, and inputs (models, 4, time, 2)."""
+    draws = [Draw(torch.Generator().manual_seed(seed), 1.0) for seed in range(models)]
+    starts = [CELLS[cell].start(4, 5, draw) for draw in draws]
+    parameters = {name: torch.stack([start[name] for start in starts]) for name in starts[0]}
+    return parameters, torch.randn(models, 4, time, 2, generator=torch.Generator().manual_seed(9))
+
+
+# --- Cells -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_scan_is_loop(cell):
+    parameters, u = layer(cell)
+    one, other = (CELLS[cell].run(parameters, u, RECURRENCES[mode], CELLS[cell].epsilon) for mode in ("scan", "loop"))
+    assert one.shape == (3, CELLS[cell].outputs(5), 70, 2)
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    if CELLS[cell].quantised:
+        assert torch.equal(one, other)
+
+
+def test_linear_recurrent_unit_is_that_of_its_paper():
+    parameters, u = layer("lru", time=300)
+    found = CELLS["lru"].run(parameters, u, RECURRENCES["scan"], 1.0)
+    for model in range(3):
+        nu, theta, gamma, weight = (parameters[name][model].double() for name in ("nu", "theta", "gamma", "weight"))
+        eigenvalue = torch.exp(torch.complex(-nu.exp(), theta.exp()))
+        matrix = torch.complex(*weight.chunk(2)) * gamma.exp()[:, None]
+        state = torch.zeros(5, 2, dtype=torch.complex128)
+        for step in range(300):
+            state = eigenvalue[:, None] * state + matrix @ u[model, :, step].to(torch.complex128)
+            expected = torch.cat((state.real, state.imag))
+            torch.testing.assert_close(found[model, :, step].double(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_minimal_gated_unit_is_that_of_its_paper():
+    parameters, u = layer("mingru")
+    found = CELLS["mingru"].run(parameters, u, RECURRENCES["scan"], 1.0)
+    for model in range(3):
+        weight, bias = parameters["weight"][model], parameters["bias"][model][:, None]
+        state = torch.zeros(5, 2)
+        for step in range(70):
+            opening, candidate = (weight @ u[model, :, step] + bias).chunk(2)
+            z = torch.sigmoid(opening)
+            state = (1 - z) * state + z * candidate
+            torch.testing.assert_close(found[model, :, step], state, rtol=1e-4, atol=1e-5)
+
+
+def test_a_hybrid_is_its_halves():
+    parameters, u = layer("hybrid")
+    found = CELLS["hybrid"].run(parameters, u, RECURRENCES["scan"], 0.0)
+    memory = CELLS["bmru"].run(part(parameters, "memory"), u, RECURRENCES["scan"], 0.0)
+    linear = CELLS["lru"].run(part(parameters, "linear"), u, RECURRENCES["scan"], 0.0)
+    assert torch.equal(found, torch.cat((memory, linear), dim=1))
+    assert set(memory.unique().tolist()) == {-1.0, 1.0}
+
+
+@pytest.mark.parametrize("plan", [FULL, QUICK], ids=lambda plan: plan.name)
+def test_every_cell_has_as_many_parameters(plan):
+    for name, size in plan.settings:
+        problem = problems.get(name)
+        for cell in CELLS:
+            shape = shape_of(cell, features=problem.features, outputs=problem.outputs, parameters=size)
+            assert shape.parameters == pytest.approx(size, rel=0.05), (name, cell)
+            assert Models.drawn(shape, [0], 1.0).values.shape == (1, shape.parameters)
+
+
+# --- Training many at once ---------------------------------------------------------------------------------------
+
+
+def test_company_changes_nothing():
+    """A model trained beside others is the model trained alone, noise and order of the data included."""
+    problem = problems.get("vowels")
+    shape = shape_of("cmru", features=problem.features, outputs=problem.outputs, parameters=200)
+    together = fit(shape, problem, Budget(steps=4, rates=(0.01, 0.03)), seeds=[3, 5])
+    alone = fit(shape, problem, Budget(steps=4, rates=(0.03,)), seeds=[5])
+    torch.testing.assert_close(together.values[3], alone.values[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together.values[1], alone.values[0], rtol=1e-4, atol=1e-5), "the rate matters"
+    assert not torch.allclose(together.values[2], alone.values[0], rtol=1e-4, atol=1e-5), "the seed matters"
+
+
+def test_models_learn():
+    problem = problems.get("leaky")
+    shape = shape_of("lru", features=1, outputs=2, parameters=200)
+    untrained = score(Models.drawn(shape, [0, 1], 1.0), problem.test, "course")
+    trained = score(fit(shape, problem, Budget(steps=60, rates=(0.03,)), seeds=[0, 1]), problem.test, "course")
+    assert min(trained) > 0.5 > max(untrained)
+
+
+def test_scores_do_not_depend_on_how_many_are_scored_at_once(monkeypatch):
+    problem = problems.get("flipflop")
+    shape = shape_of("bmru", features=1, outputs=2, parameters=200)
+    models = Models.drawn(shape, range(3), 1.0)
+    whole = score(models, problem.validation, "last")
+    monkeypatch.setattr(fitting, "AT_ONCE", 20_000)
+    assert score(models, problem.validation, "last") == whole
+
+
+# --- Questions ---------------------------------------------------------------------------------------------------
+
+
+def test_quantised_states_are_restored_and_others_are_not():
+    for cell, restored in (("cmru", True), ("bmru", True), ("acmru", False), ("lru", False), ("mingru", False)):
+        parameters, u = layer(cell)
+        clean = CELLS[cell].run(parameters, u, RECURRENCES["scan"], CELLS[cell].epsilon)
+        recur = probes.noisy_states(0.02, torch.Generator().manual_seed(0))
+        noisy = CELLS[cell].run(parameters, u, recur, CELLS[cell].epsilon)
+        assert torch.equal(clean, noisy) == restored, cell
+
+
+def test_gradient_passes_at_one_and_is_blocked_at_zero():
+    found = {name: np.median(rows, axis=0) for name, rows in probes.gradients(range(4), time_=40).items()}
+    assert found["epsilon 0"][-1] < 1e-6
+    assert 1e-9 < found["epsilon 0.5"][20] < 0.1
+    assert found["epsilon 1"][-1] == pytest.approx(1, rel=0.3)
+
+
+def test_the_flipflop_holds_ten_thousand_timesteps_exactly():
+    trained = checkpoint.load(RESULTS.parent.parent / "models" / "flipflop-cmru-1x2.safetensors")
+    data = tasks.pulses(np.random.default_rng(1), np.full(10, 10_000))
+    assert training.accuracy(trained, data) == 1.0
+    with torch.no_grad():
+        states = trained.network()(torch.from_numpy(data.inputs)).states[0]
+    for sequence, length in zip(states, data.lengths, strict=True):
+        held = sequence[length - 9_990 : length]
+        assert torch.equal(held, held[:1].expand_as(held))
+
+
+# --- Records and verdicts ----------------------------------------------------------------------------------------
+
+
+TINY = replace(
+    QUICK,
+    name="tiny",
+    settings=(("recall-30", 200),),
+    scaled=(("recall-30", 200),),
+    scales=(0.3,),
+    noisy=(),
+    long=(),
+    budgets={"recall-30": Budget(steps=2)},
+    seeds=2,
+    throughput=(),
+)
+
+
+def without_times(records):
+    return [{name: value for name, value in record.items() if name != "cpu_s"} for record in records]
+
+
+def test_an_interrupted_study_goes_on_to_the_same_records(tmp_path):
+    jobs = TINY.jobs()
+    whole = list(study.run(jobs, Store(tmp_path / "whole")))
+    running = study.run(jobs, Store(tmp_path / "parts"))
+    started = [next(running) for _ in range(3)]
+    running.close()
+    # what was being written when the power went is no record
+    (tmp_path / "parts" / f"{jobs[3].key}.json").write_text('{"job": {')
+    resumed = list(study.run(jobs, Store(tmp_path / "parts")))
+    assert without_times(resumed) == without_times(whole)
+    assert resumed[:3] == started, "what was done is not done again"
+    scaled = [record for record in resumed if record["job"]["scale"] == 0.3]
+    assert len(scaled) == len(CELLS)
+    assert all(len(record["result"]["test"]) == 1 for record in scaled), "the rate is not tuned again"
+
+
+def test_another_budget_is_another_job():
+    job = next(job for job in TINY.jobs() if job.kind == "score")
+    assert job.key != replace(job, budget=Budget(steps=3)).key
+
+
+def made_up(cell: str, scores: list[float], problem: str = "recall-30") -> dict:
+    job = Job(kind="score", problem=problem, cell=cell, size=200, seeds=len(scores))
+    result = {"score": scores, "test": [scores], "scan_error": [0.0] * len(scores), "rate": 0.01}
+    return {"job": json.loads(json.dumps(vars(job))), "result": result, "cpu_s": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("cumulative", "reset", "verdict"),
+    [(1.0, 0.5, "holds"), (0.5, 1.0, "does not hold"), (1.0, 1.0, "undecided")],
+)
+def test_a_verdict_follows_from_the_records(cumulative, reset, verdict):
+    records = Records(
+        [made_up("cmru", [cumulative] * 10), made_up("acmru", [cumulative] * 10), made_up("bmru", [reset] * 10)]
+    )
+    convergence = next(found for found in verdicts.judge(records) if "convergence" in found.claim)
+    assert convergence.holds == verdict
+    assert any(f"{10 if cumulative == 1 else 0} of 10" in line for line in convergence.evidence)
+
+
+def test_a_claim_that_holds_here_and_not_there_holds_in_part():
+    records = Records([made_up("cmru", [0.9] * 10), made_up("lru", [0.5] * 10), made_up("mingru", [1.0] * 10)])
+    found = {verdict.claim: verdict for verdict in verdicts.judge(records)}
+    against = found["At small sizes the CMRU matches or outperforms LRU and minGRU."]
+    assert against.holds == "in part"
+    assert "outperforms lru" in against.evidence[0]
+    assert "is behind mingru" in against.evidence[1]
+
+
+def test_intervals():
+    found = intervals.share(9, 10)
+    assert (found.low, found.high) == pytest.approx((0.55498, 0.99747), abs=1e-5)
+    gap = intervals.share_difference((56, 70), (48, 80))
+    assert (gap.value, gap.low, gap.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4), (
+        "Newcombe 1998, example (a)"
+    )
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(60):
+        estimate = intervals.median(rng.normal(size=10).tolist())
+        covered += estimate.low <= 0 <= estimate.high
+    assert covered >= 50
+
+
+def test_the_page_says_what_its_records_say(tmp_path):
+    found = json.loads((RESULTS / "records.json").read_text(encoding="utf-8"))
+    planned = {json.dumps(json.loads(json.dumps(record["job"])), sort_keys=True) for record in found}
+    assert len(planned) == len(found)
+    program.write(FULL, Records(found), tmp_path)
+    for name in ("README.md", "claims.json", "scores.csv"):
+        assert (tmp_path / name).read_text(encoding="utf-8") == (RESULTS / name).read_text(encoding="utf-8"), (
+            "run python -m benchmarks.claims --report"
+        )
+    assert page.CAPTIONS.keys() == {path.stem for path in RESULTS.glob("*.svg")}

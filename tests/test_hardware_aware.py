@@ -1,0 +1,138 @@
+"""Training on dies: what is in the loop is the die that the engines simulate, and it helps real dies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from cmru_hw import behavioral, checkpoint, hardware_aware, mapping, tasks, technology, training, variation
+from cmru_hw.checkpoint import Trained
+from cmru_hw.cli import group
+from cmru_hw.errors import MappingError
+
+MODELS = Path(__file__).parent.parent / "models"
+IN_THE_LOOP = ("weights", "offset", "packet", "integrator", "capacitor", "bias")
+
+
+def shipped(name: str) -> Trained:
+    return checkpoint.load(MODELS / f"{name}.safetensors")
+
+
+def heavy(factor: float) -> technology.Technology:
+    """Ideal parts with so many times the mismatch."""
+    ideal = technology.load("macro")
+    law = ideal.mismatch
+    worse = {name: factor * getattr(law, name) for name in ("capacitor", "threshold", "comparator_rest")}
+    return replace(ideal, mismatch=replace(law, **worse))
+
+
+@pytest.mark.parametrize("name", ["vowels-cmru-2x16", "vowels-acmru-2x16", "vowels-bmru-2x16"])
+def test_a_die_without_mismatch_is_the_network(name):
+    trained, data = shipped(name), tasks.get("vowels").test.first(20)
+    design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
+    die = variation.draw(design, seed=0, dies=[0], on=frozenset()).one(0)
+    made = hardware_aware.software_of(design, die)
+    trainable = {name for name, _ in trained.network().named_parameters()}
+    assert made.keys() == trainable
+    for key, value in made.items():
+        torch.testing.assert_close(value, trained.tensors[key], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["vowels-cmru-2x16", "vowels-bmru-2x16"])
+def test_what_trains_is_the_die_that_is_simulated(name):
+    """Of what a die does otherwise than the network, its software numbers must explain nearly all."""
+    trained, data = shipped(name), tasks.get("vowels").test.first(20)
+    design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
+    on = variation.choose(design, only=IN_THE_LOOP)
+    explained = different = 0
+    for number in range(3):
+        drawn = variation.draw(design, seed=1, dies=[number], on=on)
+        packed = behavioral.pack(design, data)
+        simulated = behavioral.run(drawn, packed)
+        network = trained.network()
+        as_trained = network(torch.from_numpy(data.inputs), torch.from_numpy(data.lengths))
+        network.load_state_dict({**trained.tensors, **hardware_aware.software_of(design, drawn.one(0))})
+        as_die = network(torch.from_numpy(data.inputs), torch.from_numpy(data.lengths))
+        for found, plain, die in zip(simulated.decisions, as_trained.decisions, as_die.decisions, strict=True):
+            found = found[0]
+            plain, die = (packed.places(decisions.numpy()) for decisions in (plain, die))
+            different += int((found != plain).sum())
+            explained += int(((found != plain) & (found == die)).sum()) - int(((found == plain) & (found != die)).sum())
+    assert different > 100
+    assert explained > 0.97 * different
+
+
+def test_noise_of_a_decision_is_that_of_its_two_rows():
+    trained, data = shipped("detect-cmru-2x4"), tasks.get("detect").test.first(5)
+    design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
+    layer = design.layers[0]
+    law = design.technology.noise
+    rng = np.random.default_rng(0)
+    rows = []
+    for row in (layer.low, layer.high):
+        volts = np.hypot(law.comparator, np.sqrt(1.380649e-23 * law.temperature / row.total))
+        rows.append(rng.normal(size=(20000, layer.units)) * volts * row.total / row.scale)
+    expected = ((rows[0] + rows[1]) / 2).std(0)
+    np.testing.assert_allclose(hardware_aware.decision_noise(layer, design.technology), expected, rtol=0.03)
+
+
+def test_training_on_dies_helps_dies():
+    """With three times the mismatch, hardly a die of the shipped network does its task."""
+    trained, data = shipped("vowels-cmru-2x16"), tasks.get("vowels")
+    recipe = hardware_aware.recipe_of(training.RECIPES["vowels"], steps=200)
+    tuned = hardware_aware.improve(trained, data.train, data.test, heavy(3), recipe, dies=60, seed=0)
+    before, after = tuned.before["accuracy"], tuned.after["accuracy"]
+    assert before["median"] < before["software"] - 0.03
+    assert after["median"] > before["median"]
+    assert after["p05"] > before["p05"]
+    assert tuned.after["yield"]["k"] >= tuned.before["yield"]["k"]
+    notes = tuned.trained.config.training["hardware_aware"]
+    assert notes["from_sha256"] == trained.sha256
+    assert notes["recipe"] == asdict(recipe)
+
+
+def test_the_goal_is_that_of_before():
+    """A network that software does worse is not judged by its own, lower standard."""
+    trained, data = shipped("detect-cmru-2x4"), tasks.get("detect")
+    own = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40)
+    same = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40, goal=own["accuracy"]["software"])
+    harder = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40, goal=1.0)
+    assert same["yield"] == own["yield"]
+    assert harder["yield"]["k"] < own["yield"]["k"]
+
+
+def test_what_has_no_circuit_is_refused():
+    with pytest.raises(MappingError, match="current mode"):
+        data = tasks.get("detect")
+        recipe = hardware_aware.recipe_of(training.RECIPES["detect"], steps=1)
+        hardware_aware.fine_tune(shipped("detect-fq-bmru-2x4"), data.train, heavy(1), recipe)
+
+
+def test_the_command_line(tmp_path):
+    out = tmp_path / "tuned.safetensors"
+    arguments = [
+        "train",
+        "detect",
+        "-o",
+        str(out),
+        "--hardware-aware",
+        "--from",
+        str(MODELS / "detect-cmru-2x4.safetensors"),
+    ]
+    arguments += ["--tune-steps", "20", "--dies", "10", "--json"]
+    done = CliRunner().invoke(group, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    found = json.loads(done.output)
+    assert found["hardware_aware"]["before"]["dies"] == found["hardware_aware"]["after"]["dies"] == 10
+    assert checkpoint.load(out).sha256 == found["sha256"]
+    again = CliRunner().invoke(group, [*arguments[:3], str(tmp_path / "again.safetensors"), *arguments[4:]])
+    assert json.loads(again.output)["sha256"] == found["sha256"], "the same seed trains on the same dies"
+    wrong = CliRunner().invoke(group, ["train", "detect", "-o", str(tmp_path / "x.safetensors"), "--from", "y"])
+    assert wrong.exit_code == 2
+    assert "--hardware-aware" in wrong.output
