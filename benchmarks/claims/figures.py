@@ -111,19 +111,25 @@ def _noise(records: Records) -> Figure | None:
 
 
 def _lengths(records: Records) -> Figure | None:
-    found = [record for record in records.of("score", scale=1.0) if "length" in record["result"]]
-    asked = list(dict.fromkeys(record["job"]["problem"] for record in found))
-    if not asked:
+    """In the noise of training, and in silence."""
+    found = [
+        (f"{record['job']['problem']}, in {where}", record["job"]["cell"], record["result"][asked])
+        for kind, asked, where in (("score", "length", "noise"), ("hold", "quiet", "silence"))
+        for record in records.of(kind, scale=1.0)
+        if asked in record["result"]
+    ]
+    titles = list(dict.fromkeys(title for title, _, _ in found))
+    if not titles:
         return None
-    figure, axes = _panels(len(asked), len(asked), height=2.6)
-    for axis, problem in zip(axes, asked, strict=False):
-        for record in (one for one in found if one["job"]["problem"] == problem):
-            points = [(float(n), intervals.median(scores)) for n, scores in record["result"]["length"].items()]
-            _line(axis, record["job"]["cell"], points)
+    figure, axes = _panels(len(titles), 2, height=2.1)
+    for axis, title in zip(axes, titles, strict=False):
+        for cell, lengths in ((cell, lengths) for own, cell, lengths in found if own == title):
+            _line(axis, cell, [(float(n), intervals.median(scores)) for n, scores in lengths.items()])
         axis.set_xscale("log")
-        axis.set_xlabel("timesteps back")
-        axis.set_title(f"{problem}: trained on about 100 timesteps", fontsize=8)
-    return _with_legend(figure, axes, "test score")
+        axis.set_title(title, fontsize=8)
+    for axis in axes[-2:]:
+        axis.set_xlabel("timesteps back; trained on about 100")
+    return _with_legend(figure, axes, "test score", columns=2)
 
 
 def _gradients(records: Records) -> Figure | None:

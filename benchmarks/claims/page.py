@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from benchmarks.claims import cells, fitting, networks, probes, problems, tables
@@ -12,7 +13,7 @@ CAPTIONS = {
     "scores": "Every dot is a seed, every bar a median.",
     "initialisation": "Bands are 95 % intervals of the median, here and below.",
     "noise": "Noise on inputs, on weights, and on states at every timestep.",
-    "lengths": "Answers further back than any in training.",
+    "lengths": "Answers further back than any in training, with noise in between as in training and without.",
     "gradients": "Median and quartiles over seeds of untrained layers.",
 }
 
@@ -21,8 +22,8 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
     planned = len(plan.jobs())
     seconds = sum(record["cpu_s"] for record in records.all)
     problem_list = ", ".join(dict.fromkeys(problem for problem, _ in plan.settings))
-    first_line = cells.__doc__ or ""
-    recurrences = first_line[first_line.index("=====") : first_line.index("All run on")].strip()
+    described = re.sub(r":\w+:`(\w+\.)*(\w+)`", r"\2", cells.__doc__ or "").replace("±LEVELS", f"±{cells.LEVELS:g}")
+    recurrences = described[described.index("=====") : described.index("All run on")].strip()
     questions = problems.__doc__ or ""
     questions = questions[questions.index("=====") : questions.index("Validation")].strip()
     budgets = "; ".join(
@@ -32,6 +33,7 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
     )
     rates = " or ".join(f"{rate:g}" for rate in next(iter(plan.budgets.values())).rates)
     whole = len(records.all) == planned
+    deviations = "; ".join(f"{kind} {', '.join(map(str, found))}" for kind, found in probes.NOISES.items())
     parts = [
         "# The claims of the abstracts, held against software",
         f"Made by `{command}` from {len(records.all)} of {planned} planned jobs ({seconds / 60:.0f} minutes of one "
@@ -54,7 +56,7 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         tables.throughput(records).markdown(),
         "## How it was done",
         f"**Cells.**\n\n```text\n{recurrences}\n```",
-        f"The ladder of cmru saturates at ±{cells.LEVELS:g} levels, on every problem. lru starts with |λ| in "
+        f"The ladder of cmru saturates at the same level on every problem. lru starts with |λ| in "
         f"{cells.RING[0]:g} to {cells.RING[1]:g} and phases below π/10; mingru with gate biases for memories of 1 to "
         f"{cells.LONGEST:g} timesteps: both are prepared for long memory. lru, mingru and hybrid cannot be built by "
         "this package.",
@@ -70,7 +72,8 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         "once. Other starting scales multiply every weight matrix at its start and keep the rate that was chosen at 1.",
         "**Noise.** On inputs, in their own deviation; on weights and biases, relative (linear units keep their "
         "eigenvalues exact); on states at every timestep, relative to their root mean square, after which cmru and "
-        f"bmru restore the nearest level, as their circuits can. {probes.NOISY} test sequences, mean of 3 draws.",
+        f"bmru restore the nearest level, as their circuits can. {probes.NOISY} test sequences, mean of 3 draws; the "
+        f"shares above are means over the deviations {deviations}.",
         "**What this does not say.** Networks of a few hundred parameters, short budgets, small data: no word on "
         "large models. The papers' own benchmarks, hyperparameters and sizes are others; that α of αCMRU is an affine "
         "function of the input is a reading of its abstract.",

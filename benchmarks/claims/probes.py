@@ -91,10 +91,12 @@ def noisy_states(deviation: float, random: torch.Generator) -> Recur:
     return recur
 
 
-def longer(models: Models, name: str, lengths: Sequence[int], count: int = LONG) -> dict[str, list[float]]:
-    """Score of each model where the answer lies further back than any it was trained on."""
-    problem = problems.get(name)
-    return {str(n): score(models, problems.of_length(name, n, count), problem.decision) for n in lengths}
+def longer(
+    models: Models, name: str, lengths: Sequence[int], count: int = LONG, *, quiet: bool = False
+) -> dict[str, list[float]]:
+    """Score of each model where the answer lies further back than any it was trained on; ``quiet``: without noise."""
+    decision = problems.get(name).decision
+    return {str(n): score(models, problems.of_length(name, n, count, quiet=quiet), decision) for n in lengths}
 
 
 @torch.no_grad()
@@ -119,7 +121,7 @@ def gradients(seeds: Sequence[int], *, time_: int = LAGS) -> dict[str, list[list
         f"epsilon {epsilon:g}{suffix}": _window_case(epsilon, bound)
         for epsilon in (0.0, 0.5, 1.0)
         for suffix, bound in (("", None), (f", limited to {LEVELS:g} levels", LEVELS))
-        if not (epsilon == 0.0 and bound)
+        if epsilon == 1.0 or not bound
     }
     for name in ("lru", "mingru"):
         cases[name] = lambda parameters, u, name=name: CELLS[name].run(parameters, u, RECURRENCES["scan"], 1.0)

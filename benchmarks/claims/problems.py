@@ -77,12 +77,17 @@ def get(name: str) -> Problem:
     return {"vowels": _vowels, "digits": _digits, "flipflop": _flipflop, "leaky": _leaky}[kind]()
 
 
-def of_length(name: str, length: int, count: int) -> Part:
-    """``count`` test sequences of "flipflop" or "recall" whose answer lies ``length`` timesteps back."""
+def of_length(name: str, length: int, count: int, *, quiet: bool = False) -> Part:
+    """``count`` test sequences of "flipflop" or "recall" whose answer lies ``length`` timesteps back.
+
+    ``quiet``: without noise from there on.
+    """
     rng = np.random.default_rng(length)
-    if name == "flipflop":
-        return _part(tasks.pulses(rng, np.full(count, length)))
-    return _symbols(rng, count, length)
+    made = _part(tasks.pulses(rng, np.full(count, length))) if name == "flipflop" else _symbols(rng, count, length)
+    if quiet:
+        times = torch.arange(made.inputs.shape[1])
+        made.inputs[times >= made.lengths[:, None] - length] = 0
+    return made
 
 
 def _vowels() -> Problem:

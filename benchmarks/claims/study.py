@@ -27,7 +27,8 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """``kind`` "score": train and test; "gradient" and "throughput" train nothing.
+    """``kind`` "score": train and test; "hold": of the same models, how long they hold in silence; "gradient" and
+    "throughput" train nothing.
 
     ``ask`` lists the further questions put to the trained models: "noise", "length".
     """
@@ -85,6 +86,8 @@ class Plan:
                 for cell in CELLS
             ]
             found += scores
+            if setting in self.long:
+                found += [replace(job, kind="hold", ask=()) for job in scores]
             if setting in self.scaled:
                 # Other starting scales have the rate that was chosen at the scale of 1.
                 found += [replace(job, scale=scale, ask=()) for scale in self.scales for job in scores]
@@ -101,8 +104,11 @@ FULL = Plan(
         ("leaky", 200),
         ("vowels", 200),
         ("digits", 600),
+        ("digits", 200),
+        ("leaky", 600),
+        ("vowels", 2000),
     ),
-    scaled=(("recall-100", 200), ("vowels", 600)),
+    scaled=(("recall-100", 200), ("vowels", 600), ("digits", 600)),
     scales=(0.3, 3.0),
     noisy=(("flipflop", 200), ("vowels", 600)),
     long=(("flipflop", 200), ("recall-100", 200)),
@@ -174,19 +180,8 @@ def _score(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
     problem = problems.get(job.problem)
     assert job.budget is not None
     shape = shape_of(job.cell, features=problem.features, outputs=problem.outputs, parameters=job.size)
-    budget = job.budget
-    if job.scale != 1:
-        # The rate is tuned once, at the scale of 1; the record of that job comes earlier in every plan.
-        base = next(
-            other
-            for other in jobs
-            if other.scale == 1 and (other.problem, other.cell, other.size) == (job.problem, job.cell, job.size)
-        )
-        record = store.read(base)
-        assert record is not None
-        budget = replace(budget, rates=(record["result"]["rate"],))
-    seeds = range(job.seeds)
-    models = fit(shape, problem, budget, seeds=seeds, scale=job.scale)
+    budget = job.budget if job.scale == 1 else _tuned(job, store, jobs)
+    models = fit(shape, problem, budget, seeds=range(job.seeds), scale=job.scale)
     by_rate = {
         part: torch.tensor(score(models, getattr(problem, part), problem.decision)).view(len(budget.rates), -1)
         for part in ("validation", "test")
@@ -210,12 +205,30 @@ def _score(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
     return found
 
 
+def _tuned(job: Job, store: Store, jobs: Sequence[Job]) -> Budget:
+    """That of ``job`` with the one rate that was chosen at the scale of 1: that job comes earlier in every plan."""
+    assert job.budget is not None
+    wanted = ("score", 1.0, job.problem, job.cell, job.size)
+    base = next(one for one in jobs if (one.kind, one.scale, one.problem, one.cell, one.size) == wanted)
+    record = store.read(base)
+    assert record is not None
+    return replace(job.budget, rates=(record["result"]["rate"],))
+
+
+def _hold(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
+    problem = problems.get(job.problem)
+    shape = shape_of(job.cell, features=problem.features, outputs=problem.outputs, parameters=job.size)
+    models = fit(shape, problem, _tuned(job, store, jobs), seeds=range(job.seeds))
+    return {"quiet": probes.longer(models, job.problem, probes.LENGTHS, quiet=True)}
+
+
 def _rounded(values: torch.Tensor) -> Any:
     return (values.double() * 1e6).round().div(1e6).tolist()
 
 
 def _gradient(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
-    return {name: _rounded(torch.tensor(rows)) for name, rows in probes.gradients(range(job.seeds)).items()}
+    found = probes.gradients(range(job.seeds))
+    return {name: [[float(f"{value:.4g}") for value in row] for row in rows] for name, rows in found.items()}
 
 
 def _throughput(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
@@ -226,6 +239,7 @@ def _throughput(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
 
 _RUNNERS: Mapping[str, Callable[[Job, Store, Sequence[Job]], dict[str, Any]]] = {
     "score": _score,
+    "hold": _hold,
     "gradient": _gradient,
     "throughput": _throughput,
 }

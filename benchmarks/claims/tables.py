@@ -131,16 +131,17 @@ def noise(records: Records) -> Table:
 
 def lengths(records: Records) -> Table:
     rows = []
-    for record in records.of("score", scale=1.0):
-        job = record["job"]
-        for length, found in record["result"].get("length", {}).items():
-            middle = intervals.median(found)
-            row = (job["problem"], job["size"], job["cell"], int(length), len(found))
-            rows.append((*row, middle.value, middle.low, middle.high))
+    for kind, asked, where in (("score", "length", "noise"), ("hold", "quiet", "silence")):
+        for record in records.of(kind, scale=1.0):
+            job = record["job"]
+            for length, found in record["result"].get(asked, {}).items():
+                middle = intervals.median(found)
+                row = (job["problem"], job["size"], job["cell"], where, int(length), len(found))
+                rows.append((*row, middle.value, middle.low, middle.high))
     return Table(
         name="lengths",
         title="Test score where the answer lies further back than in training (about 100 timesteps)",
-        columns=("problem", "size", "cell", "timesteps", "seeds", "median", "low", "high"),
+        columns=("problem", "size", "cell", "held in", "timesteps", "seeds", "median", "low", "high"),
         rows=tuple(rows),
     )
 

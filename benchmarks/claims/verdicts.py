@@ -16,15 +16,15 @@ import numpy as np
 
 from benchmarks.claims import intervals, problems
 from benchmarks.claims.intervals import Estimate
-from benchmarks.claims.probes import LENGTHS, NOISES
+from benchmarks.claims.probes import LENGTHS
 from benchmarks.claims.study import Record
 
 MATCH = 0.02
 """Two cells match where their medians differ by no more than this, as far as the interval can say."""
-KEPT = 0.9
-"""Of the score without noise: what counts as having withstood it."""
+FEWEST = 3
+"""Runs that must have learnt before their noise is compared."""
 RETENTION = ("flipflop", "recall")
-BASELINES = ("lru", "mingru")
+BASELINES, QUANTISED = ("lru", "mingru"), ("cmru", "bmru")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,10 @@ class Records:
         record = self.one("score", cell=cell, problem=problem, size=size, scale=scale)
         return None if record is None else record["result"]["score"]
 
-    def learnt(self, cell: str, *, every_rate: bool = False) -> tuple[int, int]:
+    def learnt(self, cell: str, settings: Iterable[tuple[str, int]], *, every_rate: bool = False) -> tuple[int, int]:
         """Runs at the starting scale of 1 that learnt, and all of them."""
         count = total = 0
-        for problem, size in self.settings():
+        for problem, size in settings:
             record = self.one("score", cell=cell, problem=problem, size=size, scale=1.0)
             if record is not None:
                 rates = record["result"]["test"] if every_rate else [record["result"]["score"]]
@@ -97,9 +97,12 @@ def _above(estimate: Estimate, bound: float = 0.0) -> bool | None:
 
 def _convergence(records: Records) -> Verdict:
     supports, evidence = [], []
-    for label, every in (("at the tuned rate", False), ("over all learning rates", True)):
+    settings = records.settings()
+    cases = [("all together", settings, False), ("all together, at every learning rate", settings, True)]
+    cases += [(f"{problem}, {size} parameters", [(problem, size)], False) for problem, size in settings]
+    for label, places, every in cases:
         for cell in ("cmru", "acmru"):
-            (one, of_one), (other, of_other) = (records.learnt(name, every_rate=every) for name in (cell, "bmru"))
+            (one, of_one), (other, of_other) = (records.learnt(n, places, every_rate=every) for n in (cell, "bmru"))
             if not of_one or not of_other:
                 continue
             gap = intervals.share_difference((one, of_one), (other, of_other))
@@ -208,25 +211,27 @@ def _retention(records: Records) -> Verdict:
 
 def _noise(records: Records, kind: str) -> Verdict:
     supports, evidence = [], []
-    words = {
-        "input": "inputs",
-        "weight": "weights and biases",
-        "state": "states, restored to levels where they have any",
-    }
-    for record in records.of("score", cell="cmru", scale=1.0):
-        if "noise" not in record["result"]:
-            continue
-        problem, size = record["job"]["problem"], record["job"]["size"]
-        for baseline in BASELINES:
-            other = records.one("score", cell=baseline, problem=problem, size=size, scale=1.0)
-            if other is not None:
-                one, two = (_kept(found["result"]["noise"][kind]) for found in (record, other))
+    words = {"input": "inputs", "weight": "weights and biases"}
+    words["state"] = "states, restored to levels where they have any"
+    asked = dict.fromkeys(
+        (r["job"]["problem"], r["job"]["size"]) for r in records.of("score", scale=1.0) if "noise" in r["result"]
+    )
+    for problem, size in asked:
+        bound = problems.get(problem).learnt
+        for cell in QUANTISED:
+            for baseline in BASELINES:
+                pair = [records.one("score", cell=n, problem=problem, size=size, scale=1.0) for n in (cell, baseline)]
+                if None in pair:
+                    continue
+                one, two = (_kept(record["result"]["noise"][kind], bound) for record in pair if record is not None)
+                if min(len(one), len(two)) < FEWEST:
+                    evidence.append(f"{problem}: {cell} learnt in {len(one)} runs, {baseline} in {len(two)}: too few")
+                    continue
                 gap = intervals.difference(one, two)
                 supports.append(_above(gap))
                 evidence.append(
-                    f"{problem}: mean share of its own score that is kept under noise of "
-                    f"{', '.join(map(str, NOISES[kind]))}: cmru {np.median(one):.3f}, {baseline} {np.median(two):.3f}, "
-                    f"difference {gap.percent('+')} points"
+                    f"{problem}: {cell} keeps {100 * np.median(one):.1f} % of its score ({len(one)} runs that learnt), "
+                    f"{baseline} {100 * np.median(two):.1f} % ({len(two)} runs), difference {gap.percent('+')} points"
                 )
     return Verdict(
         claim=f"Quantised states withstand noise better than continuous ones: noise on {words[kind]}.",
@@ -236,35 +241,36 @@ def _noise(records: Records, kind: str) -> Verdict:
     )
 
 
-def _kept(curve: Mapping[str, Sequence[float]]) -> list[float]:
-    """Of each model: its mean score over all noises, as a share of its score without."""
+def _kept(curve: Mapping[str, Sequence[float]], bound: float) -> list[float]:
+    """Of each model that learnt: its mean score over all noises, as a share of its score without."""
     clean = np.array(curve["0"])
     noisy = np.mean([values for deviation, values in curve.items() if deviation != "0"], axis=0)
-    return (noisy / np.maximum(clean, 1e-9)).tolist()
+    return (noisy[clean >= bound] / clean[clean >= bound]).tolist()
 
 
-def _persistence(records: Records) -> Verdict:
+def _persistence(records: Records, *, quiet: bool) -> Verdict:
     supports, evidence = [], []
     near, far = str(min(LENGTHS)), str(max(LENGTHS))
-    for cell in ("cmru", "bmru", "bmru-annealed", "lru", "mingru"):
-        for record in records.of("score", cell=cell, scale=1.0):
-            lengths = record["result"].get("length")
-            if lengths is None:
-                continue
-            pairs = [(a, b) for a, b in zip(lengths[near], lengths[far], strict=True) if a >= 0.95]
-            if not pairs:
-                evidence.append(f"{record['job']['problem']}: no run of {cell} answers 95 % at {near} timesteps")
-                continue
-            kept = sum(b >= a for a, b in pairs)
-            found = intervals.share(kept, len(pairs))
-            if cell == "cmru":
-                supports.append(found.low > 0.5 or (None if found.high > 0.5 else False))
-            evidence.append(
-                f"{record['job']['problem']}: of {len(pairs)} runs of {cell} that answer at least 95 % at {near} "
-                f"timesteps, {kept} are no worse at {far}: {found.percent()}"
-            )
+    kind, asked = ("hold", "quiet") if quiet else ("score", "length")
+    for record in records.of(kind, scale=1.0):
+        job, lengths = record["job"], record["result"].get(asked)
+        if lengths is None:
+            continue
+        pairs = [(a, b) for a, b in zip(lengths[near], lengths[far], strict=True) if a >= 0.95]
+        if not pairs:
+            evidence.append(f"{job['problem']}: no run of {job['cell']} answers 95 % at {near} timesteps")
+            continue
+        kept = sum(b >= a for a, b in pairs)
+        found = intervals.share(kept, len(pairs))
+        if job["cell"] in QUANTISED:
+            supports.append(True if found.low > 0.5 else None if found.high > 0.5 else False)
+        evidence.append(
+            f"{job['problem']}: of {len(pairs)} runs of {job['cell']} that answer at least 95 % at {near} timesteps, "
+            f"{kept} are no worse at {far}: {found.percent()}"
+        )
+    silence = "silence" if quiet else "the noise it was trained in"
     return Verdict(
-        claim="Memory is persistent: what is held is held for any time.",
+        claim=f"Memory is persistent: what a quantised state holds in {silence}, it holds for any time.",
         source="arXiv:2601.09495",
         holds=_decided(supports),
         evidence=tuple(evidence),
@@ -361,7 +367,8 @@ _CLAIMS: Sequence[Callable[[Records], Verdict | None]] = (
     lambda records: _against_baselines(records, "cmru"),
     lambda records: _against_baselines(records, "acmru"),
     _retention,
-    _persistence,
+    lambda records: _persistence(records, quiet=True),
+    lambda records: _persistence(records, quiet=False),
     lambda records: _noise(records, "input"),
     lambda records: _noise(records, "weight"),
     lambda records: _noise(records, "state"),
