@@ -87,7 +87,7 @@ def _initialisation(records: Records) -> Figure | None:
         axis.set_xscale("log")
         axis.set_xticks(scales, [f"{scale:g}" for scale in scales])
         axis.minorticks_off()
-        axis.set_xlabel("starting scale of the weights")
+        axis.set_xlabel("starting scale")
         axis.set_title(f"{problem}, {size} parameters", fontsize=8)
     return _with_legend(figure, axes, "test score")
 
@@ -128,7 +128,7 @@ def _lengths(records: Records) -> Figure | None:
         axis.set_xscale("log")
         axis.set_title(title, fontsize=8)
     for axis in axes[-2:]:
-        axis.set_xlabel("timesteps back; trained on about 100")
+        axis.set_xlabel("timesteps back")
     return _with_legend(figure, axes, "test score", columns=2)
 
 
@@ -138,7 +138,7 @@ def _gradients(records: Records) -> Figure | None:
         return None
     figure, (axis,) = _panels(1, 1, height=3.0)
     floor = 1e-12
-    for (name, rows), colour in zip(record["result"].items(), [*COLOURS.values()], strict=True):
+    for (name, rows), colour in zip(record["result"].items(), COLOURS.values(), strict=False):
         values = np.maximum(np.array(rows), floor)
         axis.plot(np.median(values, axis=0), color=colour, label=name)
         axis.fill_between(range(values.shape[1]), *np.percentile(values, (25, 75), axis=0), color=colour, alpha=0.15)
