@@ -21,7 +21,7 @@ FLOORS = [
     ["variation", "noise", "compare"],
     ["pdk", "inventory", "netlist", "memories", "transistor", "decks"],
     ["spice", "doctor"],
-    ["simulate", "alone", "behavioral", "characterize", "ladder"],
+    ["simulate", "alone", "behavioral", "characterize", "ladder", "gated"],
     ["plots", "waveform_files"],
     ["current"],
     ["architectures"],
