@@ -196,7 +196,7 @@ def test_unit_goes_up_down_holds_and_stops(engine, at):
 def test_characterization_becomes_a_technology(engine, at, monkeypatch):
     # the ladder of seven levels is for the real thing
     short = characterize.integrator(engine, at, k=1)
-    monkeypatch.setattr(characterize, "integrator", lambda engine, conditions: short)
+    monkeypatch.setattr(characterize, "integrator", lambda engine, conditions, **times: short)
     measured = characterize.characterize(engine, at, dies=6)
     text = characterize.technology_toml(measured, technology.load("macro"))
     written = technology.parse(text, where="test")
