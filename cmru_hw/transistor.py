@@ -121,7 +121,7 @@ def window(design: Design) -> Window:
         falls[f"kr_{name}"] = time
         time += devices.gap
         rises[f"ke_{name}"] = time
-        time += devices.evaluate
+        time += devices.read if group else devices.evaluate
         # what this group reads is on and settled, and no comparator has kicked yet
         for index in done if group < layers else [*done, layers]:
             moments[index] = time - devices.edge
