@@ -121,7 +121,8 @@ def window(design: Design) -> Window:
         falls[f"kr_{name}"] = time
         time += devices.gap
         rises[f"ke_{name}"] = time
-        time += devices.read if group else devices.evaluate
+        # a counter is logic and needs nobody to charge its lines
+        time += devices.read if group and not counts else devices.evaluate
         # what this group reads is on and settled, and no comparator has kicked yet
         for index in done if group < layers else [*done, layers]:
             moments[index] = time - devices.edge
