@@ -144,8 +144,8 @@ class Transistor:
 
     ``process`` names the device models (see `cmru_hw.pdk`), ``memory`` what holds a unit's level ("integrator" or
     "ladder"). Windows [s]: ``evaluate`` for rows on inputs to settle, ``read`` for those on states, whose amplifiers
-    have to charge the lines, ``decide`` for a comparator (and a ladder), ``settle`` for a packet, ``gap`` between two edges
-    that must not swap, ``edge`` for a clock's rise. Sizes [F] of finger capacitors: ``row``, ``integrator`` and
+    have to charge the lines, ``decide`` for a comparator (and a ladder), ``settle`` for a packet, ``gap`` between two
+    edges that must not swap, ``edge`` for a clock's rise. Sizes [F] of finger capacitors: ``row``, ``integrator`` and
     ``limit`` as wholes, ``minimum`` of any, ``piece`` of any that one bit switches. ``parasitic`` [F]: a row's
     comparator and switch; ``wire`` [F]: what a line has to carry past one unit.
     """
