@@ -161,8 +161,16 @@ def _against_baselines(records: Records, cell: str) -> Verdict:
                 continue
             gap = intervals.difference(one, other)
             match = _above(gap, -MATCH)
-            word = "outperforms" if gap.low > 0 else {True: "matches", False: "is behind", None: "is undecided against"}
-            word = word if isinstance(word, str) else word[match]
+            if gap.low > 0:
+                word = "outperforms"
+            elif match is None:
+                word = (
+                    f"is behind, undecided whether by {100 * MATCH:g} points,"
+                    if gap.high < 0
+                    else "is undecided against"
+                )
+            else:
+                word = "matches" if match else "is behind"
             supports.append(match)
             evidence.append(
                 f"{problem}, {size} parameters: {cell} {word} {baseline}, medians {np.median(one):.3f} and "
