@@ -94,7 +94,7 @@ def test_an_own_cell_takes_the_place_of_the_programs(small, tmp_path):
     _, data = small
     own = tmp_path / "mine.cir"
     text = (shipped.folder("netlists") / "cells" / "current" / "current_cell.cir").read_text()
-    own.write_text(text.replace("xm9 v0 f vdd vdd pf w={w9} l={l}", "xm9 v0 f vdd vdd pf w={w9} l={2*l}"))
+    own.write_text(text.replace("xm9 v0 f vdd vdd pf w={w} l={l} k={k9}", "xm9 v0 f vdd vdd pf w={w} l={2*l} k={k9}"))
     arguments = ("export", data.with_name("small.safetensors"), "-o", tmp_path / "d", "--technology", "generic180")
     done = run(*arguments, "--no-verify", "--template", f"current_cell={own}")
     assert done.returncode == 0, done.stderr

@@ -107,5 +107,5 @@ def test_the_command_resumes_pairs_and_replays(small, tmp_path):
     assert {key: row[key] for key in ("accuracy", "decisions_agree")} == {
         key: table[7][key] for key in ("accuracy", "decisions_agree")
     }
-    assert "w1=" in (tmp_path / "a" / "die-000007" / "network.cir").read_text()
+    assert "k1=" in (tmp_path / "a" / "die-000007" / "network.cir").read_text()
     assert "die 7" in (tmp_path / "a" / "die-000007" / "die.svg").read_text()

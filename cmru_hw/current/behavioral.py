@@ -1,10 +1,11 @@
 """The fast engine of current mode: static mirrors and hysteretic cells, for many dies at once.
 
-A mirror is its ratio times the strength of its arm over that of its diode; a row is rectified where it ends on a
-diode. A cell of strengths f1 … f9 compares I_in f1 with I_thresh f2: what mismatch does to its thresholds follows from
-which currents meet at its state node, and what a finite output conductance does from the swept cell. Between them
-lies charge: a cell whose candidate passes its threshold by ΔI needs a time Q/ΔI to switch, so within one timestep T
-it stays where it is unless ΔI T > Q, the charge that its state node needs (``SWING``).
+A mirror is its ratio, as it was swept at the current of its line, times the strength of its arm over that of its diode;
+a row is rectified where it ends on a diode. A cell of strengths f1 … f9 compares I_in f1 with I_thresh f2: what
+mismatch does to its thresholds follows from which currents meet at its state node, and what a finite output conductance
+does from the swept cell. Between them lies charge: a cell whose candidate passes its threshold by ΔI needs a time Q/ΔI
+to switch, so within one timestep T it stays where it is unless ΔI T > Q, the charge that its state node needs
+(``SWING``).
 
 Nothing else of the circuit's dynamics is here: rows are taken to have settled, and layers to switch one after the
 other. Sequences are independent of each other, and so are dies.
@@ -21,13 +22,15 @@ from numpy.typing import NDArray
 from cmru_hw.checkpoint import Sequences
 from cmru_hw.current.dies import CurrentDies
 from cmru_hw.current.mapping import CurrentDesign, CurrentLayer
-from cmru_hw.current.mirrors import Rows
+from cmru_hw.current.mirrors import Rows, arm
 from cmru_hw.current.netlist import BLOCKS, folds, input_lines
 from cmru_hw.signals import Array, Response
 
 # Charge [C] that moves a state node from one side to the other: 0.6 V on the gates, drains and lines at it.
 SWING = 5e-14
 DIES_AT_ONCE = 16
+# Below this [A] a current is nothing, whatever the ratio of the mirror that copies it.
+LEAST = 1e-15
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +85,7 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
     valid = (np.arange(shape[1]) < sequences.lengths[:, None])[None, :, :, None]
     # What a gate line carries [A] into an arm of strength and ratio 1: line -> type -> (dies, places).
     lines: dict[str, dict[str, Array]] = {}
-    made = folds(design)
+    made, mirror = folds(design), design.technology.mirror
     supply = {block: np.zeros((count, flat.shape[0])) for block in BLOCKS}
 
     def line(name: str, own: str, current: Array) -> None:
@@ -99,9 +102,11 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
             total = np.zeros((count, flat.shape[0]))
             for column in np.flatnonzero(which.ratio[row]).tolist():
                 source = which.lines[column]
-                polarity = which.polarity(row, column)
-                arm = which.ratio[row, column] * strength[f"{name}_{source}"]
-                current = arm[:, None] * lines[source][polarity]
+                polarity, landing = arm(which.diode, positive=which.ratio[row, column] > 0)
+                gate = lines[source][polarity]
+                aspect = which.width[row, column] / which.length[row, column]
+                ratio = mirror.at_currents(aspect, polarity, landing, np.maximum(gate, LEAST))
+                current = np.sign(which.ratio[row, column]) * strength[f"{name}_{source}"][:, None] * ratio * gate
                 total += current
                 # what arms sink at a pf diode comes from the supply, and so does what arms source at any other end
                 if polarity == ("n" if which.diode == "p" else "p"):

@@ -2,8 +2,9 @@
 
 Below threshold a shift ΔV_T of a device multiplies its current by exp(−ΔV_T / n V_t), whatever the current, and an
 error of its gain multiplies it too. So one number per device says all that mismatch does to a network of mirrors:
-its strength, lognormal with σ = coefficient / √(w l). SPICE gets it as a width, the fast engine as a factor, and both
-are the same die. A strength is a pure function of (seed, die, name of the device), and the name is the netlist's.
+its strength, lognormal with σ = coefficient / √(w l). SPICE gets it as a device's multiplicity, the fast engine as a
+factor, and both are the same die. A strength is a pure function of (seed, die, name of the device), and the name is the
+netlist's.
 
 What varies is a tree of names, one leaf for each class of devices (:func:`leaves`)::
 

@@ -96,7 +96,7 @@ def weighted_sums(design: CurrentDesign) -> dict[str, Rows]:
 def network_text(design: CurrentDesign, *, strengths: Mapping[str, float] | None = None) -> str:
     """``network.cir``: mirrors, cells, references and readers of ``design``, without supplies and stimulus.
 
-    ``strengths`` makes a die of it: the current of each of :func:`devices` over the nominal one, drawn as a width.
+    ``strengths`` makes a die of it: the current of each of :func:`devices` over the nominal one.
     """
     config, technology = design.config, design.technology
     known = devices(design)
@@ -104,16 +104,15 @@ def network_text(design: CurrentDesign, *, strengths: Mapping[str, float] | None
 
     def size(name: str) -> str:
         device = known[name]
-        width = technology.stronger(device.width, device.length, device.polarity, chosen.get(name, 1.0))
-        return f"w={_n(width)} l={_n(device.length)}"
+        own = f" k={_n(chosen[name])}" if name in chosen else ""
+        return f"w={_n(device.width)} l={_n(device.length)}{own}"
 
     unit = f"w={_n(technology.width)} l={_n(technology.length)}"
 
     def cell(here: str) -> str:
         if not chosen:
             return unit
-        own = [size(f"cell{here}.m{m}").split()[0].replace("w=", f"w{m}=") for m in range(1, 10)]
-        return f"{unit}\n+ {' '.join(own)}"
+        return f"{unit}\n+ " + " ".join(f"k{m}={_n(chosen[f'cell{here}.m{m}'])}" for m in range(1, 10))
 
     lines = [
         f"* fq-bmru network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "

@@ -87,6 +87,12 @@ class MirrorTable:
         """Inverse of :meth:`ratio`; the nearest swept aspect beyond the ends."""
         return np.exp(np.interp(np.log(ratio), self._at(polarity, landing, current), np.log(self.aspect)))
 
+    def at_currents(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
+        """Ratio of one arm of ``aspect`` at each diode ``current`` [A] > 0, of any shape."""
+        tables = np.log(self.ratios[f"{polarity}_{landing}"])
+        swept = [np.interp(np.log(aspect), np.log(self.aspect), row) for row in tables]
+        return np.exp(np.interp(np.log(current), np.log(self.current), swept))
+
     def _at(self, polarity: str, landing: str, current: float) -> Array:
         """Logarithms of the ratios (A,) at a diode's ``current``."""
         table = np.log(self.ratios[f"{polarity}_{landing}"])
@@ -150,17 +156,6 @@ class CurrentTechnology:
     def at(self, *, corner: str, temperature: float, vdd: float) -> CurrentTechnology:
         """The same technology on other devices: whoever designs for the typical corner meets these."""
         return replace(self, corner=corner, temperature=temperature, vdd=vdd)
-
-    def stronger(self, width: float, length: float, polarity: str, strength: float) -> float:
-        """The width [m] at which a device of ``width`` and ``length`` carries ``strength`` times its current.
-
-        A narrow device is not as much stronger as it is wider, which the swept mirrors know.
-        """
-        if strength == 1:
-            return width
-        aspect = width / length
-        wanted = self.mirror.ratio(aspect, polarity, "beside", self.unit) * strength
-        return float(width * self.mirror.aspect_for(wanted, polarity, "beside", self.unit) / aspect)
 
     def drawn(self, aspect: Array) -> tuple[Array, Array]:
         """(width, length) [m] of arms with ``aspect``, on the drawing grid."""
