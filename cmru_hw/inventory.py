@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -57,12 +57,26 @@ def of(template: str, parameters: Mapping[str, float] | None = None) -> Inventor
 
     Raises InputError for a subcircuit that no template defines.
     """
-    return _of(template, {name: float(value) for name, value in (parameters or {}).items()})
+    return _of(template, {name: float(value) for name, value in (parameters or {}).items()}, _templates())
 
 
-def _of(name: str, given: Mapping[str, float]) -> Inventory:
+def of_netlist(network: str, cells: Mapping[str, bytes]) -> Inventory:
+    """Devices of all instances in the netlist ``network``, whose templates are the files ``cells``.
+
+    Raises InputError for an instance of what no template defines.
+    """
+    library = _parsed([_devices(), *(content.decode() for content in cells.values())])
+    found = Inventory()
+    for line in _lines(network):
+        if line.startswith("x"):
+            child, texts = _instance(line)
+            found += _of(child, {key: _value(text, {}) for key, text in texts.items()}, library)
+    return found
+
+
+def _of(name: str, given: Mapping[str, float], library: Mapping[str, _Subcircuit]) -> Inventory:
     try:
-        subcircuit = _templates()[name]
+        subcircuit = library[name]
     except KeyError:
         raise InputError(f"no transistor template defines a subcircuit {name!r}") from None
     values: dict[str, float] = {}
@@ -75,28 +89,46 @@ def _of(name: str, given: Mapping[str, float]) -> Inventory:
         return Inventory(capacitance=values["c"], area=values["c"] / _DENSITY[name])
     found = Inventory()
     for child, texts in subcircuit.instances:
-        found += _of(child, {key: _value(text, values) for key, text in texts.items()})
+        found += _of(child, {key: _value(text, values) for key, text in texts.items()}, library)
     return found
 
 
 @lru_cache(maxsize=1)
 def _templates() -> dict[str, _Subcircuit]:
-    folder = shipped.folder("netlists")
-    files = [folder / "devices" / "gf180.lib", *sorted((folder / "cells" / "transistor").glob("*.cir"))]
+    files = sorted((shipped.folder("netlists") / "cells" / "transistor").glob("*.cir"))
+    return _parsed([_devices(), *(file.read_text(encoding="utf-8") for file in files)])
+
+
+def _devices() -> str:
+    return (shipped.folder("netlists") / "devices" / "gf180.lib").read_text(encoding="utf-8")
+
+
+def _parsed(texts: Iterable[str]) -> dict[str, _Subcircuit]:
     found: dict[str, _Subcircuit] = {}
     name, defaults = "", dict[str, str]()
     instances: list[tuple[str, dict[str, str]]] = []
-    for line in "\n".join(file.read_text(encoding="utf-8") for file in files).replace("\n+", " ").lower().splitlines():
-        words = line.split()
-        plain = [word for word in words if "=" not in word]
-        texts = dict(word.split("=", 1) for word in words if "=" in word)
+    for line in (line for text in texts for line in _lines(text)):
         if line.startswith(".subckt"):
-            name, defaults, instances = plain[1], texts, []
+            words = [word for word in line.split() if "=" not in word]
+            name, defaults, instances = words[1], _parameters(line), []
         elif line.startswith(".ends"):
             found[name] = _Subcircuit(defaults, tuple(instances))
         elif line.startswith("x") and name not in _TRANSISTORS:
-            instances.append((plain[-1], texts))
+            instances.append(_instance(line))
     return found
+
+
+def _lines(text: str) -> list[str]:
+    return text.replace("\n+", " ").lower().splitlines()
+
+
+def _instance(line: str) -> tuple[str, dict[str, str]]:
+    """Subcircuit and parameters of an instance."""
+    return [word for word in line.split() if "=" not in word][-1], _parameters(line)
+
+
+def _parameters(line: str) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in line.split() if "=" in word)
 
 
 def _value(text: str, names: Mapping[str, float]) -> float:

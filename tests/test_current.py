@@ -20,6 +20,7 @@ BENCHES = shipped.folder("netlists") / "testbenches"
 
 # bench -> measurement -> (expected, relative tolerance): bias currents and width ratios, as 180 nm keeps to them.
 EXPECTED = {
+    "current_hold": {"set_first": (0.3e-9, 0.05), "set_last": (0.3e-9, 0.05)},
     "current_cell": {"up": (0.3e-9, 0.04), "down": (0.2e-9, 0.04), "high": (0.3e-9, 0.05)},
     "current_mirror": {f"{polarity}_{landing}": (0.3e-9, 0.05) for polarity in "np" for landing in technology.LANDINGS},
 }

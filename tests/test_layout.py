@@ -29,7 +29,7 @@ FLOORS = [
     ["results", "energy"],
     ["montecarlo"],
     ["hardware_aware"],
-    ["report"],
+    ["report", "versus"],
     ["cli"],
 ]
 RANK = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}

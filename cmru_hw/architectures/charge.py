@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cmru_hw import compare, decks, mapping, simulate, technology, transistor, variation
+from cmru_hw import compare, decks, inventory, mapping, simulate, technology, transistor, variation
 from cmru_hw.architectures.seam import Architecture
 from cmru_hw.compare import Reference
+from cmru_hw.inventory import Inventory
 from cmru_hw.mapping import Design
 from cmru_hw.quantity import si
 from cmru_hw.simulate import Waveforms
@@ -29,6 +30,13 @@ def describe(design: Design) -> dict[str, Any]:
         "left-out weights": dropped,
         **outside,
     }
+
+
+def parts(design: Design) -> Inventory | None:
+    """Devices of a transistor-level netlist, weight capacitors included."""
+    if not decks.in_transistors(design):
+        return None
+    return inventory.of_netlist(decks.network_text(design), decks.cell_files(design))
 
 
 def _draw_unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:
@@ -55,6 +63,7 @@ CHARGE = Architecture(
     network_text=decks.network_text,
     cell_files=decks.cell_files,
     deck=decks.deck,
+    parts=parts,
     choose=variation.choose,
     reference=compare.reference,
     simulate=simulate.simulate,

@@ -6,12 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from cmru_hw import inventory
 from cmru_hw.architectures.seam import Architecture
 from cmru_hw.compare import Reference
 from cmru_hw.current import dies, mapping, netlist, simulate, technology
 from cmru_hw.current.mapping import CurrentDesign
 from cmru_hw.current.technology import CurrentTechnology
 from cmru_hw.errors import TechnologyError
+from cmru_hw.inventory import Inventory
 from cmru_hw.quantity import si
 from cmru_hw.simulate import Waveforms
 
@@ -36,6 +38,13 @@ def describe(design: CurrentDesign) -> dict[str, Any]:
         "left-out weights": left_out,
         "limited weights and levels": len(design.clips) - rounded - left_out,
     }
+
+
+def parts(design: CurrentDesign) -> Inventory:
+    """Devices of the netlist, without the readers that a simulation looks through."""
+    lines = netlist.network_text(design).splitlines()
+    chip = "\n".join(line for line in lines if not line.lstrip().startswith("xprobe"))
+    return inventory.of_netlist(chip, netlist.cell_files(design))
 
 
 def _draw_unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path: Path) -> None:
@@ -68,6 +77,7 @@ CURRENT = Architecture(
     network_text=netlist.network_text,
     cell_files=netlist.cell_files,
     deck=netlist.deck,
+    parts=parts,
     choose=dies.choose,
     reference=simulate.reference,
     simulate=simulate.simulate,

@@ -10,6 +10,7 @@ from typing import Any
 from cmru_hw.checkpoint import Sequences, Trained
 from cmru_hw.compare import Reference
 from cmru_hw.designs import AnyDesign, AnyTechnology
+from cmru_hw.inventory import Inventory
 from cmru_hw.netlist import Deck
 from cmru_hw.simulate import Simulation, Verified, Waveforms
 
@@ -30,6 +31,7 @@ class Architecture:
       network that this kind of circuit cannot be
     * ``describe(design)``: what ``inspect`` and ``export`` say of it
     * ``fingerprint(design)``, ``network_text(design)``, ``cell_files(design)``, ``deck(design, inputs)``
+    * ``parts(design)``: what it is built of, None at a level that has no devices
     * ``choose(design, only=…, without=…)``: what varies from die to die, as leaves of a tree of names
     * ``simulate``, ``verify`` and ``waveforms`` in an engine, ``reference(design, trained, sequences)`` in software
     * ``draw_unit(design, waveforms, expected, path)``: a figure
@@ -51,6 +53,7 @@ class Architecture:
     network_text: Callable[[Any], str]
     cell_files: Callable[[Any], dict[str, bytes]]
     deck: Callable[[Any, Any], tuple[Deck, Any]]
+    parts: Callable[[Any], Inventory | None]
     choose: Callable[..., frozenset[str]]
     reference: Callable[[Any, Trained, Sequences], Reference]
     simulate: Callable[..., Simulation]

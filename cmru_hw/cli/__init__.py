@@ -10,7 +10,7 @@ import sys
 import click
 
 import cmru_hw
-from cmru_hw.cli import characterize, convert, design, doctor, energy, montecarlo, report, run, train
+from cmru_hw.cli import characterize, convert, design, doctor, energy, montecarlo, report, run, train, versus
 from cmru_hw.errors import CmruError, OutputError, one_line
 
 INTERRUPTED = 130
@@ -39,6 +39,7 @@ for command in (
     run.compare,
     montecarlo.montecarlo,
     energy.energy,
+    versus.versus,
     report.report,
     characterize.characterize,
     run.demo,

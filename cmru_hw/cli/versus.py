@@ -1,0 +1,67 @@
+"""``versus``: designs side by side."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cmru_hw.cli import common
+from cmru_hw.errors import SimulatorMissing
+
+
+@click.command()
+@click.argument("designs", metavar="DESIGN DESIGN...", nargs=-1, required=True, type=common.FILE)
+@click.option(
+    "--runs",
+    multiple=True,
+    type=common.FILE,
+    metavar="DIR",
+    help="Where results lie, in it or one folder down; repeat.  [default: beside the designs]",
+)
+@click.option("-o", "--output", type=common.FILE, metavar="FILE.json", help="Keep the table, with its sources.")
+@common.backend_option
+@common.force_option
+@common.json_option
+def versus(
+    designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | None, backend: str, force: bool, as_json: bool
+) -> None:
+    """Designs side by side: energy, accuracy, yield, worst corner, retention, transistors and area.
+
+    Figures come from what compare, energy, montecarlo, corners and retention left of these very netlists. What was not
+    run is said to be so, with the command that would do it. Only one current-mode cell is simulated here, left alone
+    for 1000 seconds.
+
+    \b
+    Example: cmru-hw versus out/charge out/current --runs out
+    """
+    from cmru_hw import design_folder, spice, versus
+    from cmru_hw.files import write_whole
+    from cmru_hw.quantity import json_text
+
+    if len(designs) < 2:
+        raise click.UsageError("Give two designs or more.")
+    if output is not None:
+        common.check_output(output, force)
+    folders = list(runs) or sorted({path.absolute().parent for path in designs})
+    found = [versus.find(design_folder.load(path), folders) for path in designs]
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(spice.open_engine(backend=backend))
+            lines = versus.side_by_side(found, engine)
+        except SimulatorMissing:
+            lines = versus.side_by_side(found)
+    kept = {"designs": [str(path) for path in designs], "lines": [asdict(line) for line in lines]}
+    if output is not None:
+        write_whole(output, lambda path: path.write_text(json_text(kept) + "\n", encoding="utf-8"))
+    if as_json:
+        common.print_json(kept)
+        return
+    rows = [(line.name, *(entry.shown for entry in line.entries)) for line in lines]
+    common.print_columns("", ("", *map(str, designs)), rows)
+    missing = {entry.source: None for line in lines for entry in line.entries if entry.value is None}
+    if missing:
+        click.echo()
+        common.print_table("", [("not run" if not place else "", source) for place, source in enumerate(missing)])
