@@ -102,12 +102,9 @@ def side_by_side(runs: Sequence[Runs], engine: Engine | None = None) -> list[Lin
         of_run("accuracy of the circuit", "compare", lambda r: r["classification"], _accuracy),
         of_run("yield under mismatch", "montecarlo", lambda r: {**r["yield"], "drop": r["drop"]}, _yield),
         of_run("accuracy of the median die", "montecarlo", lambda r: r["accuracy"]["median"], _share),
-        of_run("worst corner, decisions", "corners", lambda r: [r["worst"]["decisions"], r["worst_agreement"]], _corner),
+        of_run("worst corner, decisions", "corners", lambda r: (r["worst"]["decisions"], r["worst_agreement"]), _worst),
         of_run(
-            "worst corner, energy",
-            "corners",
-            lambda r: [r["worst"]["energy"], r["worst_per_timestep_J"]],
-            lambda found: f"{found[0]}: {_joule(found[1])}",
+            "worst corner, energy", "corners", lambda r: (r["worst"]["energy"], r["worst_per_timestep_J"]), _dearest
         ),
         line("retention", lambda one: _retention(one, engine)),
     ]
@@ -173,12 +170,8 @@ def _retention(one: Runs, engine: Engine | None) -> Entry:
     )
 
 
-def _joule(value: float | None) -> str:
-    return "none" if value is None else si(value, "J")
-
-
 def _energy(found: list[Any]) -> str:
-    return f"{_joule(found[0])}, {found[1]}"
+    return f"{si(found[0], 'J')}, {found[1]}"
 
 
 def _share(value: float | None) -> str:
@@ -206,8 +199,12 @@ def _yield(found: dict[str, Any]) -> str:
     return f"{percent(found['value'])} of {found['n']} dies ({interval}), at most {percent(found['drop'])} worse"
 
 
-def _corner(found: list[Any]) -> str:
+def _worst(found: tuple[str, float | None]) -> str:
     return "none" if found[1] is None else f"{found[0]}: {percent(found[1])}"
+
+
+def _dearest(found: tuple[str, float | None]) -> str:
+    return "none" if found[1] is None else f"{found[0]}: {si(found[1], 'J')}"
 
 
 def _lost(found: list[Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,7 +27,7 @@ from cmru_hw.errors import SimulatorMissing
 @common.force_option
 @common.json_option
 def versus(
-    designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | None, backend: str, force: bool, as_json: bool
+    designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | None, backend: Any, force: bool, as_json: bool
 ) -> None:
     """Designs side by side: energy, accuracy, yield, worst corner, retention, transistors and area.
 
@@ -38,7 +39,7 @@ def versus(
     Example: cmru-hw versus out/charge out/current --runs out
     """
     from cmru_hw import design_folder, spice, versus
-    from cmru_hw.files import write_whole
+    from cmru_hw.montecarlo.store import write_whole
     from cmru_hw.quantity import json_text
 
     if len(designs) < 2:

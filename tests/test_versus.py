@@ -1,0 +1,73 @@
+"""Designs side by side: what was run of these very netlists, and what was not, said so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cmru_hw import inventory, shipped
+from cmru_hw.current import netlist
+from tests.test_cli import SMALL, refused, run
+from tests.test_current import design_of, network, without_grid
+from tests.test_current_cli import small
+
+__all__ = ["small"]
+
+
+@pytest.fixture(scope="module")
+def pair(small, tmp_path_factory) -> tuple[Path, Path, Path]:
+    """A charge-domain design, a current-mode one, and a folder for their runs."""
+    folder = tmp_path_factory.mktemp("pair")
+    done = run("export", SMALL, "-o", folder / "charge", "--no-verify")
+    assert done.returncode == 0, done.stderr
+    runs = folder / "runs"
+    (runs / "energy").mkdir(parents=True)
+    mine = json.loads((small[0] / "design.json").read_text())["files"]["network.cir"]
+    result = {"per_timestep_J": 2e-9, "per_inference_J": 3e-8, "label": "simulated", "sequences": 3}
+    (runs / "energy" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": mine}))
+    (runs / "stranger").mkdir()
+    (runs / "stranger" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": "0" * 64}))
+    return folder / "charge", small[0], runs
+
+
+@pytest.mark.spice
+def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_path):
+    charge, current, runs = pair
+    out = tmp_path / "table.json"
+    done = run("versus", charge, current, "--runs", runs, "-o", out, "--json")
+    assert done.returncode == 0, done.stderr
+    found = {line["name"]: line["entries"] for line in json.loads(done.stdout)["lines"]}
+    assert json.loads(out.read_text())["designs"] == [str(charge), str(current)]
+    missing, there = found["energy per timestep"]
+    assert there["value"] == [2e-9, "simulated"] and there["source"].endswith("runs/energy/energy.json")
+    assert missing["value"] is None and missing["source"].startswith(f"cmru-hw energy {charge}")
+    assert all(entry["value"] is None for entry in found["yield under mismatch"])
+    retention = found["retention"][1]
+    assert retention["value"]["held"] and retention["value"]["timesteps"] == 1e5
+    assert found["transistors"][0]["value"] is None and found["transistors"][1]["value"] > 100
+    shown = run("versus", charge, current, "--runs", runs).stdout
+    assert "2 nJ, simulated" in shown and f"cmru-hw montecarlo {charge}" in shown
+    assert "--force" in refused("versus", charge, current, "-o", out)
+
+
+def test_one_design_is_no_comparison(pair):
+    assert "two designs" in refused("versus", pair[0])
+
+
+def test_a_netlist_has_as_many_devices_as_its_architecture_says():
+    design = design_of(network(units=(3, 3), skip=True), without_grid("generic180"))
+    readers = sum(layer.units for layer in design.layers)
+    found = inventory.of_netlist(netlist.network_text(design), netlist.cell_files(design))
+    assert found.transistors - readers == sum(netlist.transistors(design).values())
+    gates = netlist.gate_area(design) + readers * design.technology.width * design.technology.length
+    # the resets are left out of the one
+    assert found.gates == pytest.approx(gates + readers * 0.3e-12, rel=1e-6)
+
+
+def test_a_template_counts_alike_by_itself_and_in_a_netlist():
+    cells = {path.name: path.read_bytes() for path in (shipped.folder("netlists") / "cells" / "transistor").glob("*")}
+    text = "xone a b c unit_accumulate\nxtwo a b c\n+ unit_accumulate\n"
+    one, two = inventory.of("unit_accumulate"), inventory.of_netlist(text, cells)
+    assert two.transistors == 2 * one.transistors and two.area == pytest.approx(2 * one.area)
