@@ -181,12 +181,7 @@ def transistors(design: CurrentDesign) -> dict[str, int]:
 
 def gate_area(design: CurrentDesign) -> float:
     """Σ w·l of all transistors but the resets [m²]: what an estimate of area starts from."""
-    technology = design.technology
-    counts = transistors(design)
-    arms = sum(int((rows.ratio != 0).sum()) for rows in design.rows)
-    unit = technology.width * technology.length
-    drawn = sum(float((rows.width * rows.length).sum()) for rows in design.rows)
-    return drawn + unit * (sum(counts.values()) - counts["reset"] - arms)
+    return sum(device.width * device.length for device in devices(design).values())
 
 
 def deck(
