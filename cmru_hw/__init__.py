@@ -8,7 +8,7 @@ The pipeline, name by name::
     open_engine  simulate_design  verify               the circuit in ngspice, held against software
     reference  compare_response  unit_waveforms        software's own run, the verdict, one unit's voltages
     run_montecarlo                                     many dies, each with its own mismatch and noise
-    run_energy                                         joule per timestep and inference, by block
+    run_energy  run_corners  run_retention             joule by block, the corners, how long a level lasts
     keep_comparison  write_report                      results in folders, and a page made of them
 
 Names are loaded when they are first used: ``import cmru_hw`` does not wait for torch.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cmru_hw.compare import Comparison, reference
     from cmru_hw.compare import compare as compare_response
     from cmru_hw.convert import convert as convert_model
+    from cmru_hw.corners.whole import run_corners
     from cmru_hw.design_folder import load as load_design
     from cmru_hw.design_folder import write as export_design
     from cmru_hw.energy.whole import run_energy
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from cmru_hw.montecarlo.whole import run_montecarlo
     from cmru_hw.report.write import write as write_report
     from cmru_hw.results import keep_comparison
+    from cmru_hw.retention.whole import run_retention
     from cmru_hw.simulate import simulate as simulate_design
     from cmru_hw.simulate import verify
     from cmru_hw.simulate import waveforms as unit_waveforms
@@ -64,6 +66,8 @@ _HOMES = {
     "compare_response": "compare.compare",
     "run_montecarlo": "montecarlo.whole.run_montecarlo",
     "run_energy": "energy.whole.run_energy",
+    "run_corners": "corners.whole.run_corners",
+    "run_retention": "retention.whole.run_retention",
     "keep_comparison": "results.keep_comparison",
     "write_report": "report.write.write",
     "write_raw": "waveform_files.write_raw",
@@ -98,8 +102,10 @@ __all__ = [
     "open_engine",
     "realised",
     "reference",
+    "run_corners",
     "run_energy",
     "run_montecarlo",
+    "run_retention",
     "save_model",
     "save_sequences",
     "simulate_design",

@@ -416,8 +416,13 @@ class Characterization:
     cint: float = 533.333e-15
 
 
-def characterize(engine: Engine, conditions: Conditions, *, dies: int = 100, seed: int = 1) -> Characterization:
-    """Run every testbench; ``dies`` draws of mismatch for the comparator, a third as many for the packet; 0: none."""
+def characterize(
+    engine: Engine, conditions: Conditions, *, dies: int = 100, seed: int = 1, ladder: int = 7
+) -> Characterization:
+    """Run every testbench; ``dies`` draws of mismatch for the comparator, a third as many for the packet; 0: none.
+
+    ``ladder`` is how many packets up and down the integrator is taken.
+    """
     packet = skew = offset = None
     if dies:
         packet, skew = packet_mismatch(engine, conditions, dies=max(2, dies // 3), seed=seed)
@@ -429,7 +434,7 @@ def characterize(engine: Engine, conditions: Conditions, *, dies: int = 100, see
         switch=switch(engine, conditions),
         comparator=comparator(engine, conditions),
         offset=offset,
-        integrator=integrator(engine, conditions, frame=frame, settle=whole.settle),
+        integrator=integrator(engine, conditions, k=ladder, frame=frame, settle=whole.settle),
         packet=packet,
         skew=skew,
         droop=droop(engine, conditions),

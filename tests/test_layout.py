@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "cmru_hw"
 
 # Each floor may import from the floors below it, and from its own where the order within the line says so.
 FLOORS = [
-    ["errors", "shipped", "quantity"],
+    ["errors", "shipped", "quantity", "files"],
     ["signals", "cells"],
     ["checkpoint", "technology", "ladder_cells"],
     ["convert"],
@@ -26,7 +26,7 @@ FLOORS = [
     ["current"],
     ["architectures"],
     ["templates", "design_folder"],
-    ["results", "energy"],
+    ["results", "energy", "corners", "retention"],
     ["montecarlo"],
     ["hardware_aware"],
     ["report", "versus"],

@@ -10,7 +10,20 @@ import sys
 import click
 
 import cmru_hw
-from cmru_hw.cli import characterize, convert, design, doctor, energy, montecarlo, report, run, train, versus
+from cmru_hw.cli import (
+    characterize,
+    convert,
+    corners,
+    design,
+    doctor,
+    energy,
+    montecarlo,
+    report,
+    retention,
+    run,
+    train,
+    versus,
+)
 from cmru_hw.errors import CmruError, OutputError, one_line
 
 INTERRUPTED = 130
@@ -39,6 +52,8 @@ for command in (
     run.compare,
     montecarlo.montecarlo,
     energy.energy,
+    corners.corners,
+    retention.retention,
     versus.versus,
     report.report,
     characterize.characterize,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,9 +215,9 @@ def _claim(folder: Path, job: Job, force: bool) -> None:
 def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) -> None:
     """One die by itself: its row, its netlist with the noise of the first sequence, and a figure."""
     from cmru_hw import spice
+    from cmru_hw.files import write_whole
     from cmru_hw.montecarlo import plots
     from cmru_hw.montecarlo import scores as scoring
-    from cmru_hw.montecarlo.store import write_whole
 
     common.check_output(folder, force)
     (row,) = scoring.scores(job, [number]).to_pylist()
@@ -228,7 +229,7 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
         ".spiceinit": spice.startup_text(deck.settings).encode(),
     }
     for name, content in files.items():
-        write_whole(folder / name, lambda path, content=content: path.write_bytes(content))
+        write_whole(folder / name, partial(Path.write_bytes, data=content))
     plots.die(job.design, found.expected, found.response, number, folder / "die.svg")
     row |= {"software": job.goal.accuracy, "seed": job.seed, "engine": job.engine, "folder": str(folder)}
     if as_json:

@@ -11,6 +11,7 @@ import numpy as np
 import cmru_hw
 from cmru_hw import architectures
 from cmru_hw.checkpoint import Sequences
+from cmru_hw.compare import Reference, classes_of
 from cmru_hw.design_folder import Exported
 from cmru_hw.designs import AnyDesign
 from cmru_hw.energy import current, macro
@@ -85,6 +86,7 @@ def run_energy(
         "ledger_tolerance": TOLERANCE,
         "excludes": list(books.excludes),
         "decisions": decisions_alike(expected.response, simulation.response),
+        "classification": _classes_alike(design, expected, simulation.response, data),
         "series": {"sequence": 0, "blocks_J": _series(kept[0], books)},
         "versions": {"cmru_hw": cmru_hw.__version__, "simulator": simulation.simulator},
         "netlist_sha256": exported.netlist_sha256,
@@ -107,6 +109,16 @@ def decisions_alike(expected: Response, found: Response) -> dict[str, int]:
     return {
         "total": sum(int(valid.sum()) * wanted.shape[2] for wanted, _ in pairs),
         "agree": sum(int((valid & (wanted == got)).sum()) for wanted, got in pairs),
+    }
+
+
+def _classes_alike(design: AnyDesign, expected: Reference, found: Response, data: Sequences) -> dict[str, int | None]:
+    """``total`` sequences, how many ``agree`` with software, and how many of them the circuit gets right."""
+    classes = classes_of(found, design.config.decision)
+    return {
+        "total": len(classes),
+        "agree": int((classes == expected.classes).sum()),
+        "correct_circuit": None if data.labels is None else int((classes == data.labels).sum()),
     }
 
 

@@ -12,8 +12,6 @@ dies. Another design, seed, input or version is another job and never meets them
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cmru_hw.errors import OutputError
+from cmru_hw.files import write_whole
 from cmru_hw.montecarlo.scores import BLOCK, SCHEMA, Job
 
 SUMMARY = "summary.json"
@@ -88,23 +86,3 @@ def write_results(folder: Path, table: pa.Table, summary: dict[str, Any]) -> Non
     write_whole(folder / DIES, lambda path: pq.write_table(table, path))
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
     write_whole(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def write_whole(path: Path, write: Any) -> None:
-    """Have ``write(path)`` write a file that appears under its name when, and only when, all of it is on the disk."""
-    scratch: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        scratch = Path(name)
-        write(scratch)
-        scratch.chmod(0o644)
-        with scratch.open("rb") as written:
-            os.fsync(written.fileno())
-        scratch.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if scratch is not None:
-            scratch.unlink(missing_ok=True)

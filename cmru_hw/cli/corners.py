@@ -1,0 +1,99 @@
+"""``corners``: decisions and energy over process, supply and temperature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cmru_hw.cli import common
+from cmru_hw.errors import CheckFailed, SimulationError
+from cmru_hw.quantity import percent, si
+
+
+@click.command()
+@common.simulates
+@click.option("-o", "--output", type=common.FILE, metavar="DIR", required=True, help="Results; finished corners stay.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="CORNER",
+    help="process/temperature/supply, such as ff/125/1.98; * stands for any; may be given again.",
+)
+@click.option(
+    "--agreement",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Exit code 1 if fewer decisions are software's at any corner.",
+)
+def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement: float | None) -> None:
+    """Simulate a design at 5 process corners, 3 supplies and 3 temperatures: decisions, energy, and the worst of each.
+
+    At macro level each corner's transistors are measured first (a minute or so each, kept in DIR/measured), because
+    gain, leakage and energy there are not laws of the nominal ones. Finished corners are kept: the same command goes
+    on where it was interrupted. Exit code 4 if every corner failed to simulate.
+
+    \b
+    Example: cmru-hw corners out/gf180 --input models/detect-eval.npz --sequences 2 --only ff/125/1.98 -o out/corners
+    """
+    from cmru_hw.corners.whole import run_corners
+
+    exported, data = asked.load()
+    with common.progress("corners") as report:
+        found = run_corners(
+            exported,
+            data,
+            folder=output,
+            only=only,
+            jobs=asked.jobs,
+            backend=asked.backend,
+            timeout=asked.timeout,
+            progress=report,
+            command=common.command_line(),
+        )
+    if asked.as_json:
+        common.print_json(found)
+    else:
+        _print(found, asked.design_path, output)
+    if found["failed"] == found["asked"]:
+        raise SimulationError(f"no corner could be simulated: {found['corners'][0]['status']}")
+    if agreement is not None and found["worst_agreement"] < agreement:
+        raise CheckFailed(
+            f"at {found['worst']['decisions']} only {percent(found['worst_agreement'])} of decisions are software's"
+        )
+
+
+def _print(found: dict[str, Any], design: Path, output: Path) -> None:
+    header = ("corner", "decisions as in software", "classes", f"per timestep, {found['label']}", "amplifier gain")
+    rows = []
+    for result in found["corners"]:
+        if result["status"] != "ok":
+            rows.append((result["corner"], result["status"], "", "", ""))
+            continue
+        decisions, classes = result["decisions"], result["classification"]
+        share = percent(decisions["agree"] / decisions["total"])
+        rows.append(
+            (
+                result["corner"],
+                share,
+                f"{classes['agree']} of {classes['total']}",
+                si(result["per_timestep_J"], "J"),
+                f"{result['gain']:.0f}",
+            )
+        )
+    common.print_columns(f"{design}, {found['level']} level, {found['timesteps']} timesteps", header, rows)
+    worst = found["worst"]
+    if worst["energy"]:
+        summary = [
+            ("all decisions right", f"{found['all_right']} of {found['asked']} corners, {found['failed']} failed"),
+            (
+                "worst decisions",
+                f"{worst['decisions']}: {percent(found['worst_agreement'])}" if worst["decisions"] else "none",
+            ),
+            ("worst energy", f"{worst['energy']}: {si(found['worst_per_timestep_J'], 'J')} per timestep"),
+            ("not included", "; ".join(found["excludes"])),
+            ("results", str(output)),
+        ]
+        click.echo()
+        common.print_table("", summary)

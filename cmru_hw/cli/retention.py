@@ -1,0 +1,90 @@
+"""``retention``: how long a held level lasts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cmru_hw import pdk
+from cmru_hw.cli import common
+from cmru_hw.quantity import si
+
+
+@click.command()
+@click.argument("design_path", metavar="DESIGN", type=common.FILE)
+@click.option(
+    "--temperature",
+    "temperatures",
+    type=click.FloatRange(-55, 150),
+    multiple=True,
+    metavar="C",
+    help="Degrees Celsius; may be given again.  [default: seven from -40 to 125]",
+)
+@click.option("--corner", type=click.Choice(pdk.CORNERS), default="typical", show_default=True, help="Process corner.")
+@click.option("-o", "--output", type=common.FILE, metavar="DIR", help="retention.json, .csv, .svg, .pdf.")
+@common.backend_option
+@common.timeout_option
+@common.edited_option
+@common.force_option
+@common.json_option
+def retention(
+    design_path: Path,
+    temperatures: tuple[float, ...],
+    corner: str,
+    output: Path | None,
+    backend: Any,
+    timeout: float,
+    allow_edited: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """How many timesteps a held level lasts, over temperature.
+
+    The transistor integrator of the unit that has the least charge to lose is left alone at five levels of its ladder,
+    for as long as it takes: a level is lost when it is half a packet off.
+
+    \b
+    Example: cmru-hw retention out/gf180 --temperature 27 --temperature 85 -o out/retention
+    """
+    from cmru_hw import design_folder, spice
+    from cmru_hw.retention.whole import TEMPERATURES, run_retention
+
+    if output is not None:
+        common.check_output(output, force)
+    exported = design_folder.load(design_path, allow_edited=allow_edited)
+    with spice.open_engine(backend=backend, timeout=timeout) as engine, common.progress("temperatures") as report:
+        found = run_retention(
+            exported,
+            engine,
+            folder=output,
+            temperatures=temperatures or TEMPERATURES,
+            corner=corner,
+            progress=report,
+            command=common.command_line(),
+        )
+    if as_json:
+        common.print_json(found)
+        return
+    header = ("temperature", "timesteps", "time", "first lost at", "by law of the first second", "followed for")
+    rows = [
+        (
+            f"{row['temperature_C']:g} °C",
+            f"{row['timesteps']:.3g}" + ("" if row["lost_in_simulation"] else " (by its last rate)"),
+            si(row["seconds"], "s"),
+            f"{si(row['level_V'], 'V')} from V_cm",
+            f"{row['law_timesteps']:.3g}",
+            si(row["simulated_s"], "s"),
+        )
+        for row in found["temperatures"]
+    ]
+    title = f"{design_path}: unit {found['weakest_unit']} loses a level when {si(found['half_packet_V'], 'V')} off"
+    common.print_columns(title, header, rows)
+    click.echo()
+    notes = [("not included" if not place else "", what) for place, what in enumerate(found["excludes"])]
+    if found["doubling_C"]:
+        notes.insert(0, ("half as long", f"for every {found['doubling_C']:.3g} °C more, warm"))
+    if output is not None:
+        notes.append(("results", str(output)))
+    common.print_table("", notes)

@@ -1,0 +1,1 @@
+"""Process, supply and temperature: a design at each of their corners."""

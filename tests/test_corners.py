@@ -1,0 +1,139 @@
+"""Corners: which there are, what of a technology moves with them, and that an interrupted run is taken up again."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from cmru_hw import design_folder, mapping, technology
+from cmru_hw.corners import grid, silicon
+from cmru_hw.corners.whole import run_corners
+from cmru_hw.errors import InputError
+from tests.networks import Shape, random_network, random_sequences
+from tests.test_cli import refused, run
+
+SHAPE = Shape(units=(2,), skip=False)
+
+
+def exported(folder, name: str = "gf180") -> design_folder.Exported:
+    trained, data = random_network(SHAPE), random_sequences(SHAPE)
+    design = mapping.map_network(trained, technology.load(name), mapping.calibrate(trained, data))
+    return design_folder.write(folder, trained, design, data)
+
+
+def test_there_are_forty_five_and_each_has_a_name():
+    corners = grid.every(1.8)
+    assert len({str(corner) for corner in corners}) == 45
+    assert grid.chosen(corners, ["ff/125/1.98"]) == [grid.Corner(process="ff", temperature=125.0, vdd=1.98)]
+    assert len(grid.chosen(corners, ["ss/*/1.62", "*/27/*"])) == 3 + 15 - 1
+    for wrong in ("tt/27/1.8", "ff/125", "ff/125/1.9"):
+        with pytest.raises(InputError, match="process/temperature/supply"):
+            grid.chosen(corners, [wrong])
+
+
+def test_ratios_follow_the_supply_and_weights_stay():
+    nominal = technology.load("gf180")
+    corner = grid.Corner(process="ss", temperature=-40.0, vdd=1.62)
+    measured = shipped_text()
+    for name, before, now in (("vdd", 1.8, 1.62), ("common_mode", 0.9, 0.81), ("reference", 0.9, 0.81)):
+        measured = measured.replace(f"{name} = {before} ", f"{name} = {now} ")
+    moved = silicon.at_corner(nominal, corner, measured)
+    assert moved.signal.reference == pytest.approx(0.9 * nominal.signal.reference)
+    assert moved.noise.temperature == pytest.approx(233.15)
+    trained, data = random_network(SHAPE), random_sequences(SHAPE)
+    calibration = mapping.calibrate(trained, data)
+    before, after = (mapping.map_network(trained, kind, calibration) for kind in (nominal, moved))
+    # slow MIM capacitors are the large ones, all alike: weights keep their ratios, packets their share of the supply
+    assert np.allclose(after.layers[0].low.weights, 1.1 * before.layers[0].low.weights)
+    ratios = [layer.packet / layer.integrator for layer in (before.layers[0], after.layers[0])]
+    assert np.allclose(*ratios)
+    assert np.allclose(after.layers[0].step / 1.62, before.layers[0].step / 1.8)
+
+
+def shipped_text() -> str:
+    from importlib import resources
+
+    return (resources.files("cmru_hw") / "technologies" / "gf180.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.spice
+def test_finished_corners_are_kept_and_summed_up(tmp_path):
+    design, data, out = exported(tmp_path / "d"), random_sequences(SHAPE), tmp_path / "out"
+    only = ["typical/*/1.8"]
+    prepare(design, out, only)
+    found = run_corners(design, data, folder=out, only=only)
+    assert found["asked"] == 3 and found["failed"] == 0 and found["level"] == "macro"
+    assert found["worst"]["energy"] in [result["corner"] for result in found["corners"]]
+    energy = [result["per_timestep_J"] for result in found["corners"]]
+    assert max(energy) == found["worst_per_timestep_J"] and min(energy) > 1e-12
+    rows = list(csv.DictReader((out / "corners.csv").open()))
+    assert [row["corner"] for row in rows] == [result["corner"] for result in found["corners"]]
+    assert (out / "corners.svg").stat().st_size > 5000
+    # the same again: nothing is simulated, the numbers are those of the files
+    (kept,) = out.glob("corners/typical_27_1.8_*.json")
+    changed = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**changed, "per_timestep_J": 1.0}))
+    assert run_corners(design, data, folder=out, only=only)["worst_per_timestep_J"] == 1.0
+    # another input is another job
+    assert run_corners(design, data.first(1), folder=out, only=only)["worst_per_timestep_J"] < 1e-9
+
+
+@pytest.mark.spice
+def test_several_processes_find_what_one_does(tmp_path):
+    design, data, only = exported(tmp_path / "d"), random_sequences(SHAPE), ["typical/27/1.8", "typical/125/1.8"]
+    found = []
+    for jobs in (1, 2):
+        prepare(design, tmp_path / str(jobs), only)
+        found.append(run_corners(design, data, folder=tmp_path / str(jobs), only=only, jobs=jobs))
+    assert found[0]["corners"] == found[1]["corners"]
+
+
+@pytest.mark.spice
+def test_a_corner_that_fails_is_a_result(tmp_path):
+    design, data, out = exported(tmp_path / "d"), random_sequences(SHAPE), tmp_path / "out"
+    prepare(design, out, ["typical/27/1.8"])
+    found = run_corners(design, data, folder=out, only=["typical/27/1.8"], timeout=1e-6)
+    assert found["failed"] == found["asked"] == 1 and found["corners"][0]["status"].startswith("failed")
+    assert not list(out.glob("corners/*.json"))
+    arguments = ("--input", data_file(tmp_path), "--only", "typical/27/1.8", "-o", out)
+    assert "no corner could be simulated" in refused("corners", tmp_path / "d", *arguments, "--timeout", 1e-6, code=4)
+    done = run("corners", tmp_path / "d", *arguments)
+    assert done.returncode == 0 and "typical/27/1.8" in done.stdout
+
+
+def test_ideal_parts_have_no_corners(tmp_path):
+    exported(tmp_path / "d", "macro")
+    message = refused("corners", tmp_path / "d", "--input", data_file(tmp_path), "-o", tmp_path / "out")
+    assert "--technology gf180" in message
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+def test_a_corner_is_measured_on_transistors(tmp_path):
+    design, data = exported(tmp_path / "d"), random_sequences(SHAPE)
+    found = run_corners(design, data, folder=tmp_path / "out", only=["typical/27/1.8", "ff/125/1.98"])
+    typical, fast = found["corners"]
+    assert fast["leakage_A"] > 10 * typical["leakage_A"] and fast["per_timestep_J"] > typical["per_timestep_J"]
+    assert found["worst"]["energy"] == "ff/125/1.98"
+    (measured,) = (tmp_path / "out" / "measured").glob("gf180_ff_125_1.98_*.toml")
+    assert "ff, 125 C, 1.98 V" in measured.read_text()
+
+
+def prepare(design: design_folder.Exported, out, only: list[str]) -> None:
+    """Measured transistors as an earlier run would have left them: those of the shipped technology."""
+    nominal = design.design.technology
+    for corner in grid.chosen(grid.every(nominal.supply.vdd), only):
+        path = silicon.place(corner, nominal, out / "measured")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(shipped_text())
+
+
+def data_file(folder):
+    from cmru_hw.checkpoint import save_sequences
+
+    path = folder / "data.npz"
+    save_sequences(random_sequences(SHAPE), path, force=True)
+    return path

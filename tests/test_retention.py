@@ -1,0 +1,85 @@
+"""Retention: a state is followed until it is lost, sooner when hot, later on a larger capacitor."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+from cmru_hw import design_folder, mapping, pdk, spice, technology
+from cmru_hw.characterize import Conditions
+from cmru_hw.errors import TechnologyError
+from cmru_hw.retention.whole import Cell, doubling, lost, weakest
+from tests.networks import Shape, random_network, random_sequences
+from tests.test_cli import refused, run
+
+SHAPE = Shape(units=(3, 2))
+CELL = Cell(packet=32e-15, integrator=1066e-15, tolerance=20e-3, timestep=10e-3)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with spice.open_engine() as opened:
+        yield opened
+
+
+def exported(folder, name: str) -> design_folder.Exported:
+    trained, data = random_network(SHAPE), random_sequences(SHAPE)
+    design = mapping.map_network(trained, technology.load(name), mapping.calibrate(trained, data))
+    return design_folder.write(folder, trained, design, data)
+
+
+def test_the_weakest_unit_has_the_least_charge():
+    trained, data = random_network(SHAPE), random_sequences(SHAPE)
+    design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
+    name, cell = weakest(design)
+    layer, unit = map(int, name.split("."))
+    assert cell.tolerance == design.layers[layer].step[unit] / 2
+    charges = [(own.step * own.integrator).min() for own in design.layers]
+    assert 2 * cell.tolerance * cell.integrator == pytest.approx(min(charges))
+
+
+def test_doubling_is_that_of_the_warm_half():
+    temperatures = [-40.0, 0.0, 85.0, 95.0, 105.0]
+    assert doubling(temperatures, [1e5, 1e5, 800.0, 400.0, 200.0]) == pytest.approx(10.0)
+    assert doubling(temperatures, [1.0] * 5) is None
+
+
+@pytest.mark.spice
+def test_a_hot_state_is_lost_sooner_and_a_large_capacitor_holds_longer(engine):
+    def seconds(temperature: float, cell: Cell = CELL) -> float:
+        loss = lost(engine, Conditions(process="generic180", temperature=temperature), cell, 0.3)
+        assert loss.lost and loss.simulated >= loss.seconds
+        return loss.seconds
+
+    hot = seconds(125.0)
+    assert seconds(85.0) > 3 * hot
+    # the same leakage takes about twice as long over twice the capacitor, or twice the way
+    assert seconds(125.0, replace(CELL, integrator=2132e-15, packet=64e-15)) == pytest.approx(2 * hot, rel=0.35)
+    assert seconds(125.0, replace(CELL, tolerance=40e-3)) == pytest.approx(2 * hot, rel=0.5)
+
+
+@pytest.mark.spice
+def test_the_command_says_how_long_and_what_is_left_out(tmp_path):
+    try:
+        pdk.find()
+    except TechnologyError as error:
+        pytest.skip(str(error))
+    exported(tmp_path / "d", "gf180")
+    done = run("retention", tmp_path / "d", "--temperature", 105, "--temperature", 125, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "not included" in done.stdout and "105 °C" in done.stdout
+    found = json.loads((tmp_path / "out" / "retention.json").read_text())
+    warm, hot = found["temperatures"]
+    assert warm["timesteps"] > hot["timesteps"] == found["worst_timesteps"] and found["worst_temperature_C"] == 125
+    assert hot["lost_in_simulation"] and found["models_sha256"]
+    rows = list(csv.DictReader((tmp_path / "out" / "retention.csv").open()))
+    assert float(rows[1]["timesteps"]) == hot["timesteps"]
+    assert (tmp_path / "out" / "retention.svg").stat().st_size > 5000
+
+
+def test_ideal_parts_do_not_leak(tmp_path):
+    exported(tmp_path / "d", "macro")
+    assert "--technology gf180" in refused("retention", tmp_path / "d")
