@@ -81,6 +81,7 @@ def test_finished_corners_are_kept_and_summed_up(tmp_path):
     assert run_corners(design, data.first(1), folder=out, only=only)["worst_per_timestep_J"] < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.spice
 def test_several_processes_find_what_one_does(tmp_path):
     design, data, only = exported(tmp_path / "d"), random_sequences(SHAPE), ["typical/27/1.8", "typical/125/1.8"]

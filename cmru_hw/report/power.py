@@ -1,4 +1,4 @@
-"""Energy in a report: the ledger, what is not in it, and its course over a sequence."""
+"""Energy, corners and retention in a report."""
 
 from __future__ import annotations
 
@@ -94,6 +94,140 @@ def _row(source: Source, block: str) -> tuple[str | Fact, ...]:
     )
     notes = [source.value(f"{at}/{key}") if source.has(f"{at}/{key}") else "" for key in ("from", "note")]
     return (block.replace("_", " "), *numbers, *map(str, notes))
+
+
+def corners(source: Source) -> Run:
+    """A folder of ``cmru-hw corners``."""
+    asked, failed = (
+        source.fact("corners", "asked", count),
+        source.fact("corners that failed to simulate", "failed", count),
+    )
+    right = source.fact("corners with every decision right", ("all_right", "asked"), lambda k, n: f"{k} of {n}")
+    level = source.fact("level", "level", str)
+    facts = [asked, right, failed]
+    if source.has("worst/decisions"):
+        facts.append(source.fact("worst corner for decisions", "worst/decisions", str, meaning=CORNER))
+        facts.append(source.fact("decisions as in software there", "worst_agreement", percent))
+    worst: tuple[Fact, ...] = ()
+    if source.has("worst/energy"):
+        word = WORDS[source.value("level")]
+        worst = (
+            source.fact("worst corner for energy", "worst/energy", str, meaning=CORNER),
+            source.fact(f"energy per timestep there, {word}", "worst_per_timestep_J", _joule),
+        )
+    lead: Prose = (
+        "Silicon is faster or slower than typical, supplies drift, and it gets cold and hot. Of ",
+        asked,
+        " such corners, every decision is software's at ",
+        source.fact("right corners", "all_right", count),
+        ". ",
+        "The transistors of each corner were measured on their testbenches before the network was simulated with them."
+        if level.shown == "macro"
+        else "Every corner is a simulation of all transistors.",
+    )
+    drawn = copied(
+        source.path.parent, "corners", source, "Decisions and energy at each corner; the worst of each has a frame."
+    )
+    return Run(
+        source=source,
+        kind="corners",
+        netlist=source.fact("netlist sha256", "netlist_sha256", short),
+        identity=("corners", level, versions(source)),
+        sections=(
+            Section(
+                name="corners",
+                title="Corners",
+                lead=(lead,),
+                headlines=(right, *worst),
+                facts=(*facts, *worst),
+                figures=() if drawn is None else (drawn,),
+            ),
+        ),
+        methods=(
+            (
+                "Corners are process (typical, ff, ss, fs, sf), supply (±10 %) and temperature (−40, 27 and 125 °C), on ",
+                source.fact("sequences at each corner", "sequences", count),
+                " sequences each.",
+            ),
+        ),
+        excludes=tuple((f"The corners leave out {what}.",) for what in source.value("excludes")),
+    )
+
+
+def retention(source: Source) -> Run:
+    """A folder of ``cmru-hw retention``."""
+    worst = source.fact("fewest timesteps that a level lasts", "worst_timesteps", _about)
+    hot = source.fact("at", "worst_temperature_C", lambda t: f"{t:g} °C")
+    half = source.fact("a level is lost when off by", "half_packet_V", lambda v: si(v, "V"), meaning="half a packet")
+    unit = source.fact("unit with the least charge to lose", "weakest_unit", str, meaning="layer.unit")
+    rows = []
+    for place, row in enumerate(source.value("temperatures")):
+        at = f"temperatures/{place}"
+        name = f"{row['temperature_C']:g} °C"
+        rows.append(
+            (
+                source.fact("temperature", f"{at}/temperature_C", lambda t: f"{t:g} °C"),
+                source.fact(f"timesteps at {name}", f"{at}/timesteps", _about),
+                source.fact(f"time at {name}", f"{at}/seconds", lambda s: si(s, "s")),
+                source.fact(f"lost in simulation at {name}", f"{at}/lost_in_simulation", _followed),
+                source.fact(f"by law at {name}", f"{at}/law_timesteps", _about),
+            )
+        )
+    drawn = copied(
+        source.path.parent, "retention", source, "Timesteps until the first level is lost, over temperature."
+    )
+    return Run(
+        source=source,
+        kind="retention",
+        netlist=source.fact("netlist sha256", "netlist_sha256", short),
+        identity=("retention", source.fact("level", "level", str), versions(source)),
+        sections=(
+            Section(
+                name="retention",
+                title="How long a level lasts",
+                lead=(
+                    (
+                        "A capacitor forgets. The transistor integrator of unit ",
+                        unit,
+                        " was left alone at five levels of its ladder until one was ",
+                        half,
+                        " off: ",
+                        worst,
+                        " timesteps at ",
+                        hot,
+                        ". By law means what a constant leakage, that of the first second, would make of it.",
+                    ),
+                ),
+                headlines=(worst,),
+                facts=(worst, hot, half, unit),
+                table=Table(header=("temperature", "timesteps", "time", "how known", "by law"), rows=tuple(rows)),
+                figures=() if drawn is None else (drawn,),
+            ),
+        ),
+        methods=(
+            (
+                "Retention was simulated on ",
+                source.fact("testbench", "testbench", str),
+                " with the models of ",
+                source.fact("models", "models", str),
+                ", process corner ",
+                source.fact("process corner", "corner", str),
+                ".",
+            ),
+        ),
+        excludes=tuple((f"Retention leaves out {what}.",) for what in source.value("excludes")),
+    )
+
+
+CORNER = "process/temperature/supply"
+
+
+def _about(timesteps: float) -> str:
+    return count(round(timesteps, 2 - len(str(int(timesteps))) + 1)) if timesteps >= 1 else f"{timesteps:.3g}"
+
+
+def _followed(lost: bool) -> str:
+    return "simulated to the end" if lost else "by its last rate"
 
 
 def _joule(value: float) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from cmru_hw.errors import InputError
 from cmru_hw.quantity import count, percent, si
 from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source, Table
-from cmru_hw.report.power import energy
+from cmru_hw.report.power import corners, energy, retention
 from cmru_hw.report.published import Own
 from cmru_hw.report.run import Run, copied, level_excludes, short, versions
 
@@ -24,7 +24,9 @@ CONFIDENCE = 0.95
 def read(path: Path) -> list[Run]:
     """The runs in folder ``path``: its own, and that of the design folder in it. Raises InputError."""
     if not path.is_dir():
-        raise InputError(f"{path} is no folder: give what export, compare -o, demo, montecarlo or energy wrote")
+        raise InputError(
+            f"{path} is no folder: give what export, compare -o, demo, montecarlo, energy, corners or retention wrote"
+        )
     found = []
     for name, known_by, make in KINDS:
         source = Source(path=path / name, command="")
@@ -451,6 +453,8 @@ KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Source], Run]], ...] = (
     ("summary.json", ("decisions/agree", "classification"), _comparison),
     ("summary.json", ("yield/n", "dies"), _montecarlo),
     ("energy.json", ("per_timestep_J", "blocks"), energy),
+    ("corners.json", ("corners", "asked"), corners),
+    ("retention.json", ("temperatures", "half_packet_V"), retention),
 )
 """(file, keys that it has, reader): by this a folder is known."""
 
