@@ -38,7 +38,7 @@ def energy(source: Source) -> Run:
         (
             "blocks and supplies differ by",
             "ledger_gap",
-            lambda gap: f"{100 * abs(gap):.2g} %",
+            _gap,
             "at most 1 % is allowed",
         ),
     )
@@ -145,7 +145,7 @@ def corners(source: Source) -> Run:
         ),
         methods=(
             (
-                "Corners are process (typical, ff, ss, fs, sf), supply (±10 %) and temperature (−40, 27 and 125 °C), on ",
+                "Corners are process (typical, ff, ss, fs, sf), supply (±10 %) and temperature (−40, 27, 125 °C), on ",
                 source.fact("sequences at each corner", "sequences", count),
                 " sequences each.",
             ),
@@ -223,7 +223,11 @@ CORNER = "process/temperature/supply"
 
 
 def _about(timesteps: float) -> str:
-    return count(round(timesteps, 2 - len(str(int(timesteps))) + 1)) if timesteps >= 1 else f"{timesteps:.3g}"
+    return count(int(float(f"{timesteps:.3g}"))) if timesteps >= 100 else f"{timesteps:.3g}"
+
+
+def _gap(share: float) -> str:
+    return "less than 0.001 %" if abs(share) < 1e-5 else percent(abs(share))
 
 
 def _followed(lost: bool) -> str:
