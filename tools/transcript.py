@@ -50,7 +50,7 @@ def masked(text: str) -> list[str]:
     """Lines of ``text`` without what differs from machine to machine: last digits, hashes, and time."""
     lines = [line for line in text.splitlines() if "CPU" not in line]
     return [
-        re.sub(r"\s+", " ", re.sub(r"[0-9a-f]{64}|[\d.]+(e-?\d+)?( [fpnµm](?=[VsF]))?", "#", line)) for line in lines
+        re.sub(r"\s+", " ", re.sub(r"[0-9a-f]{64}|[\d.]+(e-?\d+)?( [afpnµm](?=[VsFJW]))?", "#", line)) for line in lines
     ]
 
 
