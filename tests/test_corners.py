@@ -8,7 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from cmru_hw import design_folder, mapping, technology
+from cmru_hw import design_folder, mapping, shipped, technology
+from cmru_hw.checkpoint import load_sequences, save_sequences
 from cmru_hw.corners import grid, silicon
 from cmru_hw.corners.whole import run_corners
 from cmru_hw.errors import InputError
@@ -113,6 +114,20 @@ def test_ideal_parts_have_no_corners(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.spice
+def test_current_mode_is_simulated_where_it_is(tmp_path):
+    models = shipped.folder("models")
+    design = tmp_path / "cm"
+    arguments = ("-o", design, "--no-verify", "--technology", "generic180")
+    assert run("export", models / "detect-fq-bmru-2x4.safetensors", *arguments).returncode == 0
+    data = load_sequences(models / "detect-eval.npz").first(1)
+    found = run_corners(design_folder.load(design), data, folder=tmp_path / "out", only=["ss/-40/1.62", "ff/125/1.98"])
+    slow, fast = sorted(found["corners"], key=lambda result: result["vdd_V"])
+    assert found["label"] == "simulated" and found["failed"] == 0
+    assert fast["per_timestep_J"] > slow["per_timestep_J"]
+
+
+@pytest.mark.slow
+@pytest.mark.spice
 def test_a_corner_is_measured_on_transistors(tmp_path):
     design, data = exported(tmp_path / "d"), random_sequences(SHAPE)
     found = run_corners(design, data, folder=tmp_path / "out", only=["typical/27/1.8", "ff/125/1.98"])
@@ -133,8 +148,6 @@ def prepare(design: design_folder.Exported, out, only: list[str]) -> None:
 
 
 def data_file(folder):
-    from cmru_hw.checkpoint import save_sequences
-
     path = folder / "data.npz"
     save_sequences(random_sequences(SHAPE), path, force=True)
     return path

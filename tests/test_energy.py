@@ -7,11 +7,13 @@ import io
 import json
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from cmru_hw import design_folder, mapping, netlist, shipped, spice, technology
 from cmru_hw.energy import macro
 from cmru_hw.energy.ledger import measure
+from cmru_hw.energy.scaling import fit, run_scaling
 from cmru_hw.energy.whole import run_energy
 from cmru_hw.errors import CheckFailed
 from tests.networks import Shape, random_network, random_sequences
@@ -187,3 +189,31 @@ def test_a_source_beside_the_accounts_is_exit_1(tmp_path):
 
 def test_energy_needs_sequences(tmp_path):
     assert "no design folder" in refused("energy", tmp_path)
+
+
+# ---- size
+
+
+def test_a_law_is_found_with_its_interval():
+    rng = np.random.default_rng(0)
+    sizes = np.repeat([2, 4, 8, 16], 3)
+    law = fit(sizes, 3e-12 * sizes**1.5 * np.exp(rng.normal(0, 0.05, len(sizes))))
+    assert law.low < 1.5 < law.high and law.high - law.low < 0.2
+    assert law.factor == pytest.approx(3e-12, rel=0.1)
+
+
+@pytest.mark.spice
+def test_energy_grows_with_units_and_layers(engine, tmp_path):
+    unit = dict.fromkeys(technology.Energy.__annotations__, 1e-12)
+    design = exported(tmp_path / "d", Shape(skip=False), energy=unit)
+    found = run_scaling(design, engine, folder=tmp_path / "out", widths=(2, 4, 8), depths=(1, 2, 3), seed=4)
+    laws = found["laws"]
+    # a measured unit is counted once for each
+    assert laws["units"]["comparators"]["exponent"] == pytest.approx(1)
+    # inputs feed the first layer only, and every one of its units
+    assert laws["units"]["inputs"]["exponent"] > 0.6 and abs(laws["layers"]["inputs"]["exponent"]) < 0.5
+    rows = list(csv.DictReader((tmp_path / "out" / "scaling.csv").open()))
+    assert len(rows) == len(found["points"]) == 18
+    assert (tmp_path / "out" / "scaling.svg").stat().st_size > 5000
+    again = run_scaling(design, engine, widths=(2, 4, 8), depths=(1, 2, 3), seed=4)
+    assert again["points"] == found["points"]

@@ -79,7 +79,7 @@ def _print(found: dict[str, Any], design: Path, output: Path) -> None:
                 share,
                 f"{classes['agree']} of {classes['total']}",
                 si(result["per_timestep_J"], "J"),
-                f"{result['gain']:.0f}",
+                f"{result['gain']:.0f}" if "gain" in result else "",
             )
         )
     common.print_columns(f"{design}, {found['level']} level, {found['timesteps']} timesteps", header, rows)

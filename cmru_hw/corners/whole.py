@@ -28,11 +28,14 @@ from cmru_hw import architectures, spice
 from cmru_hw.checkpoint import Sequences
 from cmru_hw.corners import grid, silicon
 from cmru_hw.corners.grid import Corner
+from cmru_hw.current import mapping as current
+from cmru_hw.current.mapping import CurrentDesign
 from cmru_hw.design_folder import Exported
+from cmru_hw.designs import AnyDesign
 from cmru_hw.energy.whole import run_energy
-from cmru_hw.errors import InputError, OutputError, SimulationError
+from cmru_hw.errors import OutputError, SimulationError
 from cmru_hw.files import write_whole
-from cmru_hw.mapping import Design
+from cmru_hw.mapping import Design, map_network
 from cmru_hw.quantity import json_text
 
 RESULT = "corners.json"
@@ -79,14 +82,12 @@ def run_corners(
     """Decisions and energy of ``exported`` on ``data`` at 45 corners; returns what ``corners.json`` in ``folder`` says.
 
     ``only`` names some of them, process/temperature/supply: ``["ff/125/1.98", "ss/*/1.62"]``.
-    At macro level the technology of every corner is measured first, on transistors (:mod:`.silicon`); no mismatch is
-    drawn. A corner whose simulation fails is in the result as failed. ``jobs`` corners run at the same time. Raises
-    InputError for a technology that was measured on no transistors, OutputError.
+    At macro level the technology of every corner is measured first, on transistors (:mod:`.silicon`); transistors are
+    simulated as they are there. No mismatch is drawn. A corner whose simulation fails is in the result as failed.
+    ``jobs`` corners run at the same time. Raises InputError for a technology that was measured on no transistors,
+    OutputError.
     """
-    if not isinstance(exported.design, Design):
-        raise InputError(f"designs of architecture {exported.design.architecture} have no corners yet")
-    silicon.process_of(exported.design.technology)
-    corners = grid.chosen(grid.every(exported.design.technology.supply.vdd), only)
+    corners = grid.chosen(grid.every(_supply(exported.design)), only)
     job = Job(exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout)
     found: dict[Corner, dict[str, Any]] = {}
     for corner, result in _results(job, corners, jobs):
@@ -96,6 +97,15 @@ def run_corners(
     summary = _summary(job, [found[corner] for corner in corners], command)
     write(summary, job.folder)
     return summary
+
+
+def _supply(design: AnyDesign) -> float:
+    """VDD [V]. Raises InputError for a design that has no corners."""
+    if isinstance(design, Design):
+        silicon.process_of(design.technology)
+        return design.technology.supply.vdd
+    assert isinstance(design, CurrentDesign)
+    return design.technology.vdd
 
 
 def one(job: Job, corner: Corner) -> dict[str, Any]:
@@ -122,21 +132,36 @@ def one(job: Job, corner: Corner) -> dict[str, Any]:
 
 def _at(job: Job, corner: Corner, engine: spice.Engine) -> dict[str, Any]:
     design = job.exported.design
+    moved, facts = _MOVES[design.architecture](job, corner, engine)
+    network = architectures.of(design).network_text(moved)
+    energy = run_energy(replace(job.exported, design=moved, network=network), job.data, engine)
+    kept = ("label", "decisions", "classification", "per_timestep_J", "per_inference_J", "ledger_gap", "versions")
+    return {**{key: energy[key] for key in kept}, "blocks": energy["blocks"], **facts}
+
+
+def _charge(job: Job, corner: Corner, engine: spice.Engine) -> tuple[AnyDesign, dict[str, Any]]:
+    """The same capacitors among the transistors that were measured at ``corner``."""
+    design = job.exported.design
     assert isinstance(design, Design)
     measured = silicon.measured_at(corner, design.technology, engine, job.folder / "measured")
     kind = silicon.at_corner(design.technology, corner, measured)
-    architecture = architectures.of(design)
-    moved = architecture.map_network(job.exported.trained, kind, design.calibration)
-    moved = replace(moved, templates=design.templates)
-    energy = run_energy(replace(job.exported, design=moved, network=architecture.network_text(moved)), job.data, engine)
-    kept = ("label", "decisions", "classification", "per_timestep_J", "per_inference_J", "ledger_gap", "versions")
-    return {
-        **{key: energy[key] for key in kept},
-        "blocks": energy["blocks"],
-        "gain": kind.amplifier.gain,
-        "leakage_A": kind.leakage.integrator,
-        "source": kind.source,
-    }
+    moved = map_network(job.exported.trained, kind, design.calibration)
+    facts = {"gain": kind.amplifier.gain, "leakage_A": kind.leakage.integrator, "source": kind.source}
+    return replace(moved, templates=design.templates), facts
+
+
+def _current(job: Job, corner: Corner, engine: spice.Engine) -> tuple[AnyDesign, dict[str, Any]]:
+    """The same drawing on the devices of ``corner``."""
+    design = job.exported.design
+    assert isinstance(design, CurrentDesign)
+    moved = current.at_corner(design, corner=corner.process, temperature=corner.temperature, vdd=corner.vdd)
+    return moved, {"source": str(corner)}
+
+
+_MOVES: dict[str, Callable[[Job, Corner, spice.Engine], tuple[AnyDesign, dict[str, Any]]]] = {
+    "sc": _charge,
+    "cm": _current,
+}
 
 
 def _results(job: Job, corners: Sequence[Corner], jobs: int) -> Iterator[tuple[Corner, dict[str, Any]]]:

@@ -19,7 +19,7 @@ COLOURS = {
     "readout": "#66a182",
     "comparators": "#edae49",
     "logic": "#8d6a9f",
-    "clocks": "#30638e",
+    "clocks": "#7a5c3e",
 }
 OTHER = "#555555"
 
@@ -48,4 +48,30 @@ def over_time(found: dict[str, Any], path: Path) -> None:
         figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=7)
         axis.set_title(f"{found['level']} level, {found['label']}d" if found["label"] == "estimate" else
                        f"{found['level']} level, {found['label']}", loc="left", fontsize=8)  # fmt: skip
+        save(figure, path)
+
+
+def scaling(found: dict[str, Any], path: Path) -> None:
+    """Energy per timestep against units of a layer and against layers: every network, and the laws that fit."""
+    with plt.style.context([STYLE]):
+        figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.0), sharey=True, layout="constrained")
+        titles = {"units": "units of one layer", "layers": "layers of four units"}
+        for axis, (name, title) in zip(axes, titles.items(), strict=True):
+            points = [point for point in found["points"] if point["axis"] == name]
+            sizes = np.array([point["size"] for point in points])
+            grid = np.geomspace(sizes.min(), sizes.max(), 20)
+            for block, law in found["laws"][name].items():
+                whole = block == "all"
+                colour = "black" if whole else COLOURS.get(block, OTHER)
+                energy = [point["per_timestep_J"] if whole else point["blocks_J"][block] for point in points]
+                axis.plot(sizes, 1e12 * np.array(energy), "o", color=colour, markersize=2)
+                label = f"{block.replace('_', ' ')}: n^{law['exponent']:.2f}"
+                axis.plot(grid, 1e12 * law["factor"] * grid ** law["exponent"], color=colour,
+                          linewidth=1.4 if whole else 0.8, label=label)  # fmt: skip
+            axis.set_xscale("log", base=2)
+            axis.set_yscale("log")
+            axis.set_xticks(sorted(set(sizes.tolist())), [str(size) for size in sorted(set(sizes.tolist()))])
+            axis.set_xlabel(title)
+            axis.legend(fontsize=5.5, loc="upper left", ncols=2, bbox_to_anchor=(0, 1.32), columnspacing=1.0)
+        axes[0].set_ylabel("energy per timestep [pJ]")
         save(figure, path)
