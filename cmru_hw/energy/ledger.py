@@ -8,7 +8,7 @@ tens of percent off.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Account:
     """The charge of one supply: that of node ``vector`` less those of ``without``; each coulomb costs ``volts``.
 
     A ``one_way`` account is of a driver between the rails: charge that it delivers comes from the supply, charge that
-    flows back into it goes to ground and pays for nothing.
+    flows back into it goes to ground and pays for nothing. An ``outside`` account is not part of the total's.
     """
 
     vector: str
@@ -36,6 +36,7 @@ class Account:
     volts: float
     one_way: bool = False
     without: tuple[str, ...] = ()
+    outside: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,8 @@ class Books:
     sequence)`` says when to read; ``by_hand(expected, inputs, sequence)`` is the calculation beside the simulation,
     block → (timesteps,) [J]. ``unit`` are blocks that are measured elsewhere, block → (static, dynamic) [J per
     timestep]; ``modelled`` are all blocks that a complete ledger of this level has, and ``excludes`` what it leaves
-    out; ``duty`` is the share of a timestep in which something is switched.
+    out; ``duty`` is the share of a timestep in which something is switched. ``apart`` says for a block why simulation
+    and hand calculation may differ.
     """
 
     label: str
@@ -70,6 +72,7 @@ class Books:
     modelled: tuple[str, ...]
     duty: float
     excludes: tuple[str, ...]
+    apart: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,7 +115,8 @@ def measure(traces: Traces, accounts: Sequence[Account], total: str, frames: Fra
         blocks[account.block] = blocks.get(account.block, 0.0) + volts[1] - volts[0]
         quiet = (volts[3] - volts[2]) / (frames.quiet[1] - frames.quiet[0])
         static[account.block] = static.get(account.block, 0.0) + quiet
-        booked += net
+        if not account.outside:
+            booked += net
     # Drivers give and take back within a frame, so what is on no account is looked for step by step.
     apart = traces.values[total] - booked
     missed = np.interp(_instants(frames)[:2], traces.time, _rises(apart) + _rises(-apart))

@@ -29,6 +29,7 @@ EXCLUDES = (
     "the phase sequencer and the wires between blocks",
     "the decision of the readout (its rows are in)",
 )
+APART = "by hand, leakage and amplifier error are not counted, and rows settle completely"
 NOT_MODELLED = {
     "comparators": "comparators: an ideal part takes nothing, and this technology has no measured unit",
     "amplifiers": "bias of the amplifiers: only the charge that their outputs deliver is in",

@@ -14,13 +14,17 @@ from cmru_hw.checkpoint import Sequences
 from cmru_hw.compare import Reference, classes_of
 from cmru_hw.design_folder import Exported
 from cmru_hw.designs import AnyDesign
-from cmru_hw.energy import current, macro
+from cmru_hw.energy import current, macro, transistor
 from cmru_hw.energy.ledger import TOLERANCE, Books, Ledger, measure
 from cmru_hw.netlist import Schedule
 from cmru_hw.signals import Array, Response, Traces
 from cmru_hw.spice import Engine
 
-_BOOKS: dict[str, Callable[[Any], Books]] = {"sc": macro.books, "cm": current.books}
+_BOOKS: dict[tuple[str, str], Callable[[Any], Books]] = {
+    ("sc", "macro"): macro.books,
+    ("sc", "transistor"): transistor.books,
+    ("cm", "transistor"): current.books,
+}
 # Hand calculation and simulation of a block should agree this well; where not, the table says why.
 AGREEMENT = 0.25
 
@@ -60,7 +64,7 @@ def run_energy(
         for number, length in enumerate(data.lengths)
     ]
     whole = _joined(kept)
-    entries = _entries(whole, {name: np.concatenate([one[name] for one in hand]) for name in hand[0]})
+    entries = _entries(whole, books, {name: np.concatenate([one[name] for one in hand]) for name in hand[0]})
     _add_unit(entries, books)
     total = sum(entry["static_J"] + entry["dynamic_J"] for entry in entries.values() if entry["static_J"] is not None)
     # a measured unit is on both sides: what can be missed is charge of the netlist
@@ -124,7 +128,7 @@ def _classes_alike(design: AnyDesign, expected: Reference, found: Response, data
 
 def books_of(design: AnyDesign) -> Books:
     """How energy is read off ``design``."""
-    return _BOOKS[design.architecture](design)
+    return _BOOKS[design.architecture, design.technology.level](design)
 
 
 def _joined(ledgers: Sequence[Ledger]) -> Ledger:
@@ -140,7 +144,7 @@ def _joined(ledgers: Sequence[Ledger]) -> Ledger:
     )
 
 
-def _entries(ledger: Ledger, by_hand: Mapping[str, Array]) -> dict[str, dict[str, Any]]:
+def _entries(ledger: Ledger, books: Books, by_hand: Mapping[str, Array]) -> dict[str, dict[str, Any]]:
     """Block → its row of the table, for what the netlist moves."""
     found: dict[str, dict[str, Any]] = {}
     for name in ledger.blocks:
@@ -151,7 +155,7 @@ def _entries(ledger: Ledger, by_hand: Mapping[str, Array]) -> dict[str, dict[str
             "dynamic_J": energy - static,
             "analytic_J": analytic,
             "from": "netlist",
-            "note": _apart(energy, analytic),
+            "note": _apart(energy, analytic, books.apart.get(name, macro.APART)),
         }
     return found
 
@@ -173,14 +177,14 @@ def _add_unit(entries: dict[str, dict[str, Any]], books: Books) -> None:
             entries[name]["note"] += "; its bias also delivers the charge of the states (load)"
 
 
-def _apart(simulated: float, analytic: float | None) -> str:
+def _apart(simulated: float, analytic: float | None, why: str) -> str:
     if analytic is None:
         return "no hand calculation"
     if analytic and abs(simulated / analytic - 1) <= AGREEMENT:
         return ""
     if not analytic and simulated < 1e-18:
         return ""
-    return "by hand, leakage and amplifier error are not counted, and rows settle completely"
+    return why
 
 
 def _series(ledger: Ledger, books: Books) -> dict[str, list[float]]:

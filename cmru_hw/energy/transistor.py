@@ -1,0 +1,69 @@
+"""The transistor level's ledger: one supply with an account for each block of the whole network, and one for all.
+
+Nothing is estimated: what a supply delivers is what the transistors took. Beside it stands one measured unit times the
+number of units, where the technology has one, and for the inputs what their capacitors take.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from cmru_hw import transistor
+from cmru_hw.compare import Reference
+from cmru_hw.energy import macro
+from cmru_hw.energy.ledger import Account, Books, Frames
+from cmru_hw.mapping import Design
+from cmru_hw.netlist import Schedule
+from cmru_hw.signals import Array
+
+TOTAL = "account_total"
+PREFIX = "account_"
+# After the inputs have changed, and before the window opens.
+QUIET = (transistor.INPUT_CHANGE + 0.05, transistor.WINDOW - 0.02)
+APART = {
+    "clocks": "the measured unit has clock drivers and two input lines of its own; a layer shares its drivers among "
+    "all units, and drives all lines and wires",
+    "amplifiers": "an amplifier of the network stays on until all that read it have decided",
+    "logic": "how often units move differs between the testbench and these sequences",
+    "comparators": "the limit's comparator fires only for a unit that moves",
+    "inputs": "by hand rows settle completely and switches have no capacitance of their own",
+}
+
+
+def books(design: Design) -> Books:
+    """How the ledger of a design in transistors is kept."""
+    found = transistor.accounts(design)
+    return Books(
+        label="simulated",
+        accounts=tuple(
+            # the drivers of the inputs are outside of the chip: their charge does not come back with its supplies'
+            Account(
+                vector=vector,
+                block=vector.removeprefix(PREFIX),
+                volts=volts,
+                outside=vector == f"{PREFIX}inputs",
+            )
+            for vector, volts in found.items()
+        ),
+        total=TOTAL,
+        frames=frames,
+        by_hand=functools.partial(by_hand, design),
+        unit={},
+        modelled=tuple(vector.removeprefix(PREFIX) for vector in found),
+        duty=transistor.window(design).length / design.timestep,
+        excludes=transistor.excludes(design),
+        apart=APART,
+    )
+
+
+def frames(plan: Schedule, sequence: int) -> Frames:
+    """The timesteps of ``sequence``."""
+    return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, quiet=QUIET)
+
+
+def by_hand(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
+    """Block → (timesteps,) [J]; ``inputs`` (timesteps, features)."""
+    unit = {name: np.full(len(inputs), sum(parts)) for name, parts in macro.measured_unit(design).items()}
+    return unit | {"inputs": macro.by_hand(design, expected, inputs, sequence)["inputs"]}
