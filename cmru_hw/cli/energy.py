@@ -19,9 +19,9 @@ def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -
 
     Every source and driver of the netlist keeps an account of its charge; beside it stands the calculation by hand. At
     macro level these are estimates: ideal parts move the charges, and what comparators, amplifiers, logic and clocks
-    take comes from the technology's measured unit (gf180 has one, macro has none). In current mode transistors are
-    simulated. Exit code 1 if the accounts do not add up to what all supplies delivered. --scaling needs no --input; its
-    weights are drawn from --seed.
+    take comes from the technology's measured unit (gf180 has one, macro has none). In current mode, and at transistor
+    level, transistors are simulated. Exit code 1 if the accounts do not add up to what all supplies delivered.
+    --scaling needs no --input; its weights are drawn from --seed.
 
     \b
     Example: cmru-hw energy out/vowels --input models/vowels-eval.npz --sequences 3 -o out/energy

@@ -33,7 +33,7 @@ from cmru_hw.current.mapping import CurrentDesign
 from cmru_hw.design_folder import Exported
 from cmru_hw.designs import AnyDesign
 from cmru_hw.energy.whole import run_energy
-from cmru_hw.errors import OutputError, SimulationError
+from cmru_hw.errors import InputError, OutputError, SimulationError
 from cmru_hw.files import write_whole
 from cmru_hw.mapping import Design, map_network
 from cmru_hw.quantity import json_text
@@ -102,6 +102,8 @@ def run_corners(
 def _supply(design: AnyDesign) -> float:
     """VDD [V]. Raises InputError for a design that has no corners."""
     if isinstance(design, Design):
+        if design.technology.level == "transistor":
+            raise InputError("a whole network in transistors has no corners by command yet: export it at macro level")
         silicon.process_of(design.technology)
         return design.technology.supply.vdd
     assert isinstance(design, CurrentDesign)
