@@ -1,4 +1,4 @@
-"""``python -m benchmarks.claims``: the whole study; ``--quick``: ten minutes of it. Interrupt it and give it again."""
+"""``python -m benchmarks.claims``: the whole study, half an hour of one core; ``--quick``: a few minutes of it. Interrupt it and give it again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.claims", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer problems, seeds and steps: about ten minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer problems, seeds and steps: a few minutes")
     parser.add_argument("--report", action="store_true", help="train nothing: write tables and page from records.json")
     parser.add_argument("--collect", action="store_true", help="train nothing: use the jobs that are done")
     parser.add_argument("--work", type=Path, default=Path("out/claims"), help="where finished jobs are kept")
