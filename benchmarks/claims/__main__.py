@@ -1,4 +1,7 @@
-"""``python -m benchmarks.claims``: the whole study, half an hour of one core; ``--quick``: a few minutes of it. Interrupt it and give it again."""
+"""``python -m benchmarks.claims``: the whole study, half an hour of one core. ``--quick``: a few minutes of it.
+
+Interrupt it and give it again: what is done is not done twice.
+"""
 
 from __future__ import annotations
 
