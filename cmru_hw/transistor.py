@@ -402,6 +402,7 @@ def _replica_gates(rows: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[f
 
     All rows of a layer are kicked at once. A row that holds the share g_j of its capacitance on line j sees there what
     all rows push into that line, so its lines count as Σ_j g_j ΣC_j / C of one line's gate.
+    A ratio up to 2 is one of widths alone: resistance follows the drawn width, but not the drawn length.
     """
     loads: dict[str, float] = {}
     for row in rows.values():
@@ -410,7 +411,7 @@ def _replica_gates(rows: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[f
     gates = {}
     for top, row in rows.items():
         ratio = sum(abs(value) * loads[_line("", name, value)] for name, value in row.items()) / _total(row) ** 2
-        gates[top] = (_SWITCH_WIDTH / min(ratio, 1.0), _SWITCH_LENGTH * max(ratio, 1.0))
+        gates[top] = (_SWITCH_WIDTH / min(ratio, 2.0), _SWITCH_LENGTH * max(ratio / 2, 1.0))
     return gates
 
 
