@@ -69,7 +69,12 @@ def test_order_holds_at_the_ends_of_the_corners(engine, at, corner, temperature,
 @pytest.mark.parametrize("process", ["gf180"])
 @pytest.mark.parametrize(
     ("corner", "temperature", "vdd", "most"),
-    [("typical", 27.0, 1.8, 6e-12), ("ss", -40.0, 1.62, 4e-12), ("ff", 125.0, 1.98, 20e-12)],
+    [
+        ("typical", 27.0, 1.8, 6e-12),
+        ("ss", -40.0, 1.62, 4e-12),
+        ("ff", 125.0, 1.98, 20e-12),
+        ("fs", 125.0, 1.98, 14e-12),
+    ],
 )
 def test_smallest_chip_works_with_frames_of_ten_milliseconds(engine, at, corner, temperature, vdd, most):
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)

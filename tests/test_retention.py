@@ -56,8 +56,8 @@ def test_a_hot_state_is_lost_sooner_and_a_large_capacitor_holds_longer(engine):
 
     hot = seconds(125.0)
     assert seconds(85.0) > 3 * hot
-    # At least twice as long over twice the capacitor, or twice the way: leakage goes down as x nears where the junctions
-    # of n and p devices balance, and then the rest of the way takes long.
+    # At least twice as long over twice the capacitor, or twice the way: leakage goes down as x nears the level where
+    # the junctions of n and p devices balance, and then the rest of the way takes long.
     assert seconds(125.0, replace(CELL, integrator=2132e-15, packet=64e-15)) > 1.8 * hot
     assert seconds(125.0, replace(CELL, tolerance=40e-3)) > 1.8 * hot
 

