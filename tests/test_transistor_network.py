@@ -203,7 +203,7 @@ def test_what_was_kept_is_not_simulated_again(tmp_path):
 def test_detector_equals_software(request, engine, process):
     needs(request, process)
     trained, data, design = shipped_network("detect-cmru-2x4", process)
-    total, agree = 0, 0
+    total, agree, seen = 0, 0, [0, 0]
     for index in (136, 192):
         sequences = chosen(data, index)
         expected = compare.reference(design, trained, sequences)
@@ -211,9 +211,10 @@ def test_detector_equals_software(request, engine, process):
         comparison = compare.compare(design, expected, response, labels=sequences.labels)
         assert comparison.classified == comparison.classified_alike
         assert all(found.inherited or found.margin < 2e-3 for found in comparison.divergences), comparison.divergences
-        # every unit goes up and holds, or goes down
-        assert all((np.count_nonzero(counts, axis=1) >= 2).all() for counts in comparison.coverage)
+        seen = [before + np.asarray(counts) for before, counts in zip(seen, comparison.coverage, strict=True)]
         total, agree = total + comparison.total, agree + comparison.agree
+    # no unit does the same all the time
+    assert all((np.count_nonzero(counts, axis=1) >= 2).all() for counts in seen)
     assert agree >= 0.97 * total
 
 
