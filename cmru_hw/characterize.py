@@ -494,9 +494,11 @@ def technology_toml(measured: Characterization, base: Technology) -> str:
     for section, values in table.items():
         if isinstance(values, dict):
             lines += ["", f"[{section}]"]
-            for name, number in values.items():
+            for name, value in values.items():
                 source = sources.get(f"{section}.{name}")
-                lines.append(f"{name} = {float(number)!r}" + (f"  # {source}" if source else ""))
+                # the devices of a transistor level are named, not measured
+                written = json.dumps(value) if isinstance(value, str) else repr(float(value))
+                lines.append(f"{name} = {written}" + (f"  # {source}" if source else ""))
     return "\n".join(lines) + "\n"
 
 
