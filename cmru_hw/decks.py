@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 
-from cmru_hw import netlist, transistor
-from cmru_hw.mapping import Design
+from cmru_hw import chip, netlist, transistor
+from cmru_hw.mapping import Design, is_gated
 from cmru_hw.netlist import Deck, Schedule
 from cmru_hw.signals import Array
 
 
 def network_text(design: Design) -> str:
     """``network.cir`` of ``design``. Raises MappingError for a cell that its level does not have."""
-    return transistor.network_text(design) if in_transistors(design) else netlist.network_text(design)
+    return _level(design).network_text(design)
 
 
 def deck(
@@ -26,14 +27,19 @@ def deck(
     metered: bool = False,
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``: see `cmru_hw.netlist.deck` and `cmru_hw.transistor.deck`."""
-    build = transistor.deck if in_transistors(design) else netlist.deck
-    return build(design, inputs, network=network, noise=noise, save=save, refine=refine, metered=metered)
+    return _level(design).deck(design, inputs, network=network, noise=noise, save=save, refine=refine, metered=metered)
 
 
 def cell_files(design: Design) -> dict[str, bytes]:
     """The templates that ``design`` instantiates: path in the deck → content."""
-    return transistor.cell_files(design) if in_transistors(design) else netlist.cell_files(design)
+    return _level(design).cell_files(design)
 
 
 def in_transistors(design: Design) -> bool:
     return design.technology.level == "transistor"
+
+
+def _level(design: Design) -> ModuleType:
+    if is_gated(design.technology):
+        return chip
+    return transistor if in_transistors(design) else netlist

@@ -110,6 +110,18 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Operating:
+    """Where a circuit of transistors is asked to work, whatever it was designed for.
+
+    ``corner`` of the process, ``temperature`` [degrees Celsius], ``vdd`` [V], None for that of the design.
+    """
+
+    corner: str = "typical"
+    temperature: float = 27.0
+    vdd: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Design:
     """A charge-domain network: everything a netlist needs, in SI units.
 
@@ -117,7 +129,7 @@ class Design:
     the input lines: V_x = V_cm + input_unit (scale·x + offset). ``bias``, ``reference_up`` and ``reference_down`` ()
     [V] are the distances of the constant-1 line and of the packet references from V_cm. ``readout`` has one row per
     class, all with the same total capacitance, so that their voltages compare. ``templates`` are (name, netlist text)
-    of cells that a user gave in the place of those that come with the program.
+    of cells that a user gave in the place of those that come with the program. ``operating`` counts for transistors.
     """
 
     config: ModelConfig
@@ -137,10 +149,16 @@ class Design:
     clips: tuple[Clip, ...]
     model_sha256: str
     templates: tuple[tuple[str, str], ...] = ()
+    operating: Operating = Operating()
 
     @property
     def architecture(self) -> str:
         return "sc"
+
+    @property
+    def supply(self) -> float:
+        """VDD [V] of where it is asked to work."""
+        return self.technology.supply.vdd if self.operating.vdd is None else self.operating.vdd
 
     @property
     def timestep(self) -> float:
@@ -322,6 +340,12 @@ def has_ladders(technology: Technology) -> bool:
     return technology.level == "transistor" and devices is not None and devices.memory == "ladder"
 
 
+def is_gated(technology: Technology) -> bool:
+    """Whether the design is a whole chip behind power headers (`cmru_hw.chip`)."""
+    devices = technology.transistor
+    return technology.level == "transistor" and devices is not None and devices.memory == "gated"
+
+
 def _refuse(trained: Trained) -> None:
     config = trained.config
     if config.cell == "fq-bmru":
@@ -444,14 +468,16 @@ def _rows(
     if empty := np.flatnonzero(loads == 0).tolist():
         raise MappingError(f"{name}, row {empty[0]}: every weight and bias is 0, so its sign means nothing; prune it")
     scale = technology.capacitor.row / (np.full_like(loads, loads.max()) if shared else loads)
+    # on a chip of its own clocks a tap is the difference of two capacitors, and as small as it likes
+    smallest_tap = 0.0 if is_gated(technology) else technology.capacitor.minimum
     rows = []
     for label, (weight, bias, threshold) in zip("ab" if len(sums) == 2 else "r", relative, strict=True):
         element = f"{name}.{label}"
         rows.append(
             Row(
                 weights=_realisable(weight * scale[:, None], f"{element}.weight", technology, clips),
-                bias=_realisable(bias * scale, f"{element}.bias", technology, clips),
-                threshold=_realisable(threshold * scale, f"{element}.threshold", technology, clips),
+                bias=_realisable(bias * scale, f"{element}.bias", technology, clips, smallest=smallest_tap),
+                threshold=_realisable(threshold * scale, f"{element}.threshold", technology, clips, smallest=smallest_tap),
                 pad=np.zeros_like(scale),
                 scale=scale,
                 offset=np.zeros_like(scale),
@@ -460,9 +486,12 @@ def _rows(
     return rows
 
 
-def _realisable(wanted: Array, element: str, technology: Technology, clips: list[Clip]) -> Array:
+def _realisable(
+    wanted: Array, element: str, technology: Technology, clips: list[Clip], *, smallest: float | None = None
+) -> Array:
     """``wanted`` [F, signed] as the technology can make it; every difference becomes a clip."""
-    smallest, step = technology.capacitor.minimum, technology.capacitor.step
+    smallest = technology.capacitor.minimum if smallest is None else smallest
+    step = technology.capacitor.step
     size = np.abs(wanted)
     got = np.round(size / step) * step if step else size.copy()
     got = np.where(got >= smallest, got, np.where(size >= smallest / 2, smallest, 0.0))

@@ -11,14 +11,15 @@ rows ``y2``. Every number is written num, because in SPICE ``1M`` is a thousandt
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from cmru_hw import shipped
 from cmru_hw.errors import DataError, InputError, MappingError
 from cmru_hw.mapping import Design, Layer, Row
-from cmru_hw.signals import Array
+from cmru_hw.signals import Array, Traces
 
 # filesource reads lines of at most about 500 characters and then repeats the first row without a word
 COLUMNS_PER_FILE = 24
@@ -59,19 +60,44 @@ class Moment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Edge:
+    """When to read something that no outside clock times: as ``clock`` begins to fall.
+
+    That is at the last point above ``level`` [V] before it falls through half of that, ``begin`` to ``end`` [s] into a
+    frame.
+    """
+
+    clock: str
+    level: float
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """The instants [s] of an :class:`Edge` in all frames (frames,); NaN in a frame where there is none."""
+
+    clock: str
+    instants: Array
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Where each sequence lies in a deck: a power-on frame, then its timesteps, one frame each.
+    """Where each sequence lies in a deck: some power-on frames, then its timesteps, one frame each.
 
     ``starts`` (sequences,) is the frame of each first timestep, ``lengths`` (sequences,) the number of timesteps.
     Everything is sampled the share ``sampled`` of a timestep before its end, unless there are ``moments``: one for each
-    layer, and one for the readout.
+    layer, and one for the readout. A circuit that makes its own V_cm has it on the node ``common``, and one whose
+    signals are ratios of the supply runs at ``supply`` [V].
     """
 
     timestep: float
     sampled: float
     starts: tuple[int, ...]
     lengths: tuple[int, ...]
-    moments: tuple[Moment, ...] = ()
+    moments: tuple[Moment | Edge | Found, ...] = ()
+    common: str | None = None
+    supply: float | None = None
 
     @property
     def frames(self) -> int:
@@ -86,21 +112,48 @@ class Schedule:
         """Sampling instants (length,) [s] of ``sequence`` in layer ``group``, or the readout's."""
         if not self.moments:
             return self.edges(sequence)[1:] - self.sampled * self.timestep
-        return self.edges(sequence)[:-1] + self.moments[group].offset
+        moment = self.moments[group]
+        if isinstance(moment, Moment):
+            return self.edges(sequence)[:-1] + moment.offset
+        if isinstance(moment, Edge):
+            raise TypeError(f"when {moment.clock} fell is in the traces: ask the schedule that `located` returns")
+        begin = self.starts[sequence]
+        return moment.instants[begin : begin + self.lengths[sequence]]
+
+    def located(self, traces: Traces) -> Schedule:
+        """This schedule with its edges found in ``traces``."""
+        return replace(
+            self,
+            moments=tuple(
+                self._found(moment, traces) if isinstance(moment, Edge) else moment for moment in self.moments
+            ),
+        )
+
+    def _found(self, edge: Edge, traces: Traces) -> Found:
+        high = traces.values[edge.clock] > edge.level / 2
+        falls = np.flatnonzero(high[:-1] & ~high[1:])
+        above = np.flatnonzero(traces.values[edge.clock] > edge.level)
+        instants = np.full(self.frames, np.nan)
+        for frame in range(self.frames):
+            begin, end = (frame * self.timestep + offset for offset in (edge.begin, edge.end))
+            first = np.searchsorted(traces.time[falls], begin)
+            if first < len(falls) and traces.time[falls[first]] <= end:
+                last = np.searchsorted(above, falls[first], side="right") - 1
+                instants[frame] = traces.time[above[last]] if last >= 0 else np.nan
+        return Found(clock=edge.clock, instants=instants)
 
 
-def schedule(timestep: float, sampled: float, lengths: Sequence[int], moments: Sequence[Moment] = ()) -> Schedule:
-    """Lay sequences of ``lengths`` timesteps one after the other."""
+def schedule(timestep: float, sampled: float, lengths: Sequence[int], *, lead: int = 1, **more: Any) -> Schedule:
+    """Lay sequences of ``lengths`` timesteps one after the other, ``lead`` power-on frames before each.
+
+    ``more`` are the other fields of a Schedule.
+    """
     if not lengths or min(lengths) < 1:
         raise DataError("there is nothing to simulate: every sequence needs at least one timestep")
-    ends = np.cumsum(np.asarray(lengths) + 1)
+    ends = np.cumsum(np.asarray(lengths) + lead)
     starts = ends - np.asarray(lengths)
     return Schedule(
-        timestep=timestep,
-        sampled=sampled,
-        starts=tuple(starts.tolist()),
-        lengths=tuple(lengths),
-        moments=tuple(moments),
+        timestep=timestep, sampled=sampled, starts=tuple(starts.tolist()), lengths=tuple(lengths), **more
     )
 
 

@@ -17,7 +17,7 @@ LEVELS = ("macro", "transistor")
 # Device models that netlists/devices has: see cmru_hw.pdk.
 PROCESSES = ("gf180", "generic180")
 # What holds a unit's level in transistors: a capacitor, or bits.
-MEMORIES = ("integrator", "ladder")
+MEMORIES = ("integrator", "ladder", "gated")
 _WORDS = {"process": PROCESSES, "memory": MEMORIES}
 
 
@@ -168,6 +168,29 @@ class Transistor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gated:
+    """What a chip behind power headers needs beside the devices: see `cmru_hw.chip`.
+
+    ``strobe`` [s]: how long the external frame clock is high, and so the chip awake. ``swing`` [V]: the most that an
+    input or a state may be off V_cm, which is VDD / 3. Lengths [m] of the transistors that make the delays: ``fall``
+    and ``rise`` of a row's evaluation and decision, ``settle`` of a packet; ``tail`` of an amplifier. Sizes [F]:
+    ``row``, ``integrator`` and ``limit`` as wholes, ``flying`` and ``holding`` of the V_cm generator.
+    """
+
+    strobe: float
+    swing: float
+    fall: float
+    rise: float
+    settle: float
+    tail: float
+    row: float
+    integrator: float
+    limit: float
+    flying: float
+    holding: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Technology:
     """One process and circuit family. ``level`` says what its netlists are made of: "macro" or "transistor".
 
@@ -189,6 +212,7 @@ class Technology:
     mismatch: Mismatch
     energy: Energy | None = None
     transistor: Transistor | None = None
+    gated: Gated | None = None
 
     @property
     def sha256(self) -> str:
@@ -208,8 +232,9 @@ _SECTIONS: dict[str, type] = {
     "mismatch": Mismatch,
     "energy": Energy,
     "transistor": Transistor,
+    "gated": Gated,
 }
-_OPTIONAL = {"energy", "transistor"}
+_OPTIONAL = {"energy", "transistor", "gated"}
 _MAY_BE_ZERO = {
     "capacitor.minimum",
     "capacitor.step",
@@ -298,11 +323,29 @@ def remembering(technology: Technology, memory: str) -> Technology:
         raise TechnologyError(
             f"a memory is chosen, {' or '.join(MEMORIES)}, for a network in transistors: add --level transistor"
         )
+    if memory == "gated":
+        return _gated(technology, devices)
     minimum = devices.piece if memory == "ladder" else devices.minimum
     return replace(
         technology,
         capacitor=replace(technology.capacitor, minimum=minimum),
         transistor=replace(devices, memory=memory),
+    )
+
+
+def _gated(technology: Technology, devices: Transistor) -> Technology:
+    """V_cm is where a single n device is a good switch; the constant 1 is a clock that steps by the whole supply."""
+    gated, supply = technology.gated, technology.supply
+    if gated is None:
+        raise TechnologyError(f"technology {technology.name!r} has no section [gated]: choose another memory")
+    return replace(
+        technology,
+        supply=replace(supply, common_mode=supply.vdd / 3),
+        signal=replace(technology.signal, state_swing=gated.swing, input_swing=gated.swing, bias=supply.vdd),
+        capacitor=replace(
+            technology.capacitor, row=gated.row, integrator=gated.integrator, sample=gated.limit, minimum=devices.minimum
+        ),
+        transistor=replace(devices, memory="gated", limit=gated.limit),
     )
 
 
@@ -350,8 +393,9 @@ def _possible(technology: Technology, where: str) -> None:
     supply, signal = technology.supply, technology.signal
     room = min(supply.common_mode, supply.vdd - supply.common_mode)
     rooms = {"state_swing": room, "input_swing": room, "bias": room}
-    # a reference that is a logic node goes from rail to rail
-    rooms["reference"] = supply.vdd if technology.level == "transistor" else room
+    # a reference that is a logic node goes from rail to rail, and so does a constant that is a clock
+    if technology.level == "transistor":
+        rooms |= {"reference": supply.vdd, "bias": supply.vdd}
     for name, room in rooms.items():
         if getattr(signal, name) > room:
             raise TechnologyError(

@@ -94,9 +94,9 @@ def excludes(design: Design) -> tuple[str, ...]:
     return tuple(left)
 
 
-def accounts(design: Design, *, vdd: float | None = None) -> dict[str, float]:
+def accounts(design: Design) -> dict[str, float]:
     """Saved vectors that count delivered charge (1 mV for a picocoulomb), and the voltage [V] it was delivered at."""
-    supply = _supply(design, vdd)
+    supply = design.supply
     return {f"account_{name}": (supply / 2 if name == "vcm" else supply) for name in (*supplies(design), "inputs")}
 
 
@@ -184,7 +184,7 @@ def network_text(design: Design) -> str:
             for node in memory.outputs(f"{index}_{i}")
         ]
         sources = own + sources if config.skip else own
-    rows = {f"y{k}": _capacitors(design.readout, k) for k in range(len(design.readout.bias))}
+    rows = {f"y{k}": capacitors(design.readout, k) for k in range(len(design.readout.bias))}
     lines += [
         "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare",
         f"xclocks_r kr_r ke_r kck_r {' '.join(f'{clock}r' for clock in READOUT_CLOCKS)} vk readout_clocks",
@@ -192,8 +192,8 @@ def network_text(design: Design) -> str:
         *_lines("r", own, rows, devices),
     ]
     for k, (top, capacitors) in enumerate(rows.items()):
-        lines += [f"* ---- class {k}", *_row_lines(f"y{k}", top, "r", capacitors, design.readout.pad[k])]
-        pre = _precharge(f"zy{k}", design.readout.offset[k], lines)
+        lines += [f"* ---- class {k}", *row_lines(f"y{k}", top, "r", capacitors, design.readout.pad[k])]
+        pre = precharge(f"zy{k}", design.readout.offset[k], lines)
         lines.append(f"xry{k} {top} {pre} rr rbr vk tgate")
     if len(rows) == 2:
         lines.append("* class 1 beats class 0: qy1 high")
@@ -210,22 +210,18 @@ def deck(
     save: Sequence[str] = (),
     refine: int = 0,
     metered: bool = True,
-    corner: str = "typical",
-    temperature: float = 27.0,
-    vdd: float | None = None,
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
-    Arguments as of `cmru_hw.netlist.deck`; accounts are always kept, ``metered`` or not. ``corner``, ``temperature``
-    [degrees Celsius] and ``vdd`` [V] are where the circuit is asked to work, whatever it was designed for: V_cm is half
-    the supply, and inputs keep their distance from it.
+    Arguments as of `cmru_hw.netlist.deck`; accounts are always kept, ``metered`` or not. Where the circuit is asked to
+    work at another supply than it was designed for, V_cm is half of that, and inputs are the same share of it.
     Raises InputError for noise, which this level does not take.
     """
     if noise:
         raise InputError("noise is for macro level: transistors bring no random number of their own")
     devices, technology = require(design), design.technology
-    models = pdk.devices(devices.process, corner=corner, temperature=temperature)
-    supply = _supply(design, vdd)
+    at, supply = design.operating, design.supply
+    models = pdk.devices(devices.process, corner=at.corner, temperature=at.temperature)
     common, timestep = supply / 2, technology.timing.timestep
     plan, clocks = _plan(design, inputs, supply)
     frames = plan.frames
@@ -234,7 +230,7 @@ def deck(
     start = np.zeros(frames, dtype=bool)
     for begin, sequence in zip(plan.starts, inputs, strict=True):
         start[begin - 1] = True
-        voltages = design.voltages(np.asarray(sequence)) - technology.supply.common_mode + common
+        voltages = design.voltages(np.asarray(sequence)) * supply / technology.supply.vdd
         columns[begin : begin + len(voltages)] = voltages
     files = {"network.cir": (network if network is not None else network_text(design)).encode(), **models.files}
     files |= cell_files(design)
@@ -262,7 +258,7 @@ def deck(
         "cret account_total 0 1e-9 ic=0",
         *_pulses(clocks, technology.timing.timestep, supply, devices.edge),
         *_power_on(start, timestep, supply, devices.edge),
-        *[f"vx{j} x{j} 0 {_piecewise(values, timestep)}" for j, values in enumerate(columns.T)],
+        *[f"vx{j} x{j} 0 {piecewise(values, timestep)}" for j, values in enumerate(columns.T)],
         # what an input driver sources it takes from the supply; what it sinks it gives to nobody
         "binputs 0 account_inputs i=" + "+".join(f"max(0,-i(vx{j}))" for j in range(columns.shape[1])),
         "cinputs account_inputs 0 1e-9 ic=0",
@@ -294,10 +290,6 @@ def cell_files(design: Design) -> dict[str, bytes]:
     return {f"cells/{cell}.cir": own.get(cell) or (folder / f"{cell}.cir").read_bytes() for cell in cells}
 
 
-def _supply(design: Design, vdd: float | None) -> float:
-    return design.technology.supply.vdd if vdd is None else vdd
-
-
 def _plan(design: Design, inputs: Sequence[Array], supply: float) -> tuple[Schedule, Window]:
     clocks = window(design)
     begin = WINDOW * design.technology.timing.timestep
@@ -307,7 +299,8 @@ def _plan(design: Design, inputs: Sequence[Array], supply: float) -> tuple[Sched
         Moment(offset=begin + clocks.moments[group], clocks=("er" if group == layers else f"en{group}",), high=supply)
         for group in range(layers + 1)
     ]
-    return schedule(design.timestep, 0.0, [len(x) for x in inputs], moments), clocks
+    plan = schedule(design.timestep, 0.0, [len(x) for x in inputs], moments=tuple(moments), supply=supply)
+    return plan, clocks
 
 
 def _layer(
@@ -319,7 +312,7 @@ def _layer(
     biased: Mapping[str, float],
 ) -> list[str]:
     rows = {
-        f"{kind}{index}_{i}": _capacitors(row, i)
+        f"{kind}{index}_{i}": capacitors(row, i)
         for i in range(layer.units)
         for kind, row in (("a", layer.low), ("b", layer.high))
     }
@@ -331,15 +324,15 @@ def _layer(
         *_wires(memory.clocks, str(index), devices.wire * layer.units),
         *_lines(str(index), sources, rows, devices),
     ]
-    gates = _replica_gates(rows)
+    gates = replica_gates(rows)
     for i in range(layer.units):
         here = f"{index}_{i}"
         lines.append(f"* ---- unit {here}: one level {layer.step[i]:.6g} V")
         for kind, row in (("a", layer.low), ("b", layer.high)):
-            lines += _row_lines(f"{kind}{here}", f"{kind}{here}", str(index), rows[f"{kind}{here}"], row.pad[i])
-        za, zb, zp = (_precharge(f"z{kind}{here}", biased[f"z{kind}{here}"], lines) for kind in "abp")
+            lines += row_lines(f"{kind}{here}", f"{kind}{here}", str(index), rows[f"{kind}{here}"], row.pad[i])
+        za, zb, zp = (precharge(f"z{kind}{here}", biased[f"z{kind}{here}"], lines) for kind in "abp")
         replicas = "".join(
-            f" c{kind}={num(_total(rows[f'{kind}{here}']) + row.pad[i])} wf{kind}={num(gates[f'{kind}{here}'][0])} "
+            f" c{kind}={num(total_of(rows[f'{kind}{here}']) + row.pad[i])} wf{kind}={num(gates[f'{kind}{here}'][0])} "
             f"lf{kind}={num(gates[f'{kind}{here}'][1])}"
             for kind, row in (("a", layer.low), ("b", layer.high))
         )
@@ -348,7 +341,7 @@ def _layer(
     return lines
 
 
-def _capacitors(row: Row, i: int) -> dict[str, float]:
+def capacitors(row: Row, i: int) -> dict[str, float]:
     """Capacitors of row ``i`` [F, signed] by name. Both taps on the constant 1 are one, unless that were too small."""
     weights = {str(j): float(value) for j, value in enumerate(row.weights[i]) if value != 0}
     bias, threshold = float(row.bias[i]), float(row.threshold[i])
@@ -363,11 +356,11 @@ def _group(group: int, layers: int) -> str:
     return "r" if group == layers else str(group)
 
 
-def _total(row: Mapping[str, float]) -> float:
+def total_of(row: Mapping[str, float]) -> float:
     return sum(abs(value) for value in row.values())
 
 
-def _line(group: str, name: str, capacitance: float) -> str:
+def line_of(group: str, name: str, capacitance: float) -> str:
     """The line below a capacitor: both taps are on that of the constant 1."""
     return f"{'p' if capacitance > 0 else 'n'}{group}_{'bias' if name == 'threshold' else name}"
 
@@ -376,7 +369,7 @@ def _lines(
     group: str, sources: Sequence[Source], rows: Mapping[str, Mapping[str, float]], devices: Transistor
 ) -> list[str]:
     """Bottom-plate lines that any row of the group uses, and their wires."""
-    used = {_line(group, name, value) for row in rows.values() for name, value in row.items()}
+    used = {line_of(group, name, value) for row in rows.values() for name, value in row.items()}
     lines = []
     for name, source in [*((str(j), source) for j, source in enumerate(sources)), ("bias", Source(node="vk"))]:
         pair = (f"p{group}_{name}", f"n{group}_{name}")
@@ -392,12 +385,12 @@ def _lines(
     return lines
 
 
-def _row_lines(name: str, top: str, group: str, row: Mapping[str, float], pad: float) -> list[str]:
-    lines = [f"xc{name}_{j} {top} {_line(group, j, c)} cmom c={num(abs(c))}" for j, c in row.items()]
+def row_lines(name: str, top: str, group: str, row: Mapping[str, float], pad: float) -> list[str]:
+    lines = [f"xc{name}_{j} {top} {line_of(group, j, c)} cmom c={num(abs(c))}" for j, c in row.items()]
     return lines + ([f"xc{name}_pad {top} vcm cmom c={num(pad)}"] if pad > 0 else [])
 
 
-def _replica_gates(rows: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+def replica_gates(rows: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[float, float]]:
     """Width and length [m] of the gate below each row's replica, as resistive as the lines below the row.
 
     All rows of a layer are kicked at once. A row that holds the share g_j of its capacitance on line j sees there what
@@ -407,10 +400,10 @@ def _replica_gates(rows: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[f
     loads: dict[str, float] = {}
     for row in rows.values():
         for name, value in row.items():
-            loads[_line("", name, value)] = loads.get(_line("", name, value), 0.0) + abs(value)
+            loads[line_of("", name, value)] = loads.get(line_of("", name, value), 0.0) + abs(value)
     gates = {}
     for top, row in rows.items():
-        ratio = sum(abs(value) * loads[_line("", name, value)] for name, value in row.items()) / _total(row) ** 2
+        ratio = sum(abs(value) * loads[line_of("", name, value)] for name, value in row.items()) / total_of(row) ** 2
         gates[top] = (_SWITCH_WIDTH / min(ratio, 2.0), _SWITCH_LENGTH * max(ratio / 2, 1.0))
     return gates
 
@@ -419,7 +412,7 @@ def _wires(clocks: Sequence[str], group: str, capacitance: float) -> list[str]:
     return [f"cwire_{clock}{group} {clock}{group} 0 {num(capacitance)}" for clock in clocks]
 
 
-def _precharge(node: str, offset: float, lines: list[str]) -> str:
+def precharge(node: str, offset: float, lines: list[str]) -> str:
     """The node that is precharged to: V_cm, or ``node`` with a source of its own if it has an offset."""
     if offset == 0:
         return "vcm"
@@ -450,23 +443,23 @@ def _power_on(start: Array, timestep: float, supply: float, edge: float) -> list
     for frame in np.flatnonzero(start).tolist():
         for values, rise, fall in ((init, INIT_RISE, INIT_FALL), (first, INIT_RISE, FIRST_FALL)):
             if frame:
-                values += _step(frame + rise, supply, values[-1][1], timestep, edge)
-            values += _step(frame + fall, 0.0, values[-1][1], timestep, edge)
+                values += step_to(frame + rise, supply, values[-1][1], timestep, edge)
+            values += step_to(frame + fall, 0.0, values[-1][1], timestep, edge)
     return [
-        f"v{name} {name} 0 pwl({_wrapped(f'{num(t)} {num(v)}' for t, v in values)})"
+        f"v{name} {name} 0 pwl({wrapped(f'{num(t)} {num(v)}' for t, v in values)})"
         for name, values in (("init", init), ("first", first))
     ]
 
 
-def _piecewise(values: Array, timestep: float) -> str:
+def piecewise(values: Array, timestep: float) -> str:
     points = [(0.0, float(values[0]))]
     for frame in range(1, len(values)):
         if values[frame] != values[frame - 1]:
-            points += _step(frame + INPUT_CHANGE, float(values[frame]), points[-1][1], timestep, INPUT_EDGE)
-    return f"pwl({_wrapped(f'{num(t)} {num(v)}' for t, v in points)})"
+            points += step_to(frame + INPUT_CHANGE, float(values[frame]), points[-1][1], timestep, INPUT_EDGE)
+    return f"pwl({wrapped(f'{num(t)} {num(v)}' for t, v in points)})"
 
 
-def _wrapped(words: Iterable[str]) -> str:
+def wrapped(words: Iterable[str]) -> str:
     """``words`` in lines of eight."""
     chosen = list(words)
     return "\n+ ".join(" ".join(chosen[first : first + 8]) for first in range(0, len(chosen), 8))
@@ -487,8 +480,8 @@ def _quiet_start(design: Design, supply: float) -> list[str]:
     if len(design.readout.bias) == 2:
         up.append("qy0")
     values = dict.fromkeys(middle, supply / 2) | dict.fromkeys(up, supply)
-    return [".ic " + _wrapped(f"v({node})={num(value)}" for node, value in values.items())]
+    return [".ic " + wrapped(f"v({node})={num(value)}" for node, value in values.items())]
 
 
-def _step(frame: float, after: float, before: float, timestep: float, edge: float) -> list[tuple[float, float]]:
+def step_to(frame: float, after: float, before: float, timestep: float, edge: float) -> list[tuple[float, float]]:
     return [(frame * timestep, before), (frame * timestep + edge, after)]
