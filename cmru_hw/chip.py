@@ -30,7 +30,7 @@ from cmru_hw.transistor import require as require_devices
 
 CELLS = (
     *("supply", "logic", "header", "sequencer", "vcm_third", "gated_power_on", "gated_comparator", "gated_row"),
-    *("gated_line", "gated_amplifier", "gated_integrator", "gated_limit", "gated_control", "gated_unit_accumulate"),
+    *("gated_dummy", "gated_line", "gated_amplifier", "gated_integrator", "gated_limit", "gated_control", "gated_unit_accumulate"),
 )
 LAYER_CLOCKS = ("r", "e", "f", "ckn", "n", "en", "enb", "pb", "pc", "pcb")
 UNIT_CLOCKS = ("r", "ckn", "n", "en", "enb", "pb", "pc", "pcb", "init")
@@ -52,6 +52,8 @@ INPUT_CHANGE, POWER_ON_CHANGE, WINDOW = 0.2, 0.1, 0.5
 # Frames of power-on before a sequence: states are emptied, then the first packet goes.
 LEAD = 2
 INPUT_EDGE = 1e-6  # s
+# What a line that an amplifier carries has to ground beside its wire [F].
+DUMMY = 6e-14
 OPTIONS = ".options method=gear maxord=2 chgtol=1e-17 trtol=12 gmin=1e-17 abstol=1e-16 reltol=1e-3"
 
 
@@ -265,6 +267,15 @@ def _layer(
         *_wires((*LAYER_CLOCKS, "init"), str(index), devices.wire * layer.units),
         *_lines(str(index), sources, rows, devices),
     ]
+    # what is on lines that amplifiers carry has its like on a dummy line
+    carried = {f"p{index}_{j}" for j, (_, zero) in enumerate(sources) if zero == "vcm"}
+    dummy = {top: sum(size for node, size in row.values() if node in carried) for top, row in rows.items()}
+    if any(dummy.values()):
+        used = {node for row in rows.values() for node, _ in row.values()} & carried
+        lines.append(
+            f"xdummy{index} d{index} vcm vd gated_dummy "
+            f"c={num(len(used) * (DUMMY + devices.wire * len(rows) / 2))}"
+        )
     gates = replica_gates({top: {n: c for n, (_, c) in row.items() if n.isdigit()} for top, row in rows.items()})
     clocks = " ".join(f"{clock}{index}" for clock in UNIT_CLOCKS)
     for i in range(layer.units):
@@ -275,12 +286,14 @@ def _layer(
             top = f"{kind}{here}"
             lines += _row_lines(top, rows[top], row.pad[i])
             width, length = gates[top]
-            sizes += f" c{kind}={num(_total(rows[top]) + row.pad[i])} wf{kind}={num(width)} lf{kind}={num(length)}"
+            if dummy[top]:
+                lines.append(f"xf{top} f{top} d{index} cmom c={num(dummy[top])}")
+            sizes += f" c{kind}={num(_total(rows[top]) + row.pad[i] - dummy[top])} wf{kind}={num(width)} lf{kind}={num(length)}"
         highest = layer.levels if layer.levels else 1
         ratio = layer.packet[i] / layer.integrator[i]
         reference = "ref_up" if layer.initial[i] > 0 else "ref_down"
         lines.append(
-            f"xunit{here} a{here} b{here} o{here} qa{here} qb{here} vcm vcm vcm {reference} {reference}\n"
+            f"xunit{here} a{here} b{here} fa{here} fb{here} o{here} qa{here} qb{here} vcm vcm vcm {reference} {reference}\n"
             f"+ {clocks} vcm vd vc va vw gated_unit_accumulate\n"
             f"+ cs={num(layer.packet[i])} cint={num(layer.integrator[i])}{sizes}\n"
             f"+ cla={num(gated.limit)} clb={num(gated.limit * (highest - 0.5) * ratio)} lt={num(gated.tail)}"
