@@ -54,7 +54,7 @@ LEAD = 2
 INPUT_EDGE = 1e-6  # s
 # What a line that an amplifier carries has to ground beside its wire [F].
 DUMMY = 6e-14
-OPTIONS = ".options method=gear maxord=2 chgtol=1e-17 trtol=12 gmin=1e-17 abstol=1e-16 reltol=1e-3"
+OPTIONS = ".options method=gear maxord=2 chgtol=1e-16 trtol=12 gmin=1e-17 abstol=1e-16 reltol=1e-3"
 
 
 def require(design: Design) -> tuple[Transistor, Gated]:
@@ -92,18 +92,20 @@ def network_text(design: Design) -> str:
         "\n* ==== headers, clocks and V_cm",
         "xwake strobe sleep vw wake",
         *(f"xh_{node} s_{node} {node} sleep header w={num(width)}" for node, width in SUPPLIES.values() if width),
-        f"xbegin strobe sleep s0 a0 nr se seb par vs vk sequencer_begin lrise={num(gated.settle)}",
+        f"xbegin strobe sleep s0 a0 nr se seb par vs vk sequencer_begin lrise={num(gated.rest)}",
     ]
     for index in range(layers):
         names = " ".join(f"{clock}{index}" for clock in LAYER_CLOCKS)
+        fall, rise = (gated.read_fall, gated.read_rise) if index else (gated.evaluate_fall, gated.evaluate_rise)
         lines.append(
             f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} n{_group(_reader(design, index), layers)} "
             f"{names} vs vk sequencer_layer\n"
-            f"+ lfall={num(gated.fall)} lrise={num(gated.rise)} lsettle={num(gated.settle)}"
+            f"+ lfall={num(fall)} lrise={num(rise)} lsettle={num(gated.settle)} lrest={num(gated.rest)}"
         )
     names = " ".join(f"{clock}r" for clock in READOUT_CLOCKS)
     lines += [
-        f"xclocks_r s{layers} a{layers} {names} vs vk sequencer_readout lfall={num(gated.fall)} lrise={num(gated.rise)}",
+        f"xclocks_r s{layers} a{layers} {names} vs vk sequencer_readout "
+        f"lfall={num(gated.read_fall)} lrise={num(gated.read_rise)}",
         f"xvcm vcm se seb par vh vw vcm_third cf={num(gated.flying)} ch={num(gated.holding)}",
         "xpoweron first firstn ref_up ref_down vcm vd vw gated_power_on",
     ]

@@ -172,16 +172,20 @@ class Gated:
     """What a chip behind power headers needs beside the devices: see `cmru_hw.chip`.
 
     ``strobe`` [s]: how long the external frame clock is high, and so the chip awake. ``swing`` [V]: the most that an
-    input or a state may be off V_cm, which is VDD / 3. Lengths [m] of the transistors that make the delays: ``fall``
-    and ``rise`` of a row's evaluation and decision, ``settle`` of a packet; ``tail`` of an amplifier. Sizes [F]:
+    input or a state may be off V_cm, which is VDD / 3. Lengths [m] of the transistors that make the delays:
+    ``evaluate_fall`` and ``evaluate_rise`` of rows on inputs, ``read_fall`` and ``read_rise`` of rows on states, whose
+    amplifiers have to charge the lines, ``settle`` of a packet and ``rest`` of the states after it; ``tail`` of an amplifier. Sizes [F]:
     ``row``, ``integrator`` and ``limit`` as wholes, ``flying`` and ``holding`` of the V_cm generator.
     """
 
     strobe: float
     swing: float
-    fall: float
-    rise: float
+    evaluate_fall: float
+    evaluate_rise: float
+    read_fall: float
+    read_rise: float
     settle: float
+    rest: float
     tail: float
     row: float
     integrator: float
