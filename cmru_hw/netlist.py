@@ -52,11 +52,15 @@ class Deck:
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """When to read something: ``offset`` [s] into a frame, and the ``clocks`` that are then at ``high`` [V]."""
+    """When to read something: ``offset`` [s] into a frame, and the ``clocks`` that are then at ``high`` [V].
+
+    Where latches keep decisions until then, they must be what they were at the offset ``decided`` [s].
+    """
 
     offset: float
     clocks: tuple[str, ...]
     high: float
+    decided: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +145,11 @@ class Schedule:
                 last = np.searchsorted(above, falls[first], side="right") - 1
                 instants[frame] = traces.time[above[last]] if last >= 0 else np.nan
         return Found(clock=edge.clock, instants=instants)
+
+    def decided(self, sequence: int, group: int) -> Array | None:
+        """When the latches of layer ``group`` took their decisions (length,) [s]; None where none keeps any."""
+        offset = self.moments[group].decided if self.moments else None
+        return None if offset is None else self.edges(sequence)[:-1] + offset
 
 
 def schedule(timestep: float, sampled: float, lengths: Sequence[int], *, lead: int = 1, **more: Any) -> Schedule:

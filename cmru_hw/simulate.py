@@ -113,8 +113,8 @@ class _Piece:
 def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int) -> _Piece:
     """States, decisions and logits of one sequence of a deck.
 
-    Raises NotBelieved where a clock phase is not high at a sampling instant (XSPICE can miss an edge) or a decision
-    node is at neither rail: then the sample means nothing.
+    Raises NotBelieved where a clock phase is not high at a sampling instant (XSPICE can miss an edge), a decision node
+    is at neither rail or a latch has turned over since it decided: then the sample means nothing.
     """
     supply, plan = design.technology.supply, plan.located(traces)
     # signals are ratios of the supply
@@ -143,6 +143,15 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
         ]
         if any((np.abs(q - np.round(q)) > 0.1).any() for q in rails):
             raise NotBelieved(f"a decision of layer {index} is at neither rail at its sampling instant")
+        if (decided := plan.decided(sequence, index)) is not None:
+            for name, late in zip(("qa", "qb"), rails, strict=True):
+                early = np.stack([traces.at(f"{name}{index}_{i}", decided) for i in units], axis=1) / vdd
+                if (turned := np.abs(early - late) > 0.5).any():
+                    step, unit = np.argwhere(turned)[0].tolist()
+                    raise NotBelieved(
+                        f"the latch {name}{index}_{unit} turned over after its decision in timestep {step} of sequence "
+                        f"{sequence}: the simulator stepped across it; make the edge of the technology's clocks shorter"
+                    )
         low, high = (q > 0.5 for q in rails)
         both, neither = low & high, ~low & ~high
         decisions.append(both.astype(np.int8) - neither.astype(np.int8))
@@ -150,7 +159,9 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
         states.append(output / (layer.step * scale))
     instants = plan.instants(sequence)
     common = traces.at(plan.common, instants)[:, None] if plan.common else supply.common_mode * scale
-    readout = np.stack([traces.at(f"y{k}", instants) for k in range(len(design.readout.bias))], axis=1) - common
+    # a unit alone has no readout: no rows, as many instants
+    rows = [traces.at(f"y{k}", instants) for k in range(len(design.readout.bias))]
+    readout = np.reshape(rows, (len(rows), len(instants))).T - common
     row = design.readout
     logits = (readout / scale - row.offset) * (row.total + design.technology.capacitor.parasitic) / row.scale
     return _Piece(decisions=tuple(decisions), states=tuple(states), logits=logits)

@@ -296,7 +296,12 @@ def _plan(design: Design, inputs: Sequence[Array], supply: float) -> tuple[Sched
     layers = len(design.layers)
     moments = [
         # the readout is read with its lines on the states: e is a clock of transistors too
-        Moment(offset=begin + clocks.moments[group], clocks=("er" if group == layers else f"en{group}",), high=supply)
+        Moment(
+            offset=begin + clocks.moments[group],
+            clocks=("er" if group == layers else f"en{group}",),
+            high=supply,
+            decided=None if group == layers else begin + clocks.pulses[f"kck_{group}"].fall,
+        )
         for group in range(layers + 1)
     ]
     plan = schedule(design.timestep, 0.0, [len(x) for x in inputs], moments=tuple(moments), supply=supply)

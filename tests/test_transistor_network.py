@@ -11,7 +11,7 @@ import pytest
 from cmru_hw import alone, checkpoint, compare, decks, design_folder, mapping, pdk, shipped, simulate, spice, technology
 from cmru_hw import transistor as circuit
 from cmru_hw.checkpoint import Sequences
-from cmru_hw.errors import InputError, MappingError, TechnologyError
+from cmru_hw.errors import InputError, MappingError, NotBelieved, TechnologyError
 from tests.networks import Shape, random_network, random_sequences
 
 TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
@@ -166,6 +166,12 @@ def test_a_network_of_transistors_equals_software(engine):
     # the comparator between the two classes says what their rows say
     decided = traces.at("qy1", plan.instants(0) + design.technology.transistor.decide) > 0.9
     assert (decided == (expected.logits[0, :, 1] > expected.logits[0, :, 0])).all()
+    # a latch that loses its decision once its comparator rests is no decision of the circuit
+    begin = plan.decided(0, 1)[1]
+    late = (traces.time > begin) & (traces.time < plan.instants(0, 1)[1] + 1e-9)
+    lost = np.where(late, design.technology.supply.vdd - traces.values["qb1_0"], traces.values["qb1_0"])
+    with pytest.raises(NotBelieved, match="latch qb1_0 turned over after its decision in timestep 1 of sequence 0"):
+        simulate.decode(design, replace(traces, values={**traces.values, "qb1_0": lost}), plan, 0)
     # the ledger closes: every supply's own account against what comes back at the common return
     ends = (plan.starts[0] + np.arange(3)) * plan.timestep
     names = [name for name in circuit.accounts(design) if name != "account_inputs"]
