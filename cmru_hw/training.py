@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cmru_hw import tasks
+from cmru_hw import row_margin, tasks
 from cmru_hw.cells import (
     HysteresisLayer,
     Network,
@@ -86,6 +86,10 @@ class Recipe:
     swing: float = 4.0
     """αCMRU: |h| beyond this many median |α| is penalised, because h must fit between the rails. Its |α| starts at 1,
     the size of its initial state."""
+    row_margin: float = 0.0
+    """Decisions closer to another than this share of the swing are penalised (:mod:`cmru_hw.row_margin`); 0: none.
+    Every feature is then scaled to the whole swing, and α is not trained: every unit's levels are as far apart as the
+    swing allows, and the weights that read them make up for it. In the end small weights are taken out."""
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -184,9 +188,14 @@ def fit(
         raise DataError("training needs labels; add an array 'labels' to the sequences")
     random = torch.Generator().manual_seed(seed)
     mean, spread = _moments(sequences)
-    network = _initial(config, recipe, mean, spread, random)
+    centre, unit = _ranges(sequences, spread) if recipe.row_margin else (mean, spread)
+    network = _initial(config, recipe, centre, unit, random)
     if start is not None:
         network.load_state_dict(dict(start.tensors))
+    largest = 0.0
+    if recipe.row_margin:
+        row_margin.refuse(network)
+        largest = float(network.input(_values(sequences)).abs().max())
     source = _Source(sequences, spread, recipe)
     labels = source.labels
     optimiser, schedule = _optimiser(network, recipe)
@@ -205,6 +214,11 @@ def fit(
             loss = torch.lerp(loss, taught, recipe.taught)
         if config.cell == "acmru":
             loss = loss + _excess(output.outputs, output.alphas, valid, recipe.swing)
+        if recipe.row_margin:
+            # From nothing to all in the first half: at once, units would never begin to move.
+            share = min(1.0, 2 * step / recipe.steps)
+            within = valid_timesteps(valid, x.shape[1])
+            loss = loss + share * row_margin.loss(network, output, within, inputs=largest, margin=recipe.row_margin)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -217,6 +231,10 @@ def fit(
             average[name].lerp_(value, weight)
         if progress is not None:
             progress(step + 1, recipe.steps, loss.item())
+    if recipe.row_margin:
+        network.load_state_dict(average)
+        row_margin.prune(network, largest)
+        return Trained.from_network(network, config)
     return Trained(config=config, tensors=average)
 
 
@@ -257,24 +275,38 @@ def cross_validate(
 # --- Steps of the above ------------------------------------------------------------------------------------------
 
 
+def _values(sequences: Sequences) -> Tensor:
+    """(valid timesteps, features)"""
+    valid = np.arange(sequences.inputs.shape[1]) < sequences.lengths[:, None]
+    return torch.from_numpy(sequences.inputs[valid])
+
+
 def _moments(sequences: Sequences) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (features,) over the valid timesteps.
 
     A feature that hardly ever changes is not blown up: no deviation is taken to be below a tenth of the largest.
     """
-    valid = np.arange(sequences.inputs.shape[1]) < sequences.lengths[:, None]
-    values = torch.from_numpy(sequences.inputs[valid])
+    values = _values(sequences)
     spread = values.std(0)
     return values.mean(0), spread.clamp(min=max(spread.max().item() / 10, 1e-6))
 
 
-def _initial(config: ModelConfig, recipe: Recipe, mean: Tensor, spread: Tensor, random: torch.Generator) -> Network:
-    """A network at its starting point; all randomness is from ``random``, none from torch's global state."""
+def _ranges(sequences: Sequences, spread: Tensor) -> tuple[Tensor, Tensor]:
+    """Middle and unit (features,), with which every feature has the same range, and a deviation near 1."""
+    values = _values(sequences)
+    low, high = values.amin(0), values.amax(0)
+    half = (high - low) / 2
+    half = half.clamp(min=max(half.max().item() / 10, 1e-6))
+    return (high + low) / 2, half / (half / spread).mean()
+
+
+def _initial(config: ModelConfig, recipe: Recipe, centre: Tensor, unit: Tensor, random: torch.Generator) -> Network:
+    """A network of (x − ``centre``) / ``unit`` at its starting point; no randomness is from torch's global state."""
     with torch.random.fork_rng(devices=[]):
         network = config.network()
     with torch.no_grad():
-        network.input.scale.copy_(1 / spread)
-        network.input.offset.copy_(-mean / spread)
+        network.input.scale.copy_(1 / unit)
+        network.input.offset.copy_(-centre / unit)
         for module in network.modules():
             if isinstance(module, nn.Linear):
                 bound = 1 / math.sqrt(module.in_features)
@@ -298,6 +330,7 @@ def _start_window(layer: WindowLayer, recipe: Recipe, random: torch.Generator) -
         layer.alpha.bias.fill_(1.0)
     else:
         layer.alpha.fill_(recipe.alpha)
+        layer.alpha.requires_grad_(not recipe.row_margin)
     signs = torch.randint(0, 2, layer.initial_state.shape, generator=random)
     layer.initial_state.copy_(2 * signs - 1)
 

@@ -15,7 +15,7 @@ FLOORS = [
     ["signals", "cells"],
     ["checkpoint", "technology", "ladder_cells"],
     ["convert"],
-    ["tasks", "training", "streams"],
+    ["tasks", "row_margin", "training", "streams"],
     ["designs"],
     ["mapping"],
     ["variation", "noise", "compare"],

@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 @click.option("--skip/--no-skip", default=True, show_default=True, help="Layers see the previous layer's input too.")
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps; by default what suits the task.")
 @click.option(
+    "--row-margin",
+    type=click.FloatRange(0, 0.5),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Keep what comparators see this share of the swing away from their thresholds.",
+)
+@click.option(
     "--hardware-aware",
     "aware",
     is_flag=True,
@@ -51,6 +59,7 @@ def train(
     levels: int | None,
     skip: bool,
     steps: int | None,
+    row_margin: float,
     aware: bool,
     start: Path | None,
     technology: str,
@@ -85,7 +94,7 @@ def train(
     if levels is None:
         # an αCMRU with a limit trains, but has no circuit
         levels = 0 if cell == "acmru" else 7
-    recipe = training.RECIPES.get(task, training.Recipe())
+    recipe = replace(training.RECIPES.get(task, training.Recipe()), row_margin=row_margin)
     if steps is not None:
         recipe = replace(recipe, steps=steps)
     command = " ".join(["cmru-hw", *sys.argv[1:]])

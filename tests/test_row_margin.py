@@ -1,0 +1,125 @@
+"""The loss of row margins: what it measures is what a circuit's comparators see, and it keeps them apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from cmru_hw import checkpoint, compare, mapping, row_margin, tasks, technology, training
+from cmru_hw.checkpoint import Sequences, Trained
+from cmru_hw.cli import group
+from cmru_hw.errors import InputError
+from tests.networks import Shape, random_network, random_sequences
+
+MODELS = Path(__file__).parent.parent / "models"
+
+
+def transistors() -> technology.Technology:
+    return technology.at_level(technology.load("gf180"), "transistor")
+
+
+def margins(trained: Trained, data: Sequences) -> list[np.ndarray]:
+    """Of each layer, (decisions, units): volts at the row that is closer to its threshold."""
+    design = mapping.map_network(trained, transistors(), mapping.calibrate(trained, data))
+    found = compare.reference(design, trained, data)
+    return [layer[found.response.valid] for layer in found.margins]
+
+
+@pytest.mark.parametrize("shape", [Shape(), Shape(skip=False), Shape(cell="bmru", units=(2, 3)), Shape(levels=7)])
+def test_what_is_penalised_is_what_the_circuit_sees(shape):
+    """Where the constant is a line of full swing, and nothing loads a row but its weights, r is its voltage."""
+    ideal = technology.load("macro")
+    swing = ideal.signal.input_swing
+    ideal = replace(
+        ideal,
+        signal=replace(ideal.signal, bias=swing, state_swing=swing),
+        capacitor=replace(ideal.capacitor, parasitic=0.0, minimum=0.0, step=0.0),
+    )
+    trained, data = random_network(shape), random_sequences(shape)
+    calibration = mapping.calibrate(trained, data)
+    design = mapping.map_network(trained, ideal, calibration)
+    expected = compare.reference(design, trained, data)
+    network = trained.network().double()
+    output = network(torch.from_numpy(data.inputs).double(), torch.from_numpy(data.lengths))
+    for index, r in enumerate(row_margin.rows(network, output, calibration.inputs)):
+        found = row_margin.scores(r)
+        np.testing.assert_allclose(found.amax(0).detach() * swing, expected.margins[index], rtol=1e-6)
+        made = 1 - found.argmax(0)
+        moves = torch.where(made == 1, 1, torch.where(made == 0, -1, 0))
+        valid = expected.response.valid
+        np.testing.assert_array_equal(moves[valid], output.decisions[index][valid])
+
+
+def test_units_that_never_move_are_no_way_out():
+    network, data = random_network(Shape(units=(2,), skip=False)).network(), random_sequences(Shape())
+    x, valid = torch.from_numpy(data.inputs), torch.ones(data.inputs.shape[:2], dtype=torch.bool)
+    with torch.no_grad():
+        network.layers[0].candidate.weight.mul_(1e-3)
+        network.layers[0].candidate.bias.fill_(1.0)
+        network.layers[0].threshold.weight.mul_(1e-3)
+        network.layers[0].threshold.bias.fill_(0.5)
+    output = network(x)
+    [r] = row_margin.rows(network, output, 1.0)
+    assert row_margin.scores(r).amax(0).min() > 0.05, "no decision is close to another"
+    cost = row_margin.loss(network, output, valid, inputs=1.0, margin=0.05)
+    assert cost > row_margin.WEIGHT * 1.9
+    cost.backward()
+    assert network.layers[0].candidate.bias.grad.abs().min() > 0
+
+
+def test_decisions_keep_clear_of_their_thresholds_at_equal_accuracy():
+    task = tasks.get("detect")
+    arguments = {"units": (4, 4), "skip": False, "seed": 0}
+    found, accuracy = {}, {}
+    for share in (0.0, 0.1):
+        recipe = replace(training.RECIPES["detect"], steps=700, row_margin=share)
+        trained = training.train(task, recipe=recipe, **arguments)
+        found[share] = [np.mean(volts < 2e-3) for volts in margins(trained, task.test)]
+        accuracy[share] = trained.config.scores["test"]
+        assert trained.config.training["recipe"]["row_margin"] == share
+    assert accuracy[0.1] > accuracy[0.0] - 0.02
+    assert found[0.1][0] < 0.7 * found[0.0][0]
+    assert found[0.1][1] < 0.5 * found[0.0][1]
+    # no level is smaller than another, and every feature uses the swing
+    for layer in range(2):
+        assert trained.tensors[f"layers.{layer}.alpha"].unique().numel() == 1
+    valid = np.arange(task.train.inputs.shape[1]) < task.train.lengths[:, None]
+    scaled = trained.network().input(torch.from_numpy(task.train.inputs[valid])).abs().amax(0)
+    torch.testing.assert_close(scaled, scaled.max().expand(len(scaled)))
+
+
+@pytest.mark.parametrize(("cell", "levels"), [("acmru", None), ("fq-bmru", 7), ("cmru", None)])
+def test_a_swing_that_is_not_known_is_refused(cell, levels):
+    recipe = training.Recipe(steps=1, row_margin=0.1)
+    with pytest.raises(InputError, match=r"a row margin is a share of the swing, which a .* does not have; train a"):
+        training.train("detect", cell=cell, units=(2,), levels=levels, recipe=recipe)
+
+
+def test_the_command_line(tmp_path):
+    out = tmp_path / "kept.safetensors"
+    arguments = ["train", "detect", "-o", str(out), "--shape", "1x2", "--steps", "3", "--row-margin"]
+    assert CliRunner().invoke(group, [*arguments, "0.1"]).exit_code == 0
+    assert checkpoint.load(out).config.training["recipe"]["row_margin"] == 0.1
+    wrong = CliRunner().invoke(group, [*arguments, "1.5"])
+    assert wrong.exit_code == 2
+    assert "1.5 is not in the range" in wrong.output
+
+
+def test_the_shipped_detector_keeps_its_margins():
+    """What its card says of held-out data, in transistors."""
+    trained, data = checkpoint.load(MODELS / "detect-cmru-2x4.safetensors"), tasks.get("detect").test
+    card = (MODELS / "detect-cmru-2x4.md").read_text(encoding="utf-8")
+    below = [np.mean(volts < 2e-3) for volts in margins(trained, data)]
+    assert f"{below[0]:.1%} and {below[1]:.1%}".replace("%", " %") in card
+    with torch.no_grad():
+        output = trained.network()(torch.from_numpy(data.inputs), torch.from_numpy(data.lengths))
+    valid = np.arange(data.inputs.shape[1]) < data.lengths[:, None]
+    for decisions, states in zip(output.decisions, output.states, strict=True):
+        for move in (-1, 0, 1):
+            assert (np.mean(decisions.numpy()[valid] == move, axis=0) > 0.02).all()
+        assert all(len(np.unique(unit)) > 3 for unit in states.numpy()[valid].T)
