@@ -54,7 +54,7 @@ LEAD = 2
 INPUT_EDGE = 1e-6  # s
 # What a line that an amplifier carries has to ground beside its wire [F].
 DUMMY = 6e-14
-OPTIONS = ".options method=gear maxord=2 chgtol=1e-16 trtol=12 gmin=1e-17 abstol=1e-16 reltol=1e-3"
+OPTIONS = ".options method=gear maxord=2 chgtol=1e-16 trtol=80 gmin=1e-17 abstol=1e-16 reltol=1e-4 bypass=1"
 
 
 def require(design: Design) -> tuple[Transistor, Gated]:
@@ -174,9 +174,10 @@ def deck(
     )
     frames = plan.frames
     stop = (frames + INPUT_CHANGE / 2) * timestep
-    columns = np.full((frames, design.config.features), nominal.common_mode)
+    # inputs have a zero of their own: rows see only how far a line goes
+    columns = np.full((frames, design.config.features), gated.zero)
     for start, sequence in zip(plan.starts, inputs, strict=True):
-        columns[start : start + len(sequence)] = design.voltages(np.asarray(sequence))
+        columns[start : start + len(sequence)] += design.voltages(np.asarray(sequence)) - nominal.common_mode
     columns *= supply / nominal.vdd
     files = {"network.cir": (network if network is not None else network_text(design)).encode(), **models.files}
     files |= cell_files(design)
@@ -209,7 +210,7 @@ def deck(
         f"vstrobe strobe 0 pulse(0 {num(supply)} {num(begin)} {num(devices.edge)} {num(devices.edge)} "
         f"{num(gated.strobe)} {num(timestep)})",
         *_power_on(plan, supply, devices.edge),
-        f"vzero zero 0 {num(supply / 3)}",
+        f"vzero zero 0 {num(gated.zero * supply / nominal.vdd)}",
         *[f"vx{j} x{j} 0 {piecewise(values, timestep)}" for j, values in enumerate(columns.T)],
         # what an input driver sources it takes from the supply; what it sinks it gives to nobody
         "binputs 0 account_inputs i=" + "+".join(f"max(0,-i({name}))" for name in drivers),

@@ -148,7 +148,8 @@ class Schedule:
 
     def decided(self, sequence: int, group: int) -> Array | None:
         """When the latches of layer ``group`` took their decisions (length,) [s]; None where none keeps any."""
-        offset = self.moments[group].decided if self.moments else None
+        moment = self.moments[group] if self.moments else None
+        offset = moment.decided if isinstance(moment, Moment) else None
         return None if offset is None else self.edges(sequence)[:-1] + offset
 
 

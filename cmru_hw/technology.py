@@ -171,8 +171,8 @@ class Transistor:
 class Gated:
     """What a chip behind power headers needs beside the devices: see `cmru_hw.chip`.
 
-    ``strobe`` [s]: how long the external frame clock is high, and so the chip awake. ``swing`` [V]: the most that an
-    input or a state may be off V_cm, which is VDD / 3. Lengths [m] of the transistors that make the delays:
+    ``strobe`` [s]: how long the external frame clock is high, and so the chip awake. ``swing`` [V]: the most that a
+    state may be off V_cm, which is VDD / 3, ``input_swing`` an input off its own ``zero`` [V]. Lengths [m] of the transistors that make the delays:
     ``evaluate_fall`` and ``evaluate_rise`` of rows on inputs, ``read_fall`` and ``read_rise`` of rows on states, whose
     amplifiers have to charge the lines, ``settle`` of a packet and ``rest`` of the states after it; ``tail`` of an amplifier. Sizes [F]:
     ``row``, ``integrator`` and ``limit`` as wholes, ``flying`` and ``holding`` of the V_cm generator.
@@ -180,6 +180,8 @@ class Gated:
 
     strobe: float
     swing: float
+    input_swing: float
+    zero: float
     evaluate_fall: float
     evaluate_rise: float
     read_fall: float
@@ -345,7 +347,7 @@ def _gated(technology: Technology, devices: Transistor) -> Technology:
     return replace(
         technology,
         supply=replace(supply, common_mode=supply.vdd / 3),
-        signal=replace(technology.signal, state_swing=gated.swing, input_swing=gated.swing, bias=supply.vdd),
+        signal=replace(technology.signal, state_swing=gated.swing, input_swing=gated.input_swing, bias=supply.vdd),
         capacitor=replace(
             technology.capacitor, row=gated.row, integrator=gated.integrator, sample=gated.limit, minimum=devices.minimum
         ),
