@@ -1,16 +1,17 @@
 """Design × inputs → Deck: the charge-domain network as a whole chip behind power headers, in transistors.
 
-All clocks are made on the chip from one strobe, once a timestep; V_cm = VDD / 3 too. Between two windows every supply
-but that of one gate is off, and the levels live on capacitors between open switches. What the outside brings: the supply,
-the strobe, the inputs with their zero, and two power-on signals.
+All clocks are made on the chip from one strobe, once a timestep; V_cm too. Between two windows every supply
+but that of one gate is off, and the levels live on capacitors between open switches. What the outside brings: the
+supply, the strobe, the inputs with their zero, and two power-on signals.
 
 Nodes have the names of the macro level (``o0_3 a0_3 b0_3 qa0_3 qb0_3 x7 p0_7 n0_7 y1``). The clocks of layer l are
 ``r e f ckn n en enb pb pc pcb`` with its number behind, those of the readout ``rr er fr cknr nr``; see
 ``netlists/cells/transistor/sequencer.cir`` for their order. The constant 1 is a clock: a positive tap hangs on e, which
-rises by VDD as rows evaluate, a negative one on f, which falls. A tap below the smallest capacitor is the difference of two.
+rises by VDD as rows evaluate, a negative one on f, which falls. A tap below the smallest capacitor is the difference of
+two.
 
-When something happens depends on corner, supply and temperature, so states are sampled where the simulation has them: at
-the moment when the comparators of those who read them fire.
+When something happens depends on corner, supply and temperature, so states are sampled where the simulation has them:
+at the moment when the comparators of those who read them fire.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from cmru_hw.transistor import piecewise, replica_gates, step_to, wrapped
 from cmru_hw.transistor import require as require_devices
 
 CELLS = (
-    *("supply", "logic", "header", "sequencer", "vcm_third", "gated_power_on", "gated_comparator", "gated_row"),
-    *("gated_dummy", "gated_line", "gated_amplifier", "gated_integrator", "gated_limit", "gated_control", "gated_unit_accumulate"),
+    *("supply", "logic", "header", "sequencer", "common_mode", "gated_power_on", "gated_comparator", "gated_row"),
+    *("gated_dummy", "gated_line", "gated_amplifier", "gated_integrator", "gated_limit", "gated_control"),
+    "gated_unit_accumulate",
 )
 LAYER_CLOCKS = ("r", "e", "f", "ckn", "n", "en", "enb", "pb", "pc", "pcb")
 UNIT_CLOCKS = ("r", "ckn", "n", "en", "enb", "pb", "pc", "pcb", "init")
@@ -106,7 +108,8 @@ def network_text(design: Design) -> str:
     lines += [
         f"xclocks_r s{layers} a{layers} {names} vs vk sequencer_readout "
         f"lfall={num(gated.read_fall)} lrise={num(gated.read_rise)}",
-        f"xvcm vcm se seb par vh vw vcm_third cf={num(gated.flying)} ch={num(gated.holding)}",
+        f"xvcm vcm se seb par vh vw common_mode "
+        f"cf={num(gated.flying)} ch={num(gated.holding)} cl={num(gated.load)}",
         "xpoweron first firstn ref_up ref_down vcm vd vw gated_power_on",
     ]
     for index in range(layers):
@@ -126,10 +129,10 @@ def network_text(design: Design) -> str:
         *_wires(READOUT_CLOCKS, "r", devices.wire * len(rows)),
         *_lines("r", own, rows, devices),
     ]
-    largest = max(_total(row) for row in rows.values())
+    largest = max((_total(row) for row in rows.values()), default=0.0)
     for top, row in rows.items():
         lines += [*_row_lines(top, row, max(design.technology.capacitor.row, largest) - _total(row))]
-        lines.append(f"xr{top} {top} rr vcm 0 nf l=0.28u")
+        lines.append(f"xr{top} {top} rr vcm 0 nf l=0.45u")
     if len(rows) == 2:
         lines.append("* class 1 beats class 0: qy1 high")
         lines.append("xdecision y1 y0 cknr qy1 qy0 vr vr gated_comparator")
@@ -189,7 +192,7 @@ def deck(
     ]
     saved += [f"y{k}" for k in range(len(design.readout.bias))]
     saved += ["qy1"] if len(design.readout.bias) == 2 else []
-    saved += ["vcm", *dict.fromkeys(moment.clock for moment in plan.moments if isinstance(moment, Edge))]
+    saved += ["vcm", *plan.clocks]
     saved += [*accounts(design), "account_total"]
     saved += [name for name in save if name not in saved]
     step = timestep / 4 / 2**refine
@@ -270,16 +273,17 @@ def _layer(
         *_wires((*LAYER_CLOCKS, "init"), str(index), devices.wire * layer.units),
         *_lines(str(index), sources, rows, devices),
     ]
-    # what is on lines that amplifiers carry has its like on a dummy line
-    carried = {f"p{index}_{j}" for j, (_, zero) in enumerate(sources) if zero == "vcm"}
-    dummy = {top: sum(size for node, size in row.values() if node in carried) for top, row in rows.items()}
-    if any(dummy.values()):
-        used = {node for row in rows.values() for node, _ in row.values()} & carried
-        lines.append(
-            f"xdummy{index} d{index} vcm vd gated_dummy "
-            f"c={num(len(used) * (DUMMY + devices.wire * len(rows) / 2))}"
-        )
-    gates = replica_gates({top: {n: c for n, (_, c) in row.items() if n.isdigit()} for top, row in rows.items()})
+    # what is on lines that amplifiers carry has its like on dummy lines
+    carried = {f"p{index}_{j}": f"d{index}_{j}" for j, (_, zero) in enumerate(sources) if zero == "vcm"}
+    used = sorted({node for row in rows.values() for node, _ in row.values()} & carried.keys())
+    own = DUMMY + devices.wire * len(rows) / 2
+    lines += [f"xdummy_{carried[node]} {carried[node]} vcm vd gated_dummy c={num(own)}" for node in used]
+    firm = {
+        top: {name: (node, size) for name, (node, size) in row.items() if node not in carried}
+        for top, row in rows.items()
+    }
+    weights = {top: {n: c for n, (_, c) in row.items() if n.isdigit()} for top, row in firm.items()}
+    gates = replica_gates({top: row for top, row in weights.items() if row})
     clocks = " ".join(f"{clock}{index}" for clock in UNIT_CLOCKS)
     for i in range(layer.units):
         here = f"{index}_{i}"
@@ -288,16 +292,20 @@ def _layer(
         for kind, row in (("a", layer.low), ("b", layer.high)):
             top = f"{kind}{here}"
             lines += _row_lines(top, rows[top], row.pad[i])
-            width, length = gates[top]
-            if dummy[top]:
-                lines.append(f"xf{top} f{top} d{index} cmom c={num(dummy[top])}")
-            sizes += f" c{kind}={num(_total(rows[top]) + row.pad[i] - dummy[top])} wf{kind}={num(width)} lf{kind}={num(length)}"
+            width, length = gates.get(top, (0.3e-6, 0.28e-6))
+            lines += [
+                f"xf{top}_{name} f{top} {carried[node]} cmom c={num(size)}"
+                for name, (node, size) in rows[top].items()
+                if node in carried
+            ]
+            rest = _total(firm[top]) + row.pad[i]
+            sizes += f" c{kind}={num(rest)} wf{kind}={num(width)} lf{kind}={num(length)}"
         highest = layer.levels if layer.levels else 1
         ratio = layer.packet[i] / layer.integrator[i]
         reference = "ref_up" if layer.initial[i] > 0 else "ref_down"
         lines.append(
-            f"xunit{here} a{here} b{here} fa{here} fb{here} o{here} qa{here} qb{here} vcm vcm vcm {reference} {reference}\n"
-            f"+ {clocks} vcm vd vc va vw gated_unit_accumulate\n"
+            f"xunit{here} a{here} b{here} fa{here} fb{here} o{here} qa{here} qb{here} vcm vcm vcm\n"
+            f"+ {reference} {reference} {clocks} vcm vd vc va vw gated_unit_accumulate\n"
             f"+ cs={num(layer.packet[i])} cint={num(layer.integrator[i])}{sizes}\n"
             f"+ cla={num(gated.limit)} clb={num(gated.limit * (highest - 0.5) * ratio)} lt={num(gated.tail)}"
         )
@@ -353,7 +361,7 @@ def _wires(clocks: Sequence[str], group: str, capacitance: float) -> list[str]:
 
 
 def _power_on(plan: Schedule, supply: float, edge: float) -> list[str]:
-    """``kinit`` is high in the first frame before a sequence, ``first`` in the second, with its complement ``firstn``."""
+    """``kinit`` is high in the first frame before a sequence, ``first`` (complement ``firstn``) in the second."""
     lines = []
     for name, lead in (("kinit", LEAD), ("first", LEAD - 1)):
         points = [(0.0, supply if plan.starts[0] == lead else 0.0)]
@@ -368,9 +376,10 @@ def _power_on(plan: Schedule, supply: float, edge: float) -> list[str]:
 
 def _quiet_start(design: Design, supply: float) -> list[str]:
     """The chip is asleep, with what lives between two windows at V_cm: power-on takes it from there."""
+    scale = supply / design.technology.supply.vdd
     middle = ["vcm", "xvcm.t1", "xvcm.t2"]
     for index, layer in enumerate(design.layers):
         for here in (f"{index}_{i}" for i in range(layer.units)):
             middle += [f"a{here}", f"b{here}", f"xunit{here}.h", f"xunit{here}.x"]
-    values = dict.fromkeys(middle, supply / 3) | {"sleep": supply}
+    values = dict.fromkeys(middle, design.technology.supply.common_mode * scale) | {"sleep": supply}
     return [".ic " + wrapped(f"v({node})={num(value)}" for node, value in values.items())]

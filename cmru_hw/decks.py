@@ -35,6 +35,11 @@ def cell_files(design: Design) -> dict[str, bytes]:
     return _level(design).cell_files(design)
 
 
+def excludes(design: Design) -> tuple[str, ...]:
+    """What a netlist of transistors leaves to the outside; nothing for macros, which are no circuit to be complete."""
+    return tuple(_level(design).excludes(design)) if in_transistors(design) else ()
+
+
 def in_transistors(design: Design) -> bool:
     return design.technology.level == "transistor"
 

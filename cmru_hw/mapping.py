@@ -470,14 +470,18 @@ def _rows(
     scale = technology.capacitor.row / (np.full_like(loads, loads.max()) if shared else loads)
     # on a chip of its own clocks a tap is the difference of two capacitors, and as small as it likes
     smallest_tap = 0.0 if is_gated(technology) else technology.capacitor.minimum
+
+    def tap(values: Array, element: str) -> Array:
+        return _realisable(values * scale, element, technology, clips, smallest=smallest_tap)
+
     rows = []
     for label, (weight, bias, threshold) in zip("ab" if len(sums) == 2 else "r", relative, strict=True):
         element = f"{name}.{label}"
         rows.append(
             Row(
                 weights=_realisable(weight * scale[:, None], f"{element}.weight", technology, clips),
-                bias=_realisable(bias * scale, f"{element}.bias", technology, clips, smallest=smallest_tap),
-                threshold=_realisable(threshold * scale, f"{element}.threshold", technology, clips, smallest=smallest_tap),
+                bias=tap(bias, f"{element}.bias"),
+                threshold=tap(threshold, f"{element}.threshold"),
                 pad=np.zeros_like(scale),
                 scale=scale,
                 offset=np.zeros_like(scale),

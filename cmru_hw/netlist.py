@@ -133,6 +133,29 @@ class Schedule:
             ),
         )
 
+    @property
+    def clocks(self) -> tuple[str, ...]:
+        """The clocks that tell when to sample, each once."""
+        named = [moment.clocks if isinstance(moment, Moment) else (moment.clock,) for moment in self.moments]
+        return tuple(dict.fromkeys(clock for clocks in named for clock in clocks))
+
+    def unclocked(self, traces: Traces, sequence: int) -> str | None:
+        """What is wrong with the clocks at the sampling instants of ``sequence``, or None: then samples mean something.
+
+        XSPICE can miss an edge, and a chip that makes its own clocks can fail to.
+        """
+        for group, moment in enumerate(self.moments):
+            instants = self.instants(sequence, group)
+            if not isinstance(moment, Moment):
+                absent = {moment.clock: np.isnan(instants)}
+            else:
+                absent = {clock: traces.at(clock, instants) < 0.999 * moment.high for clock in moment.clocks}
+            for clock, missing in absent.items():
+                if missing.any():
+                    late = int(np.argmax(missing))
+                    return f"clock {clock} did not come in timestep {late} of sequence {sequence}"
+        return None
+
     def _found(self, edge: Edge, traces: Traces) -> Found:
         high = traces.values[edge.clock] > edge.level / 2
         falls = np.flatnonzero(high[:-1] & ~high[1:])
@@ -162,9 +185,7 @@ def schedule(timestep: float, sampled: float, lengths: Sequence[int], *, lead: i
         raise DataError("there is nothing to simulate: every sequence needs at least one timestep")
     ends = np.cumsum(np.asarray(lengths) + lead)
     starts = ends - np.asarray(lengths)
-    return Schedule(
-        timestep=timestep, sampled=sampled, starts=tuple(starts.tolist()), lengths=tuple(lengths), **more
-    )
+    return Schedule(timestep=timestep, sampled=sampled, starts=tuple(starts.tolist()), lengths=tuple(lengths), **more)
 
 
 def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
@@ -216,7 +237,7 @@ def deck(
     # everything has settled, and the clocks have not fallen yet
     end = Moment(offset=(1 - design.phase / 4) * design.timestep, clocks=design.phases, high=1.0)
     moments = (end,) * (len(design.layers) + 1)
-    plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs], moments)
+    plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs], moments=moments)
     common = technology.supply.common_mode
     columns: dict[str, Array] = {f"x{j}": np.full(plan.frames, common) for j in range(design.config.features)}
     start = np.zeros(plan.frames, dtype=bool)

@@ -13,7 +13,6 @@ from cmru_hw.checkpoint import Sequences, Trained
 from cmru_hw.compare import RESOLUTION, Comparison, Reference, compare, reference
 from cmru_hw.errors import NotBelieved, SimulationError
 from cmru_hw.mapping import Design
-from cmru_hw.netlist import Moment
 from cmru_hw.signals import Array, Response, Traces, padded
 from cmru_hw.spice import Engine
 
@@ -116,26 +115,23 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
     Raises NotBelieved where a clock phase is not high at a sampling instant (XSPICE can miss an edge), a decision node
     is at neither rail or a latch has turned over since it decided: then the sample means nothing.
     """
-    supply, plan = design.technology.supply, plan.located(traces)
+    plan = plan.located(traces)
     # signals are ratios of the supply
-    vdd = plan.supply or supply.vdd
-    scale = vdd / supply.vdd
-    for group, moment in enumerate(plan.moments):
-        instants = plan.instants(sequence, group)
-        for clock in moment.clocks if isinstance(moment, Moment) else ():
-            low = traces.at(clock, instants) < 0.999 * moment.high
-            if low.any():
-                late = int(np.argmax(low))
-                raise NotBelieved(f"clock phase {clock} did not rise in timestep {late} of sequence {sequence}")
-        if np.isnan(instants).any():
-            late = int(np.argmax(np.isnan(instants)))
-            raise NotBelieved(f"clock {moment.clock} did not come in timestep {late} of sequence {sequence}")
+    nominal = design.technology.supply
+    vdd = plan.supply or nominal.vdd
+    scale = vdd / nominal.vdd
+
+    def common(instants: Array) -> Array:
+        own = traces.at(plan.common, instants) if plan.common else np.full(len(instants), nominal.common_mode * scale)
+        return own[:, None]
+
+    if wrong := plan.unclocked(traces, sequence):
+        raise NotBelieved(wrong)
     decisions, states = [], []
     for index, layer in enumerate(design.layers):
         instants = plan.instants(sequence, index)
         units = range(layer.units)
-        common = traces.at(plan.common, instants)[:, None] if plan.common else supply.common_mode * scale
-        output = np.stack([traces.at(f"o{index}_{i}", instants) for i in units], axis=1) - common
+        output = np.stack([traces.at(f"o{index}_{i}", instants) for i in units], axis=1) - common(instants)
         # a decision is read where it was computed: one that turns over between two points is at a rail in both
         latest = np.searchsorted(traces.time, instants, side="right") - 1
         rails = [
@@ -158,10 +154,9 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
         # the integrator knows positive packets only: the state of a unit with negative alpha is its level all the same
         states.append(output / (layer.step * scale))
     instants = plan.instants(sequence)
-    common = traces.at(plan.common, instants)[:, None] if plan.common else supply.common_mode * scale
     # a unit alone has no readout: no rows, as many instants
     rows = [traces.at(f"y{k}", instants) for k in range(len(design.readout.bias))]
-    readout = np.reshape(rows, (len(rows), len(instants))).T - common
+    readout = np.reshape(rows, (len(rows), len(instants))).T - common(instants)
     row = design.readout
     logits = (readout / scale - row.offset) * (row.total + design.technology.capacitor.parasitic) / row.scale
     return _Piece(decisions=tuple(decisions), states=tuple(states), logits=logits)

@@ -172,10 +172,12 @@ class Gated:
     """What a chip behind power headers needs beside the devices: see `cmru_hw.chip`.
 
     ``strobe`` [s]: how long the external frame clock is high, and so the chip awake. ``swing`` [V]: the most that a
-    state may be off V_cm, which is VDD / 3, ``input_swing`` an input off its own ``zero`` [V]. Lengths [m] of the transistors that make the delays:
-    ``evaluate_fall`` and ``evaluate_rise`` of rows on inputs, ``read_fall`` and ``read_rise`` of rows on states, whose
-    amplifiers have to charge the lines, ``settle`` of a packet and ``rest`` of the states after it; ``tail`` of an amplifier. Sizes [F]:
-    ``row``, ``integrator`` and ``limit`` as wholes, ``flying`` and ``holding`` of the V_cm generator.
+    state may be off V_cm, and ``input_swing`` an input off its own ``zero`` [V]. Lengths [m] of the
+    transistors that make the delays: ``evaluate_fall`` and ``evaluate_rise`` of rows on inputs, ``read_fall`` and
+    ``read_rise`` of rows on states, whose amplifiers have to charge the lines, ``settle`` of a packet and ``rest`` of
+    the states after it; ``tail`` of an amplifier. Sizes [F]: ``row``, ``integrator`` and ``limit`` as wholes,
+    ``flying``, ``holding`` and ``load`` of the V_cm
+    generator (see ``netlists/cells/transistor/common_mode.cir``).
     """
 
     strobe: float
@@ -194,6 +196,12 @@ class Gated:
     limit: float
     flying: float
     holding: float
+    load: float
+
+    @property
+    def common_mode(self) -> float:
+        """V_cm as a share of VDD."""
+        return 1 / 3 / (1 + self.load / (4.5 * self.flying))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +315,7 @@ def at_level(technology: Technology, level: str) -> Technology:
         names = ", ".join(name for name in available() if load(name).transistor is not None)
         raise TechnologyError(f"technology {technology.name!r} has no {level} level; transistors are in {names}")
     supply = technology.supply
-    return replace(
+    moved = replace(
         technology,
         level=level,
         signal=replace(technology.signal, bias=supply.vdd - supply.common_mode, reference=supply.vdd),
@@ -320,6 +328,7 @@ def at_level(technology: Technology, level: str) -> Technology:
             parasitic=devices.parasitic,
         ),
     )
+    return remembering(moved, devices.memory)
 
 
 def remembering(technology: Technology, memory: str) -> Technology:
@@ -346,10 +355,14 @@ def _gated(technology: Technology, devices: Transistor) -> Technology:
         raise TechnologyError(f"technology {technology.name!r} has no section [gated]: choose another memory")
     return replace(
         technology,
-        supply=replace(supply, common_mode=supply.vdd / 3),
+        supply=replace(supply, common_mode=supply.vdd * gated.common_mode),
         signal=replace(technology.signal, state_swing=gated.swing, input_swing=gated.input_swing, bias=supply.vdd),
         capacitor=replace(
-            technology.capacitor, row=gated.row, integrator=gated.integrator, sample=gated.limit, minimum=devices.minimum
+            technology.capacitor,
+            row=gated.row,
+            integrator=gated.integrator,
+            sample=gated.limit,
+            minimum=devices.minimum,
         ),
         transistor=replace(devices, memory="gated", limit=gated.limit),
     )

@@ -242,7 +242,7 @@ def deck(
     ]
     saved += [f"y{k}" for k in range(len(design.readout.bias))]
     saved += ["qy1"] if len(design.readout.bias) == 2 else []
-    saved += [clock for moment in plan.moments for clock in moment.clocks]
+    saved += plan.clocks
     saved += [*accounts(design), "account_total"]
     saved += [name for name in save if name not in saved]
     step = timestep / 4 / 2**refine

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cmru_hw import compare, decks, inventory, mapping, simulate, technology, transistor, variation
+from cmru_hw import compare, decks, inventory, mapping, simulate, technology, variation
 from cmru_hw.architectures.seam import Architecture
 from cmru_hw.compare import Reference
 from cmru_hw.inventory import Inventory
@@ -20,7 +20,7 @@ def describe(design: Design) -> dict[str, Any]:
     """The sizes of a design, and what of the trained network it does not hold."""
     sizes = [np.abs(row.weights[row.weights != 0]) for layer in design.layers for row in (layer.low, layer.high)]
     dropped = sum(clip.got == 0 for clip in design.clips)
-    outside = {"excludes": list(transistor.excludes(design))} if decks.in_transistors(design) else {}
+    outside = {"excludes": list(decks.excludes(design))} if decks.in_transistors(design) else {}
     return {
         "smallest weight capacitor": si(float(min(s.min() for s in sizes if len(s))), "F"),
         "largest weight capacitor": si(float(max(s.max() for s in sizes if len(s))), "F"),

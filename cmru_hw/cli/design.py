@@ -37,8 +37,9 @@ level_option = click.option(
 )
 memory_option = click.option(
     "--memory",
-    type=click.Choice(["integrator", "ladder"]),
-    help="What holds a unit's level in transistors: a capacitor, or a counter that restores it.  [default: integrator]",
+    type=click.Choice(["gated", "integrator", "ladder"]),
+    help="What holds a unit's level in transistors: a capacitor on a chip that sleeps between two timesteps, a "
+    "capacitor among clocks from outside, or a counter that restores it.  [default: the technology's]",
 )
 
 

@@ -33,9 +33,9 @@ from cmru_hw.current.mapping import CurrentDesign
 from cmru_hw.design_folder import Exported
 from cmru_hw.designs import AnyDesign
 from cmru_hw.energy.whole import run_energy
-from cmru_hw.errors import InputError, OutputError, SimulationError
+from cmru_hw.errors import OutputError, SimulationError
 from cmru_hw.files import write_whole
-from cmru_hw.mapping import Design, map_network
+from cmru_hw.mapping import Design, Operating, map_network
 from cmru_hw.quantity import json_text
 
 RESULT = "corners.json"
@@ -102,8 +102,6 @@ def run_corners(
 def _supply(design: AnyDesign) -> float:
     """VDD [V]. Raises InputError for a design that has no corners."""
     if isinstance(design, Design):
-        if design.technology.level == "transistor":
-            raise InputError("a whole network in transistors has no corners by command yet: export it at macro level")
         silicon.process_of(design.technology)
         return design.technology.supply.vdd
     assert isinstance(design, CurrentDesign)
@@ -142,9 +140,12 @@ def _at(job: Job, corner: Corner, engine: spice.Engine) -> dict[str, Any]:
 
 
 def _charge(job: Job, corner: Corner, engine: spice.Engine) -> tuple[AnyDesign, dict[str, Any]]:
-    """The same capacitors among the transistors that were measured at ``corner``."""
+    """The same capacitors among the transistors that were measured at ``corner``; transistors as they are there."""
     design = job.exported.design
     assert isinstance(design, Design)
+    if design.technology.level == "transistor":
+        at = Operating(corner=corner.process, temperature=corner.temperature, vdd=corner.vdd)
+        return replace(design, operating=at), {"source": str(corner)}
     measured = silicon.measured_at(corner, design.technology, engine, job.folder / "measured")
     kind = silicon.at_corner(design.technology, corner, measured)
     moved = map_network(job.exported.trained, kind, design.calibration)

@@ -7,6 +7,7 @@ number of units, where the technology has one, and for the inputs what their cap
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -34,7 +35,26 @@ APART = {
 
 def books(design: Design) -> Books:
     """How the ledger of a design in transistors is kept."""
-    found = transistor.accounts(design)
+    return books_of(
+        transistor.accounts(design),
+        quiet=QUIET,
+        by_hand=functools.partial(by_hand, design),
+        duty=transistor.window(design).length / design.timestep,
+        excludes=transistor.excludes(design),
+        apart=APART,
+    )
+
+
+def books_of(
+    accounts: Mapping[str, float],
+    *,
+    quiet: tuple[float, float],
+    by_hand: Callable[[Reference, Array, int], dict[str, Array]],
+    duty: float,
+    excludes: tuple[str, ...],
+    apart: Mapping[str, str],
+) -> Books:
+    """The books of a netlist with ``accounts`` (vector → price [V]) of its own and one for all; see `Books`."""
     return Books(
         label="simulated",
         accounts=tuple(
@@ -45,22 +65,22 @@ def books(design: Design) -> Books:
                 volts=volts,
                 outside=vector == f"{PREFIX}inputs",
             )
-            for vector, volts in found.items()
+            for vector, volts in accounts.items()
         ),
         total=TOTAL,
-        frames=frames,
-        by_hand=functools.partial(by_hand, design),
+        frames=functools.partial(frames, quiet),
+        by_hand=by_hand,
         unit={},
-        modelled=tuple(vector.removeprefix(PREFIX) for vector in found),
-        duty=transistor.window(design).length / design.timestep,
-        excludes=transistor.excludes(design),
-        apart=APART,
+        modelled=tuple(vector.removeprefix(PREFIX) for vector in accounts),
+        duty=duty,
+        excludes=excludes,
+        apart=apart,
     )
 
 
-def frames(plan: Schedule, sequence: int) -> Frames:
+def frames(quiet: tuple[float, float], plan: Schedule, sequence: int) -> Frames:
     """The timesteps of ``sequence``."""
-    return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, quiet=QUIET)
+    return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, quiet=quiet)
 
 
 def by_hand(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:

@@ -14,8 +14,9 @@ from cmru_hw.checkpoint import Sequences
 from cmru_hw.compare import Reference, classes_of
 from cmru_hw.design_folder import Exported
 from cmru_hw.designs import AnyDesign
-from cmru_hw.energy import current, macro, transistor
+from cmru_hw.energy import chip, current, macro, transistor
 from cmru_hw.energy.ledger import TOLERANCE, Books, Ledger, measure
+from cmru_hw.mapping import Design, is_gated
 from cmru_hw.netlist import Schedule
 from cmru_hw.signals import Array, Response, Traces
 from cmru_hw.spice import Engine
@@ -128,6 +129,8 @@ def _classes_alike(design: AnyDesign, expected: Reference, found: Response, data
 
 def books_of(design: AnyDesign) -> Books:
     """How energy is read off ``design``."""
+    if isinstance(design, Design) and is_gated(design.technology):
+        return chip.books(design)
     return _BOOKS[design.architecture, design.technology.level](design)
 
 
