@@ -5,7 +5,7 @@ but that of one gate is off, and the levels live on capacitors between open swit
 supply, the strobe, the inputs with their zero, and two power-on signals.
 
 Nodes have the names of the macro level (``o0_3 a0_3 b0_3 qa0_3 qb0_3 x7 p0_7 n0_7 y1``). The clocks of layer l are
-``r e f ckn n en enb pb pc pcb`` with its number behind, those of the readout ``rr er fr cknr nr``; see
+``r e f ckn n en enb pb pc pcb sm`` with its number behind, those of the readout ``rr er fr cknr nr``; see
 ``netlists/cells/transistor/sequencer.cir`` for their order. The constant 1 is a clock: a positive tap hangs on e, which
 rises by VDD as rows evaluate, a negative one on f, which falls. A tap below the smallest capacitor is the difference of
 two.
@@ -34,8 +34,8 @@ CELLS = (
     *("gated_dummy", "gated_line", "gated_amplifier", "gated_integrator", "gated_limit", "gated_control"),
     "gated_unit_accumulate",
 )
-LAYER_CLOCKS = ("r", "e", "f", "ckn", "n", "en", "enb", "pb", "pc", "pcb")
-UNIT_CLOCKS = ("r", "ckn", "n", "en", "enb", "pb", "pc", "pcb", "init")
+LAYER_CLOCKS = ("r", "e", "f", "ckn", "n", "en", "enb", "pb", "pc", "pcb", "sm")
+UNIT_CLOCKS = ("r", "ckn", "n", "en", "enb", "pb", "pc", "pcb", "sm", "init")
 READOUT_CLOCKS = ("r", "e", "f", "ckn", "n")
 # The node of each supply by its account. All but wake's are behind a header of this width [m], which also sets what
 # leaks through it: wide enough for the largest edge of its block.
@@ -101,6 +101,7 @@ def network_text(design: Design) -> str:
         fall, rise = (gated.read_fall, gated.read_rise) if index else (gated.evaluate_fall, gated.evaluate_rise)
         lines.append(
             f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} n{_group(_reader(design, index), layers)} "
+            f"r{_group(index + 1, layers)} "
             f"{names} vs vk sequencer_layer\n"
             f"+ lfall={num(fall)} lrise={num(rise)} lsettle={num(gated.settle)} lrest={num(gated.rest)}"
         )

@@ -17,16 +17,16 @@ from tests.networks import Shape, random_network, random_sequences
 TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 
 
-def design_of(trained, sequences, name="generic180"):
-    kind = technology.at_level(technology.load(name), "transistor")
+def design_of(trained, sequences, name="generic180", memory="integrator"):
+    kind = technology.remembering(technology.at_level(technology.load(name), "transistor"), memory)
     return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
 
-def shipped_network(name, process="gf180"):
+def shipped_network(name, process="gf180", memory="integrator"):
     models = shipped.folder("models")
     trained = checkpoint.load(models / f"{name}.safetensors")
     data = checkpoint.load_sequences(models / f"{name.split('-')[0]}-eval.npz")
-    return trained, data, design_of(trained, data, process)
+    return trained, data, design_of(trained, data, process, memory)
 
 
 def chosen(data, index, timesteps=None):

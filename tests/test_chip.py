@@ -1,0 +1,195 @@
+"""Whole chips behind power headers: what the netlist holds, when states are read, and the chip against software."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cmru_hw import chip, compare, decks, design_folder, mapping, simulate, spice, technology
+from cmru_hw.errors import InputError, MappingError, NotBelieved, TechnologyError
+from cmru_hw.mapping import Operating
+from cmru_hw.netlist import Edge, schedule
+from cmru_hw.signals import Traces
+from tests.networks import Shape, random_network, random_sequences
+from tests.test_transistor_network import chosen, needs, shipped_network
+
+TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
+
+
+def design_of(trained, sequences):
+    kind = technology.remembering(technology.at_level(technology.load("gf180"), "transistor"), "gated")
+    return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
+
+
+def detector():
+    return shipped_network("detect-cmru-2x4", "gf180", memory="gated")
+
+
+# ---- netlist
+
+
+def test_a_chip_counts_everything_and_says_what_it_leaves_out():
+    _, _, design = detector()
+    text = decks.network_text(design)
+    for cell in ("wake", "sequencer_begin", "sequencer_layer", "sequencer_readout", "common_mode", "gated_power_on"):
+        assert re.search(rf" {cell}( |$)", text, re.MULTILINE), cell
+    assert text.count(" header ") == sum(width > 0 for _, width in chip.SUPPLIES.values())
+    left = " ".join(decks.excludes(design))
+    assert "strobe" in left and "input drivers" in left and "V_cm" not in left
+
+
+def test_a_tap_is_as_small_as_it_likes_but_its_capacitors_are_not():
+    trained = random_network(TINY)
+    tiny = 1e-4 * trained.tensors["layers.0.candidate.weight"].abs().max()
+    trained.tensors["layers.0.candidate.bias"][:] = tiny
+    trained.tensors["layers.0.threshold.bias"][:] = 0.0
+    design = design_of(trained, random_sequences(TINY))
+    smallest = design.technology.transistor.minimum
+    assert not [clip for clip in design.clips if "bias" in clip.element]
+    taps = dict(re.findall(r"^xca0_0_(tap|against) a0_0 [ef]0 cmom c=(\S+)$", decks.network_text(design), re.MULTILINE))
+    assert float(taps["against"]) == smallest
+    wanted = float(design.layers[0].low.bias[0])
+    assert 0 < wanted < smallest / 2
+    assert float(taps["tap"]) - float(taps["against"]) == pytest.approx(wanted)
+
+
+def test_replicas_hold_what_their_rows_hold_line_by_line():
+    _, _, design = detector()
+    text = decks.network_text(design)
+    for unit in range(4):
+        for kind in "ab":
+            # on lines that amplifiers carry, the same capacitors on the dummies of these lines
+            top = f"{kind}1_{unit}"
+            row = dict(re.findall(rf"^xc{top}_(\d+) {top} p1_\d+ cmom c=(\S+)$", text, re.MULTILINE))
+            twin = dict(re.findall(rf"^xf{top}_(\d+) f{top} d1_\d+ cmom c=(\S+)$", text, re.MULTILINE))
+            assert row == twin
+    # lines on inputs need none: their drivers hold them
+    assert " d0_" not in text
+
+
+def test_inputs_are_ratios_of_the_supply():
+    trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
+    design = design_of(trained, sequences)
+    inputs = [sequences.inputs[0].astype(float)]
+    texts = [chip.deck(replace(design, operating=Operating(vdd=vdd)), inputs)[0].text for vdd in (None, 1.62)]
+    pwl = [
+        np.array(
+            re.search(r"^vx0 x0 0 pwl\((.*(?:\n\+.*)*)\)", text, re.MULTILINE)[1].replace("\n+", "").split(), float
+        )
+        for text in texts
+    ]
+    assert np.allclose(pwl[1][1::2], 0.9 * pwl[0][1::2])
+    gated = design.technology.gated
+    assert pwl[0][1::2].max() <= gated.zero + gated.input_swing + 1e-9
+    assert pwl[0][1::2].min() >= 0
+
+
+@pytest.mark.parametrize("shape", [Shape(cell="bmru"), Shape(cell="acmru")])
+def test_a_cell_without_a_chip_names_the_remedy(shape):
+    with pytest.raises(MappingError, match="export it with --level macro"):
+        decks.network_text(design_of(random_network(shape), None))
+
+
+def test_a_technology_without_a_chip_names_the_remedy():
+    kind = technology.at_level(technology.load("generic180"), "transistor")
+    with pytest.raises(TechnologyError, match="choose another memory"):
+        technology.remembering(kind, "gated")
+
+
+def test_noise_is_not_for_chips():
+    with pytest.raises(InputError, match="macro level"):
+        chip.deck(design_of(random_network(TINY), None), [np.zeros((1, 2))], noise=[{}])
+
+
+def test_weights_come_back_from_a_chip():
+    trained = random_network(Shape(features=3, units=(2, 3), levels=7, skip=True, seed=5))
+    design = design_of(trained, None)
+    back = mapping.realised(design)
+    for name, tensor in back.tensors.items():
+        clipped = [clip for clip in design.clips if clip.element.startswith(name.rsplit(".", 2)[0])]
+        largest = float(np.abs(trained.tensors[name].numpy()).max()) or 1.0
+        assert tensor.numpy() == pytest.approx(trained.tensors[name].numpy(), abs=(0.1 if clipped else 1e-5) * largest)
+
+
+def test_a_design_folder_remembers_its_chip(tmp_path):
+    trained, sequences = random_network(TINY), random_sequences(TINY)
+    design_folder.write(tmp_path / "d", trained, design_of(trained, sequences), sequences)
+    loaded = design_folder.load(tmp_path / "d")
+    assert mapping.is_gated(loaded.design.technology)
+    assert loaded.network == decks.network_text(loaded.design)
+
+
+# ---- when states are read
+
+
+def test_an_edge_is_found_in_every_frame_or_missed_by_name():
+    time = np.linspace(0, 3, 301)
+    # falls at 0.6 of frame 0 and 2, with a short dip before that is not below half; never in frame 1
+    clock = np.where((time % 1 > 0.605) & (time // 1 != 1), 0.0, 1.8)
+    clock[np.isclose(time % 1, 0.55)] = 1.2
+    plan = schedule(1.0, 0.0, [2], moments=(Edge(clock="ck", level=1.6, begin=0.5, end=0.9),))
+    traces = Traces(title="", time=time, values={"ck": clock})
+    found = plan.located(traces)
+    assert found.moments[0].instants[[0, 2]] == pytest.approx([0.6, 2.6])
+    assert np.isnan(found.moments[0].instants[1])
+    assert "ck did not come in timestep 0" in found.unclocked(traces, 0)
+    with pytest.raises(TypeError, match="located"):
+        plan.instants(0)
+
+
+# ---- simulated
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with spice.open_engine(timeout=3600) as opened:
+        yield opened
+
+
+def verdict(design, trained, sequences, engine):
+    expected = compare.reference(design, trained, sequences)
+    response = simulate.simulate(design, sequences, engine).response
+    return compare.compare(design, expected, response, labels=sequences.labels), response, expected
+
+
+@pytest.mark.spice
+def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
+    needs(request, "gf180")
+    trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
+    design = design_of(trained, sequences)
+    deck, plan = chip.deck(design, [sequences.inputs[0].astype(float)])
+    traces = engine.run(deck).traces
+    piece = simulate.decode(design, traces, plan, 0)
+    expected = compare.reference(design, trained, sequences).response
+    for layer in range(2):
+        assert (piece.decisions[layer] == expected.decisions[layer][0]).all()
+        assert piece.states[layer] == pytest.approx(expected.states[layer][0], abs=compare.LEVEL_TOLERANCE["transistor"])
+    # every supply's own account against what comes back at the common return
+    ends = (plan.starts[0] + np.arange(4)) * plan.timestep
+    names = [name for name in chip.accounts(design) if name != "account_inputs"]
+    charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
+    assert sum(charge.values()) == pytest.approx(np.diff(traces.at("account_total", ends)) * 1e-9, rel=0.01)
+    assert 4e-12 < design.supply * sum(values.mean() for values in charge.values()) < 15e-12
+    # a chip that is not woken decides nothing, and that is no answer
+    asleep = replace(deck, text=re.sub(r"^vstrobe .*$", "vstrobe strobe 0 0", deck.text, flags=re.MULTILINE))
+    with pytest.raises(NotBelieved, match="did not come in timestep 0"):
+        simulate.decode(design, engine.run(asleep).traces, plan, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+@pytest.mark.parametrize(
+    ("corner", "temperature", "vdd", "most"),
+    [("typical", 27.0, None, 20e-12), ("ss", -40.0, 1.62, 20e-12), ("ff", 125.0, 1.98, 60e-12)],
+)
+def test_the_detector_as_a_chip_equals_software(request, engine, corner, temperature, vdd, most):
+    """Utterance 200, whose least margin in software is 4 mV: every decision, and everything that it costs."""
+    needs(request, "gf180")
+    trained, data, design = detector()
+    design = replace(design, operating=Operating(corner=corner, temperature=temperature, vdd=vdd))
+    sequences = chosen(data, 200, 4)
+    found, _, _ = verdict(design, trained, sequences, engine)
+    assert found.agree == found.total and found.classified_alike == 1
