@@ -139,15 +139,8 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
         ]
         if any((np.abs(q - np.round(q)) > 0.1).any() for q in rails):
             raise NotBelieved(f"a decision of layer {index} is at neither rail at its sampling instant")
-        if (decided := plan.decided(sequence, index)) is not None:
-            for name, late in zip(("qa", "qb"), rails, strict=True):
-                early = np.stack([traces.at(f"{name}{index}_{i}", decided) for i in units], axis=1) / vdd
-                if (turned := np.abs(early - late) > 0.5).any():
-                    step, unit = np.argwhere(turned)[0].tolist()
-                    raise NotBelieved(
-                        f"the latch {name}{index}_{unit} turned over after its decision in timestep {step} of sequence "
-                        f"{sequence}: the simulator stepped across it; make the edge of the technology's clocks shorter"
-                    )
+        for q, kept in zip(("qa", "qb"), rails, strict=True):
+            _require_latched(f"{q}{index}", kept * vdd, traces, plan, sequence, index)
         low, high = (q > 0.5 for q in rails)
         both, neither = low & high, ~low & ~high
         decisions.append(both.astype(np.int8) - neither.astype(np.int8))
@@ -160,6 +153,23 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
     row = design.readout
     logits = (readout / scale - row.offset) * (row.total + design.technology.capacitor.parasitic) / row.scale
     return _Piece(decisions=tuple(decisions), states=tuple(states), logits=logits)
+
+
+def _require_latched(
+    nodes: str, kept: Array, traces: Traces, plan: netlist.Schedule, sequence: int, group: int
+) -> None:
+    """Latches whose voltages ``kept`` (timesteps, units) are read must hold what they decided."""
+    instants = plan.decided(sequence, group)
+    if instants is None:
+        return
+    decided = np.stack([traces.at(f"{nodes}_{i}", instants) for i in range(kept.shape[1])], axis=1)
+    turned = np.argwhere(np.abs(decided - kept) > 0.5 * plan.moments[group].high)
+    if turned.size:
+        timestep, unit = turned[0].tolist()
+        raise NotBelieved(
+            f"the latch {nodes}_{unit} turned over after its decision in timestep {timestep} of sequence {sequence}: "
+            "the simulator stepped across it; make the edge of the technology's clocks shorter"
+        )
 
 
 def shared_decks(lengths: Sequence[int], frames_per_deck: int) -> Iterator[list[int]]:
