@@ -176,4 +176,12 @@ def _replay(job: Job, number: int) -> Replay:
     return Replay(deck=deck, response=response, expected=reference(job.design, job.trained, first))
 
 
-BENCH = Bench(goal=_goal, draw=_draw, fast=_fast, simulated=_simulated, replay=_replay)
+BENCH = Bench(
+    goal=_goal,
+    draw=_draw,
+    fast=_fast,
+    simulated=_simulated,
+    replay=_replay,
+    resolution=f"within {RESOLUTION * 1e6:g} µV on rows that read inputs, {STATE_RESOLUTION * 1e6:g} µV on rows that "
+    "read states, or later in the sequence of one that was",
+)
