@@ -1,18 +1,23 @@
 """What a die costs: the fast engine against SPICE, SPICE against a plain loop, two jobs against one.
 
-Run: ``python -m benchmarks.montecarlo [--large]``. All ratios are of one run on one machine. Rates are dies per second
-of wall time, and of CPU time where that says more about the program than about the machine's other work. ``--large``
-adds 100 000 dies of the vowels network on all 370 utterances.
+Run: ``python -m benchmarks.montecarlo [--large [FOLDER]]``. All ratios are of one run on one machine, and what is
+compared takes turns. Each is given in wall time and in CPU time, which says more about the programs and less about the
+machine's other work. ``--large`` does 100 000 dies of the vowels network on all 370 utterances instead; finished dies
+are kept in FOLDER, so that the same command goes on after an interruption.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import active_children
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,18 +26,56 @@ from PySpice.Spice.NgSpice.Shared import NgSpiceShared
 
 from cmru_hw import checkpoint, mapping, netlist, noise, shipped, technology, variation
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
-from cmru_hw.montecarlo import workers
+from cmru_hw.montecarlo import run, workers
 from cmru_hw.montecarlo.scores import Job, clopper_pearson, passed, scores
-from cmru_hw.montecarlo.store import blocks
+from cmru_hw.montecarlo.store import Store, blocks
 
 LARGE = 100_000
+# Utterances that SPICE simulates for each die: enough that starting it is a small part.
+UTTERANCES = 40
+ROUNDS = 3
+SOME = 128
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds of this process."""
-    wall, cpu = time.perf_counter(), time.process_time()
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds of wall time, and of CPU time of this process and those it ended meanwhile."""
+
+    wall: float
+    cpu: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(wall=self.wall + other.wall, cpu=self.cpu + other.cpu)
+
+    def __mul__(self, factor: float) -> Cost:
+        return Cost(wall=self.wall * factor, cpu=self.cpu * factor)
+
+    def over(self, other: Cost) -> str:
+        return f"{self.wall / other.wall:.0f} times by wall time, {self.cpu / other.cpu:.0f} by CPU time"
+
+
+def timed(work: Callable[[], object]) -> Cost:
+    wall, cpu = time.perf_counter(), _cpu()
     work()
-    return time.perf_counter() - wall, time.process_time() - cpu
+    return Cost(wall=time.perf_counter() - wall, cpu=_cpu() - cpu)
+
+
+def _cpu() -> float:
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def taking_turns(spice: Job, fast: Job, scale: float) -> tuple[Cost, Cost]:
+    """What one die costs in either engine: the mean of ROUNDS dies in SPICE, times ``scale``, and of many in fast."""
+    simulated = computed = Cost(wall=0.0, cpu=0.0)
+    # what follows from a job alone is not what a die costs
+    _ = spice.goal, fast.goal
+    scores(fast, range(8))
+    for number in range(ROUNDS):
+        dies = range(1000 + number * SOME, 1000 + (number + 1) * SOME)
+        simulated += timed(partial(scores, spice, [number]))
+        computed += timed(partial(scores, fast, dies))
+    return simulated * (scale / ROUNDS), computed * (1 / (ROUNDS * SOME))
 
 
 def vowels(count: int | None = None) -> Job:
@@ -72,8 +115,8 @@ def wide() -> Job:
     return Job(design=design, trained=trained, sequences=data, seed=0, on=variation.choose(design, only=["weights"]))
 
 
-def plain_loop(job: Job, dies: int) -> float:
-    """Wall seconds per die of the loop one would write first: a circuit built and simulated anew for every utterance.
+def plain_loop(job: Job, dies: int) -> None:
+    """The loop one would write first: a circuit built and simulated anew for every utterance.
 
     The same capacitors and switches, but inputs and noise as PWL sources and steps of a 50th of a timestep, because
     nothing else tells a plain transient analysis where the short phases are.
@@ -81,7 +124,6 @@ def plain_loop(job: Job, dies: int) -> float:
     NgSpiceShared.LIBRARY_PATH = "libngspice.so.0"
     shared = NgSpiceShared.new_instance()
     step = job.design.technology.timing.timestep / 50
-    begun = time.perf_counter()
     for number in range(dies):
         drawn = variation.draw(job.design, seed=0, dies=[number], on=job.on)
         for index, length in enumerate(job.sequences.lengths.tolist()):
@@ -91,7 +133,6 @@ def plain_loop(job: Job, dies: int) -> float:
             circuit.raw_spice = _flat(deck)
             simulator = circuit.simulator(simulator="ngspice-shared", ngspice_shared=shared)
             simulator.transient(step_time=step, end_time=deck.stop, max_time=step, use_initial_condition=True)
-    return (time.perf_counter() - begun) / dies
 
 
 def _flat(deck: netlist.Deck) -> str:
@@ -115,58 +156,96 @@ def _flat(deck: netlist.Deck) -> str:
 
 def main() -> None:
     torch.set_num_threads(1)
-    small, whole = vowels(5), vowels()
-    steps, all_steps = int(small.sequences.lengths.sum()), int(whole.sequences.lengths.sum())
+    whole = vowels()
+    if "--large" in sys.argv:
+        large(whole, Path(sys.argv[-1] if sys.argv[-1] != "--large" else "out/large"))
+        return
+    engines(whole)
+    against_a_plain_loop()
+    stack()
+    two_jobs(whole)
+    print(f"memory of the largest process: {_peak_gib():.2f} GiB")
 
+
+def engines(whole: Job) -> None:
+    some = replace(vowels(UTTERANCES), engine="spice")
+    steps, all_steps = int(some.sequences.lengths.sum()), int(whole.sequences.lengths.sum())
+    print(
+        f"vowels network, 370 utterances, {all_steps} timesteps, one process; SPICE: {ROUNDS} dies of "
+        f"{UTTERANCES} utterances, by timesteps"
+    )
+    for name, on in (
+        ("everything on", whole.on),
+        ("mismatch only", variation.choose(whole.design, without=["noise"])),
+    ):
+        simulated, computed = taking_turns(replace(some, on=on), replace(whole, on=on), all_steps / steps)
+        print(f"{name}: SPICE {1 / simulated.wall:.4f} dies/s ({simulated.cpu:.1f} s CPU a die)")
+        print(
+            f"{name}: fast  {1 / computed.wall:.1f} dies/s ({1e3 * computed.cpu:.2f} ms CPU a die): "
+            f"{simulated.over(computed)}"
+        )
+
+
+def against_a_plain_loop() -> None:
+    small = vowels(5)
     twin = replace(small, engine="spice")
     scores(twin, [0])
-    spice_wall, _ = timed(lambda: scores(twin, [1, 2, 3, 4]))
-    spice_die = spice_wall / 4 * all_steps / steps
-    scores(whole, range(8))
-    fast_wall, fast_cpu = timed(lambda: scores(whole, range(8, 72)))
-    quiet = replace(whole, on=variation.choose(whole.design, without=["noise"]))
-    quiet_wall, _ = timed(lambda: scores(quiet, range(8, 72)))
-    print(f"vowels network, 370 utterances, {all_steps} timesteps, one process; SPICE from 5 utterances, by timesteps")
-    print(f"SPICE                    {1 / spice_die:10.4f} dies/s")
+    ours = timed(lambda: scores(twin, [1, 2])) * 0.5
+    plain = timed(lambda: plain_loop(small, 1))
     print(
-        f"fast, everything on      {64 / fast_wall:10.1f} dies/s ({1e3 * fast_cpu / 64:.1f} ms CPU): "
-        f"{spice_die * 64 / fast_wall:.0f} times SPICE"
-    )
-    print(f"fast, mismatch only      {64 / quiet_wall:10.1f} dies/s: {spice_die * 64 / quiet_wall:.0f} times SPICE")
-
-    plain = plain_loop(small, 1)
-    print(
-        f"plain PySpice loop, 5 utterances: {plain:.1f} s a die, ours {spice_wall / 4:.2f} s: "
-        f"{plain / (spice_wall / 4):.1f} times"
+        f"5 utterances in SPICE: plain PySpice loop {plain.wall:.1f} s a die, ours {ours.wall:.2f} s: "
+        f"{plain.wall / ours.wall:.1f} times by wall time, {plain.cpu / ours.cpu:.1f} by CPU time"
     )
 
-    stack = wide()
-    scores(stack, range(16))
-    stack_wall, _ = timed(lambda: scores(stack, range(1024)))
-    print(f"64-64-8 stack, 5 % mismatch, 64 inputs, one process: {1024 / stack_wall:.0f} dies/s")
 
-    todo = blocks(whole, range(512))
-    walls = []
+def stack() -> None:
+    job = wide()
+    scores(job, range(16))
+    cost = timed(lambda: scores(job, range(1024)))
+    print(
+        f"64-64-8 stack, 5 % mismatch, 64 inputs, one process: {1024 / cost.wall:.0f} dies/s of wall time, "
+        f"{1024 / cost.cpu:.0f} of CPU time"
+    )
+
+
+def two_jobs(whole: Job) -> None:
+    walls, busiest = [], []
     for jobs in (1, 2):
         with workers.local(jobs) as pool:
             list(pool(whole, blocks(whole, range(10**6, 10**6 + 128 * jobs))))
-            walls.append(timed(lambda: list(pool(whole, todo)))[0])
-    print(f"two jobs over one, 512 dies: {walls[0] / walls[1]:.2f} times")
-    print(f"memory of the largest process so far: {_peak_gib():.2f} GiB")
+            before = _children_cpu()
+            cost = timed(lambda: list(pool(whole, blocks(whole, range(768)))))
+            after = _children_cpu()
+            walls.append(cost.wall)
+            # what would be left of the wall time if nobody else were using the machine
+            busiest.append(cost.cpu + max(after[pid] - before[pid] for pid in after))
+    print(
+        f"two jobs over one, 768 dies: {walls[0] / walls[1]:.2f} times by wall time, {busiest[0] / busiest[1]:.2f} by "
+        "CPU time of this process and its busier worker"
+    )
 
-    if "--large" in sys.argv:
-        good = count = 0
-        begun = time.perf_counter()
-        with workers.local(2) as pool:
-            for _, table in pool(whole, blocks(whole, range(LARGE))):
-                count += len(table)
-                good += int(passed(table, whole.goal.accuracy, 0.01).sum())
-        interval = clopper_pearson(good, count)
-        minutes = (time.perf_counter() - begun) / 60
-        print(
-            f"{count} dies x 370 utterances, two jobs: {minutes:.1f} min, yield {interval.value:.4f} "
-            f"({interval.low:.4f} to {interval.high:.4f}), largest process {_peak_gib():.2f} GiB"
-        )
+
+def _children_cpu() -> dict[int, float]:
+    """CPU seconds of each living worker."""
+    tick = os.sysconf("SC_CLK_TCK")
+    stats = {
+        child.pid: Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split() for child in active_children()
+    }
+    return {pid: (int(fields[11]) + int(fields[12])) / tick for pid, fields in stats.items() if pid is not None}
+
+
+def large(whole: Job, folder: Path) -> None:
+    begun = time.perf_counter()
+    kept, todo = len(list(folder.rglob("*.parquet"))), len(blocks(whole, range(LARGE)))
+    with workers.local(2) as pool:
+        table = run.collect(whole, range(LARGE), Store.of(folder, whole), pool, drop=0.01)
+    minutes = (time.perf_counter() - begun) / 60
+    interval = clopper_pearson(int(passed(table, whole.goal.accuracy, 0.01).sum()), len(table))
+    print(
+        f"{len(table)} dies x 370 utterances, two jobs: {minutes:.1f} min ({kept} of {todo} "
+        f"blocks were there), yield {interval.value:.4f} ({interval.low:.4f} to {interval.high:.4f}), largest process "
+        f"{_peak_gib():.2f} GiB"
+    )
 
 
 def _peak_gib() -> float:

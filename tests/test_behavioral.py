@@ -101,7 +101,8 @@ def test_dies_do_not_depend_on_how_many_run_together(cell):
         for one, other in zip(alone.states, together.states, strict=True):
             assert torch.equal(one, other[first:last])
         assert torch.equal(
-            behavioral.classes(part, packed, alone), behavioral.classes(drawn(design, 6), packed, together)[first:last]
+            behavioral.classes(part, packed, alone.top),
+            behavioral.classes(drawn(design, 6), packed, together.top)[first:last],
         )
 
 
@@ -123,7 +124,7 @@ def test_classes_are_those_of_the_full_response(decision):
     design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
     dies = drawn(design, 20)
     packed = behavioral.pack(design, sequences)
-    fast = behavioral.classes(dies, packed, behavioral.run(dies, packed)).numpy()
+    fast = behavioral.classes(dies, packed, behavioral.run(dies, packed).top).numpy()
     full = [compare.classes_of(response, decision) for response in behavioral.respond(dies, sequences)]
     assert np.array_equal(fast, np.stack(full))
 

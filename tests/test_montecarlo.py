@@ -21,7 +21,7 @@ from scipy import stats
 
 from cmru_hw import design_folder, mapping, technology, variation
 from cmru_hw.cli.montecarlo import montecarlo as command
-from cmru_hw.errors import CmruError, SimulationError
+from cmru_hw.errors import CmruError, InputError, SimulationError
 from cmru_hw.montecarlo import charge, run, scores, workers
 from cmru_hw.montecarlo.scores import Job
 from cmru_hw.montecarlo.store import Block, Store, blocks
@@ -275,6 +275,17 @@ def test_a_cluster_that_loses_its_worker_gives_the_same(tmp_path):
     assert pa.concat_tables([found[block] for block in sorted(found, key=lambda block: block.number)]).equals(whole)
 
 
+def test_a_cluster_that_is_not_there_is_an_error(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "PATIENCE", 0.0)
+    missing = tmp_path / "s.json"
+    with (
+        pytest.raises(InputError, match=f"no Dask scheduler has written {missing} within 0 s: start one with dask"),
+        workers.cluster(str(missing)),
+    ):
+        pass
+
+
 def test_a_worker_error_is_raised_here(tmp_path):
     mine = job(engine="spice", backend="batch")
     with workers.local(1) as pool, pytest.MonkeyPatch.context() as patch:
@@ -354,6 +365,39 @@ def test_command_with_both_engines_and_sensitivity(exported, tmp_path):
     assert {effect["name"] for effect in summary["sensitivity"]} == {"offset", "readout/offset", "noise/row"}
     assert summary["sensitivity"][0]["name"] == "offset"
     assert (tmp_path / "out" / "sensitivity.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-n", "-4"], "-4 is not in the range 1<=x<=10000000"),
+        (["-n", "100000000"], "100000000 is not in the range 1<=x<=10000000"),
+        (["--die", "10000000"], "10000000 is not in the range 0<=x<=9999999"),
+        (["--jobs", "0"], "0 is not in the range x>=1"),
+        (["--seed", "-1"], "-1 is not in the range x>=0"),
+        (["--drop", "2"], "2.0 is not in the range 0<=x<=1"),
+        (["--until-ci", "0"], "0.0 is not in the range 0<x<=1"),
+        (["-n", "3", "--paired", "4"], "--paired needs the fast engine, and at most as many dies as --dies"),
+        (["--engine", "spice", "--paired", "1"], "--paired needs the fast engine"),
+        (["--only", "bananas"], "nothing that varies is called 'bananas': name a leaf like layer0/weights, or one of"),
+        (["--without", "layer7"], "nothing that varies is called 'layer7'"),
+        (["--sequences", "9"], "data.npz holds 3 sequences, fewer than --sequences 9"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(exported, tmp_path, options, said):
+    done = invoke(exported, "-o", str(tmp_path / "out"), *options)
+    message = str(done.exception) if isinstance(done.exception, CmruError) else done.output
+    code = done.exception.exit_code if isinstance(done.exception, CmruError) else done.exit_code
+    assert code == 2 and said in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_says_where_it_stopped(exported, tmp_path):
+    done = invoke(exported, "-n", "1000", "--until-ci", "0.3", "-o", str(tmp_path / "out"))
+    summary = json.loads(done.stdout)
+    assert summary["stopping"] == {"width": 0.3, "fewest": run.FEWEST, "block": scores.BLOCK["fast"]}
+    low, high = summary["yield"]["ci95"]
+    assert summary["dies"] == scores.BLOCK["fast"] and high - low <= 0.3
 
 
 @pytest.mark.spice

@@ -12,7 +12,8 @@ from scipy import stats
 
 from cmru_hw import mapping, streams, technology, variation
 from cmru_hw.errors import InputError
-from cmru_hw.mapping import Design
+from cmru_hw.mapping import Design, Row
+from cmru_hw.technology import Mismatch
 from tests.networks import Shape, random_network
 
 DIES = 400
@@ -204,3 +205,58 @@ def test_references_differ_up_from_down():
     for value in (batch.reference_up, batch.reference_down):
         assert normal((value - nominal.technology.signal.reference) / sigma)
     assert stats.pearsonr(batch.reference_up, batch.reference_down).pvalue > 1e-3
+
+
+def pelgrom(row: Row, name: str, nominal: Row) -> np.ndarray:
+    """Capacitors ``name`` of ``row`` in standard deviations of the law; what rounding left of nothing is none."""
+    size = np.where(np.abs(getattr(nominal, name)) > 1e-21, getattr(nominal, name), 0.0)
+    law = technology.load("macro").mismatch
+    return standard(getattr(row, name), size, law.capacitor * np.sqrt(np.abs(size) * law.density))
+
+
+def test_every_capacitor_of_every_row_follows_pelgrom():
+    trained = random_network(Shape(cell="acmru", units=(6, 4), classes=3))
+    nominal = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, None))
+    on = variation.choose(nominal, only=["weights"])
+    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=on).batch
+    rows = [(batch.readout, nominal.readout)]
+    for drawn, layer in zip(batch.layers, nominal.layers, strict=True):
+        rows += [(drawn.low, layer.low), (drawn.high, layer.high)]
+        assert drawn.packet_row is not None and layer.packet_row is not None
+        rows.append((drawn.packet_row, layer.packet_row))
+    for drawn, row in rows:
+        for name in ("weights", "bias", "threshold", "pad"):
+            if (np.abs(getattr(row, name)) > 1e-21).any():
+                assert normal(pelgrom(drawn, name, row)), name
+    on = variation.choose(nominal, only=["packet"])
+    layer, drawn = nominal.layers[0], variation.draw(nominal, seed=0, dies=range(DIES), on=on).batch.layers[0]
+    for name in ("packet", "start_packet"):
+        size = getattr(layer, name)
+        assert normal(standard(getattr(drawn, name), size, size * variation.capacitor_sigma(size, law_of(nominal))))
+    assert stats.pearsonr(drawn.packet.ravel(), drawn.start_packet.ravel()).pvalue > 1e-3
+
+
+def law_of(nominal: Design) -> Mismatch:
+    return nominal.technology.mismatch
+
+
+def test_limits_injection_gain_and_the_constant_have_their_sigmas():
+    macro = technology.load("macro")
+    charged = replace(macro, switch=technology.Switch(row_injection=2e-16, packet_injection=5e-17))
+    trained = random_network(Shape(units=(6, 4)))
+    nominal = mapping.map_network(trained, charged, mapping.calibrate(trained, None))
+    law, layer = macro.mismatch, nominal.layers[0]
+
+    def draw(leaf: str) -> Design:
+        return variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({leaf})).batch
+
+    assert normal((draw("layer0/limit").layers[0].limit - layer.limit) / law.limit)
+    local = draw("layer0/injection").layers[0]
+    assert normal(np.log(local.packet_offset / layer.packet_offset) / law.injection)
+    assert normal(np.log(local.low.offset / layer.low.offset) / law.injection)
+    die_wide = draw("global/injection")
+    shared = np.log(die_wide.layers[1].high.offset / nominal.layers[1].high.offset)
+    assert np.allclose(shared, shared[:, :1]) and normal(shared[:, 0] / law.global_injection)
+    gain = np.log(draw("global/amplifier").layers[0].gain / layer.gain)
+    assert (gain == gain[:, :1]).all() and normal(gain[:, 0] / law.global_gain)
+    assert normal((draw("global/bias").bias / nominal.bias - 1) / law.global_bias)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cmru_hw.montecarlo.scores import Interval, Job
 
 SENSITIVITY_DIES = 200
+# More than anybody has had made of one design, and what a plan of blocks has room for.
+MOST = 10_000_000
 
 
 @click.command()
@@ -27,7 +29,7 @@ SENSITIVITY_DIES = 200
 @common.input_option
 @common.sequences_option
 @common.spread_option
-@click.option("-n", "--dies", type=click.IntRange(1), default=1000, show_default=True, help="How many dies.")
+@click.option("-n", "--dies", type=click.IntRange(1, MOST), default=1000, show_default=True, help="How many dies.")
 @click.option("-o", "--output", type=common.FILE, metavar="DIR", help="Where results go.  [default: DESIGN-montecarlo]")
 @click.option(
     "--engine",
@@ -47,7 +49,9 @@ SENSITIVITY_DIES = 200
     help="A die is good if its accuracy is at most this far below software's.",
 )
 @click.option("--paired", type=click.IntRange(1), metavar="N", help="Also run N of the dies, at random, in ngspice.")
-@click.option("--die", "replay", type=click.IntRange(0), metavar="N", help="Replay die N alone: netlist, figure, row.")
+@click.option(
+    "--die", "replay", type=click.IntRange(0, MOST - 1), metavar="N", help="Replay die N alone: netlist, figure, row."
+)
 @click.option(
     "--until-ci",
     type=click.FloatRange(0, 1, min_open=True),
@@ -172,7 +176,8 @@ def _run(
         chosen = scoring.subset(job.seed, len(table), min(paired, len(table)))
         with _progress("spice, dies") as report:
             both = running.collect(twin, chosen, Store.of(folder, twin), workers, drop=drop, report=report)
-        summary["paired"] = {"requested": len(chosen), **(scoring.engine_agreement(both) or {"dies": 0})}
+        agreed = scoring.engine_agreement(both) or {"dies": 0}
+        summary["paired"] = {"requested": len(chosen), "resolution": job.bench.resolution, **agreed}
     effects: list[Effect] = []
     if sensitive:
         with _progress("sensitivity") as report:
@@ -310,7 +315,7 @@ def _print(design_path: Path, folder: Path, summary: dict[str, Any]) -> None:
                     "both engines",
                     f"{paired['agree']} of {paired['decisions']} decisions alike on {paired['dies']} "
                     f"dies, 95 % interval from {_share(paired['ci95'][0])}; {paired['margin_limited']} of the others "
-                    f"too close to call, {paired['unexplained']} not explained",
+                    f"too close to call ({paired['resolution']}), {paired['unexplained']} not explained",
                 )
             )
         else:

@@ -37,7 +37,8 @@ class Bench:
 
     ``goal(job)`` is what they are held against, ``draw(job, dies)`` makes them. ``fast(job, dies)`` gives one row for
     each, ``simulated(job, drawn, engine)`` that of the only one drawn, from SPICE, and how the fast engine agrees with
-    it. ``replay(job, die)`` looks at one.
+    it. ``replay(job, die)`` looks at one. ``resolution`` says in words which decisions are too close to be held against
+    the engines if they differ.
     """
 
     goal: Callable[[Job], Goal]
@@ -45,3 +46,4 @@ class Bench:
     fast: Callable[[Job, Sequence[int]], list[dict[str, Any]]]
     simulated: Callable[[Job, Any, Engine], dict[str, Any]]
     replay: Callable[[Job, int], Replay]
+    resolution: str

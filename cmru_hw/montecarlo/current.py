@@ -118,4 +118,11 @@ def _replay(job: Job, number: int) -> Replay:
     return Replay(deck=deck, response=response, expected=simulate.reference(job.design, job.trained, first))
 
 
-BENCH = Bench(goal=_goal, draw=_draw, fast=_fast, simulated=_simulated, replay=_replay)
+BENCH = Bench(
+    goal=_goal,
+    draw=_draw,
+    fast=_fast,
+    simulated=_simulated,
+    replay=_replay,
+    resolution=f"within {CLOSE:.0%} of the threshold, or after one that was",
+)

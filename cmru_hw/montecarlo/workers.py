@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +27,8 @@ from cmru_hw.montecarlo.store import Block
 Workers = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, pa.Table]]]
 # So many workers lost over one call are no accident.
 _LOSSES = 5
+# How long the file of a Dask scheduler may take to appear. [s]
+PATIENCE = 60.0
 
 
 def serial(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
@@ -87,6 +91,8 @@ def cluster(address: str) -> Iterator[Workers]:
         from distributed import Client, as_completed
     except ImportError:
         raise InputError("--scheduler needs Dask: pip install 'cmru_hw[cluster]', on every machine") from None
+    if "://" not in address:
+        _await(Path(address))
     try:
         client = Client(address) if "://" in address else Client(scheduler_file=address)
     except (OSError, ValueError) as error:
@@ -105,6 +111,18 @@ def cluster(address: str) -> Iterator[Workers]:
 
     with client:
         yield run
+
+
+def _await(file: Path) -> None:
+    """A scheduler that was started a moment ago writes its file soon; Dask's client would wait for one for ever."""
+    end = time.monotonic() + PATIENCE
+    while not file.is_file():
+        if time.monotonic() >= end:
+            raise InputError(
+                f"no Dask scheduler has written {file} within {PATIENCE:g} s: start one with dask scheduler "
+                f"--scheduler-file {file}"
+            )
+        time.sleep(0.1)
 
 
 def _itself(job: Job) -> Job:
