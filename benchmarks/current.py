@@ -61,6 +61,11 @@ def network() -> None:
                 f"  errors: candidate {result.candidate_error:.2%}, output {result.state_error:.3%}: "
                 f"{result.suppression:.1f} times less"
             )
+            clear = result.clear
+            print(
+                f"  {clear.share:.1%} of cells, {simulate.CLEAR:.0%} or more off their thresholds: candidate "
+                f"{clear.candidate:.2%}, output {clear.state:.3%}: {clear.suppression:.1f} times less"
+            )
             blocks = ", ".join(f"{block} {power * 1e9:.1f}" for block, power in run.power.items())
             print(f"  power [nW]: {blocks}; {sum(run.power.values()) * 1e9:.1f} in all", end="")
             print(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cmru_hw import checkpoint, shipped
+from cmru_hw.current import technology
 from tests.test_cli import DATA, MODELS, SMALL, refused, run
 from tests.test_current import network, sequences
 
@@ -139,6 +140,12 @@ def test_what_does_not_fit_is_one_line_with_the_remedy(tmp_path):
     assert "--architecture sc" in refused("export", SMALL, "-o", out, "--architecture", "cm")
     assert "--architecture cm" in refused("export", FQ, "-o", out, "--architecture", "sc")
     assert "choose one of generic180, gf180" in refused("export", FQ, "-o", out, "--technology", "macro")
+    assert "has no macro level" in refused("export", FQ, "-o", out, "--level", "macro")
+    assert "--architecture sc" in refused("export", FQ, "-o", out, "--memory", "ladder")
+    own = tmp_path / "own.toml"
+    shipped_text = (Path(technology.__file__).parent / "technologies" / "gf180.toml").read_text()
+    own.write_text(shipped_text.replace("unit = 1e-09", "unit = 1e-06"))
+    assert "unit is 1e-06 A, but mirrors were swept" in refused("export", FQ, "-o", out, "--technology", own)
     assert not out.exists()
     assert "export it with --architecture cm" in run("inspect", FQ, "--architecture", "sc").stdout.replace("\n", " ")
 

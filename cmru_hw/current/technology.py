@@ -247,15 +247,46 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
         len(row) != len(aspect) for rows in ratios.values() for row in rows
     ):
         raise TechnologyError(f"{where}: a measured row is not as long as what it was measured over")
+    numbers = {key: float(data[key]) for key in _NUMBERS}
+    _within_sweeps(numbers, axes, aspect, current, where)
     return CurrentTechnology(
         name=data["name"],
         process=data["process"],
         source=data["source"],
         corner=data["corner"],
-        **{key: float(data[key]) for key in _NUMBERS},
+        **numbers,
         cell=CellTable(**axes, **grids),
         mirror=MirrorTable(aspect=aspect, current=current, ratios=ratios),
     )
+
+
+def _within_sweeps(
+    numbers: dict[str, float],
+    axes: dict[str, tuple[float, ...]],
+    aspect: tuple[float, ...],
+    current: tuple[float, ...],
+    where: str,
+) -> None:
+    """Refuse currents and sizes at which nothing was measured: corrections would be made up there."""
+    for key in ("unit", "bias", "full_scale"):
+        if not current[0] <= numbers[key] <= current[-1]:
+            swept = f"{current[0]:g} to {current[-1]:g} A"
+            raise TechnologyError(f"{where}: {key} is {numbers[key]:g} A, but mirrors were swept from {swept}")
+    for axis, row in (("cell.thresh", axes["thresh"]), ("cell.gain", axes["gain"])):
+        if not row[0] <= numbers["smallest"] < numbers["largest"] <= row[-1]:
+            raise TechnologyError(
+                f"{where}: smallest and largest are {numbers['smallest']:g} and {numbers['largest']:g} A, must rise "
+                f"within {axis}, {row[0]:g} to {row[-1]:g} A"
+            )
+    narrowest, unit, widest = (
+        numbers[a] / numbers[b] for a, b in (("narrow", "longest"), ("narrow", "length"), ("widest", "length"))
+    )
+    # a hair of room, because the sweep's ends were themselves rounded
+    if not aspect[0] * (1 - 1e-5) <= narrowest <= unit <= widest <= aspect[-1] * (1 + 1e-5):
+        raise TechnologyError(
+            f"{where}: arms from narrow/longest = {narrowest:g} over narrow/length = {unit:g} to widest/length = "
+            f"{widest:g} must rise within mirror.aspect, {aspect[0]:g} to {aspect[-1]:g}"
+        )
 
 
 def _same_keys(found: Any, kind: type, where: str) -> None:
