@@ -371,10 +371,10 @@ def test_the_fast_engine_without_errors_is_the_software(skip):
 
 def test_a_cell_needs_charge_to_switch():
     up, down, initial = np.array([[1e-9]]), np.array([[0.5e-9]]), np.array([0.0])
-    overdrive = np.array([0.0, 3e-12, 3e-12, 0.0, 10e-12])
+    overdrive = np.array([0.0, 0.3e-12, 0.3e-12, 0.0, 1e-12])
     seen = (1e-9 + overdrive).reshape(1, 1, -1, 1)
     states = behavioral._switch(seen, up, down, initial, 0.01)
-    # 2 x 3 pA x 10 ms are more than 50 fC, one of them is not
+    # 2 x 0.3 pA x 10 ms are more than 5 fC, one of them is not
     assert states[0, 0, :, 0].tolist() == [0, 0, 1, 1, 1]
 
 

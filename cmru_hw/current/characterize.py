@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -160,7 +161,8 @@ def technology(process: str, engine: Engine) -> CurrentTechnology:
     width, length, narrow, widest, longest = 2e-6, 5e-6, 0.5e-6, 50e-6, 50e-6
     devices = pdk.devices(process)
     spread = mismatch(process, engine, w=width, l=length)
-    aspects = np.geomspace(narrow / longest, widest / length, 31)
+    # Models of real processes are binned, and kinked where two bins meet: steps of 8 % leave 0.3 % of that.
+    aspects = np.geomspace(narrow / longest, widest / length, 91)
     sizes = [(narrow, narrow / a) if a < narrow / length else (a * length, length) for a in aspects.tolist()]
     data = {
         "name": process,
@@ -211,8 +213,12 @@ def toml(technology: CurrentTechnology) -> str:
 def _text(value: Any) -> str:
     """Six digits: the sweeps are not known better."""
     if isinstance(value, tuple):
-        inner = ", ".join(map(_text, value))
-        return f"[{inner}]" if len(inner) < 100 else "[\n  " + ",\n  ".join(map(_text, value)) + ",\n]"
+        words = list(map(_text, value))
+        inner = ", ".join(words)
+        if len(inner) < 100:
+            return f"[{inner}]"
+        lines = [f"{word}," for word in words] if isinstance(value[0], tuple) else textwrap.wrap(inner + ",", 110)
+        return "\n".join(["[", *(f"  {line}" for line in lines), "]"])
     return f"{value:.6g}"
 
 

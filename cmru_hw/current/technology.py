@@ -89,9 +89,26 @@ class MirrorTable:
 
     def at_currents(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
         """Ratio of one arm of ``aspect`` at each diode ``current`` [A] > 0, of any shape."""
-        tables = np.log(self.ratios[f"{polarity}_{landing}"])
-        swept = [np.interp(np.log(aspect), np.log(self.aspect), row) for row in tables]
-        return np.exp(np.interp(np.log(current), np.log(self.current), swept))
+        return np.exp(np.interp(np.log(current), np.log(self.current), self._swept(aspect, polarity, landing)))
+
+    def landing(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
+        """By which power of the current in the diode that it ends on an arm of the unit ``aspect`` changes.
+
+        An arm of its diode's size differs from it by its drain's voltage alone. Swept across, that follows the two
+        diodes at its ends, which carry the same ``current`` [A] and move alike: half of what the ratio does is the
+        far one's. A diode of its own type pulls the other way, and a node at half the supply does not move.
+        """
+        if landing == "half":
+            return np.zeros_like(current)
+        swept = self._swept(aspect, polarity, "across")
+        slopes = np.gradient(swept, np.log(self.current))
+        power = np.interp(np.log(current), np.log(self.current), slopes) / 2
+        return power if landing == "across" else -power
+
+    def _swept(self, aspect: float, polarity: str, landing: str) -> Array:
+        """Logarithms of the ratios (C,) of one arm."""
+        rows = np.log(self.ratios[f"{polarity}_{landing}"])
+        return np.array([np.interp(np.log(aspect), np.log(self.aspect), row) for row in rows])
 
     def _at(self, polarity: str, landing: str, current: float) -> Array:
         """Logarithms of the ratios (A,) at a diode's ``current``."""
