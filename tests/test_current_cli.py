@@ -150,6 +150,10 @@ def test_what_does_not_fit_is_one_line_with_the_remedy(tmp_path):
     assert "export it with --architecture cm" in run("inspect", FQ, "--architecture", "sc").stdout.replace("\n", " ")
 
 
+def test_a_cell_does_not_forget_by_and_by(small):
+    assert "cmru-hw versus" in refused("retention", small[0])
+
+
 def test_inspect_finds_the_architecture_by_the_cell():
     found = json.loads(run("inspect", FQ, "--json").stdout)["circuit"]
     assert found["realisable"] and found["architecture"] == "cm" and found["transistors"]["total"] == 408

@@ -45,11 +45,30 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_pat
     assert missing["value"] is None and missing["source"].startswith(f"cmru-hw energy {charge}")
     assert all(entry["value"] is None for entry in found["yield under mismatch"])
     retention = found["retention"][1]
-    assert retention["value"]["held"] and retention["value"]["timesteps"] == 1e5
+    at_room = next(one for one in retention["value"] if one["temperature_C"] == 27)
+    assert at_room["held"] and at_room["timesteps"] == 1e5
+    assert "27" in retention["shown"] and retention["shown"].endswith("simulated")
     assert found["transistors"][0]["value"] is None and found["transistors"][1]["value"] > 100
+    # the macro technology has no devices: its line says so, with what has
+    assert "transistors are in" in found["transistors"][0]["source"]
     shown = run("versus", charge, current, "--runs", runs).stdout
     assert "2 nJ, simulated" in shown and f"cmru-hw montecarlo {charge}" in shown
     assert "--force" in refused("versus", charge, current, "-o", out)
+
+
+def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path):
+    """Both exports of one network, macro and transistors, have the same elements and area."""
+    model = shipped.folder("models") / "flipflop-cmru-1x2.safetensors"
+    for name, options in (("macro", ()), ("transistor", ("--level", "transistor"))):
+        done = run("export", model, "-o", tmp_path / name, "--technology", "gf180", *options, "--no-verify")
+        assert done.returncode == 0, done.stderr
+    done = run("versus", tmp_path / "macro", tmp_path / "transistor", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {line["name"]: line["entries"] for line in json.loads(done.stdout)["lines"]}
+    for name in ("transistors", "area, estimated before layout"):
+        macro, transistor = found[name]
+        assert macro["value"] == transistor["value"] > 0
+        assert macro["shown"] == transistor["shown"] + ", as its transistor twin"
 
 
 def test_one_design_is_no_comparison(pair):

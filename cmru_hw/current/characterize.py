@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,27 +59,62 @@ class Cell:
         return self.up - self.down
 
 
-def cells(points: Iterable[Point], devices: Iterable[pdk.Devices], engine: Engine) -> list[Cell]:
-    """Ramp every cell of ``points`` up and down, each on its own ``devices``. Raises SimulationError."""
-    points = list(points)
+def cells(points: Sequence[Point], devices: Sequence[pdk.Devices], engine: Engine, *, half: float = HALF) -> list[Cell]:
+    """Ramp every cell of ``points`` up and down, ``half`` [s] each way, each on its own ``devices``.
+
+    Raises SimulationError.
+    """
+    ramps = _ramps(points, devices, engine, half)
+    return [_read(traces, PEAK * point.thresh, half) for traces, point in zip(ramps, points, strict=True)]
+
+
+def edge(point: Point, devices: pdk.Devices, engine: Engine, above: Sequence[float]) -> Array:
+    """Share of its level that a set cell's output is off, with the candidate ``above`` [of I_thresh] where it resets.
+
+    The candidate falls slowly; the level is that at the top of its ramp. Raises SimulationError.
+    """
+    (traces,) = _ramps([point], [devices], engine, HALF)
+    peak = PEAK * point.thresh
+    down = _read(traces, peak, HALF).down
+    falling = HALF * (2 - (down + np.asarray(above) * point.thresh) / peak)
+    return np.abs(traces.at("i(vy)", falling) / traces.at("i(vy)", np.array(HALF)) - 1)
+
+
+def spreads(technology: CurrentTechnology, point: Point) -> dict[str, float]:
+    """Relative σ of a cell's ``up``, ``width`` and ``high`` by the law σ(ΔI/I) = coefficient / √(w l) of its devices.
+
+    A current is copied by a pair of devices of one type. An nf pair sinks I_thresh and a pf pair brings the candidate;
+    I_width goes through both kinds, and so do I_gain and the output's reader.
+    """
+    n, p = (2 * c**2 / (point.w * point.l) for c in (technology.mismatch_n, technology.mismatch_p))
+    _, window, _ = technology.cell.biases(*np.array([[point.thresh], [point.width], [point.gain]]))
+    opened, lost = float(window[0]) / point.width, float(window[0]) / point.width - 1
+    return {
+        "up": math.sqrt(n + p),
+        "width": math.sqrt(p + opened**2 * (n + p) + lost**2 * n),
+        "high": math.sqrt(n + p),
+    }
+
+
+def _ramps(points: Sequence[Point], devices: Sequence[pdk.Devices], engine: Engine, half: float) -> list[Traces]:
     decks = []
-    for point, models in zip(points, devices, strict=False):
+    for point, models in zip(points, devices, strict=True):
         values = {"thresh": point.thresh, "width": point.width, "gain": point.gain, "peak": PEAK * point.thresh}
-        values |= {"vdd": VDD, "half": HALF, "w": point.w, "l": point.l}
+        values |= {"vdd": VDD, "half": half, "w": point.w, "l": point.l}
         saved = ("v0", "ramp", "i(vy)")
-        decks.append(deck("current_cell", models, saved=saved, parameters=values, stop=2 * HALF))
-    found: dict[int, Cell] = {}
+        decks.append(deck("current_cell", models, saved=saved, parameters=values, stop=2 * half))
+    found: dict[int, Traces] = {}
     for index, outcome in engine.map(decks):
         if isinstance(outcome, SimulationError):
             raise outcome
-        found[index] = _read(outcome.traces, PEAK * points[index].thresh)
+        found[index] = outcome.traces
     return [found[index] for index in range(len(points))]
 
 
-def _read(traces: Traces, peak: float) -> Cell:
+def _read(traces: Traces, peak: float, half: float) -> Cell:
     state, ramp = traces.values["v0"], traces.values["ramp"] * peak
     turn = int(np.argmax(ramp))
-    high, low = (float(traces.at("i(vy)", np.array(when))) for when in (HALF, HALF / 10))
+    high, low = (float(traces.at("i(vy)", np.array(when))) for when in (half, half / 10))
     up, down = _crossing(state[: turn + 1], ramp[: turn + 1]), _crossing(-state[turn:], ramp[turn:])
     return Cell(up=up, down=down, high=high, low=low)
 
