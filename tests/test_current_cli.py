@@ -56,7 +56,10 @@ def test_compare_has_the_keys_of_the_charge_domain_and_its_own(small, tmp_path):
     assert (found["level"], found["architecture"]) == ("transistor", "cm")
     assert found["decisions"]["total"] == 19 * 4 and found["decisions"]["resolution_A"] == 0
     assert found["classification"]["agree"] == 3
-    assert found["error_rms"]["suppression"] > 1
+    errors = found["error_rms"]
+    assert errors["suppression"] == pytest.approx(errors["candidate"] / errors["state"])
+    clear = errors["clear_of_thresholds"]
+    assert 0.5 < clear["share"] <= 1 and clear["suppression"] > 1
     assert "candidate" in (tmp_path / "run" / "unit.svg").read_text()
     assert run("report", design, tmp_path / "run", "-o", tmp_path / "page").returncode == 0
     page = (tmp_path / "page" / "index.html").read_text()

@@ -11,6 +11,7 @@ import pytest
 from cmru_hw import spice
 from cmru_hw.current import behavioral, dies, mapping, technology
 from cmru_hw.design_folder import write
+from cmru_hw.energy.scaling import random_network, run_scaling
 from cmru_hw.energy.whole import run_energy
 from cmru_hw.errors import CheckFailed
 from tests.test_cli import run
@@ -65,6 +66,27 @@ def test_a_corner_is_the_same_drawing_on_other_devices(exported):
     assert references[1] / references[0] == pytest.approx(1.9 / 1.8, rel=1e-4)
     assert one["blocks"]["fc"]["static_J"] != pytest.approx(other["blocks"]["fc"]["static_J"], rel=1e-3)
     assert one["design_sha256"] != other["design_sha256"]
+
+
+@pytest.mark.spice
+def test_energy_of_current_mode_grows_by_a_law_too(exported, tmp_path):
+    design, _ = exported
+    with spice.open_engine() as engine:
+        found = run_scaling(design, engine, folder=tmp_path / "out", widths=(2, 4, 8), depths=(1, 2, 3), seed=1)
+    assert (found["level"], found["label"]) == ("transistor", "simulated")
+    # three bias currents for each unit, and one for the constant
+    assert found["laws"]["units"]["references"]["exponent"] == pytest.approx(1, abs=0.15)
+    assert all(law["low"] <= law["exponent"] <= law["high"] for law in found["laws"]["units"].values())
+    assert "of size 1/√n" in found["excludes"][1] and "measured unit" not in found["excludes"][2]
+    assert (tmp_path / "out" / "scaling.svg").stat().st_size > 5000
+
+
+def test_random_weights_keep_sums_of_any_length_alike():
+    config = network().config
+    sums = [
+        (random_network(config, (n, n), 0).tensors["layers.1.candidate.weight"] ** 2).sum(dim=1).mean() for n in (4, 64)
+    ]
+    assert float(sums[0]) == pytest.approx(1, rel=0.5) and float(sums[1]) == pytest.approx(1, rel=0.2)
 
 
 def test_every_die_draws_what_its_own_mirrors_draw():

@@ -38,9 +38,7 @@ class Hold:
         return self.moved < STILL
 
 
-def hold(
-    design: CurrentDesign, engine: Engine, *, temperature: float | None = None, seconds: float = 1000.0
-) -> Hold:
+def hold(design: CurrentDesign, engine: Engine, *, temperature: float | None = None, seconds: float = 1000.0) -> Hold:
     """Leave the narrowest cell of ``design`` alone in either state, its candidate in the middle of its nominal window.
 
     At ``temperature`` [degrees Celsius], the technology's unless given. Raises SimulationError.
