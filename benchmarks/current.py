@@ -21,7 +21,7 @@ PUBLISHED = "published: 82.6 nW (60.6 to 117.7), cells 43.7 nW, FC 39.7 nW, 826 
 MODELS = ("detect-fq-bmru-2x4", "detect-fq-bmru-2x8")
 UTTERANCES = 50
 DIES, DIE_UTTERANCES = 4, 10
-WIDTHS, NETWORKS = (4, 8, 16, 32), 5
+WIDTHS, NETWORKS = (4, 8, 16, 32), 3
 RAMPS = (1000.0, 1.0, 4.0, 16.0)
 EDGE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 SIZES = ((2, 5), (5, 5), (10, 5), (10, 10), (1, 1))
@@ -198,7 +198,8 @@ def _shipped(model: str, count: int) -> tuple[Trained, Sequences]:
     """A shipped network and ``count`` test utterances; the file has them in the order of their speakers."""
     folder = shipped.folder("models")
     data = checkpoint.load_sequences(folder / "detect-eval.npz")
-    spread = np.linspace(0, len(data) - 1, count).astype(np.int64)
+    # the same as --sequences COUNT --spread
+    spread = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
     return checkpoint.load(folder / f"{model}.safetensors"), data.take(spread)
 
 

@@ -53,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """What was found for one design, by kind: content and file. Of several, the one on most sequences or dies."""
+    """What was found for one design, by kind: content and file. Of several, that of most dies, corners or sequences."""
 
     design: Exported
     found: dict[str, tuple[dict[str, Any], Path]]
@@ -79,7 +79,7 @@ def find(design: Exported, folders: Sequence[Path]) -> Runs:
             if content.get("netlist_sha256") == design.netlist_sha256 and all(key in content for key in keys):
                 fitting.append((content, path))
         if fitting:
-            found[kind] = max(fitting, key=lambda one: (one[0].get("dies", 0), _sequences(one[0])))
+            found[kind] = max(fitting, key=lambda one: _breadth(one[0]))
     return Runs(design=design, found=found)
 
 
@@ -104,10 +104,8 @@ def side_by_side(runs: Sequence[Runs], engine: Engine | None = None) -> list[Lin
         of_run("accuracy of the circuit", "compare", lambda r: r["classification"], _accuracy),
         of_run("yield under mismatch", "montecarlo", lambda r: {**r["yield"], "drop": r["drop"]}, _yield),
         of_run("accuracy of the median die", "montecarlo", lambda r: r["accuracy"]["median"], _share),
-        of_run("worst corner, decisions", "corners", lambda r: (r["worst"]["decisions"], r["worst_agreement"]), _worst),
-        of_run(
-            "worst corner, energy", "corners", lambda r: (r["worst"]["energy"], r["worst_per_timestep_J"]), _dearest
-        ),
+        of_run("worst corner, decisions", "corners", lambda r: _corner(r, "decisions", "agreement"), _worst),
+        of_run("worst corner, energy", "corners", lambda r: _corner(r, "energy", "per_timestep_J"), _dearest),
         line("retention", lambda one: _retention(one, engine)),
     ]
 
@@ -120,10 +118,11 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _sequences(content: dict[str, Any]) -> int:
+def _breadth(content: dict[str, Any]) -> tuple[int, int, int]:
+    """Dies, corners and sequences of a result: of several, the first of these counts most."""
     classified = content.get("classification")
     total = classified.get("total", 0) if isinstance(classified, dict) else 0
-    return int(content.get("sequences") or total)
+    return (int(content.get("dies") or 0), int(content.get("asked") or 0), int(content.get("sequences") or total))
 
 
 def _said(one: Runs, what: str) -> Entry:
@@ -232,12 +231,21 @@ def _yield(found: dict[str, Any]) -> str:
     return f"{percent(found['value'])} of {found['n']} dies ({interval}), at most {percent(found['drop'])} worse"
 
 
-def _worst(found: tuple[str, float | None]) -> str:
-    return "none" if found[1] is None else f"{found[0]}: {percent(found[1])}"
+def _corner(found: dict[str, Any], what: str, figure: str) -> dict[str, Any]:
+    return {"corner": found["worst"][what], "value": found[f"worst_{figure}"], "of": found["asked"] - found["failed"]}
 
 
-def _dearest(found: tuple[str, float | None]) -> str:
-    return "none" if found[1] is None else f"{found[0]}: {si(found[1], 'J')}"
+def _worst(found: dict[str, Any]) -> str:
+    if found["value"] is None:
+        return "none could be simulated"
+    where = "every decision right" if found["corner"] is None else f"{found['corner']}: {percent(found['value'])}"
+    return f"{where}, of {found['of']} corners"
+
+
+def _dearest(found: dict[str, Any]) -> str:
+    if found["value"] is None:
+        return "none could be simulated"
+    return f"{found['corner']}: {si(found['value'], 'J')}, of {found['of']} corners"
 
 
 def _lost(found: list[Any]) -> str:

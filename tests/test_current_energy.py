@@ -14,6 +14,7 @@ from cmru_hw.design_folder import write
 from cmru_hw.energy.scaling import random_network, run_scaling
 from cmru_hw.energy.whole import run_energy
 from cmru_hw.errors import CheckFailed
+from cmru_hw.quantity import si
 from tests.test_cli import run
 from tests.test_current import network, sequences
 from tests.test_current_cli import small
@@ -111,4 +112,9 @@ def test_the_command_prints_and_keeps_it(small, tmp_path):
     assert set(found["blocks"]) == {"inputs", "fc", "cells", "references"}
     assert "always on" in run("energy", design, "--input", data, "--sequences", 1).stdout
     assert run("report", tmp_path / "run", "-o", tmp_path / "page").returncode == 0
-    assert "Transistors were simulated" in (tmp_path / "page" / "index.html").read_text()
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "Transistors were simulated" in page
+    # ours stands above each published figure of the same kind
+    for block, published in (("cells", "43.7 nW"), ("fc", "39.7 nW")):
+        power = (found["blocks"][block]["static_J"] + found["blocks"][block]["dynamic_J"]) / found["timestep_s"]
+        assert 0 < page.index(si(power, "W")) < page.index(published)

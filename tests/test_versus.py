@@ -27,6 +27,10 @@ def pair(small, tmp_path_factory) -> tuple[Path, Path, Path]:
     mine = json.loads((small[0] / "design.json").read_text())["files"]["network.cir"]
     result = {"per_timestep_J": 2e-9, "per_inference_J": 3e-8, "label": "simulated", "sequences": 3}
     (runs / "energy" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": mine}))
+    corners = {"worst": {"decisions": None, "energy": "ff/125/1.98"}, "asked": 45, "failed": 1}
+    corners |= {"worst_agreement": 1.0, "worst_per_timestep_J": 3e-9, "netlist_sha256": mine}
+    (runs / "corners").mkdir()
+    (runs / "corners" / "corners.json").write_text(json.dumps(corners))
     (runs / "stranger").mkdir()
     (runs / "stranger" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": "0" * 64}))
     return folder / "charge", small[0], runs
@@ -44,6 +48,8 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_pat
     assert there["value"] == [2e-9, "simulated"] and there["source"].endswith("runs/energy/energy.json")
     assert missing["value"] is None and missing["source"].startswith(f"cmru-hw energy {charge}")
     assert all(entry["value"] is None for entry in found["yield under mismatch"])
+    assert found["worst corner, decisions"][1]["shown"] == "every decision right, of 44 corners"
+    assert found["worst corner, energy"][1]["shown"] == "ff/125/1.98: 3 nJ, of 44 corners"
     retention = found["retention"][1]
     at_room = next(one for one in retention["value"] if one["temperature_C"] == 27)
     assert at_room["held"] and at_room["timesteps"] == 1e5
