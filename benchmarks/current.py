@@ -21,7 +21,13 @@ PUBLISHED = "published: 82.6 nW (60.6 to 117.7), cells 43.7 nW, FC 39.7 nW, 826 
 MODELS = ("detect-fq-bmru-2x4", "detect-fq-bmru-2x8")
 UTTERANCES = 50
 DIES, DIE_UTTERANCES = 4, 10
-WIDTHS, NETWORKS = (4, 8, 16, 32), 3
+# What grows; features (0: as many as units); the power of n by which weights in sums of n terms outgrow 1/sqrt(n).
+GROWTHS = (
+    ("12 features, weights of size 1/sqrt(n)", 12, 0.0),
+    ("as many features as units, weights of size 1/sqrt(n)", 0, 0.0),
+    ("as many features as units, weights of one size", 0, 0.5),
+)
+WIDTHS, NETWORKS = (4, 8, 16, 32), 20
 RAMPS = (1000.0, 1.0, 4.0, 16.0)
 EDGE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 SIZES = ((2, 5), (5, 5), (10, 5), (10, 10), (1, 1))
@@ -146,45 +152,56 @@ def fast() -> None:
 
 
 def width() -> None:
-    """Power of random networks of two layers, and the exponents of its growth, for two ways that weights can grow."""
-    data = Sequences(inputs=np.random.default_rng(0).normal(size=(1, 8, 12)).astype(np.float32))
-    config = _shipped(MODELS[0], 1)[0].config
-    for law, size in (("of size 1/sqrt(n): sums stay as they are", 0.0), ("of one size: sums grow with sqrt(n)", 0.5)):
-        print(f"weights in sums of n terms {law}; {NETWORKS} networks of each width, 1 unit = 1 nA")
-        print("width  FC transistors  " + "  ".join(f"{block} [nW]" for block in netlist.BLOCKS) + "  CPU [s]")
+    """Power of random networks of two layers, and the exponents of its growth, for three ways to grow.
+
+    Many networks of each width by the static mirrors of the fast engine, so that exponents are known well; one of each
+    in SPICE beside them, which says how far the static mirrors can be trusted.
+    """
+    for title, features, size in GROWTHS:
+        print(f"{title}; {NETWORKS} networks of each width, 1 unit = 1 nA")
+        print("width  FC transistors  mean power [nW], static mirrors: " + ", ".join(netlist.BLOCKS))
         cost: dict[str, list[float]] = {name: [] for name in ("FC transistors", *netlist.BLOCKS)}
-        with spice.open_engine() as engine:
-            for units in WIDTHS:
-                seconds = 0.0
-                for seed in range(NETWORKS):
-                    trained = _grown(scaling.random_network(config, (units, units), seed), size)
-                    design = mapping.map_network(trained, _scaled(1.0), mapping.calibrate(trained, data))
-                    run = simulate.simulate(design, data, engine)
-                    cost["FC transistors"].append(netlist.transistors(design)["fc"])
-                    for block in netlist.BLOCKS:
-                        cost[block].append(run.power[block] * 1e9)
-                    seconds += run.cpu_seconds
-                mean = {name: np.mean(values[-NETWORKS:]) for name, values in cost.items()}
-                shown = "  ".join(f"{mean[block]:8.2f}" for block in netlist.BLOCKS)
-                print(f"{units:5}  {mean['FC transistors']:14.0f}  {shown}  {seconds:.1f}", flush=True)
-        sizes = np.repeat(WIDTHS, NETWORKS)
+        for units in WIDTHS:
+            for seed in range(NETWORKS):
+                design, data = _grown(units, features or units, size, seed)
+                cost["FC transistors"].append(netlist.transistors(design)["fc"])
+                for block, power in _static(design, data).items():
+                    cost[block].append(power * 1e9)
+            mean = {name: np.mean(values[-NETWORKS:]) for name, values in cost.items()}
+            shown = ", ".join(f"{mean[block]:.1f}" for block in netlist.BLOCKS)
+            print(f"{units:5}  {mean['FC transistors']:14.0f}  {shown}", flush=True)
         for name in ("FC transistors", "cells", "references", "fc"):
-            found = scaling.fit(sizes, cost[name])
+            found = scaling.fit(np.repeat(WIDTHS, NETWORKS).tolist(), cost[name])
             print(f"  {name}: n ^ {found.exponent:.2f} ({found.low:.2f} to {found.high:.2f}, 95 %)")
-        for name in ("FC transistors", "fc"):
-            # a n from inputs and diodes, b n^2 from weights between layers
-            parts, *_ = np.linalg.lstsq(np.stack([sizes, sizes**2], axis=1) / sizes[:, None] ** 2,
-                                        np.array(cost[name]) / sizes**2, rcond=None)  # fmt: skip
-            print(f"  {name}: {parts[0]:.3g} n + {parts[1]:.3g} n^2")
+    print(f"simulated power over that of static mirrors, one network of each width: {GROWTHS[0][0]}")
+    with spice.open_engine() as engine:
+        for units in WIDTHS:
+            design, data = _grown(units, GROWTHS[0][1], GROWTHS[0][2], 0)
+            run, static = simulate.simulate(design, data, engine), _static(design, data)
+            shown = ", ".join(f"{block} {run.power[block] / static[block]:.3f}" for block in netlist.BLOCKS)
+            print(f"{units:5}  {shown}; fc {run.power['fc'] * 1e9:.1f} nW, {run.cpu_seconds:.0f} s of CPU", flush=True)
 
 
-def _grown(trained: Trained, power: float) -> Trained:
-    """Weights between layers times (n / 4)^``power`` for sums of n terms."""
+def _static(design: mapping.CurrentDesign, data: Sequences) -> dict[str, float]:
+    """Mean power [W] of each block by the fast engine."""
+    run = behavioral.run(dies.draw(design, seed=0, dies=[0], on=frozenset()), data)
+    return {block: float(current.mean()) * design.technology.vdd for block, current in run.supply.items()}
+
+
+def _grown(units: int, features: int, power: float, seed: int) -> tuple[mapping.CurrentDesign, Sequences]:
+    """A random network of two layers of ``units`` and its inputs; weights in sums of n terms are times n^``power``.
+
+    Before that, they are of size 1/√n; whatever ``power``, sums of four terms have weights of size 1/2.
+    """
+    data = Sequences(inputs=np.random.default_rng(0).normal(size=(1, 8, features)).astype(np.float32))
+    config = replace(_shipped(MODELS[0], 1)[0].config, features=features)
+    trained = scaling.random_network(config, (units, units), seed)
     tensors = {
         name: values * (values.shape[1] / WIDTHS[0]) ** power if name.endswith("weight") else values
         for name, values in trained.tensors.items()
     }
-    return Trained(config=trained.config, tensors=tensors)
+    trained = Trained(config=trained.config, tensors=tensors)
+    return mapping.map_network(trained, _scaled(1.0), mapping.calibrate(trained, data)), data
 
 
 def _scaled(unit: float) -> technology.CurrentTechnology:
