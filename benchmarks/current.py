@@ -1,6 +1,6 @@
-"""Current mode in figures: cells, a network against software, power by block, die by die, and growth with width.
+"""Current mode in figures: cells, a network against software, power by block, die by die, width, and heat.
 
-Run: ``python -m benchmarks.current [cell|network|dies|width ...]`` (all, if none is named; GF180MCU must be installed).
+Run: ``python -m benchmarks.current [cell|network|dies|width|heat ...]`` (all, if none is named; needs GF180MCU).
 Beside each figure stands the published one: 180 nm, 1.8 V, 13→4→4→2, 10 ms, 50 utterances (arXiv:2605.15216).
 """
 
@@ -27,6 +27,7 @@ GROWTHS = (
     ("as many features as units, weights of size 1/sqrt(n)", 0, 0.0),
     ("as many features as units, weights of one size", 0, 0.5),
 )
+HEAT_UTTERANCES = 4
 WIDTHS, NETWORKS = (4, 8, 16, 32), 20
 RAMPS = (1000.0, 1.0, 4.0, 16.0)
 EDGE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -151,6 +152,25 @@ def fast() -> None:
             print(f"{die:3}  {both / total:.2%}  {software / total:.2%}  {classes.sum()} of {len(classes)}")
 
 
+def heat() -> None:
+    """Whether cells or mirrors make a circuit that was drawn for 27 degrees Celsius wrong where it is hot or cold."""
+    trained, data = _shipped(MODELS[0], HEAT_UTTERANCES)
+    calibration = mapping.calibrate(trained, _shipped(MODELS[0], 370)[1])
+    room = technology.load("gf180")
+    with spice.open_engine() as engine:
+        for warm in (125.0, -40.0):
+            there = characterize.technology(room.process, engine, temperature=warm)
+            kinds = {"all drawn for 27": room, "cells drawn for it": replace(room, cell=there.cell)}
+            kinds["cells and mirrors drawn for it"] = replace(room, cell=there.cell, mirror=there.mirror)
+            for what, kind in kinds.items():
+                drawn = mapping.map_network(trained, kind, calibration)
+                design = mapping.at_corner(drawn, corner="typical", temperature=warm, vdd=room.vdd)
+                result = simulate.verify(design, trained, data, engine).comparison
+                assert isinstance(result, simulate.CurrentComparison)
+                print(f"{warm:4g} degrees, {what}: {result.agree} of {result.total} decisions, ", end="")
+                print(f"candidates off by {result.candidate_error:.1%}", flush=True)
+
+
 def width() -> None:
     """Power of random networks of two layers, and the exponents of its growth, for three ways to grow.
 
@@ -221,7 +241,7 @@ def _shipped(model: str, count: int) -> tuple[Trained, Sequences]:
 
 
 def main() -> None:
-    parts = {"cell": cell, "network": network, "dies": fast, "width": width}
+    parts = {"cell": cell, "network": network, "dies": fast, "width": width, "heat": heat}
     for name in sys.argv[1:] or parts:
         parts[name]()
 

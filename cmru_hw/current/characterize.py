@@ -1,6 +1,7 @@
 """Sweep the nine-transistor cell and the mirrors in a process: where the tables of a technology come from.
 
-``python -m cmru_hw.current.characterize gf180`` writes the whole technology file to standard output.
+``python -m cmru_hw.current.characterize gf180`` writes the whole technology file to standard output; with a temperature
+in degrees Celsius behind the process it is for circuits that are to work there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ ARMS = ("i(vna)", "i(vpa)")
 HALF = 1000.0
 PEAK = 1.5
 VDD = 1.8
+ROOM = 27.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,12 +177,20 @@ def mirror_table(
     }
 
 
-def mismatch(process: str, engine: Engine, *, w: float, l: float, count: int = 200) -> dict[str, float]:  # noqa: E741
+def mismatch(
+    process: str,
+    engine: Engine,
+    *,
+    w: float,
+    l: float,  # noqa: E741
+    temperature: float = ROOM,
+    count: int = 200,
+) -> dict[str, float]:
     """σ(ΔI/I) √(w l) [m] of a device by type, from mirrors of two equal ones on ``count`` dies."""
     values = {"vdd": VDD, "i": MIRROR_CURRENT, "w": w, "l": l, "wd": w, "ld": l}
     decks = [
-        deck("current_mirror", pdk.devices(process, mismatch=die + 1), saved=ARMS, parameters=values, stop=2)
-        for die in range(count)
+        deck("current_mirror", models, saved=ARMS, parameters=values, stop=2)
+        for models in (pdk.devices(process, mismatch=die + 1, temperature=temperature) for die in range(count))
     ]
     currents = np.zeros((count, len(ARMS)))
     for index, outcome in engine.map(decks):
@@ -192,20 +202,23 @@ def mismatch(process: str, engine: Engine, *, w: float, l: float, count: int = 2
     return dict(zip(("n", "p"), sigma.tolist(), strict=True))
 
 
-def technology(process: str, engine: Engine) -> CurrentTechnology:
-    """A technology of ``process``, measured. The limits that are choices stand here."""
+def technology(process: str, engine: Engine, *, temperature: float = ROOM) -> CurrentTechnology:
+    """A technology of ``process``, measured at ``temperature`` [degrees Celsius].
+
+    The limits that are choices stand here. Raises SimulationError.
+    """
     width, length, narrow, widest, longest = 2e-6, 5e-6, 0.5e-6, 50e-6, 50e-6
-    devices = pdk.devices(process)
-    spread = mismatch(process, engine, w=width, l=length)
+    devices = pdk.devices(process, temperature=temperature)
+    spread = mismatch(process, engine, w=width, l=length, temperature=temperature)
     # Models of real processes are binned, and kinked where two bins meet: steps of 8 % leave 0.3 % of that.
     aspects = np.geomspace(narrow / longest, widest / length, 91)
     sizes = [(narrow, narrow / a) if a < narrow / length else (a * length, length) for a in aspects.tolist()]
     data = {
         "name": process,
         "process": process,
-        "source": f"cmru_hw.current.characterize in {devices.version}, typical, 27 degrees Celsius",
+        "source": f"cmru_hw.current.characterize in {devices.version}, typical, {temperature:g} degrees Celsius",
         "corner": "typical",
-        "temperature": 27.0,
+        "temperature": temperature,
         "vdd": VDD,
         "timestep": 0.01,
         "unit": 1e-9,
@@ -259,8 +272,9 @@ def _text(value: Any) -> str:
 
 
 def main() -> None:
+    process, *warm = sys.argv[1:]
     with open_engine() as engine:
-        sys.stdout.write(toml(technology(sys.argv[1], engine)))
+        sys.stdout.write(toml(technology(process, engine, temperature=float(warm[0]) if warm else ROOM)))
 
 
 if __name__ == "__main__":

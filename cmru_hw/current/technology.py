@@ -123,7 +123,7 @@ class CurrentTechnology:
     """One process for current-mode circuits. All SI: ``vdd`` [V], ``timestep`` [s], currents [A], sizes [m].
 
     ``process``, ``corner`` and ``temperature`` [degrees Celsius] say on which devices its circuits are simulated; what
-    was measured was so at the typical corner and 27 degrees (see :meth:`at`).
+    was measured was so at the corner and temperature that its file names (see :meth:`at`).
     ``unit`` is the current of one software unit; ``bias`` that of the constant 1; ``full_scale`` that of the largest
     input. ``width`` and ``length`` are those of every cell device and diode. An arm with a w/l above that of
     ``narrow`` / ``length`` has the unit length, and one below it the narrow width. ``grid`` is the step of all drawn
