@@ -1,6 +1,6 @@
-"""Current mode in figures: cells, a network against software, power by block, die by die, and growth with width.
+"""Current mode in figures: cells, a network against software, power by block, die by die, width, and heat.
 
-Run: ``python -m benchmarks.current [cell|network|dies|width ...]`` (all, if none is named; GF180MCU must be installed).
+Run: ``python -m benchmarks.current [cell|network|dies|width|heat ...]`` (all, if none is named; needs GF180MCU).
 Beside each figure stands the published one: 180 nm, 1.8 V, 13→4→4→2, 10 ms, 50 utterances (arXiv:2605.15216).
 """
 
@@ -10,33 +10,92 @@ import sys
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from cmru_hw import checkpoint, pdk, shipped, spice
-from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.checkpoint import Sequences, Trained
 from cmru_hw.compare import classes_of
 from cmru_hw.current import behavioral, characterize, dies, mapping, netlist, simulate, technology
+from cmru_hw.energy import scaling
 
 PUBLISHED = "published: 82.6 nW (60.6 to 117.7), cells 43.7 nW, FC 39.7 nW, 826 pJ; 49 of 50 classes; suppression >= 20"
 MODELS = ("detect-fq-bmru-2x4", "detect-fq-bmru-2x8")
 UTTERANCES = 50
 DIES, DIE_UTTERANCES = 4, 10
-WIDTHS = (4, 8, 16, 32)
+# What grows; features (0: as many as units); the power of n by which weights in sums of n terms outgrow 1/sqrt(n).
+GROWTHS = (
+    ("12 features, weights of size 1/sqrt(n)", 12, 0.0),
+    ("as many features as units, weights of size 1/sqrt(n)", 0, 0.0),
+    ("as many features as units, weights of one size", 0, 0.5),
+)
+HEAT_UTTERANCES = 4
+WIDTHS, NETWORKS = (4, 8, 16, 32), 20
+RAMPS = (1000.0, 1.0, 4.0, 16.0)
+EDGE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 SIZES = ((2, 5), (5, 5), (10, 5), (10, 10), (1, 1))
 
 
 def cell() -> None:
-    """σ of threshold, width and level over 200 dies, for sizes of the cell's devices."""
-    print("w/l [um]  dies with hysteresis  sigma up  sigma width  sigma high")
-    count = 200
+    """The cell by itself: corrected biases, mismatch against size, and how it switches."""
+    kind = technology.load("gf180")
     with spice.open_engine() as engine:
-        for w, l in SIZES:  # noqa: E741
-            point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6)
-            drawn = [pdk.devices("gf180", mismatch=seed + 1) for seed in range(count)]
-            found = characterize.cells([point] * count, drawn, engine)
-            up, width, high = (np.array([getattr(x, name) for x in found]) for name in ("up", "width", "high"))
-            spread = [np.nanstd(values) / np.nanmean(values) for values in (up, width, high)]
-            print(f"{w:2}/{l:<5}  {int((width > 0).sum()):3} of {count}  " + "  ".join(f"{s:9.2%}" for s in spread))
+        _corrected(kind, engine)
+        _mismatch(kind, engine)
+        _charge(kind, engine)
+        _edge(kind, engine)
+
+
+def _corrected(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
+    """Largest errors of threshold, width and level that were asked for, over 0.1 to 3 nA."""
+    up, share, high = np.meshgrid(np.geomspace(0.1e-9, 3e-9, 6), (0.05, 0.2, 0.5, 0.95), (0.1e-9, 3e-9))
+    up, width, high = up.ravel(), (up * share).ravel(), high.ravel()
+    biases = zip(*kind.cell.biases(up, width, high), strict=True)
+    points = [characterize.Point(thresh=t, width=w, gain=g) for t, w, g in biases]
+    found = characterize.cells(points, [pdk.devices(kind.process)] * len(points), engine)
+    print(f"{len(points)} cells of corrected biases, thresholds and levels of 0.1 to 3 nA, widths of 5 to 95 %")
+    for name, wanted in (("up", up), ("width", width), ("high", high)):
+        off = np.abs([getattr(x, name) for x in found] / wanted - 1)
+        print(f"  {name}: off by {off.max():.2%} at most, {np.median(off):.3%} in the median")
+
+
+def _mismatch(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
+    """Hysteresis and σ over 200 dies of the PDK's own mismatch, for sizes of the cell's devices."""
+    count = 200
+    print(f"{count} dies of the PDK's mismatch at 0.3/0.1/0.3 nA; beside each sigma what 1/sqrt(w l) makes of it")
+    print("w/l [um]  dies with hysteresis     sigma up        sigma width       sigma high")
+    for w, l in SIZES:  # noqa: E741
+        point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6)
+        drawn = [pdk.devices(kind.process, mismatch=seed + 1) for seed in range(count)]
+        found = characterize.cells([point] * count, drawn, engine)
+        laws = characterize.spreads(kind, point)
+        shown = []
+        for name, law in laws.items():
+            values = np.array([getattr(x, name) for x in found])
+            shown.append(f"{np.nanstd(values) / np.nanmean(values):7.2%} ({law:6.2%})")
+        alive = sum(x.width > 0 for x in found)
+        print(f"{w:2}/{l:<5}  {alive:3} of {count}             " + "  ".join(shown))
+
+
+def _charge(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
+    """What switches a cell: it is behind a ramp by √(2 Q slope)."""
+    print("charge that a cell needs to switch, from how far it is behind a ramp of its candidate")
+    slow, *steep = RAMPS
+    for thresh in (0.1e-9, 0.3e-9, 1e-9):
+        point = characterize.Point(thresh=thresh, width=0.3 * thresh, gain=thresh)
+        devices = [pdk.devices(kind.process)]
+        (still,) = characterize.cells([point], devices, engine, half=slow)
+        for half in steep:
+            (found,) = characterize.cells([point], devices, engine, half=half)
+            slope = characterize.PEAK * thresh / half
+            up, down = (found.up - still.up) ** 2 / (2 * slope), (still.down - found.down) ** 2 / (2 * slope)
+            print(f"  {thresh * 1e9:.1f} nA, {half:2g} s for a ramp: {up * 1e15:.1f} fC up, {down * 1e15:.1f} fC down")
+
+
+def _edge(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
+    """How far the output of a set cell leaves its level while its candidate falls towards its lower threshold."""
+    point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9)
+    moved = characterize.edge(point, pdk.devices(kind.process), engine, EDGE)
+    print("output of a set cell at 0.3/0.1/0.3 nA: off its level with the candidate so far above the lower threshold")
+    print("  " + ", ".join(f"{above:.0%}: {off:.3%}" for above, off in zip(EDGE, moved.tolist(), strict=True)))
 
 
 def network() -> None:
@@ -60,6 +119,11 @@ def network() -> None:
             print(
                 f"  errors: candidate {result.candidate_error:.2%}, output {result.state_error:.3%}: "
                 f"{result.suppression:.1f} times less"
+            )
+            clear = result.clear
+            print(
+                f"  {clear.share:.1%} of cells, {simulate.CLEAR:.0%} or more off their thresholds: candidate "
+                f"{clear.candidate:.2%}, output {clear.state:.3%}: {clear.suppression:.1f} times less"
             )
             blocks = ", ".join(f"{block} {power * 1e9:.1f}" for block, power in run.power.items())
             print(f"  power [nW]: {blocks}; {sum(run.power.values()) * 1e9:.1f} in all", end="")
@@ -88,63 +152,76 @@ def fast() -> None:
             print(f"{die:3}  {both / total:.2%}  {software / total:.2%}  {classes.sum()} of {len(classes)}")
 
 
+def heat() -> None:
+    """Whether cells or mirrors make a circuit that was drawn for 27 degrees Celsius wrong where it is hot or cold."""
+    trained, data = _shipped(MODELS[0], HEAT_UTTERANCES)
+    calibration = mapping.calibrate(trained, _shipped(MODELS[0], 370)[1])
+    room = technology.load("gf180")
+    with spice.open_engine() as engine:
+        for warm in (125.0, -40.0):
+            there = characterize.technology(room.process, engine, temperature=warm)
+            kinds = {"all drawn for 27": room, "cells drawn for it": replace(room, cell=there.cell)}
+            kinds["cells and mirrors drawn for it"] = replace(room, cell=there.cell, mirror=there.mirror)
+            for what, kind in kinds.items():
+                drawn = mapping.map_network(trained, kind, calibration)
+                design = mapping.at_corner(drawn, corner="typical", temperature=warm, vdd=room.vdd)
+                result = simulate.verify(design, trained, data, engine).comparison
+                assert isinstance(result, simulate.CurrentComparison)
+                print(f"{warm:4g} degrees, {what}: {result.agree} of {result.total} decisions, ", end="")
+                print(f"candidates off by {result.candidate_error:.1%}", flush=True)
+
+
 def width() -> None:
-    """Power of random networks of two layers, and the exponents of its growth."""
-    power: dict[str, list[float]] = {block: [] for block in netlist.BLOCKS}
-    rng = np.random.default_rng(0)
-    data = Sequences(inputs=rng.normal(size=(1, 8, 12)).astype(np.float32))
-    print("width  transistors  " + "  ".join(f"{block} [nW]" for block in netlist.BLOCKS) + "  CPU [s]")
+    """Power of random networks of two layers, and the exponents of its growth, for three ways to grow.
+
+    Many networks of each width by the static mirrors of the fast engine, so that exponents are known well; one of each
+    in SPICE beside them, which says how far the static mirrors can be trusted.
+    """
+    for title, features, size in GROWTHS:
+        print(f"{title}; {NETWORKS} networks of each width, 1 unit = 1 nA")
+        print("width  FC transistors  mean power [nW], static mirrors: " + ", ".join(netlist.BLOCKS))
+        cost: dict[str, list[float]] = {name: [] for name in ("FC transistors", *netlist.BLOCKS)}
+        for units in WIDTHS:
+            for seed in range(NETWORKS):
+                design, data = _grown(units, features or units, size, seed)
+                cost["FC transistors"].append(netlist.transistors(design)["fc"])
+                for block, power in _static(design, data).items():
+                    cost[block].append(power * 1e9)
+            mean = {name: np.mean(values[-NETWORKS:]) for name, values in cost.items()}
+            shown = ", ".join(f"{mean[block]:.1f}" for block in netlist.BLOCKS)
+            print(f"{units:5}  {mean['FC transistors']:14.0f}  {shown}", flush=True)
+        for name in ("FC transistors", "cells", "references", "fc"):
+            found = scaling.fit(np.repeat(WIDTHS, NETWORKS).tolist(), cost[name])
+            print(f"  {name}: n ^ {found.exponent:.2f} ({found.low:.2f} to {found.high:.2f}, 95 %)")
+    print(f"simulated power over that of static mirrors, one network of each width: {GROWTHS[0][0]}")
     with spice.open_engine() as engine:
         for units in WIDTHS:
-            trained = _random(units)
-            design = mapping.map_network(trained, _scaled(1.0), mapping.calibrate(trained, data))
-            run = simulate.simulate(design, data, engine)
-            for block in netlist.BLOCKS:
-                power[block].append(run.power[block] * 1e9)
-            shown = "  ".join(f"{power[block][-1]:8.2f}" for block in netlist.BLOCKS)
-            print(f"{units:5}  {sum(netlist.transistors(design).values()):6}  {shown}  {run.cpu_seconds:.1f}")
-    for block in ("cells", "references", "fc"):
-        slope, error = _exponent(np.array(WIDTHS), np.array(power[block]))
-        print(f"{block}: width ^ {slope:.2f} +- {error:.2f} (95 %)")
+            design, data = _grown(units, GROWTHS[0][1], GROWTHS[0][2], 0)
+            run, static = simulate.simulate(design, data, engine), _static(design, data)
+            shown = ", ".join(f"{block} {run.power[block] / static[block]:.3f}" for block in netlist.BLOCKS)
+            print(f"{units:5}  {shown}; fc {run.power['fc'] * 1e9:.1f} nW, {run.cpu_seconds:.0f} s of CPU", flush=True)
 
 
-def _exponent(sizes: np.ndarray, costs: np.ndarray) -> tuple[float, float]:
-    """Slope on logarithmic scales and half of its 95 % interval."""
-    from scipy.stats import linregress, t
-
-    fit = linregress(np.log(sizes), np.log(costs))
-    return float(fit.slope), float(fit.stderr * t.ppf(0.975, len(sizes) - 2))
+def _static(design: mapping.CurrentDesign, data: Sequences) -> dict[str, float]:
+    """Mean power [W] of each block by the fast engine."""
+    run = behavioral.run(dies.draw(design, seed=0, dies=[0], on=frozenset()), data)
+    return {block: float(current.mean()) * design.technology.vdd for block, current in run.supply.items()}
 
 
-def _random(units: int) -> Trained:
-    """Twelve features; weights that keep a row's sum of the same size whatever its number of inputs."""
-    config = ModelConfig(
-        cell="fq-bmru",
-        epsilon=0.0,
-        levels=None,
-        skip=False,
-        decision="mean",
-        classes=("no", "yes"),
-        features=12,
-        units=(units, units),
-        widths=(units,) * 3,
-    )
-    generator = torch.Generator().manual_seed(units)
-    tensors = {}
-    for name, tensor in config.network().state_dict().items():
-        values = torch.randn(tensor.shape, generator=generator)
-        if name.endswith("weight"):
-            values = values / tensor.shape[1] ** 0.5
-        elif name.endswith("initial_state"):
-            values = (values > 0).float()
-        elif name.endswith(("low", "width")):
-            values = torch.full_like(values, 0.3)
-        elif name.endswith(("alpha", "scale")):
-            values = torch.ones_like(values)
-        else:
-            values = 0.3 * values
-        tensors[name] = values
-    return Trained(config=config, tensors=tensors)
+def _grown(units: int, features: int, power: float, seed: int) -> tuple[mapping.CurrentDesign, Sequences]:
+    """A random network of two layers of ``units`` and its inputs; weights in sums of n terms are times n^``power``.
+
+    Before that, they are of size 1/√n; whatever ``power``, sums of four terms have weights of size 1/2.
+    """
+    data = Sequences(inputs=np.random.default_rng(0).normal(size=(1, 8, features)).astype(np.float32))
+    config = replace(_shipped(MODELS[0], 1)[0].config, features=features)
+    trained = scaling.random_network(config, (units, units), seed)
+    tensors = {
+        name: values * (values.shape[1] / WIDTHS[0]) ** power if name.endswith("weight") else values
+        for name, values in trained.tensors.items()
+    }
+    trained = Trained(config=trained.config, tensors=tensors)
+    return mapping.map_network(trained, _scaled(1.0), mapping.calibrate(trained, data)), data
 
 
 def _scaled(unit: float) -> technology.CurrentTechnology:
@@ -158,12 +235,13 @@ def _shipped(model: str, count: int) -> tuple[Trained, Sequences]:
     """A shipped network and ``count`` test utterances; the file has them in the order of their speakers."""
     folder = shipped.folder("models")
     data = checkpoint.load_sequences(folder / "detect-eval.npz")
-    spread = np.linspace(0, len(data) - 1, count).astype(np.int64)
+    # the same as --sequences COUNT --spread
+    spread = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
     return checkpoint.load(folder / f"{model}.safetensors"), data.take(spread)
 
 
 def main() -> None:
-    parts = {"cell": cell, "network": network, "dies": fast, "width": width}
+    parts = {"cell": cell, "network": network, "dies": fast, "width": width, "heat": heat}
     for name in sys.argv[1:] or parts:
         parts[name]()
 

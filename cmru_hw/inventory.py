@@ -30,12 +30,16 @@ _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.m
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """``transistors``, how many; ``gates`` [m²], their w l together; ``area`` [m²], estimated; ``capacitance`` [F]."""
+    """``transistors``, how many; ``gates`` [m²], their w l together; ``area`` [m²], estimated; ``capacitance`` [F].
+
+    ``plates`` [m²] are those of the capacitors, a part of the area.
+    """
 
     transistors: int = 0
     gates: float = 0.0
     area: float = 0.0
     capacitance: float = 0.0
+    plates: float = 0.0
 
     def __add__(self, other: Inventory) -> Inventory:
         return Inventory(
@@ -43,6 +47,7 @@ class Inventory:
             gates=self.gates + other.gates,
             area=self.area + other.area,
             capacitance=self.capacitance + other.capacitance,
+            plates=self.plates + other.plates,
         )
 
 
@@ -86,7 +91,8 @@ def _of(name: str, given: Mapping[str, float], library: Mapping[str, _Subcircuit
         gate = values["w"] * values["l"]
         return Inventory(transistors=1, gates=gate, area=LAYOUT * values["w"] * (values["l"] + _DIFFUSION))
     if name in _DENSITY:
-        return Inventory(capacitance=values["c"], area=values["c"] / _DENSITY[name])
+        plates = values["c"] / _DENSITY[name]
+        return Inventory(capacitance=values["c"], area=plates, plates=plates)
     found = Inventory()
     for child, texts in subcircuit.instances:
         found += _of(child, {key: _value(text, values) for key, text in texts.items()}, library)

@@ -122,6 +122,11 @@ def busiest_unit(verified: Verified) -> tuple[int, int]:
     return busiest
 
 
+def joules(largest: float) -> tuple[float, str]:
+    """(scale, unit) in which energies up to ``largest`` [J] are short numbers: fJ, pJ or nJ."""
+    return next(((scale, unit) for scale, unit in ((1e15, "fJ"), (1e12, "pJ")) if largest * scale < 1000), (1e9, "nJ"))
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write ``figure`` to ``path`` and close it. Raises OutputError."""
     if path.suffix not in (".svg", ".pdf", ".png"):

@@ -16,6 +16,8 @@ from cmru_hw import inventory
 from cmru_hw.current import hold
 from cmru_hw.current.mapping import CurrentDesign
 from cmru_hw.design_folder import Exported
+from cmru_hw.errors import MappingError, TechnologyError
+from cmru_hw.inventory import Inventory
 from cmru_hw.quantity import percent, si
 from cmru_hw.spice import Engine
 
@@ -51,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """What was found for one design, by kind: content and file. Of several, the one on most sequences or dies."""
+    """What was found for one design, by kind: content and file. Of several, that of most dies, corners or sequences."""
 
     design: Exported
     found: dict[str, tuple[dict[str, Any], Path]]
@@ -77,7 +79,7 @@ def find(design: Exported, folders: Sequence[Path]) -> Runs:
             if content.get("netlist_sha256") == design.netlist_sha256 and all(key in content for key in keys):
                 fitting.append((content, path))
         if fitting:
-            found[kind] = max(fitting, key=lambda one: (one[0].get("dies", 0), _sequences(one[0])))
+            found[kind] = max(fitting, key=lambda one: _breadth(one[0]))
     return Runs(design=design, found=found)
 
 
@@ -102,10 +104,8 @@ def side_by_side(runs: Sequence[Runs], engine: Engine | None = None) -> list[Lin
         of_run("accuracy of the circuit", "compare", lambda r: r["classification"], _accuracy),
         of_run("yield under mismatch", "montecarlo", lambda r: {**r["yield"], "drop": r["drop"]}, _yield),
         of_run("accuracy of the median die", "montecarlo", lambda r: r["accuracy"]["median"], _share),
-        of_run("worst corner, decisions", "corners", lambda r: (r["worst"]["decisions"], r["worst_agreement"]), _worst),
-        of_run(
-            "worst corner, energy", "corners", lambda r: (r["worst"]["energy"], r["worst_per_timestep_J"]), _dearest
-        ),
+        of_run("worst corner, decisions", "corners", lambda r: _corner(r, "decisions", "agreement"), _worst),
+        of_run("worst corner, energy", "corners", lambda r: _corner(r, "energy", "per_timestep_J"), _dearest),
         line("retention", lambda one: _retention(one, engine)),
     ]
 
@@ -118,10 +118,11 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _sequences(content: dict[str, Any]) -> int:
+def _breadth(content: dict[str, Any]) -> tuple[int, int, int]:
+    """Dies, corners and sequences of a result: of several, the first of these counts most."""
     classified = content.get("classification")
     total = classified.get("total", 0) if isinstance(classified, dict) else 0
-    return int(content.get("sequences") or total)
+    return (int(content.get("dies") or 0), int(content.get("asked") or 0), int(content.get("sequences") or total))
 
 
 def _said(one: Runs, what: str) -> Entry:
@@ -138,21 +139,44 @@ def _circuit(design: Exported) -> str:
     return f"{design.design.architecture}, {technology.name}, {technology.level} level"
 
 
+def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
+    """What ``design`` is built of, whether that is of its transistor twin, and where it is counted.
+
+    A macro-level design is counted as the same network of the same technology in transistors, where there is such a
+    twin; where not, the last entry says why.
+    """
+    kind = design.architecture
+    own = kind.parts(design.design)
+    if own is not None:
+        return own, False, str(design.path / "network.cir")
+    try:
+        technology = kind.at_level(design.design.technology, "transistor")
+        twin = kind.map_network(design.trained, technology, design.design.calibration)
+        return kind.parts(twin), True, "the same network exported with --level transistor"
+    except (TechnologyError, MappingError) as error:
+        return None, False, str(error)
+
+
 def _transistors(one: Runs) -> Entry:
-    parts = one.design.architecture.parts(one.design.design)
-    source = str(one.design.path / "network.cir")
+    parts, twin, source = _parts(one.design)
     if parts is None:
-        return Entry(value=None, shown="none at macro level", source="cmru-hw export … --level transistor")
+        return Entry(value=None, shown="not known at macro level", source=source)
     capacitors = f", {si(parts.capacitance, 'F')} of capacitors" if parts.capacitance else ""
-    return Entry(value=parts.transistors, shown=f"{parts.transistors}{capacitors}", source=source)
+    return Entry(value=parts.transistors, shown=f"{parts.transistors}{capacitors}{_of_twin(twin)}", source=source)
 
 
 def _area(one: Runs) -> Entry:
-    parts = one.design.architecture.parts(one.design.design)
+    parts, twin, source = _parts(one.design)
     if parts is None:
-        return Entry(value=None, shown="none at macro level", source="cmru-hw export … --level transistor")
-    shown = f"{parts.area * 1e12:.0f} µm² ({inventory.LAYOUT:g} times diffusion; {parts.gates * 1e12:.0f} µm² of gates)"
-    return Entry(value=parts.area, shown=shown, source=str(one.design.path / "network.cir"))
+        return Entry(value=None, shown="not known at macro level", source=source)
+    of_gates = f"{inventory.LAYOUT:g} times diffusion; {parts.gates * 1e12:.0f} µm² of gates"
+    plates = f", {parts.plates * 1e12:.0f} µm² of capacitors" if parts.plates else ""
+    shown = f"{parts.area * 1e12:.0f} µm² ({of_gates}{plates}){_of_twin(twin)}"
+    return Entry(value=parts.area, shown=shown, source=source)
+
+
+def _of_twin(twin: bool) -> str:
+    return ", as its transistor twin" if twin else ""
 
 
 def _retention(one: Runs, engine: Engine | None) -> Entry:
@@ -161,12 +185,20 @@ def _retention(one: Runs, engine: Engine | None) -> Entry:
         return one.entry("retention", lambda r: [r["worst_timesteps"], r["worst_temperature_C"]], _lost)
     if engine is None:
         return Entry(value=None, shown="not run", source="netlists/testbenches/current_hold.cir")
-    found = hold.hold(design, engine)
-    shown = f"unit {found.unit} {'holds' if found.held else 'is lost'} over {found.timesteps:.3g} timesteps, simulated"
+    found = [hold.hold(design, engine, temperature=warm) for warm in hold.TEMPERATURES]
+    kept = [f"{one.temperature:g}" for one in found if one.held]
+    lost = [f"{one.temperature:g}" for one in found if not one.held]
+    shown = f"unit {found[0].unit}: " + "; ".join(
+        [f"holds over {found[0].timesteps:.3g} timesteps at {', '.join(kept)} °C"] * bool(kept)
+        + [f"has lost a state at {', '.join(lost)} °C"] * bool(lost)
+    )
     return Entry(
-        value={"timesteps": found.timesteps, "held": found.held, "moved": found.moved},
-        shown=shown + (": a cell restores its state" if found.held else ""),
-        source=f"netlists/testbenches/current_hold.cir in {found.simulator}",
+        value=[
+            {"temperature_C": one.temperature, "timesteps": one.timesteps, "held": one.held, "moved": one.moved}
+            for one in found
+        ],
+        shown=f"{shown}, simulated",
+        source=f"netlists/testbenches/current_hold.cir in {found[0].simulator}",
     )
 
 
@@ -199,12 +231,21 @@ def _yield(found: dict[str, Any]) -> str:
     return f"{percent(found['value'])} of {found['n']} dies ({interval}), at most {percent(found['drop'])} worse"
 
 
-def _worst(found: tuple[str, float | None]) -> str:
-    return "none" if found[1] is None else f"{found[0]}: {percent(found[1])}"
+def _corner(found: dict[str, Any], what: str, figure: str) -> dict[str, Any]:
+    return {"corner": found["worst"][what], "value": found[f"worst_{figure}"], "of": found["asked"] - found["failed"]}
 
 
-def _dearest(found: tuple[str, float | None]) -> str:
-    return "none" if found[1] is None else f"{found[0]}: {si(found[1], 'J')}"
+def _worst(found: dict[str, Any]) -> str:
+    if found["value"] is None:
+        return "none could be simulated"
+    where = "every decision right" if found["corner"] is None else f"{found['corner']}: {percent(found['value'])}"
+    return f"{where}, of {found['of']} corners"
+
+
+def _dearest(found: dict[str, Any]) -> str:
+    if found["value"] is None:
+        return "none could be simulated"
+    return f"{found['corner']}: {si(found['value'], 'J')}, of {found['of']} corners"
 
 
 def _lost(found: list[Any]) -> str:

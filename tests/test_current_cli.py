@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cmru_hw import checkpoint, shipped
+from cmru_hw.current import technology
 from tests.test_cli import DATA, MODELS, SMALL, refused, run
 from tests.test_current import network, sequences
 
@@ -55,7 +56,10 @@ def test_compare_has_the_keys_of_the_charge_domain_and_its_own(small, tmp_path):
     assert (found["level"], found["architecture"]) == ("transistor", "cm")
     assert found["decisions"]["total"] == 19 * 4 and found["decisions"]["resolution_A"] == 0
     assert found["classification"]["agree"] == 3
-    assert found["error_rms"]["suppression"] > 1
+    errors = found["error_rms"]
+    assert errors["suppression"] == pytest.approx(errors["candidate"] / errors["state"])
+    clear = errors["clear_of_thresholds"]
+    assert 0.5 < clear["share"] <= 1 and clear["suppression"] > 1
     assert "candidate" in (tmp_path / "run" / "unit.svg").read_text()
     assert run("report", design, tmp_path / "run", "-o", tmp_path / "page").returncode == 0
     page = (tmp_path / "page" / "index.html").read_text()
@@ -139,8 +143,18 @@ def test_what_does_not_fit_is_one_line_with_the_remedy(tmp_path):
     assert "--architecture sc" in refused("export", SMALL, "-o", out, "--architecture", "cm")
     assert "--architecture cm" in refused("export", FQ, "-o", out, "--architecture", "sc")
     assert "choose one of generic180, gf180" in refused("export", FQ, "-o", out, "--technology", "macro")
+    assert "has no macro level" in refused("export", FQ, "-o", out, "--level", "macro")
+    assert "--architecture sc" in refused("export", FQ, "-o", out, "--memory", "ladder")
+    own = tmp_path / "own.toml"
+    shipped_text = (Path(technology.__file__).parent / "technologies" / "gf180.toml").read_text()
+    own.write_text(shipped_text.replace("unit = 1e-09", "unit = 1e-06"))
+    assert "unit is 1e-06 A, but mirrors were swept" in refused("export", FQ, "-o", out, "--technology", own)
     assert not out.exists()
     assert "export it with --architecture cm" in run("inspect", FQ, "--architecture", "sc").stdout.replace("\n", " ")
+
+
+def test_a_cell_does_not_forget_by_and_by(small):
+    assert "cmru-hw versus" in refused("retention", small[0])
 
 
 def test_inspect_finds_the_architecture_by_the_cell():

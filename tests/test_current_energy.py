@@ -11,8 +11,10 @@ import pytest
 from cmru_hw import spice
 from cmru_hw.current import behavioral, dies, mapping, technology
 from cmru_hw.design_folder import write
+from cmru_hw.energy.scaling import random_network, run_scaling
 from cmru_hw.energy.whole import run_energy
 from cmru_hw.errors import CheckFailed
+from cmru_hw.quantity import si
 from tests.test_cli import run
 from tests.test_current import network, sequences
 from tests.test_current_cli import small
@@ -67,6 +69,28 @@ def test_a_corner_is_the_same_drawing_on_other_devices(exported):
     assert one["design_sha256"] != other["design_sha256"]
 
 
+@pytest.mark.spice
+def test_energy_of_current_mode_grows_by_a_law_too(exported, tmp_path):
+    design, _ = exported
+    with spice.open_engine() as engine:
+        found = run_scaling(design, engine, folder=tmp_path / "out", widths=(2, 4, 8), depths=(1, 2, 3), seed=1)
+    assert (found["level"], found["label"]) == ("transistor", "simulated")
+    # three bias currents for each unit, and one for the constant
+    assert found["laws"]["units"]["references"]["exponent"] == pytest.approx(1, abs=0.15)
+    assert all(law["low"] <= law["exponent"] <= law["high"] for law in found["laws"]["units"].values())
+    assert "of size 1/√n" in found["excludes"][1] and "measured unit" not in found["excludes"][2]
+    assert (tmp_path / "out" / "scaling.svg").stat().st_size > 5000
+
+
+def test_random_weights_keep_sums_of_any_length_alike():
+    config = network().config
+    sums = [
+        (random_network(config, (n, n), 0).tensors["layers.1.candidate.weight"] ** 2).sum(dim=1).mean()
+        for n in (16, 64)
+    ]
+    assert [float(one) for one in sums] == pytest.approx([1, 1], rel=0.3)
+
+
 def test_every_die_draws_what_its_own_mirrors_draw():
     trained, data = network(units=(3, 3), seed=5), sequences(lengths=(12, 9), seed=3)
     design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
@@ -88,4 +112,9 @@ def test_the_command_prints_and_keeps_it(small, tmp_path):
     assert set(found["blocks"]) == {"inputs", "fc", "cells", "references"}
     assert "always on" in run("energy", design, "--input", data, "--sequences", 1).stdout
     assert run("report", tmp_path / "run", "-o", tmp_path / "page").returncode == 0
-    assert "Transistors were simulated" in (tmp_path / "page" / "index.html").read_text()
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "Transistors were simulated" in page
+    # ours stands above each published figure of the same kind
+    for block, published in (("cells", "43.7 nW"), ("fc", "39.7 nW")):
+        power = (found["blocks"][block]["static_J"] + found["blocks"][block]["dynamic_J"]) / found["timestep_s"]
+        assert 0 < page.index(si(power, "W")) < page.index(published)

@@ -27,6 +27,10 @@ def pair(small, tmp_path_factory) -> tuple[Path, Path, Path]:
     mine = json.loads((small[0] / "design.json").read_text())["files"]["network.cir"]
     result = {"per_timestep_J": 2e-9, "per_inference_J": 3e-8, "label": "simulated", "sequences": 3}
     (runs / "energy" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": mine}))
+    corners = {"worst": {"decisions": None, "energy": "ff/125/1.98"}, "asked": 45, "failed": 1}
+    corners |= {"worst_agreement": 1.0, "worst_per_timestep_J": 3e-9, "netlist_sha256": mine}
+    (runs / "corners").mkdir()
+    (runs / "corners" / "corners.json").write_text(json.dumps(corners))
     (runs / "stranger").mkdir()
     (runs / "stranger" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": "0" * 64}))
     return folder / "charge", small[0], runs
@@ -44,12 +48,33 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_pat
     assert there["value"] == [2e-9, "simulated"] and there["source"].endswith("runs/energy/energy.json")
     assert missing["value"] is None and missing["source"].startswith(f"cmru-hw energy {charge}")
     assert all(entry["value"] is None for entry in found["yield under mismatch"])
+    assert found["worst corner, decisions"][1]["shown"] == "every decision right, of 44 corners"
+    assert found["worst corner, energy"][1]["shown"] == "ff/125/1.98: 3 nJ, of 44 corners"
     retention = found["retention"][1]
-    assert retention["value"]["held"] and retention["value"]["timesteps"] == 1e5
+    at_room = next(one for one in retention["value"] if one["temperature_C"] == 27)
+    assert at_room["held"] and at_room["timesteps"] == 1e5
+    assert "27" in retention["shown"] and retention["shown"].endswith("simulated")
     assert found["transistors"][0]["value"] is None and found["transistors"][1]["value"] > 100
+    # the macro technology has no devices: its line says so, with what has
+    assert "transistors are in" in found["transistors"][0]["source"]
     shown = run("versus", charge, current, "--runs", runs).stdout
     assert "2 nJ, simulated" in shown and f"cmru-hw montecarlo {charge}" in shown
     assert "--force" in refused("versus", charge, current, "-o", out)
+
+
+def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path):
+    """Both exports of one network, macro and transistors, have the same elements and area."""
+    model = shipped.folder("models") / "flipflop-cmru-1x2.safetensors"
+    for name, options in (("macro", ()), ("transistor", ("--level", "transistor"))):
+        done = run("export", model, "-o", tmp_path / name, "--technology", "gf180", *options, "--no-verify")
+        assert done.returncode == 0, done.stderr
+    done = run("versus", tmp_path / "macro", tmp_path / "transistor", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {line["name"]: line["entries"] for line in json.loads(done.stdout)["lines"]}
+    for name in ("transistors", "area, estimated before layout"):
+        macro, transistor = found[name]
+        assert macro["value"] == transistor["value"] > 0
+        assert macro["shown"] == transistor["shown"] + ", as its transistor twin"
 
 
 def test_one_design_is_no_comparison(pair):

@@ -32,8 +32,8 @@ def versus(
     """Designs side by side: energy, accuracy, yield, worst corner, retention, transistors and area.
 
     Figures come from what compare, energy, montecarlo, corners and retention left of these very netlists. What was not
-    run is said to be so, with the command that would do it. Only one current-mode cell is simulated here, left alone
-    for 1000 seconds.
+    run is said to be so, with the command that would do it. A macro-level design is counted as its transistor twin.
+    Only one current-mode cell is simulated here, left alone for 1000 seconds at each of four temperatures.
 
     \b
     Example: cmru-hw versus out/charge out/current --runs out

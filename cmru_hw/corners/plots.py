@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colors
 from matplotlib import pyplot as plt
 
-from cmru_hw.plots import STYLE, save
+from cmru_hw.plots import STYLE, joules, save
 
 
 def heat_map(summary: dict[str, Any], path: Path) -> None:
@@ -24,12 +24,14 @@ def heat_map(summary: dict[str, Any], path: Path) -> None:
         place[result["corner"]] = here
         if result["status"] == "ok":
             agreement[here] = 100 * result["decisions"]["agree"] / result["decisions"]["total"]
-            energy[here] = 1e12 * result["per_timestep_J"]
+            energy[here] = result["per_timestep_J"]
+    scale, unit = joules(float(np.nanmax(energy)))
+    energy *= scale
     low = min(99.0, float(np.nanmin(agreement)))
     spread = colors.LogNorm(float(np.nanmin(energy)), max(float(np.nanmax(energy)), 1.001 * float(np.nanmin(energy))))
     panels = (
         ("decisions as in software [%]", agreement, "RdYlGn", colors.Normalize(low, 100), "decisions"),
-        (f"energy per timestep [pJ], {summary['label']}", energy, "YlOrRd", spread, "energy"),
+        (f"energy per timestep [{unit}], {summary['label']}", energy, "YlOrRd", spread, "energy"),
     )
     width, height = max(3.6, 1.6 + 0.62 * len(columns)), 1.4 + 0.62 * len(processes)
     with plt.style.context([STYLE]):

@@ -1,7 +1,8 @@
 """The fast engine of current mode: static mirrors and hysteretic cells, for many dies at once.
 
-A mirror is its ratio, as it was swept at the current of its line, times the strength of its arm over that of its diode;
-a row is rectified where it ends on a diode. A cell of strengths f1 … f9 compares I_in f1 with I_thresh f2: what
+A mirror is its ratio, as it was swept at the current of its line, times the strength of its arm over that of its diode,
+and a little less the more current there is in the diode that it ends on (`MirrorTable.landing`); a row is rectified
+where it ends on a diode. A cell of strengths f1 … f9 compares I_in f1 with I_thresh f2: what
 mismatch does to its thresholds follows from which currents meet at its state node, and what a finite output conductance
 does from the swept cell. Between them lies charge: a cell whose candidate passes its threshold by ΔI needs a time Q/ΔI
 to switch, so within one timestep T it stays where it is unless ΔI T > Q, the charge that its state node needs
@@ -23,14 +24,17 @@ from cmru_hw.checkpoint import Sequences
 from cmru_hw.current.dies import CurrentDies
 from cmru_hw.current.mapping import CurrentDesign, CurrentLayer
 from cmru_hw.current.mirrors import Rows, arm
-from cmru_hw.current.netlist import BLOCKS, folds, input_lines
+from cmru_hw.current.netlist import BLOCKS, devices, folds, input_lines
 from cmru_hw.signals import Array, Response
 
-# Charge [C] that moves a state node from one side to the other: 0.6 V on the gates, drains and lines at it.
-SWING = 5e-14
+# Charge [C] that switches a cell: what it is behind a ramp of its candidate, √(2 Q slope), gives 2 to 10 fC upwards for
+# 1 to 16 s ramps, and less than 3 fC down (`python -m benchmarks.current cell`).
+SWING = 5e-15
 DIES_AT_ONCE = 16
 # Below this [A] a current is nothing, whatever the ratio of the mirror that copies it.
 LEAST = 1e-15
+# A diode's voltage follows the logarithm of its current this far [times]: beyond that it hardly conducts.
+FAR = 100.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,35 +89,48 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
     valid = (np.arange(shape[1]) < sequences.lengths[:, None])[None, :, :, None]
     # What a gate line carries [A] into an arm of strength and ratio 1: line -> type -> (dies, places).
     lines: dict[str, dict[str, Array]] = {}
-    made, mirror = folds(design), design.technology.mirror
+    made, drawn, mirror = folds(design), devices(design), design.technology.mirror
+    unit = design.technology.width / design.technology.length
     supply = {block: np.zeros((count, flat.shape[0])) for block in BLOCKS}
 
     def line(name: str, own: str, current: Array) -> None:
         lines[name] = {own: current}
         if name in made:
-            ratio = strength[f"fold_{name}"] / strength[f"diode_fold_{name}"]
-            lines[name]["p" if own == "n" else "n"] = current * ratio[:, None]
-            supply["fc"] += current * strength[f"fold_{name}"][:, None]
+            arm_ = drawn[f"fold_{name}"]
+            ratio = mirror.at_currents(arm_.width / arm_.length, own, "across", np.maximum(current, LEAST))
+            folded = current * ratio * strength[f"fold_{name}"][:, None]
+            lines[name]["p" if own == "n" else "n"] = folded / strength[f"diode_fold_{name}"][:, None]
+            supply["fc"] += folded
 
     def rows(which: Rows) -> list[Array]:
         """Currents (dies, places) of ``which``; those on diodes are rectified and become lines."""
         sums = []
         for row, name in enumerate(which.names):
-            total = np.zeros((count, flat.shape[0]))
+            arms = []
             for column in np.flatnonzero(which.ratio[row]).tolist():
                 source = which.lines[column]
                 polarity, landing = arm(which.diode, positive=which.ratio[row, column] > 0)
-                gate = lines[source][polarity]
+                gate = np.maximum(lines[source][polarity], LEAST)
                 aspect = which.width[row, column] / which.length[row, column]
-                ratio = mirror.at_currents(aspect, polarity, landing, np.maximum(gate, LEAST))
-                current = np.sign(which.ratio[row, column]) * strength[f"{name}_{source}"][:, None] * ratio * gate
-                total += current
+                ratio = np.sign(which.ratio[row, column]) * mirror.at_currents(aspect, polarity, landing, gate)
+                current = strength[f"{name}_{source}"][:, None] * ratio * lines[source][polarity]
+                # it ends higher or lower than where it was swept, on a diode that carried as much as its own
+                moved = mirror.landing(unit, polarity, landing, gate)
+                moved = moved * design.technology.length / which.length[row, column]
+                arms.append((polarity, gate, moved, current))
+            total = sum((current for *_, current in arms), np.zeros((count, flat.shape[0])))
+            if which.diode:
+                ends = np.maximum(total, LEAST) / strength[f"diode_{name}"][:, None]
+                arms = [
+                    (polarity, gate, moved, current * np.clip(ends / gate, 1 / FAR, FAR) ** moved)
+                    for polarity, gate, moved, current in arms
+                ]
+                total = np.maximum(sum((current for *_, current in arms), np.zeros_like(total)), 0)
+                line(name, which.diode, total / strength[f"diode_{name}"][:, None])
+            for polarity, *_, current in arms:
                 # what arms sink at a pf diode comes from the supply, and so does what arms source at any other end
                 if polarity == ("n" if which.diode == "p" else "p"):
                     supply["fc"] += np.abs(current)
-            if which.diode:
-                total = np.maximum(total, 0)
-                line(name, which.diode, total / strength[f"diode_{name}"][:, None])
             sums.append(total)
         return sums
 
@@ -135,7 +152,9 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
         supply["references"] += (layer.thresh + layer.window + layer.gain).sum()
         for i in range(layer.units):
             supply["cells"] += _drawn(layer, index, i, strength, seen[..., i], state[..., i]).reshape(count, -1)
-            line(f"h{index}_{i}", "p", (state[..., i] * out[:, None, None, i]).reshape(count, -1))
+            # levels are what a reader of the unit's size gives at half the supply; the diode carries what it copies
+            copied = out[:, i] / mirror.at_currents(unit, "p", "half", out[:, i])
+            line(f"h{index}_{i}", "p", (state[..., i] * copied[:, None, None]).reshape(count, -1))
         high = (state > 0.5) & valid
         upward = high & (seen >= layer.upper)
         downward = ~(state > 0.5) & (seen < layer.low) & valid

@@ -1,12 +1,15 @@
 """Sweep the nine-transistor cell and the mirrors in a process: where the tables of a technology come from.
 
-``python -m cmru_hw.current.characterize gf180`` writes the whole technology file to standard output.
+``python -m cmru_hw.current.characterize gf180`` writes the whole technology file to standard output; with a temperature
+in degrees Celsius behind the process it is for circuits that are to work there.
 """
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +33,7 @@ ARMS = ("i(vna)", "i(vpa)")
 HALF = 1000.0
 PEAK = 1.5
 VDD = 1.8
+ROOM = 27.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,27 +61,62 @@ class Cell:
         return self.up - self.down
 
 
-def cells(points: Iterable[Point], devices: Iterable[pdk.Devices], engine: Engine) -> list[Cell]:
-    """Ramp every cell of ``points`` up and down, each on its own ``devices``. Raises SimulationError."""
-    points = list(points)
+def cells(points: Sequence[Point], devices: Sequence[pdk.Devices], engine: Engine, *, half: float = HALF) -> list[Cell]:
+    """Ramp every cell of ``points`` up and down, ``half`` [s] each way, each on its own ``devices``.
+
+    Raises SimulationError.
+    """
+    ramps = _ramps(points, devices, engine, half)
+    return [_read(traces, PEAK * point.thresh, half) for traces, point in zip(ramps, points, strict=True)]
+
+
+def edge(point: Point, devices: pdk.Devices, engine: Engine, above: Sequence[float]) -> Array:
+    """Share of its level that a set cell's output is off, with the candidate ``above`` [of I_thresh] where it resets.
+
+    The candidate falls slowly; the level is that at the top of its ramp. Raises SimulationError.
+    """
+    (traces,) = _ramps([point], [devices], engine, HALF)
+    peak = PEAK * point.thresh
+    down = _read(traces, peak, HALF).down
+    falling = HALF * (2 - (down + np.asarray(above) * point.thresh) / peak)
+    return np.abs(traces.at("i(vy)", falling) / traces.at("i(vy)", np.array(HALF)) - 1)
+
+
+def spreads(technology: CurrentTechnology, point: Point) -> dict[str, float]:
+    """Relative σ of a cell's ``up``, ``width`` and ``high`` by the law σ(ΔI/I) = coefficient / √(w l) of its devices.
+
+    A current is copied by a pair of devices of one type. An nf pair sinks I_thresh and a pf pair brings the candidate;
+    I_width goes through both kinds, and so do I_gain and the output's reader.
+    """
+    n, p = (2 * c**2 / (point.w * point.l) for c in (technology.mismatch_n, technology.mismatch_p))
+    _, window, _ = technology.cell.biases(*np.array([[point.thresh], [point.width], [point.gain]]))
+    opened, lost = float(window[0]) / point.width, float(window[0]) / point.width - 1
+    return {
+        "up": math.sqrt(n + p),
+        "width": math.sqrt(p + opened**2 * (n + p) + lost**2 * n),
+        "high": math.sqrt(n + p),
+    }
+
+
+def _ramps(points: Sequence[Point], devices: Sequence[pdk.Devices], engine: Engine, half: float) -> list[Traces]:
     decks = []
-    for point, models in zip(points, devices, strict=False):
+    for point, models in zip(points, devices, strict=True):
         values = {"thresh": point.thresh, "width": point.width, "gain": point.gain, "peak": PEAK * point.thresh}
-        values |= {"vdd": VDD, "half": HALF, "w": point.w, "l": point.l}
+        values |= {"vdd": VDD, "half": half, "w": point.w, "l": point.l}
         saved = ("v0", "ramp", "i(vy)")
-        decks.append(deck("current_cell", models, saved=saved, parameters=values, stop=2 * HALF))
-    found: dict[int, Cell] = {}
+        decks.append(deck("current_cell", models, saved=saved, parameters=values, stop=2 * half))
+    found: dict[int, Traces] = {}
     for index, outcome in engine.map(decks):
         if isinstance(outcome, SimulationError):
             raise outcome
-        found[index] = _read(outcome.traces, PEAK * points[index].thresh)
+        found[index] = outcome.traces
     return [found[index] for index in range(len(points))]
 
 
-def _read(traces: Traces, peak: float) -> Cell:
+def _read(traces: Traces, peak: float, half: float) -> Cell:
     state, ramp = traces.values["v0"], traces.values["ramp"] * peak
     turn = int(np.argmax(ramp))
-    high, low = (float(traces.at("i(vy)", np.array(when))) for when in (HALF, HALF / 10))
+    high, low = (float(traces.at("i(vy)", np.array(when))) for when in (half, half / 10))
     up, down = _crossing(state[: turn + 1], ramp[: turn + 1]), _crossing(-state[turn:], ramp[turn:])
     return Cell(up=up, down=down, high=high, low=low)
 
@@ -138,12 +177,20 @@ def mirror_table(
     }
 
 
-def mismatch(process: str, engine: Engine, *, w: float, l: float, count: int = 200) -> dict[str, float]:  # noqa: E741
+def mismatch(
+    process: str,
+    engine: Engine,
+    *,
+    w: float,
+    l: float,  # noqa: E741
+    temperature: float = ROOM,
+    count: int = 200,
+) -> dict[str, float]:
     """σ(ΔI/I) √(w l) [m] of a device by type, from mirrors of two equal ones on ``count`` dies."""
     values = {"vdd": VDD, "i": MIRROR_CURRENT, "w": w, "l": l, "wd": w, "ld": l}
     decks = [
-        deck("current_mirror", pdk.devices(process, mismatch=die + 1), saved=ARMS, parameters=values, stop=2)
-        for die in range(count)
+        deck("current_mirror", models, saved=ARMS, parameters=values, stop=2)
+        for models in (pdk.devices(process, mismatch=die + 1, temperature=temperature) for die in range(count))
     ]
     currents = np.zeros((count, len(ARMS)))
     for index, outcome in engine.map(decks):
@@ -155,19 +202,23 @@ def mismatch(process: str, engine: Engine, *, w: float, l: float, count: int = 2
     return dict(zip(("n", "p"), sigma.tolist(), strict=True))
 
 
-def technology(process: str, engine: Engine) -> CurrentTechnology:
-    """A technology of ``process``, measured. The limits that are choices stand here."""
+def technology(process: str, engine: Engine, *, temperature: float = ROOM) -> CurrentTechnology:
+    """A technology of ``process``, measured at ``temperature`` [degrees Celsius].
+
+    The limits that are choices stand here. Raises SimulationError.
+    """
     width, length, narrow, widest, longest = 2e-6, 5e-6, 0.5e-6, 50e-6, 50e-6
-    devices = pdk.devices(process)
-    spread = mismatch(process, engine, w=width, l=length)
-    aspects = np.geomspace(narrow / longest, widest / length, 31)
+    devices = pdk.devices(process, temperature=temperature)
+    spread = mismatch(process, engine, w=width, l=length, temperature=temperature)
+    # Models of real processes are binned, and kinked where two bins meet: steps of 8 % leave 0.3 % of that.
+    aspects = np.geomspace(narrow / longest, widest / length, 91)
     sizes = [(narrow, narrow / a) if a < narrow / length else (a * length, length) for a in aspects.tolist()]
     data = {
         "name": process,
         "process": process,
-        "source": f"cmru_hw.current.characterize in {devices.version}, typical, 27 degrees Celsius",
+        "source": f"cmru_hw.current.characterize in {devices.version}, typical, {temperature:g} degrees Celsius",
         "corner": "typical",
-        "temperature": 27.0,
+        "temperature": temperature,
         "vdd": VDD,
         "timestep": 0.01,
         "unit": 1e-9,
@@ -211,14 +262,19 @@ def toml(technology: CurrentTechnology) -> str:
 def _text(value: Any) -> str:
     """Six digits: the sweeps are not known better."""
     if isinstance(value, tuple):
-        inner = ", ".join(map(_text, value))
-        return f"[{inner}]" if len(inner) < 100 else "[\n  " + ",\n  ".join(map(_text, value)) + ",\n]"
+        words = list(map(_text, value))
+        inner = ", ".join(words)
+        if len(inner) < 100:
+            return f"[{inner}]"
+        lines = [f"{word}," for word in words] if isinstance(value[0], tuple) else textwrap.wrap(inner + ",", 110)
+        return "\n".join(["[", *(f"  {line}" for line in lines), "]"])
     return f"{value:.6g}"
 
 
 def main() -> None:
+    process, *warm = sys.argv[1:]
     with open_engine() as engine:
-        sys.stdout.write(toml(technology(sys.argv[1], engine)))
+        sys.stdout.write(toml(technology(process, engine, temperature=float(warm[0]) if warm else ROOM)))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ from cmru_hw.spice import Engine
 
 # Decks of this many timesteps: their sources take time in the square of it, and their loading takes half a second.
 FRAMES_PER_DECK = 120
+# A cell is clear of its thresholds if the candidate is farther from them than this share of the upper one. Nearer, its
+# output leaves its level, by 0.1 % at this distance and 2 % at the threshold (`python -m benchmarks.current cell`).
+CLEAR = 0.1
 # What is asked of a circuit: this share of all decisions, and of all classes, as in software.
 AGREEMENT = 0.98
 
@@ -68,6 +71,19 @@ class CurrentSimulation(Simulation):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClearErrors:
+    """Errors as in :class:`CurrentComparison`, of the ``share`` of cells that are clear of their thresholds."""
+
+    share: float
+    candidate: float
+    state: float
+
+    @property
+    def suppression(self) -> float:
+        return self.candidate / max(self.state, 1e-30)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurrentComparison(Comparison):
     """As `compare.Comparison` with margins and ``resolution`` in A; ``swing_used`` is of the input's full scale.
 
@@ -76,6 +92,8 @@ class CurrentComparison(Comparison):
     their own margin explains them; ``root_margin`` is the largest of these margins over the upper threshold (0 without
     any). ``candidate_error`` and ``state_error`` are rms over rms of the signal, where all states in front were right;
     the latter of output levels of right states, because wrong ones are counted. ``suppression`` is their ratio.
+    ``clear`` are the same two errors, and the share of all cells and timesteps that they are of, where in software
+    the candidate is clear of both thresholds (`CLEAR`).
     """
 
     states_agree: int
@@ -83,6 +101,7 @@ class CurrentComparison(Comparison):
     root_margin: float
     candidate_error: float
     state_error: float
+    clear: ClearErrors
 
     margin_unit: ClassVar[str] = "A"
 
@@ -106,6 +125,13 @@ class CurrentComparison(Comparison):
                 "candidate": self.candidate_error,
                 "state": self.state_error,
                 "suppression": self.suppression,
+                "clear_of_thresholds": {
+                    "by_of_upper": CLEAR,
+                    "share": self.clear.share,
+                    "candidate": self.clear.candidate,
+                    "state": self.clear.state,
+                    "suppression": self.clear.suppression,
+                },
             },
         }
 
@@ -116,6 +142,8 @@ class CurrentComparison(Comparison):
             rows.append(("why they differ", f"{because}; the others follow from one of these"))
         errors = f"candidates {percent(self.candidate_error)} rms off, outputs {percent(self.state_error)}"
         rows.append(("error suppression", f"{errors}: {self.suppression:.3g} times less"))
+        far = f"{percent(self.clear.share)} of cells, whose candidate is {percent(CLEAR)} or more off its thresholds"
+        rows.append(("", f"{self.clear.suppression:.3g} times less for the {far}"))
         if self.swing_used > 1.01:
             rows.append(("note", f"inputs went to {self.swing_used:.2f} of full scale: calibrate with more data"))
         return rows
@@ -238,8 +266,8 @@ def compare(
     root_margin = level_error = 0.0
     smallest = np.inf
     divergences: list[Divergence] = []
-    # Sums of squares: candidate error, candidate, state error, state.
-    errors = np.zeros(4)
+    # see _squares: of all cells, and of those that are clear of their thresholds
+    errors = {name: np.zeros(3) for name in ("candidate", "state", "clear candidate", "clear state")}
     for index, layer in enumerate(design.layers):
         wanted, got = expected.response.decisions[index], response.decisions[index]
         margin = expected.margins[index]
@@ -259,12 +287,10 @@ def compare(
         if root.any():
             root_margin = max(root_margin, float((margin / layer.upper)[root].max()))
         clean = np.broadcast_to(valid & front, right.shape)
-        candidate, state = wanted_candidates[index][clean], expected.response.states[index][clean]
-        errors[0] += ((simulation.candidates[index][clean] - candidate) ** 2).sum()
-        errors[1] += (candidate**2).sum()
-        exact = right[clean]
-        errors[2] += ((response.states[index][clean] - state)[exact] ** 2).sum()
-        errors[3] += (state[exact] ** 2).sum()
+        for name, chosen in (("", clean), ("clear ", clean & (margin >= CLEAR * layer.upper))):
+            errors[f"{name}candidate"] += _squares(simulation.candidates[index], wanted_candidates[index], chosen)
+            wanted_states = expected.response.states[index]
+            errors[f"{name}state"] += _squares(response.states[index], wanted_states, chosen & right)
         same = np.broadcast_to(valid, right.shape) & right
         level_error = max(
             level_error, float(np.abs(response.states[index] - expected.response.states[index])[same].max())
@@ -291,8 +317,13 @@ def compare(
         states_agree=states_agree,
         roots=roots,
         root_margin=root_margin,
-        candidate_error=float(np.sqrt(errors[0] / max(errors[1], 1e-30))),
-        state_error=float(np.sqrt(errors[2] / max(errors[3], 1e-30))),
+        candidate_error=_relative(errors["candidate"]),
+        state_error=_relative(errors["state"]),
+        clear=ClearErrors(
+            share=float(errors["clear candidate"][0] / max(errors["candidate"][0], 1)),
+            candidate=_relative(errors["clear candidate"]),
+            state=_relative(errors["clear state"]),
+        ),
     )
 
 
@@ -333,6 +364,15 @@ class _Piece:
     candidates: tuple[Array, ...]
     logits: Array
     charge: Mapping[str, Array]
+
+
+def _squares(found: Array, wanted: Array, chosen: NDArray[np.bool_]) -> Array:
+    """(3,): how many are ``chosen``, the sum of squares of their error, and of what they should be."""
+    return np.array([chosen.sum(), ((found - wanted)[chosen] ** 2).sum(), (wanted[chosen] ** 2).sum()])
+
+
+def _relative(squares: Array) -> float:
+    return float(np.sqrt(squares[1] / max(squares[2], 1e-30)))
 
 
 def _decode(design: CurrentDesign, traces: Traces, plan: Schedule, sequence: int, vdd: float) -> _Piece:

@@ -89,9 +89,26 @@ class MirrorTable:
 
     def at_currents(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
         """Ratio of one arm of ``aspect`` at each diode ``current`` [A] > 0, of any shape."""
-        tables = np.log(self.ratios[f"{polarity}_{landing}"])
-        swept = [np.interp(np.log(aspect), np.log(self.aspect), row) for row in tables]
-        return np.exp(np.interp(np.log(current), np.log(self.current), swept))
+        return np.exp(np.interp(np.log(current), np.log(self.current), self._swept(aspect, polarity, landing)))
+
+    def landing(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
+        """By which power of the current in the diode that it ends on an arm of the unit ``aspect`` changes.
+
+        An arm of its diode's size differs from it by its drain's voltage alone. Swept across, that follows the two
+        diodes at its ends, which carry the same ``current`` [A] and move alike: half of what the ratio does is the
+        far one's. A diode of its own type pulls the other way, and a node at half the supply does not move.
+        """
+        if landing == "half":
+            return np.zeros_like(current)
+        swept = self._swept(aspect, polarity, "across")
+        slopes = np.gradient(swept, np.log(self.current))
+        power = np.interp(np.log(current), np.log(self.current), slopes) / 2
+        return power if landing == "across" else -power
+
+    def _swept(self, aspect: float, polarity: str, landing: str) -> Array:
+        """Logarithms of the ratios (C,) of one arm."""
+        rows = np.log(self.ratios[f"{polarity}_{landing}"])
+        return np.array([np.interp(np.log(aspect), np.log(self.aspect), row) for row in rows])
 
     def _at(self, polarity: str, landing: str, current: float) -> Array:
         """Logarithms of the ratios (A,) at a diode's ``current``."""
@@ -106,7 +123,7 @@ class CurrentTechnology:
     """One process for current-mode circuits. All SI: ``vdd`` [V], ``timestep`` [s], currents [A], sizes [m].
 
     ``process``, ``corner`` and ``temperature`` [degrees Celsius] say on which devices its circuits are simulated; what
-    was measured was so at the typical corner and 27 degrees (see :meth:`at`).
+    was measured was so at the corner and temperature that its file names (see :meth:`at`).
     ``unit`` is the current of one software unit; ``bias`` that of the constant 1; ``full_scale`` that of the largest
     input. ``width`` and ``length`` are those of every cell device and diode. An arm with a w/l above that of
     ``narrow`` / ``length`` has the unit length, and one below it the narrow width. ``grid`` is the step of all drawn
@@ -247,15 +264,46 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
         len(row) != len(aspect) for rows in ratios.values() for row in rows
     ):
         raise TechnologyError(f"{where}: a measured row is not as long as what it was measured over")
+    numbers = {key: float(data[key]) for key in _NUMBERS}
+    _within_sweeps(numbers, axes, aspect, current, where)
     return CurrentTechnology(
         name=data["name"],
         process=data["process"],
         source=data["source"],
         corner=data["corner"],
-        **{key: float(data[key]) for key in _NUMBERS},
+        **numbers,
         cell=CellTable(**axes, **grids),
         mirror=MirrorTable(aspect=aspect, current=current, ratios=ratios),
     )
+
+
+def _within_sweeps(
+    numbers: dict[str, float],
+    axes: dict[str, tuple[float, ...]],
+    aspect: tuple[float, ...],
+    current: tuple[float, ...],
+    where: str,
+) -> None:
+    """Refuse currents and sizes at which nothing was measured: corrections would be made up there."""
+    for key in ("unit", "bias", "full_scale"):
+        if not current[0] <= numbers[key] <= current[-1]:
+            swept = f"{current[0]:g} to {current[-1]:g} A"
+            raise TechnologyError(f"{where}: {key} is {numbers[key]:g} A, but mirrors were swept from {swept}")
+    for axis, row in (("cell.thresh", axes["thresh"]), ("cell.gain", axes["gain"])):
+        if not row[0] <= numbers["smallest"] < numbers["largest"] <= row[-1]:
+            raise TechnologyError(
+                f"{where}: smallest and largest are {numbers['smallest']:g} and {numbers['largest']:g} A, must rise "
+                f"within {axis}, {row[0]:g} to {row[-1]:g} A"
+            )
+    narrowest, unit, widest = (
+        numbers[a] / numbers[b] for a, b in (("narrow", "longest"), ("narrow", "length"), ("widest", "length"))
+    )
+    # a hair of room, because the sweep's ends were themselves rounded
+    if not aspect[0] * (1 - 1e-5) <= narrowest <= unit <= widest <= aspect[-1] * (1 + 1e-5):
+        raise TechnologyError(
+            f"{where}: arms from narrow/longest = {narrowest:g} over narrow/length = {unit:g} to widest/length = "
+            f"{widest:g} must rise within mirror.aspect, {aspect[0]:g} to {aspect[-1]:g}"
+        )
 
 
 def _same_keys(found: Any, kind: type, where: str) -> None:

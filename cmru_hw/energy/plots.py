@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from cmru_hw.plots import STYLE, save
+from cmru_hw.plots import STYLE, joules, save
 
 COLOURS = {
     "inputs": "#9ecae1",
@@ -20,6 +20,8 @@ COLOURS = {
     "comparators": "#edae49",
     "logic": "#8d6a9f",
     "clocks": "#7a5c3e",
+    "fc": "#1f4e79",
+    "cells": "#d1495b",
 }
 OTHER = "#555555"
 
@@ -30,7 +32,7 @@ def over_time(found: dict[str, Any], path: Path) -> None:
     # the largest at the bottom, where it can be read off
     names = sorted(series, key=lambda name: -float(series[name].sum()))
     timesteps = len(next(iter(series.values())))
-    scale, unit = (1e15, "fJ") if found["per_timestep_J"] < 2e-12 else (1e12, "pJ")
+    scale, unit = joules(max(map(sum, zip(*series.values(), strict=True))))
     with plt.style.context([STYLE]):
         figure, axis = plt.subplots(figsize=(5.6, 3.0), layout="constrained")
         floor = np.zeros(timesteps)

@@ -2,6 +2,9 @@
 
 The networks have random weights and the cell, levels, features and technology of a given design, so that size is all
 that differs. The law is E = a n^b; its exponent is fitted to logarithms, with the interval of Student's t.
+
+In current mode weights are currents, and a sum must stay within what cells can tell whatever its number of terms n. So
+weights there are of size 1/√n, and n² of them draw n^1.5: see docs/current-mode.md.
 """
 
 from __future__ import annotations
@@ -21,9 +24,9 @@ from scipy import stats
 from cmru_hw import architectures
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.design_folder import Exported
+from cmru_hw.designs import AnyDesign
 from cmru_hw.energy.whole import run_energy
-from cmru_hw.errors import InputError, OutputError
-from cmru_hw.mapping import Design
+from cmru_hw.errors import OutputError
 from cmru_hw.quantity import json_text
 from cmru_hw.spice import Engine
 
@@ -34,6 +37,8 @@ TIMESTEPS = 16
 # Networks of each size, so that a fit knows how much weights matter.
 NETWORKS = 3
 CONFIDENCE = 0.95
+RANDOM = {"cm": ", of size 1/√n in sums of n terms"}
+GROWS = {"estimate": ", and clocks: blocks of a measured unit grow with the units by construction"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +65,9 @@ def run_scaling(
     """Energy per timestep of random networks like ``exported``: over ``widths`` of one layer, and over ``depths``.
 
     Networks of several layers have four units in each. Returns what ``scaling.json`` says, and writes it to ``folder``.
-    Raises InputError for designs other than of the charge domain, SimulationError, OutputError.
+    Raises SimulationError, OutputError.
     """
     design = exported.design
-    if not isinstance(design, Design):
-        raise InputError("random weights make no working current-mode network: scaling is for the charge domain")
     shapes = [("units", width, (width,)) for width in widths] + [("layers", depth, (4,) * depth) for depth in depths]
     points: list[dict[str, Any]] = []
     for axis, size, units in shapes:
@@ -86,8 +89,8 @@ def run_scaling(
         "law": "E = factor n^exponent, 95 % interval of the exponent",
         "excludes": [
             "everything that the energy of a design excludes",
-            "trained weights: these are random",
-            "wires and clocks that grow with the area: blocks of a measured unit grow with the units by construction",
+            "trained weights: these are random" + RANDOM.get(design.architecture, ""),
+            "wires that grow with the area" + GROWS.get(points[0]["label"], ""),
         ],
         "versions": points[0]["versions"],
         "seed": seed,
@@ -99,16 +102,25 @@ def run_scaling(
 
 
 def random_network(config: ModelConfig, units: tuple[int, ...], seed: int) -> Trained:
-    """A network like ``config`` with layers of ``units``: normal weights, every alpha 1, states of either sign."""
-    shape = replace(config, units=units, widths=())
+    """A network like ``config`` with layers of ``units``: normal weights, every alpha 1, states of either value.
+
+    An FQ-BMRU, whose values have a scale, has weights of variance 1/n in sums of n terms, and thresholds that such
+    sums cross.
+    """
+    scaled = config.cell == "fq-bmru"
+    shape = replace(config, units=units, widths=(units[0], *units) if scaled else ())
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, tensor in shape.network().state_dict().items():
         values = torch.randn(tensor.shape, generator=generator)
         if name.endswith("initial_state"):
-            values = torch.where(values > 0, 1.0, -1.0)
+            values = torch.where(values > 0, 1.0, 0.0 if scaled else -1.0)
         elif name.endswith(".alpha") or name == "input.scale":
             values = torch.ones_like(values)
+        elif scaled and name.endswith((".low", ".width")):
+            values = torch.full_like(values, 0.3)
+        elif scaled:
+            values = values / tensor.shape[1] ** 0.5 if name.endswith("weight") else 0.3 * values
         tensors[name] = values
     return Trained(config=shape, tensors=tensors)
 
@@ -121,7 +133,7 @@ def fit(sizes: Sequence[float], energies: Sequence[float]) -> Law:
     return Law(factor=math.exp(found.intercept), exponent=slope, low=slope - reach, high=slope + reach)
 
 
-def _one(exported: Exported, design: Design, units: tuple[int, ...], seed: int, engine: Engine) -> dict[str, Any]:
+def _one(exported: Exported, design: AnyDesign, units: tuple[int, ...], seed: int, engine: Engine) -> dict[str, Any]:
     kind = architectures.of(design)
     trained = random_network(design.config, units, seed)
     inputs = np.random.default_rng(seed).normal(size=(1, TIMESTEPS, design.config.features)).astype(np.float32)

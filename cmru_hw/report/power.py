@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cmru_hw.quantity import count, percent, si
 from cmru_hw.report.facts import Fact, Prose, Section, Source, Table
-from cmru_hw.report.published import Own
+from cmru_hw.report.published import Measure, Own
 from cmru_hw.report.run import Run, copied, short, versions
 
 WORDS = {"macro": "estimated", "transistor": "simulated"}
@@ -79,8 +79,22 @@ def energy(source: Source) -> Run:
             ),
         ),
         excludes=tuple((f"The energy leaves out {what}.",) for what in left_out),
-        own=(Own(measure="energy", fact=timestep, scope=scope),),
+        own=(Own(measure="energy", fact=timestep, scope=scope), *_powers(source, scope)),
     )
+
+
+def _powers(source: Source, scope: str) -> list[Own]:
+    """Power of the blocks that current mode has, and published work too."""
+    blocks: tuple[Measure, ...] = ("cells", "fc")
+    found = []
+    for block in blocks:
+        keys = (f"blocks/{block}/static_J", f"blocks/{block}/dynamic_J", "timestep_s")
+        if all(source.has(key) for key in keys):
+            fact = source.fact(
+                f"power of block {block}", keys, lambda s, d, t: si((s + d) / t, "W"), rule="energy / timestep"
+            )
+            found.append(Own(measure=block, fact=fact, scope=scope))
+    return found
 
 
 def _row(source: Source, block: str) -> tuple[str | Fact, ...]:

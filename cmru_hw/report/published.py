@@ -10,7 +10,7 @@ from typing import Literal
 
 from cmru_hw.report.facts import Fact, Section, Table
 
-Measure = Literal["classes", "energy"]
+Measure = Literal["classes", "energy", "cells", "fc", "suppression"]
 
 
 @dataclass(frozen=True, kw_only=True)

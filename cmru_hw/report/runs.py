@@ -214,8 +214,16 @@ def _comparison(source: Source) -> Run:
         ),
         methods=(methods,),
         excludes=(left_out, *level_excludes(source.value("level"))),
-        own=(Own(measure="classes", fact=alike, scope=scope),),
+        own=(Own(measure="classes", fact=alike, scope=scope), *_suppression(source, scope)),
     )
+
+
+def _suppression(source: Source, scope: str) -> list[Own]:
+    key = "error_rms/suppression"
+    if not source.has(key):
+        return []
+    fact = source.fact("error suppression", key, lambda v: f"{v:.3g} times", meaning="candidate's over output's, rms")
+    return [Own(measure="suppression", fact=fact, scope=scope)]
 
 
 # --- Monte-Carlo -------------------------------------------------------------------------------------------------

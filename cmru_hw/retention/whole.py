@@ -84,7 +84,10 @@ def run_retention(
     """
     design = exported.design
     if not isinstance(design, Design):
-        raise InputError("a current-mode state is fed back for ever and does not leak away: there is nothing to retain")
+        raise InputError(
+            "a current-mode cell feeds its state back and does not forget it by and by: cmru-hw versus leaves one "
+            "alone at four temperatures"
+        )
     process, vdd = process_of(design.technology), design.technology.supply.vdd
     name, cell = weakest(design)
     swing = design.technology.signal.state_swing
