@@ -151,9 +151,7 @@ def reference(design: Design, trained: Trained, sequences: Sequences) -> Referen
     for layer, candidate, threshold in zip(design.layers, out.candidates, out.thresholds, strict=True):
         c, beta = candidate.numpy(), threshold.numpy()
         margins.append(
-            np.minimum(
-                np.abs(c - beta) * _row_gain(design, layer.low), np.abs(c + beta) * _row_gain(design, layer.high)
-            )
+            np.minimum(np.abs(c - beta) * row_gain(design, layer.low), np.abs(c + beta) * row_gain(design, layer.high))
         )
     response = Response(
         lengths=sequences.lengths,
@@ -270,6 +268,6 @@ def _ignored(expected: Reference, response: Response, resolution: float) -> list
     return ignored
 
 
-def _row_gain(design: Design, row: Row) -> Array:
+def row_gain(design: Design, row: Row) -> Array:
     """Volts at the top plate for one unit of the weighted sum (units,)."""
     return row.scale / (row.total + design.technology.capacitor.parasitic)

@@ -200,7 +200,9 @@ def _yield(found: dict[str, Any]) -> str:
 
 
 def _worst(found: tuple[str, float | None]) -> str:
-    return "none" if found[1] is None else f"{found[0]}: {percent(found[1])}"
+    if found[1] is None:
+        return "none"
+    return f"{found[0]}: {percent(found[1])}" if found[0] else "none: every decision right at each"
 
 
 def _dearest(found: tuple[str, float | None]) -> str:

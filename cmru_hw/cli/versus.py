@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+import cmru_hw
 from cmru_hw.cli import common
 from cmru_hw.errors import SimulatorMissing
 
@@ -54,7 +55,12 @@ def versus(
             lines = versus.side_by_side(found, engine)
         except SimulatorMissing:
             lines = versus.side_by_side(found)
-    kept = {"designs": [str(path) for path in designs], "lines": [asdict(line) for line in lines]}
+    kept = {
+        "designs": [str(path) for path in designs],
+        "lines": [asdict(line) for line in lines],
+        "versions": {"cmru_hw": cmru_hw.__version__},
+        "command": common.command_line(),
+    }
     if output is not None:
         write_whole(output, lambda path: path.write_text(json_text(kept) + "\n", encoding="utf-8"))
     if as_json:

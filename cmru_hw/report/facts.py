@@ -82,6 +82,13 @@ class Fact:
 
 
 Prose = tuple[str | Fact, ...]
+# what a table holds: most often one name or number
+Cell = str | Fact | Prose
+
+
+def pieces(cell: Cell) -> Prose:
+    """A cell as prose."""
+    return cell if isinstance(cell, tuple) else (cell,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,16 +104,18 @@ class Figure:
 @dataclass(frozen=True, kw_only=True)
 class Table:
     header: tuple[str, ...]
-    rows: tuple[tuple[str | Fact, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One heading and what is under it. ``headlines`` are the facts that also stand at the top of the page."""
+    """One heading and what is under it. ``headlines`` are the facts that also stand at the top of the page, ``points``
+    a list of short statements."""
 
     name: str
     title: str
     lead: tuple[Prose, ...] = ()
+    points: tuple[Prose, ...] = ()
     headlines: tuple[Fact, ...] = ()
     facts: tuple[Fact, ...] = ()
     table: Table | None = None
@@ -114,9 +123,9 @@ class Section:
 
     def every_fact(self) -> list[Fact]:
         """In the order of reading, each once."""
-        cells = [cell for row in self.table.rows for cell in row] if self.table else []
-        pieces = [piece for prose in self.lead for piece in prose]
-        found = [piece for piece in (*self.headlines, *pieces, *self.facts, *cells) if isinstance(piece, Fact)]
+        cells = [piece for row in self.table.rows for cell in row for piece in pieces(cell)] if self.table else []
+        said = [piece for prose in (*self.lead, *self.points) for piece in prose]
+        found = [piece for piece in (*self.headlines, *said, *self.facts, *cells) if isinstance(piece, Fact)]
         return list(dict.fromkeys(found))
 
 

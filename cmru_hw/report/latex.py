@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from cmru_hw.report.facts import Fact, Prose, Report, Section
+from cmru_hw.report.facts import Cell, Prose, Report, Section, pieces
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -26,8 +26,8 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(c, c if c.isascii() else "?") for c in apart)
 
 
-def prose(pieces: Prose) -> str:
-    return "".join(escape(piece if isinstance(piece, str) else piece.shown) for piece in pieces)
+def prose(said: Prose) -> str:
+    return "".join(escape(piece if isinstance(piece, str) else piece.shown) for piece in said)
 
 
 def table(section: Section) -> str:
@@ -68,6 +68,8 @@ def document(report: Report, figures: Sequence[str]) -> str:
     for section in report.sections:
         lines.append(rf"\section{{{escape(section.title)}}}")
         lines += [prose(one) + "\n" for one in section.lead]
+        if section.points:
+            lines += [r"\begin{itemize}", *[rf"\item {prose(one)}" for one in section.points], r"\end{itemize}"]
         if section.table or section.facts:
             lines.append(rf"\input{{tables/{section.name}}}")
         for figure in section.figures:
@@ -81,8 +83,8 @@ def document(report: Report, figures: Sequence[str]) -> str:
     return "\n".join([*lines, r"\end{document}", ""])
 
 
-def _cell(cell: str | Fact) -> str:
-    return escape(cell if isinstance(cell, str) else cell.shown)
+def _cell(cell: Cell) -> str:
+    return prose(pieces(cell))
 
 
 def _columns(count: int) -> str:
