@@ -91,6 +91,11 @@ def pieces(cell: Cell) -> Prose:
     return cell if isinstance(cell, tuple) else (cell,)
 
 
+def plain(cell: Cell) -> str:
+    """What is read in a cell, or in prose."""
+    return "".join(piece if isinstance(piece, str) else piece.shown for piece in pieces(cell))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     """``draw(path)`` writes it, as SVG or PDF by the ending of the path. ``caption`` is also read to the blind."""

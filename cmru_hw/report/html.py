@@ -10,7 +10,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from cmru_hw.report.facts import Cell, Fact, Figure, Prose, Report, Section, Source, Table, pieces
+from cmru_hw.report.facts import Cell, Fact, Figure, Prose, Report, Section, Source, Table, pieces, plain
 
 # Figures come from folders that others may have written: as images they can neither run nor fetch anything, and the
 # policy holds the page itself to that.
@@ -75,7 +75,7 @@ def _section(section: Section, numbers: Mapping[Fact, int], pictures: Mapping[st
 def _table(table: Table, numbers: Mapping[Fact, int]) -> Iterator[str]:
     """Neither sentences in narrow columns nor many columns can be read on a phone: there such rows become cards."""
     heads = "".join(f"<th>{escape(name)}</th>" for name in table.header)
-    wide = len(table.header) > _COLUMNS or any(len(_plain(cell)) > _SENTENCE for row in table.rows for cell in row)
+    wide = len(table.header) > _COLUMNS or any(len(plain(cell)) > _SENTENCE for row in table.rows for cell in row)
     yield f'<div class="scroll"><table class="{"cards" if wide else "plain"}"><thead><tr>{heads}</tr></thead><tbody>'
     for row in table.rows:
         cells = zip(table.header, row, strict=True)
@@ -87,10 +87,6 @@ def _cell(name: str, cell: Cell, numbers: Mapping[Fact, int]) -> str:
     short = isinstance(cell, Fact) and len(cell.shown) <= _SHORT
     kind = ' class="short"' if short else ' class="command"' if name == "command" else ""
     return f'<td{kind} data-label="{escape(name)}">{_prose(pieces(cell), numbers)}</td>'
-
-
-def _plain(cell: Cell) -> str:
-    return "".join(piece if isinstance(piece, str) else piece.shown for piece in pieces(cell))
 
 
 def _figure(figure: Figure, picture: Path) -> str:
