@@ -30,6 +30,7 @@ def read(path: Path) -> list[Run]:
 
     Raises InputError.
     """
+    candidates: list[tuple[Path, tuple[str, ...], Callable[[Source], Run]]]
     if path.is_file():
         candidates = [(path, SIDE_BY_SIDE, versus)]
     elif path.is_dir():
