@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.errors import TechnologyError
+from cmru_hw.errors import TechnologyError, reason
 
 LEVELS = ("macro", "transistor")
 # Device models that netlists/devices has: see cmru_hw.pdk.
@@ -250,7 +250,7 @@ def load(name_or_path: str | Path) -> Technology:
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise TechnologyError(f"technology file {text!r} cannot be read: {error}") from error
+        raise TechnologyError(f"technology file {text!r} cannot be read ({reason(error)}): check the path") from error
     return parse(content, where=f"technology file {text!r}")
 
 

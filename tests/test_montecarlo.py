@@ -21,7 +21,7 @@ from scipy import stats
 
 from cmru_hw import design_folder, mapping, technology, variation
 from cmru_hw.cli.montecarlo import montecarlo as command
-from cmru_hw.errors import CmruError, SimulationError
+from cmru_hw.errors import CmruError, InputError, SimulationError
 from cmru_hw.montecarlo import charge, run, scores, workers
 from cmru_hw.montecarlo.scores import Job
 from cmru_hw.montecarlo.store import Block, Store, blocks
@@ -242,6 +242,15 @@ class _Child:
 def _children() -> list[_Child]:
     listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     return [_Child(int(pid)) for pid in listed]
+
+
+def test_a_scheduler_that_never_comes_is_not_waited_for_for_ever(tmp_path):
+    pytest.importorskip("distributed")
+    with (
+        pytest.raises(InputError, match=r"there is no .*absent\.json: start dask scheduler"),
+        workers.cluster(str(tmp_path / "absent.json"), patience=0),
+    ):
+        pass
 
 
 def test_a_dask_cluster_gives_the_same(tmp_path):

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     "-o", "--output", type=common.FILE, metavar="FILE.toml", help="The technology, each number with its source."
 )
 @click.option("--corner", type=click.Choice(["typical", "ff", "ss", "fs", "sf"]), default="typical", show_default=True)
-@click.option(
-    "--temperature", type=click.FloatRange(-55, 150), default=27.0, show_default=True, help="Degrees Celsius."
-)
-@click.option("--vdd", type=click.FloatRange(0.8, 3.6), default=1.8, show_default=True, help="Supply [V].")
+@click.option("--temperature", type=common.Real(-55, 150), default=27.0, show_default=True, help="Degrees Celsius.")
+@click.option("--vdd", type=common.Real(0.8, 3.6), default=1.8, show_default=True, help="Supply [V].")
 @click.option(
     "--dies",
     type=click.IntRange(0),

@@ -41,7 +41,7 @@ SENSITIVITY_DIES = 200
 @click.option("--without", multiple=True, metavar="NAME", help="What does not vary. Repeat.")
 @click.option(
     "--drop",
-    type=click.FloatRange(0, 1),
+    type=common.Real(0, 1),
     default=0.01,
     show_default=True,
     help="A die is good if its accuracy is at most this far below software's.",
@@ -50,7 +50,7 @@ SENSITIVITY_DIES = 200
 @click.option("--die", "replay", type=click.IntRange(0), metavar="N", help="Replay die N alone: netlist, figure, row.")
 @click.option(
     "--until-ci",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=common.Real(0, 1, min_open=True),
     metavar="WIDTH",
     help="Stop once the yield's 95 % interval is no wider than this: looked at after each block of dies in the order "
     "of their numbers, from 100 dies on; -n is then the most. Looking often makes the stated 95 % slightly optimistic.",
@@ -200,8 +200,7 @@ def _claim(folder: Path, job: Job, force: bool) -> None:
     from cmru_hw.montecarlo.store import SUMMARY
 
     path = folder / SUMMARY
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file: choose another -o")
+    common.check_folder(folder)
     if not path.is_file() or force:
         return
     try:

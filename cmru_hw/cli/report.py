@@ -28,6 +28,7 @@ def report(runs: tuple[Path, ...], output: Path, title: str, force: bool, as_jso
     """
     from cmru_hw.report import write
 
+    common.check_place(output)
     written = write.write(runs, output, title=title, force=force)
     found: dict[str, Any] = {"page": str(written.page), "numbers": written.numbers, "figures": list(written.figures)}
     if as_json:

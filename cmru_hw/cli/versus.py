@@ -11,7 +11,7 @@ import click
 
 import cmru_hw
 from cmru_hw.cli import common
-from cmru_hw.errors import SimulatorMissing
+from cmru_hw.errors import InputError, SimulatorMissing
 
 
 @click.command()
@@ -47,6 +47,11 @@ def versus(
         raise click.UsageError("Give two designs or more.")
     if output is not None:
         common.check_output(output, force)
+    for folder in runs:
+        if not folder.is_dir():
+            raise InputError(
+                f"--runs {folder} is no folder: give one that results lie in, or in whose folders they lie"
+            )
     folders = list(runs) or sorted({path.absolute().parent for path in designs})
     found = [versus.find(design_folder.load(path), folders) for path in designs]
     with ExitStack() as stack:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from cmru_hw.errors import CmruError, InputError
+from cmru_hw.errors import CmruError, InputError, reason
 from cmru_hw.montecarlo.scores import Job, scores
 from cmru_hw.montecarlo.store import Block
 
@@ -81,16 +83,23 @@ def local(jobs: int) -> Iterator[Workers]:
 
 
 @contextmanager
-def cluster(address: str) -> Iterator[Workers]:
-    """All workers of the Dask scheduler at ``address`` (``tcp://host:8786``), or of the one that a file describes."""
+def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
+    """All workers of the Dask scheduler at ``address`` (``tcp://host:8786``), or of the one that a file describes.
+
+    A scheduler that was started a moment ago has not written its file yet: ``patience`` [s] is how long to wait for it.
+    """
     try:
         from distributed import Client, as_completed
     except ImportError:
         raise InputError("--scheduler needs Dask: pip install 'cmru_hw[cluster]', on every machine") from None
+    if "://" not in address:
+        _await(Path(address), patience)
     try:
         client = Client(address) if "://" in address else Client(scheduler_file=address)
     except (OSError, ValueError) as error:
-        raise InputError(f"no Dask scheduler answers at {address} ({error}): start one with dask scheduler") from error
+        raise InputError(
+            f"no Dask scheduler answers at {address} ({reason(error)}): start one with dask scheduler"
+        ) from error
 
     def run(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
         # As the result of a task and not scattered: what only a worker holds is gone with that worker, for good.
@@ -105,6 +114,17 @@ def cluster(address: str) -> Iterator[Workers]:
 
     with client:
         yield run
+
+
+def _await(path: Path, patience: float) -> None:
+    """Dask would wait for ever. Raises InputError."""
+    end = time.monotonic() + patience
+    while not path.is_file():
+        if time.monotonic() >= end:
+            raise InputError(
+                f"there is no {path}: start dask scheduler --scheduler-file {path}, or give tcp://HOST:PORT"
+            )
+        time.sleep(0.1)
 
 
 def _itself(job: Job) -> Job:

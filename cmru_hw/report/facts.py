@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.errors import InputError
+from cmru_hw.errors import InputError, reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): make it again") from error
+        raise InputError(f"{path} cannot be read ({reason(error)}): make it again") from error
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _rows(path: Path) -> dict[str, list[Any]]:
     try:
         return pq.read_table(path).to_pydict()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): make it again") from error
+        raise InputError(f"{path} cannot be read ({reason(error)}): make it again") from error
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {".json": _json, ".safetensors": _checkpoint, ".parquet": _rows}
