@@ -314,18 +314,24 @@ def _print(design_path: Path, folder: Path, summary: dict[str, Any]) -> None:
             )
         else:
             rows.append(("both engines", "no die could be simulated in ngspice"))
-    for effect in summary.get("sensitivity", ()):
-        rows.append(
-            (
-                effect["name"],
-                f"alone: decisions {_share(effect['agreement_alone'])}, yield "
-                f"{_share(effect['alone']['value'])}; without: decisions {_share(effect['agreement_without'])}, yield "
-                f"{_share(effect['without']['value'])}",
-            )
-        )
     common.print_table(
         f"{summary['dies']} dies of {design_path}, {summary['engine']} engine", [*rows, ("results", str(folder))]
     )
+    if effects := summary.get("sensitivity"):
+        click.echo()
+        header = ("decisions as in software", "with it alone", "yield", "without it", "yield")
+        keys = (("agreement_alone", "alone"), ("agreement_without", "without"))
+        common.print_columns(
+            "",
+            header,
+            [
+                (
+                    effect["name"],
+                    *(_share(number) for share, side in keys for number in (effect[share], effect[side]["value"])),
+                )
+                for effect in effects
+            ],
+        )
 
 
 def _share(value: float | None) -> str:
