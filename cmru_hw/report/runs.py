@@ -64,7 +64,7 @@ def _design(source: Source) -> Run:
         cell,
         model.fact("inputs", "features", str, meaning="features per timestep"),
         units,
-        model.fact("levels", "levels", _levels, meaning="a state moves between −K and +K"),
+        model.fact("levels", ("levels", "cell"), _levels, meaning="what a state can be"),
         model.fact("classes", "classes", lambda names: str(len(names)), rule="how many are named"),
         model.fact("decision", "decision", str, meaning="how readouts of all timesteps become one class"),
     ]
@@ -99,7 +99,7 @@ def _design(source: Source) -> Run:
     facts.append(netlist)
     lead: Prose = (
         "A trained network whose states have few levels, and the circuit it was turned into",
-        ": each unit two weighted sums, two comparators and one memory" if source.value("architecture") == "sc" else "",
+        CIRCUITS.get(source.value("architecture"), ""),
         ". The netlist is network.cir in ",
         str(folder),
         "; its deck runs by itself with ngspice deck.cir.",
@@ -499,6 +499,10 @@ LEVELS = {
     "transistor": "MOSFETs of a real process",
 }
 ARCHITECTURES = {"sc": "charge domain: comparators and capacitive integrators", "cm": "current mode"}
+CIRCUITS = {
+    "sc": ": each unit two weighted sums, two comparators and one memory, each weight a capacitor",
+    "cm": ": each unit a cell of nine transistors with hysteresis, each weight the width of a current mirror",
+}
 ENGINES = {"fast": "the circuit's own equations", "spice": "ngspice"}
 
 
@@ -522,8 +526,10 @@ def _sizes(units: Sequence[int]) -> str:
     return " + ".join(map(str, units))
 
 
-def _levels(levels: int | None) -> str:
-    return "unbounded" if levels is None else f"K = {levels}"
+def _levels(levels: int | None, cell: str) -> str:
+    if cell == "fq-bmru":
+        return "0 or 1"
+    return "whole numbers, unbounded" if levels is None else f"−{levels} to +{levels}"
 
 
 def _classes(names: Sequence[str]) -> list[str]:
