@@ -140,7 +140,10 @@ class Comparison:
 
 
 def reference(design: Design, trained: Trained, sequences: Sequences) -> Reference:
-    """Run the software model in double precision."""
+    """Run the software model in double precision: decisions, states, logits, classes (see :class:`Reference`).
+
+    It is the cell of arXiv:2605.11855 (BMRU: arXiv:2601.09495). Raises DataError for sequences that do not fit.
+    """
     trained.check(sequences)
     network = trained.network().double()
     lengths = torch.from_numpy(sequences.lengths)
@@ -179,7 +182,10 @@ def compare(
     labels: NDArray[np.int64] | None = None,
     resolution: float = RESOLUTION,
 ) -> Comparison:
-    """Count agreement, exclude what lies below ``resolution`` [V], and name the first divergence."""
+    """Count agreement, exclude what lies below ``resolution`` [V], and name the first divergence.
+
+    ``response`` is what a circuit did on the sequences of ``expected``; ``labels`` (sequences,) are class indices.
+    """
     valid = expected.response.valid
     ignored = _ignored(expected, response, resolution)
     total = agree = excluded = 0

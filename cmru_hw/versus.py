@@ -200,9 +200,7 @@ def _yield(found: dict[str, Any]) -> str:
 
 
 def _worst(found: tuple[str, float | None]) -> str:
-    if found[1] is None:
-        return "none"
-    return f"{found[0]}: {percent(found[1])}" if found[0] else "none: every decision right at each"
+    return "none" if found[1] is None else f"{found[0]}: {percent(found[1])}"
 
 
 def _dearest(found: tuple[str, float | None]) -> str:
