@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -449,7 +450,7 @@ def technology_toml(measured: Characterization, base: Technology) -> str:
     """
     at = measured.conditions
     table: dict[str, Any] = asdict(base)
-    table["name"] = at.process
+    table["name"] = Path(at.process).stem
     table["source"] = f"measured on {measured.comparator.provenance.models}; the rest from {base.name}"
     pair = base.mismatch.threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
     bench, packets = measured.comparator.provenance, measured.integrator.provenance
@@ -519,8 +520,14 @@ def run_bench(engine: Engine, bench: Bench, conditions: Conditions) -> tuple[Tra
 def _draws(engine: Engine, bench: Bench, conditions: Conditions, seeds: Iterable[int]) -> list[Traces]:
     """One run for each seed, in their order; a die whose simulation failed is missing."""
     decks = [bench.deck(conditions, mismatch=seed) for seed in seeds]
-    drawn = {index: o.traces for index, o in engine.map(decks) if not isinstance(o, SimulationError)}
-    return [drawn[index] for index in sorted(drawn)]
+    outcomes = dict(engine.map(decks))
+    failed = [outcome for outcome in outcomes.values() if isinstance(outcome, SimulationError)]
+    if failed and len(failed) == len(outcomes):
+        raise SimulationError(
+            f"{bench.name}: every one of {len(failed)} dies failed to simulate; the last: {failed[-1]}"
+        )
+    found = (outcomes[index] for index in sorted(outcomes))
+    return [outcome.traces for outcome in found if not isinstance(outcome, SimulationError)]
 
 
 def _sigma(values: Sequence[float], *, failed: int) -> Sigma:

@@ -411,7 +411,10 @@ def load(path: str | os.PathLike[str]) -> Trained:
 
 
 def save(trained: Trained, path: str | os.PathLike[str], force: bool = False) -> None:
-    """Write ``trained`` to ``path`` (.safetensors), whole or not at all. An existing file needs ``force``."""
+    """Write ``trained`` to ``path`` (.safetensors), whole or not at all. An existing file needs ``force``.
+
+    Raises OutputError.
+    """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise OutputError(f"{path}: checkpoints are written as .safetensors; change the name")
@@ -436,7 +439,10 @@ def load_sequences(path: str | os.PathLike[str]) -> Sequences:
 
 
 def save_sequences(sequences: Sequences, path: str | os.PathLike[str], force: bool = False) -> None:
-    """Write ``sequences`` to ``path`` (.npz), compressed. An existing file needs ``force``."""
+    """Write ``sequences`` to ``path`` (.npz), compressed. An existing file needs ``force``.
+
+    Raises OutputError.
+    """
     path = Path(path)
     if path.suffix != ".npz":
         raise OutputError(f"{path}: sequences are written as .npz; change the name")

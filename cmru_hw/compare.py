@@ -140,7 +140,10 @@ class Comparison:
 
 
 def reference(design: Design, trained: Trained, sequences: Sequences) -> Reference:
-    """Run the software model in double precision."""
+    """Run the software model in double precision: decisions, states, logits, classes (see :class:`Reference`).
+
+    It is the cell of arXiv:2605.11855 (BMRU: arXiv:2601.09495). Raises DataError for sequences that do not fit.
+    """
     trained.check(sequences)
     network = trained.network().double()
     lengths = torch.from_numpy(sequences.lengths)
@@ -151,9 +154,7 @@ def reference(design: Design, trained: Trained, sequences: Sequences) -> Referen
     for layer, candidate, threshold in zip(design.layers, out.candidates, out.thresholds, strict=True):
         c, beta = candidate.numpy(), threshold.numpy()
         margins.append(
-            np.minimum(
-                np.abs(c - beta) * _row_gain(design, layer.low), np.abs(c + beta) * _row_gain(design, layer.high)
-            )
+            np.minimum(np.abs(c - beta) * row_gain(design, layer.low), np.abs(c + beta) * row_gain(design, layer.high))
         )
     response = Response(
         lengths=sequences.lengths,
@@ -181,7 +182,10 @@ def compare(
     labels: NDArray[np.int64] | None = None,
     resolution: float = RESOLUTION,
 ) -> Comparison:
-    """Count agreement, exclude what lies below ``resolution`` [V], and name the first divergence."""
+    """Count agreement, exclude what lies below ``resolution`` [V], and name the first divergence.
+
+    ``response`` is what a circuit did on the sequences of ``expected``; ``labels`` (sequences,) are class indices.
+    """
     valid = expected.response.valid
     ignored = _ignored(expected, response, resolution)
     total = agree = excluded = 0
@@ -270,6 +274,6 @@ def _ignored(expected: Reference, response: Response, resolution: float) -> list
     return ignored
 
 
-def _row_gain(design: Design, row: Row) -> Array:
+def row_gain(design: Design, row: Row) -> Array:
     """Volts at the top plate for one unit of the weighted sum (units,)."""
     return row.scale / (row.total + design.technology.capacitor.parasitic)

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from cmru_hw import checkpoint
 from cmru_hw.checkpoint import ModelConfig, Trained
-from cmru_hw.errors import CheckpointError
+from cmru_hw.errors import CheckpointError, reason
 
 MAX_SIDE = 10_000
 _MODEL = ("cell", "epsilon", "levels", "skip", "decision", "classes")
@@ -60,10 +60,12 @@ def _names(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); see cmru_hw/convert.py for what it holds") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({reason(error)}): give the map of names, see docs/bring-your-own.md"
+        ) from error
     model, tensors = data.get("model"), data.get("tensors")
     if not isinstance(model, dict) or not isinstance(tensors, dict) or set(data) != {"model", "tensors"}:
-        raise CheckpointError(f"{path}: it has two tables, [model] and [tensors]; see cmru_hw/convert.py")
+        raise CheckpointError(f"{path}: it has two tables, [model] and [tensors]; see docs/bring-your-own.md")
     if wrong := sorted((set(model) | {"levels"}) ^ set(_MODEL)):
         raise CheckpointError(f"{path}: [model] has {', '.join(_MODEL)}; look at {wrong[0]}")
     for name, entry in tensors.items():

@@ -31,7 +31,7 @@ from cmru_hw import architectures, checkpoint, spice, templates
 from cmru_hw.architectures import Architecture
 from cmru_hw.checkpoint import Sequences, Trained
 from cmru_hw.designs import AnyDesign
-from cmru_hw.errors import InputError, OutputError, TechnologyError
+from cmru_hw.errors import InputError, OutputError, TechnologyError, reason
 
 FORMAT = 1
 MANIFEST = "design.json"
@@ -129,7 +129,7 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     try:
         network = (path / NETWORK).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path / NETWORK} cannot be read ({error}): export the design again") from error
+        raise InputError(f"{path / NETWORK} cannot be read ({reason(error)}): export the design again") from error
     edited = network != kind.network_text(design)
     if edited and not allow_edited:
         raise InputError(
@@ -161,7 +161,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path} is no design folder, it has no {MANIFEST}: make one with cmru-hw export") from error
     except ValueError as error:
-        raise InputError(f"{path / MANIFEST} is damaged ({error}): export the design again") from error
+        raise InputError(f"{path / MANIFEST} is damaged ({reason(error)}): export the design again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{path / MANIFEST} is not of format {FORMAT}: export the design again with this version")
     return manifest

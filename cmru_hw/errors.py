@@ -87,6 +87,11 @@ class NotBelieved(SimulationError):
     pass
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, without the number and the path of an OSError, which whoever tells it says in words."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def one_line(text: str) -> str:
     """``text`` with every control character (newlines included) made visible, so that no name can forge output."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -204,7 +204,10 @@ def calibration(found: Mapping[str, Any]) -> Calibration:
 
 
 def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
-    """Largest magnitudes over ``sequences``, or over :func:`assumed_sequences`."""
+    """Largest magnitudes of scaled inputs and of each layer's state over ``sequences``, which set the voltage scales.
+
+    Without sequences, over :func:`assumed_sequences`; the result says which. Raises DataError where they do not fit.
+    """
     source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
     sequences = sequences if sequences is not None else assumed_sequences(trained)
     trained.check(sequences)

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cmru_hw.compare import Reference
+from cmru_hw.compare import Reference, row_gain
 from cmru_hw.designs import AnyDesign
 from cmru_hw.errors import OutputError
 from cmru_hw.mapping import Design
@@ -34,30 +34,49 @@ CIRCUIT, SOFTWARE, SECOND = "#1f4e79", "#d1495b", "#66a182"
 
 
 def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:
-    """One unit over one sequence: its two rows against the common mode, its decisions, its state beside software's.
+    """One unit over one sequence: candidate and thresholds, the two rows that carry them, decisions, and the state.
 
-    ``expected`` is software's run of the same sequence (its first).
+    ``expected`` is software's run of the same sequence (its first), which stands beside decisions and state.
+    Candidate and thresholds are the circuit's own: half the sum and half the difference of its rows, in software units.
     """
     layer, number = waveforms.layer, waveforms.unit
-    here = f"{layer}_{number}"
+    here, mapped = f"{layer}_{number}", design.layers[layer]
     traces, plan = waveforms.traces, waveforms.plan
     common = design.technology.supply.common_mode
     instants = plan.instants(0)
     steps = np.arange(len(instants))
+    sampled = {row: traces.at(f"{row}{here}", instants) - common for row in ("a", "b")}
+    low, high = (
+        sampled[row] / row_gain(design, weights)[number] for row, weights in (("a", mapped.low), ("b", mapped.high))
+    )
+    candidate, threshold = (low + high) / 2, np.abs(high - low) / 2
     with plt.style.context([STYLE]):
-        figure, (rows, decisions, state) = plt.subplots(
-            3, 1, figsize=(5.2, 4.6), sharex=True, height_ratios=(2, 1, 2), layout="constrained"
+        figure, (compared, rows, decisions, state) = plt.subplots(
+            4, 1, figsize=(5.2, 6.0), sharex=True, height_ratios=(2, 2, 1, 2), layout="constrained"
         )
+        compared.fill_between(
+            steps,
+            -threshold,
+            threshold,
+            step="mid",
+            color=SECOND,
+            alpha=0.25,
+            linewidth=0,
+            label="between thresholds: hold",
+        )
+        compared.plot(steps, candidate, "o-", color=CIRCUIT, markersize=2.5, linewidth=0.6, label="candidate")
+        compared.set_ylabel("software units")
+        compared.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
         for row, colour, name, shift in (
             ("a", CIRCUIT, "candidate − threshold", -0.12),
             ("b", SECOND, "candidate + threshold", 0.12),
         ):
-            values = 1e3 * (traces.at(f"{row}{here}", instants) - common)
+            values = 1e3 * sampled[row]
             rows.vlines(steps + shift, 0, values, color=colour, linewidth=0.8)
             rows.plot(steps + shift, values, "o", color=colour, markersize=2.5, label=f"row {row}: {name}")
         rows.axhline(0, color="black", linewidth=0.6)
         rows.set_ylabel("row − V_cm [mV]")
-        rows.legend(loc="upper left", ncols=2, bbox_to_anchor=(0, 1.25))
+        rows.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
         up = [traces.at(f"{q}{here}", instants) > design.technology.supply.vdd / 2 for q in ("qa", "qb")]
         moved = (up[0] & up[1]).astype(int) - (~up[0] & ~up[1]).astype(int)
         wanted = expected.response.decisions[layer][0, : len(steps), number]
@@ -65,7 +84,7 @@ def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) 
         decisions.plot(steps, moved, "o", color=CIRCUIT, markersize=2.5, label="circuit")
         decisions.set_yticks([-1, 0, 1], ["down", "hold", "up"])
         decisions.set_ylim(-1.4, 1.4)
-        step = design.layers[layer].step[number]
+        step = mapped.step[number]
         # the power-on frame lies before timestep 0
         time = traces.time / plan.timestep - plan.starts[0] - 1
         state.step(
@@ -82,7 +101,7 @@ def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) 
         state.set_xlabel(f"timestep ({plan.timestep * 1e3:g} ms each)")
         state.set_xlim(-1, len(steps))
         state.xaxis.set_major_locator(MaxNLocator(integer=True))
-        state.legend(loc="upper left", ncols=2)
+        state.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
         figure.suptitle(f"layer {layer}, unit {number} in ngspice ({design.technology.level} level)", fontsize=9)
         save(figure, path)
 

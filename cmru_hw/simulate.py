@@ -208,6 +208,8 @@ def verify(
     """Simulate and compare; where they differ, halve the time step until the circuit's answer holds still.
 
     A difference that a finer step removes was the integrator's doing, not the circuit's. One that stays is real.
+    ``resolution`` [V]: below it a decision is too close to call. ``progress(done, total)`` counts timesteps. Raises
+    SimulationError, and DataError for sequences that do not fit.
     """
     expected = reference(design, trained, sequences)
     previous: Response | None = None
@@ -239,7 +241,10 @@ class Waveforms:
 def waveforms(
     design: Design, sequences: Sequences, engine: Engine, *, unit: tuple[int, int], network: str | None = None
 ) -> Waveforms:
-    """Simulate the first of ``sequences`` again and keep the waveforms of ``unit`` (layer, unit)."""
+    """Simulate the first of ``sequences`` again and keep the waveforms of ``unit`` (layer, unit), in s, V and A.
+
+    The result's ``plan`` says when each timestep is sampled. Raises SimulationError.
+    """
     layer, number = unit
     first = sequences.inputs[0, : sequences.lengths[0]].astype(np.float64)
     rows = tuple(f"{row}{layer}_{number}" for row in ("a", "b"))

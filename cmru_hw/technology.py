@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.errors import TechnologyError
+from cmru_hw.errors import TechnologyError, reason
 
 LEVELS = ("macro", "transistor")
 # Device models that netlists/devices has: see cmru_hw.pdk.
@@ -19,6 +19,8 @@ PROCESSES = ("gf180", "generic180")
 # What holds a unit's level in transistors: a capacitor, or bits.
 MEMORIES = ("integrator", "ladder", "gated")
 _WORDS = {"process": PROCESSES, "memory": MEMORIES}
+# A process of one's own is the file that defines its devices.
+DEVICES_SUFFIX = ".lib"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,8 +291,14 @@ def load(name_or_path: str | Path) -> Technology:
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise TechnologyError(f"technology file {text!r} cannot be read: {error}") from error
-    return parse(content, where=f"technology file {text!r}")
+        raise TechnologyError(f"technology file {text!r} cannot be read ({reason(error)}): check the path") from error
+    found = parse(content, where=f"technology file {text!r}")
+    devices = found.transistor
+    if devices is None or not devices.process.endswith(DEVICES_SUFFIX):
+        return found
+    # a file of devices is named from where the technology lies
+    process = str((path.parent / devices.process).resolve())
+    return replace(found, transistor=replace(devices, process=process))
 
 
 def parse(content: str, *, where: str) -> Technology:
@@ -391,6 +399,8 @@ def _section(values: Any, name: str, kind: type, where: str) -> Any:
     _same_keys(set(values), set(kind.__annotations__), f"{where}, [{name}]")
     words = {key: value for key, value in values.items() if kind.__annotations__[key] == "str"}
     for key, value in words.items():
+        if key == "process" and isinstance(value, str) and value.endswith(DEVICES_SUFFIX):
+            continue
         if value not in _WORDS[key]:
             raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(_WORDS[key])}")
     numbers = {key: value for key, value in values.items() if key not in words}

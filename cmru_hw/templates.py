@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cmru_hw import architectures, spice
 from cmru_hw.designs import AnyDesign
-from cmru_hw.errors import InputError
+from cmru_hw.errors import InputError, reason
 
 _PARAMETER = re.compile(r"(\S+?)\s*=\s*\S+")
 
@@ -36,8 +36,10 @@ def with_templates(design: AnyDesign, chosen: Sequence[tuple[str, Path]]) -> Any
     for name, path in chosen:
         try:
             texts[name] = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"template {path} cannot be read: {error}") from error
+        except OSError as error:
+            raise InputError(f"template {path} cannot be read ({reason(error)}): check the path") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"template {path} is no text: give a netlist with the subcircuit {name}") from error
     return with_texts(design, texts)
 
 

@@ -15,7 +15,7 @@ from cmru_hw.signals import Traces
 
 
 def write_raw(traces: Traces, path: Path) -> None:
-    """``traces`` as a binary raw file. Raises OutputError."""
+    """``traces`` as a binary raw file of doubles, time first [s], then [V] and [A] by name. Raises OutputError."""
     names = list(traces.values)
     lines = [
         f"Title: {traces.title}",

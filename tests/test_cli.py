@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from cmru_hw import checkpoint, shipped
-from cmru_hw.cli import group, main
+from cmru_hw.cli import common, group, main
 
 MODELS = shipped.folder("models")
 SMALL = MODELS / "detect-cmru-2x4.safetensors"
@@ -318,6 +318,54 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     assert "cannot be written" in refused("export", SMALL, "-o", blocked / "design", "--no-verify")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(design, tmp_path):
+    """Hours of simulation must not end with it: these commands do not get as far as their other arguments."""
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    place, data = blocked / "out", ("--input", DATA, "--sequences", 1)
+    for command in (
+        ("compare", design, *data), ("energy", design, *data), ("montecarlo", design, *data, "-n", 1),
+        ("corners", tmp_path / "absent", *data), ("retention", design), ("demo",), ("report", tmp_path / "absent"),
+    ):  # fmt: skip
+        line = refused(*command, "-o", place)
+        assert f"{place}" in line and f"{blocked} is a file; choose another -o" in line, line
+        if command[0] in ("montecarlo", "corners"):
+            assert f"{blocked} is a file: choose another -o" in refused(*command, "-o", blocked)
+    assert "is a file" in refused("simulate", design, *data, "-o", blocked / "x.npz")
+    assert "is a file" in refused("versus", design, design, "-o", blocked / "x.json")
+    assert "is a file" in refused("export", SMALL, "-o", place)
+    assert blocked.read_text() == "not a folder"
+
+
+def test_a_folder_without_permission_is_refused_before_any_work(design, tmp_path, monkeypatch):
+    """Root may write everywhere, so the system's answer is stood in for."""
+    monkeypatch.setattr(common.os, "access", lambda _, mode, **__: mode == os.R_OK)
+    line = refused("compare", design, "--input", DATA, "-o", tmp_path / "kept" / "out")
+    assert f"you may not write to {tmp_path}; choose another -o" in line
+
+
+def test_not_a_number_is_no_number(design):
+    for command, option in (("compare", "--resolution"), ("montecarlo", "--drop"), ("simulate", "--timeout")):
+        line = refused(command, design, "--input", DATA, "--sequences", 1, option, "nan")
+        assert f"{option}" in line and "nan is no number" in line
+    assert "inf is no number" in refused("compare", design, "--input", DATA, "--resolution", "inf")
+
+
+def test_files_that_cannot_be_read_are_named_without_codes(design, tmp_path):
+    names = tmp_path / "names.toml"
+    line = refused("convert", DATA, "--names", names, "-o", tmp_path / "x.safetensors")
+    assert f"{names} cannot be read (No such file or directory): give the map of names" in line
+    binary = f"comparator={DATA}"
+    assert "is no text: give a netlist" in refused("export", SMALL, "-o", tmp_path / "x", "--template", binary)
+    line = refused("export", SMALL, "-o", tmp_path / "x", "--template", f"comparator={tmp_path / 'absent.cir'}")
+    assert "absent.cir cannot be read (No such file or directory): check the path" in line
+    gone = tmp_path / "gone"
+    shutil.copytree(design, gone)
+    (gone / "network.cir").unlink()
+    assert "network.cir cannot be read (No such file or directory): export" in refused("compare", gone, "--input", DATA)
+    assert "--runs" in refused("versus", design, design, "--runs", tmp_path / "absent")
 
 
 @pytest.mark.spice

@@ -35,8 +35,7 @@ def test_links_between_pages_lead_somewhere():
     root = DOCS.parent
     for page in [root / "README.md", *DOCS.glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            # figures are made by the demo
-            assert (page.parent / link).exists() or link.endswith(".svg"), (page.name, link)
+            assert (page.parent / link).exists(), (page.name, link)
 
 
 NAMES = """

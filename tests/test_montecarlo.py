@@ -244,6 +244,15 @@ def _children() -> list[_Child]:
     return [_Child(int(pid)) for pid in listed]
 
 
+def test_a_scheduler_that_never_comes_is_not_waited_for_for_ever(tmp_path):
+    pytest.importorskip("distributed")
+    with (
+        pytest.raises(InputError, match=r"there is no .*absent\.json: start dask scheduler"),
+        workers.cluster(str(tmp_path / "absent.json"), patience=0),
+    ):
+        pass
+
+
 def test_a_dask_cluster_gives_the_same(tmp_path):
     distributed = pytest.importorskip("distributed")
     mine = job()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -15,18 +16,21 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cmru_hw import shipped
+from cmru_hw import shipped, variation
 from cmru_hw.cli import main
+from cmru_hw.current import dies, technology
 from cmru_hw.errors import InputError, OutputError
 from cmru_hw.quantity import count, percent, si
-from cmru_hw.report import latex, runs
+from cmru_hw.report import elements, latex, runs
 from cmru_hw.report.write import write
+from tests.test_current import design_of, network
 
 COMMANDS = (
     "cmru-hw export models/detect-cmru-2x4.safetensors -o out/detect --no-verify",
@@ -34,6 +38,7 @@ COMMANDS = (
     "cmru-hw montecarlo out/detect --input models/detect-eval.npz --sequences 40 -n 30 --seed 5 --sensitivity "
     "--only offset --only noise/row -o out/dies",
 )
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FOLDERS = ("out/detect", "out/compare", "out/dies")
 
 
@@ -148,7 +153,7 @@ def test_what_is_shown_is_what_is_written(inside):
 @pytest.mark.spice
 def test_three_numbers_come_again_from_the_commands_beside_them(inside, tmp_path, monkeypatch):
     rows = written(inside)
-    chosen = ("comparison: decisions alike", "comparison: smallest margin that counted", "montecarlo: yield")
+    chosen = ("comparison: decisions as in software", "comparison: smallest margin that counted", "montecarlo: yield")
     shutil.copytree(shipped.folder("models"), tmp_path / "models")
     monkeypatch.chdir(tmp_path)
     code, _, err = run(rows["design: netlist sha256"]["command"])
@@ -176,7 +181,10 @@ def test_three_numbers_come_again_by_hand(inside):
     found = json.loads(Path("out/compare/summary.json").read_text())["decisions"]
     timesteps = int(np.load("models/detect-eval.npz")["lengths"][:4].sum())
     assert found["total"] == timesteps * 8
-    assert rows["comparison: decisions alike"]["shown"] == f"{timesteps * 8 - found['excluded']} of {timesteps * 8}"
+    assert (
+        rows["comparison: decisions as in software"]["shown"]
+        == f"{timesteps * 8 - found['excluded']} of {timesteps * 8}"
+    )
 
 
 @pytest.mark.spice
@@ -214,6 +222,65 @@ def test_latex_compiles(inside, tmp_path):
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     done = subprocess.run(command, cwd=tmp_path / "report", capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
+
+
+# What a reader sees cannot be asked of a page without scripts, so a page around it asks: on a screen and on a phone,
+# which figures did not load, and what sticks out to the right of the window. It also asks for something itself, which
+# shows that such a thing would be seen.
+ASKED = "http://127.0.0.1:9/asked.png"
+FRAMES = f"""<!doctype html><body style="margin:0"><img src="{ASKED}">
+<iframe src="index.html" width="1280" height="900" style="border:0"></iframe>
+<iframe src="index.html" width="390" height="844" style="border:0"></iframe>
+"""
+FRAMES += """<script>
+onload = () => {
+  const found = [...document.querySelectorAll("iframe")].map(frame => {
+    const page = frame.contentDocument, images = [...page.images];
+    const out = e => e.getBoundingClientRect().right > frame.clientWidth + 1;
+    return {
+      width: frame.clientWidth, page: page.documentElement.scrollWidth, title: page.title,
+      images: images.length, blank: images.filter(i => !i.complete || i.naturalWidth < 100).map(i => i.alt),
+      wide: [...page.querySelectorAll("main *")].filter(out).map(e => e.outerHTML.slice(0, 80)),
+    };
+  });
+  document.body.innerHTML = "<pre>" + btoa(unescape(encodeURIComponent(JSON.stringify(found)))) + "</pre>";
+};
+</script></body>"""
+
+
+def open_in_chromium(folder: Path, scratch: Path) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """What two windows show of ``folder``/index.html, what the console said, and what pages asked the network for."""
+    (folder / "frames.html").write_text(FRAMES, encoding="utf-8")
+    log = scratch / "net.json"
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND", "--allow-file-access-from-files", "--enable-logging=stderr",
+        f"--user-data-dir={scratch / 'profile'}", f"--log-net-log={log}", "--window-size=1800,1000",
+        "--virtual-time-budget=10000", "--dump-dom", (folder / "frames.html").as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    shown = re.search(r"<pre>([A-Za-z0-9+/=]+)</pre>", done.stdout)
+    assert shown, done.stderr[-2000:]
+    events = [event.get("params", {}) for event in json.loads(log.read_text(encoding="utf-8"))["events"]]
+    # what the browser asks for its own sake has no page behind it
+    asked = {event["url"] for event in events if event.get("initiator", "not an origin") != "not an origin"}
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return json.loads(base64.b64decode(shown[1])), console, sorted(asked)
+
+
+@pytest.mark.spice
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_browser_shows_the_page_on_a_screen_and_on_a_phone(inside, tmp_path):
+    shutil.copytree("out/report", tmp_path / "report")
+    windows, console, asked = open_in_chromium(tmp_path / "report", tmp_path)
+    assert [window["width"] for window in windows] == [1280, 390]
+    for window in windows:
+        assert window["title"] == "From network to circuit"
+        assert window["images"] == 5 and window["blank"] == []
+        assert window["page"] <= window["width"] and window["wide"] == []
+    assert console == []
+    assert asked == [ASKED]
 
 
 @pytest.mark.spice
@@ -274,6 +341,29 @@ def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path):
     assert "No energy was simulated" not in content
 
 
+def test_designs_side_by_side_are_a_section_of_their_own(tmp_path):
+    made = {"value": 2e-9, "shown": "2 nJ, simulated", "source": "out/energy/energy.json"}
+    missing = {"value": None, "shown": "not run", "source": "cmru-hw energy out/b --input FILE.npz"}
+    table = {"designs": ["out/a", "out/b"], "lines": [{"name": "energy per timestep", "entries": [made, missing]}]}
+    (tmp_path / "versus.json").write_text(json.dumps({**table, "command": "cmru-hw versus out/a out/b"}))
+    written = write([tmp_path / "versus.json"], tmp_path / "report")
+    content = written.page.read_text()
+    for piece in ("Designs side by side", "2\u00a0nJ, simulated", "not run", "takes: cmru-hw energy out/b"):
+        assert piece in content
+    assert (tmp_path / "report" / "tables" / "versus.tex").is_file()
+
+
+def test_all_that_varies_is_said_in_words():
+    every = {f"readout/{name}" for name in variation.READOUT_LEAVES} | set(variation.LAYER_LEAVES)
+    every |= {f"global/{name}" for name in variation.GLOBAL_LEAVES} | {
+        f"noise/{name}" for name in variation.NOISE_LEAVES
+    }
+    assert not {name for name in every if not elements.meaning(name)}
+    current = design_of(network(units=(3, 3), skip=True), technology.load("generic180"))
+    ranked = {name.split("/", 1)[1] if name.startswith("layer") else name for name in dies.leaves(current)}
+    assert not {name for name in ranked if not elements.meaning(name)}
+
+
 def test_names_from_files_stay_text(tmp_path):
     hostile = "</td><script>alert(1)</script> \\input{x} %"
     summary = {
@@ -317,7 +407,7 @@ def test_damaged_runs_are_refused_by_name(content, message, tmp_path):
 
 
 def test_missing_folders_are_refused(tmp_path):
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="does not exist"):
         runs.read(tmp_path / "absent")
 
 

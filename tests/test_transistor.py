@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import subprocess
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +64,62 @@ def test_impossible_conditions_are_refused(wrong):
 def test_unknown_process_is_refused():
     with pytest.raises(TechnologyError, match="gf180, generic180"):
         pdk.devices("sky130")
+
+
+def own_devices(folder: Path) -> Path:
+    """The stand-in as somebody's own: cards with a section for each corner in one file, devices in another."""
+    text = (shipped.folder("netlists") / "devices" / "generic180.lib").read_text()
+    head, cards = text.split(".model nch", 1)
+    cards, devices = cards.split("* Mismatch of one device", 1)
+    fast = cards.replace("{0.64+skew_n}", "0.56").replace("{-0.7-skew_p}", "-0.62")
+    slow = cards.replace("{0.64+skew_n}", "0.64").replace("{-0.7-skew_p}", "-0.7")
+    sections = [f".lib {name}\n.model nch{body}.endl {name}\n" for name, body in (("typical", slow), ("ff", fast))]
+    (folder / "cards.lib").write_text("* cards\n" + "".join(sections))
+    (folder / "own.lib").write_text(f"{head.replace('skew_n=0 skew_p=0', '')}.lib cards.lib typical\n*{devices}")
+    return folder / "own.lib"
+
+
+def test_own_devices_are_refused_by_name_where_they_do_not_fit(tmp_path):
+    path = own_devices(tmp_path)
+    text = path.read_text()
+    assert pdk.devices(str(path)).libraries == (str(tmp_path / "cards.lib"),)
+    assert (
+        '"' + str(tmp_path / "cards.lib") + '" ff'
+        in pdk.devices(str(path), corner="ff").files["devices/own.lib"].decode()
+    )
+    with pytest.raises(TechnologyError, match=r"cards\.lib has no section ss, which .*own\.lib reads"):
+        pdk.devices(str(path), corner="ss")
+    for change, message in (
+        (lambda found: found.replace(".subckt pf d g s b", ".subckt pf d g s"), "pf has 3 pins; they are d g s b"),
+        (lambda found: found.replace("cmom", "cmos"), "no subcircuit cmom: it defines nf, pf, cmim, cmom"),
+        (lambda found: found.replace("cards.lib", "gone.lib"), r"reads .*gone\.lib, which is not there"),
+    ):
+        path.write_text(change(text))
+        with pytest.raises(TechnologyError, match=message):
+            pdk.devices(str(path))
+    path.write_text(text.replace(".lib cards.lib typical", ""))
+    with pytest.raises(TechnologyError, match="knows no corner 'ff'"):
+        pdk.devices(str(path), corner="ff")
+    with pytest.raises(TechnologyError, match=r"cannot be read \(No such file or directory\)"):
+        pdk.devices(str(tmp_path / "absent.lib"))
+
+
+def test_a_technology_names_its_devices_from_where_it_lies(tmp_path, monkeypatch):
+    own_devices(tmp_path)
+    text = (resources.files("cmru_hw") / "technologies" / "generic180.toml").read_text()
+    (tmp_path / "own.toml").write_text(text.replace('process = "generic180"', 'process = "own.lib"'))
+    monkeypatch.chdir("/")
+    found = technology.load(tmp_path / "own.toml").transistor
+    assert found is not None and found.process == str(tmp_path / "own.lib")
+
+
+@pytest.mark.spice
+def test_own_devices_do_what_the_same_devices_do_under_another_name(engine, tmp_path):
+    path = str(own_devices(tmp_path))
+    theirs, mine = (characterize.switch(engine, Conditions(process=process)) for process in ("generic180", path))
+    assert mine.resistance == pytest.approx(theirs.resistance, rel=1e-9) and mine.provenance.models == "own.lib"
+    fast = characterize.switch(engine, Conditions(process=path, corner="ff"))
+    assert fast.resistance < mine.resistance
 
 
 def test_an_unknown_parameter_of_a_testbench_is_refused():

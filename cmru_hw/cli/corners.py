@@ -23,7 +23,7 @@ from cmru_hw.quantity import percent, si
 )
 @click.option(
     "--agreement",
-    type=click.FloatRange(0, 1),
+    type=common.Real(0, 1),
     metavar="SHARE",
     help="Exit code 1 if fewer decisions are software's at any corner.",
 )
@@ -39,6 +39,7 @@ def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement:
     """
     from cmru_hw.corners.whole import run_corners
 
+    common.check_folder(output)
     exported, data = asked.load()
     with common.progress("corners") as report:
         found = run_corners(

@@ -43,7 +43,7 @@ MOST = 10_000_000
 @click.option("--without", multiple=True, metavar="NAME", help="What does not vary. Repeat.")
 @click.option(
     "--drop",
-    type=click.FloatRange(0, 1),
+    type=common.Real(0, 1),
     default=0.01,
     show_default=True,
     help="A die is good if its accuracy is at most this far below software's.",
@@ -54,7 +54,7 @@ MOST = 10_000_000
 )
 @click.option(
     "--until-ci",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=common.Real(0, 1, min_open=True),
     metavar="WIDTH",
     help="Stop once the yield's 95 % interval is no wider than this: looked at after each block of dies in the order "
     "of their numbers, from 100 dies on; -n is then the most. Looking often makes the stated 95 % slightly optimistic.",
@@ -205,8 +205,7 @@ def _claim(folder: Path, job: Job, force: bool) -> None:
     from cmru_hw.montecarlo.store import SUMMARY
 
     path = folder / SUMMARY
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file: choose another -o")
+    common.check_folder(folder)
     if not path.is_file() or force:
         return
     try:
@@ -320,18 +319,24 @@ def _print(design_path: Path, folder: Path, summary: dict[str, Any]) -> None:
             )
         else:
             rows.append(("both engines", "no die could be simulated in ngspice"))
-    for effect in summary.get("sensitivity", ()):
-        rows.append(
-            (
-                effect["name"],
-                f"alone: decisions {_share(effect['agreement_alone'])}, yield "
-                f"{_share(effect['alone']['value'])}; without: decisions {_share(effect['agreement_without'])}, yield "
-                f"{_share(effect['without']['value'])}",
-            )
-        )
     common.print_table(
         f"{summary['dies']} dies of {design_path}, {summary['engine']} engine", [*rows, ("results", str(folder))]
     )
+    if effects := summary.get("sensitivity"):
+        click.echo()
+        header = ("decisions as in software", "with it alone", "yield", "without it", "yield")
+        keys = (("agreement_alone", "alone"), ("agreement_without", "without"))
+        common.print_columns(
+            "",
+            header,
+            [
+                (
+                    effect["name"],
+                    *(_share(number) for share, side in keys for number in (effect[share], effect[side]["value"])),
+                )
+                for effect in effects
+            ],
+        )
 
 
 def _share(value: float | None) -> str:

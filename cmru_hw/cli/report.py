@@ -17,17 +17,18 @@ from cmru_hw.cli import common
 @common.force_option
 @common.json_option
 def report(runs: tuple[Path, ...], output: Path, title: str, force: bool, as_json: bool) -> None:
-    """Make a page, tables and figures from the folders that other commands left.
+    """Make a page, tables and figures from what other commands left.
 
-    A RUN is a folder written by export, compare -o, demo, montecarlo, energy, corners or retention. The page is
-    DIR/index.html; beside it are report.tex with tables/*.tex, numbers.csv, and figures as SVG and PDF. Nothing is
-    simulated.
+    A RUN is a folder written by export, compare -o, demo, montecarlo, energy, corners or retention, or the file of
+    versus -o. The page is DIR/index.html; beside it are report.tex with tables/*.tex, numbers.csv, and figures as SVG
+    and PDF. Nothing is simulated.
 
     \b
     Example: cmru-hw report out/vowels out/vowels-compare out/vowels-montecarlo -o out/report
     """
     from cmru_hw.report import write
 
+    common.check_place(output)
     written = write.write(runs, output, title=title, force=force)
     found: dict[str, Any] = {"page": str(written.page), "numbers": written.numbers, "figures": list(written.figures)}
     if as_json:

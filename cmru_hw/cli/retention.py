@@ -17,7 +17,7 @@ from cmru_hw.quantity import si
 @click.option(
     "--temperature",
     "temperatures",
-    type=click.FloatRange(-55, 150),
+    type=common.Real(-55, 150),
     multiple=True,
     metavar="C",
     help="Degrees Celsius; may be given again.  [default: seven from -40 to 125]",

@@ -88,7 +88,7 @@ def simulate(
 @common.simulates
 @click.option(
     "--resolution",
-    type=click.FloatRange(0),
+    type=common.Real(0),
     help="Volts at a row (cm: amperes of a candidate) below which a decision is too close to call: excluded, and "
     "counted.  [default: 1e-6; cm 0]",
 )

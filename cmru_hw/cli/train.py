@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--cell", type=click.Choice(["cmru", "bmru", "eps", "acmru", "fq-bmru"]), default="cmru", show_default=True
 )
 @click.option("--shape", default="2x16", show_default=True, metavar="LxN", help="L layers of N units.")
-@click.option("--epsilon", type=click.FloatRange(0, 1), help="Of the eps cell; annealed from 1.")
+@click.option("--epsilon", type=common.Real(0, 1), help="Of the eps cell; annealed from 1.")
 @click.option("--levels", type=click.IntRange(0), help="Ladder limit K; 0: unbounded.  [default: 7, for acmru 0]")
 @click.option("--skip/--no-skip", default=True, show_default=True, help="Layers see the previous layer's input too.")
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps; by default what suits the task.")

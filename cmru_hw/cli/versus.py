@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+import cmru_hw
 from cmru_hw.cli import common
-from cmru_hw.errors import SimulatorMissing
+from cmru_hw.errors import InputError, SimulatorMissing
 
 
 @click.command()
@@ -46,6 +47,11 @@ def versus(
         raise click.UsageError("Give two designs or more.")
     if output is not None:
         common.check_output(output, force)
+    for folder in runs:
+        if not folder.is_dir():
+            raise InputError(
+                f"--runs {folder} is no folder: give one that results lie in, or in whose folders they lie"
+            )
     folders = list(runs) or sorted({path.absolute().parent for path in designs})
     found = [versus.find(design_folder.load(path), folders) for path in designs]
     with ExitStack() as stack:
@@ -54,7 +60,12 @@ def versus(
             lines = versus.side_by_side(found, engine)
         except SimulatorMissing:
             lines = versus.side_by_side(found)
-    kept = {"designs": [str(path) for path in designs], "lines": [asdict(line) for line in lines]}
+    kept = {
+        "designs": [str(path) for path in designs],
+        "lines": [asdict(line) for line in lines],
+        "versions": {"cmru_hw": cmru_hw.__version__},
+        "command": common.command_line(),
+    }
     if output is not None:
         write_whole(output, lambda path: path.write_text(json_text(kept) + "\n", encoding="utf-8"))
     if as_json:

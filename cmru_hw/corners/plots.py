@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colors
 from matplotlib import pyplot as plt
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from cmru_hw.plots import STYLE, joules, save
 
@@ -53,7 +54,12 @@ def heat_map(summary: dict[str, Any], path: Path) -> None:
             axis.set_title(f"{title}; {f'worst {worst}' if worst else 'all right'}", loc="left", fontsize=8)
             axis.spines[:].set_visible(False)
             axis.tick_params(length=0)
-            figure.colorbar(image, ax=axis, pad=0.01)
+            bar = figure.colorbar(image, ax=axis, pad=0.01)
+            if key == "energy":
+                # plain numbers, few enough not to run into each other
+                bar.locator = LogLocator(subs=(1.0, 2.0, 5.0))
+                bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
+                bar.minorticks_off()
         axes[1].set_xticks(range(len(columns)), [f"{vdd:g} V\n{temperature:g} °C" for vdd, temperature in columns],
                            fontsize=6)  # fmt: skip
         save(figure, path)

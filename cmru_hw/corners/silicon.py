@@ -26,8 +26,8 @@ def process_of(nominal: Technology) -> str:
     """The process that ``nominal`` was measured on. Raises InputError for one that was measured on none."""
     if nominal.name not in pdk.PROCESSES:
         raise InputError(
-            f"technology {nominal.name} was measured on no transistors, so it has no corners: export the design with "
-            f"--technology gf180, or with a file that cmru-hw characterize wrote"
+            f"technology {nominal.name} was measured on none of the processes {', '.join(pdk.PROCESSES)}, so its "
+            f"corners are not known: export with --technology gf180, or with what cmru-hw characterize wrote of one"
         )
     return nominal.name
 

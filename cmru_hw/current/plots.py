@@ -37,7 +37,7 @@ def unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path:
         if low > 0:
             compared.axhline(low, color=SECOND, linewidth=0.8, linestyle="--", label="lower threshold")
         compared.set_ylabel("current [nA]")
-        compared.legend(loc="upper left", ncols=3, bbox_to_anchor=(0, 1.25))
+        compared.legend(loc="lower left", ncols=3, bbox_to_anchor=(0, 1))
         sampled = 1e9 * traces.at(f"i(vc{here})", instants)
         above = traces.at(f"s{here}", instants) > design.technology.vdd / 2
         moved = (above & (sampled >= upper)).astype(int) - (~above & (sampled < low)).astype(int)
@@ -53,6 +53,6 @@ def unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path:
         state.set_xlabel(f"timestep ({plan.timestep * 1e3:g} ms each)")
         state.set_xlim(-1, len(steps))
         state.xaxis.set_major_locator(MaxNLocator(integer=True))
-        state.legend(loc="upper left", ncols=2)
+        state.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
         figure.suptitle(f"layer {index}, unit {number} in ngspice ({design.technology.level} level)", fontsize=9)
         save(figure, path)

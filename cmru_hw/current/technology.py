@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cmru_hw.errors import TechnologyError
+from cmru_hw.errors import TechnologyError, reason
 from cmru_hw.signals import Array
 
 LANDINGS = ("across", "beside", "half")
@@ -209,7 +209,7 @@ def load(name_or_path: str | Path) -> CurrentTechnology:
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise TechnologyError(f"technology file {text!r} cannot be read: {error}") from error
+        raise TechnologyError(f"technology file {text!r} cannot be read ({reason(error)}): check the path") from error
     return parse(content, where=f"technology file {text!r}")
 
 

@@ -42,10 +42,12 @@ def dies(table: pa.Table, software: float, drop: float, yielded: Interval, path:
             left.hist(accuracy, bins=_whole_bins(accuracy), color=CIRCUIT)
             right.hist(agreement, bins=40, color=SECOND)
         left.axvline(100 * software, color=SOFTWARE, label="software")
-        left.axvline(100 * (software - drop), color="black", linestyle="--", linewidth=0.8, label="limit")
+        left.axvline(100 * (software - drop), color="black", linestyle="--", linewidth=0.8, label="least of a good die")
         left.set_xlabel("accuracy of a die [%]")
-        left.set_ylabel("dies")
-        left.legend(loc="upper left")
+        for side in (left, right):
+            side.set_ylabel("dies")
+            side.yaxis.set_major_locator(MaxNLocator(integer=True))
+        left.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
         right.set_xlabel("decisions as in software [%]")
         failed = len(table) - len(good)
         figure.suptitle(

@@ -38,7 +38,8 @@ def run_montecarlo(
 
     A die is good if its accuracy on ``data`` is at most ``drop`` below software's. ``on`` are the leaves that vary
     (``exported.architecture.choose``; all by default), and ``team`` computes. Finished dies are kept, so that a second
-    call goes on where the first was interrupted.
+    call goes on where the first was interrupted. The yield's interval is that of Clopper and Pearson (Biometrika 26,
+    404, 1934). Raises OutputError, and InputError for leaves that the design has not.
     """
     folder = Path(folder)
     job = Job(

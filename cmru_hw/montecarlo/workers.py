@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cmru_hw.errors import CmruError, InputError
+from cmru_hw.errors import CmruError, InputError, reason
 from cmru_hw.montecarlo.scores import Job, scores
 from cmru_hw.montecarlo.store import Block
 
@@ -85,18 +85,23 @@ def local(jobs: int) -> Iterator[Workers]:
 
 
 @contextmanager
-def cluster(address: str) -> Iterator[Workers]:
-    """All workers of the Dask scheduler at ``address`` (``tcp://host:8786``), or of the one that a file describes."""
+def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
+    """All workers of the Dask scheduler at ``address`` (``tcp://host:8786``), or of the one that a file describes.
+
+    A scheduler that was started a moment ago has not written its file yet: ``patience`` [s] is how long to wait for it.
+    """
     try:
         from distributed import Client, as_completed
     except ImportError:
         raise InputError("--scheduler needs Dask: pip install 'cmru_hw[cluster]', on every machine") from None
     if "://" not in address:
-        _await(Path(address))
+        _await(Path(address), patience)
     try:
         client = Client(address) if "://" in address else Client(scheduler_file=address)
     except (OSError, ValueError) as error:
-        raise InputError(f"no Dask scheduler answers at {address} ({error}): start one with dask scheduler") from error
+        raise InputError(
+            f"no Dask scheduler answers at {address} ({reason(error)}): start one with dask scheduler"
+        ) from error
 
     def run(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
         # As the result of a task and not scattered: what only a worker holds is gone with that worker, for good.
@@ -113,14 +118,14 @@ def cluster(address: str) -> Iterator[Workers]:
         yield run
 
 
-def _await(file: Path) -> None:
+def _await(file: Path, patience: float) -> None:
     """A scheduler that was started a moment ago writes its file soon; Dask's client would wait for one for ever."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not file.is_file():
         if time.monotonic() >= end:
             raise InputError(
-                f"no Dask scheduler has written {file} within {PATIENCE:g} s: start one with dask scheduler "
-                f"--scheduler-file {file}"
+                f"no Dask scheduler has written {file} within {patience:g} s: start one with dask scheduler "
+                f"--scheduler-file {file}, or give tcp://HOST:PORT"
             )
         time.sleep(0.1)
 

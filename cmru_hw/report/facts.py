@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.errors import InputError
+from cmru_hw.errors import InputError, reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,18 @@ class Fact:
 
 
 Prose = tuple[str | Fact, ...]
+# what a table holds: most often one name or number
+Cell = str | Fact | Prose
+
+
+def pieces(cell: Cell) -> Prose:
+    """A cell as prose."""
+    return cell if isinstance(cell, tuple) else (cell,)
+
+
+def plain(cell: Cell) -> str:
+    """What is read in a cell, or in prose."""
+    return "".join(piece if isinstance(piece, str) else piece.shown for piece in pieces(cell))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,16 +109,18 @@ class Figure:
 @dataclass(frozen=True, kw_only=True)
 class Table:
     header: tuple[str, ...]
-    rows: tuple[tuple[str | Fact, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One heading and what is under it. ``headlines`` are the facts that also stand at the top of the page."""
+    """One heading and what is under it. ``headlines`` are the facts that also stand at the top of the page, ``points``
+    a list of short statements."""
 
     name: str
     title: str
     lead: tuple[Prose, ...] = ()
+    points: tuple[Prose, ...] = ()
     headlines: tuple[Fact, ...] = ()
     facts: tuple[Fact, ...] = ()
     table: Table | None = None
@@ -114,9 +128,9 @@ class Section:
 
     def every_fact(self) -> list[Fact]:
         """In the order of reading, each once."""
-        cells = [cell for row in self.table.rows for cell in row] if self.table else []
-        pieces = [piece for prose in self.lead for piece in prose]
-        found = [piece for piece in (*self.headlines, *pieces, *self.facts, *cells) if isinstance(piece, Fact)]
+        cells = [piece for row in self.table.rows for cell in row for piece in pieces(cell)] if self.table else []
+        said = [piece for prose in (*self.lead, *self.points) for piece in prose]
+        found = [piece for piece in (*self.headlines, *said, *self.facts, *cells) if isinstance(piece, Fact)]
         return list(dict.fromkeys(found))
 
 
@@ -133,7 +147,7 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): make it again") from error
+        raise InputError(f"{path} cannot be read ({reason(error)}): make it again") from error
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -152,7 +166,7 @@ def _rows(path: Path) -> dict[str, list[Any]]:
     try:
         return pq.read_table(path).to_pydict()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): make it again") from error
+        raise InputError(f"{path} cannot be read ({reason(error)}): make it again") from error
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {".json": _json, ".safetensors": _checkpoint, ".parquet": _rows}

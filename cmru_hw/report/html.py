@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
 from pathlib import Path
 
-from cmru_hw.report.facts import Fact, Figure, Prose, Report, Section, Source, Table
+from cmru_hw.report.facts import Cell, Fact, Figure, Prose, Report, Section, Source, Table, pieces, plain
 
 # Figures come from folders that others may have written: as images they can neither run nor fetch anything, and the
 # policy holds the page itself to that.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+# Letters: a cell with more is a sentence, a number with fewer is not broken into lines.
+_SENTENCE, _SHORT = 40, 12
+# Columns of numbers that fit the width of a phone.
+_COLUMNS = 4
 
 
 def page(report: Report, pictures: Mapping[str, Path]) -> str:
@@ -50,6 +55,8 @@ def _section(section: Section, numbers: Mapping[Fact, int], pictures: Mapping[st
     yield f'<section id="{section.name}"><h2>{escape(section.title)}</h2>'
     for prose in section.lead:
         yield f"<p>{_prose(prose, numbers)}</p>"
+    if section.points:
+        yield "<ul>" + "".join(f"<li>{_prose(point, numbers)}</li>" for point in section.points) + "</ul>"
     for figure in section.figures:
         yield _figure(figure, pictures[figure.name])
     if section.facts:
@@ -66,11 +73,20 @@ def _section(section: Section, numbers: Mapping[Fact, int], pictures: Mapping[st
 
 
 def _table(table: Table, numbers: Mapping[Fact, int]) -> Iterator[str]:
+    """Neither sentences in narrow columns nor many columns can be read on a phone: there such rows become cards."""
     heads = "".join(f"<th>{escape(name)}</th>" for name in table.header)
-    yield f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>'
+    wide = len(table.header) > _COLUMNS or any(len(plain(cell)) > _SENTENCE for row in table.rows for cell in row)
+    yield f'<div class="scroll"><table class="{"cards" if wide else "plain"}"><thead><tr>{heads}</tr></thead><tbody>'
     for row in table.rows:
-        yield "<tr>" + "".join(f"<td>{_piece(cell, numbers)}</td>" for cell in row) + "</tr>"
+        cells = zip(table.header, row, strict=True)
+        yield "<tr>" + "".join(_cell(name, cell, numbers) for name, cell in cells) + "</tr>"
     yield "</tbody></table></div>"
+
+
+def _cell(name: str, cell: Cell, numbers: Mapping[Fact, int]) -> str:
+    short = isinstance(cell, Fact) and len(cell.shown) <= _SHORT
+    kind = ' class="short"' if short else ' class="command"' if name == "command" else ""
+    return f'<td{kind} data-label="{escape(name)}">{_prose(pieces(cell), numbers)}</td>'
 
 
 def _figure(figure: Figure, picture: Path) -> str:
@@ -96,7 +112,7 @@ def _origins(numbers: Mapping[Fact, int]) -> Iterator[str]:
     for source, facts in sources.items():
         command = source.command or "made from Python, or by a version that did not keep its command"
         yield f'<p class="source"><code>{escape(str(source.path))}</code> is made by</p><pre>{escape(command)}</pre>'
-        yield '<div class="scroll"><table><thead><tr>'
+        yield '<div class="scroll"><table class="origins"><thead><tr>'
         yield "<th>number</th><th>shown</th><th>place in the file</th></tr></thead><tbody>"
         for fact in facts:
             rule = f"; {fact.rule}" if fact.rule else ""
@@ -121,4 +137,9 @@ def _piece(piece: str | Fact, numbers: Mapping[Fact, int]) -> str:
 
 def _fact(fact: Fact, numbers: Mapping[Fact, int]) -> str:
     title = escape(f"{fact.source.path}: {fact.where}")
-    return f'<a class="n" href="#n{numbers[fact]}" title="{title}">{escape(fact.shown)}</a>'
+    return f'<a class="n" href="#n{numbers[fact]}" title="{title}">{_together(escape(fact.shown))}</a>'
+
+
+def _together(text: str) -> str:
+    """A number and its unit stay on one line."""
+    return re.sub(r"(?<=\d) (?=(%|[afpnµmk]?[VAFJWs]|°C)(\W|$))", "\N{NO-BREAK SPACE}", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from cmru_hw.report.facts import Fact, Prose, Report, Section
+from cmru_hw.report.facts import Cell, Prose, Report, Section, plain
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -16,8 +16,12 @@ _SPECIAL = {
     "—": "---", "\0": "{}",  # between hyphens, which LaTeX would join to a dash
     "…": r"\dots{}", "é": r"\'e",
 }  # fmt: skip
-# Wide tables hold sentences: their columns share the line.
-_WIDE = 4
+# Letters of a column that is not broken into lines.
+_SHORT = 18
+# Columns that a line of usual size has room for.
+_COLUMNS = 3
+# Paths and commands have no hyphens to break at.
+_BREAK = re.compile(r"(?<=[/=])(?=.)")
 
 
 def escape(text: str) -> str:
@@ -26,8 +30,8 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(c, c if c.isascii() else "?") for c in apart)
 
 
-def prose(pieces: Prose) -> str:
-    return "".join(escape(piece if isinstance(piece, str) else piece.shown) for piece in pieces)
+def prose(said: Prose) -> str:
+    return escape(plain(said))
 
 
 def table(section: Section) -> str:
@@ -36,12 +40,13 @@ def table(section: Section) -> str:
         header, rows = section.table.header, section.table.rows
     else:
         header, rows = ("quantity", "value"), tuple((fact.name, fact) for fact in section.facts)
+    size = r"\small" if len(header) <= _COLUMNS else r"\scriptsize"
     files = sorted({str(fact.source.path) for fact in section.every_fact()})
     lines = [
-        r"\begin{table}[htbp]\centering\small",
+        rf"\begin{{table}}[htbp]\centering{size}\setlength{{\tabcolsep}}{{4pt}}",
         rf"\caption{{{escape(section.title)}.}}\label{{tab:{section.name}}}",
         *[f"% from {re.sub(r'[^ -~]', '?', name)}" for name in files],
-        rf"\begin{{tabularx}}{{\linewidth}}{{{_columns(len(header))}}}",
+        rf"\begin{{tabularx}}{{\linewidth}}{{{_columns(header, rows)}}}",
         r"\toprule",
         " & ".join(map(escape, header)) + r" \\",
         r"\midrule",
@@ -64,10 +69,13 @@ def document(report: Report, figures: Sequence[str]) -> str:
         rf"\title{{{escape(report.title)}}}\date{{}}",
         r"\begin{document}",
         r"\maketitle",
+        r"\sloppy",
     ]
     for section in report.sections:
         lines.append(rf"\section{{{escape(section.title)}}}")
         lines += [prose(one) + "\n" for one in section.lead]
+        if section.points:
+            lines += [r"\begin{itemize}", *[rf"\item {prose(one)}" for one in section.points], r"\end{itemize}"]
         if section.table or section.facts:
             lines.append(rf"\input{{tables/{section.name}}}")
         for figure in section.figures:
@@ -81,10 +89,20 @@ def document(report: Report, figures: Sequence[str]) -> str:
     return "\n".join([*lines, r"\end{document}", ""])
 
 
-def _cell(cell: str | Fact) -> str:
-    return escape(cell if isinstance(cell, str) else cell.shown)
+def _cell(cell: Cell) -> str:
+    return r"\allowbreak{}".join(map(escape, _BREAK.split(plain(cell))))
 
 
-def _columns(count: int) -> str:
-    wide = r">{\raggedright\arraybackslash}X"
-    return "l" + wide * (count - 1) if count < _WIDE else wide * count
+def _columns(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Columns of short cells are as wide as these; the others share the rest of the line."""
+    longest = [max(len(name), *(len(plain(row[place])) for row in rows)) for place, name in enumerate(header)]
+    wide = [length > _SHORT for length in longest]
+    if not any(wide):
+        wide[-1] = True
+    # longer texts get more of the line, but not so much that they have no more lines than the shortest
+    shares = [length**0.5 if shared else 0.0 for length, shared in zip(longest, wide, strict=True)]
+    scale = sum(wide) / sum(shares)
+    return "".join(
+        rf">{{\hsize={scale * share:.2f}\hsize\raggedright\arraybackslash}}X" if shared else "l"
+        for share, shared in zip(shares, wide, strict=True)
+    )

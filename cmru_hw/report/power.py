@@ -53,13 +53,17 @@ def energy(source: Source) -> Run:
         " ",
         by_hand,
     )
+    scoped: Prose = (source.fact("sequences", "sequences", count), " sequences") if source.has("sequences") else ()
     drawn = copied(source.path.parent, "energy", source, "Energy in each timestep of one sequence, block on block.")
     scope = f"the design of this report; {level.shown} level, {word}; left out: {'; '.join(left_out) or 'nothing'}"
     return Run(
         source=source,
         kind="energy",
         netlist=source.fact("netlist sha256", "netlist_sha256", short) if source.has("netlist_sha256") else None,
-        identity=("energy", level, versions(source)),
+        title="energy",
+        level=level,
+        scope=scoped,
+        versions=versions(source),
         sections=(
             Section(
                 name="energy",
@@ -118,16 +122,17 @@ def corners(source: Source) -> Run:
     )
     right = source.fact("corners with every decision right", ("all_right", "asked"), lambda k, n: f"{k} of {n}")
     level = source.fact("level", "level", str)
+    sequences = source.fact("sequences at each corner", "sequences", count)
     facts = [asked, right, failed]
     if source.has("worst/decisions"):
         facts.append(source.fact("worst corner for decisions", "worst/decisions", str, meaning=CORNER))
-        facts.append(source.fact("decisions as in software there", "worst_agreement", percent))
+        facts.append(source.fact("decisions as in software at that corner", "worst_agreement", percent))
     worst: tuple[Fact, ...] = ()
     if source.has("worst/energy"):
         word = WORDS[source.value("level")]
         worst = (
             source.fact("worst corner for energy", "worst/energy", str, meaning=CORNER),
-            source.fact(f"energy per timestep there, {word}", "worst_per_timestep_J", _joule),
+            source.fact(f"energy per timestep at the worst corner, {word}", "worst_per_timestep_J", _joule),
         )
     lead: Prose = (
         "Silicon is faster or slower than typical, supplies drift, and it gets cold and hot. Of ",
@@ -140,19 +145,26 @@ def corners(source: Source) -> Run:
         else "Every corner is a simulation of all transistors.",
     )
     drawn = copied(
-        source.path.parent, "corners", source, "Decisions and energy at each corner; the worst of each has a frame."
+        source.path.parent,
+        "corners",
+        source,
+        "Decisions and energy at each corner: process down; supply and temperature across. The worst of each has a "
+        "frame; grey was not simulated.",
     )
     return Run(
         source=source,
         kind="corners",
         netlist=source.fact("netlist sha256", "netlist_sha256", short),
-        identity=("corners", level, versions(source)),
+        title="corners",
+        level=level,
+        scope=(asked, " corners, ", sequences, " sequences at each"),
+        versions=versions(source),
         sections=(
             Section(
                 name="corners",
                 title="Corners",
                 lead=(lead,),
-                headlines=(right, *worst),
+                headlines=(right, *worst[1:]),
                 facts=(*facts, *worst),
                 figures=() if drawn is None else (drawn,),
             ),
@@ -160,7 +172,7 @@ def corners(source: Source) -> Run:
         methods=(
             (
                 "Corners are process (typical, ff, ss, fs, sf), supply (±10 %) and temperature (−40, 27, 125 °C), on ",
-                source.fact("sequences at each corner", "sequences", count),
+                sequences,
                 " sequences each.",
             ),
         ),
@@ -171,7 +183,12 @@ def corners(source: Source) -> Run:
 def retention(source: Source) -> Run:
     """A folder of ``cmru-hw retention``."""
     worst = source.fact("fewest timesteps that a level lasts", "worst_timesteps", _about)
-    hot = source.fact("at", "worst_temperature_C", lambda t: f"{t:g} °C")
+    hot = source.fact("temperature at which it lasts fewest", "worst_temperature_C", lambda t: f"{t:g} °C")
+    shortest = source.fact(
+        "timesteps until the first level is lost",
+        ("worst_timesteps", "worst_temperature_C"),
+        lambda steps, t: f"{_about(steps)} at {t:g} °C",
+    )
     half = source.fact("a level is lost when off by", "half_packet_V", lambda v: si(v, "V"), meaning="half a packet")
     unit = source.fact("unit with the least charge to lose", "weakest_unit", str, meaning="layer.unit")
     rows = []
@@ -194,7 +211,10 @@ def retention(source: Source) -> Run:
         source=source,
         kind="retention",
         netlist=source.fact("netlist sha256", "netlist_sha256", short),
-        identity=("retention", source.fact("level", "level", str), versions(source)),
+        title="retention",
+        level=source.fact("level", "level", str),
+        scope=(source.fact("temperatures", "temperatures", lambda rows: str(len(rows))), " temperatures, one unit"),
+        versions=versions(source),
         sections=(
             Section(
                 name="retention",
@@ -212,7 +232,7 @@ def retention(source: Source) -> Run:
                         ". By law means what a constant leakage, that of the first second, would make of it.",
                     ),
                 ),
-                headlines=(worst,),
+                headlines=(shortest,),
                 facts=(worst, hot, half, unit),
                 table=Table(header=("temperature", "timesteps", "time", "how known", "by law"), rows=tuple(rows)),
                 figures=() if drawn is None else (drawn,),

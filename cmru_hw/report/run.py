@@ -13,15 +13,19 @@ from cmru_hw.report.published import Own
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One folder. ``identity`` is a row of the table of runs: kind, level, netlist, versions.
+    """One folder. ``title``, ``level``, ``scope``, ``netlist`` and ``versions`` are its row in the table of runs.
 
-    ``methods`` are its sentences of the methods paragraph, ``excludes`` what its numbers leave out.
+    ``scope`` says of what and how much: sequences, dies, seed, corners. ``methods`` are its sentences of the methods
+    paragraph, ``excludes`` what its numbers leave out.
     """
 
     source: Source
     kind: str
+    title: str
+    level: str | Fact
+    scope: Prose
     netlist: Fact | None
-    identity: tuple[str | Fact, ...]
+    versions: str | Fact
     sections: tuple[Section, ...]
     methods: tuple[Prose, ...]
     excludes: tuple[Prose, ...]

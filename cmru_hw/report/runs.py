@@ -12,6 +12,8 @@ from typing import Any
 
 from cmru_hw.errors import InputError
 from cmru_hw.quantity import count, percent, si
+from cmru_hw.report.beside import versus
+from cmru_hw.report.elements import meaning
 from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source, Table
 from cmru_hw.report.power import corners, energy, retention
 from cmru_hw.report.published import Own
@@ -19,18 +21,26 @@ from cmru_hw.report.run import Run, copied, level_excludes, short, versions
 
 # Confidence with which a flaw would have been seen; the yield's interval is of 95 % too.
 CONFIDENCE = 0.95
+# Classes of elements in the figure of the ranking: more cannot be read on a page.
+DRAWN = 10
 
 
 def read(path: Path) -> list[Run]:
-    """The runs in folder ``path``: its own, and that of the design folder in it. Raises InputError."""
-    if not path.is_dir():
-        raise InputError(
-            f"{path} is no folder: give what export, compare -o, demo, montecarlo, energy, corners or retention wrote"
-        )
+    """The runs in folder ``path``: its own, and that of the design folder in it; or that of a file of versus.
+
+    Raises InputError.
+    """
+    candidates: list[tuple[Path, tuple[str, ...], Callable[[Source], Run]]]
+    if path.is_file():
+        candidates = [(path, SIDE_BY_SIDE, versus)]
+    elif path.is_dir():
+        candidates = [(path / name, known_by, make) for name, known_by, make in KINDS]
+    else:
+        raise InputError(f"{path} does not exist: give {TAKEN}")
     found = []
-    for name, known_by, make in KINDS:
-        source = Source(path=path / name, command="")
-        if source.path.is_file() and all(source.has(key) for key in known_by):
+    for file, known_by, make in candidates:
+        source = Source(path=file, command="")
+        if file.is_file() and all(source.has(key) for key in known_by):
             command = source.value("command") if source.has("command") else ""
             found.append(make(replace(source, command=str(command))))
     if (path / "design" / "design.json").is_file():
@@ -38,7 +48,7 @@ def read(path: Path) -> list[Run]:
         (inner,) = read(path / "design")
         found.insert(0, inner)
     if not found:
-        raise InputError(f"{path} holds nothing that a report is made of: see cmru-hw report --help")
+        raise InputError(f"{path} holds nothing that a report is made of: give {TAKEN}")
     return found
 
 
@@ -54,7 +64,7 @@ def _design(source: Source) -> Run:
         cell,
         model.fact("inputs", "features", str, meaning="features per timestep"),
         units,
-        model.fact("levels", "levels", _levels, meaning="a state moves between −K and +K"),
+        model.fact("levels", ("levels", "cell"), _levels, meaning="what a state can be"),
         model.fact("classes", "classes", lambda names: str(len(names)), rule="how many are named"),
         model.fact("decision", "decision", str, meaning="how readouts of all timesteps become one class"),
     ]
@@ -70,8 +80,9 @@ def _design(source: Source) -> Run:
     # a technology that is always of one level has no entry for it; the folder then says so itself
     place = "technology/level" if source.has("technology/level") else "level"
     level = source.fact("level", place, str, meaning=LEVELS.get(source.value(place), ""))
+    digest = source.fact("model sha256", "model_sha256", short, rule="first 12 digits")
     facts += [
-        source.fact("model sha256", "model_sha256", short, rule="first 12 digits"),
+        digest,
         source.fact("architecture", "architecture", lambda name: str(ARCHITECTURES.get(name, name))),
         technology,
         level,
@@ -88,7 +99,7 @@ def _design(source: Source) -> Run:
     facts.append(netlist)
     lead: Prose = (
         "A trained network whose states have few levels, and the circuit it was turned into",
-        ": each unit two weighted sums, two comparators and one memory" if source.value("architecture") == "sc" else "",
+        CIRCUITS.get(source.value("architecture"), ""),
         ". The netlist is network.cir in ",
         str(folder),
         "; its deck runs by itself with ngspice deck.cir.",
@@ -107,8 +118,11 @@ def _design(source: Source) -> Run:
     return Run(
         source=source,
         kind="design",
+        title="design",
+        level=level,
+        scope=(cell, ", ", units, " units, in technology ", technology, "; model ", digest),
         netlist=netlist,
-        identity=("design", level, source.fact("cmru_hw", "cmru_hw", lambda v: f"cmru_hw {v}")),
+        versions=source.fact("cmru_hw", "cmru_hw", lambda v: f"cmru_hw {v}"),
         sections=(Section(name="design", title="The network and its circuit", lead=(lead,), facts=tuple(facts)),),
         methods=(methods,),
         excludes=level_excludes(source.value(place)),
@@ -119,8 +133,8 @@ def _design(source: Source) -> Run:
 
 
 def _comparison(source: Source) -> Run:
-    agree = source.fact("decisions alike", ("decisions/agree", "decisions/total"), _of)
-    alike = source.fact("sequences classified alike", ("classification/agree", "classification/total"), _of)
+    agree = source.fact("decisions as in software", ("decisions/agree", "decisions/total"), _of)
+    alike = source.fact("sequences classified as in software", ("classification/agree", "classification/total"), _of)
     differ = source.fact(
         "decisions that differ",
         ("decisions/total", "decisions/agree", "decisions/excluded"),
@@ -168,15 +182,23 @@ def _comparison(source: Source) -> Run:
     )
     level = source.fact("level", "level", str)
     simulator = source.fact("simulator", "versions/simulator", str)
+    sequences = source.fact("sequences", "classification/total", count)
     netlist = source.fact("netlist sha256", "netlist_sha256", short, rule="first 12 digits")
     folder = source.path.parent
     figures = (
-        copied(folder, "unit", source, "One unit in SPICE: its two rows, its decisions, and its state on the ladder."),
+        copied(
+            folder,
+            "unit",
+            source,
+            "One unit in SPICE: its candidate and thresholds, the rows that carry them, its decisions, and its state "
+            "on the ladder of levels; software beside it.",
+        ),
         copied(folder, "states", source, "All units over one sequence, and the circuit's difference from software."),
     )
     lead: Prose = (
-        "At every timestep every unit moves up, holds, or moves down. Circuit and software are the same network if all "
-        "these decisions are the same and all states lie on the same levels: ",
+        "At every timestep every unit (a recurrent neuron) decides whether its state moves up, holds, or moves down. "
+        "Circuit and software are the same network if all these decisions are the same and all states lie on the same "
+        "levels: ",
         agree,
         " decisions and ",
         alike,
@@ -186,7 +208,7 @@ def _comparison(source: Source) -> Run:
         "It was simulated in ",
         simulator,
         " on ",
-        source.fact("sequences", "classification/total", count),
+        sequences,
         " sequences and held against the same network in double precision, decision by decision; decisions with less "
         "than ",
         resolution,
@@ -200,8 +222,11 @@ def _comparison(source: Source) -> Run:
     return Run(
         source=source,
         kind="comparison",
+        title="software against SPICE",
+        level=level,
+        scope=(sequences, " sequences"),
         netlist=netlist,
-        identity=("software against SPICE", level, versions(source)),
+        versions=versions(source),
         sections=(
             Section(
                 name="comparison",
@@ -310,11 +335,15 @@ def _montecarlo(source: Source) -> Run:
         "what varies", "varies", lambda names: ", ".join(_classes(names)), rule="layers taken together"
     )
     engine = source.fact("engine", "engine", lambda name: str(ENGINES.get(name, name)))
+    sequences = source.fact("sequences", "sequences", count)
     return Run(
         source=source,
         kind="montecarlo",
+        title="Monte-Carlo",
+        level=level,
+        scope=(dies, " dies, seed ", seed, ", ", sequences, " sequences each, by ", engine),
         netlist=netlist,
-        identity=("Monte-Carlo", level, versions(source)),
+        versions=versions(source),
         sections=tuple(sections),
         methods=(
             (
@@ -324,7 +353,7 @@ def _montecarlo(source: Source) -> Run:
                 ") were computed by ",
                 engine,
                 " on ",
-                source.fact("sequences", "sequences", count),
+                sequences,
                 " sequences; what varied: ",
                 varies,
                 ". The interval of the yield is that of Clopper and Pearson (Biometrika 26, 404, 1934).",
@@ -401,6 +430,7 @@ def _sensitivity(source: Source) -> Section:
         rows.append(
             (
                 source.fact("name", f"{at}/name", str),
+                meaning(effect["name"]),
                 *(
                     source.fact(f"{effect['name']}, {label}", f"{at}/{key}", show, rule=rule)
                     for label, key, show, rule in (
@@ -420,9 +450,7 @@ def _sensitivity(source: Source) -> Section:
             sides = {side: scores.clopper_pearson(found[side]["k"], found[side]["n"]) for side in ("alone", "without")}
             return plots.Effect(**{**found, **sides})
 
-        # all are in the table; a bar of no length teaches nothing
-        ranked = [found for found in source.value("sensitivity") if found["agreement_alone"] < 1]
-        plots.sensitivity([effect(found) for found in ranked or source.value("sensitivity")[:1]], path)
+        plots.sensitivity([effect(found) for found in source.value("sensitivity")[:DRAWN]], path)
 
     return Section(
         name="sensitivity",
@@ -431,12 +459,14 @@ def _sensitivity(source: Source) -> Section:
             (
                 "Each class of elements varies alone, and then everything but it, on the same ",
                 source.fact("dies for the ranking", "sensitivity/0/alone/n", count),
-                " dies. The worst comes first.",
+                " dies. The worst comes first. Decisions changed are those that are not software's; where a technology "
+                "has imperfect parts, some are changed with nothing varying at all, and about as many in every line.",
             ),
         ),
         table=Table(
             header=(
                 "elements",
+                "what they are",
                 "alone: decisions changed",
                 "alone: yield",
                 "without: decisions changed",
@@ -447,8 +477,8 @@ def _sensitivity(source: Source) -> Section:
         figures=(
             Figure(
                 name="sensitivity",
-                caption="Decisions that change with one class of elements alone, and with all but it. "
-                "Classes that change none by themselves are in the table only.",
+                caption="Decisions that change with one class of elements alone, and with all but it: short lower bars "
+                f"are where work pays. The first {DRAWN} classes; all are in the table.",
                 source=source,
                 draw=draw,
             ),
@@ -466,11 +496,21 @@ KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Source], Run]], ...] = (
 )
 """(file, keys that it has, reader): by this a folder is known."""
 
+SIDE_BY_SIDE = ("designs", "lines")
+TAKEN = (
+    "what export, compare -o, demo, montecarlo, energy -o, corners or retention wrote, a folder, "
+    "or the file of versus -o"
+)
+
 LEVELS = {
     "macro": "ideal switches, capacitors and comparators; their imperfections are parameters",
     "transistor": "MOSFETs of a real process",
 }
 ARCHITECTURES = {"sc": "charge domain: comparators and capacitive integrators", "cm": "current mode"}
+CIRCUITS = {
+    "sc": ": each unit two weighted sums, two comparators and one memory, each weight a capacitor",
+    "cm": ": each unit a cell of nine transistors with hysteresis, each weight the width of a current mirror",
+}
 ENGINES = {"fast": "the circuit's own equations", "spice": "ngspice"}
 
 
@@ -494,8 +534,10 @@ def _sizes(units: Sequence[int]) -> str:
     return " + ".join(map(str, units))
 
 
-def _levels(levels: int | None) -> str:
-    return "unbounded" if levels is None else f"K = {levels}"
+def _levels(levels: int | None, cell: str) -> str:
+    if cell == "fq-bmru":
+        return "0 or 1"
+    return "whole numbers, unbounded" if levels is None else f"−{levels} to +{levels}"
 
 
 def _classes(names: Sequence[str]) -> list[str]:

@@ -90,14 +90,14 @@ def make(found: Sequence[Run], title: str = "") -> Report:
         sections.append(beside)
     sections += [
         Section(name="methods", title="Methods", lead=_methods(found)),
-        Section(name="excluded", title="What these numbers leave out", lead=_excluded(found)),
+        Section(name="excluded", title="What these numbers leave out", points=_excluded(found)),
     ]
     return Report(title=title or "From network to circuit", sections=tuple(_named_apart(sections)))
 
 
 def _simulated(found: Sequence[Run]) -> Section:
     rows = tuple(
-        (*run.identity[:2], run.netlist or "not stated", run.identity[2], run.source.command or "not kept")
+        (run.title, run.scope, run.level, run.netlist or "not stated", run.versions, run.source.command or "not kept")
         for run in found
     )
     lead: list[Prose] = []
@@ -108,7 +108,7 @@ def _simulated(found: Sequence[Run]) -> Section:
         name="simulated",
         title="What was simulated",
         lead=tuple(lead),
-        table=Table(header=("run", "level", "netlist sha256", "versions", "command"), rows=rows),
+        table=Table(header=("run", "of what", "level", "netlist sha256", "versions", "command"), rows=rows),
     )
 
 

@@ -1,0 +1,46 @@
+"""Designs side by side in a report."""
+
+from __future__ import annotations
+
+from cmru_hw.report.facts import Cell, Prose, Section, Source, Table
+from cmru_hw.report.run import Run, versions
+
+
+def versus(source: Source) -> Run:
+    """The file that ``cmru-hw versus -o`` wrote."""
+    designs = [str(name) for name in source.value("designs")]
+    rows: list[tuple[Cell, ...]] = []
+    missing: dict[str, None] = {}
+    for place, line in enumerate(source.value("lines")):
+        row: list[Cell] = [str(source.value(f"lines/{place}/name"))]
+        for column, name in enumerate(designs):
+            at = f"lines/{place}/entries/{column}"
+            row.append(source.fact(f"{line['name']}, {name}", f"{at}/shown", str))
+            if not source.has(f"{at}/value"):
+                missing[str(source.value(f"{at}/source"))] = None
+        rows.append(tuple(row))
+    lead: list[Prose] = [
+        ("Each figure is of a run of that very netlist. The designs may be of different kinds, levels and networks: "
+         "the first lines say which.",)
+    ]  # fmt: skip
+    if missing:
+        lead.append(("What was not run takes: ", "; ".join(missing), "."))
+    return Run(
+        source=source,
+        kind="versus",
+        title="designs side by side",
+        level="of each design",
+        scope=(source.fact("designs", "designs", lambda names: str(len(names))), " designs: ", ", ".join(designs)),
+        netlist=None,
+        versions=versions(source) if source.has("versions") else "not stated",
+        sections=(
+            Section(
+                name="versus",
+                title="Designs side by side",
+                lead=tuple(lead),
+                table=Table(header=("", *designs), rows=tuple(rows)),
+            ),
+        ),
+        methods=(),
+        excludes=(),
+    )
