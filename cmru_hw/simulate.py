@@ -141,7 +141,9 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
         # the integrator knows positive packets only: the state of a unit with negative alpha is its level all the same
         states.append(output / layer.step)
     instants = plan.instants(sequence)
-    readout = np.stack([traces.at(f"y{k}", instants) for k in range(len(design.readout.bias))], axis=1) - common
+    # a unit alone has no readout
+    rows = [traces.at(f"y{k}", instants) for k in range(len(design.readout.bias))]
+    readout = np.reshape(rows, (len(rows), len(instants))).T - common
     row = design.readout
     logits = (readout - row.offset) * (row.total + design.technology.capacitor.parasitic) / row.scale
     return _Piece(decisions=tuple(decisions), states=tuple(states), logits=logits)
