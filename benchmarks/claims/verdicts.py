@@ -66,6 +66,14 @@ class Records:
         record = self.one("score", cell=cell, problem=problem, size=size, scale=scale)
         return None if record is None else record["result"]["score"]
 
+    def at_best_scale(self, cell: str, problem: str, size: int) -> tuple[float, list[float]] | None:
+        """The starting scale with the best median on validation sequences, of several, and its test scores."""
+        found = self.of("score", cell=cell, problem=problem, size=size)
+        if len(found) < 2:
+            return None
+        best = max(found, key=lambda record: max(np.median(row) for row in record["result"]["validation"]))
+        return best["job"]["scale"], best["result"]["score"]
+
     def learnt(self, cell: str, settings: Iterable[tuple[str, int]], *, every_rate: bool = False) -> tuple[int, int]:
         """Runs at the starting scale of 1 that learnt, and all of them."""
         count = total = 0
@@ -191,6 +199,23 @@ def _initialisation(records: Records) -> Verdict:
     )
 
 
+def _compared(one: Sequence[float], other: Sequence[float]) -> tuple[str, bool | None]:
+    """In words, with a place for the other's name; and whether ``one`` matches or outperforms it."""
+    gap = intervals.difference(one, other)
+    match = _above(gap, -MATCH)
+    if gap.low > 0:
+        word = "outperforms {}"
+    elif match is None:
+        behind = f"is behind, undecided whether by {100 * MATCH:g} points, {{}}"
+        word = behind if gap.high < 0 else "is undecided against {}"
+    else:
+        word = "matches {}" if match else "is behind {}"
+    return (
+        f"{word}, medians {np.median(one):.3f} and {np.median(other):.3f}, difference {gap.percent('+')} points",
+        match,
+    )
+
+
 def _against_baselines(records: Records, cell: str) -> Verdict:
     supports: list[bool | None] = []
     evidence = []
@@ -201,23 +226,17 @@ def _against_baselines(records: Records, cell: str) -> Verdict:
             if one is None or other is None:
                 continue
             pairs.append((one, other))
-            gap = intervals.difference(one, other)
-            match = _above(gap, -MATCH)
-            if gap.low > 0:
-                word = "outperforms"
-            elif match is None:
-                word = (
-                    f"is behind, undecided whether by {100 * MATCH:g} points,"
-                    if gap.high < 0
-                    else "is undecided against"
-                )
-            else:
-                word = "matches" if match else "is behind"
+            word, match = _compared(one, other)
             supports.append(match)
-            evidence.append(
-                f"{problem}, {size} parameters: {cell} {word} {baseline}, medians {np.median(one):.3f} and "
-                f"{np.median(other):.3f}, difference {gap.percent('+')} points"
-            )
+            evidence.append(f"{problem}, {size} parameters: {cell} {word.format(baseline)}")
+            tuned, rival = (records.at_best_scale(name, problem, size) for name in (cell, baseline))
+            if tuned is not None and rival is not None and (tuned[0], rival[0]) != (1.0, 1.0):
+                word, match = _compared(tuned[1], rival[1])
+                supports.append(match)
+                evidence.append(
+                    f"{problem}, {size} parameters, each from the starting scale that suits it, {tuned[0]:g} and "
+                    f"{rival[0]:g}: {cell} {word.format(baseline)}"
+                )
     name = {"cmru": "CMRU", "acmru": "αCMRU"}[cell]
     return Verdict(
         claim=f"At small sizes the {name} matches or outperforms LRU and minGRU.",
@@ -258,6 +277,15 @@ def _retention(records: Records) -> Verdict:
                     evidence.append(
                         f"{problem}, trained and asked alike: cmru median {np.median(one):.3f}, {baseline} "
                         f"{np.median(two):.3f}, difference {gap.percent('+')} points"
+                    )
+                tuned, rival = (records.at_best_scale(name, problem, size) for name in ("cmru", baseline))
+                if tuned is not None and rival is not None and (tuned[0], rival[0]) != (1.0, 1.0):
+                    gap = intervals.difference(tuned[1], rival[1])
+                    supports.append(_above(gap))
+                    evidence.append(
+                        f"the same, each from the starting scale that suits it, {tuned[0]:g} and {rival[0]:g}: cmru "
+                        f"median {np.median(tuned[1]):.3f}, {baseline} {np.median(rival[1]):.3f}, difference "
+                        f"{gap.percent('+')} points"
                     )
     return Verdict(
         claim="The CMRU has an advantage where discrete information is kept for long.",
