@@ -192,33 +192,20 @@ def fit(
     network = _initial(config, recipe, centre, unit, random)
     if start is not None:
         network.load_state_dict(dict(start.tensors))
-    largest = 0.0
     if recipe.row_margin:
         row_margin.refuse(network)
-        largest = float(network.input(_values(sequences)).abs().max())
     source = _Source(sequences, spread, recipe)
-    labels = source.labels
     optimiser, schedule = _optimiser(network, recipe)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     network.slope = recipe.slope
     network.perturb = _with_dropout(recipe.dropout, random, perturb)
     for step in range(recipe.steps):
         network.epsilon = _annealed(config.epsilon, step, recipe)
-        rows = torch.randperm(len(labels), generator=random)[: recipe.batch]
+        rows = torch.randperm(len(source.labels), generator=random)[: recipe.batch]
         x, valid = source.draw(rows, random)
-        output = forward(network, x)
-        found = evidence(output.logits, valid, config.decision if config.decision == "last" else "mean")
-        loss = nn.functional.cross_entropy(found, labels[rows], label_smoothing=recipe.smoothing)
-        if recipe.taught:
-            taught = nn.functional.cross_entropy(found, source.teach(x, valid))
-            loss = torch.lerp(loss, taught, recipe.taught)
-        if config.cell == "acmru":
-            loss = loss + _excess(output.outputs, output.alphas, valid, recipe.swing)
-        if recipe.row_margin:
-            # From nothing to all in the first half: at once, units would never begin to move.
-            share = min(1.0, 2 * step / recipe.steps)
-            within = valid_timesteps(valid, x.shape[1])
-            loss = loss + share * row_margin.loss(network, output, within, inputs=largest, margin=recipe.row_margin)
+        # From nothing to all in the first half: a margin that is asked for at once is had by units that never move.
+        firmness = min(1.0, 2 * step / recipe.steps)
+        loss = _cost(network, forward(network, x), source, rows, x, valid, config=config, firmness=firmness)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -233,7 +220,7 @@ def fit(
             progress(step + 1, recipe.steps, loss.item())
     if recipe.row_margin:
         network.load_state_dict(average)
-        row_margin.prune(network, largest)
+        row_margin.prune(network, source.largest(network))
         return Trained.from_network(network, config)
     return Trained(config=config, tensors=average)
 
@@ -270,6 +257,25 @@ def cross_validate(
         trained = fit(config, sequences.take(np.flatnonzero(fold != part)), recipe, seed=seed * folds + part)
         results.append(accuracy(trained, sequences.take(np.flatnonzero(fold == part))))
     return tuple(results)
+
+
+@_one_thread()
+def objective(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds: int = 20) -> float:
+    """What training makes small, of ``rounds`` fresh variations of labelled ``sequences``: the same for every network.
+
+    It tells networks of different seeds apart without a test sequence.
+    """
+    network = trained.network()
+    network.slope = recipe.slope
+    source = _Source(sequences, _moments(sequences)[1], recipe)
+    random = torch.Generator().manual_seed(len(sequences))
+    rows = torch.arange(len(sequences))
+    found = []
+    with torch.no_grad():
+        for _ in range(rounds):
+            x, valid = source.draw(rows, random)
+            found.append(_cost(network, network(x), source, rows, x, valid, config=trained.config, firmness=1.0))
+    return float(torch.stack(found).mean())
 
 
 # --- Steps of the above ------------------------------------------------------------------------------------------
@@ -366,6 +372,33 @@ def _with_dropout(share: float, random: torch.Generator, perturb: Perturb | None
     return both
 
 
+def _cost(
+    network: Network,
+    output: NetworkOutput,
+    source: _Source,
+    rows: Tensor,
+    x: Tensor,
+    valid: Tensor,
+    *,
+    config: ModelConfig,
+    firmness: float,
+) -> Tensor:
+    """The loss of ``output`` on variations ``x``, of lengths ``valid``, of the sequences ``rows``."""
+    recipe = source.recipe
+    found = evidence(output.logits, valid, config.decision if config.decision == "last" else "mean")
+    loss = nn.functional.cross_entropy(found, source.labels[rows], label_smoothing=recipe.smoothing)
+    if recipe.taught:
+        taught = nn.functional.cross_entropy(found, source.teach(x, valid))
+        loss = torch.lerp(loss, taught, recipe.taught)
+    if config.cell == "acmru":
+        loss = loss + _excess(output.outputs, output.alphas, valid, recipe.swing)
+    if recipe.row_margin:
+        within = valid_timesteps(valid, x.shape[1])
+        close = row_margin.loss(network, output, within, inputs=source.largest(network), margin=recipe.row_margin)
+        loss = loss + firmness * close
+    return loss
+
+
 class _Source:
     """Training sequences, and endless variations of them."""
 
@@ -387,6 +420,10 @@ class _Source:
             covariance.diagonal().add_(SHRINKAGE / (1 - SHRINKAGE) * covariance.diagonal().mean())
             self.discriminant = torch.linalg.solve(covariance, means.T)
             self.bias = -(means.T * self.discriminant).sum(0) / 2
+
+    def largest(self, network: Network) -> float:
+        """The largest magnitude of the scaled inputs."""
+        return float(network.input(self.inputs[valid_timesteps(self.lengths, self.inputs.shape[1])]).abs().max())
 
     def draw(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Variations of the sequences ``rows``: inputs (batch, time, features) and lengths (batch,)."""

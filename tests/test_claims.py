@@ -220,6 +220,46 @@ def test_a_claim_that_holds_here_and_not_there_holds_in_part():
     assert "is behind mingru" in against.evidence[1]
 
 
+def test_a_baseline_may_start_where_it_likes():
+    """A cell that beats another at one starting scale says so, and that the other learns from another scale."""
+
+    def made(cell: str, scale: float, scores: list[float]) -> dict:
+        record = made_up(cell, scores)
+        record["job"]["scale"] = scale
+        record["result"]["validation"] = [scores]
+        return record
+
+    found = [made("cmru", 1.0, [0.9] * 10), made("cmru", 3.0, [0.4] * 10)]
+    found += [made("mingru", 1.0, [0.5] * 10), made("mingru", 3.0, [1.0] * 10)]
+    verdict = next(one for one in verdicts.judge(Records(found)) if "CMRU matches" in one.claim)
+    assert "outperforms mingru" in verdict.evidence[0]
+    assert "from the starting scale that suits it, 1 and 3: cmru is behind mingru" in verdict.evidence[1]
+    assert verdict.holds == "in part"
+    assert "in 1 of 2 comparisons and is behind in 1" in verdict.number
+
+
+def test_memory_that_is_lost_is_not_persistent():
+    def verdict(far: float) -> verdicts.Verdict:
+        record = made_up("cmru", [1.0] * 10, "flipflop")
+        record["job"]["kind"] = "hold"
+        record["result"]["quiet"] = {"100": [1.0] * 10, "10000": [far] * 10}
+        return next(
+            one for one in verdicts.judge(Records([made_up("cmru", [1.0] * 10), record])) if "silence" in one.claim
+        )
+
+    assert verdict(1.0).holds == "holds"
+    assert verdict(0.5).holds == "does not hold"
+    assert "0 of 10 runs" in verdict(0.5).number
+
+
+def test_mean_difference_counts_every_comparison_alike():
+    found = intervals.mean_difference([([1.0] * 3, [0.5] * 3), ([0.2] * 9, [0.4] * 9)])
+    assert (found.value, found.low, found.high) == pytest.approx((0.15, 0.15, 0.15))
+    rng = np.random.default_rng(0)
+    found = intervals.mean_difference([(rng.normal(1, 0.1, 10).tolist(), rng.normal(0, 0.1, 10).tolist())] * 2)
+    assert found.low < 1 < found.high
+
+
 def test_intervals():
     found = intervals.share(9, 10)
     assert (found.low, found.high) == pytest.approx((0.55498, 0.99747), abs=1e-5)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cmru_hw import alone, checkpoint, compare, decks, design_folder, mapping, pdk, shipped, simulate, spice, technology
 from cmru_hw import transistor as circuit
@@ -79,15 +80,25 @@ def test_every_weight_is_a_capacitor_that_exists():
             here = [size for name, size in sizes.items() if name.startswith(f"xca{layer}_{unit}_")]
             # the two taps on the constant 1 may have become one
             assert wanted - 2 * abs(row.bias[unit]) <= sum(here) * (1 + 1e-9) and sum(here) <= wanted * (1 + 1e-9)
-    # what was too small is said, never silently gone
-    assert all(abs(clip.wanted) < smallest for clip in design.clips)
-    assert {clip.got == 0 for clip in design.clips} == {True, False}
+    # trained so that all of them exist
+    assert not design.clips
     packets = np.concatenate([layer.packet for layer in design.layers])
     assert packets.min() > 2e-15
     # a packet goes from rail to rail
     step = np.concatenate([layer.step for layer in design.layers])
     assert packets / design.layers[0].integrator[0] * design.technology.supply.vdd == pytest.approx(step)
     assert trained.config.levels == 7
+
+
+def test_what_is_too_small_is_said():
+    trained = random_network(TINY)
+    for name, values in {"candidate.weight": [[0.001, 1.0]], "threshold.weight": [[0.001, 0.003]]}.items():
+        trained.tensors[f"layers.0.{name}"].copy_(torch.tensor(values))
+    clips = [clip for clip in design_of(trained, random_sequences(TINY)).clips if clip.element.startswith("layers.0")]
+    assert {clip.reason for clip in clips} == {"left out: below half the smallest capacitor"}
+    trained.tensors["layers.0.threshold.weight"].copy_(torch.tensor([[0.003, 0.0]]))
+    clips = [clip for clip in design_of(trained, random_sequences(TINY)).clips if clip.element.startswith("layers.0")]
+    assert {clip.reason for clip in clips} >= {"rounded to a size that exists"}
 
 
 @pytest.mark.parametrize("skip", [False, True])

@@ -39,6 +39,16 @@ def difference(one: Sequence[float], other: Sequence[float]) -> Estimate:
     return _bootstrap((one, other), lambda a, b, axis: np.median(a, axis=axis) - np.median(b, axis=axis))
 
 
+def mean_difference(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Estimate:
+    """Mean over ``pairs`` of the difference of their medians; every group is resampled."""
+
+    def statistic(*groups: np.ndarray, axis: int) -> np.ndarray:
+        medians = np.stack([np.median(group, axis=axis) for group in groups])
+        return np.asarray((medians[::2] - medians[1::2]).mean(axis=0))
+
+    return _bootstrap([group for pair in pairs for group in pair], statistic)
+
+
 def spread_difference(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> Estimate:
     """Range of the medians of the groups ``one``, less that of the groups ``other``; every group resampled."""
 

@@ -31,11 +31,12 @@ BASELINES, QUANTISED = ("lru", "mingru"), ("cmru", "bmru")
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """``evidence``: one sentence per comparison, with number and interval."""
+    """``number`` is what it comes down to, over all comparisons; ``evidence``: a sentence for each of them."""
 
     claim: str
     source: str
     holds: str
+    number: str
     evidence: tuple[str, ...]
 
 
@@ -65,6 +66,14 @@ class Records:
         record = self.one("score", cell=cell, problem=problem, size=size, scale=scale)
         return None if record is None else record["result"]["score"]
 
+    def at_best_scale(self, cell: str, problem: str, size: int) -> tuple[float, list[float]] | None:
+        """The starting scale with the best median on validation sequences, of several, and its test scores."""
+        found = self.of("score", cell=cell, problem=problem, size=size)
+        if len(found) < 2:
+            return None
+        best = max(found, key=lambda record: max(np.median(row) for row in record["result"]["validation"]))
+        return best["job"]["scale"], best["result"]["score"]
+
     def learnt(self, cell: str, settings: Iterable[tuple[str, int]], *, every_rate: bool = False) -> tuple[int, int]:
         """Runs at the starting scale of 1 that learnt, and all of them."""
         count = total = 0
@@ -93,13 +102,25 @@ def _decided(supports: Sequence[bool | None]) -> str:
     return "does not hold" if False in supports else "undecided"
 
 
+def _mean(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> str:
+    """Mean difference of all comparisons of a claim, each of which counts alike; an R² of 1 is 100 points."""
+    return f"{intervals.mean_difference(pairs).percent('+')} points" if pairs else "not asked"
+
+
 def _above(estimate: Estimate, bound: float = 0.0) -> bool | None:
     return True if estimate.low > bound else False if estimate.high <= bound else None
 
 
 def _convergence(records: Records) -> Verdict:
     supports, evidence = [], []
-    settings = records.settings()
+    names = ("cmru", "acmru", "bmru")
+    # Where none of them ever learns, there is no convergence to be stable.
+    settings = [
+        place
+        for place in records.settings()
+        if any(records.learnt(name, [place], every_rate=True)[0] for name in names)
+    ]
+    idle = [f"{problem}, {size}" for problem, size in records.settings() if (problem, size) not in settings]
     cases = [("all together", settings, False), ("all together, at every learning rate", settings, True)]
     cases += [(f"{problem}, {size} parameters", [(problem, size)], False) for problem, size in settings]
     for label, places, every in cases:
@@ -113,16 +134,38 @@ def _convergence(records: Records) -> Verdict:
                 f"{label}, {cell} learnt in {one} of {of_one} runs, bmru (ε = 0) in {other} of {of_other}: "
                 f"{gap.percent('+')} points"
             )
+    number = f"runs that learn: {evidence[0].removeprefix('all together, ')}" if evidence else ""
+    for cell in ("cmru", "acmru"):
+        widths = [
+            [
+                np.subtract(*np.percentile(found, [75, 25]))
+                for name in (cell, "bmru")
+                if (found := records.scores(name, *place)) is not None
+            ]
+            for place in settings
+        ]
+        widths = [pair for pair in widths if len(pair) == 2]
+        if widths:
+            one, two = np.mean(widths, axis=0)
+            wider = sum(a > b for a, b in widths)
+            evidence.append(
+                f"interquartile range of test scores, mean of {len(widths)} settings: {cell} {one:.3f}, bmru "
+                f"{two:.3f}; {cell}'s is the wider in {wider}"
+            )
+    if idle:
+        evidence.append(f"left out, because no run of any of the three learns: {'; '.join(idle)}")
     return Verdict(
         claim="The cumulative update makes convergence more stable than the BMRU's.",
         source="arXiv:2605.11855",
         holds=_decided(supports),
+        number=number,
         evidence=tuple(evidence),
     )
 
 
 def _initialisation(records: Records) -> Verdict:
     supports, evidence = [], []
+    gaps: dict[str, list[Estimate]] = {}
     scales = sorted({record["job"]["scale"] for record in records.of("score")})
     for problem, size in records.settings():
         groups = {
@@ -135,6 +178,7 @@ def _initialisation(records: Records) -> Verdict:
             if len(groups[cell]) == len(groups["bmru"]):
                 gap = intervals.spread_difference(groups["bmru"], groups[cell])
                 supports.append(_above(gap))
+                gaps.setdefault(cell, []).append(gap)
                 shown = (
                     f"{name} {', '.join(f'{np.median(group):.3f}' for group in groups[name])}"
                     for name in (cell, "bmru")
@@ -147,46 +191,66 @@ def _initialisation(records: Records) -> Verdict:
         claim="The cumulative update makes the result depend less on initialisation than the BMRU's.",
         source="arXiv:2605.11855",
         holds=_decided(supports),
+        number="range over starting scales, bmru's less its own: "
+        + "; ".join(
+            f"{cell} " + ", ".join(f"{gap.percent('+')}" for gap in found) + " points" for cell, found in gaps.items()
+        ),
         evidence=tuple(evidence),
+    )
+
+
+def _compared(one: Sequence[float], other: Sequence[float]) -> tuple[str, bool | None]:
+    """In words, with a place for the other's name; and whether ``one`` matches or outperforms it."""
+    gap = intervals.difference(one, other)
+    match = _above(gap, -MATCH)
+    if gap.low > 0:
+        word = "outperforms {}"
+    elif match is None:
+        behind = f"is behind, undecided whether by {100 * MATCH:g} points, {{}}"
+        word = behind if gap.high < 0 else "is undecided against {}"
+    else:
+        word = "matches {}" if match else "is behind {}"
+    return (
+        f"{word}, medians {np.median(one):.3f} and {np.median(other):.3f}, difference {gap.percent('+')} points",
+        match,
     )
 
 
 def _against_baselines(records: Records, cell: str) -> Verdict:
     supports: list[bool | None] = []
     evidence = []
+    pairs = []
     for problem, size in records.settings():
         for baseline in BASELINES:
             one, other = (records.scores(name, problem, size) for name in (cell, baseline))
             if one is None or other is None:
                 continue
-            gap = intervals.difference(one, other)
-            match = _above(gap, -MATCH)
-            if gap.low > 0:
-                word = "outperforms"
-            elif match is None:
-                word = (
-                    f"is behind, undecided whether by {100 * MATCH:g} points,"
-                    if gap.high < 0
-                    else "is undecided against"
-                )
-            else:
-                word = "matches" if match else "is behind"
+            pairs.append((one, other))
+            word, match = _compared(one, other)
             supports.append(match)
-            evidence.append(
-                f"{problem}, {size} parameters: {cell} {word} {baseline}, medians {np.median(one):.3f} and "
-                f"{np.median(other):.3f}, difference {gap.percent('+')} points"
-            )
+            evidence.append(f"{problem}, {size} parameters: {cell} {word.format(baseline)}")
+            tuned, rival = (records.at_best_scale(name, problem, size) for name in (cell, baseline))
+            if tuned is not None and rival is not None and (tuned[0], rival[0]) != (1.0, 1.0):
+                word, match = _compared(tuned[1], rival[1])
+                supports.append(match)
+                evidence.append(
+                    f"{problem}, {size} parameters, each from the starting scale that suits it, {tuned[0]:g} and "
+                    f"{rival[0]:g}: {cell} {word.format(baseline)}"
+                )
     name = {"cmru": "CMRU", "acmru": "αCMRU"}[cell]
     return Verdict(
         claim=f"At small sizes the {name} matches or outperforms LRU and minGRU.",
         source="arXiv:2605.11855",
         holds=_decided(supports),
+        number=f"it does in {supports.count(True)} of {len(supports)} comparisons and is behind in "
+        f"{supports.count(False)}; mean difference {_mean(pairs)}",
         evidence=tuple(evidence),
     )
 
 
 def _retention(records: Records) -> Verdict:
     supports, evidence = [], []
+    pairs = []
     furthest = str(max(LENGTHS))
     for record in records.of("score", cell="cmru", scale=1.0):
         problem, size = record["job"]["problem"], record["job"]["size"]
@@ -196,6 +260,7 @@ def _retention(records: Records) -> Verdict:
             other = records.one("score", cell=baseline, problem=problem, size=size, scale=1.0)
             if other is not None:
                 one, two = (found["result"]["length"][furthest] for found in (record, other))
+                pairs.append((one, two))
                 gap = intervals.difference(one, two)
                 supports.append(_above(gap))
                 evidence.append(
@@ -213,16 +278,27 @@ def _retention(records: Records) -> Verdict:
                         f"{problem}, trained and asked alike: cmru median {np.median(one):.3f}, {baseline} "
                         f"{np.median(two):.3f}, difference {gap.percent('+')} points"
                     )
+                tuned, rival = (records.at_best_scale(name, problem, size) for name in ("cmru", baseline))
+                if tuned is not None and rival is not None and (tuned[0], rival[0]) != (1.0, 1.0):
+                    gap = intervals.difference(tuned[1], rival[1])
+                    supports.append(_above(gap))
+                    evidence.append(
+                        f"the same, each from the starting scale that suits it, {tuned[0]:g} and {rival[0]:g}: cmru "
+                        f"median {np.median(tuned[1]):.3f}, {baseline} {np.median(rival[1]):.3f}, difference "
+                        f"{gap.percent('+')} points"
+                    )
     return Verdict(
         claim="The CMRU has an advantage where discrete information is kept for long.",
         source="arXiv:2605.11855",
         holds=_decided(supports),
+        number=f"asked for {furthest} timesteps: mean difference to LRU and minGRU {_mean(pairs)}",
         evidence=tuple(evidence),
     )
 
 
 def _noise(records: Records, kind: str) -> Verdict:
     supports, evidence = [], []
+    pairs = []
     words = {"input": "inputs", "weight": "weights and biases"}
     words["state"] = "states, restored to levels where they have any"
     asked = dict.fromkeys(
@@ -239,6 +315,7 @@ def _noise(records: Records, kind: str) -> Verdict:
                 if min(len(one), len(two)) < FEWEST:
                     evidence.append(f"{problem}: {cell} learnt in {len(one)} runs, {baseline} in {len(two)}: too few")
                     continue
+                pairs.append((one, two))
                 gap = intervals.difference(one, two)
                 supports.append(_above(gap))
                 evidence.append(
@@ -249,6 +326,7 @@ def _noise(records: Records, kind: str) -> Verdict:
         claim=f"Quantised states withstand noise better than continuous ones: noise on {words[kind]}.",
         source="arXiv:2605.11855, 2601.09495",
         holds=_decided(supports),
+        number=f"share of the score that is kept: mean difference to LRU and minGRU {_mean(pairs)}",
         evidence=tuple(evidence),
     )
 
@@ -262,6 +340,7 @@ def _kept(curve: Mapping[str, Sequence[float]], bound: float) -> list[float]:
 
 def _persistence(records: Records, *, quiet: bool) -> Verdict:
     supports, evidence = [], []
+    held = asked_of = 0
     near, far = str(min(LENGTHS)), str(max(LENGTHS))
     kind, asked = ("hold", "quiet") if quiet else ("score", "length")
     for record in records.of(kind, scale=1.0):
@@ -275,16 +354,27 @@ def _persistence(records: Records, *, quiet: bool) -> Verdict:
         kept = sum(b >= a - HELD for a, b in pairs)
         found = intervals.share(kept, len(pairs))
         if job["cell"] in QUANTISED:
+            held, asked_of = held + kept, asked_of + len(pairs)
             supports.append(True if found.low > 0.5 else None if found.high > 0.5 else False)
         evidence.append(
             f"{job['problem']}: of {len(pairs)} runs of {job['cell']} that answer at least 95 % at {near} timesteps, "
             f"{kept} are within {100 * HELD:g} points of that at {far}: {found.percent()}"
         )
+    if asked_of:
+        whole = intervals.share(held, asked_of)
+        # Few runs each: a cell alone seldom decides, all of them together do.
+        supports = [True if whole.low > 0.5 else None if whole.high > 0.5 else False] + [
+            found for found in supports if found is not None
+        ]
     silence = "silence" if quiet else "the noise it was trained in"
     return Verdict(
         claim=f"Memory is persistent: what a quantised state holds in {silence}, it holds for any time.",
         source="arXiv:2601.09495",
         holds=_decided(supports),
+        number=f"at {far} timesteps {held} of {asked_of} runs of cmru and bmru answer as at {near}: "
+        f"{intervals.share(held, asked_of).percent()}"
+        if asked_of
+        else "",
         evidence=tuple(evidence),
     )
 
@@ -292,11 +382,13 @@ def _persistence(records: Records, *, quiet: bool) -> Verdict:
 def _parallel(records: Records) -> Verdict:
     supports: list[bool | None] = []
     evidence = []
+    largest = 0.0
     for cell in dict.fromkeys(record["job"]["cell"] for record in records.of("score")):
         found = [record["result"]["scan_error"] for record in records.of("score", cell=cell)]
         errors = [error for one in found for error in one if error is not None]
         worst = max(errors)
         supports.append(worst < 1e-3)
+        largest = max(largest, worst)
         evidence.append(
             f"{cell}: over {len(errors)} trained models, the outputs of scan and loop differ by at most "
             + ("0: bit for bit the same" if worst == 0 else f"{worst:.1e} of the largest")
@@ -305,6 +397,7 @@ def _parallel(records: Records) -> Verdict:
         claim="The parallel recurrence equals the sequential one.",
         source="arXiv:2601.09495, 2605.11855",
         holds=_decided(supports),
+        number=f"largest difference of any output, of any trained model: {largest:.1e} of the largest output",
         evidence=tuple(evidence),
     )
 
@@ -323,17 +416,21 @@ def _gradients(records: Records) -> Verdict | None:
         claim="State updates block the gradient at ε = 0, and let it pass at ε = 1.",
         source="arXiv:2605.11855",
         holds=_decided([_above(forward)]),
+        number=f"gradient {len(next(iter(record['result'].values()))[0]) - 1} timesteps back, of the last one: "
+        f"{intervals.median(last['epsilon 1'])} at ε = 1, {intervals.median(last['epsilon 0'])} at ε = 0",
         evidence=tuple(evidence),
     )
 
 
 def _fading(records: Records) -> Verdict:
     supports, evidence = [], []
+    pairs = []
     for problem, size in records.settings():
         if problem == "leaky":
             for cell in ("cmru", "acmru", "bmru"):
                 one, other = (records.scores(name, problem, size) for name in ("lru", cell))
                 if one is not None and other is not None:
+                    pairs.append((one, other))
                     gap = intervals.difference(one, other)
                     supports.append(_above(gap))
                     evidence.append(
@@ -344,12 +441,16 @@ def _fading(records: Records) -> Verdict:
         claim="Where memory is to fade, linear units are better (expected: the task is linear by nature).",
         source="arXiv:2601.09495",
         holds=_decided(supports),
+        number=f"R² of the LRU less that of cmru, acmru and bmru: mean {intervals.mean_difference(pairs)}"
+        if pairs
+        else "",
         evidence=tuple(evidence),
     )
 
 
 def _hybrid(records: Records) -> Verdict:
     supports, evidence = [], []
+    pairs = []
     for problem, size in records.settings():
         kept, other = ("lru", "bmru") if problem == "leaky" else ("bmru", "lru")
         if problem != "leaky" and not problem.startswith(RETENTION):
@@ -357,6 +458,7 @@ def _hybrid(records: Records) -> Verdict:
         scores = {name: records.scores(name, problem, size) for name in ("hybrid", kept, other)}
         if any(found is None for found in scores.values()):
             continue
+        pairs.append((scores["hybrid"] or [], scores[kept] or []))
         gap = intervals.difference(scores["hybrid"] or [], scores[kept] or [])
         supports.append(_above(gap, -MATCH))
         evidence.append(
@@ -368,6 +470,7 @@ def _hybrid(records: Records) -> Verdict:
         claim="A memory unit beside a linear one has both persistent and fading memory.",
         source="arXiv:2601.09495",
         holds=_decided(supports),
+        number=f"hybrid less the one of its halves that suits the problem: mean difference {_mean(pairs)}",
         evidence=tuple(evidence),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from cmru_hw.cli import common
 from cmru_hw.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cmru_hw.checkpoint import Trained
     from cmru_hw.technology import Technology
     from cmru_hw.training import Recipe
@@ -38,6 +41,14 @@ if TYPE_CHECKING:
     help="Keep what comparators see this share of the swing away from their thresholds.",
 )
 @click.option(
+    "--best-of",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Train N seeds from --seed on; keep the one of least loss on fresh variations of the training data.",
+)
+@click.option(
     "--hardware-aware",
     "aware",
     is_flag=True,
@@ -60,6 +71,7 @@ def train(
     skip: bool,
     steps: int | None,
     row_margin: float,
+    best_of: int,
     aware: bool,
     start: Path | None,
     technology: str,
@@ -98,23 +110,14 @@ def train(
     if steps is not None:
         recipe = replace(recipe, steps=steps)
     command = " ".join(["cmru-hw", *sys.argv[1:]])
+    tried: list[dict[str, Any]] = []
     if start is not None:
         trained = checkpoint.load(start)
     else:
-        with common.progress("training, steps") as report:
-            trained = training.train(
-                task,
-                cell=cell,
-                units=(int(sized[2]),) * int(sized[1]),
-                epsilon=epsilon,
-                levels=levels or None,
-                skip=skip,
-                recipe=recipe,
-                seed=seed,
-                command=command,
-                progress=lambda step, total, loss: report(step, total),
-            )
-    found: dict[str, Any] = {}
+        arguments: dict[str, Any] = {"cell": cell, "units": (int(sized[2]),) * int(sized[1]), "epsilon": epsilon}
+        arguments |= {"levels": levels or None, "skip": skip, "recipe": recipe, "command": command}
+        trained, tried = _best(task, seed, best_of, arguments)
+    found: dict[str, Any] = {"tried": tried} if tried else {}
     if process is not None:
         trained, found = _improved(trained, task, process, recipe, tune_steps, dies, seed, command)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -126,9 +129,42 @@ def train(
         return
     rows = [("checkpoint", str(output)), ("sha256", trained.sha256)]
     rows += [(name, f"{value}") for name, value in trained.config.scores.items()]
+    rows += [(f"seed {one['seed']}", f"loss {one['loss']:.4f}, test {one['scores']['test']:.2%}") for one in tried]
     common.print_table(f"{task}, {trained.config.cell} {shape}", rows)
     if process is not None:
         _print_improved(found["hardware_aware"])
+
+
+def _report(report: Callable[[int, int], None], place: int, count: int, step: int, steps: int, loss: float) -> None:
+    report(place * steps + step, count * steps)
+
+
+def _best(task: str, first: int, count: int, arguments: dict[str, Any]) -> tuple[Trained, list[dict[str, Any]]]:
+    """The best of ``count`` networks by the training loss, never by the test sequences; and what was tried."""
+    from dataclasses import replace
+
+    from cmru_hw import tasks, training
+
+    data = tasks.get(task)
+    tried: list[dict[str, Any]] = []
+    best: Trained | None = None
+    with common.progress("training, steps") as report:
+        for place in range(count):
+            made = training.train(
+                data,
+                seed=first + place,
+                progress=partial(_report, report, place, count),
+                **arguments,
+            )
+            if count == 1:
+                return made, []
+            loss = training.objective(made, data.train, arguments["recipe"])
+            if best is None or loss < min(one["loss"] for one in tried):
+                best = made
+            tried.append({"seed": first + place, "loss": loss, "scores": dict(made.config.scores)})
+    assert best is not None
+    notes = {**best.config.training, "best_of": {one["seed"]: one["loss"] for one in tried}}
+    return replace(best, config=replace(best.config, training=notes)), tried
 
 
 def _improved(

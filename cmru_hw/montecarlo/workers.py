@@ -27,8 +27,6 @@ from cmru_hw.montecarlo.store import Block
 Workers = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, pa.Table]]]
 # So many workers lost over one call are no accident.
 _LOSSES = 5
-# How long the file of a Dask scheduler may take to appear. [s]
-PATIENCE = 60.0
 
 
 def serial(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
