@@ -109,8 +109,7 @@ def network_text(design: Design) -> str:
     lines += [
         f"xclocks_r s{layers} a{layers} {names} vs vk sequencer_readout "
         f"lfall={num(gated.read_fall)} lrise={num(gated.read_rise)}",
-        f"xvcm vcm se seb par vh vw common_mode "
-        f"cf={num(gated.flying)} ch={num(gated.holding)} cl={num(gated.load)}",
+        f"xvcm vcm se seb par vh vw common_mode cf={num(gated.flying)} ch={num(gated.holding)} cl={num(gated.load)}",
         "xpoweron first firstn ref_up ref_down vcm vd vw gated_power_on",
     ]
     for index in range(layers):

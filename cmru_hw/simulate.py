@@ -140,7 +140,7 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
         if any((np.abs(q - np.round(q)) > 0.1).any() for q in rails):
             raise NotBelieved(f"a decision of layer {index} is at neither rail at its sampling instant")
         for q, kept in zip(("qa", "qb"), rails, strict=True):
-            _require_latched(f"{q}{index}", kept * vdd, traces, plan, sequence, index)
+            _require_latched(f"{q}{index}", kept * vdd, vdd, traces, plan, sequence, index)
         low, high = (q > 0.5 for q in rails)
         both, neither = low & high, ~low & ~high
         decisions.append(both.astype(np.int8) - neither.astype(np.int8))
@@ -156,14 +156,14 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
 
 
 def _require_latched(
-    nodes: str, kept: Array, traces: Traces, plan: netlist.Schedule, sequence: int, group: int
+    nodes: str, kept: Array, vdd: float, traces: Traces, plan: netlist.Schedule, sequence: int, group: int
 ) -> None:
     """Latches whose voltages ``kept`` (timesteps, units) are read must hold what they decided."""
     instants = plan.decided(sequence, group)
     if instants is None:
         return
     decided = np.stack([traces.at(f"{nodes}_{i}", instants) for i in range(kept.shape[1])], axis=1)
-    turned = np.argwhere(np.abs(decided - kept) > 0.5 * plan.moments[group].high)
+    turned = np.argwhere(np.abs(decided - kept) > 0.5 * vdd)
     if turned.size:
         timestep, unit = turned[0].tolist()
         raise NotBelieved(

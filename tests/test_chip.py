@@ -166,7 +166,9 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
     expected = compare.reference(design, trained, sequences).response
     for layer in range(2):
         assert (piece.decisions[layer] == expected.decisions[layer][0]).all()
-        assert piece.states[layer] == pytest.approx(expected.states[layer][0], abs=compare.LEVEL_TOLERANCE["transistor"])
+        assert piece.states[layer] == pytest.approx(
+            expected.states[layer][0], abs=compare.LEVEL_TOLERANCE["transistor"]
+        )
     # every supply's own account against what comes back at the common return
     ends = (plan.starts[0] + np.arange(4)) * plan.timestep
     names = [name for name in chip.accounts(design) if name != "account_inputs"]
