@@ -41,8 +41,8 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         + ("" if whole else "**Jobs that are missing are missing below; nothing stands in for them.** ")
         + "Intervals are 95 %: bootstrap over seeds for medians and their differences, Clopper-Pearson for shares, "
         "Newcombe for differences of shares.",
-        f"{len(cells.CELLS)} recurrent cells of equal parameter count, in one backbone, with one budget and one tuning, "
-        f"{plan.seeds} seeds each, on {problem_list}. This package builds circuits of cmru, acmru and bmru. "
+        f"{len(cells.CELLS)} recurrent cells of equal parameter count, in one backbone, with one budget and one "
+        f"tuning, {plan.seeds} seeds each, on {problem_list}. This package builds circuits of cmru, acmru and bmru. "
         "[How it was done](#how-it-was-done) says what each cell and problem is.",
         "## Verdicts",
         _summary(verdicts),
