@@ -41,7 +41,7 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         + ("" if whole else "**Jobs that are missing are missing below; nothing stands in for them.** ")
         + "Intervals are 95 %: bootstrap over seeds for medians and their differences, Clopper-Pearson for shares, "
         "Newcombe for differences of shares.",
-        f"{len(cells.CELLS)} recurrent cells of equal parameter count, in one backbone, with one budget and one tuning, "
+        f"{len(cells.CELLS)} recurrent cells of equal parameter count in one backbone, with one budget and one tuning, "
         f"{plan.seeds} seeds each, on {problem_list}. This package builds circuits of cmru, acmru and bmru. "
         "[How it was done](#how-it-was-done) says what each cell and problem is.",
         "## Verdicts",
@@ -50,7 +50,8 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         'excludes the claim in at least one and supports it in none; "undecided": no interval excludes anything. '
         f"Two cells match if the interval excludes being behind by more than {100 * MATCH:g} points. Points are of "
         "accuracy in percent, or hundredths of R² where the problem is a regression. Every line follows from "
-        f"`{command}`; the speed of the scan beside others' from `python -m benchmarks.scan`, and that a flip-flop of "
+        f"`{command}`; the speed of the scan beside others' from `python -m benchmarks.scan` (as printed: [scan.txt]"
+        "(scan.txt)), and that a flip-flop of "
         "models/ is exact over 10 000 timesteps from `pytest tests/test_claims.py -k ten_thousand`.",
         "## Figures",
         *(f"{CAPTIONS[name]}\n\n![{name}]({name}.svg)" for name in figures),
