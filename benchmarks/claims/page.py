@@ -50,8 +50,7 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         'excludes the claim in at least one and supports it in none; "undecided": no interval excludes anything. '
         f"Two cells match if the interval excludes being behind by more than {100 * MATCH:g} points. Points are of "
         "accuracy in percent, or hundredths of R² where the problem is a regression. Every line follows from "
-        f"`{command}`; the speed of the scan beside others' from `python -m benchmarks.scan` (as printed: [scan.txt]"
-        "(scan.txt)), and that a flip-flop of "
+        f"`{command}`; the speed of the scan beside others' from `python -m benchmarks.scan`, and that a flip-flop of "
         "models/ is exact over 10 000 timesteps from `pytest tests/test_claims.py -k ten_thousand`.",
         "## Figures",
         *(f"{CAPTIONS[name]}\n\n![{name}]({name}.svg)" for name in figures),
@@ -62,6 +61,8 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         "## Training step, scan against loop",
         f"{tables.throughput(records).title}:",
         tables.throughput(records).markdown(),
+        "The recurrence alone beside others' implementations, `torch.cumsum` and JAX's `associative_scan` and `scan` "
+        "(a compiled loop), as `python -m benchmarks.scan` printed it: [scan.txt](scan.txt).",
         "## How it was done",
         f"**Cells.**\n\n```text\n{recurrences}\n```",
         f"The ladder of cmru saturates at the same level on every problem. lru starts with |λ| in "
