@@ -172,6 +172,8 @@ def peers(seconds: float) -> None:
     except ImportError:
         print("jax is not installed: pip install jax")
         return
+    # Work that another thread does is not yet in this process's time when the result is there.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     print(f"jax {jax.__version__}, saturating")
     for timesteps, batch in itertools.product(TIMESTEPS, BATCHES):
         against_jax(timesteps, batch, seconds)

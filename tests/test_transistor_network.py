@@ -194,6 +194,16 @@ def test_a_network_of_transistors_equals_software(engine):
 
 
 @pytest.mark.spice
+def test_one_unit_of_transistors_equals_software(engine):
+    trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(2,))
+    design = design_of(trained, sequences)
+    lines, expected = alone.recorded(design, trained, sequences, 0)
+    got = simulate.simulate(alone.unit(design, 0, 0), lines, engine).response
+    assert (got.decisions[0][0, :, 0] == expected.decisions[0][0, :, 0]).all()
+    assert got.logits.shape == (1, 2, 0)
+
+
+@pytest.mark.spice
 def test_what_was_kept_is_not_simulated_again(tmp_path):
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3, 4))
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, sequences))

@@ -41,8 +41,8 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         + ("" if whole else "**Jobs that are missing are missing below; nothing stands in for them.** ")
         + "Intervals are 95 %: bootstrap over seeds for medians and their differences, Clopper-Pearson for shares, "
         "Newcombe for differences of shares.",
-        f"{len(cells.CELLS)} recurrent cells of equal parameter count, in one backbone, with one budget and one "
-        f"tuning, {plan.seeds} seeds each, on {problem_list}. This package builds circuits of cmru, acmru and bmru. "
+        f"{len(cells.CELLS)} recurrent cells of equal parameter count in one backbone, with one budget and one tuning, "
+        f"{plan.seeds} seeds each, on {problem_list}. This package builds circuits of cmru, acmru and bmru. "
         "[How it was done](#how-it-was-done) says what each cell and problem is.",
         "## Verdicts",
         _summary(verdicts),
@@ -61,6 +61,8 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         "## Training step, scan against loop",
         f"{tables.throughput(records).title}:",
         tables.throughput(records).markdown(),
+        "The recurrence alone beside others' implementations, `torch.cumsum` and JAX's `associative_scan` and `scan` "
+        "(a compiled loop), as `python -m benchmarks.scan` printed it: [scan.txt](scan.txt).",
         "## How it was done",
         f"**Cells.**\n\n```text\n{recurrences}\n```",
         f"The ladder of cmru saturates at the same level on every problem. lru starts with |λ| in "
