@@ -247,9 +247,7 @@ def _children() -> list[_Child]:
 def test_a_scheduler_that_never_comes_is_not_waited_for_for_ever(tmp_path):
     pytest.importorskip("distributed")
     with (
-        pytest.raises(
-            InputError, match=r"no Dask scheduler has written .*absent\.json within 0 s"
-        ),
+        pytest.raises(InputError, match=r"no Dask scheduler has written .*absent\.json within 0 s"),
         workers.cluster(str(tmp_path / "absent.json"), patience=0),
     ):
         pass
