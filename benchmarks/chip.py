@@ -73,7 +73,8 @@ def utterances(folder: Path, jobs: int) -> None:
 
 def report(joules: dict) -> None:
     print(
-        f"energy {joules['per_timestep_J'] * 1e12:.2f} pJ per timestep ({joules['label']}); ledger gap {joules['ledger_gap']:.2e}"
+        f"energy {joules['per_timestep_J'] * 1e12:.2f} pJ per timestep ({joules['label']}); "
+        f"ledger gap {joules['ledger_gap']:.2e}"
     )
     for name, entry in joules["blocks"].items():
         print(f"  {name:12} {entry['static_J'] * 1e12:7.3f} static {entry['dynamic_J'] * 1e12:7.3f} dynamic pJ")
