@@ -19,7 +19,7 @@ FLOORS = [
     ["designs"],
     ["mapping"],
     ["variation", "noise", "compare"],
-    ["pdk", "inventory", "netlist", "memories", "transistor", "decks"],
+    ["pdk", "inventory", "netlist", "memories", "transistor", "chip", "decks"],
     ["spice", "doctor"],
     ["simulate", "alone", "behavioral", "characterize", "ladder", "gated"],
     ["plots", "waveform_files"],
