@@ -184,7 +184,7 @@ def network_text(design: Design) -> str:
             for node in memory.outputs(f"{index}_{i}")
         ]
         sources = own + sources if config.skip else own
-    rows = {f"y{k}": capacitors(design.readout, k) for k in range(len(design.readout.bias))}
+    rows = {f"y{k}": capacitors_of(design.readout, k) for k in range(len(design.readout.bias))}
     lines += [
         "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare",
         f"xclocks_r kr_r ke_r kck_r {' '.join(f'{clock}r' for clock in READOUT_CLOCKS)} vk readout_clocks",
@@ -317,7 +317,7 @@ def _layer(
     biased: Mapping[str, float],
 ) -> list[str]:
     rows = {
-        f"{kind}{index}_{i}": capacitors(row, i)
+        f"{kind}{index}_{i}": capacitors_of(row, i)
         for i in range(layer.units)
         for kind, row in (("a", layer.low), ("b", layer.high))
     }
@@ -346,7 +346,7 @@ def _layer(
     return lines
 
 
-def capacitors(row: Row, i: int) -> dict[str, float]:
+def capacitors_of(row: Row, i: int) -> dict[str, float]:
     """Capacitors of row ``i`` [F, signed] by name. Both taps on the constant 1 are one, unless that were too small."""
     weights = {str(j): float(value) for j, value in enumerate(row.weights[i]) if value != 0}
     bias, threshold = float(row.bias[i]), float(row.threshold[i])
