@@ -31,7 +31,7 @@ def exported(folder: Path) -> tuple[Exported, Sequences]:
     models = shipped.folder("models")
     trained = checkpoint.load(models / f"{MODEL}.safetensors")
     data = checkpoint.load_sequences(models / "detect-eval.npz")
-    kind = technology.remembering(technology.at_level(technology.load("gf180"), "transistor"), "gated")
+    kind = technology.at_level(technology.load("gf180"), "transistor", "gated")
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     return design_folder.write(folder / "design", trained, design, data, force=True), data
 

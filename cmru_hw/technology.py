@@ -310,19 +310,27 @@ def parse(content: str, *, where: str) -> Technology:
     return from_dict(data, where=where)
 
 
-def at_level(technology: Technology, level: str) -> Technology:
+def at_level(technology: Technology, level: str, memory: str | None = None) -> Technology:
     """``technology`` as its netlists of ``level`` are mapped.
 
     In transistors every capacitor is made of fingers, the line of the constant 1 is the supply itself, and so is the
-    reference of a packet, whose plate goes from rail to rail. Raises TechnologyError where there are no devices.
+    reference of a packet, whose plate goes from rail to rail. There ``memory`` says what holds the levels, one of
+    MEMORIES; without it the technology does. Raises TechnologyError where there are no devices, or for a memory of
+    macros.
     """
-    if level == technology.level:
-        return technology
     devices = technology.transistor
+    if level == technology.level:
+        if memory is not None and (level != "transistor" or devices is None or memory != devices.memory):
+            raise TechnologyError(
+                f"a memory is chosen, {' or '.join(MEMORIES)}, for a network in transistors: add --level transistor"
+            )
+        return technology
     if devices is None or level != "transistor":
         names = ", ".join(name for name in available() if load(name).transistor is not None)
         raise TechnologyError(f"technology {technology.name!r} has no {level} level; transistors are in {names}")
-    supply = technology.supply
+    if memory is not None and memory not in MEMORIES:
+        raise TechnologyError(f"no memory is called {memory!r}: choose one of {', '.join(MEMORIES)}")
+    supply, chosen = technology.supply, memory or devices.memory
     moved = replace(
         technology,
         level=level,
@@ -332,28 +340,12 @@ def at_level(technology: Technology, level: str) -> Technology:
             row=devices.row,
             integrator=devices.integrator,
             sample=devices.limit,
-            minimum=devices.minimum,
+            minimum=devices.piece if chosen == "ladder" else devices.minimum,
             parasitic=devices.parasitic,
         ),
+        transistor=replace(devices, memory=chosen),
     )
-    return remembering(moved, devices.memory)
-
-
-def remembering(technology: Technology, memory: str) -> Technology:
-    """``technology`` with levels held by an "integrator" or a "ladder". Raises TechnologyError for macros."""
-    devices = technology.transistor
-    if technology.level != "transistor" or devices is None or memory not in MEMORIES:
-        raise TechnologyError(
-            f"a memory is chosen, {' or '.join(MEMORIES)}, for a network in transistors: add --level transistor"
-        )
-    if memory == "gated":
-        return _gated(technology, devices)
-    minimum = devices.piece if memory == "ladder" else devices.minimum
-    return replace(
-        technology,
-        capacitor=replace(technology.capacitor, minimum=minimum),
-        transistor=replace(devices, memory=memory),
-    )
+    return _gated(moved, devices) if chosen == "gated" else moved
 
 
 def _gated(technology: Technology, devices: Transistor) -> Technology:

@@ -20,7 +20,7 @@ TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 
 
 def design_of(trained, sequences):
-    kind = technology.remembering(technology.at_level(technology.load("gf180"), "transistor"), "gated")
+    kind = technology.at_level(technology.load("gf180"), "transistor", "gated")
     return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
 
@@ -94,9 +94,18 @@ def test_a_cell_without_a_chip_names_the_remedy(shape):
 
 
 def test_a_technology_without_a_chip_names_the_remedy():
-    kind = technology.at_level(technology.load("generic180"), "transistor")
     with pytest.raises(TechnologyError, match="choose another memory"):
-        technology.remembering(kind, "gated")
+        technology.at_level(technology.load("generic180"), "transistor", "gated")
+
+
+def test_one_memory_leaves_nothing_of_another():
+    nominal = technology.load("gf180")
+    kinds = {memory: technology.at_level(nominal, "transistor", memory) for memory in technology.MEMORIES}
+    assert kinds["gated"] == technology.at_level(nominal, "transistor")
+    assert kinds["gated"].supply.common_mode < kinds["integrator"].supply.common_mode == nominal.supply.common_mode
+    assert kinds["integrator"].signal.state_swing == nominal.signal.state_swing
+    with pytest.raises(TechnologyError, match="--level transistor"):
+        technology.at_level(kinds["gated"], "transistor", "integrator")
 
 
 def test_noise_is_not_for_chips():

@@ -18,8 +18,8 @@ BITS = (1, 2, 4, -8)
 
 
 def design_of(trained, sequences, memory="ladder"):
-    kind = technology.at_level(technology.load("generic180"), "transistor")
-    return mapping.map_network(trained, technology.remembering(kind, memory), mapping.calibrate(trained, sequences))
+    kind = technology.at_level(technology.load("generic180"), "transistor", memory)
+    return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_unit_alone_cannot_read_bits():
 
 def test_memory_is_a_choice_in_transistors_only():
     with pytest.raises(TechnologyError, match="--level transistor"):
-        technology.remembering(technology.load("gf180"), "ladder")
+        technology.at_level(technology.load("gf180"), "macro", "ladder")
 
 
 def test_export_takes_the_memory(tmp_path):

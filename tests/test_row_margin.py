@@ -21,7 +21,7 @@ MODELS = Path(__file__).parent.parent / "models"
 
 
 def transistors() -> technology.Technology:
-    return technology.remembering(technology.at_level(technology.load("gf180"), "transistor"), "integrator")
+    return technology.at_level(technology.load("gf180"), "transistor", "integrator")
 
 
 def margins(trained: Trained, data: Sequences) -> list[np.ndarray]:

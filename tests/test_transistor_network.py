@@ -19,7 +19,7 @@ TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 
 
 def design_of(trained, sequences, name="generic180", memory="integrator"):
-    kind = technology.remembering(technology.at_level(technology.load(name), "transistor"), memory)
+    kind = technology.at_level(technology.load(name), "transistor", memory)
     return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
 

@@ -200,16 +200,14 @@ def _architecture(name: str | None, trained: Trained) -> Architecture:
 
 
 def _technology(kind: Architecture, name: str | None, level: str | None, memory: str | None) -> AnyTechnology:
-    from cmru_hw.technology import Technology, remembering
+    from cmru_hw.technology import Technology, at_level
 
     found = kind.load_technology(name or kind.technology)
-    if level is not None:
-        found = kind.at_level(found, level)
     if memory is None:
-        return found
+        return found if level is None else kind.at_level(found, level)
     if not isinstance(found, Technology):
         raise click.UsageError("--memory is a choice of the charge domain: --architecture sc")
-    return remembering(found, memory)
+    return at_level(found, level or found.level, memory)
 
 
 def _sequences_beside(path: Path) -> Sequences | None:
