@@ -1,6 +1,6 @@
 """The detector as a whole chip of GF180MCU transistors: every decision against software, energy, and all 45 corners.
 
-Run: ``python -m benchmarks.chip utterances|corners DIR [--jobs N]``. Hours of simulation, all of it resumable: what is
+Run: ``python -m benchmarks.chip utterances|corners DIR [--jobs N] [--only CORNER]``. Hours of simulation, all of it resumable: what is
 finished stays in DIR, and the same command goes on. ``utterances`` takes the first held-out utterances that have 100
 timesteps together, as they are in the file; ``corners`` the shortest one in which no row comes nearer to its threshold
 than 4 mV in software, because nearer than that a corner may decide either way.
@@ -80,7 +80,7 @@ def report(joules: dict) -> None:
         print(f"  {name:12} {entry['static_J'] * 1e12:7.3f} static {entry['dynamic_J'] * 1e12:7.3f} dynamic pJ")
 
 
-def corners(folder: Path, jobs: int) -> None:
+def corners(folder: Path, jobs: int, only: list[str]) -> None:
     mine, data = exported(folder)
     index = clear(mine.design, mine.trained, data)
     picked = chosen(data, [index])
@@ -89,7 +89,7 @@ def corners(folder: Path, jobs: int) -> None:
     def progress(done: int, total: int) -> None:
         print(f"{done} of {total}", flush=True)
 
-    found = run_corners(mine, picked, folder=folder / "corners", jobs=jobs, timeout=36000, progress=progress)
+    found = run_corners(mine, picked, folder=folder / "corners", only=only, jobs=jobs, timeout=36000, progress=progress)
     print(f"every decision right in {found['all_right']} of {found['asked']} corners, {found['failed']} failed")
     for result in found["corners"]:
         if result["status"] != "ok":
@@ -107,8 +107,12 @@ def main() -> None:
     parser.add_argument("what", choices=["utterances", "corners"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", action="append", default=[], metavar="CORNER", help="some corners: ff/125/1.98")
     given = parser.parse_args()
-    {"utterances": utterances, "corners": corners}[given.what](given.folder, given.jobs)
+    if given.what == "corners":
+        corners(given.folder, given.jobs, given.only)
+    else:
+        utterances(given.folder, given.jobs)
 
 
 if __name__ == "__main__":

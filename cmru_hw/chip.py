@@ -10,8 +10,8 @@ Nodes have the names of the macro level (``o0_3 a0_3 b0_3 qa0_3 qb0_3 x7 p0_7 n0
 rises by VDD as rows evaluate, a negative one on f, which falls. A tap below the smallest capacitor is the difference of
 two.
 
-When something happens depends on corner, supply and temperature, so states are sampled where the simulation has them:
-at the moment when the comparators of those who read them fire.
+When something happens depends on corner, supply and temperature, so what is sampled is sampled where the simulation has
+it: a decision as its packet ends, a state when the comparators of those who read it fire.
 """
 
 from __future__ import annotations
@@ -163,15 +163,20 @@ def deck(
     models = pdk.devices(devices.process, corner=at.corner, temperature=at.temperature)
     nominal, timestep = technology.supply, technology.timing.timestep
     layers, begin = len(design.layers), WINDOW * timestep
+
+    def edge(clock: str) -> Edge:
+        return Edge(clock=clock, level=0.9 * supply, begin=begin, end=begin + gated.strobe)
+
     plan = schedule(
         timestep,
         0.0,
         [len(x) for x in inputs],
         lead=LEAD,
         moments=tuple(
-            Edge(clock=f"ckn{_group(reader, layers)}", level=0.9 * supply, begin=begin, end=begin + gated.strobe)
-            for reader in (*(_reader(design, index) for index in range(layers)), layers)
+            edge(f"ckn{_group(reader, layers)}") for reader in (*(_reader(design, i) for i in range(layers)), layers)
         ),
+        # nothing keeps a decision once its packet has gone
+        used=tuple(edge(f"pb{index}") for index in range(layers)),
         common="vcm",
         supply=supply,
     )

@@ -91,8 +91,9 @@ class Schedule:
 
     ``starts`` (sequences,) is the frame of each first timestep, ``lengths`` (sequences,) the number of timesteps.
     Everything is sampled the share ``sampled`` of a timestep before its end, unless there are ``moments``: one for each
-    layer, and one for the readout. A circuit that makes its own V_cm has it on the node ``common``, and one whose
-    signals are ratios of the supply runs at ``supply`` [V].
+    layer, and one for the readout. A layer that does not keep its decisions until its state is read has them sampled
+    when they have been ``used``. A circuit that makes its own V_cm has it on the node ``common``, and one whose signals
+    are ratios of the supply runs at ``supply`` [V].
     """
 
     timestep: float
@@ -100,6 +101,7 @@ class Schedule:
     starts: tuple[int, ...]
     lengths: tuple[int, ...]
     moments: tuple[Moment | Edge | Found, ...] = ()
+    used: tuple[Moment | Edge | Found, ...] = ()
     common: str | None = None
     supply: float | None = None
 
@@ -116,7 +118,13 @@ class Schedule:
         """Sampling instants (length,) [s] of ``sequence`` in layer ``group``, or the readout's."""
         if not self.moments:
             return self.edges(sequence)[1:] - self.sampled * self.timestep
-        moment = self.moments[group]
+        return self._at(self.moments[group], sequence)
+
+    def deciding(self, sequence: int, group: int) -> Array:
+        """When the decisions of layer ``group`` are sampled (length,) [s]."""
+        return self._at(self.used[group], sequence) if self.used else self.instants(sequence, group)
+
+    def _at(self, moment: Moment | Edge | Found, sequence: int) -> Array:
         if isinstance(moment, Moment):
             return self.edges(sequence)[:-1] + moment.offset
         if isinstance(moment, Edge):
@@ -126,17 +134,17 @@ class Schedule:
 
     def located(self, traces: Traces) -> Schedule:
         """This schedule with its edges found in ``traces``."""
-        return replace(
-            self,
-            moments=tuple(
-                self._found(moment, traces) if isinstance(moment, Edge) else moment for moment in self.moments
-            ),
-        )
+        found = {
+            name: tuple(self._found(moment, traces) if isinstance(moment, Edge) else moment for moment in moments)
+            for name, moments in (("moments", self.moments), ("used", self.used))
+        }
+        return replace(self, moments=found["moments"], used=found["used"])
 
     @property
     def clocks(self) -> tuple[str, ...]:
         """The clocks that tell when to sample, each once."""
-        named = [moment.clocks if isinstance(moment, Moment) else (moment.clock,) for moment in self.moments]
+        every = (*self.moments, *self.used)
+        named = [moment.clocks if isinstance(moment, Moment) else (moment.clock,) for moment in every]
         return tuple(dict.fromkeys(clock for clocks in named for clock in clocks))
 
     def unclocked(self, traces: Traces, sequence: int) -> str | None:
@@ -144,8 +152,8 @@ class Schedule:
 
         XSPICE can miss an edge, and a chip that makes its own clocks can fail to.
         """
-        for group, moment in enumerate(self.moments):
-            instants = self.instants(sequence, group)
+        for moment in (*self.moments, *self.used):
+            instants = self._at(moment, sequence)
             if not isinstance(moment, Moment):
                 absent = {moment.clock: np.isnan(instants)}
             else:

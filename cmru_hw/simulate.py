@@ -133,7 +133,7 @@ def decode(design: Design, traces: Traces, plan: netlist.Schedule, sequence: int
         units = range(layer.units)
         output = np.stack([traces.at(f"o{index}_{i}", instants) for i in units], axis=1) - common(instants)
         # a decision is read where it was computed: one that turns over between two points is at a rail in both
-        latest = np.searchsorted(traces.time, instants, side="right") - 1
+        latest = np.searchsorted(traces.time, plan.deciding(sequence, index), side="right") - 1
         rails = [
             np.stack([traces.values[f"{q}{index}_{i}"][latest] for i in units], axis=1) / vdd for q in ("qa", "qb")
         ]
