@@ -89,7 +89,8 @@ def corners(folder: Path, jobs: int, only: list[str]) -> None:
     def progress(done: int, total: int) -> None:
         print(f"{done} of {total}", flush=True)
 
-    found = run_corners(mine, picked, folder=folder / "corners", only=only, jobs=jobs, timeout=36000, progress=progress)
+    place = folder / "corners"
+    found = run_corners(mine, picked, folder=place, only=only, jobs=jobs, timeout=36000, progress=progress)
     print(f"every decision right in {found['all_right']} of {found['asked']} corners, {found['failed']} failed")
     for result in found["corners"]:
         if result["status"] != "ok":
