@@ -1,9 +1,9 @@
 """The detector as a whole chip of GF180MCU transistors: every decision against software, energy, and all 45 corners.
 
-Run: ``python -m benchmarks.chip utterances|corners DIR [--jobs N] [--only CORNER]``. Hours of simulation, all of it resumable: what is
-finished stays in DIR, and the same command goes on. ``utterances`` takes the first held-out utterances that have 100
-timesteps together, as they are in the file; ``corners`` the shortest one in which no row comes nearer to its threshold
-than 4 mV in software, because nearer than that a corner may decide either way.
+Run: ``python -m benchmarks.chip utterances|corners DIR [--jobs N] [--only CORNER]``. Hours of simulation, all of it
+resumable: what is finished stays in DIR, and the same command goes on. ``utterances`` takes the first held-out
+utterances that have 100 timesteps together, as they are in the file; ``corners`` the shortest one in which no row comes
+nearer to its threshold than 4 mV in software, because nearer than that a corner may decide either way.
 """
 
 from __future__ import annotations
