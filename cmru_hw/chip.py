@@ -113,9 +113,9 @@ def network_text(design: Design) -> str:
         "xpoweron first firstn ref_up ref_down vcm vd vw gated_power_on",
     ]
     for index in range(layers):
-        # C_int is emptied with its amplifier on
+        # C_int is emptied with its amplifier on, and for as long as nobody reads it: slow and cold that takes a while
         lines += [
-            f"xinitb{index} kinit pb{index} initb{index} vk nand2 l=0.28u",
+            f"xinitb{index} kinit sm{index} initb{index} vk nand2 l=0.28u",
             f"xinit{index} initb{index} init{index} vk inv l=0.28u",
         ]
     sources = [(f"x{j}", "zero") for j in range(config.features)]

@@ -70,7 +70,7 @@ def test_order_holds_at_the_ends_of_the_corners(engine, at, corner, temperature,
 @pytest.mark.parametrize(
     ("corner", "temperature", "vdd", "most"),
     [
-        ("typical", 27.0, 1.8, 6e-12),
+        ("typical", 27.0, 1.8, 6.5e-12),
         ("ss", -40.0, 1.62, 4e-12),
         ("ff", 125.0, 1.98, 20e-12),
         ("fs", 125.0, 1.98, 14e-12),
