@@ -237,7 +237,7 @@ def test_detector_equals_software(request, engine, process):
         response = simulate.simulate(design, sequences, engine).response
         comparison = compare.compare(design, expected, response, labels=sequences.labels)
         assert comparison.classified == comparison.classified_alike
-        # comparators' kicks leave up to 3 mV on rows whose lines hang on amplifiers; `cmru_hw.chip` has a dummy for each
+        # kicks of comparators leave up to 3 mV on rows whose lines hang on amplifiers: `cmru_hw.chip` has dummies there
         assert all(found.inherited or found.margin < 3e-3 for found in comparison.divergences), comparison.divergences
         seen = [before + np.asarray(counts) for before, counts in zip(seen, comparison.coverage, strict=True)]
         total, agree = total + comparison.total, agree + comparison.agree
