@@ -16,6 +16,7 @@
         ├── SimulationTimeout          it ran past the time it was given
         ├── NotConverged               ngspice gave up ("timestep too small", "singular matrix", ...)
         └── NotBelieved                it ended without complaint, but the result fails a belief check
+            └── LatchTurned            a decision is not what it was when it was taken
 
 Ctrl-C ends the command line with exit 130. An exception is for one piece of work that failed alone; in a batch
 (Monte-Carlo) a failed die is a value.
@@ -84,6 +85,10 @@ class NotConverged(SimulationError):
 
 
 class NotBelieved(SimulationError):
+    pass
+
+
+class LatchTurned(NotBelieved):
     pass
 
 

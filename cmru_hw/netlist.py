@@ -92,8 +92,8 @@ class Schedule:
     ``starts`` (sequences,) is the frame of each first timestep, ``lengths`` (sequences,) the number of timesteps.
     Everything is sampled the share ``sampled`` of a timestep before its end, unless there are ``moments``: one for each
     layer, and one for the readout. A layer that does not keep its decisions until its state is read has them sampled
-    when they have been ``used``. A circuit that makes its own V_cm has it on the node ``common``, and one whose signals
-    are ratios of the supply runs at ``supply`` [V].
+    when they have been ``used``; by then they must be what they were when they were ``taken``. A circuit that makes its
+    own V_cm has it on the node ``common``, and one whose signals are ratios of the supply runs at ``supply`` [V].
     """
 
     timestep: float
@@ -102,6 +102,7 @@ class Schedule:
     lengths: tuple[int, ...]
     moments: tuple[Moment | Edge | Found, ...] = ()
     used: tuple[Moment | Edge | Found, ...] = ()
+    taken: tuple[Moment | Edge | Found, ...] = ()
     common: str | None = None
     supply: float | None = None
 
@@ -136,14 +137,14 @@ class Schedule:
         """This schedule with its edges found in ``traces``."""
         found = {
             name: tuple(self._found(moment, traces) if isinstance(moment, Edge) else moment for moment in moments)
-            for name, moments in (("moments", self.moments), ("used", self.used))
+            for name, moments in (("moments", self.moments), ("used", self.used), ("taken", self.taken))
         }
-        return replace(self, moments=found["moments"], used=found["used"])
+        return replace(self, moments=found["moments"], used=found["used"], taken=found["taken"])
 
     @property
     def clocks(self) -> tuple[str, ...]:
         """The clocks that tell when to sample, each once."""
-        every = (*self.moments, *self.used)
+        every = (*self.moments, *self.used, *self.taken)
         named = [moment.clocks if isinstance(moment, Moment) else (moment.clock,) for moment in every]
         return tuple(dict.fromkeys(clock for clocks in named for clock in clocks))
 
@@ -152,7 +153,7 @@ class Schedule:
 
         XSPICE can miss an edge, and a chip that makes its own clocks can fail to.
         """
-        for moment in (*self.moments, *self.used):
+        for moment in (*self.moments, *self.used, *self.taken):
             instants = self._at(moment, sequence)
             if not isinstance(moment, Moment):
                 absent = {moment.clock: np.isnan(instants)}
@@ -179,6 +180,8 @@ class Schedule:
 
     def decided(self, sequence: int, group: int) -> Array | None:
         """When the latches of layer ``group`` took their decisions (length,) [s]; None where none keeps any."""
+        if self.taken:
+            return self._at(self.taken[group], sequence)
         moment = self.moments[group] if self.moments else None
         offset = moment.decided if isinstance(moment, Moment) else None
         return None if offset is None else self.edges(sequence)[:-1] + offset

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cmru_hw import decks, netlist
 from cmru_hw.checkpoint import Sequences, Trained
 from cmru_hw.compare import RESOLUTION, Comparison, Reference, compare, reference
-from cmru_hw.errors import NotBelieved, SimulationError
+from cmru_hw.errors import LatchTurned, NotBelieved, SimulationError
 from cmru_hw.mapping import Design
 from cmru_hw.signals import Array, Response, Traces, padded
 from cmru_hw.spice import Engine
@@ -59,8 +59,9 @@ def simulate(
     frames = 0 if decks.in_transistors(design) else FRAMES_PER_DECK
     batches = list(shared_decks(sequences.lengths.tolist(), frames))
     inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, sequences.lengths, strict=True)]
-    built = [
-        decks.deck(
+
+    def build(batch: Sequence[int], refine: int) -> tuple[netlist.Deck, netlist.Schedule]:
+        return decks.deck(
             design,
             [inputs[i] for i in batch],
             network=network,
@@ -68,26 +69,37 @@ def simulate(
             refine=refine,
             metered=observe is not None,
         )
-        for batch in batches
-    ]
+
     pieces: dict[int, list[_Piece]] = {}
     attempts: list[str] = []
     seconds, simulator, done = 0.0, "", 0
     total = int(sequences.lengths.sum())
-    for index, outcome in engine.map([deck for deck, _ in built]):
-        if isinstance(outcome, SimulationError):
-            raise outcome
-        plan = built[index][1]
-        pieces[index] = [decode(reader, outcome.traces, plan, place) for place in range(len(plan.lengths))]
-        if observe:
-            observe(outcome.traces, plan, batches[index])
-        seconds += outcome.cpu_seconds
-        simulator = outcome.simulator
-        attempts += outcome.attempts
-        done += sum(plan.lengths)
-        if progress:
-            progress(done, total)
-    ordered = [piece for index in range(len(built)) for piece in pieces[index]]
+    # a latch that falls over in a long step of the simulator stands in smaller ones
+    for finer in range(refine, refine + MOST_REFINEMENTS + 1):
+        waiting = [index for index in range(len(batches)) if index not in pieces]
+        built = [build(batches[index], finer) for index in waiting]
+        for place, outcome in engine.map([deck for deck, _ in built]):
+            if isinstance(outcome, SimulationError):
+                raise outcome
+            index, plan = waiting[place], built[place][1]
+            seconds += outcome.cpu_seconds
+            simulator = outcome.simulator
+            attempts += outcome.attempts
+            try:
+                pieces[index] = [decode(reader, outcome.traces, plan, number) for number in range(len(plan.lengths))]
+            except LatchTurned as error:
+                if finer == refine + MOST_REFINEMENTS or not decks.in_transistors(design):
+                    raise
+                attempts.append(f"again with smaller steps: {error}")
+                continue
+            if observe:
+                observe(outcome.traces, plan, batches[index])
+            done += sum(plan.lengths)
+            if progress:
+                progress(done, total)
+        if len(pieces) == len(batches):
+            break
+    ordered = [piece for index in range(len(batches)) for piece in pieces[index]]
     time, layers = sequences.inputs.shape[1], range(len(design.layers))
     return Simulation(
         response=Response(
@@ -166,7 +178,7 @@ def _require_latched(
     turned = np.argwhere(np.abs(decided - kept) > 0.5 * vdd)
     if turned.size:
         timestep, unit = turned[0].tolist()
-        raise NotBelieved(
+        raise LatchTurned(
             f"the latch {nodes}_{unit} turned over after its decision in timestep {timestep} of sequence {sequence}: "
             "the simulator stepped across it; make the edge of the technology's clocks shorter"
         )

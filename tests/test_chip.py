@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cmru_hw import chip, compare, decks, design_folder, mapping, simulate, spice, technology
-from cmru_hw.errors import InputError, MappingError, NotBelieved, TechnologyError
+from cmru_hw.errors import InputError, LatchTurned, MappingError, NotBelieved, TechnologyError
 from cmru_hw.mapping import Operating
 from cmru_hw.netlist import Edge, schedule
 from cmru_hw.signals import Traces
@@ -170,7 +170,8 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     deck, plan = chip.deck(design, [sequences.inputs[0].astype(float)])
-    traces = engine.run(deck).traces
+    outcome = engine.run(deck)
+    traces = outcome.traces
     piece = simulate.decode(design, traces, plan, 0)
     expected = compare.reference(design, trained, sequences).response
     for layer in range(2):
@@ -184,6 +185,27 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
     charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
     assert sum(charge.values()) == pytest.approx(np.diff(traces.at("account_total", ends)) * 1e-9, rel=0.01)
     assert 4e-12 < design.supply * sum(values.mean() for values in charge.values()) < 15e-12
+    # a comparator that falls over after its decision is no answer, and is asked again in smaller steps
+    first = plan.located(traces)
+    turned = traces.values["qa0_0"].copy()
+    late = (traces.time > first.decided(0, 0)[1] + 1e-9) & (traces.time < first.deciding(0, 0)[1] + 50e-9)
+    turned[late] = design.supply - turned[late]
+    wrong = Traces(title=traces.title, time=traces.time, values={**traces.values, "qa0_0": turned})
+    with pytest.raises(LatchTurned, match="qa0_0 turned over after its decision in timestep 1"):
+        simulate.decode(design, wrong, plan, 0)
+    answers = iter([wrong, traces])
+    asked = []
+
+    class Forgetful:
+        def map(self, given):
+            asked.extend(given)
+            yield 0, replace(outcome, traces=next(answers), cpu_seconds=1.0)
+
+    found = simulate.simulate(design, sequences, Forgetful())
+    assert (found.response.decisions[0][0] == expected.decisions[0][0]).all()
+    assert "again with smaller steps" in found.attempts[0] and found.cpu_seconds == 2.0
+    trtol = [float(re.search(r"trtol=(\S+)", one.text)[1]) for one in asked]
+    assert trtol[1] < trtol[0]
     # a chip that is not woken decides nothing, and that is no answer
     asleep = replace(deck, text=re.sub(r"^vstrobe .*$", "vstrobe strobe 0 0", deck.text, flags=re.MULTILINE))
     with pytest.raises(NotBelieved, match="did not come in timestep 0"):
