@@ -1,50 +1,60 @@
-"""The detector as a whole chip of GF180MCU transistors: every decision against software, energy, and all 45 corners.
+"""Shipped networks as whole chips of GF180MCU transistors: every decision against software, energy, all 45 corners.
 
-Run: ``python -m benchmarks.chip utterances|corners DIR [--jobs N] [--only CORNER]``. Hours of simulation, all of it
-resumable: what is finished stays in DIR, and the same command goes on. ``utterances`` takes the first held-out
-utterances that have 100 timesteps together, as they are in the file; ``corners`` the shortest one in which no row comes
-nearer to its threshold than 4 mV in software, because nearer than that a corner may decide either way.
+Run: ``python -m benchmarks.chip utterances|flipflop|units|corners DIR [--jobs N] [--only CORNER]``. Hours of
+simulation, all of it resumable: what is finished stays in DIR, and the same command goes on.
+
+- ``utterances``: the detector on the first held-out utterances that have 100 timesteps together, as they are in the
+  file, and on the first two of its speaker.
+- ``flipflop``: the flip-flop on its two shortest sequences.
+- ``units``: each unit of the detector by itself, on a chip of its own, with the inputs that software gives it, over 20
+  held-out utterances from all over the file.
+- ``corners``: the detector on the shortest utterance in which no row comes nearer to its threshold than 4 mV in
+  software, because nearer than that a corner may decide either way.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cmru_hw import checkpoint, compare, design_folder, mapping, shipped, simulate, spice, technology
+from cmru_hw import alone, checkpoint, chip, compare, design_folder, mapping, shipped, simulate, spice, technology
 from cmru_hw.checkpoint import Sequences, Trained
 from cmru_hw.corners.whole import run_corners
 from cmru_hw.design_folder import Exported
 from cmru_hw.energy.whole import run_energy
 from cmru_hw.mapping import Design
 
-MODEL = "detect-cmru-2x4"
 TIMESTEPS = 100
+OF_CLASS = 2
+ALONE = 20
 # A corner's rows decide rightly above this [V]
 CLEAR = 4e-3
 
 
-def exported(folder: Path) -> tuple[Exported, Sequences]:
-    """The shipped detector as a chip, and all of its held-out utterances."""
+def exported(folder: Path, model: str = "detect-cmru-2x4") -> tuple[Exported, Sequences]:
+    """A shipped network as a chip, and all of its held-out sequences."""
     models = shipped.folder("models")
-    trained = checkpoint.load(models / f"{MODEL}.safetensors")
-    data = checkpoint.load_sequences(models / "detect-eval.npz")
+    trained = checkpoint.load(models / f"{model}.safetensors")
+    data = checkpoint.load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
     kind = technology.at_level(technology.load("gf180"), "transistor", "gated")
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
-    return design_folder.write(folder / "design", trained, design, data, force=True), data
+    return design_folder.write(folder / "design", trained, design, data), data
 
 
 def chosen(data: Sequences, indices: list[int]) -> Sequences:
-    longest = int(data.lengths[indices].max())
-    labels = None if data.labels is None else data.labels[indices]
-    return Sequences(inputs=data.inputs[indices, :longest], lengths=data.lengths[indices], labels=labels)
+    """Those, and no longer than the longest of them."""
+    some = data.take(np.array(indices))
+    return replace(some, inputs=some.inputs[:, : int(some.lengths.max())])
 
 
 def first(data: Sequences) -> list[int]:
-    """As many from the front as make TIMESTEPS."""
-    return list(range(int(np.searchsorted(np.cumsum(data.lengths), TIMESTEPS)) + 1))
+    """As many from the front as make TIMESTEPS, and the first OF_CLASS of class 1."""
+    front = range(int(np.searchsorted(np.cumsum(data.lengths), TIMESTEPS)) + 1)
+    positive = [] if data.labels is None else np.flatnonzero(data.labels == 1)[:OF_CLASS].tolist()
+    return sorted({*front, *positive})
 
 
 def clear(design: Design, trained: Trained, data: Sequences) -> int:
@@ -54,21 +64,59 @@ def clear(design: Design, trained: Trained, data: Sequences) -> int:
     return min((int(length), i) for i, length in enumerate(data.lengths) if least[i] >= CLEAR)[1]
 
 
-def utterances(folder: Path, jobs: int) -> None:
-    mine, data = exported(folder)
-    picked = chosen(data, first(data))
+def network(folder: Path, jobs: int, mine: Exported, picked: Sequences) -> None:
     with spice.open_engine(jobs=jobs, timeout=36000, keep=folder / "kept") as engine:
         verified = simulate.verify(mine.design, mine.trained, picked, engine)
         joules = run_energy(mine, picked, engine, folder=folder / "energy")
     found = verified.comparison
-    print(f"utterances {len(picked)}, timesteps {int(picked.lengths.sum())}")
+    print(f"sequences {len(picked)}, timesteps {int(picked.lengths.sum())}")
     print(f"decisions {found.agree} of {found.total} agree, classes {found.classified_alike} of {found.classified}")
     for difference in found.divergences:
         print(f"  {difference}")
+    for attempt in verified.simulation.attempts:
+        print(f"  {attempt}")
+    print(f"largest state error {found.level_error:.3f} level")
     print("never seen:", ", ".join(found.unseen) or "nothing: every unit went up, held and went down")
-    frames = int(picked.lengths.sum()) + 2 * len(picked)
+    frames = int(picked.lengths.sum()) + chip.LEAD * len(picked)
     print(f"simulator {verified.simulation.cpu_seconds / frames:.2f} s of CPU per timestep, power-on counted")
     report(joules)
+
+
+def utterances(folder: Path, jobs: int) -> None:
+    mine, data = exported(folder)
+    network(folder, jobs, mine, chosen(data, first(data)))
+
+
+def flipflop(folder: Path, jobs: int) -> None:
+    mine, data = exported(folder, "flipflop-cmru-1x2")
+    network(folder, jobs, mine, chosen(data, np.argsort(data.lengths, kind="stable")[:2].tolist()))
+
+
+def units(folder: Path, jobs: int) -> None:
+    mine, data = exported(folder)
+    picked = chosen(data, np.linspace(0, len(data) - 1, ALONE).round().astype(int).tolist())
+    expected = compare.reference(mine.design, mine.trained, picked)
+    valid = expected.response.valid
+    for layer, group in enumerate(mine.design.layers):
+        inputs, software = alone.recorded(mine.design, mine.trained, picked, layer)
+        for number in range(group.units):
+            with spice.open_engine(jobs=jobs, timeout=36000, keep=folder / "kept") as engine:
+                simulated = simulate.simulate(alone.unit(mine.design, layer, number), inputs, engine)
+            wanted = software.decisions[layer][..., number][valid]
+            got = simulated.response.decisions[0][..., 0][valid]
+            margins = expected.margins[layer][..., number][valid]
+            states = (simulated.response.states[0][..., 0] - software.states[layer][..., number])[valid]
+            moves = ", ".join(
+                f"{name} {int((got == move).sum())}" for name, move in (("up", 1), ("held", 0), ("down", -1))
+            )
+            print(
+                f"unit {layer}.{number}: {int((wanted == got).sum())} of {len(got)} decisions agree; {moves}; "
+                f"largest state error {np.abs(states).max():.3f} level; "
+                f"{simulated.cpu_seconds / len(got):.2f} s of CPU per timestep",
+                flush=True,
+            )
+            for margin in np.sort(margins[wanted != got]):
+                print(f"  differs at a margin of {margin * 1e3:.3g} mV")
 
 
 def report(joules: dict) -> None:
@@ -105,7 +153,8 @@ def corners(folder: Path, jobs: int, only: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["utterances", "corners"])
+    kinds = {"utterances": utterances, "flipflop": flipflop, "units": units}
+    parser.add_argument("what", choices=[*kinds, "corners"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", action="append", default=[], metavar="CORNER", help="some corners: ff/125/1.98")
@@ -113,7 +162,7 @@ def main() -> None:
     if given.what == "corners":
         corners(given.folder, given.jobs, given.only)
     else:
-        utterances(given.folder, given.jobs)
+        kinds[given.what](given.folder, given.jobs)
 
 
 if __name__ == "__main__":
