@@ -41,7 +41,7 @@ def exported(folder: Path, model: str = "detect-cmru-2x4") -> tuple[Exported, Se
     data = checkpoint.load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
     kind = technology.at_level(technology.load("gf180"), "transistor", "gated")
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
-    return design_folder.write(folder / "design", trained, design, data), data
+    return design_folder.write(folder / "design", trained, design, data, force=True), data
 
 
 def chosen(data: Sequences, indices: list[int]) -> Sequences:
