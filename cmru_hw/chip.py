@@ -103,7 +103,7 @@ def network_text(design: Design) -> str:
         names = " ".join(f"{clock}{index}" for clock in LAYER_CLOCKS)
         fall, rise = (gated.read_fall, gated.read_rise) if index else (gated.evaluate_fall, gated.evaluate_rise)
         lines.append(
-            f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} n{_group(_reader(design, index), layers)} "
+            f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} n{_group(reader(design, index), layers)} "
             f"r{_group(index + 1, layers)} "
             f"{names} vs vk sequencer_layer\n"
             f"+ lfall={num(fall)} lrise={num(rise)} lsettle={num(gated.settle)} lrest={num(gated.rest)}"
@@ -176,7 +176,7 @@ def deck(
         [len(x) for x in inputs],
         lead=LEAD,
         moments=tuple(
-            edge(f"ckn{_group(reader, layers)}") for reader in (*(_reader(design, i) for i in range(layers)), layers)
+            edge(f"ckn{_group(group, layers)}") for group in (*(reader(design, i) for i in range(layers)), layers)
         ),
         # nothing keeps a decision once its packet has gone
         used=tuple(edge(f"pb{index}") for index in range(layers)),
@@ -258,7 +258,7 @@ def _group(group: int, layers: int) -> str:
     return "r" if group == layers else str(group)
 
 
-def _reader(design: Design, index: int) -> int:
+def reader(design: Design, index: int) -> int:
     """The last group of rows that reads layer ``index``: a layer's number, or that of the readout."""
     last = len(design.layers) - 1
     return last if design.config.skip and index < last else index + 1

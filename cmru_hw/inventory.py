@@ -1,4 +1,4 @@
-"""What a transistor template is made of: devices and their sizes, counted in the netlists themselves.
+"""What a transistor template is made of: devices, their nodes and sizes, read in the netlists themselves.
 
 Area is an estimate before any layout: each transistor takes `LAYOUT` times its drawn diffusion, w (l + 0.88 um); each
 capacitor its plates. Wires beyond that are not in it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,6 +23,7 @@ _DIFFUSION = 0.88e-6
 # Plates [F/m2] of the capacitors, as in netlists/devices.
 _DENSITY = {"cmim": 1e-3, "cmom": 0.8e-3}
 _TRANSISTORS = {"nf", "pf"}
+GROUND = "0"
 _NUMBER = re.compile(r"(?<![\w.])(\d+\.?\d*(?:e[+-]?\d+)?)([munpf]?)\b")
 _SCALE = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
@@ -51,10 +52,23 @@ class Inventory:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One device: ``kind`` nf, pf (``nodes`` drain, gate, source, well), cmim, cmom or c (two plates).
+
+    ``values`` in SI units: ``w`` and ``l``, or ``c``.
+    """
+
+    kind: str
+    nodes: tuple[str, ...]
+    values: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class _Subcircuit:
+    pins: tuple[str, ...]
     defaults: Mapping[str, str]
-    instances: tuple[tuple[str, Mapping[str, str]], ...]
+    lines: tuple[str, ...]
 
 
 def of(template: str, parameters: Mapping[str, float] | None = None) -> Inventory:
@@ -62,7 +76,10 @@ def of(template: str, parameters: Mapping[str, float] | None = None) -> Inventor
 
     Raises InputError for a subcircuit that no template defines.
     """
-    return _of(template, {name: float(value) for name, value in (parameters or {}).items()}, _templates())
+    library = _templates()
+    given = {name: float(value) for name, value in (parameters or {}).items()}
+    pins = library[template].pins if template in library else ()
+    return _counted(_instance(template, pins, given, "", library))
 
 
 def of_netlist(network: str, cells: Mapping[str, bytes]) -> Inventory:
@@ -70,33 +87,66 @@ def of_netlist(network: str, cells: Mapping[str, bytes]) -> Inventory:
 
     Raises InputError for an instance of what no template defines.
     """
+    return _counted(devices(network, cells))
+
+
+def devices(network: str, cells: Mapping[str, bytes]) -> Iterator[Device]:
+    """All devices of ``network``, whose templates are the files ``cells``, their nodes named as a simulator names them.
+
+    Raises InputError for an instance of what no template defines, or whose nodes are not its pins.
+    """
     library = _parsed([_devices(), *(content.decode() for content in cells.values())])
-    found = Inventory()
     for line in _lines(network):
-        if line.startswith("x"):
-            child, texts = _instance(line)
-            found += _of(child, {key: _value(text, {}) for key, text in texts.items()}, library)
-    return found
+        if line.startswith(("x", "c")):
+            yield from _flat(line, {}, "", {}, library)
 
 
-def _of(name: str, given: Mapping[str, float], library: Mapping[str, _Subcircuit]) -> Inventory:
+def _counted(found: Iterable[Device]) -> Inventory:
+    transistors, gates, area, capacitance, plates = 0, 0.0, 0.0, 0.0, 0.0
+    for device in found:
+        values = device.values
+        if device.kind in _TRANSISTORS:
+            transistors += 1
+            gates += values["w"] * values["l"]
+            area += LAYOUT * values["w"] * (values["l"] + _DIFFUSION)
+        elif device.kind in _DENSITY:
+            capacitance += values["c"]
+            plates += values["c"] / _DENSITY[device.kind]
+    return Inventory(transistors=transistors, gates=gates, area=area + plates, capacitance=capacitance, plates=plates)
+
+
+def _flat(
+    line: str, nodes: Mapping[str, str], prefix: str, values: Mapping[str, float], library: Mapping[str, _Subcircuit]
+) -> Iterator[Device]:
+    """Devices of one line in a subcircuit whose pins are ``nodes``, its parameters ``values``."""
+    name, *words = [word for word in line.split() if "=" not in word]
+    outside = [nodes.get(word, word if word == GROUND else prefix + word) for word in words[:-1]]
+    if name.startswith("c"):
+        yield Device(kind="c", nodes=tuple(outside), values={"c": _value(words[-1], values)})
+    else:
+        given = {key: _value(text, values) for key, text in _parameters(line).items()}
+        yield from _instance(words[-1], outside, given, f"{prefix}{name}.", library)
+
+
+def _instance(
+    kind: str, nodes: Iterable[str], given: Mapping[str, float], prefix: str, library: Mapping[str, _Subcircuit]
+) -> Iterator[Device]:
     try:
-        subcircuit = library[name]
+        subcircuit = library[kind]
     except KeyError:
-        raise InputError(f"no transistor template defines a subcircuit {name!r}") from None
+        raise InputError(f"no transistor template defines a subcircuit {kind!r}") from None
     values: dict[str, float] = {}
     for key, text in subcircuit.defaults.items():
-        values[key] = given.get(key, _value(text, values))
-    if name in _TRANSISTORS:
-        gate = values["w"] * values["l"]
-        return Inventory(transistors=1, gates=gate, area=LAYOUT * values["w"] * (values["l"] + _DIFFUSION))
-    if name in _DENSITY:
-        plates = values["c"] / _DENSITY[name]
-        return Inventory(capacitance=values["c"], area=plates, plates=plates)
-    found = Inventory()
-    for child, texts in subcircuit.instances:
-        found += _of(child, {key: _value(text, values) for key, text in texts.items()}, library)
-    return found
+        values[key] = given[key] if key in given else _value(text, values)
+    if kind in _TRANSISTORS or kind in _DENSITY:
+        yield Device(kind=kind, nodes=tuple(nodes), values=values)
+        return
+    outside = tuple(nodes)
+    if len(outside) != len(subcircuit.pins):
+        raise InputError(f"{prefix[:-1]} has {len(outside)} nodes where {kind} has {len(subcircuit.pins)} pins")
+    pins = dict(zip(subcircuit.pins, outside, strict=True))
+    for line in subcircuit.lines:
+        yield from _flat(line, pins, prefix, values, library)
 
 
 @lru_cache(maxsize=1)
@@ -111,26 +161,21 @@ def _devices() -> str:
 
 def _parsed(texts: Iterable[str]) -> dict[str, _Subcircuit]:
     found: dict[str, _Subcircuit] = {}
-    name, defaults = "", dict[str, str]()
-    instances: list[tuple[str, dict[str, str]]] = []
+    name, pins, defaults, inside = "", list[str](), dict[str, str](), list[str]()
     for line in (line for text in texts for line in _lines(text)):
         if line.startswith(".subckt"):
-            words = [word for word in line.split() if "=" not in word]
-            name, defaults, instances = words[1], _parameters(line), []
+            _, name, *pins = [word for word in line.split() if "=" not in word]
+            defaults, inside = _parameters(line), []
         elif line.startswith(".ends"):
-            found[name] = _Subcircuit(defaults, tuple(instances))
-        elif line.startswith("x") and name not in _TRANSISTORS:
-            instances.append(_instance(line))
+            found[name] = _Subcircuit(tuple(pins), defaults, tuple(inside))
+            name = ""
+        elif line.startswith(("x", "c")) and name and name not in _TRANSISTORS | _DENSITY.keys():
+            inside.append(line)
     return found
 
 
 def _lines(text: str) -> list[str]:
     return text.replace("\n+", " ").lower().splitlines()
-
-
-def _instance(line: str) -> tuple[str, dict[str, str]]:
-    """Subcircuit and parameters of an instance."""
-    return [word for word in line.split() if "=" not in word][-1], _parameters(line)
 
 
 def _parameters(line: str) -> dict[str, str]:

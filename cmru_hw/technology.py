@@ -207,6 +207,22 @@ class Gated:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hand:
+    """Long-channel numbers of the FETs, for calculations beside a simulation.
+
+    A gate has ``oxide`` [F/m2] and on either side ``overlap`` [F/m] of its width, a source or drain ``junction`` [F/m]
+    of it. ``slope_n`` and ``slope_p`` [A/V2] are mobility times oxide, ``threshold`` [V] that of both kinds.
+    """
+
+    oxide: float
+    overlap: float
+    junction: float
+    slope_n: float
+    slope_p: float
+    threshold: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Technology:
     """One process and circuit family. ``level`` says what its netlists are made of: "macro" or "transistor".
 
@@ -229,6 +245,7 @@ class Technology:
     energy: Energy | None = None
     transistor: Transistor | None = None
     gated: Gated | None = None
+    hand: Hand | None = None
 
     @property
     def sha256(self) -> str:
@@ -249,8 +266,9 @@ _SECTIONS: dict[str, type] = {
     "energy": Energy,
     "transistor": Transistor,
     "gated": Gated,
+    "hand": Hand,
 }
-_OPTIONAL = {"energy", "transistor", "gated"}
+_OPTIONAL = {"energy", "transistor", "gated", "hand"}
 _MAY_BE_ZERO = {
     "capacitor.minimum",
     "capacitor.step",

@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cmru_hw import chip, compare, decks, design_folder, mapping, simulate, spice, technology
+from cmru_hw import chip, compare, decks, design_folder, inventory, mapping, simulate, spice, technology
+from cmru_hw.energy import chip as energy_chip
 from cmru_hw.errors import InputError, LatchTurned, MappingError, NotBelieved, TechnologyError
+from cmru_hw.inventory import Device
 from cmru_hw.mapping import Operating
 from cmru_hw.netlist import Edge, schedule
 from cmru_hw.signals import Traces
+from cmru_hw.technology import Hand
 from tests.networks import Shape, random_network, random_sequences
 from tests.test_transistor_network import chosen, needs, shipped_network
 
@@ -149,6 +152,59 @@ def test_an_edge_is_found_in_every_frame_or_missed_by_name():
         plan.instants(0)
 
 
+# ---- by hand
+
+HAND = Hand(oxide=4e-3, overlap=1e-10, junction=1e-9, slope_n=1e-4, slope_p=4e-5, threshold=0.7)
+
+
+def test_loads_are_counted_node_by_node():
+    gate = {"w": 1e-6, "l": 2e-6}
+    parts = [
+        Device(kind="nf", nodes=("y", "a", "0", "0"), values=gate),
+        Device(kind="pf", nodes=("y", "a", "vd", "vd"), values=gate),
+        Device(kind="cmom", nodes=("y", "other"), values={"c": 5e-15}),
+        Device(kind="c", nodes=("a", "0"), values={"c": 1e-15}),
+    ]
+    found = energy_chip.loads(parts, HAND)
+    assert found["a"] == pytest.approx(2 * (8e-15 + 2e-16) + 1e-15)
+    assert found["y"] == pytest.approx(2e-15 + 5e-15)
+    assert found["other"] == pytest.approx(5e-15) and found["vd"] == pytest.approx(1e-15)
+    # through p channels, and not into what they only control
+    assert energy_chip.charged(parts, "vd") == {"vd", "y"}
+
+
+def test_by_hand_an_amplifier_costs_its_tail_for_as_long_as_it_is_on():
+    _, _, design = detector()
+    gated = design.technology.gated
+    slower = replace(design, technology=replace(design.technology, gated=replace(gated, rest=2 * gated.rest)))
+    weaker = replace(design, technology=replace(design.technology, gated=replace(gated, tail=2 * gated.tail)))
+
+    def amplifiers(design):
+        parts = list(inventory.devices(chip.network_text(design), chip.cell_files(design)))
+        hand = design.technology.hand
+        return energy_chip.bias(design, parts, energy_chip.loads(parts, hand), hand)
+
+    usual = amplifiers(design)
+    assert 2e-12 < usual < 8e-12
+    assert usual < amplifiers(slower) < 3 * usual
+    assert amplifiers(weaker) == pytest.approx(usual / 2)
+
+
+def test_by_hand_a_network_without_long_channel_numbers_has_its_inputs_alone():
+    trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
+    design = design_of(trained, sequences)
+    software = compare.reference(design, trained, sequences)
+    given = sequences.inputs[0].astype(float)
+    without = replace(design, technology=replace(design.technology, hand=None))
+    assert set(energy_chip.by_hand(without, software, given, 0)) == {"inputs"}
+    whole = energy_chip.by_hand(design, software, given, 0)
+    assert {f"account_{name}" for name in whole} == set(chip.accounts(design))
+    # inputs at their zero move nothing but what states and the constant move
+    still = replace(sequences, inputs=0 * sequences.inputs)
+    idle = energy_chip.by_hand(design, compare.reference(design, trained, still), 0 * given, 0)
+    assert (idle["inputs"] < whole["inputs"]).all()
+
+
 # ---- simulated
 
 
@@ -173,7 +229,8 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
     outcome = engine.run(deck)
     traces = outcome.traces
     piece = simulate.decode(design, traces, plan, 0)
-    expected = compare.reference(design, trained, sequences).response
+    software = compare.reference(design, trained, sequences)
+    expected = software.response
     for layer in range(2):
         assert (piece.decisions[layer] == expected.decisions[layer][0]).all()
         assert piece.states[layer] == pytest.approx(
@@ -185,6 +242,12 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
     charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
     assert sum(charge.values()) == pytest.approx(np.diff(traces.at("account_total", ends)) * 1e-9, rel=0.01)
     assert 4e-12 < design.supply * sum(values.mean() for values in charge.values()) < 15e-12
+    # and each against what its capacitances take by hand
+    by_hand = energy_chip.by_hand(design, software, sequences.inputs[0].astype(float), 0)
+    for name, coulombs in charge.items():
+        block = name.removeprefix("account_")
+        within = 0.35 if block == "vcm" else 0.25
+        assert design.supply * coulombs.mean() == pytest.approx(by_hand[block].mean(), rel=within), block
     # a comparator that falls over after its decision is no answer, and is asked again in smaller steps
     first = plan.located(traces)
     turned = traces.values["qa0_0"].copy()

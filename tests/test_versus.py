@@ -9,6 +9,7 @@ import pytest
 
 from cmru_hw import inventory, shipped
 from cmru_hw.current import netlist
+from cmru_hw.errors import InputError
 from tests.test_cli import SMALL, refused, run
 from tests.test_current import design_of, network, without_grid
 from tests.test_current_cli import small
@@ -93,6 +94,10 @@ def test_a_netlist_has_as_many_devices_as_its_architecture_says():
 
 def test_a_template_counts_alike_by_itself_and_in_a_netlist():
     cells = {path.name: path.read_bytes() for path in (shipped.folder("netlists") / "cells" / "transistor").glob("*")}
-    text = "xone a b c unit_accumulate\nxtwo a b c\n+ unit_accumulate\n"
+    head = next(line for line in cells["unit_accumulate.cir"].decode().splitlines() if line.startswith(".subckt"))
+    pins = " ".join(word for word in head.split()[2:] if "=" not in word)
+    text = f"xone {pins} unit_accumulate\nxtwo {pins}\n+ unit_accumulate\n"
     one, two = inventory.of("unit_accumulate"), inventory.of_netlist(text, cells)
     assert two.transistors == 2 * one.transistors and two.area == pytest.approx(2 * one.area)
+    with pytest.raises(InputError, match="xone has 2 nodes where inv has 3 pins"):
+        inventory.of_netlist("xone a y inv\n", cells)
