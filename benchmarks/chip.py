@@ -4,7 +4,7 @@ Run: ``python -m benchmarks.chip utterances|flipflop|units|corners DIR [--jobs N
 simulation, all of it resumable: what is finished stays in DIR, and the same command goes on.
 
 - ``utterances``: the detector on the first held-out utterances that have 100 timesteps together, as they are in the
-  file, and on the first two of its speaker.
+  file, on the first two of its speaker, and on as many more as it takes to see every unit go up, hold and go down.
 - ``flipflop``: the flip-flop on its two shortest sequences.
 - ``units``: each unit of the detector by itself, on a chip of its own, with the inputs that software gives it, over 20
   held-out utterances from all over the file.
@@ -57,6 +57,26 @@ def first(data: Sequences) -> list[int]:
     return sorted({*front, *positive})
 
 
+def covering(design: Design, trained: Trained, data: Sequences, picked: list[int]) -> list[int]:
+    """``picked`` and the sequences in which software makes every move that it makes anywhere, the most in least time."""
+    decisions = compare.reference(design, trained, data).response.decisions
+    made = [
+        {
+            (layer, unit, move)
+            for layer, values in enumerate(decisions)
+            for unit in range(values.shape[2])
+            for move in np.unique(values[i, :length, unit]).tolist()
+        }
+        for i, length in enumerate(data.lengths)
+    ]
+    found, missing = list(picked), set().union(*made) - set().union(*(made[i] for i in picked))
+    while missing:
+        best = max(range(len(made)), key=lambda i: len(made[i] & missing) / int(data.lengths[i]))
+        found.append(best)
+        missing -= made[best]
+    return sorted(found)
+
+
 def clear(design: Design, trained: Trained, data: Sequences) -> int:
     """The shortest sequence whose least margin is CLEAR."""
     margins = compare.reference(design, trained, data).margins
@@ -84,7 +104,7 @@ def network(folder: Path, jobs: int, mine: Exported, picked: Sequences) -> None:
 
 def utterances(folder: Path, jobs: int) -> None:
     mine, data = exported(folder)
-    network(folder, jobs, mine, chosen(data, first(data)))
+    network(folder, jobs, mine, chosen(data, covering(mine.design, mine.trained, data, first(data))))
 
 
 def flipflop(folder: Path, jobs: int) -> None:
