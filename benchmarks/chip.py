@@ -1,7 +1,7 @@
 """Shipped networks as whole chips of GF180MCU transistors: every decision against software, energy, all 45 corners.
 
-Run: ``python -m benchmarks.chip utterances|flipflop|units|corners DIR [--jobs N] [--only CORNER]``. Hours of
-simulation, all of it resumable: what is finished stays in DIR, and the same command goes on.
+Run: ``python -m benchmarks.chip utterances|flipflop|units|memories|corners DIR [--jobs N] [--only CORNER]``.
+Hours of simulation, all of it resumable: what is finished stays in DIR, and the same command goes on.
 
 - ``utterances``: the detector on the first held-out utterances that have 100 timesteps together, as they are in the
   file, on the first two of its speaker, and on as many more as it takes to see every unit go up, hold and go down.
@@ -10,6 +10,7 @@ simulation, all of it resumable: what is finished stays in DIR, and the same com
   held-out utterances from all over the file.
 - ``corners``: the detector on the shortest utterance in which no row comes nearer to its threshold than 4 mV in
   software, because nearer than that a corner may decide either way.
+- ``memories``: that utterance with the two other memories, whose clocks and V_cm come from outside.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ ALONE = 20
 CLEAR = 4e-3
 
 
-def exported(folder: Path, model: str = "detect-cmru-2x4") -> tuple[Exported, Sequences]:
-    """A shipped network as a chip, and all of its held-out sequences."""
+def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "gated") -> tuple[Exported, Sequences]:
+    """A shipped network in transistors, and all of its held-out sequences."""
     models = shipped.folder("models")
     trained = checkpoint.load(models / f"{model}.safetensors")
     data = checkpoint.load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
-    kind = technology.at_level(technology.load("gf180"), "transistor", "gated")
+    kind = technology.at_level(technology.load("gf180"), "transistor", memory)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     return design_folder.write(folder / "design", trained, design, data, force=True), data
 
@@ -58,7 +59,7 @@ def first(data: Sequences) -> list[int]:
 
 
 def covering(design: Design, trained: Trained, data: Sequences, picked: list[int]) -> list[int]:
-    """``picked`` and the sequences in which software makes every move that it makes anywhere, the most in least time."""
+    """``picked``, and sequences with every move that software makes anywhere: those with the most in the least time."""
     decisions = compare.reference(design, trained, data).response.decisions
     made = [
         {
@@ -139,6 +140,15 @@ def units(folder: Path, jobs: int) -> None:
                 print(f"  differs at a margin of {margin * 1e3:.3g} mV")
 
 
+def memories(folder: Path, jobs: int) -> None:
+    chip_design, data = exported(folder / "gated")
+    index = clear(chip_design.design, chip_design.trained, data)
+    for memory in ("integrator", "ladder"):
+        print(f"{memory}: utterance {index}")
+        mine, _ = exported(folder / memory, memory=memory)
+        network(folder / memory, jobs, mine, chosen(data, [index]))
+
+
 def report(joules: dict) -> None:
     print(
         f"energy {joules['per_timestep_J'] * 1e12:.2f} pJ per timestep ({joules['label']}); "
@@ -173,7 +183,7 @@ def corners(folder: Path, jobs: int, only: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = {"utterances": utterances, "flipflop": flipflop, "units": units}
+    kinds = {"utterances": utterances, "flipflop": flipflop, "units": units, "memories": memories}
     parser.add_argument("what", choices=[*kinds, "corners"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
