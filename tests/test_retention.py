@@ -11,7 +11,7 @@ import pytest
 from cmru_hw import design_folder, mapping, pdk, spice, technology
 from cmru_hw.characterize import Conditions
 from cmru_hw.errors import TechnologyError
-from cmru_hw.retention.whole import Cell, doubling, lost, weakest
+from cmru_hw.retention.whole import Cell, doubling, lost, lost_asleep, weakest
 from tests.networks import Shape, random_network, random_sequences
 from tests.test_cli import refused, run
 
@@ -79,6 +79,35 @@ def test_the_command_says_how_long_and_what_is_left_out(tmp_path):
     rows = list(csv.DictReader((tmp_path / "out" / "retention.csv").open()))
     assert float(rows[1]["timesteps"]) == hot["timesteps"]
     assert (tmp_path / "out" / "retention.svg").stat().st_size > 5000
+
+
+@pytest.mark.spice
+def test_a_chip_loses_a_little_every_time_it_wakes(engine):
+    cell = replace(CELL, packet=8e-15, integrator=500e-15, tolerance=14e-3, common_mode=0.5, tail=9.3e-6)
+
+    def loss(corner="typical", temperature=27.0, level=0.2, **changed):
+        at = Conditions(process="gf180", corner=corner, temperature=temperature)
+        return lost_asleep(engine, at, replace(cell, **changed), level)
+
+    try:
+        pdk.find()
+    except TechnologyError as error:
+        pytest.skip(str(error))
+    usual, hot = loss(), loss("ff", 125.0)
+    assert not usual.lost and usual.simulated == cell.timestep
+    assert usual.seconds > 1000 * cell.timestep and usual.seconds > 30 * hot.seconds
+    assert usual.seconds == pytest.approx(cell.tolerance * cell.integrator / usual.leakage)
+    # at least twice as long on twice the capacitor: its plates also move less as the amplifier takes hold of them
+    assert loss("ff", 125.0, integrator=1e-12).seconds > 1.8 * hot.seconds
+
+
+def test_a_chip_is_asked_as_one_that_sleeps():
+    trained, data = random_network(SHAPE), random_sequences(SHAPE)
+    for memory, sleeps in (("gated", True), ("integrator", False)):
+        kind = technology.at_level(technology.load("gf180"), "transistor", memory)
+        design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+        _, cell = weakest(design)
+        assert (cell.tail is not None) == sleeps == (cell.common_mode is not None)
 
 
 def test_ideal_parts_do_not_leak(tmp_path):

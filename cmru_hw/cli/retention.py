@@ -43,7 +43,8 @@ def retention(
     """How many timesteps a held level lasts, over temperature.
 
     The transistor integrator of the unit that has the least charge to lose is left alone at five levels of its ladder,
-    for as long as it takes: a level is lost when it is half a packet off.
+    for as long as it takes: a level is lost when it is half a packet off. A chip wakes every timestep: what one of
+    these takes off a level is simulated.
 
     \b
     Example: cmru-hw retention out/gf180 --temperature 27 --temperature 85 -o out/retention
@@ -67,7 +68,7 @@ def retention(
     if as_json:
         common.print_json(found)
         return
-    header = ("temperature", "timesteps", "time", "first lost at", "by law of the first second", "followed for")
+    header = ("temperature", "timesteps", "time", "first lost at", "by its first leakage", "followed for")
     rows = [
         (
             f"{row['temperature_C']:g} °C",

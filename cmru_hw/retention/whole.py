@@ -4,6 +4,9 @@ A state lives on C_int, and leaks. It is lost when it is half a packet off its l
 would find another one. The transistor integrator is left alone at several levels of its ladder and at each temperature
 until that has happened, so nothing is extrapolated unless a level outlasts LONGEST. Beside each time stands what the
 usual law makes of the first second: a constant leakage, I t / C_int.
+
+On a chip that sleeps the amplifier wakes every timestep and puts both plates of C_int where they belong, so a level
+moves by the same amount each time. That amount is simulated, and the rest is a division.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ RESULT = "retention.json"
 TEMPERATURES = (-40.0, 0.0, 27.0, 60.0, 85.0, 105.0, 125.0)
 # Where on the ladder, as shares of the swing: leakage depends on the voltages across the open switches.
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+# A chip is awake for this long [s]: its amplifiers have settled.
+AWAKE = 20e-6
 # The first hold, and the longest; each is so much longer than the one before. [s]
 FIRST, LONGEST, LONGER = 1.0, 3e6, 30.0
 COLUMNS = (
@@ -43,12 +48,18 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """The integrator whose retention is asked: capacitors [F], ``tolerance`` [V] of its state, ``timestep`` [s]."""
+    """The integrator whose retention is asked: capacitors [F], ``tolerance`` [V] of its state, ``timestep`` [s].
+
+    ``common_mode`` [V] and ``tail`` [m], the length of the amplifier's, are those of a chip that sleeps; None for a
+    unit that stays on.
+    """
 
     packet: float
     integrator: float
     tolerance: float
     timestep: float
+    common_mode: float | None = None
+    tail: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +101,12 @@ def run_retention(
         )
     process, vdd = process_of(design.technology), design.technology.supply.vdd
     name, cell = weakest(design)
+    left = lost if cell.tail is None else lost_asleep
     swing = design.technology.signal.state_swing
     rows: list[dict[str, Any]] = []
     for place, temperature in enumerate(temperatures):
         conditions = Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
-        losses = [lost(engine, conditions, cell, share * swing) for share in LEVELS]
+        losses = [left(engine, conditions, cell, share * swing) for share in LEVELS]
         first = min(losses, key=lambda loss: loss.seconds)
         rows.append(
             {
@@ -126,15 +138,16 @@ def run_retention(
         "weakest_unit": name,
         "half_packet_V": cell.tolerance,
         "integrator_F": cell.integrator,
-        "testbench": "transistor_hold.cir",
-        "law": "constant leakage of the first second: I t / C_int",
+        "testbench": "transistor_hold.cir" if cell.tail is None else "transistor_gated_hold.cir",
+        "law": f"constant leakage of the first {'second' if cell.tail is None else 'timestep'}: I t / C_int",
         "temperatures": rows,
         "doubling_C": doubling([row["temperature_C"] for row in rows], [row["seconds"] for row in rows]),
         "worst_temperature_C": min(rows, key=lambda row: row["timesteps"])["temperature_C"],
         "worst_timesteps": min(row["timesteps"] for row in rows),
         "excludes": [
             "mismatch of leakage from switch to switch",
-            "what the clocks of the timesteps in between disturb: it is one long hold",
+            "what the clocks of the timesteps in between disturb"
+            + (": it is one long hold" if cell.tail is None else ", but for those of the amplifier"),
             f"process corners other than {corner}",
         ],
         "versions": {"cmru_hw": cmru_hw.__version__, "simulator": losses[0].simulator},
@@ -149,12 +162,17 @@ def run_retention(
 
 def weakest(design: Design) -> tuple[str, Cell]:
     """The unit (``"layer.unit"``) that has the least charge to lose before its level is another."""
+    devices, gated = design.technology.transistor, design.technology.gated
+    asleep: dict[str, float] = {}
+    if design.technology.level == "transistor" and devices and devices.memory == "gated" and gated:
+        asleep = {"common_mode": design.technology.supply.common_mode, "tail": gated.tail}
     cells = {
         f"{index}.{i}": Cell(
             packet=float(layer.packet[i]),
             integrator=float(layer.integrator[i]),
             tolerance=float(layer.step[i]) / 2,
             timestep=design.timestep,
+            **asleep,
         )
         for index, layer in enumerate(design.layers)
         for i in range(layer.units)
@@ -189,6 +207,29 @@ def lost(engine: Engine, conditions: Conditions, cell: Cell, level: float) -> Lo
                 simulator=simulator,
             )
         hold *= LONGER
+
+
+def lost_asleep(engine: Engine, conditions: Conditions, cell: Cell, level: float) -> Loss:
+    """Leave a state at ``level`` [V] to a chip that wakes once a timestep, and see what one of these takes off it."""
+    assert cell.common_mode is not None and cell.tail is not None
+    parameters = {
+        **{"hold": cell.timestep, "window": AWAKE, "common": cell.common_mode, "level": level},
+        **{"cs": cell.packet, "cint": cell.integrator, "lt": cell.tail},
+    }
+    stop = 2 * cell.timestep + AWAKE
+    bench = Bench(name="transistor_gated_hold", saved=("state",), stop=stop, parameters=parameters)
+    outcome = engine.run(bench.deck(conditions))
+    awake = cell.timestep * np.array([1.0, 2.0]) + 0.9 * AWAKE
+    before, after = outcome.traces.at("state", awake)
+    moved = max(abs(float(after - before)), 1e-12)
+    return Loss(
+        level=level,
+        seconds=cell.tolerance / moved * cell.timestep,
+        lost=moved >= cell.tolerance,
+        simulated=cell.timestep,
+        leakage=moved * cell.integrator / cell.timestep,
+        simulator=outcome.simulator,
+    )
 
 
 def doubling(temperatures: Sequence[float], seconds: Sequence[float]) -> float | None:
