@@ -15,116 +15,69 @@ kind in one layer; SPICE takes it as stimulus columns, the fast engine asks for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cmru_hw import streams
+from cmru_hw import compiled, streams
 from cmru_hw.errors import DataError
 from cmru_hw.mapping import Layer, Row
 from cmru_hw.signals import Array
+from cmru_hw.streams import Hashed
 from cmru_hw.variation import Dies
 
 BOLTZMANN = 1.380649e-23  # J/K, exact
 OCTAVES = 10
 # Fields of a counter: unit | sequence | frame. Frame 0 is the power-on frame, frame t + 1 the timestep t.
 _SEQUENCE, _UNIT = 20, 44
-_AT_ONCE = 1 << 16
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
-    """One stream of every unit on every die, flat: row d·units + u belongs to unit u of the d-th die.
-
-    ``key`` (rows,) and standard deviations ``start`` (in the power-on frame) and ``sigma`` (rows,) [V]. A value is held
-    for 2^``octave`` frames.
-    """
-
-    key: Tensor
-    start: Tensor
-    sigma: Tensor
-    octave: int = 0
-
-    @property
-    def bound(self) -> Tensor:
-        """(rows,) [V]: what no value after power-on exceeds in magnitude."""
-        return self.sigma * streams.BOUND
-
-    def at(self, row: Tensor, moment: Tensor) -> Tensor:
-        """Noise [V] of rows at :func:`moments` after power-on: index tensors, int64, of one length."""
-        found = torch.empty(len(row), dtype=torch.float64)
-        # index_select is several times faster than take() and brackets, and memory that fits the processor than more
-        for out, rows, counter in zip(found.split(_AT_ONCE), row.split(_AT_ONCE), moment.split(_AT_ONCE), strict=True):
-            key, sigma = self.key.index_select(0, rows), self.sigma.index_select(0, rows)
-            torch.mul(streams.normals(key, counter >> self.octave if self.octave else counter), sigma, out=out)
-        return found
-
-    def on(self, place: NDArray[np.int64], moment: Tensor, out: Array) -> None:
-        """Noise [V] of all rows at all ``moment``, but only at flat places in that; 0 elsewhere. All is left in ``out``
-        (rows, moments).
-        """
-        counter = moment >> self.octave if self.octave else moment
-        torch.add(self.key[:, None], counter * streams.STEP, out=torch.from_numpy(out.view(np.int64)))
-        flat = out.reshape(-1)
-        where = torch.from_numpy(flat.view(np.int64)[place])
-        flat.fill(0.0)
-        flat[place] = streams.numbers(where).numpy()
-        out *= self.sigma.numpy()[:, None]
-
-    def at_start(self, sequences: Tensor) -> Tensor:
-        """Noise [V] (rows, sequences) in the power-on frame of ``sequences``."""
-        return self.start[:, None] * streams.normals(self.key[:, None], moments(sequences, 0) >> self.octave)
-
-    def among(self, rows: slice) -> Part:
-        """That of some of the rows."""
-        return replace(self, key=self.key[rows], start=self.start[rows], sigma=self.sigma[rows])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """The sum of independent parts at the nodes ``z<kind><layer>_<unit>``; ``name`` is what comes before the unit."""
+    """The sum of independent parts at the nodes ``z<kind><layer>_<unit>``; ``name`` is what comes before the unit.
+
+    ``key`` and the standard deviations ``start`` (in the power-on frame) and ``sigma`` [V] are (dies, parts, units).
+    Values of a part are held for 2^``octave`` (parts,) frames.
+    """
 
     name: str
-    units: int
-    parts: tuple[Part, ...]
+    key: Hashed
+    start: Array
+    sigma: Array
+    octave: Hashed
 
     @property
-    def bound(self) -> Tensor:
-        """(rows,) [V]: what no value after power-on exceeds in magnitude. Only for a source that has parts."""
-        return torch.stack([part.bound for part in self.parts]).sum(0)
+    def units(self) -> int:
+        return self.key.shape[2]
 
-    def at(self, row: Tensor, moment: Tensor) -> Tensor:
-        """As :meth:`Part.at`, of all parts together."""
-        first, *others = (part.at(row, moment) for part in self.parts)
-        for other in others:
-            first += other
-        return first
+    @property
+    def left(self) -> Array:
+        """(dies, parts + 1, units) [V]: what the parts from each on cannot exceed together, after power-on."""
+        below = np.zeros((len(self.sigma), 1, self.units))
+        sums = np.cumsum(np.concatenate((below, self.sigma[:, ::-1]), axis=1), axis=1)
+        return np.ascontiguousarray(sums[:, ::-1]) * streams.BOUND
 
-    def on(self, place: NDArray[np.int64], moment: Tensor, out: Array) -> None:
-        """As :meth:`Part.on`, of all parts together."""
-        first, *others = self.parts
-        first.on(place, moment, out)
-        for other in others:
-            more = np.empty_like(out)
-            other.on(place, moment, more)
-            out += more
+    def add(self, die: int, moment: Hashed, out: Array) -> None:
+        """To ``out`` (units, moments) [V] all noise of one die at :func:`moments` after power-on."""
+        compiled.add_noise(self.key[die], self.sigma[die], self.octave, moment, out)
 
-    def at_start(self, sequences: Tensor) -> Tensor:
-        """As :meth:`Part.at_start`, of all parts together."""
-        return torch.stack([part.at_start(sequences) for part in self.parts]).sum(0)
+    def at(self, die: int, moment: Hashed) -> Array:
+        """Noise [V] (units, moments) of one die at :func:`moments` after power-on."""
+        found = np.zeros((self.units, len(moment)))
+        self.add(die, moment, found)
+        return found
 
-    def among(self, dies: slice) -> Source:
-        """That of some of the dies, which are then numbered from 0."""
-        rows = slice(dies.start * self.units, dies.stop * self.units)
-        return replace(self, parts=tuple(part.among(rows) for part in self.parts))
+    def at_start(self, die: int, sequences: NDArray[np.int64]) -> Array:
+        """Noise [V] (units, sequences) of one die in the power-on frame of ``sequences``."""
+        found = np.zeros((self.units, len(sequences)))
+        compiled.add_noise(self.key[die], self.start[die], self.octave, moments(sequences, 0), found)
+        return found
 
 
-def moments(sequence: Tensor, frame: Tensor | int) -> Tensor:
+def moments(sequence: NDArray[np.int64] | int, frame: NDArray[np.int64] | int) -> Hashed:
     """One number for a frame of a sequence. Divided by a power of two it still tells sequences apart."""
-    return (sequence << _SEQUENCE) + frame
+    return np.asarray((np.asarray(sequence) << _SEQUENCE) + frame).astype(np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,24 +91,12 @@ class LayerNoise:
 
     @property
     def compared(self) -> Source:
-        """``low`` and ``high`` as one, a die's low rows before its high rows; its loudest parts come first."""
-        units = self.low.units
-        parts = [
-            Part(
-                **{
-                    name: torch.cat([getattr(part, name).view(-1, units) for part in pair], dim=1).flatten()
-                    for name in ("key", "start", "sigma")
-                },
-                octave=pair[0].octave,
-            )
-            for pair in zip(self.low.parts, self.high.parts, strict=True)
-        ]
-        parts.sort(key=lambda part: -float(part.sigma.mean()))
-        return Source(name="", units=2 * units, parts=tuple(parts))
-
-    def among(self, dies: slice) -> LayerNoise:
-        """As :meth:`Source.among`."""
-        return LayerNoise(**{field.name: getattr(self, field.name).among(dies) for field in fields(self)})
+        """``low`` and ``high`` as one, low rows before high rows."""
+        pair = (self.low, self.high)
+        key, start, sigma = (
+            np.concatenate([getattr(source, name) for source in pair], axis=2) for name in ("key", "start", "sigma")
+        )
+        return Source(name="", key=key, start=start, sigma=sigma, octave=self.low.octave)
 
 
 def check(sequences: int, timesteps: int) -> None:
@@ -172,22 +113,18 @@ def layer_noise(dies: Dies, index: int) -> LayerNoise:
     third = layer.packet_row
     # the third row drives a buffer, not a comparator
     alpha = () if third is None else _row(dies, f"{name}/g", third, compared=False)
-    parts = {
-        "a": _row(dies, f"{name}/a", layer.low),
-        "b": _row(dies, f"{name}/b", layer.high),
-        "g": alpha,
-        "p": _packet(dies, f"{name}/p", layer),
-    }
-    low, high, third_row, packet = (
-        Source(name=f"z{kind}{index}_", units=layer.units, parts=own) for kind, own in parts.items()
+    return LayerNoise(
+        low=_source(dies, f"za{index}_", layer.units, _row(dies, f"{name}/a", layer.low)),
+        high=_source(dies, f"zb{index}_", layer.units, _row(dies, f"{name}/b", layer.high)),
+        alpha=_source(dies, f"zg{index}_", layer.units, alpha),
+        packet=_source(dies, f"zp{index}_", layer.units, _packet(dies, f"{name}/p", layer)),
     )
-    return LayerNoise(low=low, high=high, alpha=third_row, packet=packet)
 
 
 def readout_noise(dies: Dies) -> Source:
     """The noise of the readout rows."""
     parts = _row(dies, "readout/y", dies.batch.readout, leaf="class", compared=False)
-    return Source(name="zy", units=len(dies.nominal.readout.bias), parts=parts)
+    return _source(dies, "zy", len(dies.nominal.readout.bias), parts)
 
 
 def columns(dies: Dies, place: int, sequence: int, timesteps: int) -> dict[str, Array]:
@@ -197,24 +134,47 @@ def columns(dies: Dies, place: int, sequence: int, timesteps: int) -> dict[str, 
     for index in range(len(dies.nominal.layers)):
         each = layer_noise(dies, index)
         sources += (each.low, each.high, each.alpha, each.packet)
-    number = torch.tensor([sequence])
-    moment = moments(number, torch.arange(1, timesteps + 1))
-    for source in (source.among(slice(place, place + 1)) for source in sources if source.parts):
-        later = source.at(torch.arange(source.units).repeat_interleave(timesteps), moment.repeat(source.units))
-        values = torch.cat((source.at_start(number), later.view(source.units, timesteps)), dim=1)
-        found |= {f"{source.name}{unit}": one for unit, one in enumerate(values.numpy())}
+    moment = moments(sequence, np.arange(1, timesteps + 1))
+    for source in (source for source in sources if len(source.octave)):
+        values = np.hstack((source.at_start(place, np.array([sequence])), source.at(place, moment)))
+        found |= {f"{source.name}{unit}": one for unit, one in enumerate(values)}
     return found
 
 
-def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool = True) -> tuple[Part, ...]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """One part of a source: ``key``, ``sigma`` and ``start`` are (dies, units)."""
+
+    key: Hashed
+    sigma: Array
+    start: Array
+    octave: int
+
+
+def _source(dies: Dies, name: str, units: int, parts: tuple[_Part, ...]) -> Source:
+    shape = (len(dies), len(parts), units)
+    source = Source(
+        name=name,
+        key=np.empty(shape, dtype=np.uint64),
+        sigma=np.empty(shape),
+        start=np.empty(shape),
+        octave=np.array([part.octave for part in parts], dtype=np.uint64),
+    )
+    for place, part in enumerate(parts):
+        source.key[:, place], source.sigma[:, place], source.start[:, place] = part.key, part.sigma, part.start
+    return source
+
+
+def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool = True) -> tuple[_Part, ...]:
     technology = dies.nominal.technology
     noise = technology.noise
     total = row.total + technology.capacitor.parasitic
     parts = []
-    if f"noise/{leaf}" in dies.on:
-        parts.append(_part(dies, f"noise/{leaf}/{name}", np.sqrt(BOLTZMANN * noise.temperature / total)))
+    # as a rule the loudest first: what they decide needs no other
     if compared and "noise/decision" in dies.on:
         parts.append(_part(dies, f"noise/decision/{name}", np.full_like(total, noise.comparator)))
+    if f"noise/{leaf}" in dies.on:
+        parts.append(_part(dies, f"noise/{leaf}/{name}", np.sqrt(BOLTZMANN * noise.temperature / total)))
     if compared and "noise/wander" in dies.on:
         parts += [
             _part(dies, f"noise/wander/{name}/{octave}", np.full_like(total, noise.wander), octave=octave)
@@ -223,7 +183,7 @@ def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool =
     return tuple(part for part in parts if part.sigma.any())
 
 
-def _packet(dies: Dies, name: str, layer: Layer) -> tuple[Part, ...]:
+def _packet(dies: Dies, name: str, layer: Layer) -> tuple[_Part, ...]:
     if "noise/charge" not in dies.on:
         return ()
     thermal = BOLTZMANN * dies.nominal.technology.noise.temperature
@@ -235,13 +195,9 @@ def _packet(dies: Dies, name: str, layer: Layer) -> tuple[Part, ...]:
     return (part,) if part.sigma.any() else ()
 
 
-def _part(dies: Dies, name: str, sigma: Array, *, start: Array | None = None, octave: int = 0) -> Part:
+def _part(dies: Dies, name: str, sigma: Array, *, start: Array | None = None, octave: int = 0) -> _Part:
     key = streams.keys(dies.seed, name, dies.numbers)
-    unit = (torch.arange(sigma.shape[1]) << _UNIT) >> octave
-    own = torch.from_numpy(sigma).flatten()
-    return Part(
-        key=streams.advanced(key[:, None], unit).flatten(),
-        sigma=own,
-        start=own if start is None else torch.from_numpy(start).flatten(),
-        octave=octave,
+    unit = (np.arange(sigma.shape[1]) << _UNIT >> octave).astype(np.uint64)
+    return _Part(
+        key=streams.advanced(key[:, None], unit), sigma=sigma, start=sigma if start is None else start, octave=octave
     )

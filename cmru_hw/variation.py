@@ -27,7 +27,6 @@ from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cmru_hw import streams
@@ -41,7 +40,7 @@ READOUT_LEAVES = ("weights", "offset", "injection")
 GLOBAL_LEAVES = ("capacitor", "amplifier", "leak", "injection", "reference", "bias")
 NOISE_LEAVES = ("row", "decision", "wander", "charge", "class")
 # Places in an array are numbered with room for this many per axis: a larger network keeps the draws of a smaller one.
-_AXIS = 1 << 20
+_AXIS = np.uint64(1 << 20)
 
 _T = TypeVar("_T", Layer, Row)
 
@@ -111,7 +110,7 @@ def chosen(every: Sequence[str], *, only: Sequence[str], without: Sequence[str])
     """Of the leaves ``every`` those that ``only`` names (all, if empty) less those that ``without`` names.
 
     A name is a leaf (``layer0/weights``), a branch (``layer0``, ``noise``) or a kind in all branches (``weights``).
-    Raises InputError for a name that means nothing here.
+    Raises InputError for a name that means nothing here, and if nothing is left.
     """
 
     def named(names: Iterable[str]) -> frozenset[str]:
@@ -126,7 +125,13 @@ def chosen(every: Sequence[str], *, only: Sequence[str], without: Sequence[str])
             found |= fitting
         return frozenset(found)
 
-    return (named(only) if only else frozenset(every)) - named(without)
+    left = (named(only) if only else frozenset(every)) - named(without)
+    if not left:
+        raise InputError(
+            f"nothing is left that varies: without {' and '.join(without)} all dies are the nominal one. Take away less"
+            + (f", or add to only {' and '.join(only)}" if only else "")
+        )
+    return left
 
 
 def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], on: frozenset[str]) -> Dies:
@@ -172,11 +177,11 @@ class _Draws:
         """(dies, *shape) standard normal numbers; zeros if ``leaf`` is off."""
         if leaf not in self.on:
             return np.zeros((len(self.numbers), *shape))
-        place = np.zeros(shape, dtype=np.int64)
-        for axis in np.indices(shape, dtype=np.int64):
+        place = np.zeros(shape, dtype=np.uint64)
+        for axis in np.indices(shape, dtype=np.uint64):
             place = place * _AXIS + axis
         key = streams.keys(self.seed, f"{leaf}/{parameter}", self.numbers)
-        return streams.normals(key.reshape(-1, *[1] * len(shape)), torch.from_numpy(place)).numpy()
+        return streams.normals(key.reshape(-1, *[1] * len(shape)), place)
 
 
 def _relative(normal: Array, sigma: Array | float) -> Array:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from cmru_hw import behavioral, checkpoint, compare, mapping, noise, shipped, simulate, spice, technology, variation
 from cmru_hw.checkpoint import Sequences, Trained
@@ -38,6 +37,14 @@ def make(shape: Shape, of: Technology, lengths: tuple[int, ...] = (20, 28, 11)) 
 
 def drawn(design: Design, dies: int, *, seed: int = 0, on: frozenset[str] | None = None) -> Dies:
     return variation.draw(design, seed=seed, dies=range(dies), on=variation.choose(design) if on is None else on)
+
+
+def kept(dies: Dies, packed: behavioral.Packed) -> list[list[np.ndarray]]:
+    """Decisions, states and classes of each die."""
+    return [
+        [array.copy() for array in (*found.decisions, *found.states, found.classes())]
+        for found in behavioral.run(dies, packed)
+    ]
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -92,29 +99,23 @@ def test_a_die_is_the_same_in_both_engines(cell, seed):
 def test_dies_do_not_depend_on_how_many_run_together(cell):
     _, sequences, design = make(Shape(cell=cell), lossy())
     packed = behavioral.pack(design, sequences)
-    together = behavioral.run(drawn(design, 6), packed)
-    for first, last in ((0, 1), (1, 4), (4, 6)):
-        part = variation.draw(design, seed=0, dies=range(first, last), on=variation.choose(design))
-        alone = behavioral.run(part, packed)
-        for one, other in zip(alone.decisions, together.decisions, strict=True):
-            assert torch.equal(one, other[first:last])
-        for one, other in zip(alone.states, together.states, strict=True):
-            assert torch.equal(one, other[first:last])
-        assert torch.equal(
-            behavioral.classes(part, packed, alone.top),
-            behavioral.classes(drawn(design, 6), packed, together.top)[first:last],
-        )
+    together = kept(drawn(design, 6), packed)
+    for numbers in ([0], [3, 1, 2], [5, 4]):
+        alone = kept(variation.draw(design, seed=0, dies=numbers, on=variation.choose(design)), packed)
+        for number, arrays in zip(numbers, alone, strict=True):
+            for one, other in zip(arrays, together[number], strict=True):
+                assert np.array_equal(one, other)
 
 
 def test_skipping_noise_that_cannot_decide_changes_nothing(monkeypatch):
     _, sequences, design = make(Shape(units=(8, 6)), lossy(), lengths=(30, 15, 50))
     packed = behavioral.pack(design, sequences)
-    sparse = behavioral.run(drawn(design, 4), packed)
+    sparse = kept(drawn(design, 4), packed)
     # with a bound that excludes nothing, every row gets all of its noise
     monkeypatch.setattr("cmru_hw.streams.BOUND", 1e9)
-    dense = behavioral.run(drawn(design, 4), packed)
-    for one, other in zip(sparse.decisions, dense.decisions, strict=True):
-        assert torch.equal(one, other)
+    dense = kept(drawn(design, 4), packed)
+    for one, other in zip(sparse, dense, strict=True):
+        assert all(np.array_equal(*both) for both in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("decision", checkpoint.DECISIONS)
@@ -124,7 +125,7 @@ def test_classes_are_those_of_the_full_response(decision):
     design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
     dies = drawn(design, 20)
     packed = behavioral.pack(design, sequences)
-    fast = behavioral.classes(dies, packed, behavioral.run(dies, packed).top).numpy()
+    fast = np.stack([found.classes() for found in behavioral.run(dies, packed)])
     full = [compare.classes_of(response, decision) for response in behavioral.respond(dies, sequences)]
     assert np.array_equal(fast, np.stack(full))
 

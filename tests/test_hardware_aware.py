@@ -54,13 +54,12 @@ def test_what_trains_is_the_die_that_is_simulated(name):
     for number in range(3):
         drawn = variation.draw(design, seed=1, dies=[number], on=on)
         packed = behavioral.pack(design, data)
-        simulated = behavioral.run(drawn, packed)
+        (simulated,) = behavioral.run(drawn, packed)
         network = trained.network()
         as_trained = network(torch.from_numpy(data.inputs), torch.from_numpy(data.lengths))
         network.load_state_dict({**trained.tensors, **hardware_aware.software_of(design, drawn.one(0))})
         as_die = network(torch.from_numpy(data.inputs), torch.from_numpy(data.lengths))
         for found, plain, die in zip(simulated.decisions, as_trained.decisions, as_die.decisions, strict=True):
-            found = found[0]
             plain, die = (packed.places(decisions.numpy()) for decisions in (plain, die))
             different += int((found != plain).sum())
             explained += int(((found != plain) & (found == die)).sum()) - int(((found == plain) & (found != die)).sum())

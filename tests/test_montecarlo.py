@@ -379,6 +379,11 @@ def test_command_with_both_engines_and_sensitivity(exported, tmp_path):
         (["--engine", "spice", "--paired", "1"], "--paired needs the fast engine"),
         (["--only", "bananas"], "nothing that varies is called 'bananas': name a leaf like layer0/weights, or one of"),
         (["--without", "layer7"], "nothing that varies is called 'layer7'"),
+        (
+            ["--only", "offset", "--without", "layer0", "--without", "offset"],
+            "nothing is left that varies: without layer0 and offset all dies are the nominal one. Take away less, "
+            "or add to only offset",
+        ),
         (["--sequences", "9"], "data.npz holds 3 sequences, fewer than --sequences 9"),
     ],
 )

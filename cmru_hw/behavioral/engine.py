@@ -2,121 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from cmru_hw import noise
-from cmru_hw.behavioral.packed import Lines, Memory, Packed, pack, rises
-from cmru_hw.behavioral.readout import logits
-from cmru_hw.behavioral.rows import add_where, compare, weigh, weights_of
-from cmru_hw.behavioral.states import drift, integrate, power_on
+from cmru_hw.behavioral.packed import Packed, pack, rises
+from cmru_hw.behavioral.readout import Readout
+from cmru_hw.behavioral.rows import Lines, Rows
+from cmru_hw.behavioral.states import Integrators, drift
 from cmru_hw.checkpoint import Sequences
-from cmru_hw.noise import LayerNoise
-from cmru_hw.signals import Response
+from cmru_hw.signals import Array, Response
 from cmru_hw.variation import Dies
+
+_NOTHING: Array = np.empty((0, 0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Trajectories:
-    """What dies did. Tuples have one entry per layer, (dies, units, places).
+class Trajectory:
+    """What the die at ``die`` did. Tuples have one entry per layer, (units, places).
 
     ``decisions`` are int8, ``states`` [V from V_cm] as sampled at the end of a timestep. ``margins`` [V] are the
     smaller distance of a unit's two rows from their comparators' thresholds, with their noise where they are near; None
-    unless asked for. ``top`` is what the readout reads.
+    unless asked for.
     """
 
-    decisions: tuple[Tensor, ...]
-    states: tuple[Tensor, ...]
-    margins: tuple[Tensor, ...] | None
-    top: Lines
+    die: int
+    decisions: tuple[NDArray[np.int8], ...]
+    states: tuple[Array, ...]
+    margins: tuple[Array, ...] | None
+    packed: Packed
+    readout: Readout
+    top: Array
+
+    def classes(self) -> NDArray[np.int64]:
+        """Class index (sequences,) by the checkpoint's decision rule, readout noise included."""
+        return self.readout.classes(self.die, self.packed, self.top)
+
+    def logits(self) -> Array:
+        """(sequences, timesteps, classes) in software units, readout noise included; 0 past a sequence's end."""
+        return self.readout.logits(self.die, self.packed, self.top)
 
 
-def run_in_parts(dies: Dies, packed: Packed, together: int) -> Iterator[tuple[Dies, Trajectories]]:
-    """As :func:`run`, ``together`` dies at a time, because memory grows with their number.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Stage:
+    """One layer. ``reads`` and ``own`` are its places among all lines, ``sampled`` (dies, units) [V] is what its states
+    drift from its packets to the end of the timestep.
+    """
+
+    reads: slice
+    own: slice
+    rows: Rows
+    third: Rows | None
+    integrators: Integrators
+    sampled: Array
+
+
+def run(dies: Dies, packed: Packed, *, margins: bool = False) -> Iterator[Trajectory]:
+    """One die after the other on all of ``packed``.
 
     What is yielded is good until the next is asked for, which takes its memory.
     """
-    memory = Memory()
-    sources = [noise.layer_noise(dies, index) for index in range(len(dies.nominal.layers))]
-    for first in range(0, len(dies), together):
-        part = slice(first, min(first + together, len(dies)))
-        some = dies.among(part)
-        yield some, _run(some, packed, [source.among(part) for source in sources], memory, margins=False)
-
-
-def run(dies: Dies, packed: Packed, *, margins: bool = False) -> Trajectories:
-    """All of ``dies`` on all of ``packed`` at once."""
-    sources = [noise.layer_noise(dies, index) for index in range(len(dies.nominal.layers))]
-    return _run(dies, packed, sources, Memory(), margins=margins)
+    stages, readout = _prepared(dies)
+    places = len(packed.moment)
+    # top layer first and inputs last: what a layer reads lies side by side
+    lines = np.empty((stages[0].reads.stop, places))
+    lines[stages[0].reads] = packed.lines
+    shapes = [(stage.own.stop - stage.own.start, places) for stage in stages]
+    decisions = [np.empty(shape, dtype=np.int8) for shape in shapes]
+    distances = [np.empty(shape) if margins else _NOTHING for shape in shapes]
+    for die in range(len(dies)):
+        states = []
+        for stage, moves, distance in zip(stages, decisions, distances, strict=True):
+            read, own = lines[stage.reads], lines[stage.own]
+            stage.rows.decide(die, read, packed, moves, distance)
+            third = _NOTHING
+            if stage.third is not None:
+                third = stage.third.quiet(die, read)
+                stage.third.source.add(die, packed.moment, third)
+            stage.integrators.follow(die, moves, third, packed, own)
+            sampled = stage.sampled[die]
+            states.append(own + sampled[:, None] if sampled.any() else own)
+        yield Trajectory(
+            die=die,
+            decisions=tuple(decisions),
+            states=tuple(states),
+            margins=tuple(distances) if margins else None,
+            packed=packed,
+            readout=readout,
+            top=lines[stages[-1].own],
+        )
 
 
 def respond(dies: Dies, sequences: Sequences) -> list[Response]:
     """What each of ``dies`` does on ``sequences``, noise included, in full: the twin of :func:`simulate.simulate`."""
     packed = pack(dies.nominal, sequences)
-    found = run(dies, packed)
-    decisions = [packed.padded(layer) for layer in found.decisions]
-    states = [
-        packed.padded(values / torch.from_numpy(layer.step)[:, None])
-        for values, layer in zip(found.states, dies.nominal.layers, strict=True)
-    ]
-    evidence = logits(dies, packed, found.top)
-    time = sequences.inputs.shape[1]
+    steps = [layer.step for layer in dies.nominal.layers]
     return [
         Response(
             lengths=sequences.lengths,
-            decisions=tuple(_lengthened(layer[die], time).numpy() for layer in decisions),
-            states=tuple(_lengthened(layer[die], time).numpy() for layer in states),
-            logits=_lengthened(evidence[die], time).numpy(),
+            decisions=tuple(packed.padded(moves) for moves in found.decisions),
+            states=tuple(
+                packed.padded(values / step[:, None]) for values, step in zip(found.states, steps, strict=True)
+            ),
+            logits=found.logits(),
         )
-        for die in range(len(dies))
+        for found in run(dies, packed)
     ]
 
 
-def _run(dies: Dies, packed: Packed, noises: Sequence[LayerNoise], memory: Memory, *, margins: bool) -> Trajectories:
+def _prepared(dies: Dies) -> tuple[list[_Stage], Readout]:
     nominal = dies.nominal
-    rise = rises(nominal)
-    inputs = Lines(values=packed.lines[None], slope=torch.zeros(1, len(packed.lines)).double(), since=0.0)
-    lines = [inputs]
-    decisions, states, distances = [], [], []
+    rise, features = rises(nominal), nominal.config.features
+    first = sum(layer.units for layer in nominal.layers)
+    end = first + features
+    slope, since = np.zeros((len(dies), end)), np.zeros(end)
+    lines = Lines(slope=slope, since=since)
+    reads = slice(first, end)
+    stages = []
     for index, layer in enumerate(dies.batch.layers):
         evaluate, update = rise[f"e{index}"], rise[f"u{index}"]
-        sources = noises[index]
-        weights = [weights_of(row, dies, lines, at=evaluate) for row in (layer.low, layer.high)]
-        above, rows = compare(weights, lines, sources.compared, packed, memory, keep=margins)
-        # both above: 1, both below: −1, else 0
-        shape = (len(dies), layer.units, len(packed.moment))
-        moves = torch.from_numpy(memory.array(f"moves {index}", shape, np.int8))
-        torch.add(above[:, : layer.units].view(torch.int8), above[:, layer.units :].view(torch.int8), out=moves)
-        moves -= 1
-        third = None
-        if layer.packet_row is not None:
-            third = weigh(*weights_of(layer.packet_row, dies, lines, at=evaluate), lines)
-            add_where(moves, third, sources.alpha, packed)
-        slope = drift(nominal, layer)
+        sources = noise.layer_noise(dies, index)
+        own = slice(reads.start - layer.units, reads.start)
+        slope[:, own], since[own] = drift(nominal, layer), update
         # the power-on short opens when the layer evaluates; a unit that replaces its state stays short until the packet
         released = 0.0 if f"m{index}" in rise else update - evaluate
-        start = power_on(dies, layer, sources.packet, packed) + (slope * released)[:, :, None]
-        after = torch.from_numpy(memory.array(f"after {index}", shape))
-        integrate(dies, layer, sources.packet, moves, third, packed, start, memory, after.numpy())
-        decisions.append(moves)
-        states.append(after + (slope * (rise["sample"] - update))[:, :, None] if slope.any() else after)
-        if rows is not None:
-            rows.abs_()
-            distances.append(torch.minimum(rows[:, : layer.units], rows[:, layer.units :]))
-        own = Lines(values=after, slope=slope, since=update)
-        lines = [own, *lines] if nominal.config.skip else [own]
-    return Trajectories(
-        decisions=tuple(decisions),
-        states=tuple(states),
-        margins=tuple(distances) if margins else None,
-        top=lines[0],
-    )
-
-
-def _lengthened(values: Tensor, time: int) -> Tensor:
-    """(sequences, timesteps, units) with as many timesteps as the data was padded to."""
-    return torch.nn.functional.pad(values, (0, 0, 0, time - values.shape[1]))
+        third = layer.packet_row
+        stages.append(
+            _Stage(
+                reads=reads,
+                own=own,
+                rows=Rows.of((layer.low, layer.high), dies, lines.among(reads), sources.compared, at=evaluate),
+                third=None if third is None else Rows.of([third], dies, lines.among(reads), sources.alpha, at=evaluate),
+                integrators=Integrators.of(dies, layer, sources.packet, released=released),
+                sampled=slope[:, own] * (rise["sample"] - update),
+            )
+        )
+        reads = slice(own.start, end if nominal.config.skip else own.stop)
+    return stages, Readout.of(dies, lines.among(slice(0, nominal.layers[-1].units)))

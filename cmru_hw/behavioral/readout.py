@@ -2,84 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cmru_hw import noise
-from cmru_hw.behavioral.packed import Lines, Packed, rises
-from cmru_hw.behavioral.rows import weigh, weights_of
-from cmru_hw.cells import evidence
-from cmru_hw.mapping import Design
-from cmru_hw.noise import Source
+from cmru_hw import compiled, noise
+from cmru_hw.behavioral.packed import Packed, rises
+from cmru_hw.behavioral.rows import Lines, Rows
+from cmru_hw.cells import classify
+from cmru_hw.signals import Array
 from cmru_hw.variation import Dies
 
 
-def classes(dies: Dies, packed: Packed, top: Lines) -> Tensor:
-    """Class index (dies, sequences) by the checkpoint's decision rule, readout noise included."""
-    rule = dies.nominal.config.decision
-    lengths = torch.from_numpy(packed.lengths)
-    if rule == "mean":
-        return _of_means(dies, packed, top)
-    return torch.stack([evidence(of_die, lengths, rule).argmax(-1) for of_die in logits(dies, packed, top)])
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Readout:
+    """Its rows, and what one who reads them knows: ``offset`` [V] and ``scale`` [software units per volt], (classes,),
+    are those of the nominal design.
+    """
 
+    rows: Rows
+    offset: Array
+    scale: Array
+    rule: str
 
-def logits(dies: Dies, packed: Packed, top: Lines) -> Tensor:
-    """(dies, sequences, timesteps, classes) in software units, readout noise included; 0 past a sequence's end."""
-    found = packed.padded(_quiet(dies, top))
-    source = noise.readout_noise(dies)
-    if source.parts:
-        die, sequence = torch.meshgrid(torch.arange(len(dies)), torch.arange(len(packed.lengths)), indexing="ij")
-        found += _noise(dies, source, packed, die, sequence)
-    return found
+    @classmethod
+    def of(cls, dies: Dies, lines: Lines) -> Readout:
+        nominal = dies.nominal
+        row = nominal.readout
+        source = noise.readout_noise(dies)
+        return cls(
+            rows=Rows.of([dies.batch.readout], dies, lines, source, at=rises(nominal)["r"]),
+            offset=row.offset,
+            scale=(row.total + nominal.technology.capacitor.parasitic) / row.scale,
+            rule=nominal.config.decision,
+        )
 
+    def classes(self, die: int, packed: Packed, states: Array) -> NDArray[np.int64]:
+        """Class index (sequences,) of one die by the checkpoint's decision rule, readout noise included."""
+        if self.rule == "mean":
+            return self._of_means(die, packed, states)
+        logits = torch.from_numpy(self.logits(die, packed, states))
+        return classify(logits, torch.from_numpy(packed.lengths), self.rule).numpy()
 
-def _of_means(dies: Dies, packed: Packed, top: Lines) -> Tensor:
-    # the readout is linear: the mean of what it says is what it says of the mean
-    lengths = torch.from_numpy(packed.lengths)
-    totals = top.values.new_zeros((*top.values.shape[:2], len(lengths)))
-    for count, start in zip(packed.alive, packed.starts, strict=True):
-        totals[..., :count] += top.values[..., start : start + count]
-    totals /= lengths[packed.order]
-    means = _quiet(dies, Lines(values=totals, slope=top.slope, since=top.since))[..., packed.order.argsort()]
-    best, second = means[:, 0].clone(), torch.full_like(means[:, 0], -torch.inf)
-    winner = torch.zeros_like(best, dtype=torch.int64)
-    for index in range(1, means.shape[1]):
-        # as argmax(1) and topk(2, 1), several times faster along this axis
-        value = means[:, index]
-        winner[value > best] = index
-        second = torch.maximum(second, torch.minimum(best, value))
-        best = torch.maximum(best, value)
-    source = noise.readout_noise(dies)
-    if source.parts:
-        # a mean of bounded noise has the same bound: only where the best two are nearer can noise decide
-        scale = torch.from_numpy(_scale(dies.nominal))
-        bound = (source.bound.view(len(dies), -1) * scale).amax(1)
-        die, sequence = torch.nonzero(best - second <= 2 * bound[:, None], as_tuple=True)
-        added = _noise(dies, source, packed, die, sequence).sum(1) / lengths[sequence, None]
-        winner[die, sequence] = (means[die, :, sequence] + added).argmax(-1)
-    return winner
+    def logits(self, die: int, packed: Packed, states: Array) -> Array:
+        """(sequences, timesteps, classes) of one die in software units, with noise; 0 past a sequence's end."""
+        volts = self.rows.quiet(die, states)
+        self.rows.source.add(die, packed.moment, volts)
+        return packed.padded(self._read(volts))
 
+    def _of_means(self, die: int, packed: Packed, states: Array) -> NDArray[np.int64]:
+        # the readout is linear: the mean of what it says is what it says of the mean
+        sums = np.empty((len(states), len(packed.lengths)))
+        compiled.totals(states, packed.alive, sums)
+        means = np.empty((len(self.scale), len(packed.lengths)))
+        means[:, packed.order] = self._read(self.rows.quiet(die, sums / packed.lengths[packed.order]))
+        # a mean of bounded noise has the same bound: only where the best are nearer can it decide
+        bound = 2 * (self.rows.left[die, 0] * self.scale).max()
+        for sequence in np.flatnonzero((means >= means.max(0) - bound).sum(0) > 1):
+            length = packed.lengths[sequence]
+            moment = noise.moments(sequence, np.arange(1, length + 1))
+            means[:, sequence] += self.rows.source.at(die, moment).mean(1) * self.scale
+        return means.argmax(0)
 
-def _quiet(dies: Dies, top: Lines) -> Tensor:
-    """(dies, classes, places) of the readout, in software units and without noise."""
-    nominal = dies.nominal
-    volts = weigh(*weights_of(dies.batch.readout, dies, [top], at=rises(nominal)["r"]), [top])
-    offset, scale = torch.from_numpy(nominal.readout.offset), torch.from_numpy(_scale(nominal))
-    return volts.sub_(offset[:, None]).mul_(scale[:, None])
-
-
-def _scale(nominal: Design) -> NDArray[np.float64]:
-    """(classes,) software units per volt, as one who reads the rows knows it: that of the nominal design."""
-    return (nominal.readout.total + nominal.technology.capacitor.parasitic) / nominal.readout.scale
-
-
-def _noise(dies: Dies, source: Source, packed: Packed, die: Tensor, sequence: Tensor) -> Tensor:
-    """(..., timesteps, classes) for index tensors of one shape, 0 past a sequence's end; in software units."""
-    time, unit = torch.arange(len(packed.alive)), torch.arange(source.units)
-    row = die[..., None, None] * source.units + unit
-    row, moment = torch.broadcast_tensors(row, noise.moments(sequence[..., None, None], time[:, None] + 1))
-    volts = source.at(row.flatten(), moment.flatten()).view(row.shape)
-    real = time < torch.from_numpy(packed.lengths)[sequence][..., None]
-    return volts * torch.from_numpy(_scale(dies.nominal)) * real[..., None]
+    def _read(self, volts: Array) -> Array:
+        return (volts - self.offset[:, None]) * self.scale[:, None]

@@ -14,110 +14,98 @@ below the level limit. A unit that replaces its state empties C_int first, which
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+from dataclasses import dataclass, replace
 
-from cmru_hw.behavioral.packed import Memory, Packed
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw import compiled
+from cmru_hw.behavioral.packed import Packed
 from cmru_hw.mapping import Design, Layer
 from cmru_hw.noise import Source
 from cmru_hw.signals import Array
 from cmru_hw.variation import Dies
 
 
-def integrate(
-    dies: Dies,
-    layer: Layer,
-    source: Source,
-    moves: Tensor,
-    third: Tensor | None,
-    packed: Packed,
-    state: Tensor,
-    memory: Memory,
-    after: Array,
-) -> None:
-    """Into ``after`` (dies, units, places) states [V from V_cm] just after each packet, from ``state`` on.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Integrators:
+    """Those of one layer, (dies, units) each.
 
-    ``moves`` (dies, units, places) are −1, 0 or 1, ``third`` the packets' voltages [V] where they are not references.
+    A packet adds ``half`` in its direction (times its voltage, where that is no reference), ``common`` in any, both
+    [V], and ``noise``, and takes away the share ``lost`` of the state. ``slope`` [V per timestep] is what leakage does,
+    and ``limit`` [V] where no packet is sent further out. After power-on the state is at ``begun`` [V], and more by
+    ``begun_noise``, when the layer begins to look at it.
     """
-    batch = dies.batch
-    settled = 1 - layer.unsettled
-    ratio = layer.packet / layer.integrator * settled
-    packet = ratio / (1 + (1 + ratio) / layer.gain)
-    kept = (1 + 1 / layer.gain) / (1 + (1 + ratio) / layer.gain)
-    if dies.nominal.config.epsilon == 0.0 and third is None:
-        kept = np.zeros_like(kept)
-    up, down = batch.reference_up[:, None], batch.reference_down[:, None]
-    # g (V − ζ) up, −g (V + ζ) down: the part that changes sign with the decision, and the part that does not
-    half = packet if third is not None else packet * (up + down) / 2
-    common = -packet * layer.packet_offset if third is not None else packet * ((up - down) / 2 - layer.packet_offset)
-    _packets(after, source, moves, third, packed, half, common, -packet, memory)
-    loss, slope, limit = (values[:, :, None] for values in (kept - 1, drift(dies.nominal, layer).numpy(), layer.limit))
-    leaks, limited = bool(slope.any()), bool(np.isfinite(limit).any())
-    way = moves.numpy()
-    rising, falling = way > 0, way < 0
-    before, rows = state.numpy(), moves.shape[:2]
-    for count, start in zip(packed.alive, packed.starts, strict=True):
-        now = slice(start, start + count)
-        old, new = before[..., :count], after[..., now]
-        change = memory.array("change", (*rows, count))
-        sent, other = (memory.array(name, change.shape, bool) for name in ("sent", "other"))
-        if leaks:
-            old = old + slope
-        np.multiply(old, loss, out=change)
-        change += new
-        if limited:
-            np.less(old, limit, out=sent)
-            sent &= rising[..., now]
-            np.greater(old, -limit, out=other)
-            other &= falling[..., now]
-            sent |= other
+
+    half: Array
+    common: Array
+    noise: Source
+    lost: Array
+    slope: Array
+    limit: Array
+    begun: Array
+    begun_noise: Source
+
+    @classmethod
+    def of(cls, dies: Dies, layer: Layer, source: Source, *, released: float) -> Integrators:
+        """``layer`` with the noise ``source``, left to itself for ``released`` [timesteps] after its first packet."""
+        batch = dies.batch
+        settled = 1 - layer.unsettled
+        packet, kept = _sent(layer.packet / layer.integrator * settled, layer.gain)
+        if dies.nominal.config.epsilon == 0.0 and layer.packet_row is None:
+            kept = np.zeros_like(kept)
+        up, down = batch.reference_up[:, None], batch.reference_down[:, None]
+        error = -packet * layer.packet_offset
+        if layer.packet_row is None:
+            # g (V − ζ) up, −g (V + ζ) down: the part that changes sign with the decision, and the part that does not
+            half, common = packet * (up + down) / 2, packet * (up - down) / 2 + error
         else:
-            np.bitwise_or(rising[..., now], falling[..., now], out=sent)
-        change *= sent
-        np.add(old, change, out=new)
-        before = new
+            half, common = packet, error
+        start, _ = _sent(layer.start_packet / layer.integrator * settled, layer.gain)
+        slope = drift(dies.nominal, layer)
+        forced = np.where(layer.initial > 0, up, -down)
+        return cls(
+            half=half,
+            common=common,
+            noise=replace(source, sigma=source.sigma * -packet[:, None]),
+            lost=1 - kept,
+            slope=slope,
+            limit=layer.limit,
+            begun=start * (forced - layer.packet_offset) + slope * released,
+            begun_noise=replace(source, start=source.start * -start[:, None]),
+        )
+
+    def follow(self, die: int, moves: NDArray[np.int8], third: Array, packed: Packed, states: Array) -> None:
+        """Into ``states`` (units, places) [V from V_cm] of one die what ``moves`` make of them.
+
+        ``third`` (units, places) are the packets' voltages [V] where they are not references, else (0, 0).
+        """
+        noise = self.noise
+        compiled.follow(
+            moves,
+            third,
+            self.half[die],
+            self.common[die],
+            noise.key[die],
+            noise.sigma[die],
+            noise.octave,
+            packed.moment,
+            packed.alive,
+            self.begun[die][:, None] + self.begun_noise.at_start(die, packed.order),
+            self.slope[die],
+            self.lost[die],
+            self.limit[die],
+            states,
+        )
 
 
-def _packets(
-    packets: Array,
-    source: Source,
-    moves: Tensor,
-    third: Tensor | None,
-    packed: Packed,
-    half: Array,
-    common: Array,
-    noisy: Array,
-    memory: Memory,
-) -> None:
-    """Into ``packets`` [V] what each adds to an empty integrator; where none is sent it means nothing."""
-    added = memory.array("noise", packets.shape[1:])
-    for die, change in enumerate(packets):
-        way = moves[die].numpy()
-        np.copyto(change, way)
-        change *= half[die, :, None]
-        if third is not None:
-            change *= third[die].numpy()
-        change += common[die, :, None]
-        if source.parts:
-            source.among(slice(die, die + 1)).on(np.flatnonzero(way != 0), packed.moment, added)
-            added *= noisy[die, :, None]
-            change += added
+def _sent(ratio: Array, gain: Array) -> tuple[Array, Array]:
+    """g and ρ of packets of ``ratio``."""
+    short = 1 + (1 + ratio) / gain
+    return ratio / short, (1 + 1 / gain) / short
 
 
-def power_on(dies: Dies, layer: Layer, source: Source, packed: Packed) -> Tensor:
-    """States (dies, units, sequences in packed order) [V from V_cm] after the power-on packet."""
-    ratio = layer.start_packet / layer.integrator * (1 - layer.unsettled)
-    packet = torch.from_numpy(ratio / (1 + (1 + ratio) / layer.gain))[:, :, None]
-    rises = torch.from_numpy(layer.initial > 0)
-    up, down = (torch.from_numpy(way)[:, None] for way in (dies.batch.reference_up, dies.batch.reference_down))
-    error = torch.from_numpy(layer.packet_offset)[:, :, None].expand(-1, -1, len(packed.lengths))
-    if source.parts:
-        error = error + source.at_start(packed.order).view(error.shape)
-    return packet * (torch.where(rises, up, -down)[:, :, None] - error)
-
-
-def drift(nominal: Design, layer: Layer) -> Tensor:
+def drift(nominal: Design, layer: Layer) -> Array:
     """(dies, units) [V per timestep]: how leakage moves the state."""
     capacitance = layer.integrator * (1 + 1 / layer.gain)
-    return torch.from_numpy(layer.leak * nominal.technology.timing.timestep / capacitance)
+    return np.asarray(layer.leak * nominal.technology.timing.timestep / capacitance)

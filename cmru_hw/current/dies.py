@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cmru_hw import streams
@@ -66,12 +65,12 @@ def draw(
     technology = design.technology
     coefficient = {"n": technology.mismatch_n, "p": technology.mismatch_p}
     strengths = {}
-    first = torch.zeros(1, dtype=torch.int64)
+    first = np.zeros(1, dtype=np.uint64)
     for name, device in netlist.devices(design).items():
         if on is not None and device.leaf not in on:
             strengths[name] = np.ones(len(numbers))
             continue
         sigma = coefficient[device.polarity] / np.sqrt(device.width * device.length)
-        normal = streams.normals(streams.keys(seed, name, numbers), first).numpy()
+        normal = streams.normals(streams.keys(seed, name, numbers), first)
         strengths[name] = np.exp(sigma * normal)
     return CurrentDies(design=design, numbers=numbers, seed=seed, strengths=strengths)

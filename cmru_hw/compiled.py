@@ -1,0 +1,267 @@
+"""The inner loops of the fast engine, which numba compiles to machine code when they are first called.
+
+All of them are in one file, because numba keeps what it compiled beside it (or in the user's cache, where that cannot
+be written) and looks at this file alone to know whether that still holds. Loops run along places, where neighbours have
+nothing to do with each other, so the compiler makes vectors of them. It may not reorder or fuse arithmetic: a number is
+the same to the last bit whatever is computed beside it, on every processor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+# Places that rows are computed for at a time: they and what they read stay near the processor.
+_BLOCK = 256
+
+# SplitMix64's finalizer with the constants of Stafford's mix 13.
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_27, _30, _31, _32 = (np.uint64(shift) for shift in (27, 30, 31, 32))
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+# log x = e log 2 + 2 artanh((m − 1)/(m + 1)) with x = m 2^e, m from √½ to √2; sin πx = πx − (πx)³/6 + ... up to π/2.
+# Both series end where the rest is below 1e-10.
+_ROOT_HALF = np.float64(math.sqrt(0.5)).view(np.uint64)
+_MANTISSA = np.uint64((1 << 52) - 1)
+_LOG = tuple(2 / k for k in range(1, 14, 2))
+_SIN = tuple((-1) ** (k // 2) * math.pi**k / math.factorial(k) for k in range(1, 16, 2))
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
+    try:
+        return numba.njit(function, cache=True, error_model="numpy")
+    except RuntimeError:
+        # no place to keep it can be written: it is compiled for this process alone
+        return numba.njit(function, error_model="numpy")
+
+
+@_compiled
+def _mix(x):  # type: ignore[no-untyped-def]
+    x ^= x >> _30
+    x *= _FIRST
+    x ^= x >> _27
+    x *= _SECOND
+    return x ^ (x >> _31)
+
+
+@_compiled
+def _normal(x):  # type: ignore[no-untyped-def]
+    """A standard normal number of the hash of ``x``, by the polar map of Box and Muller."""
+    x = _mix(x)
+    low, high = np.int32(x), np.int32(x >> _32)
+    uniform = (np.float64(low ^ (low >> np.int32(31))) + 0.5) * 0.5**31
+    bits = np.float64(uniform).view(np.uint64) - _ROOT_HALF
+    exponent = np.float64(np.int32(np.int64(bits) >> 52))
+    mantissa = np.uint64((bits & _MANTISSA) + _ROOT_HALF).view(np.float64)
+    ratio = (mantissa - 1) / (mantissa + 1)
+    square = ratio * ratio
+    series = _LOG[6]
+    series = series * square + _LOG[5]
+    series = series * square + _LOG[4]
+    series = series * square + _LOG[3]
+    series = series * square + _LOG[2]
+    series = series * square + _LOG[1]
+    series = series * square + _LOG[0]
+    log = exponent * math.log(2) + ratio * series
+    # cos πa = −sin π(|a| − ½)
+    angle = abs(np.float64(high) * 0.5**31) - 0.5
+    square = angle * angle
+    series = _SIN[7]
+    series = series * square + _SIN[6]
+    series = series * square + _SIN[5]
+    series = series * square + _SIN[4]
+    series = series * square + _SIN[3]
+    series = series * square + _SIN[2]
+    series = series * square + _SIN[1]
+    series = series * square + _SIN[0]
+    return math.sqrt(-2 * log) * (-angle * series)
+
+
+@_compiled
+def mixed(x, out):  # type: ignore[no-untyped-def]
+    """Into ``out`` the hash of each of ``x``, uint64."""
+    for place in range(len(x)):
+        out[place] = _mix(x[place])
+
+
+@_compiled
+def normals(x, out):  # type: ignore[no-untyped-def]
+    """Into ``out`` the normal number of each of ``x``, uint64."""
+    for place in range(len(x)):
+        out[place] = _normal(x[place])
+
+
+@_compiled
+def weigh(weights, level, lines, first, last, out):  # type: ignore[no-untyped-def]
+    """Into ``out`` (rows, places) ``level`` (rows,) plus ``weights`` (rows, lines) times ``lines`` (lines, places).
+
+    It begins with the lines at place ``first`` and ends before ``last``. Terms are added in the order of the lines.
+    """
+    rows, count, places = len(out), len(lines), last - first
+    fours, unused = count - count % 4, np.empty(places)
+    for row in range(0, rows, 2):
+        # Two rows and four lines at a time, because to fetch numbers takes longer than to add them.
+        twin = min(row + 1, rows - 1)
+        w, v = weights[row], weights[twin]
+        one, two = out[row], out[twin] if twin > row else unused
+        for place in range(places):
+            one[place], two[place] = level[row], level[twin]
+        for line in range(0, fours, 4):
+            w0, w1, w2, w3 = w[line], w[line + 1], w[line + 2], w[line + 3]
+            v0, v1, v2, v3 = v[line], v[line + 1], v[line + 2], v[line + 3]
+            line0, line1 = lines[line, first:last], lines[line + 1, first:last]
+            line2, line3 = lines[line + 2, first:last], lines[line + 3, first:last]
+            for place in range(places):
+                x0, x1, x2, x3 = line0[place], line1[place], line2[place], line3[place]
+                one[place] = (((one[place] + w0 * x0) + w1 * x1) + w2 * x2) + w3 * x3
+                two[place] = (((two[place] + v0 * x0) + v1 * x1) + v2 * x2) + v3 * x3
+        for line in range(fours, count):
+            w0, v0, line0 = w[line], v[line], lines[line, first:last]
+            for place in range(places):
+                one[place] += w0 * line0[place]
+                two[place] += v0 * line0[place]
+
+
+@_compiled
+def _add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
+    for place in range(len(moment)):
+        out[place] += sigma * _normal(key + (moment[place] >> octave) * GAMMA)
+
+
+@_compiled
+def add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
+    """To ``out`` (rows, places) all noise of rows, with ``key`` and ``sigma`` (parts, rows), at every ``moment``."""
+    for part in range(len(octave)):
+        for row in range(len(out)):
+            _add_noise(key[part, row], sigma[part, row], octave[part], moment, out[row])
+
+
+@_compiled
+def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, value, size):  # type: ignore[no-untyped-def]
+    """Add to ``rows`` (rows, places) as much of their noise as it takes to know their signs, at the ``moment`` of each
+    of the first places.
+
+    The last five have room for one number for each value in ``rows``.
+    """
+    count = 0
+    for row in range(len(rows)):
+        top, reach, begun = rows[row], left[0, row], count
+        for place in range(len(moment)):
+            # always written and sometimes kept: of a branch the processor would guess wrong each time
+            place_of[count] = place
+            # not <=, because what is not a number is no certainty
+            count += not abs(top[place]) > reach
+        for which in range(begun, count):
+            near[which], value[which] = row, top[place_of[which]]
+    for part in range(len(octave)):
+        held, keys, sizes = octave[part], key[part], sigma[part]
+        for which in range(count):
+            row = near[which]
+            counter[which] = keys[row] + (moment[place_of[which]] >> held) * GAMMA
+            size[which] = sizes[row]
+        for which in range(count):
+            value[which] += size[which] * _normal(counter[which])
+        kept, rest = 0, left[part + 1]
+        for which in range(count):
+            row, place, known = near[which], place_of[which], value[which]
+            rows[row, place] = known
+            near[kept], place_of[kept], value[kept] = row, place, known
+            kept += not abs(known) > rest[row]
+        count = kept
+
+
+@_compiled
+def decide(weights, level, lines, key, sigma, octave, left, moment, moves, margins):  # type: ignore[no-untyped-def]
+    """Into ``moves`` (units, places) 1 where both rows of a unit are above their thresholds, −1 where both are below.
+
+    Rows are low ones before high ones. ``key`` and ``sigma`` (parts, rows) are their noise, ``left`` (parts + 1, rows)
+    what parts from each on cannot exceed together. ``margins`` is (units, places) for the distance of the nearer row
+    from zero, or (0, 0).
+    """
+    units, places = moves.shape
+    rows = np.empty((2 * units, min(_BLOCK, places)))
+    near, place_of = np.empty(rows.size, np.uint32), np.empty(rows.size, np.uint32)
+    counter, value, size = np.empty(rows.size, np.uint64), np.empty(rows.size), np.empty(rows.size)
+    for first in range(0, places, _BLOCK):
+        last = min(first + _BLOCK, places)
+        weigh(weights, level, lines, first, last, rows)
+        _settle(rows, key, sigma, octave, left, moment[first:last], near, place_of, counter, value, size)
+        for unit in range(units):
+            low, high, way = rows[unit], rows[units + unit], moves[unit, first:last]
+            for place in range(len(way)):
+                way[place] = np.int8(low[place] > 0) + np.int8(high[place] > 0) - np.int8(1)
+        for unit in range(len(margins)):
+            low, high, margin = rows[unit], rows[units + unit], margins[unit, first:last]
+            for place in range(len(margin)):
+                margin[place] = min(abs(low[place]), abs(high[place]))
+
+
+@_compiled
+def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun, slope, lost, limit, states):  # type: ignore[no-untyped-def]
+    """Into ``states`` (units, places) what ``moves`` make of the ``begun`` ones (units, sequences).
+
+    A packet adds ``half`` (units,) in its direction, times ``third`` (units, places) unless that is empty, ``common``
+    (units,) in any, and noise with ``key`` and ``sigma`` (parts, units); it takes away the share ``lost`` (units,) of a
+    state. ``slope`` (units,) is what a state moves by itself before. ``alive`` (timesteps,) sequences have a timestep.
+    """
+    packet = np.empty(len(moment))
+    for unit in range(len(states)):
+        way, step, shift = moves[unit], half[unit], common[unit]
+        if len(third):
+            volts = third[unit]
+            for place in range(len(packet)):
+                packet[place] = way[place] * step * volts[place] + shift
+        else:
+            for place in range(len(packet)):
+                packet[place] = way[place] * step + shift
+        for part in range(len(octave)):
+            _add_noise(key[part, unit], sigma[part, unit], octave[part], moment, packet)
+        drift, share, most = slope[unit], lost[unit], limit[unit]
+        before, first = begun[unit], 0
+        for count in alive:
+            last = first + count
+            now, turn, added = states[unit, first:last], way[first:last], packet[first:last]
+            for place in range(count):
+                state = before[place] + drift
+                sent = ((turn[place] > 0) & (state < most)) | ((turn[place] < 0) & (state > -most))
+                now[place] = state + (added[place] - share * state if sent else 0.0)
+            before, first = now, last
+
+
+@_compiled
+def totals(values, alive, out):  # type: ignore[no-untyped-def]
+    """Into ``out`` (units, sequences) the sums of ``values`` (units, places) over the timesteps of each sequence."""
+    for unit in range(len(out)):
+        sums, first = out[unit], 0
+        for place in range(len(sums)):
+            sums[place] = 0.0
+        for count in alive:
+            now = values[unit, first : first + count]
+            for place in range(count):
+                sums[place] += now[place]
+            first += count
+
+
+@_compiled
+def apart(states, scale, expected, expected_scale):  # type: ignore[no-untyped-def]
+    """The largest and the sum of all squares of ``scale`` (units,) times ``states`` less ``expected_scale`` (units,)
+    times ``expected`` (units, places).
+
+    The sum is made in many parts, at which the processor can work side by side.
+    """
+    squares, largest = np.zeros(_BLOCK), np.zeros(_BLOCK)
+    places = states.shape[1]
+    for unit in range(len(states)):
+        a, b = scale[unit], expected_scale[unit]
+        for first in range(0, places, _BLOCK):
+            last = min(first + _BLOCK, places)
+            found, wanted = states[unit, first:last], expected[unit, first:last]
+            for place in range(last - first):
+                error = a * found[place] - b * wanted[place]
+                squares[place] += error * error
+                largest[place] = max(largest[place], abs(error))
+    return largest.max(), squares.sum()
