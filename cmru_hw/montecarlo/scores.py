@@ -92,7 +92,8 @@ class Job:
     @cached_property
     def goal(self) -> Any:
         """What dies are held against: the `bench.Goal` of this architecture."""
-        return self.bench.goal(self)
+        with _one_thread():
+            return self.bench.goal(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A checkpoint's read-only mapping cannot be pickled, and what follows from the rest need not be.
