@@ -24,11 +24,11 @@ _27, _30, _31, _32 = (np.uint64(shift) for shift in (27, 30, 31, 32))
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 # log x = e log 2 + 2 artanh((m − 1)/(m + 1)) with x = m 2^e, m from √½ to √2; sin πx = πx − (πx)³/6 + ... up to π/2.
-# Both series end where the rest is below 1e-10.
+# Both series end where the rest is below 1e-10. In odd powers: coefficients of the highest come first.
 _ROOT_HALF = np.float64(math.sqrt(0.5)).view(np.uint64)
 _MANTISSA = np.uint64((1 << 52) - 1)
-_LOG = tuple(2 / k for k in range(1, 14, 2))
-_SIN = tuple((-1) ** (k // 2) * math.pi**k / math.factorial(k) for k in range(1, 16, 2))
+_LOG = tuple(2 / k for k in range(13, 0, -2))
+_SIN = tuple((-1) ** (k // 2) * math.pi**k / math.factorial(k) for k in range(15, 0, -2))
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
@@ -49,6 +49,14 @@ def _mix(x):  # type: ignore[no-untyped-def]
 
 
 @_compiled
+def _polynomial(coefficients, x):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for coefficient in coefficients:
+        total = total * x + coefficient
+    return total
+
+
+@_compiled
 def _normal(x):  # type: ignore[no-untyped-def]
     """A standard normal number of the hash of ``x``, by the polar map of Box and Muller."""
     x = _mix(x)
@@ -58,27 +66,10 @@ def _normal(x):  # type: ignore[no-untyped-def]
     exponent = np.float64(np.int32(np.int64(bits) >> 52))
     mantissa = np.uint64((bits & _MANTISSA) + _ROOT_HALF).view(np.float64)
     ratio = (mantissa - 1) / (mantissa + 1)
-    square = ratio * ratio
-    series = _LOG[6]
-    series = series * square + _LOG[5]
-    series = series * square + _LOG[4]
-    series = series * square + _LOG[3]
-    series = series * square + _LOG[2]
-    series = series * square + _LOG[1]
-    series = series * square + _LOG[0]
-    log = exponent * math.log(2) + ratio * series
+    log = exponent * math.log(2) + ratio * _polynomial(_LOG, ratio * ratio)
     # cos πa = −sin π(|a| − ½)
     angle = abs(np.float64(high) * 0.5**31) - 0.5
-    square = angle * angle
-    series = _SIN[7]
-    series = series * square + _SIN[6]
-    series = series * square + _SIN[5]
-    series = series * square + _SIN[4]
-    series = series * square + _SIN[3]
-    series = series * square + _SIN[2]
-    series = series * square + _SIN[1]
-    series = series * square + _SIN[0]
-    return math.sqrt(-2 * log) * (-angle * series)
+    return math.sqrt(-2 * log) * (-angle * _polynomial(_SIN, angle * angle))
 
 
 @_compiled
