@@ -58,6 +58,7 @@ def hold(design: CurrentDesign, engine: Engine, *, temperature: float | None = N
         "vdd": technology.vdd,
         "w": technology.width,
         "l": technology.length,
+        "ls": technology.sink_length,
     }
     warm = technology.temperature if temperature is None else temperature
     models = pdk.devices(technology.process, corner=technology.corner, temperature=warm)
