@@ -27,6 +27,10 @@ def pair(small, tmp_path_factory) -> tuple[Path, Path, Path]:
     (runs / "energy").mkdir(parents=True)
     mine = json.loads((small[0] / "design.json").read_text())["files"]["network.cir"]
     result = {"per_timestep_J": 2e-9, "per_inference_J": 3e-8, "label": "simulated", "sequences": 3}
+    result |= {
+        "decisions": {"total": 50, "agree": 49},
+        "classification": {"total": 3, "agree": 3, "correct_circuit": 2},
+    }
     (runs / "energy" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": mine}))
     corners = {"worst": {"decisions": None, "energy": "ff/125/1.98"}, "asked": 45, "failed": 1}
     corners |= {"worst_agreement": 1.0, "worst_per_timestep_J": 3e-9, "netlist_sha256": mine}
@@ -51,6 +55,9 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_pat
     missing, there = found["energy per timestep"]
     assert there["value"] == [2e-9, "simulated"] and there["source"].endswith("runs/energy/energy.json")
     assert missing["value"] is None and missing["source"].startswith(f"cmru-hw energy {charge}")
+    # nobody compared, but that run counted
+    assert found["decisions as in software"][1]["shown"] == "98 % of 50"
+    assert found["accuracy of the circuit"][1]["shown"] == "2 of 3"
     assert all(entry["value"] is None for entry in found["yield under mismatch"])
     assert found["worst corner, decisions"][1]["shown"] == "every decision right, of 44 corners"
     assert found["worst corner, energy"][1]["shown"] == "ff/125/1.98: 3 nJ, of 44 corners"
