@@ -31,6 +31,7 @@ HEAT_UTTERANCES = 4
 WIDTHS, NETWORKS = (4, 8, 16, 32), 20
 RAMPS = (1000.0, 1.0, 4.0, 16.0)
 EDGE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+# w and l of a cell's devices [um]; those that sink its bias currents are twice as long
 SIZES = ((2, 5), (5, 5), (10, 5), (10, 10), (1, 1))
 
 
@@ -61,9 +62,9 @@ def _mismatch(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
     """Hysteresis and σ over 200 dies of the PDK's own mismatch, for sizes of the cell's devices."""
     count = 200
     print(f"{count} dies of the PDK's mismatch at 0.3/0.1/0.3 nA; beside each sigma what 1/sqrt(w l) makes of it")
-    print("w/l [um]  dies with hysteresis     sigma up        sigma width       sigma high")
+    print("w/l [um], sinks 2 l  dies with hysteresis     sigma up        sigma width       sigma high")
     for w, l in SIZES:  # noqa: E741
-        point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6)
+        point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6, sink=2 * l * 1e-6)
         drawn = [pdk.devices(kind.process, mismatch=seed + 1) for seed in range(count)]
         found = characterize.cells([point] * count, drawn, engine)
         laws = characterize.spreads(kind, point)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from cmru_hw import inventory
-from cmru_hw.current import hold
-from cmru_hw.current.mapping import CurrentDesign
+from cmru_hw.corners import whole as corners
 from cmru_hw.design_folder import Exported
-from cmru_hw.errors import MappingError, TechnologyError
+from cmru_hw.designs import AnyDesign
+from cmru_hw.errors import InputError, MappingError, TechnologyError
 from cmru_hw.inventory import Inventory
+from cmru_hw.montecarlo import scores
 from cmru_hw.quantity import percent, si
-from cmru_hw.spice import Engine
+from cmru_hw.retention import whole as retention
 
 # Kind of run → (file, keys that it has, command that makes it)
 KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -27,7 +28,17 @@ KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "montecarlo": ("summary.json", ("yield", "dies"), "cmru-hw montecarlo {design} --input FILE.npz -o DIR"),
     "energy": ("energy.json", ("per_timestep_J",), "cmru-hw energy {design} --input FILE.npz -o DIR"),
     "corners": ("corners.json", ("worst",), "cmru-hw corners {design} --input FILE.npz -o DIR"),
-    "retention": ("retention.json", ("worst_timesteps",), "cmru-hw retention {design} -o DIR"),
+    "retention": (
+        "retention.json",
+        ("worst_timesteps", "worst_at_least"),
+        "cmru-hw retention {design} -o DIR",
+    ),
+}
+# Kind of run → what raises InputError for a design that it is not for
+REFUSALS: dict[str, Callable[[AnyDesign], object]] = {
+    "montecarlo": scores.bench_of,
+    "corners": corners.supply,
+    "retention": retention.require,
 }
 
 
@@ -35,7 +46,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
 class Entry:
     """One figure of one design: ``value`` in plain numbers, ``shown`` as people read it, ``source`` where it is from.
 
-    ``value`` is None for what was not run; ``source`` is then the command that would.
+    ``value`` is None for what was not run; ``source`` is then the command that would, or why none does.
     """
 
     value: Any
@@ -60,12 +71,22 @@ class Runs:
 
     def entry(self, kind: str, value: Callable[[dict[str, Any]], Any], show: Callable[[Any], str]) -> Entry:
         """What ``value`` reads out of the run of this ``kind``, or that there is none."""
-        if kind not in self.found:
-            command = KINDS[kind][2].format(design=self.design.path)
-            return Entry(value=None, shown="not run", source=command)
-        content, path = self.found[kind]
+        # energy counts decisions and classes too, and of a chip in transistors one run takes hours
+        instead = "energy" if kind == "compare" else kind
+        run = self.found.get(kind) or self.found.get(instead)
+        if run is None:
+            return self._not_run(kind)
+        content, path = run
         read = value(content)
         return Entry(value=read, shown=show(read), source=str(path))
+
+    def _not_run(self, kind: str) -> Entry:
+        try:
+            if kind in REFUSALS:
+                REFUSALS[kind](self.design.design)
+        except InputError as error:
+            return Entry(value=None, shown="not for this design", source=f"{self.design.path}: {error}")
+        return Entry(value=None, shown="not run", source=KINDS[kind][2].format(design=self.design.path))
 
 
 def find(design: Exported, folders: Sequence[Path]) -> Runs:
@@ -83,8 +104,8 @@ def find(design: Exported, folders: Sequence[Path]) -> Runs:
     return Runs(design=design, found=found)
 
 
-def side_by_side(runs: Sequence[Runs], engine: Engine | None = None) -> list[Line]:
-    """The table. With an ``engine`` a current-mode cell is left alone in it, which takes seconds."""
+def side_by_side(runs: Sequence[Runs]) -> list[Line]:
+    """The table."""
 
     def line(name: str, entry: Callable[[Runs], Entry]) -> Line:
         return Line(name=name, entries=tuple(map(entry, runs)))
@@ -102,11 +123,16 @@ def side_by_side(runs: Sequence[Runs], engine: Engine | None = None) -> list[Lin
         of_run("decisions as in software", "compare", lambda r: r["decisions"], _decisions),
         of_run("classes as in software", "compare", lambda r: r["classification"], _classes),
         of_run("accuracy of the circuit", "compare", lambda r: r["classification"], _accuracy),
-        of_run("yield under mismatch", "montecarlo", lambda r: {**r["yield"], "drop": r["drop"]}, _yield),
+        of_run(
+            "yield under mismatch",
+            "montecarlo",
+            lambda r: {**r["yield"], "drop": r["drop"], "engine": r["engine"]},
+            _yield,
+        ),
         of_run("accuracy of the median die", "montecarlo", lambda r: r["accuracy"]["median"], _share),
         of_run("worst corner, decisions", "corners", lambda r: _corner(r, "decisions", "agreement"), _worst),
         of_run("worst corner, energy", "corners", lambda r: _corner(r, "energy", "per_timestep_J"), _dearest),
-        line("retention", lambda one: _retention(one, engine)),
+        of_run("retention", "retention", _worst_kept, _kept),
     ]
 
 
@@ -179,29 +205,6 @@ def _of_twin(twin: bool) -> str:
     return ", as its transistor twin" if twin else ""
 
 
-def _retention(one: Runs, engine: Engine | None) -> Entry:
-    design = one.design.design
-    if not isinstance(design, CurrentDesign):
-        return one.entry("retention", lambda r: [r["worst_timesteps"], r["worst_temperature_C"]], _lost)
-    if engine is None:
-        return Entry(value=None, shown="not run", source="netlists/testbenches/current_hold.cir")
-    found = [hold.hold(design, engine, temperature=warm) for warm in hold.TEMPERATURES]
-    kept = [f"{one.temperature:g}" for one in found if one.held]
-    lost = [f"{one.temperature:g}" for one in found if not one.held]
-    shown = f"unit {found[0].unit}: " + "; ".join(
-        [f"holds over {found[0].timesteps:.3g} timesteps at {', '.join(kept)} °C"] * bool(kept)
-        + [f"has lost a state at {', '.join(lost)} °C"] * bool(lost)
-    )
-    return Entry(
-        value=[
-            {"temperature_C": one.temperature, "timesteps": one.timesteps, "held": one.held, "moved": one.moved}
-            for one in found
-        ],
-        shown=f"{shown}, simulated",
-        source=f"netlists/testbenches/current_hold.cir in {found[0].simulator}",
-    )
-
-
 def _energy(found: list[Any]) -> str:
     return f"{si(found[0], 'J')}, {found[1]}"
 
@@ -211,7 +214,7 @@ def _share(value: float | None) -> str:
 
 
 def _decisions(found: dict[str, Any]) -> str:
-    counted = found["total"] - found["excluded"]
+    counted = found["total"] - found.get("excluded", 0)
     return f"{percent(found['agree'] / counted) if counted else 'none'} of {counted}"
 
 
@@ -222,13 +225,15 @@ def _classes(found: dict[str, Any]) -> str:
 def _accuracy(found: dict[str, Any]) -> str:
     if found.get("correct_circuit") is None:
         return "no labels"
-    return f"{found['correct_circuit']} of {found['total']}, software {found['correct_software']}"
+    software = f", software {found['correct_software']}" if "correct_software" in found else ""
+    return f"{found['correct_circuit']} of {found['total']}{software}"
 
 
 def _yield(found: dict[str, Any]) -> str:
     low, high = found["ci95"]
     interval = f"{percent(low)} to {percent(high)}"
-    return f"{percent(found['value'])} of {found['n']} dies ({interval}), at most {percent(found['drop'])} worse"
+    means = f"at most {percent(found['drop'])} worse, {found['engine']} engine"
+    return f"{percent(found['value'])} of {found['n']} dies ({interval}), {means}"
 
 
 def _corner(found: dict[str, Any], what: str, figure: str) -> dict[str, Any]:
@@ -248,5 +253,12 @@ def _dearest(found: dict[str, Any]) -> str:
     return f"{found['corner']}: {si(found['value'], 'J')}, of {found['of']} corners"
 
 
-def _lost(found: list[Any]) -> str:
-    return f"{found[0]:.3g} timesteps at {found[1]:g} °C until the first level is lost"
+def _worst_kept(found: dict[str, Any]) -> dict[str, Any]:
+    keys = ("worst_timesteps", "worst_temperature_C", "worst_at_least")
+    return {"of": len(found["temperatures"])} | {key: found[key] for key in keys}
+
+
+def _kept(found: dict[str, Any]) -> str:
+    at_least = "at least " if found["worst_at_least"] else ""
+    where = f"{found['worst_temperature_C']:g} °C, of {found['of']} temperatures"
+    return f"{at_least}{found['worst_timesteps']:.3g} timesteps at {where}"

@@ -171,7 +171,7 @@ def test_corrected_cells_do_what_was_asked(name):
 def test_every_die_has_its_hysteresis_and_spreads_by_the_law_of_its_size(w, l):  # noqa: E741
     """200 dies of the PDK's own mismatch, beside σ = coefficient / √(w l) with coefficients from mirrors of 2/5 um."""
     count = 200
-    point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6)
+    point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6, sink=2 * l * 1e-6)
     with spice.open_engine() as engine:
         dies = [pdk.devices("gf180", mismatch=seed + 1) for seed in range(count)]
         found = characterize.cells([point] * count, dies, engine)

@@ -153,8 +153,19 @@ def test_what_does_not_fit_is_one_line_with_the_remedy(tmp_path):
     assert "export it with --architecture cm" in run("inspect", FQ, "--architecture", "sc").stdout.replace("\n", " ")
 
 
-def test_a_cell_does_not_forget_by_and_by(small):
-    assert "cmru-hw versus" in refused("retention", small[0])
+@pytest.mark.spice
+def test_retention_of_a_cell_that_restores_its_state(small, tmp_path):
+    done = run("retention", small[0], "--temperature", 27, "--temperature", 85, "-o", tmp_path / "kept")
+    assert done.returncode == 0, done.stderr
+    assert "at least 1e+05" in done.stdout and "holds" in done.stdout
+    found = json.loads((tmp_path / "kept" / "retention.json").read_text())
+    assert found["architecture"] == "cm" and found["worst_timesteps"] == 1e5
+    assert found["worst_at_least"] and (tmp_path / "kept" / "retention.svg").stat().st_size > 5000
+    header = (tmp_path / "kept" / "retention.csv").read_text().splitlines()[0]
+    assert header == "temperature_C,timesteps,seconds,lost_in_simulation,simulated_s,moved"
+    written = run("report", small[0], tmp_path / "kept", "-o", tmp_path / "report")
+    assert written.returncode == 0, written.stderr
+    assert "A cell restores its state." in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_inspect_finds_the_architecture_by_the_cell():

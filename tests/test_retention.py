@@ -10,10 +10,14 @@ import pytest
 
 from cmru_hw import design_folder, mapping, pdk, spice, technology
 from cmru_hw.characterize import Conditions
-from cmru_hw.errors import TechnologyError
-from cmru_hw.retention.whole import Cell, doubling, lost, lost_asleep, weakest
+from cmru_hw.errors import InputError, TechnologyError
+from cmru_hw.retention import current, whole
+from cmru_hw.retention.charge import Cell, doubling, lost, lost_asleep, weakest
 from tests.networks import Shape, random_network, random_sequences
 from tests.test_cli import refused, run
+from tests.test_current import design_of as current_design
+from tests.test_current import network as current_network
+from tests.test_current import without_grid
 
 SHAPE = Shape(units=(3, 2))
 CELL = Cell(packet=32e-15, integrator=1066e-15, tolerance=20e-3, timestep=10e-3)
@@ -63,6 +67,23 @@ def test_a_hot_state_is_lost_sooner_and_a_large_capacitor_holds_longer(engine):
 
 
 @pytest.mark.spice
+def test_a_cell_restores_its_state_unless_its_window_is_elsewhere(engine):
+    design = current_design(current_network(), without_grid("generic180"))
+    index, _ = current.narrowest(design)
+
+    def row(share: float) -> dict:
+        layers = list(design.layers)
+        layers[index] = replace(layers[index], thresh=share * layers[index].thresh)
+        found, _ = current.unit(replace(design, layers=tuple(layers)), engine, "typical").left_alone(27.0)
+        return found
+
+    kept, lost = row(1.0), row(1.5)
+    assert not kept["lost_in_simulation"] and kept["seconds"] == kept["simulated_s"] and kept["moved"] < 1e-3
+    # the candidate is below where the cell resets: it did before there was time to look
+    assert lost["lost_in_simulation"] and lost["seconds"] < 1
+
+
+@pytest.mark.spice
 def test_the_command_says_how_long_and_what_is_left_out(tmp_path):
     try:
         pdk.find()
@@ -74,6 +95,7 @@ def test_the_command_says_how_long_and_what_is_left_out(tmp_path):
     assert "not included" in done.stdout and "105 °C" in done.stdout
     found = json.loads((tmp_path / "out" / "retention.json").read_text())
     warm, hot = found["temperatures"]
+    assert not found["worst_at_least"]
     assert warm["timesteps"] > hot["timesteps"] == found["worst_timesteps"] and found["worst_temperature_C"] == 125
     assert hot["lost_in_simulation"] and found["models_sha256"]
     rows = list(csv.DictReader((tmp_path / "out" / "retention.csv").open()))
@@ -108,6 +130,13 @@ def test_a_chip_is_asked_as_one_that_sleeps():
         design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
         _, cell = weakest(design)
         assert (cell.tail is not None) == sleeps == (cell.common_mode is not None)
+
+
+def test_bits_do_not_leak():
+    trained, data = random_network(SHAPE), random_sequences(SHAPE)
+    kind = technology.at_level(technology.load("gf180"), "transistor", "ladder")
+    with pytest.raises(InputError, match="--blocks ladder"):
+        whole.require(mapping.map_network(trained, kind, mapping.calibrate(trained, data)))
 
 
 def test_ideal_parts_do_not_leak(tmp_path):

@@ -27,17 +27,24 @@ def pair(small, tmp_path_factory) -> tuple[Path, Path, Path]:
     (runs / "energy").mkdir(parents=True)
     mine = json.loads((small[0] / "design.json").read_text())["files"]["network.cir"]
     result = {"per_timestep_J": 2e-9, "per_inference_J": 3e-8, "label": "simulated", "sequences": 3}
+    result |= {
+        "decisions": {"total": 50, "agree": 49},
+        "classification": {"total": 3, "agree": 3, "correct_circuit": 2},
+    }
     (runs / "energy" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": mine}))
     corners = {"worst": {"decisions": None, "energy": "ff/125/1.98"}, "asked": 45, "failed": 1}
     corners |= {"worst_agreement": 1.0, "worst_per_timestep_J": 3e-9, "netlist_sha256": mine}
     (runs / "corners").mkdir()
     (runs / "corners" / "corners.json").write_text(json.dumps(corners))
+    kept = {"temperatures": [{}, {}], "worst_timesteps": 1e5, "worst_temperature_C": -40.0}
+    kept |= {"worst_at_least": True, "netlist_sha256": mine}
+    (runs / "kept").mkdir()
+    (runs / "kept" / "retention.json").write_text(json.dumps(kept))
     (runs / "stranger").mkdir()
     (runs / "stranger" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": "0" * 64}))
     return folder / "charge", small[0], runs
 
 
-@pytest.mark.spice
 def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_path):
     charge, current, runs = pair
     out = tmp_path / "table.json"
@@ -48,13 +55,16 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_pat
     missing, there = found["energy per timestep"]
     assert there["value"] == [2e-9, "simulated"] and there["source"].endswith("runs/energy/energy.json")
     assert missing["value"] is None and missing["source"].startswith(f"cmru-hw energy {charge}")
+    # nobody compared, but that run counted
+    assert found["decisions as in software"][1]["shown"] == "98 % of 50"
+    assert found["accuracy of the circuit"][1]["shown"] == "2 of 3"
     assert all(entry["value"] is None for entry in found["yield under mismatch"])
     assert found["worst corner, decisions"][1]["shown"] == "every decision right, of 44 corners"
     assert found["worst corner, energy"][1]["shown"] == "ff/125/1.98: 3 nJ, of 44 corners"
-    retention = found["retention"][1]
-    at_room = next(one for one in retention["value"] if one["temperature_C"] == 27)
-    assert at_room["held"] and at_room["timesteps"] == 1e5
-    assert "27" in retention["shown"] and retention["shown"].endswith("simulated")
+    # no command is named that would only refuse
+    assert found["retention"][0]["shown"] == found["worst corner, energy"][0]["shown"] == "not for this design"
+    assert "--technology gf180" in found["retention"][0]["source"]
+    assert found["retention"][1]["shown"] == "at least 1e+05 timesteps at -40 °C, of 2 temperatures"
     assert found["transistors"][0]["value"] is None and found["transistors"][1]["value"] > 100
     # the macro technology has no devices: its line says so, with what has
     assert "transistors are in" in found["transistors"][0]["source"]
@@ -64,7 +74,10 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_pat
 
 
 def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path):
-    """Both exports of one network, macro and transistors, have the same elements and area."""
+    """Both exports of one network, macro and transistors, have the same elements and area.
+
+    What draws dies takes the macro level alone, and says so.
+    """
     model = shipped.folder("models") / "flipflop-cmru-1x2.safetensors"
     for name, options in (("macro", ()), ("transistor", ("--level", "transistor"))):
         done = run("export", model, "-o", tmp_path / name, "--technology", "gf180", *options, "--no-verify")
@@ -76,6 +89,10 @@ def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path):
         macro, transistor = found[name]
         assert macro["value"] == transistor["value"] > 0
         assert macro["shown"] == transistor["shown"] + ", as its transistor twin"
+    macro, transistor = found["yield under mismatch"]
+    assert macro["source"].startswith("cmru-hw montecarlo") and "at macro level" in transistor["source"]
+    data = shipped.folder("models") / "flipflop-eval.npz"
+    assert "without --level transistor" in refused("montecarlo", tmp_path / "transistor", "--input", data, "-n", 2)
 
 
 def test_one_design_is_no_comparison(pair):

@@ -9,7 +9,7 @@ import click
 
 from cmru_hw import pdk
 from cmru_hw.cli import common
-from cmru_hw.quantity import si
+from cmru_hw.quantity import percent, si
 
 
 @click.command()
@@ -44,7 +44,8 @@ def retention(
 
     The transistor integrator of the unit that has the least charge to lose is left alone at five levels of its ladder,
     for as long as it takes: a level is lost when it is half a packet off. A chip wakes every timestep: what one of
-    these takes off a level is simulated.
+    these takes off a level is simulated. A current-mode cell restores its state: the one with the narrowest window is
+    left alone for 1000 seconds in either state.
 
     \b
     Example: cmru-hw retention out/gf180 --temperature 27 --temperature 85 -o out/retention
@@ -68,8 +69,20 @@ def retention(
     if as_json:
         common.print_json(found)
         return
-    header = ("temperature", "timesteps", "time", "first lost at", "by its first leakage", "followed for")
-    rows = [
+    title, header, rows = (_cell if found["architecture"] == "cm" else _integrator)(found)
+    common.print_columns(f"{design_path}: unit {found['weakest_unit']} {title}", header, rows)
+    click.echo()
+    notes = [("not included" if not place else "", what) for place, what in enumerate(found["excludes"])]
+    if found.get("doubling_C"):
+        notes.insert(0, ("half as long", f"for every {found['doubling_C']:.3g} °C more, warm"))
+    if output is not None:
+        notes.append(("results", str(output)))
+    common.print_table("", notes)
+
+
+def _integrator(found: dict[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+    """Title, header and rows of the table of a level that droops."""
+    rows: list[tuple[str, ...]] = [
         (
             f"{row['temperature_C']:g} °C",
             f"{row['timesteps']:.3g}" + ("" if row["lost_in_simulation"] else " (by its last rate)"),
@@ -80,12 +93,20 @@ def retention(
         )
         for row in found["temperatures"]
     ]
-    title = f"{design_path}: unit {found['weakest_unit']} loses a level when {si(found['half_packet_V'], 'V')} off"
-    common.print_columns(title, header, rows)
-    click.echo()
-    notes = [("not included" if not place else "", what) for place, what in enumerate(found["excludes"])]
-    if found["doubling_C"]:
-        notes.insert(0, ("half as long", f"for every {found['doubling_C']:.3g} °C more, warm"))
-    if output is not None:
-        notes.append(("results", str(output)))
-    common.print_table("", notes)
+    header = ("temperature", "timesteps", "time", "first lost at", "by its first leakage", "followed for")
+    return f"loses a level when {si(found['half_packet_V'], 'V')} off", header, rows
+
+
+def _cell(found: dict[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+    """The same of a cell that restores its state."""
+    rows: list[tuple[str, ...]] = [
+        (
+            f"{row['temperature_C']:g} °C",
+            ("" if row["lost_in_simulation"] else "at least ") + f"{row['timesteps']:.3g}",
+            si(row["seconds"], "s"),
+            "has lost a state" if row["lost_in_simulation"] else "holds",
+        )
+        for row in found["temperatures"]
+    ]
+    share = percent(found["window_of_threshold"])
+    return f"has the narrowest window, {share} of its threshold", ("temperature", "timesteps", "time", ""), rows

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
 import cmru_hw
 from cmru_hw.cli import common
-from cmru_hw.errors import InputError, SimulatorMissing
+from cmru_hw.errors import InputError
 
 
 @click.command()
@@ -24,22 +22,18 @@ from cmru_hw.errors import InputError, SimulatorMissing
     help="Where results lie, in it or one folder down; repeat.  [default: beside the designs]",
 )
 @click.option("-o", "--output", type=common.FILE, metavar="FILE.json", help="Keep the table, with its sources.")
-@common.backend_option
 @common.force_option
 @common.json_option
-def versus(
-    designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | None, backend: Any, force: bool, as_json: bool
-) -> None:
+def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool) -> None:
     """Designs side by side: energy, accuracy, yield, worst corner, retention, transistors and area.
 
     Figures come from what compare, energy, montecarlo, corners and retention left of these very netlists. What was not
     run is said to be so, with the command that would do it. A macro-level design is counted as its transistor twin.
-    Only one current-mode cell is simulated here, left alone for 1000 seconds at each of four temperatures.
 
     \b
     Example: cmru-hw versus out/charge out/current --runs out
     """
-    from cmru_hw import design_folder, spice, versus
+    from cmru_hw import design_folder, versus
     from cmru_hw.montecarlo.store import write_whole
     from cmru_hw.quantity import json_text
 
@@ -54,12 +48,7 @@ def versus(
             )
     folders = list(runs) or sorted({path.absolute().parent for path in designs})
     found = [versus.find(design_folder.load(path), folders) for path in designs]
-    with ExitStack() as stack:
-        try:
-            engine = stack.enter_context(spice.open_engine(backend=backend))
-            lines = versus.side_by_side(found, engine)
-        except SimulatorMissing:
-            lines = versus.side_by_side(found)
+    lines = versus.side_by_side(found)
     kept = {
         "designs": [str(path) for path in designs],
         "lines": [asdict(line) for line in lines],

@@ -87,7 +87,7 @@ def run_corners(
     ``jobs`` corners run at the same time. Raises InputError for a technology that was measured on no transistors,
     OutputError.
     """
-    corners = grid.chosen(grid.every(_supply(exported.design)), only)
+    corners = grid.chosen(grid.every(supply(exported.design)), only)
     job = Job(exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout)
     found: dict[Corner, dict[str, Any]] = {}
     for corner, result in _results(job, corners, jobs):
@@ -99,7 +99,7 @@ def run_corners(
     return summary
 
 
-def _supply(design: AnyDesign) -> float:
+def supply(design: AnyDesign) -> float:
     """VDD [V]. Raises InputError for a design that has no corners."""
     if isinstance(design, Design):
         silicon.process_of(design.technology)

@@ -27,8 +27,8 @@ from cmru_hw.current.mirrors import Rows, arm
 from cmru_hw.current.netlist import BLOCKS, devices, folds, input_lines
 from cmru_hw.signals import Array, Response
 
-# Charge [C] that switches a cell: what it is behind a ramp of its candidate, √(2 Q slope), gives 2 to 10 fC upwards for
-# 1 to 16 s ramps, and less than 3 fC down (`python -m benchmarks.current cell`).
+# Charge [C] that switches a cell: what it is behind a ramp of its candidate, √(2 Q slope), gives 3 to 11 fC upwards for
+# 1 to 16 s ramps, and less than 4 fC down (`python -m benchmarks.current cell`).
 SWING = 5e-15
 DIES_AT_ONCE = 16
 # Below this [A] a current is nothing, whatever the ratio of the mirror that copies it.

@@ -38,13 +38,14 @@ ROOM = 27.0
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Bias currents of one cell [A], and the size of its devices [m]."""
+    """Bias currents of one cell [A] and the size of its devices [m]; those that sink the currents are ``sink`` long."""
 
     thresh: float
     width: float
     gain: float
     w: float = 2e-6
     l: float = 5e-6  # noqa: E741
+    sink: float = 10e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,8 @@ def spreads(technology: CurrentTechnology, point: Point) -> dict[str, float]:
     A current is copied by a pair of devices of one type. An nf pair sinks I_thresh and a pf pair brings the candidate;
     I_width goes through both kinds, and so do I_gain and the output's reader.
     """
-    n, p = (2 * c**2 / (point.w * point.l) for c in (technology.mismatch_n, technology.mismatch_p))
+    n = 2 * technology.mismatch_n**2 / (point.w * point.sink)
+    p = 2 * technology.mismatch_p**2 / (point.w * point.l)
     _, window, _ = technology.cell.biases(*np.array([[point.thresh], [point.width], [point.gain]]))
     opened, lost = float(window[0]) / point.width, float(window[0]) / point.width - 1
     return {
@@ -102,7 +104,7 @@ def _ramps(points: Sequence[Point], devices: Sequence[pdk.Devices], engine: Engi
     decks = []
     for point, models in zip(points, devices, strict=True):
         values = {"thresh": point.thresh, "width": point.width, "gain": point.gain, "peak": PEAK * point.thresh}
-        values |= {"vdd": VDD, "half": half, "w": point.w, "l": point.l}
+        values |= {"vdd": VDD, "half": half, "w": point.w, "l": point.l, "ls": point.sink}
         saved = ("v0", "ramp", "i(vy)")
         decks.append(deck("current_cell", models, saved=saved, parameters=values, stop=2 * half))
     found: dict[int, Traces] = {}
@@ -132,10 +134,10 @@ def _crossing(state: Array, ramp: Array) -> float:
     return float(ramp[after - 1] + share * (ramp[after] - ramp[after - 1]))
 
 
-def cell_table(devices: pdk.Devices, engine: Engine, *, w: float, l: float) -> dict[str, Any]:  # noqa: E741
-    """The numbers of `technology.CellTable`."""
-    grid = [Point(thresh=t, width=f * t, gain=t, w=w, l=l) for t in THRESH for f in FRACTION]
-    levels = [Point(thresh=0.3e-9, width=0.1e-9, gain=g, w=w, l=l) for g in GAIN]
+def cell_table(devices: pdk.Devices, engine: Engine, *, w: float, l: float, sink: float) -> dict[str, Any]:  # noqa: E741
+    """The numbers of `technology.CellTable` for cells of these sizes [m]: see :class:`Point`."""
+    grid = [Point(thresh=t, width=f * t, gain=t, w=w, l=l, sink=sink) for t in THRESH for f in FRACTION]
+    levels = [Point(thresh=0.3e-9, width=0.1e-9, gain=g, w=w, l=l, sink=sink) for g in GAIN]
     found = cells(grid, [devices] * len(grid), engine)
     highs = cells(levels, [devices] * len(levels), engine)
     up = np.array([cell.up / point.thresh for cell, point in zip(found, grid, strict=True)])
@@ -207,7 +209,7 @@ def technology(process: str, engine: Engine, *, temperature: float = ROOM) -> Cu
 
     The limits that are choices stand here. Raises SimulationError.
     """
-    width, length, narrow, widest, longest = 2e-6, 5e-6, 0.5e-6, 50e-6, 50e-6
+    width, length, sink, narrow, widest, longest = 2e-6, 5e-6, 10e-6, 0.5e-6, 50e-6, 50e-6
     devices = pdk.devices(process, temperature=temperature)
     spread = mismatch(process, engine, w=width, l=length, temperature=temperature)
     # Models of real processes are binned, and kinked where two bins meet: steps of 8 % leave 0.3 % of that.
@@ -226,6 +228,7 @@ def technology(process: str, engine: Engine, *, temperature: float = ROOM) -> Cu
         "full_scale": 2e-9,
         "width": width,
         "length": length,
+        "sink_length": sink,
         "narrow": narrow,
         "widest": widest,
         "longest": longest,
@@ -235,7 +238,7 @@ def technology(process: str, engine: Engine, *, temperature: float = ROOM) -> Cu
         "leakage": 1e-12,
         "mismatch_n": float(f"{spread['n']:.3g}"),
         "mismatch_p": float(f"{spread['p']:.3g}"),
-        "cell": cell_table(devices, engine, w=width, l=length),
+        "cell": cell_table(devices, engine, w=width, l=length, sink=sink),
         "mirror": mirror_table(devices, engine, sizes=sizes, unit=(width, length)),
     }
     return from_dict(data, where=f"measured {process}")

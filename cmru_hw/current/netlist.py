@@ -57,6 +57,9 @@ def devices(design: CurrentDesign) -> dict[str, Device]:
     def unit(kind: str, leaf: str) -> Device:
         return Device(polarity=kind, width=technology.width, length=technology.length, leaf=leaf)
 
+    def sink(leaf: str) -> Device:
+        return Device(polarity="n", width=technology.width, length=technology.sink_length, leaf=leaf)
+
     found = {f"diode_{line}": unit("n", "inputs/diodes") for line in (*input_lines(design), "one")}
     # which leaf a line comes from: its fold belongs there too
     makers = dict.fromkeys((*input_lines(design), "one"), "inputs/diodes")
@@ -75,8 +78,10 @@ def devices(design: CurrentDesign) -> dict[str, Device]:
         cells, references = f"layer{index}/cells", f"layer{index}/references"
         for i in range(layer.units):
             makers[f"h{index}_{i}"] = cells
-            found |= {f"{name}{index}_{i}": unit("n", references) for name in "tbg"}
-            found |= {f"cell{index}_{i}.m{m}": unit("p" if m in (1, 4, 7, 9) else "n", cells) for m in range(1, 10)}
+            found |= {f"{name}{index}_{i}": sink(references) for name in "tbg"}
+            for m in range(1, 10):
+                kind = "p" if m in (1, 4, 7, 9) else "n"
+                found[f"cell{index}_{i}.m{m}"] = sink(cells) if m in (2, 5, 8) else unit(kind, cells)
     for line, own in folds(design).items():
         width, length = _copy(design, line, own)
         found[f"fold_{line}"] = Device(polarity=own, width=width, length=length, leaf=makers[line])
@@ -110,9 +115,10 @@ def network_text(design: CurrentDesign, *, strengths: Mapping[str, float] | None
     unit = f"w={_n(technology.width)} l={_n(technology.length)}"
 
     def cell(here: str) -> str:
+        sizes = f"{unit} ls={_n(technology.sink_length)}"
         if not chosen:
-            return unit
-        return f"{unit}\n+ " + " ".join(f"k{m}={_n(chosen[f'cell{here}.m{m}'])}" for m in range(1, 10))
+            return sizes
+        return f"{sizes}\n+ " + " ".join(f"k{m}={_n(chosen[f'cell{here}.m{m}'])}" for m in range(1, 10))
 
     lines = [
         f"* fq-bmru network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "

@@ -125,7 +125,8 @@ class CurrentTechnology:
     ``process``, ``corner`` and ``temperature`` [degrees Celsius] say on which devices its circuits are simulated; what
     was measured was so at the corner and temperature that its file names (see :meth:`at`).
     ``unit`` is the current of one software unit; ``bias`` that of the constant 1; ``full_scale`` that of the largest
-    input. ``width`` and ``length`` are those of every cell device and diode. An arm with a w/l above that of
+    input. ``width`` and ``length`` are those of every cell device and diode, but those that sink a cell's bias currents
+    and the diodes of these are ``sink_length`` long. An arm with a w/l above that of
     ``narrow`` / ``length`` has the unit length, and one below it the narrow width. ``grid`` is the step of all drawn
     sizes, 0 for none. ``smallest`` and ``largest`` bound the thresholds and high levels that the cell was swept over.
     ``leakage`` is the current that no level can be told from. A device has σ(ΔI/I) = ``mismatch_n`` or ``mismatch_p``
@@ -144,6 +145,7 @@ class CurrentTechnology:
     full_scale: float
     width: float
     length: float
+    sink_length: float
     narrow: float
     widest: float
     longest: float

@@ -25,14 +25,15 @@ from torch import Tensor
 import cmru_hw
 from cmru_hw import architectures, spice
 from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
-from cmru_hw.errors import SimulationError
+from cmru_hw.designs import AnyDesign
+from cmru_hw.errors import InputError, SimulationError
 from cmru_hw.montecarlo import charge, current
 from cmru_hw.montecarlo.bench import Bench
 
 EngineName = Literal["fast", "spice"]
 # Dies that are computed and stored together: some seconds of work, so that an interruption costs no more than that.
 BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
-_BENCHES = {"sc": charge.BENCH, "cm": current.BENCH}
+_BENCHES = {("sc", "macro"): charge.BENCH, ("cm", "transistor"): current.BENCH}
 
 SCHEMA = pa.schema(
     [
@@ -56,6 +57,17 @@ resolution of a comparison, or follow from one that is; both are null for a die 
 """
 
 
+def bench_of(design: AnyDesign) -> Bench:
+    """How dies of ``design`` are made. Raises InputError for charge-domain transistors: nothing draws dies of them."""
+    try:
+        return _BENCHES[design.architecture, design.technology.level]
+    except KeyError:
+        raise InputError(
+            "dies of the charge domain are drawn at macro level: export without --level transistor, with the same "
+            "technology, for a Monte-Carlo of it"
+        ) from None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
     """What is asked of every die: the design it is one of, the task, the draws, and the engine.
@@ -72,6 +84,9 @@ class Job:
     backend: spice.Backend = "pyspice"
     timeout: float = 600.0
 
+    def __post_init__(self) -> None:
+        bench_of(self.design)
+
     @cached_property
     def sha256(self) -> str:
         """Identity of a die's row: two jobs that share it give the same rows."""
@@ -87,7 +102,7 @@ class Job:
 
     @property
     def bench(self) -> Bench:
-        return _BENCHES[self.design.architecture]
+        return bench_of(self.design)
 
     @cached_property
     def goal(self) -> Any:

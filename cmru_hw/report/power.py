@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cmru_hw.quantity import count, percent, si
 from cmru_hw.report.facts import Fact, Prose, Section, Source, Table
 from cmru_hw.report.published import Measure, Own
@@ -185,12 +187,16 @@ def retention(source: Source) -> Run:
     worst = source.fact("fewest timesteps that a level lasts", "worst_timesteps", _about)
     hot = source.fact("temperature at which it lasts fewest", "worst_temperature_C", lambda t: f"{t:g} °C")
     shortest = source.fact(
-        "timesteps until the first level is lost",
+        "timesteps that every level lasts at least"
+        if source.value("worst_at_least")
+        else "timesteps until the first level is lost",
         ("worst_timesteps", "worst_temperature_C"),
         lambda steps, t: f"{_about(steps)} at {t:g} °C",
     )
-    half = source.fact("a level is lost when off by", "half_packet_V", lambda v: si(v, "V"), meaning="half a packet")
-    unit = source.fact("unit with the least charge to lose", "weakest_unit", str, meaning="layer.unit")
+    unit = source.fact("unit that is the first to lose its state", "weakest_unit", str, meaning="layer.unit")
+    lead, condition, header, last = (_restored if source.value("architecture") == "cm" else _drooping)(
+        source, unit, worst, hot
+    )
     rows = []
     for place, row in enumerate(source.value("temperatures")):
         at = f"temperatures/{place}"
@@ -200,8 +206,7 @@ def retention(source: Source) -> Run:
                 source.fact("temperature", f"{at}/temperature_C", lambda t: f"{t:g} °C"),
                 source.fact(f"timesteps at {name}", f"{at}/timesteps", _about),
                 source.fact(f"time at {name}", f"{at}/seconds", lambda s: si(s, "s")),
-                source.fact(f"lost in simulation at {name}", f"{at}/lost_in_simulation", _followed),
-                source.fact(f"by law at {name}", f"{at}/law_timesteps", _about),
+                *last(at, name),
             )
         )
     drawn = copied(
@@ -219,22 +224,10 @@ def retention(source: Source) -> Run:
             Section(
                 name="retention",
                 title="How long a level lasts",
-                lead=(
-                    (
-                        "A capacitor forgets. The transistor integrator of unit ",
-                        unit,
-                        " was left alone at five levels of its ladder until one was ",
-                        half,
-                        " off: ",
-                        worst,
-                        " timesteps at ",
-                        hot,
-                        ". By law means what a constant leakage, that of the first second, would make of it.",
-                    ),
-                ),
+                lead=(lead,),
                 headlines=(shortest,),
-                facts=(worst, hot, half, unit),
-                table=Table(header=("temperature", "timesteps", "time", "how known", "by law"), rows=tuple(rows)),
+                facts=(worst, hot, condition, unit),
+                table=Table(header=("temperature", "timesteps", "time", *header), rows=tuple(rows)),
                 figures=() if drawn is None else (drawn,),
             ),
         ),
@@ -253,6 +246,54 @@ def retention(source: Source) -> Run:
     )
 
 
+Kind = tuple[Prose, Fact, tuple[str, ...], Callable[[str, str], tuple[Fact, ...]]]
+"""How a state is lost: lead, the fact behind it, and the last columns of the table, head and row."""
+
+
+def _drooping(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Kind:
+    """A level on a capacitor."""
+    half = source.fact("a level is lost when off by", "half_packet_V", lambda v: si(v, "V"), meaning="half a packet")
+    lead = (
+        *("A capacitor forgets. The transistor integrator of unit ", unit, " was left alone at five levels of its "),
+        *("ladder until one was ", half, " off: ", worst, " timesteps at ", hot, ". By law means what a constant "),
+        "leakage, that of the first second, would make of it.",
+    )
+
+    def last(at: str, name: str) -> tuple[Fact, ...]:
+        return (
+            source.fact(f"lost in simulation at {name}", f"{at}/lost_in_simulation", _followed),
+            source.fact(f"by law at {name}", f"{at}/law_timesteps", _about),
+        )
+
+    return lead, half, ("how known", "by law"), last
+
+
+def _restored(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Kind:
+    """A cell that restores its state."""
+    window = source.fact("its window over its threshold", "window_of_threshold", percent, meaning="the narrowest")
+    lead = (
+        *(
+            "A cell restores its state. That of unit ",
+            unit,
+            ", whose window is ",
+            window,
+            " of its threshold, was left ",
+        ),
+        *(
+            "alone in either state, its candidate in the middle of the window. Fewest timesteps: ",
+            worst,
+            " at ",
+            hot,
+            ".",
+        ),
+    )
+
+    def last(at: str, name: str) -> tuple[Fact, ...]:
+        return (source.fact(f"lost in simulation at {name}", f"{at}/lost_in_simulation", _kept),)
+
+    return lead, window, ("what became of it",), last
+
+
 CORNER = "process/temperature/supply"
 
 
@@ -266,6 +307,10 @@ def _gap(share: float) -> str:
 
 def _followed(lost: bool) -> str:
     return "simulated to the end" if lost else "by its last rate"
+
+
+def _kept(lost: bool) -> str:
+    return "a state is lost" if lost else "it holds, for as long as it was simulated"
 
 
 def _joule(value: float) -> str:

@@ -492,7 +492,7 @@ KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Source], Run]], ...] = (
     ("summary.json", ("yield/n", "dies"), _montecarlo),
     ("energy.json", ("per_timestep_J", "blocks"), energy),
     ("corners.json", ("corners", "asked"), corners),
-    ("retention.json", ("temperatures", "half_packet_V"), retention),
+    ("retention.json", ("temperatures", "worst_timesteps"), retention),
 )
 """(file, keys that it has, reader): by this a folder is known."""
 
