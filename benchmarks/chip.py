@@ -6,8 +6,8 @@ Hours of simulation, all of it resumable: what is finished stays in DIR, and the
 - ``utterances``: the detector on the first held-out utterances that have 100 timesteps together, as they are in the
   file, on the first two of its speaker, and on as many more as it takes to see every unit go up, hold and go down.
 - ``flipflop``: the flip-flop on its two shortest sequences.
-- ``units``: each unit of the detector by itself, on a chip of its own, with the inputs that software gives it, over 20
-  held-out utterances from all over the file.
+- ``units``: each unit of the detector by itself, on a chip of its own, with the inputs that software gives it, over
+  the shortest utterance of each twentieth of the file.
 - ``corners``: the detector on the shortest utterance in which no row comes nearer to its threshold than 4 mV in
   software, because nearer than that a corner may decide either way.
 - ``memories``: that utterance with the two other memories, whose clocks and V_cm come from outside.
@@ -115,7 +115,9 @@ def flipflop(folder: Path, jobs: int) -> None:
 
 def units(folder: Path, jobs: int) -> None:
     mine, data = exported(folder)
-    picked = chosen(data, np.linspace(0, len(data) - 1, ALONE).round().astype(int).tolist())
+    parts = np.array_split(np.arange(len(data)), ALONE)
+    picked = chosen(data, [int(part[np.argmin(data.lengths[part])]) for part in parts])
+    print(f"utterances {len(picked)}, timesteps {int(picked.lengths.sum())}", flush=True)
     expected = compare.reference(mine.design, mine.trained, picked)
     valid = expected.response.valid
     for layer, group in enumerate(mine.design.layers):
