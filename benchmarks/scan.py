@@ -1,11 +1,12 @@
-"""Parallel scan against the step-by-step loop, and against others' scans: ``python -m benchmarks.scan``.
+"""The recurrence that networks use against its other forms, and against others': ``python -m benchmarks.scan``.
 
 All run in turns in the same process, on one core, on the same tensors, which lie in memory as a network's do (time
-first). A figure is processor time, the best of several runs: what else the machine does can only add to it.
+first). A figure is processor time, the best of several runs: what else the machine does can only add to it. Before it
+is timed, every form must give what ``scan`` gives, bit for bit.
 
 The others, on the same recurrence: ``torch.cumsum`` where a = 1 and nothing saturates; and, where it does, JAX's
-``lax.associative_scan`` with the same composition of clamped steps, compiled by XLA for one thread (it needs
-``pip install jax``). Its ``lax.scan`` is there too: a compiled loop, which is not parallel and has no Python in it.
+``lax.scan``, a loop that XLA compiles for one thread, and its ``lax.associative_scan`` with the composition of clamped
+steps (both need ``pip install jax``).
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ import argparse
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cmru_hw.cells import loop, scan
+from cmru_hw.recurrence import loop, parallel, scan
 
 TIMESTEPS = (100, 1000, 10000)
 BATCHES, UNITS, LEVELS = (8, 32), 16, 7.0
+TURN = 4
 CASES = {
     "a = 1 (cmru), saturating": (True, (-LEVELS, LEVELS)),
     "any a (eps), saturating": (False, (-LEVELS, LEVELS)),
@@ -33,17 +36,21 @@ CASES = {
 }
 
 
-def best(functions: tuple[Callable[[], object], ...], seconds: float) -> list[float]:
-    """Least processor time of each function [s]; they take turns, so that all see the same machine."""
+def best(functions: Sequence[Callable[[], object]], seconds: float) -> list[float]:
+    """Least processor time of each function [s]; they take turns, so that all see the same machine.
+
+    A turn is several runs: the first of them finds the caches as another function left them.
+    """
     found = [float("inf")] * len(functions)
     for function in functions:
         function()  # what is made once is made now
     end = time.perf_counter() + seconds
     while min(found) == float("inf") or time.perf_counter() < end:
         for index, function in enumerate(functions):
-            start = time.process_time()
-            function()
-            found[index] = min(found[index], time.process_time() - start)
+            for _ in range(TURN):
+                start = time.process_time()
+                function()
+                found[index] = min(found[index], time.process_time() - start)
     return found
 
 
@@ -64,14 +71,16 @@ def measure(
     def both(recur: Callable[..., Tensor]) -> tuple[Tensor, ...]:
         return torch.autograd.grad(recur(gain, moves, initial, *bounds), moves, weight)
 
-    if not torch.equal(forward(scan), forward(loop)):
-        raise AssertionError("the scan is not the loop")
-    times = best((lambda: forward(scan), lambda: forward(loop), lambda: both(scan), lambda: both(loop)), seconds)
-    scan_f, loop_f, scan_b, loop_b = (1e3 * value for value in times)
-    print(
-        f"{timesteps:>9} {batch:>5} | {scan_f:8.2f} {loop_f:8.2f} {loop_f / scan_f:6.1f}x"
-        f" | {scan_b:8.2f} {loop_b:8.2f} {loop_b / scan_b:6.1f}x"
+    for form in (parallel, loop):
+        if not torch.equal(forward(scan), forward(form)):
+            raise AssertionError(f"the scan is not {form.__name__}")
+    forms = (scan, parallel, loop)
+    calls = [partial(run, form) for run in (forward, both) for form in forms]
+    times = [1e3 * value for value in best(calls, seconds)]
+    shown = " | ".join(
+        f"{ours:8.3f} {tree:8.3f} {slow:8.2f} {slow / ours:6.1f}x" for ours, tree, slow in (times[:3], times[3:])
     )
+    print(f"{timesteps:>9} {batch:>5} | {shown}")
 
 
 def against_cumsum(timesteps: int, batch: int, seconds: float) -> None:
@@ -102,7 +111,7 @@ def against_cumsum(timesteps: int, batch: int, seconds: float) -> None:
 
 
 def against_jax(timesteps: int, batch: int, seconds: float) -> None:
-    """Saturating, a = 1. XLA needs minutes to compile the gradient of a parallel scan of 10 000 timesteps: left out."""
+    """Saturating, a = 1. No gradient of an associative scan of 10 000 timesteps: XLA takes minutes to compile it."""
     import jax
     import jax.numpy as jnp
 
@@ -115,7 +124,7 @@ def against_jax(timesteps: int, batch: int, seconds: float) -> None:
         (b1, lo1, hi1), (b2, lo2, hi2) = first, then
         return b1 + b2, jnp.clip(lo1 + b2, lo2, hi2), jnp.clip(hi1 + b2, lo2, hi2)
 
-    def parallel(b: Any) -> Any:
+    def associative(b: Any) -> Any:
         maps = (b, jnp.full_like(b, -LEVELS), jnp.full_like(b, LEVELS))
         total, lo, hi = jax.lax.associative_scan(compose, maps, axis=0)
         return jnp.clip(start + total, lo, hi)
@@ -131,15 +140,15 @@ def against_jax(timesteps: int, batch: int, seconds: float) -> None:
     def both() -> Any:
         return torch.autograd.grad(scan(None, views, initial, -LEVELS, LEVELS), views, weight.transpose(0, 1))
 
-    for name, run in (
-        ("jax.lax.associative_scan", parallel),
-        ("jax.lax.scan (a loop)", lambda b: jax.lax.scan(step, start, b)[1]),
+    for name, run, longest in (
+        ("jax.lax.scan", lambda b: jax.lax.scan(step, start, b)[1], 10_000),
+        ("jax.lax.associative_scan", associative, 1000),
     ):
         forward = jax.jit(run)
         if not np.array_equal(ours().transpose(0, 1).numpy(), np.asarray(forward(b))):
             raise AssertionError(f"the scan is not {name}")
         calls: list[Callable[[], object]] = [ours, lambda forward=forward: forward(b).block_until_ready()]
-        if timesteps <= 1000:
+        if timesteps <= longest:
             back = jax.jit(jax.grad(lambda b, run=run: (run(b) * w).sum()))
             calls += [both, lambda back=back: back(b).block_until_ready()]
         _print_peer(name, timesteps, batch, best(tuple(calls), seconds))
@@ -155,7 +164,7 @@ def _problem(timesteps: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _print_peer(name: str, timesteps: int, batch: int, times: list[float]) -> None:
     pairs = [(1e3 * ours, 1e3 * theirs) for ours, theirs in zip(times[::2], times[1::2], strict=True)]
-    shown = " | ".join(f"{ours:8.2f} {theirs:8.2f} {theirs / ours:6.2f}x" for ours, theirs in pairs)
+    shown = " | ".join(f"{ours:8.3f} {theirs:8.3f} {theirs / ours:6.2f}x" for ours, theirs in pairs)
     print(f"{name:<26}{timesteps:>9} {batch:>5} | {shown}")
 
 
@@ -184,10 +193,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="wall time to spend on each line")
     seconds = parser.parse_args().seconds
     torch.set_num_threads(1)
-    print(f"scan against loop: {UNITS} units, float32, one thread, torch {torch.__version__}, processor time in ms")
+    print(
+        f"{UNITS} units, float32, one thread, torch {torch.__version__}, processor time in ms; ratios are loop / scan"
+    )
+    heading = f"{'scan':>8} {'parallel':>8} {'loop':>8} {'ratio':>7}"
     for title, (translation, bounds) in CASES.items():
-        print(f"\n{title}\n{'timesteps':>9} {'batch':>5} | {'forward':^24} | {'forward + backward':^24}")
-        print(f"{'':>15} | {'scan':>8} {'loop':>8} {'ratio':>7} | {'scan':>8} {'loop':>8} {'ratio':>7}")
+        print(f"\n{title}\n{'timesteps':>9} {'batch':>5} | {'forward':^34} | {'forward + backward':^34}")
+        print(f"{'':>15} | {heading} | {heading}")
         for timesteps, batch in itertools.product(TIMESTEPS, BATCHES):
             measure(timesteps, batch, translation, bounds, seconds)
     peers(seconds)

@@ -1,4 +1,4 @@
-"""The recurrent cells, their parallel scan, and the network that can be built as a circuit.
+"""The recurrent cells, and the network that can be built as a circuit.
 
 Notation: x_t is a layer's input, ⊙ element-wise, H the step with H(0) = 1, sgn the sign with sgn(0) = +1.
 
@@ -19,14 +19,13 @@ Sources: BMRU arXiv:2601.09495; CMRU, the ε family and αCMRU arXiv:2605.11855;
 αCMRU is an affine function of the input, α(x) = W_α x + b_α, is our reading of that paper's "relaxed variant".
 
 **One mechanism.** c and β depend on the layer's input and never on its state, so each update is a known map
-``x → clamp(a x + b, lo, hi)`` with a ≥ 0. Such maps are closed under composition, saturation included, which is what
-lets a whole sequence be computed in log depth (:func:`scan`) as well as step by step (:func:`loop`).
+``x → clamp(a x + b, lo, hi)`` with a ≥ 0: the recurrence of :mod:`cmru_hw.recurrence`, which can be computed in
+parallel as well as step by step.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -35,11 +34,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from cmru_hw.errors import InputError
+from cmru_hw.recurrence import loop, parallel, scan
 
 CELLS = ("bmru", "cmru", "eps", "acmru", "fq-bmru")
 DECISIONS = ("mean", "last", "majority")
 
-Mode = Literal["scan", "loop"]
+Mode = Literal["scan", "parallel", "loop"]
 Perturb = Callable[[int, str, Tensor], Tensor]
 """``perturb(layer, signal, value) -> value``, signal "candidate", "threshold" or "output", (time, batch, units).
 
@@ -85,184 +85,6 @@ def gate(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
 def decide(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
     """d = z sgn(c) in {−1, 0, +1}: down, hold, up. Differentiable through the surrogates."""
     return gate(candidate, threshold, slope) * sign(candidate, slope)
-
-
-# --- The recurrence ----------------------------------------------------------------------------------------------
-
-
-RADIX = 32
-"""Timesteps that are folded into one map at each level of the scan."""
-
-
-@dataclass(frozen=True)
-class _Maps:
-    """Maps x → clamp(a x + b, lo, hi) with a ≥ 0, one per timestep: a and b are (time, ...), and lo ≤ hi.
-
-    ``a`` is None where it is 1 throughout. The bounds are None, or two numbers (the same at every timestep, which
-    torch clamps to fastest), or two tensors like b.
-    """
-
-    a: Tensor | None
-    b: Tensor
-    lo: Any = None
-    hi: Any = None
-
-    def at(self, times: slice) -> _Maps:
-        return _Maps(*(part[times] if isinstance(part, Tensor) else part for part in self._parts()))
-
-    def steps(self, blocks: int, reverse: bool) -> Iterator[tuple[Any, ...]]:
-        """Time cut into ``blocks`` of equal length: (a, b, lo, hi) of every block's first map, then second, ..."""
-        return zip(*(_steps(part, blocks, reverse) for part in self._parts()), strict=False)
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self.a, self.b, self.lo, self.hi
-
-
-def _steps(part: Any, blocks: int, reverse: bool) -> Iterable[Any]:
-    if not isinstance(part, Tensor):
-        return itertools.repeat(part)
-    views = part.unflatten(0, (blocks, -1)).unbind(1)
-    return reversed(views) if reverse else views
-
-
-def _walk(maps: _Maps, starts: Tensor, passes: Tensor | None = None, *, reverse: bool) -> None:
-    """Apply one map after the other in every block, from ``starts`` (blocks, ...) on; each b becomes the new state.
-
-    ``passes`` (like b) is filled with 1 where the clamp passes gradient, as torch.clamp does at a tie too, else 0.
-    """
-    x = starts
-    blocks = len(starts)
-    for (a, b, lo, hi), inside in zip(maps.steps(blocks, reverse), _steps(passes, blocks, reverse), strict=False):
-        x = b.add_(x) if a is None else b.addcmul_(a, x)
-        if lo is None:
-            continue
-        if inside is None:
-            x.clamp_(lo, hi)
-        else:
-            inside.copy_(x)
-            # Floats compared in place cost a fraction of what booleans do.
-            inside.eq_(x.clamp_(lo, hi))
-
-
-def _fold(maps: _Maps, blocks: int, *, reverse: bool) -> _Maps:
-    """The maps of each block as one map, which has the same form.
-
-    a ≥ 0 makes the affine part monotone, so it carries the bounds of what came before to bounds of the whole: b and
-    both bounds go through each step as states do, and the bounds are clamped by it.
-    """
-    steps = maps.steps(blocks, reverse)
-    a, b, lo, hi = next(steps)
-    gain = None if a is None else a.clone()
-    images = b.new_empty(1 if lo is None else 3, *b.shape)
-    images[0] = b
-    bounds = images[1:]
-    if lo is not None:
-        bounds[0], bounds[1] = lo, hi
-    for a, b, lo, hi in steps:
-        if gain is not None:
-            gain.mul_(a)
-            images.mul_(a)
-        images.add_(b)
-        if lo is not None:
-            bounds.clamp_(lo, hi)
-    return _Maps(gain, *images)
-
-
-def _sweep(maps: _Maps, initial: Tensor, passes: Tensor | None = None, *, reverse: bool = False) -> None:
-    """Replace each b (time, ...) by the state after its map, from ``initial`` (1, ...) on: a tree of radix 32.
-
-    Time is cut into blocks; the maps of every block are folded into one, all blocks at once; the sequence of blocks,
-    1/32 as long, is solved in the same way; then all blocks are walked at once, each from its own start. That is
-    about twice the work of a loop, in a number of operations that grows with log(time) and on pieces of memory that
-    stay in the cache. ``passes`` is as for :func:`_walk`; ``reverse`` goes from the last map to the first.
-    """
-    time = len(maps.b)
-    if time < 2 * RADIX:
-        _walk(maps, initial, passes, reverse=reverse)
-        return
-    blocks, rest = divmod(time, RADIX)
-    if rest:
-        # What fits no block goes first.
-        head, body = (slice(time - rest, None), slice(time - rest)) if reverse else (slice(rest), slice(rest, None))
-        _walk(maps.at(head), initial, None if passes is None else passes[head], reverse=reverse)
-        initial = maps.b[head][:1] if reverse else maps.b[head][-1:]
-        maps, passes = maps.at(body), None if passes is None else passes[body]
-    folded = _fold(maps, blocks, reverse=reverse)
-    _sweep(folded, initial, reverse=reverse)
-    starts = torch.cat((folded.b[1:], initial) if reverse else (initial, folded.b[:-1]))
-    _walk(maps, starts, passes, reverse=reverse)
-
-
-class _Scan(torch.autograd.Function):
-    """All tensors (time, ...). Forward: states of the clamped maps. Backward: the exact adjoint, a scan as well."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
-        states = b.clone()
-        passes = torch.empty_like(b) if lo is not None and any(ctx.needs_input_grad) else None
-        _sweep(_Maps(a, states, lo, hi), initial[None], passes)
-        ctx.save_for_backward(a, passes, initial, states)
-        return states
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
-        """∂L/∂b_t is g_t = m_t (∂L/∂s_t + p_{t+1}), with m_t = 1 where the clamp passes gradient and p_t = a_t g_t.
-
-        p_t is the gradient by the state before t, and what is swept: p_t = a_t m_t (∂L/∂s_t + p_{t+1}).
-        """
-        a, passes, initial, states = ctx.saved_tensors
-        direct = grad.clone(memory_format=torch.contiguous_format)
-        if passes is not None:
-            direct *= passes
-        gain = passes if a is None else a if passes is None else a * passes
-        swept = direct if a is None else a * direct
-        _sweep(_Maps(gain, swept), torch.zeros_like(swept[:1]), reverse=True)
-        if a is None:
-            return None, swept, swept[0], None, None
-        if passes is None:
-            direct[:-1] += swept[1:]
-        else:
-            direct[:-1].addcmul_(swept[1:], passes[:-1])
-        by_gain = None
-        if ctx.needs_input_grad[0]:
-            by_gain = torch.cat((direct[:1] * initial, direct[1:] * states[:-1]))
-        return by_gain, direct, swept[0], None, None
-
-
-def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
-    """States s_t = clamp(a_t s_{t−1} + b_t, lo, hi) after each timestep, in log depth.
-
-    ``a`` ≥ 0 (None: 1) and ``b`` have shape (batch, time, units) with time ≥ 1; ``initial`` is s before the first
-    timestep, (units,) or (batch, units). ``lo`` and ``hi`` are given together or not at all. Returns (batch, time,
-    units). Value and gradient (once differentiable) are those of :func:`loop`; up to rounding, unless a and b are
-    small whole numbers.
-    """
-    _check_bounds(lo, hi)
-    # Time first and contiguous: each step of the recursion then reads whole rows.
-    packets = b.transpose(0, 1).contiguous()
-    gains = None if a is None else a.expand_as(b).transpose(0, 1).contiguous()
-    return _Scan.apply(gains, packets, initial.expand(packets.shape[1:]), lo, hi).transpose(0, 1)
-
-
-def loop(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
-    """As :func:`scan`, one timestep after the other: the definition that the scan is tested against."""
-    _check_bounds(lo, hi)
-    # unbind, not indexing: the gradient of indexing would fill a whole sequence of zeros at every timestep.
-    packets = b.unbind(1)
-    gains = [None] * len(packets) if a is None else a.expand_as(b).unbind(1)
-    state, states = initial, []
-    for gain, packet in zip(gains, packets, strict=True):
-        state = packet + (state if gain is None else gain * state)
-        if lo is not None:
-            state = state.clamp(lo, hi)
-        states.append(state)
-    return torch.stack(states, dim=1)
-
-
-def _check_bounds(lo: float | None, hi: float | None) -> None:
-    if (lo is None) != (hi is None) or (lo is not None and hi is not None and lo > hi):
-        raise ValueError(f"bounds {lo}, {hi}: give both with lo <= hi, or neither")
 
 
 # --- Layers ------------------------------------------------------------------------------------------------------
@@ -449,10 +271,10 @@ class Network(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None, *, mode: Mode = "scan") -> NetworkOutput:
         """``x`` (batch, time, features) in the data's own units; ``lengths`` (batch,) counts the valid timesteps.
 
-        Past its length a sequence is held: no decision is made there and states stay. ``mode`` picks the parallel or
-        the step-by-step recurrence, which are equal.
+        Past its length a sequence is held: no decision is made there and states stay. ``mode`` picks a form of the
+        recurrence (:mod:`cmru_hw.recurrence`); all are equal.
         """
-        recur = {"scan": scan, "loop": loop}[mode]
+        recur = {"scan": scan, "parallel": parallel, "loop": loop}[mode]
         levels = self.config.levels
         bounds = (None, None) if levels is None else (-float(levels), float(levels))
         valid = None if lengths is None else valid_timesteps(lengths, x.shape[1]).T[..., None]

@@ -17,11 +17,10 @@ from cmru_hw.cells import (
     decide,
     gate,
     heaviside,
-    loop,
-    scan,
     sign,
 )
 from cmru_hw.errors import InputError
+from cmru_hw.recurrence import loop, parallel, scan
 
 BOUNDS = [(None, None), (-3.0, 3.0), (-1.0, 2.5)]
 LENGTHS = [1, 2, 7, 29, 63, 64, 65, 100, 2100]
@@ -48,19 +47,60 @@ def leaf(tensor: Tensor) -> Tensor:
 # --- The recurrence ----------------------------------------------------------------------------------------------
 
 
+def case(time: int, gain: str, seed: int = 0) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+    """a, b, initial and a weight, of 3 sequences of 5 units.
+
+    Unless ``gain`` is "any" packets are steps, so that the clamp is at a tie again and again.
+    """
+    random = torch.Generator().manual_seed(seed + time)
+    weight = torch.randn(3, time, 5, generator=random).double()
+    if gain == "any":
+        a = torch.rand(3, time, 5, generator=random) * 1.3
+        return (
+            leaf(a),
+            leaf(torch.randn(3, time, 5, generator=random)),
+            leaf(torch.randn(3, 5, generator=random)),
+            weight,
+        )
+    b = leaf(torch.randint(-1, 2, (3, time, 5), generator=random))
+    a = None if gain == "none" else leaf(torch.where(b == 0, 1.0, float(gain)).detach())
+    return a, b, leaf(torch.tensor([1, -1, 1, -1, 1])), weight
+
+
 @pytest.mark.parametrize("time", LENGTHS)
 @pytest.mark.parametrize(("lo", "hi"), BOUNDS)
-@pytest.mark.parametrize("epsilon", [0.0, 1.0, None])
-def test_scan_is_the_loop_in_value_and_gradient_ties_included(time, lo, hi, epsilon):
-    random = torch.Generator().manual_seed(time)
-    b = leaf(torch.randint(-1, 2, (3, time, 5), generator=random))
-    # Whole numbers reach the bounds exactly, so the clamp is at a tie again and again.
-    a = None if epsilon is None else leaf(torch.where(b == 0, 1.0, epsilon).detach())
-    initial = leaf(torch.tensor([1, -1, 1, -1, 1]))
-    weight = torch.randn(3, time, 5, generator=random).double()
-    assert torch.equal(scan(a, b, initial, lo, hi), loop(a, b, initial, lo, hi))
-    for ours, theirs in zip(*(gradients(f, a, b, initial, lo, hi, weight) for f in (scan, loop)), strict=True):
+@pytest.mark.parametrize("gain", ["none", "0.0", "1.0"])
+def test_parallel_is_the_loop_in_value_and_gradient_ties_included(time, lo, hi, gain):
+    a, b, initial, weight = case(time, gain)
+    assert torch.equal(parallel(a, b, initial, lo, hi), loop(a, b, initial, lo, hi))
+    for ours, theirs in zip(*(gradients(f, a, b, initial, lo, hi, weight) for f in (parallel, loop)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def dense(x: Tensor, layout: str) -> Tensor:
+    """x, lying in memory with its sequences or its timesteps first, or with gaps."""
+    if layout == "gaps":
+        return torch.stack((x, x), dim=-1)[..., 0]
+    return x.contiguous() if layout == "sequences first" else x.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+@pytest.mark.parametrize("layout", ["sequences first", "timesteps first", "gaps"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("lo", "hi"), BOUNDS)
+@pytest.mark.parametrize("gain", ["none", "0.0", "any"])
+@pytest.mark.parametrize("time", [1, 2, 40])
+def test_scan_is_the_loop_bit_for_bit(time, gain, lo, hi, dtype, layout):
+    *parts, weight = (None if part is None else part.detach().to(dtype) for part in case(time, gain))
+    a, b, initial = (None if part is None else part.requires_grad_() for part in parts)
+
+    def recurred(recur):
+        laid = [None if part is None else dense(part, layout) for part in (a, b)]
+        states = recur(*laid, initial, lo, hi)
+        wanted = [part for part in (a, b, initial) if part is not None]
+        return states, *torch.autograd.grad(states, wanted, weight)
+
+    for ours, theirs in zip(recurred(scan), recurred(loop), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @given(
@@ -70,40 +110,71 @@ def test_scan_is_the_loop_in_value_and_gradient_ties_included(time, lo, hi, epsi
     per_sequence=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_scan_is_the_loop_for_any_nonnegative_gain(time, seed, levels, per_sequence):
+def test_every_form_is_the_loop_for_any_nonnegative_gain(time, seed, levels, per_sequence):
     random = torch.Generator().manual_seed(seed)
     a = leaf(torch.rand(2, time, 3, generator=random) * 1.3)
     b = leaf(torch.randn(2, time, 3, generator=random))
     initial = leaf(torch.randn((2, 3) if per_sequence else (3,), generator=random))
     bounds = (None, None) if levels is None else (-levels, levels)
     weight = torch.randn(2, time, 3, generator=random).double()
-    torch.testing.assert_close(scan(a, b, initial, *bounds), loop(a, b, initial, *bounds))
-    for ours, theirs in zip(*(gradients(f, a, b, initial, *bounds, weight) for f in (scan, loop)), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    expected = loop(a, b, initial, *bounds), *gradients(loop, a, b, initial, *bounds, weight)
+    for form in (scan, parallel):
+        found = form(a, b, initial, *bounds), *gradients(form, a, b, initial, *bounds, weight)
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("form", [scan, parallel])
 @pytest.mark.parametrize("bounds", [(None, None), (-0.7, 0.9)])
 @pytest.mark.parametrize("time", [1, 2, 5, 8])
-def test_scan_gradient_against_finite_differences(time, bounds):
+def test_gradient_against_finite_differences(time, bounds, form):
     random = torch.Generator().manual_seed(3)
     a = leaf(torch.rand(2, time, 2, generator=random))
     b = leaf(torch.randn(2, time, 2, generator=random))
     initial = leaf(torch.randn(2, generator=random))
-    assert torch.autograd.gradcheck(lambda *parts: scan(*parts, *bounds), (a, b, initial))
-    assert torch.autograd.gradcheck(lambda *parts: scan(None, *parts, *bounds), (b, initial))
+    assert torch.autograd.gradcheck(lambda *parts: form(*parts, *bounds), (a, b, initial))
+    assert torch.autograd.gradcheck(lambda *parts: form(None, *parts, *bounds), (b, initial))
 
 
-def test_scan_takes_tensors_in_any_memory_layout():
+@pytest.mark.parametrize("form", [scan, parallel])
+def test_a_gain_may_be_the_same_at_every_timestep(form):
     b = torch.randn(9, 4, 3).transpose(0, 1)
-    a = torch.rand(3).expand(4, 9, 3)
-    torch.testing.assert_close(scan(a, b, torch.zeros(3)), loop(a, b, torch.zeros(3)))
+    a = torch.rand(3).requires_grad_()
+    found, expected = (recur(a.expand(4, 9, 3), b, torch.zeros(3)) for recur in (form, loop))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(states.sum(), a) for states in (found, expected)))
+
+
+@pytest.mark.parametrize("form", [scan, parallel])
+def test_gradients_are_not_differentiated_again(form):
+    b = torch.randn(2, 4, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(form(None, b, torch.zeros(3)).square().sum(), b, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("form", [scan, parallel])
+def test_states_that_are_changed_before_the_gradient_are_noticed(form):
+    b = torch.randn(2, 4, 3, requires_grad=True)
+    states = form(torch.ones(2, 4, 3, requires_grad=True), b, torch.zeros(3), -1.0, 1.0)
+    with torch.no_grad():
+        states.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        states.sum().backward()
+
+
+def test_numbers_without_a_compiled_loop_are_scanned_in_parallel():
+    b = torch.randint(-1, 2, (2, 70, 3), generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert torch.equal(
+        scan(None, b, torch.zeros(3).bfloat16(), -3.0, 3.0), loop(None, b, torch.zeros(3).bfloat16(), -3.0, 3.0)
+    )
 
 
 @pytest.mark.parametrize("bounds", [(None, 1.0), (1.0, None), (1.0, -1.0)])
-@pytest.mark.parametrize("recur", [scan, loop])
-def test_half_given_or_crossed_bounds_are_refused(recur, bounds):
+@pytest.mark.parametrize("form", [scan, parallel, loop])
+def test_half_given_or_crossed_bounds_are_refused(form, bounds):
     with pytest.raises(ValueError, match="give both with lo <= hi"):
-        recur(None, torch.zeros(1, 2, 1), torch.zeros(1), *bounds)
+        form(None, torch.zeros(1, 2, 1), torch.zeros(1), *bounds)
 
 
 # --- Decisions ---------------------------------------------------------------------------------------------------
@@ -160,23 +231,24 @@ def network(config: CellConfig, *, skip: bool = True, seed: int = 0) -> Network:
 
 @pytest.mark.parametrize("config", list(configs()), ids=str)
 @pytest.mark.parametrize("time", [1, 13])
-def test_parallel_network_is_the_step_by_step_network(config, time):
+def test_a_network_is_the_same_in_every_form(config, time):
     made = network(config)
     x = torch.randn(4, time, 3, dtype=torch.double)
     lengths = torch.tensor([time, 1, time, max(1, time - 3)])
     found = {}
-    for mode in ("scan", "loop"):
+    for mode in ("loop", "scan", "parallel"):
         made.zero_grad()
         output = made(x, lengths, mode=mode)
         output.logits.square().sum().backward()
         found[mode] = output, [parameter.grad.clone() for parameter in made.parameters()]
-    (ours, our_gradients), (theirs, their_gradients) = found.values()
-    torch.testing.assert_close(ours.logits, theirs.logits)
-    for name in ("decisions", "states", "outputs", "candidates", "thresholds", "alphas"):
-        for one, other in zip(getattr(ours, name), getattr(theirs, name), strict=True):
+    expected, expected_gradients = found.pop("loop")
+    for output, gradients in found.values():
+        torch.testing.assert_close(output.logits, expected.logits)
+        for name in ("decisions", "states", "outputs", "candidates", "thresholds", "alphas"):
+            for one, other in zip(getattr(output, name), getattr(expected, name), strict=True):
+                torch.testing.assert_close(one, other)
+        for one, other in zip(gradients, expected_gradients, strict=True):
             torch.testing.assert_close(one, other)
-    for one, other in zip(our_gradients, their_gradients, strict=True):
-        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("config", list(configs()), ids=str)
