@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -259,12 +260,17 @@ def cross_validate(
     return tuple(results)
 
 
-@_one_thread()
 def objective(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds: int = 20) -> float:
     """What training makes small, of ``rounds`` fresh variations of labelled ``sequences``: the same for every network.
 
     It tells networks of different seeds apart without a test sequence.
     """
+    return float(objectives(trained, sequences, recipe, rounds=rounds).mean())
+
+
+@_one_thread()
+def objectives(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds: int = 20) -> NDArray[np.float64]:
+    """:func:`objective` of each sequence: what is common to all (margins, swing) counts in each."""
     network = trained.network()
     network.slope = recipe.slope
     source = _Source(sequences, _moments(sequences)[1], recipe)
@@ -274,8 +280,9 @@ def objective(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds:
     with torch.no_grad():
         for _ in range(rounds):
             x, valid = source.draw(rows, random)
-            found.append(_cost(network, network(x), source, rows, x, valid, config=trained.config, firmness=1.0))
-    return float(torch.stack(found).mean())
+            cost = _cost(network, network(x), source, rows, x, valid, config=trained.config, firmness=1.0, each=True)
+            found.append(cost)
+    return torch.stack(found).double().mean(0).numpy()
 
 
 # --- Steps of the above ------------------------------------------------------------------------------------------
@@ -382,13 +389,15 @@ def _cost(
     *,
     config: ModelConfig,
     firmness: float,
+    each: bool = False,
 ) -> Tensor:
-    """The loss of ``output`` on variations ``x``, of lengths ``valid``, of the sequences ``rows``."""
+    """The loss of ``output`` on variations ``x``, of lengths ``valid``, of the sequences ``rows``, or of ``each``."""
     recipe = source.recipe
+    over: dict[str, Any] = {"reduction": "none" if each else "mean"}
     found = evidence(output.logits, valid, config.decision if config.decision == "last" else "mean")
-    loss = nn.functional.cross_entropy(found, source.labels[rows], label_smoothing=recipe.smoothing)
+    loss = nn.functional.cross_entropy(found, source.labels[rows], label_smoothing=recipe.smoothing, **over)
     if recipe.taught:
-        taught = nn.functional.cross_entropy(found, source.teach(x, valid))
+        taught = nn.functional.cross_entropy(found, source.teach(x, valid), **over)
         loss = torch.lerp(loss, taught, recipe.taught)
     if config.cell == "acmru":
         loss = loss + _excess(output.outputs, output.alphas, valid, recipe.swing)

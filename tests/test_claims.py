@@ -164,6 +164,7 @@ TINY = replace(
     budgets={"recall-30": Budget(steps=2)},
     seeds=2,
     throughput=(),
+    checkpoints=(),
 )
 
 

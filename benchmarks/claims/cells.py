@@ -16,9 +16,9 @@ mingru           h ← (1 − z)⊙h + z⊙h̃, z = σ(W_z u + b_z), h̃ = W_h u
 hybrid           half of the units are bmru, the others lru, side by side: arXiv:2601.09495
 ===============  ===============================================================================================
 
-All run on :func:`cmru_hw.cells.scan` (or its ``loop``). Those of LRU are complex, but λ does not change with time: in
-coordinates that turn with its phase, g_t = exp(−i θ t) h_t, the recurrence is g ← |λ| g + exp(−i θ t) γ B u, whose
-gain is real and positive, as the scan wants it.
+All run on :func:`cmru_hw.recurrence.scan` or another form of it. Those of LRU are complex, but λ does not change with
+time: in coordinates that turn with its phase, g_t = exp(−i θ t) h_t, the recurrence is g ← |λ| g + exp(−i θ t) γ B u,
+whose gain is real and positive, as the scan wants it.
 
 The last three cannot be built by this package: they are here to be compared with.
 """
@@ -33,7 +33,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmru_hw.cells import gate, loop, scan, sign
+from cmru_hw.cells import gate, sign
+from cmru_hw.recurrence import loop, parallel, scan
 
 LEVELS = 7.0
 SLOPE = 0.5
@@ -54,7 +55,7 @@ Recur = Callable[..., Tensor]
 
 
 def recur_with(recurrence: Callable[..., Tensor]) -> Recur:
-    """Of :func:`cmru_hw.cells.scan` or :func:`cmru_hw.cells.loop`."""
+    """Of a form of :mod:`cmru_hw.recurrence`."""
 
     def recur(kind: str, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
         models, units, _, batch = b.shape
@@ -66,7 +67,7 @@ def recur_with(recurrence: Callable[..., Tensor]) -> Recur:
     return recur
 
 
-RECURRENCES: Mapping[str, Recur] = {"scan": recur_with(scan), "loop": recur_with(loop)}
+RECURRENCES: Mapping[str, Recur] = {form.__name__: recur_with(form) for form in (scan, parallel, loop)}
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

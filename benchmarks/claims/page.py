@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from benchmarks.claims import cells, fitting, networks, probes, problems, tables
+from benchmarks.claims import cells, checkpoints, fitting, networks, probes, problems, tables
 from benchmarks.claims.study import Plan
 from benchmarks.claims.verdicts import MATCH, Records, Verdict
 
@@ -58,11 +59,13 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         tables.matrix(records).markdown(),
         "## Claim by claim",
         *(_section(number, verdict) for number, verdict in enumerate(verdicts, 1)),
-        "## Training step, scan against loop",
-        f"{tables.throughput(records).title}:",
+        *_checkpoints(records),
+        "## Training step, by form of the recurrence",
+        "*scan* is the compiled loop that networks use on a processor, *parallel* the form in log depth that they use "
+        f"elsewhere, *loop* the definition in torch operations. {tables.throughput(records).title}:",
         tables.throughput(records).markdown(),
-        "The recurrence alone beside others' implementations, `torch.cumsum` and JAX's `associative_scan` and `scan` "
-        "(a compiled loop), as `python -m benchmarks.scan` printed it: [scan.txt](scan.txt).",
+        "The recurrence alone beside others' implementations, `torch.cumsum` and JAX's `lax.scan` and "
+        "`lax.associative_scan`, as `python -m benchmarks.scan` printed it: [scan.txt](scan.txt).",
         "## How it was done",
         f"**Cells.**\n\n```text\n{recurrences}\n```",
         f"The ladder of cmru saturates at the same level on every problem. lru starts with |λ| in "
@@ -95,6 +98,52 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         ).markdown(),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _checkpoints(records: Records) -> list[str]:
+    """The section on what models/ ships."""
+    table = tables.checkpoints(records)
+    if not table.rows:
+        return []
+    return [
+        "## Checkpoints of models/",
+        "The backbone above has layers between its cells that the charge domain has no circuit for. The networks of "
+        "models/ are those that `cmru-hw train` makes and `cmru-hw export` builds. Here each is made again by its own "
+        "recipe, which its file carries, with the tuning that every cell above had: learning rate "
+        f"{' or '.join(f'{rate:g}' for rate in fitting.Budget.rates)} by {checkpoints.FOLDS}-fold cross-validation on "
+        "the training sequences (its recipe's, unless the other is better by more than chance), then "
+        f"{table.rows[0][table.columns.index('seeds')]} seeds. A seed is chosen by its validation loss, on fresh "
+        "variations of the training sequences, as `cmru-hw train --best-of` does. No test sequence has a say; test "
+        "scores are listed, not used. A checkpoint stays unless a seed's loss is lower by more than chance (95 %, "
+        "paired over sequences, corrected for as many seeds).",
+        "\n".join(f"- {_kept(dict(zip(table.columns, row, strict=True)))}" for row in table.rows),
+        tables.chosen_columns(
+            table, (table.columns[0], *table.columns[3:7], "loss", "best seed", "its loss", *table.columns[-4:])
+        ).markdown(),
+    ]
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    """What became of one checkpoint."""
+    name, best, seeds = row["checkpoint"], row["best seed"], row["seeds"]
+    gain = f"{row['gain']:+.2g} [{row['gain low']:+.2g}, {row['gain high']:+.2g}]"
+    parts = [f"**[{name}](../../models/{name}.md)**"]
+    if row["rate"] != row["own rate"]:
+        parts.append(f"should be trained at rate {row['rate']:g}, not {row['own rate']:g}. It")
+    if row["identical seed"] == best:
+        parts.append(
+            f"is seed {best} of these, bit for bit, and no other of the {seeds} has a lower loss: it is the one."
+        )
+        return " ".join(parts)
+    same = row["identical seed"]
+    parts.append("is none of these, bit for bit." if same == "none" else f"is seed {same} of these, bit for bit.")
+    judged = (
+        "which is not more than chance: it stays."
+        if row["gain low"] <= 0
+        else "more than chance: it should be replaced."
+    )
+    parts.append(f"Least loss: seed {best}, lower by {gain}, {judged}")
+    return " ".join(parts)
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:

@@ -14,7 +14,7 @@ from benchmarks.claims.cells import CELLS, LEVELS, RECURRENCES, Draw, Recur, rec
 from benchmarks.claims.fitting import loss, score
 from benchmarks.claims.networks import Models, Shape, fixed
 from benchmarks.claims.problems import Part, Problem
-from cmru_hw.cells import scan
+from cmru_hw.recurrence import scan
 
 NOISES = {
     "input": (0.1, 0.2, 0.5, 1.0),
@@ -101,12 +101,12 @@ def longer(
 
 @torch.no_grad()
 def scan_error(models: Models, problem: Problem) -> list[float | None]:
-    """Of each model: the largest difference of any output between the scan and the loop, of the largest output.
+    """Of each model: the largest difference of any output between the parallel form and the loop, of the largest.
 
     None if neither is finite: such a model has come apart in training.
     """
     x = problem.test.inputs[:32].permute(2, 1, 0)[None]
-    one, other = (models(x, recur=RECURRENCES[mode]) for mode in ("scan", "loop"))
+    one, other = (models(x, recur=RECURRENCES[mode]) for mode in ("parallel", "loop"))
     errors = (one - other).abs().amax((1, 2, 3)) / other.abs().amax((1, 2, 3))
     return [error if math.isfinite(error) else None for error in errors.tolist()]
 
@@ -147,7 +147,7 @@ def _window_case(epsilon: float, bound: float | None) -> Callable[[dict[str, Ten
 
 
 def throughput(shape: Shape, timesteps: int, batch: int, seconds: float) -> dict[str, float]:
-    """Least processor time [s] of one training step (forward and backward) of one model, by "scan" and by "loop".
+    """Least processor time [s] of one training step (forward and backward) of one model, by each form of recurrence.
 
     They take turns in one process, so that both see the same machine.
     """

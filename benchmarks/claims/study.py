@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.claims import probes, problems
+from benchmarks.claims import checkpoints, probes, problems
 from benchmarks.claims.cells import CELLS
 from benchmarks.claims.fitting import Budget, fit, score
 from benchmarks.claims.networks import shape_of
@@ -28,7 +28,7 @@ Record = Mapping[str, Any]
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """``kind`` "score": train and test; "hold": of the same models, how long they hold in silence; "gradient" and
-    "throughput" train nothing.
+    "throughput" train nothing; "tune" and "again": a checkpoint of models/, whose name is the ``problem``.
 
     ``ask`` lists the further questions put to the trained models: "noise", "length".
     """
@@ -60,7 +60,7 @@ class Plan:
     """``settings`` (problem, parameters) run in their order, every cell on each.
 
     Those in ``scaled`` are also started from weights of other ``scales``; those in ``noisy`` and ``long`` are asked for
-    more than a score. ``throughput``: timesteps.
+    more than a score. ``throughput``: timesteps. ``checkpoints``: of models/.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Plan:
     budgets: Mapping[str, Budget]
     seeds: int
     throughput: tuple[int, ...]
+    checkpoints: tuple[str, ...]
 
     def jobs(self) -> list[Job]:
         """In the order in which they run."""
@@ -91,6 +92,8 @@ class Plan:
             if setting in self.scaled:
                 # Other starting scales have the rate that was chosen at the scale of 1.
                 found += [replace(job, scale=scale, ask=()) for scale in self.scales for job in scores]
+        for name in self.checkpoints:
+            found += [Job(kind=kind, problem=name, seeds=self.seeds) for kind in ("tune", "again")]
         return found
 
 
@@ -122,6 +125,15 @@ FULL = Plan(
     },
     seeds=10,
     throughput=(100, 1000),
+    checkpoints=(
+        "detect-cmru-2x4",
+        "detect-fq-bmru-2x4",
+        "detect-fq-bmru-2x8",
+        "flipflop-cmru-1x2",
+        "vowels-cmru-2x16",
+        "vowels-bmru-2x16",
+        "vowels-acmru-2x16",
+    ),
 )
 QUICK = replace(
     FULL,
@@ -133,6 +145,7 @@ QUICK = replace(
     budgets={name: replace(budget, steps=budget.steps // 4) for name, budget in FULL.budgets.items()},
     seeds=4,
     throughput=(100,),
+    checkpoints=("flipflop-cmru-1x2",),
 )
 
 
@@ -237,9 +250,22 @@ def _throughput(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
     return probes.throughput(shape, job.size, batch=32, seconds=2.0)
 
 
+def _tune(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
+    return checkpoints.tune(job.problem, Budget.rates)
+
+
+def _again(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
+    tuned = next(one for one in jobs if (one.kind, one.problem) == ("tune", job.problem))
+    record = store.read(tuned)
+    assert record is not None
+    return checkpoints.again(job.problem, range(job.seeds), record["result"]["rate"])
+
+
 _RUNNERS: Mapping[str, Callable[[Job, Store, Sequence[Job]], dict[str, Any]]] = {
     "score": _score,
     "hold": _hold,
     "gradient": _gradient,
     "throughput": _throughput,
+    "tune": _tune,
+    "again": _again,
 }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.claims import intervals, problems
-from benchmarks.claims.cells import CELLS
+from benchmarks.claims.cells import CELLS, RECURRENCES
 from benchmarks.claims.verdicts import Records
 
 
@@ -42,7 +42,7 @@ def _shown(value: Any) -> str:
 
 def every(records: Records) -> list[Table]:
     made = [scores(records), initialisation(records), noise(records), lengths(records), gradients(records)]
-    return [table for table in (*made, throughput(records)) if table.rows]
+    return [table for table in (*made, throughput(records), checkpoints(records)) if table.rows]
 
 
 def scores(records: Records) -> Table:
@@ -165,11 +165,46 @@ def throughput(records: Records) -> Table:
     rows = []
     for record in records.of("throughput"):
         job, found = record["job"], record["result"]
-        rows.append((job["cell"], job["size"], 1e3 * found["scan"], 1e3 * found["loop"], found["loop"] / found["scan"]))
+        times = tuple(1e3 * found[form] for form in RECURRENCES)
+        rows.append((job["cell"], job["size"], *times, found["loop"] / found["scan"]))
     return Table(
         name="throughput",
         title="Processor time [ms] of one training step of one network of 600 parameters, 32 sequences, one thread",
-        columns=("cell", "timesteps", "scan", "loop", "loop over scan"),
+        columns=("cell", "timesteps", *RECURRENCES, "loop over scan"),
+        rows=tuple(rows),
+    )
+
+
+def checkpoints(records: Records) -> Table:
+    """The checkpoints of models/, and what their recipes make again."""
+    rows = []
+    for record in records.of("again"):
+        name, seeds, ours = record["job"]["problem"], record["result"]["seeds"], record["result"]["shipped"]
+        tuned = records.one("tune", problem=name)
+        assert tuned is not None
+        held = tuned["result"]
+        same = [one["seed"] for one in seeds if one["sha256"] == ours["sha256"]]
+        best = min(seeds, key=lambda one: one["loss"])
+        gain = best["gain"]
+        rows.append(
+            (
+                *(name, held["own"], held["rate"]),
+                *(right / held["sequences"] for right in held["right"].values()),
+                *(len(seeds), same[0] if same else "none", ours["loss"], best["seed"], best["loss"]),
+                *(gain["value"], gain["low"], gain["high"]),
+                *(float(np.median([one["test"] for one in seeds])), best["test"], ours["test"]),
+                "no" if gain["low"] > 0 or held["rate"] != held["own"] else "yes",
+            )
+        )
+    rates = [f"held out at {rate}" for rate in (records.of("tune")[0]["result"]["right"] if rows else ())]
+    return Table(
+        name="checkpoints",
+        title="Checkpoints of models/ beside those that their recipes make here",
+        columns=(
+            *("checkpoint", "own rate", "rate", *rates, "seeds", "identical seed", "loss"),
+            *("best seed", "its loss", "gain", "gain low", "gain high"),
+            *("test median", "test of best", "test", "stays"),
+        ),
         rows=tuple(rows),
     )
 

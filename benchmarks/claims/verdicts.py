@@ -390,7 +390,7 @@ def _parallel(records: Records) -> Verdict:
         supports.append(worst < 1e-3)
         largest = max(largest, worst)
         evidence.append(
-            f"{cell}: over {len(errors)} trained models, the outputs of scan and loop differ by at most "
+            f"{cell}: over {len(errors)} trained models, the outputs of both forms differ by at most "
             + ("0: bit for bit the same" if worst == 0 else f"{worst:.1e} of the largest")
         )
     return Verdict(
