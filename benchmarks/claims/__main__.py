@@ -1,4 +1,4 @@
-"""``python -m benchmarks.claims``: the whole study, twenty minutes of one core. ``--quick``: one minute of it.
+"""``python -m benchmarks.claims``: the whole study, under an hour of one core. ``--quick``: two minutes of it.
 
 Interrupt it and give it again: what is done is not done twice.
 """

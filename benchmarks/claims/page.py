@@ -105,45 +105,39 @@ def _checkpoints(records: Records) -> list[str]:
     table = tables.checkpoints(records)
     if not table.rows:
         return []
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    rates = " or ".join(f"{rate:g}" for rate in fitting.Budget.rates)
     return [
         "## Checkpoints of models/",
         "The backbone above has layers between its cells that the charge domain has no circuit for. The networks of "
-        "models/ are those that `cmru-hw train` makes and `cmru-hw export` builds. Here each is made again by its own "
-        "recipe, which its file carries, with the tuning that every cell above had: learning rate "
-        f"{' or '.join(f'{rate:g}' for rate in fitting.Budget.rates)} by {checkpoints.FOLDS}-fold cross-validation on "
-        "the training sequences (its recipe's, unless the other is better by more than chance), then "
-        f"{table.rows[0][table.columns.index('seeds')]} seeds. A seed is chosen by its validation loss, on fresh "
-        "variations of the training sequences, as `cmru-hw train --best-of` does. No test sequence has a say; test "
-        "scores are listed, not used. A checkpoint stays unless a seed's loss is lower by more than chance (95 %, "
-        "paired over sequences, corrected for as many seeds).",
-        "\n".join(f"- {_kept(dict(zip(table.columns, row, strict=True)))}" for row in table.rows),
+        "models/ are those that `cmru-hw train` makes and `cmru-hw export` builds. Each is made again here by its own "
+        f"recipe, which its file carries, from {rows[0]['seeds']} seeds, and its tuning is what every cell above had: "
+        f"learning rate {rates}, here by {checkpoints.FOLDS}-fold cross-validation on the training sequences; its "
+        "recipe's, unless the other is better by more than chance. A seed is chosen by its validation loss, on fresh "
+        "variations of the training sequences, as `cmru-hw train --best-of` does. A checkpoint stays unless the best "
+        "seed's loss is lower by more than chance (95 %, paired over sequences, corrected for the number of seeds). No "
+        "test sequence has a say: test scores are listed, not used.",
+        "\n".join(f"- {_kept(row)}" for row in rows),
         tables.chosen_columns(
-            table, (table.columns[0], *table.columns[3:7], "loss", "best seed", "its loss", *table.columns[-4:])
+            table, ("checkpoint", *table.columns[2:6], *table.columns[10:13], *table.columns[13:])
         ).markdown(),
     ]
 
 
 def _kept(row: Mapping[str, Any]) -> str:
     """What became of one checkpoint."""
-    name, best, seeds = row["checkpoint"], row["best seed"], row["seeds"]
-    gain = f"{row['gain']:+.2g} [{row['gain low']:+.2g}, {row['gain high']:+.2g}]"
-    parts = [f"**[{name}](../../models/{name}.md)**"]
-    if row["rate"] != row["own rate"]:
-        parts.append(f"should be trained at rate {row['rate']:g}, not {row['own rate']:g}. It")
-    if row["identical seed"] == best:
-        parts.append(
-            f"is seed {best} of these, bit for bit, and no other of the {seeds} has a lower loss: it is the one."
+    name, best, same = row["checkpoint"], row["best seed"], row["identical seed"]
+    found = "is none of these bit for bit." if same == "none" else f"is seed {same}, bit for bit."
+    if same == best:
+        judged = f"No other of the {row['seeds']} has a lower loss: it is the one."
+    else:
+        gain = f"{row['gain']:.2g} [{row['gain low']:.2g}, {row['gain high']:.2g}]"
+        chance = row["gain low"] <= 0
+        judged = f"Least loss: seed {best}, lower by {gain}, " + (
+            "which is not more than chance: it stays." if chance else "more than chance: **to be replaced**."
         )
-        return " ".join(parts)
-    same = row["identical seed"]
-    parts.append("is none of these, bit for bit." if same == "none" else f"is seed {same} of these, bit for bit.")
-    judged = (
-        "which is not more than chance: it stays."
-        if row["gain low"] <= 0
-        else "more than chance: it should be replaced."
-    )
-    parts.append(f"Least loss: seed {best}, lower by {gain}, {judged}")
-    return " ".join(parts)
+    tuned = f" **To be trained at rate {row['rate']:g}.**" if row["rate"] != row["recipe's rate"] else ""
+    return f"[{name}](../../models/{name}.md) {found} {judged}{tuned}"
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:

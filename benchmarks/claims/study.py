@@ -28,7 +28,7 @@ Record = Mapping[str, Any]
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """``kind`` "score": train and test; "hold": of the same models, how long they hold in silence; "gradient" and
-    "throughput" train nothing; "tune" and "again": a checkpoint of models/, whose name is the ``problem``.
+    "throughput" train nothing; "again", "kept" and "tune": a checkpoint of models/, whose name is the ``problem``.
 
     ``ask`` lists the further questions put to the trained models: "noise", "length".
     """
@@ -48,7 +48,7 @@ class Job:
             self.kind,
             self.problem,
             self.cell,
-            self.size or "",
+            self.size or ("0" if self.kind == "again" else ""),
             f"x{self.scale:g}" if self.kind == "score" else "",
         )
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
@@ -93,7 +93,8 @@ class Plan:
                 # Other starting scales have the rate that was chosen at the scale of 1.
                 found += [replace(job, scale=scale, ask=()) for scale in self.scales for job in scores]
         for name in self.checkpoints:
-            found += [Job(kind=kind, problem=name, seeds=self.seeds) for kind in ("tune", "again")]
+            found += [Job(kind="again", problem=name, size=seed, seeds=1) for seed in range(self.seeds)]
+            found += [Job(kind=kind, problem=name, seeds=self.seeds) for kind in ("kept", "tune")]
         return found
 
 
@@ -250,15 +251,23 @@ def _throughput(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
     return probes.throughput(shape, job.size, batch=32, seconds=2.0)
 
 
+def _again(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
+    """The job's size is the seed."""
+    return checkpoints.again(job.problem, job.size)
+
+
+def _kept(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
+    losses = {}
+    for one in jobs:
+        if (one.kind, one.problem) == ("again", job.problem):
+            record = store.read(one)
+            assert record is not None
+            losses[one.size] = record["result"]["loss"]
+    return checkpoints.kept(job.problem, min(losses, key=losses.__getitem__), len(losses))
+
+
 def _tune(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
     return checkpoints.tune(job.problem, Budget.rates)
-
-
-def _again(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
-    tuned = next(one for one in jobs if (one.kind, one.problem) == ("tune", job.problem))
-    record = store.read(tuned)
-    assert record is not None
-    return checkpoints.again(job.problem, range(job.seeds), record["result"]["rate"])
 
 
 _RUNNERS: Mapping[str, Callable[[Job, Store, Sequence[Job]], dict[str, Any]]] = {
@@ -266,6 +275,7 @@ _RUNNERS: Mapping[str, Callable[[Job, Store, Sequence[Job]], dict[str, Any]]] = 
     "hold": _hold,
     "gradient": _gradient,
     "throughput": _throughput,
-    "tune": _tune,
     "again": _again,
+    "kept": _kept,
+    "tune": _tune,
 }

@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.claims import intervals, problems
 from benchmarks.claims.cells import CELLS, RECURRENCES
+from benchmarks.claims.fitting import Budget
 from benchmarks.claims.verdicts import Records
 
 
@@ -177,33 +178,30 @@ def throughput(records: Records) -> Table:
 
 def checkpoints(records: Records) -> Table:
     """The checkpoints of models/, and what their recipes make again."""
-    rows = []
-    for record in records.of("again"):
-        name, seeds, ours = record["job"]["problem"], record["result"]["seeds"], record["result"]["shipped"]
+    rows, rates = [], Budget.rates
+    for record in records.of("kept"):
+        name, ours = record["job"]["problem"], record["result"]
+        seeds = {one["job"]["size"]: one["result"] for one in records.of("again", problem=name)}
+        same = [seed for seed, one in seeds.items() if one["sha256"] == ours["sha256"]]
+        best, gain = ours["best"]["seed"], ours["best"]["gain"]
         tuned = records.one("tune", problem=name)
-        assert tuned is not None
-        held = tuned["result"]
-        same = [one["seed"] for one in seeds if one["sha256"] == ours["sha256"]]
-        best = min(seeds, key=lambda one: one["loss"])
-        gain = best["gain"]
+        held = None if tuned is None else tuned["result"]
         rows.append(
             (
-                *(name, held["own"], held["rate"]),
-                *(right / held["sequences"] for right in held["right"].values()),
-                *(len(seeds), same[0] if same else "none", ours["loss"], best["seed"], best["loss"]),
+                *(name, len(seeds), same[0] if same else "none", ours["loss"], best, seeds[best]["loss"]),
                 *(gain["value"], gain["low"], gain["high"]),
-                *(float(np.median([one["test"] for one in seeds])), best["test"], ours["test"]),
-                "no" if gain["low"] > 0 or held["rate"] != held["own"] else "yes",
+                *(["", ""] if held is None else (held["own"], held["rate"])),
+                *("" if held is None else held["right"][str(rate)] / held["sequences"] for rate in rates),
+                *(float(np.median([one["test"] for one in seeds.values()])), seeds[best]["test"], ours["test"]),
             )
         )
-    rates = [f"held out at {rate}" for rate in (records.of("tune")[0]["result"]["right"] if rows else ())]
     return Table(
         name="checkpoints",
         title="Checkpoints of models/ beside those that their recipes make here",
         columns=(
-            *("checkpoint", "own rate", "rate", *rates, "seeds", "identical seed", "loss"),
-            *("best seed", "its loss", "gain", "gain low", "gain high"),
-            *("test median", "test of best", "test", "stays"),
+            *("checkpoint", "seeds", "identical seed", "loss", "best seed", "loss of best", "gain", "gain low"),
+            *("gain high", "recipe's rate", "rate", *(f"held out at {rate:g}" for rate in rates)),
+            *("median test", "test of best", "test"),
         ),
         rows=tuple(rows),
     )

@@ -1,0 +1,63 @@
+"""The checkpoints of models/: made again by their own recipes, and whether any other would be better.
+
+Each is tuned and chosen without a test sequence:
+
+- *Learning rate*: its recipe's, unless the other has a higher accuracy in cross-validation on the training sequences,
+  by more than chance.
+- *Seed*: the least validation loss, which is what ``cmru-hw train --best-of`` goes by: the training loss on fresh
+  variations of the training sequences. Seeds hardly differ, so a checkpoint stays unless the best seed's loss is lower
+  by more than chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from benchmarks.claims import intervals
+from cmru_hw import checkpoint, shipped, tasks, training
+from cmru_hw.checkpoint import Trained
+from cmru_hw.tasks import Task
+from cmru_hw.training import Recipe
+
+FOLDS = 3
+
+
+def tune(name: str, rates: Sequence[float]) -> dict[str, Any]:
+    """How many held-out training sequences are right at each rate, and the rate that follows."""
+    trained, task, recipe = _known(name)
+    count, own = len(task.train), recipe.learning_rate
+    right = {}
+    for rate in rates:
+        at_rate = replace(recipe, learning_rate=rate)
+        parts = training.cross_validate(trained.config, task.train, at_rate, folds=FOLDS)
+        right[rate] = round(count * sum(parts) / FOLDS)
+    better = [rate for rate in rates if intervals.share_difference((right[rate], count), (right[own], count)).low > 0]
+    taken = max(better, key=lambda rate: right[rate], default=own)
+    return {"right": {str(rate): right[rate] for rate in rates}, "sequences": count, "own": own, "rate": taken}
+
+
+def again(name: str, seed: int) -> dict[str, Any]:
+    """The network that its recipe makes from ``seed``."""
+    ours, task, recipe = _known(name)
+    made = training.fit(ours.config, task.train, recipe, seed=seed)
+    return _described(made, task, training.objective(made, task.train, recipe))
+
+
+def kept(name: str, best: int, tries: int) -> dict[str, Any]:
+    """The checkpoint itself, and by how much the loss of seed ``best``, the best of ``tries``, is below its own."""
+    ours, task, recipe = _known(name)
+    made = training.fit(ours.config, task.train, recipe, seed=best)
+    one, other = (training.objectives(network, task.train, recipe) for network in (ours, made))
+    gain = asdict(intervals.paired((one - other).tolist(), tries))
+    return {**_described(ours, task, float(one.mean())), "best": {"seed": best, "sha256": made.sha256, "gain": gain}}
+
+
+def _known(name: str) -> tuple[Trained, Task, Recipe]:
+    trained = checkpoint.load(shipped.folder("models") / f"{name}.safetensors")
+    return trained, tasks.get(trained.config.task["name"]), Recipe(**trained.config.training["recipe"])
+
+
+def _described(trained: Trained, task: Task, loss: float) -> dict[str, Any]:
+    return {"sha256": trained.sha256, "loss": round(loss, 6), "test": training.accuracy(trained, task.test)}
