@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.claims import __main__ as program
-from benchmarks.claims import fitting, intervals, page, probes, problems, study, verdicts
+from benchmarks.claims import checkpoints, fitting, intervals, page, probes, problems, study, verdicts
 from benchmarks.claims.cells import CELLS, RECURRENCES, Draw, part
 from benchmarks.claims.fitting import Budget, fit, score
 from benchmarks.claims.networks import Models, shape_of
@@ -259,6 +260,69 @@ def test_mean_difference_counts_every_comparison_alike():
     rng = np.random.default_rng(0)
     found = intervals.mean_difference([(rng.normal(1, 0.1, 10).tolist(), rng.normal(0, 0.1, 10).tolist())] * 2)
     assert found.low < 1 < found.high
+
+
+# --- Checkpoints -------------------------------------------------------------------------------------------------
+
+
+def study_of(gain: tuple[float, float, float], best: int, made: tuple[str, ...] = ("ours", "other")) -> Records:
+    """A checkpoint "ours", what seeds 0, 1, ... made, and by how much the loss of seed ``best`` is below its own."""
+
+    def record(kind: str, size: int, result: dict) -> dict:
+        return {"job": vars(Job(kind=kind, problem="name", size=size)), "result": result, "cpu_s": 0.0}
+
+    found = [record("again", seed, {"sha256": one, "loss": 0.2, "test": 0.9}) for seed, one in enumerate(made)]
+    chosen = {"seed": best, "gain": dict(zip(("value", "low", "high"), gain, strict=True))}
+    return Records([*found, record("kept", 0, {"sha256": "ours", "loss": 0.2, "test": 0.9, "best": chosen})])
+
+
+@pytest.mark.parametrize(
+    ("gain", "best", "made", "said"),
+    [
+        ((0.0, 0.0, 0.0), 0, ("ours", "other"), "is seed 0, bit for bit. No other of the 2 has a lower loss"),
+        ((0.1, -0.1, 0.3), 1, ("ours", "other"), "is seed 0, bit for bit. Least loss: seed 1, .* it stays"),
+        ((0.1, 0.05, 0.2), 1, ("ours", "other"), "more than chance: .*to be replaced"),
+        ((0.1, -0.1, 0.3), 0, ("one", "other"), "is none of these bit for bit. Least loss: seed 0, .* it stays"),
+    ],
+)
+def test_a_checkpoint_stays_unless_a_seed_is_better_by_more_than_chance(gain, best, made, said):
+    (section,) = [part for part in page.checkpoint_section(study_of(gain, best, made)) if part.startswith("- ")]
+    assert re.search(said, section)
+
+
+def test_the_study_judged_the_very_checkpoints_that_are_there():
+    found = Records(json.loads((RESULTS / "records.json").read_text(encoding="utf-8")))
+    judged = {record["job"]["problem"]: record["result"] for record in found.of("kept")}
+    assert judged
+    for name, result in judged.items():
+        path = RESULTS.parent.parent / "models" / f"{name}.safetensors"
+        assert checkpoint.load(path).sha256 == result["sha256"]
+        again = {record["job"]["size"]: record["result"] for record in found.of("again", problem=name)}
+        best = result["best"]
+        assert best["seed"] == min(again, key=lambda seed: again[seed]["loss"])
+        assert best["sha256"] == again[best["seed"]]["sha256"], "a seed makes the same network each time"
+        assert "results/README.md#checkpoints-of-models" in path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_a_checkpoint_is_tuned_on_its_training_sequences(monkeypatch):
+    """The other rate is taken only where it is better by more than chance."""
+    task = tasks.get("flipflop")
+    right = {}
+
+    def validated(config, sequences, recipe, *, folds):
+        assert sequences is task.train or np.array_equal(sequences.inputs, task.train.inputs)
+        return (right[recipe.learning_rate],) * folds
+
+    monkeypatch.setattr(training, "cross_validate", validated)
+    for other, taken in ((0.91, 0.03), (0.99, 0.01)):
+        right.update({0.03: 0.9, 0.01: other})
+        assert checkpoints.tune("flipflop-cmru-1x2", (0.01, 0.03))["rate"] == taken
+
+
+def test_paired_differences():
+    found = intervals.paired([1.0, 2.0, 3.0])
+    assert (found.value, found.high - found.value) == pytest.approx((2, 4.3027 / 3**0.5), rel=1e-4)
+    assert intervals.paired([1.0, 2.0, 3.0], tries=10).low < found.low
 
 
 def test_intervals():

@@ -59,7 +59,7 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         tables.matrix(records).markdown(),
         "## Claim by claim",
         *(_section(number, verdict) for number, verdict in enumerate(verdicts, 1)),
-        *_checkpoints(records),
+        *checkpoint_section(records),
         "## Training step, by form of the recurrence",
         "*scan* is the compiled loop that networks use on a processor, *parallel* the form in log depth that they use "
         f"elsewhere, *loop* the definition in torch operations. {tables.throughput(records).title}:",
@@ -100,7 +100,7 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
     return "\n\n".join(parts) + "\n"
 
 
-def _checkpoints(records: Records) -> list[str]:
+def checkpoint_section(records: Records) -> list[str]:
     """The section on what models/ ships."""
     table = tables.checkpoints(records)
     if not table.rows:
