@@ -248,7 +248,7 @@ def _gradient(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
 def _throughput(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
     """Of a network of 600 parameters with one feature; the job's size is the number of timesteps."""
     shape = shape_of(job.cell, features=1, outputs=10, parameters=600)
-    return probes.throughput(shape, job.size, batch=32, seconds=2.0)
+    return probes.throughput(shape, job.size, batch=32, seconds=1.0)
 
 
 def _again(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
