@@ -31,7 +31,8 @@ _LOG = tuple(2 / k for k in range(13, 0, -2))
 _SIN = tuple((-1) ** (k // 2) * math.pi**k / math.factorial(k) for k in range(15, 0, -2))
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
+def machine_code(function: Callable[..., Any]) -> Any:
+    """``function`` compiled when it is first called, once for each combination of types that it is called with."""
     try:
         return numba.njit(function, cache=True, error_model="numpy")
     except RuntimeError:
@@ -39,7 +40,7 @@ def _compiled(function: Callable[..., Any]) -> Any:
         return numba.njit(function, error_model="numpy")
 
 
-@_compiled
+@machine_code
 def _mix(x):  # type: ignore[no-untyped-def]
     x ^= x >> _30
     x *= _FIRST
@@ -48,7 +49,7 @@ def _mix(x):  # type: ignore[no-untyped-def]
     return x ^ (x >> _31)
 
 
-@_compiled
+@machine_code
 def _polynomial(coefficients, x):  # type: ignore[no-untyped-def]
     total = 0.0
     for coefficient in coefficients:
@@ -56,7 +57,7 @@ def _polynomial(coefficients, x):  # type: ignore[no-untyped-def]
     return total
 
 
-@_compiled
+@machine_code
 def _normal(x):  # type: ignore[no-untyped-def]
     """A standard normal number of the hash of ``x``, by the polar map of Box and Muller."""
     x = _mix(x)
@@ -72,21 +73,21 @@ def _normal(x):  # type: ignore[no-untyped-def]
     return math.sqrt(-2 * log) * (-angle * _polynomial(_SIN, angle * angle))
 
 
-@_compiled
+@machine_code
 def mixed(x, out):  # type: ignore[no-untyped-def]
     """Into ``out`` the hash of each of ``x``, uint64."""
     for place in range(len(x)):
         out[place] = _mix(x[place])
 
 
-@_compiled
+@machine_code
 def normals(x, out):  # type: ignore[no-untyped-def]
     """Into ``out`` the normal number of each of ``x``, uint64."""
     for place in range(len(x)):
         out[place] = _normal(x[place])
 
 
-@_compiled
+@machine_code
 def weigh(weights, level, lines, first, last, out):  # type: ignore[no-untyped-def]
     """Into ``out`` (rows, places) ``level`` (rows,) plus ``weights`` (rows, lines) times ``lines`` (lines, places).
 
@@ -117,13 +118,13 @@ def weigh(weights, level, lines, first, last, out):  # type: ignore[no-untyped-d
                 two[place] += v0 * line0[place]
 
 
-@_compiled
+@machine_code
 def _add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
     for place in range(len(moment)):
         out[place] += sigma * _normal(key + (moment[place] >> octave) * GAMMA)
 
 
-@_compiled
+@machine_code
 def add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
     """To ``out`` (rows, places) all noise of rows, with ``key`` and ``sigma`` (parts, rows), at every ``moment``."""
     for part in range(len(octave)):
@@ -131,7 +132,7 @@ def add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
             _add_noise(key[part, row], sigma[part, row], octave[part], moment, out[row])
 
 
-@_compiled
+@machine_code
 def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, value, size):  # type: ignore[no-untyped-def]
     """Add to ``rows`` (rows, places) as much of their noise as it takes to know their signs, at the ``moment`` of each
     of the first places.
@@ -165,7 +166,7 @@ def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, val
         count = kept
 
 
-@_compiled
+@machine_code
 def decide(weights, level, lines, key, sigma, octave, left, moment, moves, margins):  # type: ignore[no-untyped-def]
     """Into ``moves`` (units, places) 1 where both rows of a unit are above their thresholds, −1 where both are below.
 
@@ -191,7 +192,7 @@ def decide(weights, level, lines, key, sigma, octave, left, moment, moves, margi
                 margin[place] = min(abs(low[place]), abs(high[place]))
 
 
-@_compiled
+@machine_code
 def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun, slope, lost, limit, states):  # type: ignore[no-untyped-def]
     """Into ``states`` (units, places) what ``moves`` make of the ``begun`` ones (units, sequences).
 
@@ -223,7 +224,7 @@ def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun,
             before, first = now, last
 
 
-@_compiled
+@machine_code
 def totals(values, alive, out):  # type: ignore[no-untyped-def]
     """Into ``out`` (units, sequences) the sums of ``values`` (units, places) over the timesteps of each sequence."""
     for unit in range(len(out)):
@@ -237,7 +238,7 @@ def totals(values, alive, out):  # type: ignore[no-untyped-def]
             first += count
 
 
-@_compiled
+@machine_code
 def apart(states, scale, expected, expected_scale):  # type: ignore[no-untyped-def]
     """The largest and the sum of all squares of ``scale`` (units,) times ``states`` less ``expected_scale`` (units,)
     times ``expected`` (units, places).

@@ -12,15 +12,16 @@ Three forms of it, equal in value and gradient:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from cmru_hw.compiled import machine_code
 
 COMPILED = (torch.float32, torch.float64)
 """Numbers for which :func:`scan` has a compiled loop."""
@@ -76,15 +77,7 @@ def _check_bounds(lo: float | None, hi: float | None) -> None:
 # numba compiles a kernel once for each combination of types; an argument that is None takes its branch along.
 
 
-def _kernel(function: Callable[..., None]) -> Callable[..., None]:
-    """Compiled at its first call, and kept on disk for the next process if there is a place for it."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        return numba.njit(nogil=True)(function)
-
-
-@_kernel
+@machine_code
 def _forward(a: Any, b: Any, initial: Any, lo: Any, hi: Any, states: Any) -> None:
     blocks, time, lanes = b.shape
     # Not read back from ``states``: a row that was written a moment ago comes three times as fast from here.
@@ -104,7 +97,7 @@ def _forward(a: Any, b: Any, initial: Any, lo: Any, hi: Any, states: Any) -> Non
                 last[lane] = x
 
 
-@_kernel
+@machine_code
 def _backward(
     a: Any, b: Any, initial: Any, lo: Any, hi: Any, states: Any, grad: Any, by_a: Any, by_b: Any, by_initial: Any
 ) -> None:
