@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from cmru_hw import alone, cli, compare, decks, design_folder, mapping, shipped, simulate, spice, technology
 from cmru_hw import transistor as circuit
+from cmru_hw.energy import transistor as energy_transistor
+from cmru_hw.energy.whole import run_energy
 from cmru_hw.errors import InputError, MappingError, TechnologyError
 from tests.networks import Shape, random_network, random_sequences
 
@@ -110,11 +112,20 @@ def test_export_takes_the_memory(tmp_path):
     assert loaded.network == decks.network_text(loaded.design)
 
 
-@pytest.mark.slow
-@pytest.mark.spice
-def test_a_network_of_ladders_equals_software(engine):
+def test_nothing_is_calculated_by_hand_for_ladders():
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
+    expected = compare.reference(design, trained, sequences)
+    assert energy_transistor.books(design).by_hand(expected, sequences.inputs[0].astype(float), 0) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+def test_a_network_of_ladders_equals_software(engine, tmp_path):
+    trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
+    design = design_of(trained, sequences)
+    joules = run_energy(design_folder.write(tmp_path / "d", trained, design, sequences), sequences, engine)
+    assert joules["per_timestep_J"] > 0 and {"memory", "lines"} <= joules["blocks"].keys()
     deck, plan = circuit.deck(design, [sequences.inputs[0].astype(float)])
     piece = simulate.decode(design, engine.run(deck).traces, plan, 0)
     expected = compare.reference(design, trained, sequences).response

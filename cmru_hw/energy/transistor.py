@@ -15,7 +15,7 @@ from cmru_hw import transistor
 from cmru_hw.compare import Reference
 from cmru_hw.energy import macro
 from cmru_hw.energy.ledger import Account, Books, Frames
-from cmru_hw.mapping import Design
+from cmru_hw.mapping import Design, has_ladders
 from cmru_hw.netlist import Schedule
 from cmru_hw.signals import Array
 
@@ -84,6 +84,8 @@ def frames(quiet: tuple[float, float], plan: Schedule, sequence: int) -> Frames:
 
 
 def by_hand(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
-    """Block → (timesteps,) [J]; ``inputs`` (timesteps, features)."""
+    """Block → (timesteps,) [J]; ``inputs`` (timesteps, features). Empty for ladders: the measured unit is another."""
+    if has_ladders(design.technology):
+        return {}
     unit = {name: np.full(len(inputs), sum(parts)) for name, parts in macro.measured_unit(design).items()}
     return unit | {"inputs": macro.by_hand(design, expected, inputs, sequence)["inputs"]}
