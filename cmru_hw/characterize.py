@@ -35,6 +35,8 @@ WINDOWS = (
     {"evaluate": 1e-6, "decide": 0.3e-6, "settle": 2e-6},
     {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6},
 )
+# Capacitance of metal fingers [F/m2], of which all capacitors of a chip are: netlists/devices.
+FINGERS = 0.8e-3
 # A supply's account (cells/transistor/supply.cir) is a capacitor of 1 nF.
 _ACCOUNT = 1e-9
 
@@ -165,6 +167,17 @@ class Unit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChipBlocks:
+    """Mismatch of the chip's blocks (see `cmru_hw.gated`) [V]: ``offset`` of a row's comparator, that of the level
+    ``limit`` as a state, and that of the ``amplifier``."""
+
+    offset: Sigma
+    limit: Sigma
+    amplifier: Sigma
+    provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """A testbench and how to run it: values of its ``.param`` lines, what to save, where its transient ends [s]."""
 
@@ -285,8 +298,8 @@ def comparator_offset(
     """Offset [V] of ``dies`` comparators with mismatch, by successive approximation inside the testbench."""
     parameters = {"period": period}
     bench = Bench(name="transistor_comparator_offset", saved=("trim",), stop=10 * period, parameters=parameters)
-    drawn = _draws(engine, bench, conditions, range(seed, seed + dies))
-    return _sigma([-float(traces.values["trim"][-1]) for traces in drawn], failed=dies - len(drawn))
+    drawn = draws(engine, bench, conditions, range(seed, seed + dies))
+    return sample([-float(traces.values["trim"][-1]) for traces in drawn], failed=dies - len(drawn))
 
 
 def integrator(
@@ -331,12 +344,12 @@ def packet_mismatch(
     frames = 9
     parameters = {"k": 1.0, "frame": frame}
     bench = Bench(name="transistor_integrator", saved=("o", "x"), stop=frames * frame, parameters=parameters)
-    drawn = _draws(engine, bench, conditions, range(seed, seed + dies))
+    drawn = draws(engine, bench, conditions, range(seed, seed + dies))
     changes = [np.diff(_state(traces, np.arange(frames) * frame, frame)) for traces in drawn]
     up, down = np.array([[change[0], -change[3]] for change in changes]).T
     size, skew = (up + down) / 2 / (0.03 * conditions.vdd), (up - down) / ((up + down) / 2)
     failed = dies - len(drawn)
-    return _sigma(size.tolist(), failed=failed), _sigma(skew.tolist(), failed=failed)
+    return sample(size.tolist(), failed=failed), sample(skew.tolist(), failed=failed)
 
 
 def droop(engine: Engine, conditions: Conditions, *, hold: float = 1.0, per: float = 10e-3) -> float:
@@ -443,10 +456,10 @@ def characterize(
     )
 
 
-def technology_toml(measured: Characterization, base: Technology) -> str:
+def technology_toml(measured: Characterization, base: Technology, chip: ChipBlocks | None = None) -> str:
     """``base`` as a technology file, with the numbers that were measured in their place and where each comes from.
 
-    A number without a comment is that of ``base``.
+    A number without a comment is that of ``base``. What differs from die to die is that of ``chip``, where it is given.
     """
     at = measured.conditions
     table: dict[str, Any] = asdict(base)
@@ -468,11 +481,18 @@ def technology_toml(measured: Characterization, base: Technology) -> str:
         "signal.reference": (at.vdd / 2, f"V; {packets}"),
         "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
     }
-    if measured.offset is not None:
+    offset, where = (measured.offset, bench) if chip is None else (chip.offset, chip.provenance)
+    if offset is not None:
         numbers["mismatch.comparator_rest"] = (
-            math.sqrt(max(measured.offset.sigma**2 - pair**2, 0.0)) or 1e-9,
-            f"V; offset sigma {measured.offset.sigma:.3g} V, {measured.offset}; {bench}",
+            math.sqrt(max(offset.sigma**2 - pair**2, 0.0)) or 1e-9,
+            f"V; offset sigma {offset.sigma:.3g} V, {offset}; {where}",
         )
+    if chip is not None:
+        numbers |= {
+            "mismatch.limit": (chip.limit.sigma, f"V; {chip.limit}; {where}"),
+            "mismatch.amplifier": (chip.amplifier.sigma, f"V; {chip.amplifier}; {where}"),
+            "mismatch.density": (FINGERS, "F/m2, of metal fingers: netlists/devices"),
+        }
     table["energy"] = {}
     whole = measured.unit
     for block in BLOCKS:
@@ -517,7 +537,7 @@ def run_bench(engine: Engine, bench: Bench, conditions: Conditions) -> tuple[Tra
     return outcome.traces, provenance
 
 
-def _draws(engine: Engine, bench: Bench, conditions: Conditions, seeds: Iterable[int]) -> list[Traces]:
+def draws(engine: Engine, bench: Bench, conditions: Conditions, seeds: Iterable[int]) -> list[Traces]:
     """One run for each seed, in their order; a die whose simulation failed is missing."""
     decks = [bench.deck(conditions, mismatch=seed) for seed in seeds]
     outcomes = dict(engine.map(decks))
@@ -530,7 +550,7 @@ def _draws(engine: Engine, bench: Bench, conditions: Conditions, seeds: Iterable
     return [outcome.traces for outcome in found if not isinstance(outcome, SimulationError)]
 
 
-def _sigma(values: Sequence[float], *, failed: int) -> Sigma:
+def sample(values: Sequence[float], *, failed: int) -> Sigma:
     n = len(values)
     if n < 2:
         raise InputError(f"{n} dies do not make a standard deviation: ask for more")

@@ -7,11 +7,11 @@ measured here is the sequencer alone and the smallest whole chip: headers, seque
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cmru_hw.characterize import Bench, Conditions, Provenance, run_bench
+from cmru_hw.characterize import Bench, ChipBlocks, Conditions, Provenance, Sigma, draws, run_bench, sample
 from cmru_hw.errors import SimulationError
 from cmru_hw.signals import Array, Traces
 from cmru_hw.spice import Engine
@@ -38,6 +38,10 @@ ORDER = (
 )
 # Out of that row: an amplifier goes off when its reader has decided, and its packet's plate follows.
 FOLLOWS = (("n2-", "en1-"), ("en1-", "pc1-"), ("n3-", "en2-"), ("en2-", "pc2-"))
+# The level limit's row [F] with seven levels of 28.6 mV, and what of it samples the state.
+_LIMIT_ROW, _LIMIT_SAMPLE = 145e-15, 120e-15
+# Of transistor_gated_unit.cir [s].
+_FRAME = 3e-6
 # An account is a capacitor of 1 nF: cells/transistor/supply.cir.
 _ACCOUNT = 1e-9
 
@@ -95,6 +99,110 @@ class Chip:
     @property
     def total(self) -> float:
         return sum(self.energy.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitDie:
+    """One unit with the mismatch of its devices, all in V.
+
+    ``threshold_up`` and ``threshold_down`` are the candidates at which it begins to go up and down, ``offset_low`` and
+    ``offset_high`` what its two rows must exceed for that, measured at the rows. ``packet_up`` and ``packet_down`` are
+    sizes of packets, ``state`` what the middle level is off V_cm.
+    """
+
+    threshold_up: float
+    threshold_down: float
+    offset_low: float
+    offset_high: float
+    packet_up: float
+    packet_down: float
+    state: float
+
+
+# The search of transistor_gated_unit.cir: its frames up, those down, and what is left open when it ends [V].
+_UP, _DOWN = np.arange(4, 9), np.arange(9, 14)
+RESOLUTION = 0.5e-3
+
+
+def unit_bench(parameters: Mapping[str, float]) -> Bench:
+    """One unit whose sizes are ``parameters`` of its testbench: see :func:`unit_die` for what it measures."""
+    saved = ("o", "vcm", "a", "b", "fa", "fb", "ckn", "qa", "qb", "tu", "td")
+    return Bench(name="transistor_gated_unit", saved=saved, stop=14 * _FRAME, parameters=parameters)
+
+
+def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, float]) -> UnitDie:
+    """What a run of :func:`unit_bench` says."""
+    starts: Array = _FRAME * np.arange(14, dtype=np.float64)
+    # the next layer reads from 1.5 us on; a decision begins as ckn falls
+    state = traces.at("o", starts + 1.49e-6) - traces.at("vcm", starts + 1.49e-6)
+    fired = starts + 0.4725e-6
+    found = {}
+    for account, row, replica, frames in (("tu", "a", "fa", _UP), ("td", "b", "fb", _DOWN)):
+        tried = traces.at(account, starts[frames])
+        last = float(traces.values[account][-1])
+        # the row follows its line linearly, so what it would be at the end of the search follows from what it was
+        slope, level = np.polyfit(tried, (traces.at(row, fired) - traces.at(replica, fired))[frames], 1)
+        found[account] = (last, float(level + slope * last))
+    threshold = conditions.vdd * parameters["tap"] / parameters["cw"]
+    return UnitDie(
+        threshold_up=threshold + found["tu"][0],
+        threshold_down=-threshold + found["td"][0],
+        offset_low=found["tu"][1],
+        offset_high=found["td"][1],
+        packet_up=float(state[2] - state[1]),
+        packet_down=float(state[2] - state[3]),
+        # a packet was sent from the middle level before state 1, and comes back
+        state=float(state[2]),
+    )
+
+
+_AMPLIFIER = Bench(name="transistor_gated_amplifier", saved=("x", "o", "vcm"), stop=20e-6)
+
+
+def amplifier_gain(engine: Engine, conditions: Conditions) -> float:
+    """Gain of the amplifier, of equal devices, from one end of the states to the other."""
+    traces, _ = run_bench(engine, _AMPLIFIER, conditions)
+    output, ground = (np.diff(traces.at(node, np.array([9.9e-6, 19.9e-6])))[0] for node in "ox")
+    return float(abs(output / ground))
+
+
+def row_parasitic(engine: Engine, conditions: Conditions) -> float:
+    """What a row of 200 fF has beside its capacitors [F], of equal devices: its step is smaller than its line's."""
+    period, row = 2e-6, 200e-15
+    bench = Bench(name="transistor_gated_comparator", saved=("trim", "a", "f"), stop=10 * period)
+    traces, _ = run_bench(engine, bench, conditions)
+    before: Array = period * (np.arange(10, dtype=np.float64) + 0.59)
+    moved: Array = traces.at("a", before) - traces.at("f", before)
+    share = np.polyfit(traces.at("trim", before), moved, 1)[0]
+    return float(row * (1 / share - 1))
+
+
+def blocks(engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1) -> ChipBlocks:
+    """Offsets of the chip's comparators and amplifier over ``dies`` draws of mismatch, each block alone."""
+    before = np.array([4.9e-6])
+    drawn = draws(engine, _AMPLIFIER, conditions, range(seed, seed + dies))
+    amplifier = [float((traces.at("x", before) - traces.at("vcm", before))[0]) for traces in drawn]
+    _, provenance = run_bench(engine, _AMPLIFIER, conditions)
+    return ChipBlocks(
+        offset=comparator_offset(engine, conditions, dies=dies, seed=seed),
+        limit=comparator_offset(engine, conditions, dies=dies, seed=seed, limit=True),
+        amplifier=sample(amplifier, failed=dies - len(drawn)),
+        provenance=replace(
+            provenance, testbench="transistor_gated_comparator.cir, transistor_gated_amplifier", dies=dies
+        ),
+    )
+
+
+def comparator_offset(
+    engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1, limit: bool = False
+) -> Sigma:
+    """Offset [V] of a row's comparator, or that of the level ``limit`` as a state, over ``dies`` draws of mismatch."""
+    parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
+    bench = Bench(name="transistor_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
+    drawn = draws(engine, bench, conditions, range(seed, seed + dies))
+    # all of the limit's row is driven here, and in the unit only what samples the state
+    share = _LIMIT_ROW / _LIMIT_SAMPLE if limit else 1.0
+    return sample([-share * float(traces.values["trim"][-1]) for traces in drawn], failed=dies - len(drawn))
 
 
 def sequencer(engine: Engine, conditions: Conditions, *, frame: float = 100e-6, window: float = 6e-6) -> Sequence:

@@ -102,7 +102,7 @@ class Mismatch:
 
     A capacitor of ``density`` [F/m²] has σ(ΔC/C) = ``capacitor`` [m] / √area. A comparator's offset is that of its
     input pair, σ = ``threshold`` [V·m] / √(``pair_width`` ``pair_length``), and of the ``comparator_rest`` [V], added
-    in squares. ``limit`` [V] is the level limit's. All others are relative.
+    in squares. ``limit`` [V] is the level limit's offset, ``amplifier`` [V] an amplifier's. All others are relative.
     """
 
     capacitor: float
@@ -112,6 +112,7 @@ class Mismatch:
     pair_length: float
     comparator_rest: float
     limit: float
+    amplifier: float
     gain: float
     leakage: float
     injection: float

@@ -12,9 +12,10 @@ What varies is a tree of names, one leaf for each class of elements (:func:`leav
     noise/row decision wander charge class                                     (:mod:`cmru_hw.noise`)
 
 Laws. A capacitor has σ(ΔC/C) = A_C/√area (Pelgrom, Duinmaijer and Welbers, JSSC 1989), its area following from its
-size; a comparator's offset is A_VT/√(WL) of its input pair and the rest of its devices, added in squares. Capacitors,
-offsets, references and the bias line are normal. Gains, leakage and injected charge are positive by nature and spread
-over more than a few percent, so they are lognormal, with the given σ of the logarithm.
+size; a comparator's offset is A_VT/√(WL) of its input pair and the rest of its devices, added in squares. An
+amplifier's offset makes packets up larger and packets down smaller by as much of C_s, and is added to its state for all
+that read it. Capacitors, offsets, references and the bias line are normal. Gains, leakage and injected charge are
+positive by nature and spread over more than a few percent, so they are lognormal, with the given σ of the logarithm.
 
 A draw is a pure function of (seed, die, parameter, place in the parameter's array): neither the dies beside it nor the
 size of the network nor what else is switched on can change it.
@@ -141,17 +142,19 @@ def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], 
     law, technology = design.technology.mismatch, design.technology
     scale = _relative(draws.normal("global/capacitor", "scale", ()), law.global_capacitor)
     charge = _lognormal(draws.normal("global/injection", "charge", ()), law.global_injection)
-    layers = tuple(
-        _layer(draws, f"layer{index}", layer, technology, scale, charge) for index, layer in enumerate(design.layers)
-    )
+    layers, on_lines = [], np.zeros((len(numbers), design.config.features))
+    for index, layer in enumerate(design.layers):
+        shifts = law.amplifier * draws.normal(f"layer{index}/amplifier", "offset", (layer.units,))
+        layers.append(_layer(draws, f"layer{index}", layer, technology, scale, charge, shifts, on_lines))
+        on_lines = np.concatenate((shifts, on_lines), axis=1) if design.config.skip else shifts
     up, down = (_relative(draws.normal("global/reference", way, ()), law.global_reference) for way in ("up", "down"))
     batch = replace(
         design,
         bias=design.bias * _relative(draws.normal("global/bias", "bias", ()), law.global_bias),
         reference_up=design.reference_up * up,
         reference_down=design.reference_down * down,
-        layers=layers,
-        readout=_row(draws, "readout", "y", design.readout, technology, scale, charge),
+        layers=tuple(layers),
+        readout=_row(draws, "readout", "y", design.readout, technology, scale, charge, shifts),
     )
     return Dies(nominal=design, batch=batch, numbers=numbers, seed=seed, on=on)
 
@@ -198,7 +201,17 @@ def _capacitors(draws: _Draws, leaf: str, parameter: str, nominal: Array, law: M
     return nominal * spread * scale.reshape(-1, *[1] * nominal.ndim)
 
 
-def _row(draws: _Draws, group: str, kind: str, row: Row, technology: Technology, scale: Array, charge: Array) -> Row:
+def _row(
+    draws: _Draws,
+    group: str,
+    kind: str,
+    row: Row,
+    technology: Technology,
+    scale: Array,
+    charge: Array,
+    on_lines: Array,
+) -> Row:
+    """``row`` on each die; ``on_lines`` (dies, lines) [V] is what its lines are off by."""
     law = technology.mismatch
     made = replace(
         row,
@@ -209,11 +222,22 @@ def _row(draws: _Draws, group: str, kind: str, row: Row, technology: Technology,
     )
     shape = row.offset.shape
     own = _lognormal(draws.normal(f"{group}/injection", kind, shape), law.injection) * charge[:, None]
-    injected = technology.switch.row_injection * own / (made.total + technology.capacitor.parasitic)
-    return replace(made, offset=injected + offset_sigma(law) * draws.normal(f"{group}/offset", kind, shape))
+    total = made.total + technology.capacitor.parasitic
+    moved = technology.switch.row_injection * own + (made.weights @ on_lines[:, :, None])[..., 0]
+    return replace(made, offset=moved / total + offset_sigma(law) * draws.normal(f"{group}/offset", kind, shape))
 
 
-def _layer(draws: _Draws, group: str, layer: Layer, technology: Technology, scale: Array, charge: Array) -> Layer:
+def _layer(
+    draws: _Draws,
+    group: str,
+    layer: Layer,
+    technology: Technology,
+    scale: Array,
+    charge: Array,
+    shifts: Array,
+    on_lines: Array,
+) -> Layer:
+    """``layer`` on each die; ``shifts`` (dies, units) [V] are its amplifiers' offsets, ``on_lines`` as of `_row`."""
     law, shape = technology.mismatch, layer.packet.shape
 
     def normal(leaf: str, parameter: str = "own") -> Array:
@@ -231,19 +255,20 @@ def _layer(draws: _Draws, group: str, layer: Layer, technology: Technology, scal
     leak = _lognormal(normal("leak"), law.leakage)
     leak = leak * _lognormal(draws.normal("global/leak", "leak", ()), law.global_leakage)[:, None]
     low, high = (
-        _row(draws, group, kind, row, technology, scale, charge) for kind, row in (("a", layer.low), ("b", layer.high))
+        _row(draws, group, kind, row, technology, scale, charge, on_lines)
+        for kind, row in (("a", layer.low), ("b", layer.high))
     )
     third = layer.packet_row
     return replace(
         layer,
         low=low,
         high=high,
-        packet_row=None if third is None else _row(draws, group, "g", third, technology, scale, charge),
+        packet_row=None if third is None else _row(draws, group, "g", third, technology, scale, charge, on_lines),
         packet=packet,
         start_packet=start,
         integrator=capacitors("integrator", layer.integrator, "own"),
         limit=layer.limit + law.limit * normal("limit"),
-        packet_offset=technology.switch.packet_injection * own / packet,
+        packet_offset=technology.switch.packet_injection * own / packet - shifts,
         gain=layer.gain * gain,
         leak=layer.leak * leak,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ from cmru_hw.characterize import Conditions
 from cmru_hw.errors import TechnologyError
 
 PROCESSES = pytest.mark.parametrize("process", pdk.PROCESSES)
+# Of one unit as the chip has it: seven levels of 28.6 mV, thresholds at +-85 mV.
+SIZES = {"cw": 191e-15, "tap": 9e-15, "cs": 7.94e-15, "cint": 500e-15, "wf": 0.15e-6}
 ENDS = pytest.mark.parametrize(("corner", "temperature", "vdd"), [("ss", -40.0, 1.62), ("ff", 125.0, 1.98)])
 
 
@@ -51,6 +55,60 @@ def test_smallest_chip_counts_from_the_strobe_alone(engine, at):
     assert np.array(measured.levels) == pytest.approx(measured.expected, abs=0.1)
     assert measured.state_low > 0
     assert sum(measured.energy[block] for block in ("logic", "comparators", "amplifier")) < 2e-12
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("process", ["gf180"])
+def test_a_die_of_one_unit_is_a_function_of_its_seed(engine, at):
+    bench = gated.unit_bench(SIZES)
+
+    def die(deck) -> gated.UnitDie:
+        return gated.unit_die(engine.run(deck).traces, at, SIZES)
+
+    equal, drawn = die(bench.deck(at)), die(bench.deck(at, mismatch=7))
+    threshold = at.vdd * SIZES["tap"] / SIZES["cw"]
+    assert equal.threshold_up == pytest.approx(threshold, abs=2e-3)
+    assert equal.threshold_down == pytest.approx(-threshold, abs=2e-3)
+    assert max(abs(equal.offset_low), abs(equal.offset_high)) < 2e-3
+    packet = at.vdd * SIZES["cs"] / SIZES["cint"]
+    assert (equal.packet_up, equal.packet_down) == pytest.approx((packet, packet), rel=0.02)
+    # a threshold is off by what its row's comparator is off, over the row's share of a step
+    share = SIZES["cw"] / (SIZES["cw"] + SIZES["tap"] + 19e-15)
+    assert abs(drawn.offset_low - equal.offset_low) > 1e-3
+    for end, row in (("up", "low"), ("down", "high")):
+        moved = getattr(drawn, f"threshold_{end}") - getattr(equal, f"threshold_{end}")
+        assert moved * share == pytest.approx(
+            getattr(drawn, f"offset_{row}") - getattr(equal, f"offset_{row}"), abs=gated.RESOLUTION
+        )
+    assert asdict(die(bench.deck(at, mismatch=7))) == asdict(drawn)
+    # a seed alone is no mismatch
+    deck = bench.deck(at, mismatch=7)
+    text = deck.text.replace("sw_cap_mismatch=1 sw_stat_mismatch=1", "sw_cap_mismatch=0 sw_stat_mismatch=0")
+    assert text != deck.text and asdict(die(replace(deck, text=text))) == asdict(equal)
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("process", ["gf180"])
+def test_blocks_of_the_chip_draw_dies(engine, at):
+    found = gated.blocks(engine, at, dies=4, seed=3)
+    assert found.offset.values == gated.comparator_offset(engine, at, dies=4, seed=3).values
+    for sigma in (found.offset, found.limit, found.amplifier):
+        assert len(set(sigma.values)) == 4 and sigma.failed == 0
+        assert max(abs(value) for value in sigma.values) < 40e-3
+    assert "transistor_gated_comparator.cir" in str(found.provenance)
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+@pytest.mark.parametrize("process", ["gf180"])
+def test_offsets_follow_the_areas_of_their_pairs(engine, at):
+    """The PDK's pfet_03v3: 6.66 mV um for a pair, over (w + 0.1 um) (l - 0.15 um); the other devices add to it."""
+    found = gated.blocks(engine, at, dies=100)
+    for sigma, width, length in ((found.offset, 6.0, 1.0), (found.amplifier, 4.0, 1.0)):
+        pair = 6.66e-3 / np.sqrt((width + 0.1) * (length - 0.15))
+        assert 0.85 * pair < sigma.sigma < 2 * pair
+    # the limit's pair has a quarter of the area, and a state counts for less than a row
+    assert 1.6 * found.offset.sigma < found.limit.sigma < 4 * found.offset.sigma
 
 
 @pytest.mark.slow

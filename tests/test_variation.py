@@ -212,6 +212,29 @@ def test_gain_and_leakage_are_lognormal_locally_and_globally():
     assert normal(np.log(shared[:, 0] / 1e-15) / law.global_leakage)
 
 
+def test_an_amplifiers_offset_is_in_its_packets_and_in_what_reads_its_state():
+    macro = technology.load("macro")
+    law = replace(macro.mismatch, amplifier=5e-3)
+    trained = random_network(Shape(units=(6, 4)))
+    kind = replace(macro, mismatch=law)
+    nominal = mapping.map_network(trained, kind, mapping.calibrate(trained, None))
+
+    def draw(leaf: str) -> Design:
+        return variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({leaf})).batch
+
+    batch = draw("layer0/amplifier")
+    first, second = batch.layers
+    shifts = -first.packet_offset
+    assert normal(shifts / 5e-3) and (second.packet_offset == 0).all()
+    assert stats.pearsonr(np.log(first.gain).ravel(), shifts.ravel()).pvalue > 1e-3
+    # inputs are nobody's state; the second layer reads the first, and the readout the second
+    assert (first.low.offset == 0).all() and (batch.readout.offset == 0).all()
+    row = nominal.layers[1].low
+    expected = shifts @ row.weights[:, :6].T / (row.total + macro.capacitor.parasitic)
+    assert np.allclose(second.low.offset, expected, rtol=1e-12, atol=1e-15)
+    assert np.ptp(draw("layer1/amplifier").readout.offset) > 0
+
+
 def test_global_capacitor_spread_changes_no_ratio():
     nominal = design()
     batch = variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({"global/capacitor"})).batch

@@ -13,7 +13,7 @@ from cmru_hw.errors import OutputError
 from cmru_hw.quantity import si
 
 if TYPE_CHECKING:
-    from cmru_hw.characterize import Characterization
+    from cmru_hw.characterize import Characterization, ChipBlocks
     from cmru_hw.ladder import Figures
 
 
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="All that a technology file needs, or a unit's two memories side by side: integrator and ladder.",
 )
+@click.option(
+    "--memory",
+    type=click.Choice(["integrator", "gated"]),
+    help="Whose mismatch the technology gets: always-on blocks or the chip's; default gated for gf180.",
+)
 @common.seed_option
 @common.jobs_option
 @common.timeout_option
@@ -52,6 +57,7 @@ def characterize(
     vdd: float,
     dies: int,
     blocks: str,
+    memory: str | None,
     seed: int,
     jobs: int,
     timeout: float,
@@ -64,12 +70,14 @@ def characterize(
     card that comes with the package and means no particular process, or a .lib file of your own that defines the
     devices nf, pf, cmim and cmom (docs/bring-your-own.md).
 
+    With --memory gated what differs from die to die is that of the chip's comparators and amplifier.
+
     \b
     Example: cmru-hw characterize generic180 --dies 6 -o out/generic180.toml
     Example: cmru-hw characterize gf180 --blocks ladder --corner ff --temperature 125 --vdd 1.98
     """
     from cmru_hw import characterize as benches
-    from cmru_hw import ladder, pdk, spice, technology
+    from cmru_hw import gated, ladder, pdk, spice, technology
 
     # before the first testbench: a file may be missing, or may not know the corner
     pdk.devices(process, corner=corner, temperature=temperature)
@@ -89,8 +97,10 @@ def characterize(
     with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, testbenches"):
         # ngspice takes no seed of 0
         measured = benches.characterize(engine, conditions, dies=dies, seed=seed + 1)
+        memory = memory or ("gated" if process == "gf180" else "integrator")
+        chip = gated.blocks(engine, conditions, dies=dies, seed=seed + 1) if dies and memory == "gated" else None
     if output is not None:
-        text = benches.technology_toml(measured, technology.load("macro"))
+        text = benches.technology_toml(measured, technology.load("macro"), chip)
         technology.parse(text, where=str(output))
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -98,9 +108,11 @@ def characterize(
         except OSError as error:
             raise OutputError(f"{output} cannot be written: {error.strerror or error}") from error
     if as_json:
-        common.print_json({"output": None if output is None else str(output), **_numbers(measured)})
+        common.print_json({"output": None if output is None else str(output), **_numbers(measured, chip)})
         return
-    common.print_table(f"{process}, {corner}, {temperature:g} °C, {vdd:g} V: transistors, simulated", _rows(measured))
+    common.print_table(
+        f"{process}, {corner}, {temperature:g} °C, {vdd:g} V: transistors, simulated", _rows(measured, chip)
+    )
     if output is not None:
         click.echo(f"written to {output}: use it with cmru-hw export --technology {output}")
 
@@ -146,10 +158,13 @@ def _memory(found: Figures) -> dict[str, Any]:
     }
 
 
-def _numbers(measured: Characterization) -> dict[str, Any]:
+def _numbers(measured: Characterization, chip: ChipBlocks | None) -> dict[str, Any]:
+    drawn = [("offset_V", measured.offset), ("packet", measured.packet), ("skew", measured.skew)]
+    if chip is not None:
+        drawn += [("chip_offset_V", chip.offset), ("chip_limit_V", chip.limit), ("chip_amplifier_V", chip.amplifier)]
     sigma = {
         name: {"sigma": found.sigma, "ci95": [found.low, found.high], "dies": len(found.values), "failed": found.failed}
-        for name, found in (("offset_V", measured.offset), ("packet", measured.packet), ("skew", measured.skew))
+        for name, found in drawn
         if found is not None
     }
     return {
@@ -193,7 +208,7 @@ def _numbers(measured: Characterization) -> dict[str, Any]:
     }
 
 
-def _rows(measured: Characterization) -> list[tuple[str, str]]:
+def _rows(measured: Characterization, chip: ChipBlocks | None) -> list[tuple[str, str]]:
     comparator, integrator, switch = measured.comparator, measured.integrator, measured.switch
     slowest = max(zip(comparator.delay, comparator.overdrive, strict=True), key=lambda pair: pair[0])
     whole = measured.unit
@@ -204,6 +219,11 @@ def _rows(measured: Characterization) -> list[tuple[str, str]]:
         for name, found in (("offset sigma", measured.offset), ("packet sigma", measured.packet))
         if found is not None
     ]
+    if chip is not None:
+        spread += [
+            (f"chip's {name}", f"{si(found.sigma, 'V')}, {found}")
+            for name, found in (("offset sigma", chip.offset), ("limit", chip.limit), ("amplifier", chip.amplifier))
+        ]
     return [
         ("comparator", f"{sum(comparator.right)} of {len(comparator.right)} decisions right, {si(slowest[0], 's')} at "
          f"{si(abs(slowest[1]), 'V')}, {si(comparator.energy, 'J')} a decision"),

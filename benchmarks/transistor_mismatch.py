@@ -1,0 +1,172 @@
+"""One unit of the chip, die by die: mismatch drawn for every transistor, beside dies of its macro twin.
+
+Run: ``python -m benchmarks.transistor_mismatch DIR [--dies N] [--jobs N]``. A die in transistors is some 4 s of CPU;
+finished ones stay in DIR, and the same command goes on. The twin has the technology's numbers, which were measured on
+blocks alone (`cmru_hw.gated.blocks`), gain and parasitic too. Two sigmas agree if the 95 % interval of
+their ratio, from the F distribution, holds 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import stats
+
+from cmru_hw import characterize, gated, mapping, spice, technology, variation
+from cmru_hw.behavioral import respond
+from cmru_hw.characterize import Conditions, Sigma
+from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.errors import SimulationError
+from cmru_hw.mapping import Design
+from cmru_hw.transistor import replica_gates
+
+LEVELS, THRESHOLD = 7, 0.25
+CONDITIONS = Conditions()
+# How far from its nominal value a threshold is searched at macro level [V]
+REACH = 30e-3
+
+
+def one_unit() -> Design:
+    """A network of one unit as the chip has it: row and packet sizes of the shipped technology, one input."""
+    config = ModelConfig(
+        cell="cmru", epsilon=1.0, levels=LEVELS, skip=False, decision="mean", classes=("low", "high"), features=1,
+        units=(1,),
+    )  # fmt: skip
+    tensors = {name: torch.zeros_like(values) for name, values in config.network().state_dict().items()}
+    tensors |= {
+        "input.scale": torch.ones(1),
+        "layers.0.candidate.weight": torch.ones(1, 1),
+        "layers.0.threshold.bias": torch.full((1,), THRESHOLD),
+        "layers.0.alpha": torch.ones(1),
+        "layers.0.initial_state": -torch.ones(1),
+        "readout.weight": torch.tensor([[-1.0], [1.0]]),
+    }
+    kind = technology.at_level(technology.load("gf180"), "transistor", "gated")
+    seen = mapping.Calibration(inputs=1.0, states=(float(LEVELS),), source="the whole range")
+    return mapping.map_network(Trained(config=config, tensors=tensors), kind, seen)
+
+
+def sizes(design: Design) -> dict[str, float]:
+    """``design`` as parameters of the testbench."""
+    layer, chip = design.layers[0], design.technology.gated
+    assert chip is not None
+    weight, tap = float(layer.low.weights[0, 0]), -float(layer.low.bias[0] + layer.low.threshold[0])
+    packet, integrator = float(layer.packet[0]), float(layer.integrator[0])
+    width, length = replica_gates({"a": {"0": weight}, "b": {"0": weight}})["a"]
+    return {
+        "cw": weight,
+        "tap": tap,
+        "wf": width,
+        "lf": length,
+        "cs": packet,
+        "cint": integrator,
+        "cla": chip.limit,
+        "clb": chip.limit * (LEVELS - 0.5) * packet / integrator,
+        "lt": chip.tail,
+        "vcm": design.technology.supply.common_mode,
+        "zero": chip.zero,
+    }
+
+
+def transistors(folder: Path, parameters: dict[str, float], dies: int, jobs: int) -> list[gated.UnitDie]:
+    """Equal devices, and then dies 1 to ``dies``; one that fails is said and left out."""
+    bench = gated.unit_bench(parameters)
+    decks = [bench.deck(CONDITIONS, mismatch=seed or None) for seed in range(dies + 1)]
+    found = {}
+    with spice.open_engine(jobs=jobs, keep=folder / "kept") as engine:
+        for index, outcome in engine.map(decks):
+            if isinstance(outcome, SimulationError):
+                print(f"die {index}: {outcome}", flush=True)
+            else:
+                found[index] = gated.unit_die(outcome.traces, CONDITIONS, parameters)
+    return [found[index] for index in sorted(found)]
+
+
+def macro(design: Design, dies: int) -> list[gated.UnitDie]:
+    """Equal devices, and then dies of the macro twin, by the fast engine: two staircases of the candidate, and packets.
+
+    With nothing global and no noise, because the transistors know neither.
+    """
+    layer = design.layers[0]
+    equal = variation.draw(design, seed=0, dies=[0], on=frozenset())
+    drawn = variation.draw(design, seed=0, dies=range(1, dies + 1), on=variation.choose(design, only=["layer0"]))
+    middle = design.bias * -float(layer.low.threshold[0] / layer.low.weights[0, 0])
+    stairs = np.arange(-REACH, REACH, gated.RESOLUTION)
+    packets = np.resize([0.2, -0.2], len(stairs))
+    volts = np.stack([middle + stairs, -middle - stairs, packets])
+    sequences = Sequences(
+        inputs=(volts / design.input_unit)[:, :, None].astype(np.float32), lengths=np.array([len(stairs)] * 2 + [3])
+    )
+    found = []
+    for some in (equal, drawn):
+        for place, answer in enumerate(respond(some, sequences)):
+            die, moves = some.batch.layers[0], answer.decisions[0][:, :, 0]
+            first, second, third = answer.states[0][2, :3, 0] * layer.step[0]
+            found.append(
+                gated.UnitDie(
+                    threshold_up=float(volts[0, np.argmax(moves[0] > 0)]),
+                    threshold_down=float(volts[1, np.argmax(moves[1] < 0)]),
+                    offset_low=-float(die.low.offset[place, 0]),
+                    offset_high=-float(die.high.offset[place, 0]),
+                    packet_up=float(third - second),
+                    packet_down=float(first - second),
+                    # nothing else is injected: what packets are off by is the amplifier
+                    state=-float(die.packet_offset[place, 0]),
+                )
+            )
+    return found
+
+
+def quantities(dies: list[gated.UnitDie]) -> dict[str, list[float]]:
+    """In mV, in the order of ``dies``."""
+    found = {name: [1e3 * getattr(die, name) for die in dies] for name in gated.UnitDie.__dataclass_fields__}
+    pairs = list(zip(found["packet_up"], found["packet_down"], strict=True))
+    return found | {"packet": [(up + down) / 2 for up, down in pairs], "up - down": [up - down for up, down in pairs]}
+
+
+def ratio(a: Sigma, b: Sigma) -> tuple[float, float]:
+    """95 % interval of the ratio of two sigmas, of normal samples."""
+    found = a.sigma / b.sigma / np.sqrt(stats.f.ppf([0.975, 0.025], len(a.values) - 1, len(b.values) - 1))
+    return float(found[0]), float(found[1])
+
+
+def report(ours: list[gated.UnitDie], twins: list[gated.UnitDie]) -> None:
+    print(f"{'mV':14} {'transistors':>33} {'macro':>33}  ratio")
+    left, right = quantities(ours), quantities(twins)
+    for name in left:
+        a, b = (characterize.sample(values[name][1:], failed=0) for values in (left, right))
+        low, high = ratio(a, b)
+        columns = "  ".join(
+            f"{values[name][0]:8.3f} {found.sigma:6.3f} ({found.low:.3f} to {found.high:.3f})"
+            for values, found in ((left, a), (right, b))
+        )
+        print(f"{name:14} {columns}  {low:.2f} to {high:.2f} {'agree' if low < 1 < high else 'DIFFER'}")
+    print(f"equal devices, then sigma of {len(ours) - 1} and {len(twins) - 1} dies with its 95 % interval")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--dies", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=1)
+    given = parser.parse_args()
+    design = one_unit()
+    ours = transistors(given.folder, sizes(design), given.dies, given.jobs)
+    with spice.open_engine() as engine:
+        gain, parasitic = gated.amplifier_gain(engine, CONDITIONS), gated.row_parasitic(engine, CONDITIONS)
+    print(f"amplifier's gain {gain:.0f}, a row's parasitic {1e15 * parasitic:.1f} fF")
+    kind = design.technology
+    twin = replace(
+        design,
+        technology=replace(kind, capacitor=replace(kind.capacitor, parasitic=parasitic)),
+        layers=(replace(design.layers[0], gain=np.full(1, gain)),),
+    )
+    report(ours, macro(twin, given.dies))
+
+
+if __name__ == "__main__":
+    main()
