@@ -35,6 +35,8 @@ WINDOWS = (
     {"evaluate": 1e-6, "decide": 0.3e-6, "settle": 2e-6},
     {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6},
 )
+# A_VT [V m] of a PMOS pair (GF180MCU pfet_03v3), with which the chip's comparator begins; a base has an NMOS pair's.
+P_PAIR = 6.66e-9
 # Capacitance of metal fingers [F/m2], of which all capacitors of a chip are: netlists/devices.
 FINGERS = 0.8e-3
 # A supply's account (cells/transistor/supply.cir) is a capacitor of 1 nF.
@@ -465,7 +467,8 @@ def technology_toml(measured: Characterization, base: Technology, chip: ChipBloc
     table: dict[str, Any] = asdict(base)
     table["name"] = Path(at.process).stem
     table["source"] = f"measured on {measured.comparator.provenance.models}; the rest from {base.name}"
-    pair = base.mismatch.threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
+    threshold = base.mismatch.threshold if chip is None else P_PAIR
+    pair = threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
     bench, packets = measured.comparator.provenance, measured.integrator.provenance
     numbers = {
         "supply.vdd": (at.vdd, "V"),
@@ -491,6 +494,7 @@ def technology_toml(measured: Characterization, base: Technology, chip: ChipBloc
         numbers |= {
             "mismatch.limit": (chip.limit.sigma, f"V; {chip.limit}; {where}"),
             "mismatch.amplifier": (chip.amplifier.sigma, f"V; {chip.amplifier}; {where}"),
+            "mismatch.threshold": (threshold, "V m, A_VT of a PMOS pair; GF180MCU pfet_03v3"),
             "mismatch.density": (FINGERS, "F/m2, of metal fingers: netlists/devices"),
         }
     table["energy"] = {}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import subprocess
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cmru_hw import characterize, netlist, pdk, shipped, spice, technology
+from cmru_hw import characterize, netlist, pdk, shipped, spice, technology, variation
 from cmru_hw.characterize import Conditions
 from cmru_hw.errors import InputError, TechnologyError
 
@@ -264,6 +265,21 @@ def test_characterization_becomes_a_technology(engine, at, monkeypatch):
     assert 5e-15 < written.capacitor.parasitic < 40e-15
     line = next(line for line in text.splitlines() if line.startswith("gain"))
     assert "transistor_integrator.cir, stand-in card" in line and "27 C, 1.8 V" in line
+    # with the chip's blocks, what differs from die to die is theirs, and nothing else
+    chip = characterize.ChipBlocks(
+        offset=characterize.sample([-4e-3, 0.0, 4e-3], failed=0),
+        limit=characterize.sample([-9e-3, 0.0, 9e-3], failed=0),
+        amplifier=characterize.sample([-6e-3, 0.0, 6e-3], failed=0),
+        provenance=measured.comparator.provenance,
+    )
+    theirs = technology.parse(characterize.technology_toml(measured, technology.load("macro"), chip), where="test")
+    assert variation.offset_sigma(theirs.mismatch) == pytest.approx(4e-3)
+    assert (theirs.mismatch.limit, theirs.mismatch.amplifier) == (9e-3, 6e-3)
+    # a capacitor of fingers is the one that the netlists draw
+    assert variation.capacitor_sigma(np.array([20e-15]), theirs.mismatch)[0] == pytest.approx(
+        1e-8 / np.sqrt(20e-15 / 0.8e-3)
+    )
+    assert replace(theirs, mismatch=written.mismatch) == written
 
 
 # ---- longer
