@@ -170,11 +170,15 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class ChipBlocks:
-    """Mismatch of the chip's blocks (see `cmru_hw.gated`) [V]: ``offset`` of a row's comparator, that of the level
-    ``limit`` as a state, and that of the ``amplifier``."""
+    """Mismatch of the chip's blocks (see `cmru_hw.gated`).
+
+    Offsets [V]: ``offset`` of a row's comparator, ``limit`` as a state, ``amplifier`` as packets show it. ``packet`` is
+    a relative size.
+    """
 
     offset: Sigma
     limit: Sigma
+    packet: Sigma
     amplifier: Sigma
     provenance: Provenance
 

@@ -38,6 +38,8 @@ ORDER = (
 )
 # Out of that row: an amplifier goes off when its reader has decided, and its packet's plate follows.
 FOLLOWS = (("n2-", "en1-"), ("en1-", "pc1-"), ("n3-", "en2-"), ("en2-", "pc2-"))
+# A row of transistor_gated_comparator.cir [F].
+ROW = 200e-15
 # The level limit's row [F] with seven levels of 28.6 mV, and what of it samples the state.
 _LIMIT_ROW, _LIMIT_SAMPLE = 145e-15, 120e-15
 # Of transistor_gated_unit.cir [s].
@@ -156,52 +158,52 @@ def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, fl
     )
 
 
-_AMPLIFIER = Bench(name="transistor_gated_amplifier", saved=("x", "o", "vcm"), stop=20e-6)
-
-
 def amplifier_gain(engine: Engine, conditions: Conditions) -> float:
     """Gain of the amplifier, of equal devices, from one end of the states to the other."""
-    traces, _ = run_bench(engine, _AMPLIFIER, conditions)
+    traces, _ = run_bench(engine, Bench(name="transistor_gated_amplifier", saved=("x", "o"), stop=20e-6), conditions)
     output, ground = (np.diff(traces.at(node, np.array([9.9e-6, 19.9e-6])))[0] for node in "ox")
     return float(abs(output / ground))
 
 
 def row_parasitic(engine: Engine, conditions: Conditions) -> float:
-    """What a row of 200 fF has beside its capacitors [F], of equal devices: its step is smaller than its line's."""
-    period, row = 2e-6, 200e-15
+    """What a row has beside its capacitors [F], of equal devices: its step is smaller than its line's."""
+    period = 2e-6
     bench = Bench(name="transistor_gated_comparator", saved=("trim", "a", "f"), stop=10 * period)
     traces, _ = run_bench(engine, bench, conditions)
     before: Array = period * (np.arange(10, dtype=np.float64) + 0.59)
     moved: Array = traces.at("a", before) - traces.at("f", before)
     share = np.polyfit(traces.at("trim", before), moved, 1)[0]
-    return float(row * (1 / share - 1))
+    return float(ROW * (1 / share - 1))
 
 
 def blocks(engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1) -> ChipBlocks:
-    """Offsets of the chip's comparators and amplifier over ``dies`` draws of mismatch, each block alone."""
-    before = np.array([4.9e-6])
-    drawn = draws(engine, _AMPLIFIER, conditions, range(seed, seed + dies))
-    amplifier = [float((traces.at("x", before) - traces.at("vcm", before))[0]) for traces in drawn]
-    _, provenance = run_bench(engine, _AMPLIFIER, conditions)
+    """Comparators, packets and amplifier of the chip over ``dies`` draws of mismatch, each block alone."""
+    frame, ratio = 3e-6, 7.94 / 500
+    bench = Bench(name="transistor_gated_packet", saved=("o", "vcm"), stop=4 * frame)
+    _, provenance = run_bench(engine, bench, conditions)
+    drawn = draws(engine, bench, conditions, range(seed, seed + dies))
+    read: Array = frame * np.arange(1, 4, dtype=np.float64) + 1.49e-6
+    states = np.array([traces.at("o", read) - traces.at("vcm", read) for traces in drawn])
+    up, down = states[:, 1] - states[:, 0], states[:, 1] - states[:, 2]
+    failed = dies - len(drawn)
     return ChipBlocks(
         offset=comparator_offset(engine, conditions, dies=dies, seed=seed),
         limit=comparator_offset(engine, conditions, dies=dies, seed=seed, limit=True),
-        amplifier=sample(amplifier, failed=dies - len(drawn)),
-        provenance=replace(
-            provenance, testbench="transistor_gated_comparator.cir, transistor_gated_amplifier", dies=dies
-        ),
+        packet=sample(((up + down) / 2 / (ratio * conditions.vdd)).tolist(), failed=failed),
+        amplifier=sample(((up - down) / (2 * ratio)).tolist(), failed=failed),
+        provenance=replace(provenance, testbench="transistor_gated_comparator.cir, transistor_gated_packet", dies=dies),
     )
 
 
 def comparator_offset(
     engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1, limit: bool = False
 ) -> Sigma:
-    """Offset [V] of a row's comparator, or that of the level ``limit`` as a state, over ``dies`` draws of mismatch."""
+    """Offset [V] over ``dies`` draws of mismatch: of a row's comparator at the row, of the level ``limit`` as a state."""
     parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
     bench = Bench(name="transistor_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
     drawn = draws(engine, bench, conditions, range(seed, seed + dies))
-    # all of the limit's row is driven here, and in the unit only what samples the state
-    share = _LIMIT_ROW / _LIMIT_SAMPLE if limit else 1.0
+    # what is found is a voltage below all of a row's capacitors: a state is below some of the limit's
+    share = _LIMIT_ROW / _LIMIT_SAMPLE if limit else ROW / (ROW + row_parasitic(engine, conditions))
     return sample([-share * float(traces.values["trim"][-1]) for traces in drawn], failed=dies - len(drawn))
 
 

@@ -269,6 +269,7 @@ def test_characterization_becomes_a_technology(engine, at, monkeypatch):
     chip = characterize.ChipBlocks(
         offset=characterize.sample([-4e-3, 0.0, 4e-3], failed=0),
         limit=characterize.sample([-9e-3, 0.0, 9e-3], failed=0),
+        packet=characterize.sample([0.99, 1.0], failed=0),
         amplifier=characterize.sample([-6e-3, 0.0, 6e-3], failed=0),
         provenance=measured.comparator.provenance,
     )

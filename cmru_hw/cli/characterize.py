@@ -161,7 +161,8 @@ def _memory(found: Figures) -> dict[str, Any]:
 def _numbers(measured: Characterization, chip: ChipBlocks | None) -> dict[str, Any]:
     drawn = [("offset_V", measured.offset), ("packet", measured.packet), ("skew", measured.skew)]
     if chip is not None:
-        drawn += [("chip_offset_V", chip.offset), ("chip_limit_V", chip.limit), ("chip_amplifier_V", chip.amplifier)]
+        drawn += [("chip_offset_V", chip.offset), ("chip_packet", chip.packet)]
+        drawn += [("chip_limit_V", chip.limit), ("chip_amplifier_V", chip.amplifier)]
     sigma = {
         name: {"sigma": found.sigma, "ci95": [found.low, found.high], "dies": len(found.values), "failed": found.failed}
         for name, found in drawn
@@ -224,6 +225,7 @@ def _rows(measured: Characterization, chip: ChipBlocks | None) -> list[tuple[str
             (f"chip's {name}", f"{si(found.sigma, 'V')}, {found}")
             for name, found in (("offset sigma", chip.offset), ("limit", chip.limit), ("amplifier", chip.amplifier))
         ]
+        spread.append(("chip's packet sigma", f"{100 * chip.packet.sigma:.2f} %, {chip.packet}"))
     return [
         ("comparator", f"{sum(comparator.right)} of {len(comparator.right)} decisions right, {si(slowest[0], 's')} at "
          f"{si(abs(slowest[1]), 'V')}, {si(comparator.energy, 'J')} a decision"),
