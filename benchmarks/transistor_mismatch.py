@@ -81,8 +81,11 @@ def transistors(folder: Path, parameters: dict[str, float], dies: int, jobs: int
         for index, outcome in engine.map(decks):
             if isinstance(outcome, SimulationError):
                 print(f"die {index}: {outcome}", flush=True)
-            else:
-                found[index] = gated.unit_die(outcome.traces, CONDITIONS, parameters)
+                continue
+            found[index] = gated.unit_die(outcome.traces, CONDITIONS, parameters)
+            if index == 0:
+                overdrive, delay = gated.slowest(outcome.traces, CONDITIONS, found[0])
+                print(f"slowest decision of equal devices: {1e9 * delay:.0f} ns at {1e3 * overdrive:.2f} mV")
     return [found[index] for index in sorted(found)]
 
 

@@ -158,6 +158,27 @@ def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, fl
     )
 
 
+def slowest(traces: Traces, conditions: Conditions, die: UnitDie) -> tuple[float, float]:
+    """Overdrive [V] and delay [s] from its clock of the slowest decision against a unit in a run of `unit_bench`."""
+    found = []
+    for row, replica, answer, offset, frames in (
+        ("a", "fa", "qa", die.offset_low, _UP),
+        ("b", "fb", "qb", die.offset_high, _DOWN),
+    ):
+        for start in _FRAME * frames:
+            fired = np.array([start + 0.4725e-6])
+            during = (traces.time > start + 0.45e-6) & (traces.time < start + 0.9e-6)
+            time = traces.time[during]
+            # both outputs are high before a decision: only the one that falls can be seen
+            clock, fall = (
+                time[np.flatnonzero(traces.values[name][during] < conditions.vdd / 2)] for name in ("ckn", answer)
+            )
+            if len(fall):
+                step = traces.at(row, fired) - traces.at(replica, fired)
+                found.append((abs(float(step[0]) - offset), float(fall[0] - clock[0])))
+    return max(found, key=lambda pair: pair[1])
+
+
 def amplifier_gain(engine: Engine, conditions: Conditions) -> float:
     """Gain of the amplifier, of equal devices, from one end of the states to the other."""
     traces, _ = run_bench(engine, Bench(name="transistor_gated_amplifier", saved=("x", "o"), stop=20e-6), conditions)
@@ -198,7 +219,7 @@ def blocks(engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1) 
 def comparator_offset(
     engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1, limit: bool = False
 ) -> Sigma:
-    """Offset [V] over ``dies`` draws of mismatch: of a row's comparator at the row, of the level ``limit`` as a state."""
+    """Offset [V] over ``dies`` draws of mismatch: a row's comparator's at the row, the level ``limit``'s as a state."""
     parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
     bench = Bench(name="transistor_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
     drawn = draws(engine, bench, conditions, range(seed, seed + dies))
