@@ -12,10 +12,10 @@ PACKAGE = Path(__file__).parent.parent / "cmru_hw"
 # Each floor may import from the floors below it, and from its own where the order within the line says so.
 FLOORS = [
     ["errors", "shipped", "quantity", "files"],
-    ["signals", "cells"],
+    ["signals", "compiled", "recurrence", "cells"],
     ["checkpoint", "technology", "ladder_cells"],
     ["convert"],
-    ["tasks", "row_margin", "training", "compiled", "streams"],
+    ["tasks", "row_margin", "training", "streams"],
     ["designs"],
     ["mapping"],
     ["variation", "noise", "compare"],
