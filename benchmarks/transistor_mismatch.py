@@ -1,7 +1,7 @@
 """One unit of the chip, die by die: mismatch drawn for every transistor, beside dies of its macro twin.
 
-Run: ``python -m benchmarks.transistor_mismatch DIR [--dies N] [--jobs N]``. A die in transistors is some 4 s of CPU;
-finished ones stay in DIR, and the same command goes on. The twin has the technology's numbers, which were measured on
+Run: ``python -m benchmarks.transistor_mismatch DIR [--dies N] [--first DIE] [--jobs N]``. A die in transistors is some
+4 s of CPU; finished ones stay in DIR, and the same command goes on. The twin has the technology's numbers, which were measured on
 blocks alone (`cmru_hw.gated.blocks`), gain and parasitic too. Two sigmas agree if the 95 % interval of
 their ratio, from the F distribution, holds 1.
 """
@@ -72,10 +72,10 @@ def sizes(design: Design) -> dict[str, float]:
     }
 
 
-def transistors(folder: Path, parameters: dict[str, float], dies: int, jobs: int) -> list[gated.UnitDie]:
-    """Equal devices, and then dies 1 to ``dies``; one that fails is said and left out."""
+def transistors(folder: Path, parameters: dict[str, float], dies: range, jobs: int) -> list[gated.UnitDie]:
+    """Equal devices, and then ``dies``; one that fails is said and left out."""
     bench = gated.unit_bench(parameters)
-    decks = [bench.deck(CONDITIONS, mismatch=seed or None) for seed in range(dies + 1)]
+    decks = [bench.deck(CONDITIONS, mismatch=seed or None) for seed in (0, *dies)]
     found = {}
     with spice.open_engine(jobs=jobs, keep=folder / "kept") as engine:
         for index, outcome in engine.map(decks):
@@ -89,14 +89,14 @@ def transistors(folder: Path, parameters: dict[str, float], dies: int, jobs: int
     return [found[index] for index in sorted(found)]
 
 
-def macro(design: Design, dies: int) -> list[gated.UnitDie]:
+def macro(design: Design, dies: range) -> list[gated.UnitDie]:
     """Equal devices, and then dies of the macro twin, by the fast engine: two staircases of the candidate, and packets.
 
     With nothing global and no noise, because the transistors know neither.
     """
     layer = design.layers[0]
     equal = variation.draw(design, seed=0, dies=[0], on=frozenset())
-    drawn = variation.draw(design, seed=0, dies=range(1, dies + 1), on=variation.choose(design, only=["layer0"]))
+    drawn = variation.draw(design, seed=0, dies=dies, on=variation.choose(design, only=["layer0"]))
     middle = design.bias * -float(layer.low.threshold[0] / layer.low.weights[0, 0])
     stairs = np.arange(-REACH, REACH, gated.RESOLUTION)
     packets = np.resize([0.2, -0.2], len(stairs))
@@ -155,10 +155,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--dies", type=int, default=200)
+    parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
-    design = one_unit()
-    ours = transistors(given.folder, sizes(design), given.dies, given.jobs)
+    design, dies = one_unit(), range(given.first, given.first + given.dies)
+    ours = transistors(given.folder, sizes(design), dies, given.jobs)
     with spice.open_engine() as engine:
         gain, parasitic = gated.amplifier_gain(engine, CONDITIONS), gated.row_parasitic(engine, CONDITIONS)
     print(f"amplifier's gain {gain:.0f}, a row's parasitic {1e15 * parasitic:.1f} fF")
@@ -168,7 +169,7 @@ def main() -> None:
         technology=replace(kind, capacitor=replace(kind.capacitor, parasitic=parasitic)),
         layers=(replace(design.layers[0], gain=np.full(1, gain)),),
     )
-    report(ours, macro(twin, given.dies))
+    report(ours, macro(twin, dies))
 
 
 if __name__ == "__main__":
