@@ -1,9 +1,9 @@
 """One unit of the chip, die by die: mismatch drawn for every transistor, beside dies of its macro twin.
 
 Run: ``python -m benchmarks.transistor_mismatch DIR [--dies N] [--first DIE] [--jobs N]``. A die in transistors is some
-4 s of CPU; finished ones stay in DIR, and the same command goes on. The twin has the technology's numbers, which were measured on
-blocks alone (`cmru_hw.gated.blocks`), gain and parasitic too. Two sigmas agree if the 95 % interval of
-their ratio, from the F distribution, holds 1.
+4 s of CPU; finished ones stay in DIR, and the same command goes on. The twin has the technology's numbers, which were
+measured on blocks alone (`cmru_hw.gated.blocks`), gain and parasitic too. Two sigmas agree if the 95 % interval of their
+ratio, from the F distribution, holds 1.
 """
 
 from __future__ import annotations
