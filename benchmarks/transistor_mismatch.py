@@ -2,8 +2,8 @@
 
 Run: ``python -m benchmarks.transistor_mismatch DIR [--dies N] [--first DIE] [--jobs N]``. A die in transistors is some
 4 s of CPU; finished ones stay in DIR, and the same command goes on. The twin has the technology's numbers, which were
-measured on blocks alone (`cmru_hw.gated.blocks`), gain and parasitic too. Two sigmas agree if the 95 % interval of their
-ratio, from the F distribution, holds 1.
+measured on blocks alone (`cmru_hw.gated.blocks`), gain and parasitic too. Two sigmas agree if the 95 % interval of
+their ratio, from the F distribution, holds 1.
 """
 
 from __future__ import annotations
