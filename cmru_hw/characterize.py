@@ -21,6 +21,7 @@ from scipy import stats
 
 from cmru_hw import netlist, pdk, shipped
 from cmru_hw.errors import InputError, SimulationError
+from cmru_hw.inventory import DENSITY
 from cmru_hw.signals import Array, Traces
 from cmru_hw.spice import Engine
 from cmru_hw.technology import Technology
@@ -37,8 +38,6 @@ WINDOWS = (
 )
 # A_VT [V m] of a PMOS pair (GF180MCU pfet_03v3), with which the chip's comparator begins; a base has an NMOS pair's.
 P_PAIR = 6.66e-9
-# Capacitance of metal fingers [F/m2], of which all capacitors of a chip are: netlists/devices.
-FINGERS = 0.8e-3
 # A supply's account (cells/transistor/supply.cir) is a capacitor of 1 nF.
 _ACCOUNT = 1e-9
 
@@ -499,7 +498,8 @@ def technology_toml(measured: Characterization, base: Technology, chip: ChipBloc
             "mismatch.limit": (chip.limit.sigma, f"V; {chip.limit}; {where}"),
             "mismatch.amplifier": (chip.amplifier.sigma, f"V; {chip.amplifier}; {where}"),
             "mismatch.threshold": (threshold, "V m, A_VT of a PMOS pair; GF180MCU pfet_03v3"),
-            "mismatch.density": (FINGERS, "F/m2, of metal fingers: netlists/devices"),
+            # of which all capacitors of a chip are
+            "mismatch.density": (DENSITY["cmom"], "F/m2, of metal fingers: netlists/devices"),
         }
     table["energy"] = {}
     whole = measured.unit

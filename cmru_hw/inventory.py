@@ -21,7 +21,7 @@ LAYOUT = 3.0
 # Contacted diffusion on either side of a gate [m], as in netlists/devices.
 _DIFFUSION = 0.88e-6
 # Plates [F/m2] of the capacitors, as in netlists/devices.
-_DENSITY = {"cmim": 1e-3, "cmom": 0.8e-3}
+DENSITY = {"cmim": 1e-3, "cmom": 0.8e-3}
 _TRANSISTORS = {"nf", "pf"}
 GROUND = "0"
 _NUMBER = re.compile(r"(?<![\w.])(\d+\.?\d*(?:e[+-]?\d+)?)([munpf]?)\b")
@@ -109,9 +109,9 @@ def _counted(found: Iterable[Device]) -> Inventory:
             transistors += 1
             gates += values["w"] * values["l"]
             area += LAYOUT * values["w"] * (values["l"] + _DIFFUSION)
-        elif device.kind in _DENSITY:
+        elif device.kind in DENSITY:
             capacitance += values["c"]
-            plates += values["c"] / _DENSITY[device.kind]
+            plates += values["c"] / DENSITY[device.kind]
     return Inventory(transistors=transistors, gates=gates, area=area + plates, capacitance=capacitance, plates=plates)
 
 
@@ -138,7 +138,7 @@ def _instance(
     values: dict[str, float] = {}
     for key, text in subcircuit.defaults.items():
         values[key] = given[key] if key in given else _value(text, values)
-    if kind in _TRANSISTORS or kind in _DENSITY:
+    if kind in _TRANSISTORS or kind in DENSITY:
         yield Device(kind=kind, nodes=tuple(nodes), values=values)
         return
     outside = tuple(nodes)
@@ -169,7 +169,7 @@ def _parsed(texts: Iterable[str]) -> dict[str, _Subcircuit]:
         elif line.startswith(".ends"):
             found[name] = _Subcircuit(tuple(pins), defaults, tuple(inside))
             name = ""
-        elif line.startswith(("x", "c")) and name and name not in _TRANSISTORS | _DENSITY.keys():
+        elif line.startswith(("x", "c")) and name and name not in _TRANSISTORS | DENSITY.keys():
             inside.append(line)
     return found
 

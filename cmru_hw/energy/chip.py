@@ -102,7 +102,7 @@ def loads(parts: Sequence[Device], hand: Hand) -> dict[str, float]:
 
 def charged(parts: Sequence[Device], rail: str) -> set[str]:
     """Nodes that channels of p devices can charge from ``rail``, and itself."""
-    others = {node for node, _ in chip.SUPPLIES.values()} | {f"s_{node}" for node, _ in chip.SUPPLIES.values()} - {rail}
+    others = {name for node, _ in chip.SUPPLIES.values() for name in (node, f"s_{node}")}
     channels = [(part.nodes[0], part.nodes[2]) for part in parts if part.kind == "pf"]
     found, waiting = {rail}, [rail]
     while waiting:

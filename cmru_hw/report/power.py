@@ -254,9 +254,15 @@ def _drooping(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Kind:
     """A level on a capacitor."""
     half = source.fact("a level is lost when off by", "half_packet_V", lambda v: si(v, "V"), meaning="half a packet")
     lead = (
-        *("A capacitor forgets. The transistor integrator of unit ", unit, " was left alone at five levels of its "),
-        *("ladder until one was ", half, " off: ", worst, " timesteps at ", hot, ". By law means what a constant "),
-        "leakage, that of the first second, would make of it.",
+        "A capacitor forgets. The transistor integrator of unit ",
+        unit,
+        " was left alone at five levels of its ladder until one was ",
+        half,
+        " off: ",
+        worst,
+        " timesteps at ",
+        hot,
+        ". By law means what a constant leakage, that of the first second, would make of it.",
     )
 
     def last(at: str, name: str) -> tuple[Fact, ...]:
@@ -272,20 +278,16 @@ def _restored(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Kind:
     """A cell that restores its state."""
     window = source.fact("its window over its threshold", "window_of_threshold", percent, meaning="the narrowest")
     lead = (
-        *(
-            "A cell restores its state. That of unit ",
-            unit,
-            ", whose window is ",
-            window,
-            " of its threshold, was left ",
-        ),
-        *(
-            "alone in either state, its candidate in the middle of the window. Fewest timesteps: ",
-            worst,
-            " at ",
-            hot,
-            ".",
-        ),
+        "A cell restores its state. That of unit ",
+        unit,
+        ", whose window is ",
+        window,
+        " of its threshold, was left alone in either state, its candidate in the middle of the window. "
+        "Fewest timesteps: ",
+        worst,
+        " at ",
+        hot,
+        ".",
     )
 
     def last(at: str, name: str) -> tuple[Fact, ...]:
