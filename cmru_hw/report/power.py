@@ -262,7 +262,7 @@ def _drooping(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Kind:
         worst,
         " timesteps at ",
         hot,
-        ". By law means what a constant leakage, that of the first second, would make of it.",
+        ". By law means what a constant leakage, that of the beginning, would make of it.",
     )
 
     def last(at: str, name: str) -> tuple[Fact, ...]:

@@ -55,7 +55,7 @@ class Cell:
 class Loss:
     """How a state at ``level`` [V] went: lost after ``seconds``, or if not ``lost``, that is by law.
 
-    ``simulated`` [s] is how long it was followed, ``leakage`` [A] the mean of the first second.
+    ``simulated`` [s] is how long it was followed, ``leakage`` [A] the mean of the first second, asleep of one timestep.
     """
 
     level: float

@@ -33,7 +33,7 @@ def over_temperature(found: dict[str, Any], path: Path) -> None:
                           color=CIRCUIT, markerfacecolor=fill, markersize=4, label=label)  # fmt: skip
         if droops:
             axis.plot(warm, [row["law_timesteps"] for row in rows], "--", color=SOFTWARE, linewidth=0.8,
-                      label="law: first second's leakage")  # fmt: skip
+                      label="law: the first leakage")  # fmt: skip
             what = f"lost when {1e3 * found['half_packet_V']:.3g} mV off"
         else:
             what = f"window {percent(found['window_of_threshold'])} of its threshold"
