@@ -21,12 +21,17 @@ from pathlib import Path
 
 import numpy as np
 
-from cmru_hw import alone, checkpoint, chip, compare, design_folder, mapping, shipped, simulate, spice, technology
-from cmru_hw.checkpoint import Sequences, Trained
-from cmru_hw.corners.whole import run_corners
-from cmru_hw.design_folder import Exported
-from cmru_hw.energy.whole import run_energy
-from cmru_hw.mapping import Design
+from cmru_hw import spice
+from cmru_hw.analysis.corners.api import run_corners
+from cmru_hw.analysis.energy.api import run_energy
+from cmru_hw.circuits.charge import compare, mapping, power_gated_netlist, simulate, single_unit
+from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.core import package_data
+from cmru_hw.design_folder import folder as design_folder
+from cmru_hw.design_folder.folder import Exported
+from cmru_hw.nn import checkpoint
+from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.process import technology
 
 TIMESTEPS = 100
 OF_CLASS = 2
@@ -37,7 +42,7 @@ CLEAR = 4e-3
 
 def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "gated") -> tuple[Exported, Sequences]:
     """A shipped network in transistors, and all of its held-out sequences."""
-    models = shipped.folder("models")
+    models = package_data.folder("models")
     trained = checkpoint.load(models / f"{model}.safetensors")
     data = checkpoint.load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
     kind = technology.at_level(technology.load("gf180"), "transistor", memory)
@@ -98,7 +103,7 @@ def network(folder: Path, jobs: int, mine: Exported, picked: Sequences) -> None:
         print(f"  {attempt}")
     print(f"largest state error {found.level_error:.3f} level")
     print("never seen:", ", ".join(found.unseen) or "nothing: every unit went up, held and went down")
-    frames = int(picked.lengths.sum()) + chip.LEAD * len(picked)
+    frames = int(picked.lengths.sum()) + power_gated_netlist.LEAD * len(picked)
     print(f"simulator {verified.simulation.cpu_seconds / frames:.2f} s of CPU per timestep, power-on counted")
     report(joules)
 
@@ -121,10 +126,10 @@ def units(folder: Path, jobs: int) -> None:
     expected = compare.reference(mine.design, mine.trained, picked)
     valid = expected.response.valid
     for layer, group in enumerate(mine.design.layers):
-        inputs, software = alone.recorded(mine.design, mine.trained, picked, layer)
+        inputs, software = single_unit.recorded(mine.design, mine.trained, picked, layer)
         for number in range(group.units):
             with spice.open_engine(jobs=jobs, timeout=36000, keep=folder / "kept") as engine:
-                simulated = simulate.simulate(alone.unit(mine.design, layer, number), inputs, engine)
+                simulated = simulate.simulate(single_unit.unit(mine.design, layer, number), inputs, engine)
             wanted = software.decisions[layer][..., number][valid]
             got = simulated.response.decisions[0][..., 0][valid]
             margins = expected.margins[layer][..., number][valid]

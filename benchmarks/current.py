@@ -11,11 +11,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from cmru_hw import checkpoint, pdk, shipped, spice
-from cmru_hw.checkpoint import Sequences, Trained
-from cmru_hw.compare import classes_of
-from cmru_hw.current import behavioral, characterize, dies, mapping, netlist, simulate, technology
-from cmru_hw.energy import scaling
+from cmru_hw import spice
+from cmru_hw.analysis.energy import scaling
+from cmru_hw.circuits.charge.compare import classes_of
+from cmru_hw.circuits.current import characterize, mapping, netlist, simulate, technology, variation
+from cmru_hw.circuits.current import fast as behavioral
+from cmru_hw.core import package_data
+from cmru_hw.nn import checkpoint
+from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.process import device_models
 
 PUBLISHED = "published: 82.6 nW (60.6 to 117.7), cells 43.7 nW, FC 39.7 nW, 826 pJ; 49 of 50 classes; suppression >= 20"
 MODELS = ("detect-fq-bmru-2x4", "detect-fq-bmru-2x8")
@@ -51,7 +55,7 @@ def _corrected(kind: technology.CurrentTechnology, engine: spice.Engine) -> None
     up, width, high = up.ravel(), (up * share).ravel(), high.ravel()
     biases = zip(*kind.cell.biases(up, width, high), strict=True)
     points = [characterize.Point(thresh=t, width=w, gain=g) for t, w, g in biases]
-    found = characterize.cells(points, [pdk.devices(kind.process)] * len(points), engine)
+    found = characterize.cells(points, [device_models.devices(kind.process)] * len(points), engine)
     print(f"{len(points)} cells of corrected biases, thresholds and levels of 0.1 to 3 nA, widths of 5 to 95 %")
     for name, wanted in (("up", up), ("width", width), ("high", high)):
         off = np.abs([getattr(x, name) for x in found] / wanted - 1)
@@ -65,7 +69,7 @@ def _mismatch(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
     print("w/l [um], sinks 2 l  dies with hysteresis     sigma up        sigma width       sigma high")
     for w, l in SIZES:  # noqa: E741
         point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6, sink=2 * l * 1e-6)
-        drawn = [pdk.devices(kind.process, mismatch=seed + 1) for seed in range(count)]
+        drawn = [device_models.devices(kind.process, mismatch=seed + 1) for seed in range(count)]
         found = characterize.cells([point] * count, drawn, engine)
         laws = characterize.spreads(kind, point)
         shown = []
@@ -82,7 +86,7 @@ def _charge(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
     slow, *steep = RAMPS
     for thresh in (0.1e-9, 0.3e-9, 1e-9):
         point = characterize.Point(thresh=thresh, width=0.3 * thresh, gain=thresh)
-        devices = [pdk.devices(kind.process)]
+        devices = [device_models.devices(kind.process)]
         (still,) = characterize.cells([point], devices, engine, half=slow)
         for half in steep:
             (found,) = characterize.cells([point], devices, engine, half=half)
@@ -94,7 +98,7 @@ def _charge(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
 def _edge(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
     """How far the output of a set cell leaves its level while its candidate falls towards its lower threshold."""
     point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9)
-    moved = characterize.edge(point, pdk.devices(kind.process), engine, EDGE)
+    moved = characterize.edge(point, device_models.devices(kind.process), engine, EDGE)
     print("output of a set cell at 0.3/0.1/0.3 nA: off its level with the candidate so far above the lower threshold")
     print("  " + ", ".join(f"{above:.0%}: {off:.3%}" for above, off in zip(EDGE, moved.tolist(), strict=True)))
 
@@ -139,7 +143,7 @@ def fast() -> None:
     """Both engines on the same dies."""
     trained, data = _shipped(MODELS[0], DIE_UTTERANCES)
     design = mapping.map_network(trained, _scaled(1.0), mapping.calibrate(trained, data))
-    drawn = dies.draw(design, seed=0, dies=range(DIES))
+    drawn = variation.draw(design, seed=0, dies=range(DIES))
     run = behavioral.run(drawn, data)
     expected = simulate.reference(design, trained, data)
     print("die  decisions alike: SPICE and fast, SPICE and software   classes as in software")
@@ -205,7 +209,7 @@ def width() -> None:
 
 def _static(design: mapping.CurrentDesign, data: Sequences) -> dict[str, float]:
     """Mean power [W] of each block by the fast engine."""
-    run = behavioral.run(dies.draw(design, seed=0, dies=[0], on=frozenset()), data)
+    run = behavioral.run(variation.draw(design, seed=0, dies=[0], on=frozenset()), data)
     return {block: float(current.mean()) * design.technology.vdd for block, current in run.supply.items()}
 
 
@@ -234,7 +238,7 @@ def _scaled(unit: float) -> technology.CurrentTechnology:
 
 def _shipped(model: str, count: int) -> tuple[Trained, Sequences]:
     """A shipped network and ``count`` test utterances; the file has them in the order of their speakers."""
-    folder = shipped.folder("models")
+    folder = package_data.folder("models")
     data = checkpoint.load_sequences(folder / "detect-eval.npz")
     # the same as --sequences COUNT --spread
     spread = np.linspace(0, len(data) - 1, count).round().astype(np.int64)

@@ -24,11 +24,15 @@ import torch
 from PySpice.Spice.Netlist import Circuit
 from PySpice.Spice.NgSpice.Shared import NgSpiceShared
 
-from cmru_hw import checkpoint, mapping, netlist, noise, shipped, technology, variation
-from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
-from cmru_hw.montecarlo import run, workers
-from cmru_hw.montecarlo.scores import Job, clopper_pearson, passed, scores
-from cmru_hw.montecarlo.store import Store, blocks
+from cmru_hw.analysis.montecarlo import scheduler, workers
+from cmru_hw.analysis.montecarlo.shards import Store, blocks
+from cmru_hw.analysis.montecarlo.statistics import Job, clopper_pearson, passed, scores
+from cmru_hw.circuits.charge import macro_netlist, mapping, noise, variation
+from cmru_hw.core import package_data
+from cmru_hw.nn import checkpoint
+from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.process import technology
+from cmru_hw.spice.deck import Deck
 
 LARGE = 100_000
 # Utterances that SPICE simulates for each die: enough that starting it is a small part.
@@ -81,8 +85,8 @@ def taking_turns(spice: Job, fast: Job, scale: float) -> tuple[Cost, Cost]:
 
 
 def vowels(count: int | None = None) -> Job:
-    trained = checkpoint.load(shipped.folder("models") / "vowels-cmru-2x16.safetensors")
-    data = checkpoint.load_sequences(shipped.folder("models") / "vowels-eval.npz")
+    trained = checkpoint.load(package_data.folder("models") / "vowels-cmru-2x16.safetensors")
+    data = checkpoint.load_sequences(package_data.folder("models") / "vowels-eval.npz")
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
     chosen = data if count is None else data.first(count)
     return Job(design=design, trained=trained, sequences=chosen, seed=0, on=variation.choose(design))
@@ -130,14 +134,14 @@ def plain_loop(job: Job, dies: int) -> None:
         drawn = variation.draw(job.design, seed=0, dies=[number], on=job.on)
         for index, length in enumerate(job.sequences.lengths.tolist()):
             inputs = job.sequences.inputs[index, :length].astype(float)
-            deck, _ = netlist.deck(drawn.one(0), [inputs], noise=[noise.columns(drawn, 0, index, length)])
+            deck, _ = macro_netlist.deck(drawn.one(0), [inputs], noise=[noise.columns(drawn, 0, index, length)])
             circuit = Circuit(f"die {number}")
             circuit.raw_spice = _flat(deck)
             simulator = circuit.simulator(simulator="ngspice-shared", ngspice_shared=shared)
             simulator.transient(step_time=step, end_time=deck.stop, max_time=step, use_initial_condition=True)
 
 
-def _flat(deck: netlist.Deck) -> str:
+def _flat(deck: Deck) -> str:
     """``deck`` in one text, its data files as PWL sources."""
     lines = []
     for line in deck.text.splitlines():
@@ -240,7 +244,7 @@ def large(whole: Job, folder: Path) -> None:
     begun = time.perf_counter()
     kept, todo = len(list(folder.rglob("*.parquet"))), len(blocks(whole, range(LARGE)))
     with workers.local(2) as pool:
-        table = run.collect(whole, range(LARGE), Store.of(folder, whole), pool, drop=0.01)
+        table = scheduler.collect(whole, range(LARGE), Store.of(folder, whole), pool, drop=0.01)
     minutes = (time.perf_counter() - begun) / 60
     interval = clopper_pearson(int(passed(table, whole.goal.accuracy, 0.01).sum()), len(table))
     print(

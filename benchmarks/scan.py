@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmru_hw.recurrence import loop, parallel, scan
+from cmru_hw.nn.scan import loop, parallel, scan
 
 TIMESTEPS = (100, 1000, 10000)
 BATCHES, UNITS, LEVELS = (8, 32), 16, 7.0

@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cmru_hw import mapping, spice, technology
-from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
-from cmru_hw.simulate import verify
+from cmru_hw import spice
+from cmru_hw.circuits.charge import mapping
+from cmru_hw.circuits.charge.simulate import verify
+from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.process import technology
 
 UNITS = (4, 16, 64)
 TIMESTEPS = (100, 400, 1600)

@@ -2,8 +2,8 @@
 
 Run: ``python -m benchmarks.transistor_mismatch DIR [--dies N] [--first DIE] [--jobs N]``. A die in transistors is some
 4 s of CPU; finished ones stay in DIR, and the same command goes on. The twin has the technology's numbers, which were
-measured on blocks alone (`cmru_hw.gated.blocks`), gain and parasitic too. Two sigmas agree if the 95 % interval of
-their ratio, from the F distribution, holds 1.
+measured on blocks alone (`cmru_hw.characterize.power_gated_chip.blocks`), gain and parasitic too. Two sigmas agree if
+the 95 % interval of their ratio, from the F distribution, holds 1.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import numpy as np
 import torch
 from scipy import stats
 
-from cmru_hw import characterize, gated, mapping, spice, technology, variation
-from cmru_hw.behavioral import respond
-from cmru_hw.characterize import Conditions, Sigma
-from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
-from cmru_hw.errors import SimulationError
-from cmru_hw.mapping import Design
-from cmru_hw.transistor import replica_gates
+from cmru_hw import spice
+from cmru_hw.characterize import blocks, power_gated_chip
+from cmru_hw.characterize.blocks import Conditions, Sigma
+from cmru_hw.circuits.charge import mapping, variation
+from cmru_hw.circuits.charge.clocked_netlist import replica_gates
+from cmru_hw.circuits.charge.fast import respond
+from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.core.errors import SimulationError
+from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.process import technology
 
 LEVELS, THRESHOLD = 7, 0.25
 CONDITIONS = Conditions()
@@ -72,9 +75,9 @@ def sizes(design: Design) -> dict[str, float]:
     }
 
 
-def transistors(folder: Path, parameters: dict[str, float], dies: range, jobs: int) -> list[gated.UnitDie]:
+def transistors(folder: Path, parameters: dict[str, float], dies: range, jobs: int) -> list[power_gated_chip.UnitDie]:
     """Equal devices, and then ``dies``; one that fails is said and left out."""
-    bench = gated.unit_bench(parameters)
+    bench = power_gated_chip.unit_bench(parameters)
     decks = [bench.deck(CONDITIONS, mismatch=seed or None) for seed in (0, *dies)]
     found = {}
     with spice.open_engine(jobs=jobs, keep=folder / "kept") as engine:
@@ -82,14 +85,14 @@ def transistors(folder: Path, parameters: dict[str, float], dies: range, jobs: i
             if isinstance(outcome, SimulationError):
                 print(f"die {index}: {outcome}", flush=True)
                 continue
-            found[index] = gated.unit_die(outcome.traces, CONDITIONS, parameters)
+            found[index] = power_gated_chip.unit_die(outcome.traces, CONDITIONS, parameters)
             if index == 0:
-                overdrive, delay = gated.slowest(outcome.traces, CONDITIONS, found[0])
+                overdrive, delay = power_gated_chip.slowest(outcome.traces, CONDITIONS, found[0])
                 print(f"slowest decision of equal devices: {1e9 * delay:.0f} ns at {1e3 * overdrive:.2f} mV")
     return [found[index] for index in sorted(found)]
 
 
-def macro(design: Design, dies: range) -> list[gated.UnitDie]:
+def macro(design: Design, dies: range) -> list[power_gated_chip.UnitDie]:
     """Equal devices, and then dies of the macro twin, by the fast engine: two staircases of the candidate, and packets.
 
     With nothing global and no noise, because the transistors know neither.
@@ -98,7 +101,7 @@ def macro(design: Design, dies: range) -> list[gated.UnitDie]:
     equal = variation.draw(design, seed=0, dies=[0], on=frozenset())
     drawn = variation.draw(design, seed=0, dies=dies, on=variation.choose(design, only=["layer0"]))
     middle = design.bias * -float(layer.low.threshold[0] / layer.low.weights[0, 0])
-    stairs = np.arange(-REACH, REACH, gated.RESOLUTION)
+    stairs = np.arange(-REACH, REACH, power_gated_chip.RESOLUTION)
     packets = np.resize([0.2, -0.2], len(stairs))
     volts = np.stack([middle + stairs, -middle - stairs, packets])
     sequences = Sequences(
@@ -110,7 +113,7 @@ def macro(design: Design, dies: range) -> list[gated.UnitDie]:
             die, moves = some.batch.layers[0], answer.decisions[0][:, :, 0]
             first, second, third = answer.states[0][2, :3, 0] * layer.step[0]
             found.append(
-                gated.UnitDie(
+                power_gated_chip.UnitDie(
                     threshold_up=float(volts[0, np.argmax(moves[0] > 0)]),
                     threshold_down=float(volts[1, np.argmax(moves[1] < 0)]),
                     offset_low=-float(die.low.offset[place, 0]),
@@ -124,9 +127,9 @@ def macro(design: Design, dies: range) -> list[gated.UnitDie]:
     return found
 
 
-def quantities(dies: list[gated.UnitDie]) -> dict[str, list[float]]:
+def quantities(dies: list[power_gated_chip.UnitDie]) -> dict[str, list[float]]:
     """In mV, in the order of ``dies``."""
-    found = {name: [1e3 * getattr(die, name) for die in dies] for name in gated.UnitDie.__dataclass_fields__}
+    found = {name: [1e3 * getattr(die, name) for die in dies] for name in power_gated_chip.UnitDie.__dataclass_fields__}
     pairs = list(zip(found["packet_up"], found["packet_down"], strict=True))
     return found | {"packet": [(up + down) / 2 for up, down in pairs], "up - down": [up - down for up, down in pairs]}
 
@@ -137,11 +140,11 @@ def ratio(a: Sigma, b: Sigma) -> tuple[float, float]:
     return float(found[0]), float(found[1])
 
 
-def report(ours: list[gated.UnitDie], twins: list[gated.UnitDie]) -> None:
+def report(ours: list[power_gated_chip.UnitDie], twins: list[power_gated_chip.UnitDie]) -> None:
     print(f"{'mV':14} {'transistors':>33} {'macro':>33}  ratio")
     left, right = quantities(ours), quantities(twins)
     for name in left:
-        a, b = (characterize.sample(values[name][1:], failed=0) for values in (left, right))
+        a, b = (blocks.sample(values[name][1:], failed=0) for values in (left, right))
         low, high = ratio(a, b)
         columns = "  ".join(
             f"{values[name][0]:8.3f} {found.sigma:6.3f} ({found.low:.3f} to {found.high:.3f})"
@@ -161,7 +164,10 @@ def main() -> None:
     design, dies = one_unit(), range(given.first, given.first + given.dies)
     ours = transistors(given.folder, sizes(design), dies, given.jobs)
     with spice.open_engine() as engine:
-        gain, parasitic = gated.amplifier_gain(engine, CONDITIONS), gated.row_parasitic(engine, CONDITIONS)
+        gain, parasitic = (
+            power_gated_chip.amplifier_gain(engine, CONDITIONS),
+            power_gated_chip.row_parasitic(engine, CONDITIONS),
+        )
     print(f"amplifier's gain {gain:.0f}, a row's parasitic {1e15 * parasitic:.1f} fF")
     kind = design.technology
     twin = replace(

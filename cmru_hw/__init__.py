@@ -20,65 +20,65 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cmru_hw.checkpoint import ModelConfig, Sequences, Trained, load_sequences, save_sequences
-    from cmru_hw.checkpoint import load as load_model
-    from cmru_hw.checkpoint import save as save_model
-    from cmru_hw.compare import Comparison, reference
-    from cmru_hw.compare import compare as compare_response
-    from cmru_hw.convert import convert as convert_model
-    from cmru_hw.corners.whole import run_corners
-    from cmru_hw.design_folder import load as load_design
-    from cmru_hw.design_folder import write as export_design
-    from cmru_hw.energy.whole import run_energy
-    from cmru_hw.errors import CmruError
-    from cmru_hw.mapping import Design, calibrate, map_network, realised
-    from cmru_hw.montecarlo.whole import run_montecarlo
+    from cmru_hw.analysis.comparison import keep_comparison
+    from cmru_hw.analysis.corners.api import run_corners
+    from cmru_hw.analysis.energy.api import run_energy
+    from cmru_hw.analysis.montecarlo.api import run_montecarlo
+    from cmru_hw.analysis.retention.api import run_retention
+    from cmru_hw.circuits.charge.compare import Comparison, reference
+    from cmru_hw.circuits.charge.compare import compare as compare_response
+    from cmru_hw.circuits.charge.mapping import Design, calibrate, map_network, realised
+    from cmru_hw.circuits.charge.simulate import simulate as simulate_design
+    from cmru_hw.circuits.charge.simulate import verify
+    from cmru_hw.circuits.charge.simulate import waveforms as unit_waveforms
+    from cmru_hw.core.errors import CmruError
+    from cmru_hw.design_folder.folder import load as load_design
+    from cmru_hw.design_folder.folder import write as export_design
+    from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained, load_sequences, save_sequences
+    from cmru_hw.nn.checkpoint import load as load_model
+    from cmru_hw.nn.checkpoint import save as save_model
+    from cmru_hw.nn.import_weights import convert as convert_model
+    from cmru_hw.process.technology import Technology
+    from cmru_hw.process.technology import load as load_technology
     from cmru_hw.report.write import write as write_report
-    from cmru_hw.results import keep_comparison
-    from cmru_hw.retention.whole import run_retention
-    from cmru_hw.simulate import simulate as simulate_design
-    from cmru_hw.simulate import verify
-    from cmru_hw.simulate import waveforms as unit_waveforms
     from cmru_hw.spice import open_engine
-    from cmru_hw.technology import Technology
-    from cmru_hw.technology import load as load_technology
-    from cmru_hw.waveform_files import write_csv, write_raw
+    from cmru_hw.spice.export import write_csv, write_raw
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load_model": "checkpoint.load",
-    "save_model": "checkpoint.save",
-    "convert_model": "convert.convert",
-    "load_sequences": "checkpoint.load_sequences",
-    "save_sequences": "checkpoint.save_sequences",
-    "load_technology": "technology.load",
-    "calibrate": "mapping.calibrate",
-    "map_network": "mapping.map_network",
-    "realised": "mapping.realised",
-    "export_design": "design_folder.write",
-    "load_design": "design_folder.load",
+    "load_model": "nn.checkpoint.load",
+    "save_model": "nn.checkpoint.save",
+    "convert_model": "nn.import_weights.convert",
+    "load_sequences": "nn.checkpoint.load_sequences",
+    "save_sequences": "nn.checkpoint.save_sequences",
+    "load_technology": "process.technology.load",
+    "calibrate": "circuits.charge.mapping.calibrate",
+    "map_network": "circuits.charge.mapping.map_network",
+    "realised": "circuits.charge.mapping.realised",
+    "export_design": "design_folder.folder.write",
+    "load_design": "design_folder.folder.load",
     "open_engine": "spice.open_engine",
-    "simulate_design": "simulate.simulate",
-    "verify": "simulate.verify",
-    "unit_waveforms": "simulate.waveforms",
-    "reference": "compare.reference",
-    "compare_response": "compare.compare",
-    "run_montecarlo": "montecarlo.whole.run_montecarlo",
-    "run_energy": "energy.whole.run_energy",
-    "run_corners": "corners.whole.run_corners",
-    "run_retention": "retention.whole.run_retention",
-    "keep_comparison": "results.keep_comparison",
+    "simulate_design": "circuits.charge.simulate.simulate",
+    "verify": "circuits.charge.simulate.verify",
+    "unit_waveforms": "circuits.charge.simulate.waveforms",
+    "reference": "circuits.charge.compare.reference",
+    "compare_response": "circuits.charge.compare.compare",
+    "run_montecarlo": "analysis.montecarlo.api.run_montecarlo",
+    "run_energy": "analysis.energy.api.run_energy",
+    "run_corners": "analysis.corners.api.run_corners",
+    "run_retention": "analysis.retention.api.run_retention",
+    "keep_comparison": "analysis.comparison.keep_comparison",
     "write_report": "report.write.write",
-    "write_raw": "waveform_files.write_raw",
-    "write_csv": "waveform_files.write_csv",
-    "Trained": "checkpoint.Trained",
-    "Sequences": "checkpoint.Sequences",
-    "ModelConfig": "checkpoint.ModelConfig",
-    "Technology": "technology.Technology",
-    "Design": "mapping.Design",
-    "Comparison": "compare.Comparison",
-    "CmruError": "errors.CmruError",
+    "write_raw": "spice.export.write_raw",
+    "write_csv": "spice.export.write_csv",
+    "Trained": "nn.checkpoint.Trained",
+    "Sequences": "nn.checkpoint.Sequences",
+    "ModelConfig": "nn.checkpoint.ModelConfig",
+    "Technology": "process.technology.Technology",
+    "Design": "circuits.charge.mapping.Design",
+    "Comparison": "circuits.charge.compare.Comparison",
+    "CmruError": "core.errors.CmruError",
 }
 
 __all__ = [

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.errors import SimulatorMissing
-from cmru_hw.netlist import Deck
+from cmru_hw.core.errors import SimulatorMissing
+from cmru_hw.spice.deck import Deck
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import cmru_hw
-from cmru_hw import shipped
-from cmru_hw.signals import Traces
+from cmru_hw.core import package_data
+from cmru_hw.core.signals import Traces
 from cmru_hw.spice import rawfile
 
 SOURCE = ast.parse(Path(cmru_hw.__file__).read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 @pytest.mark.spice
 def test_the_pipeline_reads_as_it_runs(tmp_path):
-    models = shipped.folder("models")
+    models = package_data.folder("models")
     trained = cmru_hw.load_model(models / "detect-cmru-2x4.safetensors")
     data = cmru_hw.load_sequences(models / "detect-eval.npz").first(3)
     design = cmru_hw.map_network(trained, cmru_hw.load_technology("macro"), cmru_hw.calibrate(trained, data))

@@ -7,12 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cmru_hw import behavioral, checkpoint, compare, mapping, noise, shipped, simulate, spice, technology, variation
-from cmru_hw.checkpoint import Sequences, Trained
-from cmru_hw.mapping import Design
-from cmru_hw.montecarlo import scores
-from cmru_hw.technology import Technology
-from cmru_hw.variation import Dies
+from cmru_hw import spice
+from cmru_hw.analysis.montecarlo import statistics
+from cmru_hw.circuits.charge import compare, mapping, noise, simulate, variation
+from cmru_hw.circuits.charge import fast as behavioral
+from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.variation import Dies
+from cmru_hw.core import package_data
+from cmru_hw.nn import checkpoint
+from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.process import technology
+from cmru_hw.process.technology import Technology
 from tests.networks import Shape, random_network, random_sequences
 
 CELLS = ("cmru", "bmru", "acmru")
@@ -112,7 +117,7 @@ def test_skipping_noise_that_cannot_decide_changes_nothing(monkeypatch):
     packed = behavioral.pack(design, sequences)
     sparse = kept(drawn(design, 4), packed)
     # with a bound that excludes nothing, every row gets all of its noise
-    monkeypatch.setattr("cmru_hw.streams.BOUND", 1e9)
+    monkeypatch.setattr("cmru_hw.core.counter_rng.BOUND", 1e9)
     dense = kept(drawn(design, 4), packed)
     for one, other in zip(sparse, dense, strict=True):
         assert all(np.array_equal(*both) for both in zip(one, other, strict=True))
@@ -134,10 +139,10 @@ def test_classes_are_those_of_the_full_response(decision):
 @pytest.mark.spice
 def test_vowels_die_by_die():
     """50 dies of the shipped network, 5 utterances each, everything on: at least 99.9 % of decisions alike."""
-    trained = checkpoint.load(shipped.folder("models") / "vowels-cmru-2x16.safetensors")
-    sequences = checkpoint.load_sequences(shipped.folder("models") / "vowels-eval.npz")
+    trained = checkpoint.load(package_data.folder("models") / "vowels-cmru-2x16.safetensors")
+    sequences = checkpoint.load_sequences(package_data.folder("models") / "vowels-eval.npz")
     design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
-    job = scores.Job(
+    job = statistics.Job(
         design=design,
         trained=trained,
         sequences=sequences.first(5),
@@ -145,8 +150,8 @@ def test_vowels_die_by_die():
         on=variation.choose(design),
         engine="spice",
     )
-    table = scores.scores(job, range(50))
-    found = scores.engine_agreement(table)
+    table = statistics.scores(job, range(50))
+    found = statistics.engine_agreement(table)
     print(found)
     assert found is not None and found["dies"] == 50
     assert found["value"] >= 0.999 and found["unexplained"] == 0

@@ -8,19 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cmru_hw.cells import (
-    CELLS,
-    CellConfig,
-    HysteresisLayer,
-    Network,
-    classify,
-    decide,
-    gate,
-    heaviside,
-    sign,
-)
-from cmru_hw.errors import InputError
-from cmru_hw.recurrence import loop, parallel, scan
+from cmru_hw.core.errors import InputError
+from cmru_hw.nn.cells import CELLS, CellConfig, HysteresisLayer, Network, classify, decide, gate, heaviside, sign
+from cmru_hw.nn.scan import loop, parallel, scan
 
 BOUNDS = [(None, None), (-3.0, 3.0), (-1.0, 2.5)]
 LENGTHS = [1, 2, 7, 29, 63, 64, 65, 100, 2100]

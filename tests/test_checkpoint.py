@@ -16,10 +16,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from cmru_hw import checkpoint
-from cmru_hw.cells import CELLS
-from cmru_hw.checkpoint import ModelConfig, Sequences, Trained, load, load_sequences, save, save_sequences
-from cmru_hw.errors import CheckpointError, DataError, OutputError
+from cmru_hw.core.errors import CheckpointError, DataError, OutputError
+from cmru_hw.nn import checkpoint
+from cmru_hw.nn.cells import CELLS
+from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained, load, load_sequences, save, save_sequences
 
 
 def config(cell: str = "cmru", **changes) -> ModelConfig:

@@ -8,14 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cmru_hw import chip, compare, decks, design_folder, inventory, mapping, simulate, spice, technology
-from cmru_hw.energy import chip as energy_chip
-from cmru_hw.errors import InputError, LatchTurned, MappingError, NotBelieved, TechnologyError
-from cmru_hw.inventory import Device
-from cmru_hw.mapping import Operating
-from cmru_hw.netlist import Edge, schedule
-from cmru_hw.signals import Traces
-from cmru_hw.technology import Hand
+from cmru_hw import spice
+from cmru_hw.analysis.energy import power_gated as energy_chip
+from cmru_hw.circuits.charge import compare, fidelity, mapping, power_gated_netlist, simulate
+from cmru_hw.circuits.charge.mapping import Operating
+from cmru_hw.core.errors import InputError, LatchTurned, MappingError, NotBelieved, TechnologyError
+from cmru_hw.core.signals import Traces
+from cmru_hw.design_folder import folder
+from cmru_hw.process import device_count, technology
+from cmru_hw.process.device_count import Device
+from cmru_hw.process.technology import Hand
+from cmru_hw.spice.schedule import Edge, schedule
 from tests.networks import Shape, random_network, random_sequences
 from tests.test_transistor_network import chosen, needs, shipped_network
 
@@ -36,11 +39,11 @@ def detector():
 
 def test_a_chip_counts_everything_and_says_what_it_leaves_out():
     _, _, design = detector()
-    text = decks.network_text(design)
+    text = fidelity.network_text(design)
     for cell in ("wake", "sequencer_begin", "sequencer_layer", "sequencer_readout", "common_mode", "gated_power_on"):
         assert re.search(rf" {cell}( |$)", text, re.MULTILINE), cell
-    assert text.count(" header ") == sum(width > 0 for _, width in chip.SUPPLIES.values())
-    left = " ".join(decks.excludes(design))
+    assert text.count(" header ") == sum(width > 0 for _, width in power_gated_netlist.SUPPLIES.values())
+    left = " ".join(fidelity.excludes(design))
     assert "strobe" in left and "input drivers" in left and "V_cm" not in left
 
 
@@ -52,7 +55,9 @@ def test_a_tap_is_as_small_as_it_likes_but_its_capacitors_are_not():
     design = design_of(trained, random_sequences(TINY))
     smallest = design.technology.transistor.minimum
     assert not [clip for clip in design.clips if "bias" in clip.element]
-    taps = dict(re.findall(r"^xca0_0_(tap|against) a0_0 [ef]0 cmom c=(\S+)$", decks.network_text(design), re.MULTILINE))
+    taps = dict(
+        re.findall(r"^xca0_0_(tap|against) a0_0 [ef]0 cmom c=(\S+)$", fidelity.network_text(design), re.MULTILINE)
+    )
     assert float(taps["against"]) == smallest
     wanted = float(design.layers[0].low.bias[0])
     assert 0 < wanted < smallest / 2
@@ -61,7 +66,7 @@ def test_a_tap_is_as_small_as_it_likes_but_its_capacitors_are_not():
 
 def test_replicas_hold_what_their_rows_hold_line_by_line():
     _, _, design = detector()
-    text = decks.network_text(design)
+    text = fidelity.network_text(design)
     for unit in range(4):
         for kind in "ab":
             # on lines that amplifiers carry, the same capacitors on the dummies of these lines
@@ -77,7 +82,9 @@ def test_inputs_are_ratios_of_the_supply():
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     inputs = [sequences.inputs[0].astype(float)]
-    texts = [chip.deck(replace(design, operating=Operating(vdd=vdd)), inputs)[0].text for vdd in (None, 1.62)]
+    texts = [
+        power_gated_netlist.deck(replace(design, operating=Operating(vdd=vdd)), inputs)[0].text for vdd in (None, 1.62)
+    ]
     pwl = [
         np.array(
             re.search(r"^vx0 x0 0 pwl\((.*(?:\n\+.*)*)\)", text, re.MULTILINE)[1].replace("\n+", "").split(), float
@@ -93,7 +100,7 @@ def test_inputs_are_ratios_of_the_supply():
 @pytest.mark.parametrize("shape", [Shape(cell="bmru"), Shape(cell="acmru")])
 def test_a_cell_without_a_chip_names_the_remedy(shape):
     with pytest.raises(MappingError, match="export it with --level macro"):
-        decks.network_text(design_of(random_network(shape), None))
+        fidelity.network_text(design_of(random_network(shape), None))
 
 
 def test_a_technology_without_a_chip_names_the_remedy():
@@ -113,7 +120,7 @@ def test_one_memory_leaves_nothing_of_another():
 
 def test_noise_is_not_for_chips():
     with pytest.raises(InputError, match="macro level"):
-        chip.deck(design_of(random_network(TINY), None), [np.zeros((1, 2))], noise=[{}])
+        power_gated_netlist.deck(design_of(random_network(TINY), None), [np.zeros((1, 2))], noise=[{}])
 
 
 def test_weights_come_back_from_a_chip():
@@ -128,10 +135,10 @@ def test_weights_come_back_from_a_chip():
 
 def test_a_design_folder_remembers_its_chip(tmp_path):
     trained, sequences = random_network(TINY), random_sequences(TINY)
-    design_folder.write(tmp_path / "d", trained, design_of(trained, sequences), sequences)
-    loaded = design_folder.load(tmp_path / "d")
+    folder.write(tmp_path / "d", trained, design_of(trained, sequences), sequences)
+    loaded = folder.load(tmp_path / "d")
     assert mapping.is_gated(loaded.design.technology)
-    assert loaded.network == decks.network_text(loaded.design)
+    assert loaded.network == fidelity.network_text(loaded.design)
 
 
 # ---- when states are read
@@ -180,7 +187,9 @@ def test_by_hand_an_amplifier_costs_its_tail_for_as_long_as_it_is_on():
     weaker = replace(design, technology=replace(design.technology, gated=replace(gated, tail=2 * gated.tail)))
 
     def amplifiers(design):
-        parts = list(inventory.devices(chip.network_text(design), chip.cell_files(design)))
+        parts = list(
+            device_count.devices(power_gated_netlist.network_text(design), power_gated_netlist.cell_files(design))
+        )
         hand = design.technology.hand
         return energy_chip.bias(design, parts, energy_chip.loads(parts, hand), hand)
 
@@ -198,7 +207,7 @@ def test_by_hand_a_network_without_long_channel_numbers_has_its_inputs_alone():
     without = replace(design, technology=replace(design.technology, hand=None))
     assert set(energy_chip.by_hand(without, software, given, 0)) == {"inputs"}
     whole = energy_chip.by_hand(design, software, given, 0)
-    assert {f"account_{name}" for name in whole} == set(chip.accounts(design))
+    assert {f"account_{name}" for name in whole} == set(power_gated_netlist.accounts(design))
     # inputs at their zero move nothing but what states and the constant move
     still = replace(sequences, inputs=0 * sequences.inputs)
     idle = energy_chip.by_hand(design, compare.reference(design, trained, still), 0 * given, 0)
@@ -225,7 +234,7 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
     needs(request, "gf180")
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
-    deck, plan = chip.deck(design, [sequences.inputs[0].astype(float)])
+    deck, plan = power_gated_netlist.deck(design, [sequences.inputs[0].astype(float)])
     outcome = engine.run(deck)
     traces = outcome.traces
     piece = simulate.decode(design, traces, plan, 0)
@@ -238,7 +247,7 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
         )
     # every supply's own account against what comes back at the common return
     ends = (plan.starts[0] + np.arange(4)) * plan.timestep
-    names = [name for name in chip.accounts(design) if name != "account_inputs"]
+    names = [name for name in power_gated_netlist.accounts(design) if name != "account_inputs"]
     charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
     assert sum(charge.values()) == pytest.approx(np.diff(traces.at("account_total", ends)) * 1e-9, rel=0.01)
     assert 4e-12 < design.supply * sum(values.mean() for values in charge.values()) < 15e-12

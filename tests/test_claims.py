@@ -18,7 +18,7 @@ from benchmarks.claims.fitting import Budget, fit, score
 from benchmarks.claims.networks import Models, shape_of
 from benchmarks.claims.study import FULL, QUICK, Job, Store
 from benchmarks.claims.verdicts import Records
-from cmru_hw import checkpoint, tasks, training
+from cmru_hw.nn import checkpoint, tasks, training
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 

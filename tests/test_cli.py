@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 import torch
 
-from cmru_hw import checkpoint, shipped
 from cmru_hw.cli import common, group, main
+from cmru_hw.core import package_data
+from cmru_hw.nn import checkpoint
 
-MODELS = shipped.folder("models")
+MODELS = package_data.folder("models")
 SMALL = MODELS / "detect-cmru-2x4.safetensors"
 DATA = MODELS / "detect-eval.npz"
 COMMAND = Path(sys.executable).with_name("cmru-hw")

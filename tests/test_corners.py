@@ -8,11 +8,14 @@ import json
 import numpy as np
 import pytest
 
-from cmru_hw import design_folder, mapping, shipped, technology
-from cmru_hw.checkpoint import load_sequences, save_sequences
-from cmru_hw.corners import grid, silicon
-from cmru_hw.corners.whole import run_corners
-from cmru_hw.errors import InputError
+from cmru_hw.analysis.corners import grid, measured_technology
+from cmru_hw.analysis.corners.api import run_corners
+from cmru_hw.circuits.charge import mapping
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import InputError
+from cmru_hw.design_folder import folder as design_folder
+from cmru_hw.nn.checkpoint import load_sequences, save_sequences
+from cmru_hw.process import technology
 from tests.networks import Shape, random_network, random_sequences
 from tests.test_cli import refused, run
 
@@ -41,7 +44,7 @@ def test_ratios_follow_the_supply_and_weights_stay():
     measured = shipped_text()
     for name, before, now in (("vdd", 1.8, 1.62), ("common_mode", 0.9, 0.81), ("reference", 0.9, 0.81)):
         measured = measured.replace(f"{name} = {before} ", f"{name} = {now} ")
-    moved = silicon.at_corner(nominal, corner, measured)
+    moved = measured_technology.at_corner(nominal, corner, measured)
     assert moved.signal.reference == pytest.approx(0.9 * nominal.signal.reference)
     assert moved.noise.temperature == pytest.approx(233.15)
     trained, data = random_network(SHAPE), random_sequences(SHAPE)
@@ -57,7 +60,7 @@ def test_ratios_follow_the_supply_and_weights_stay():
 def shipped_text() -> str:
     from importlib import resources
 
-    return (resources.files("cmru_hw") / "technologies" / "gf180.toml").read_text(encoding="utf-8")
+    return (resources.files("cmru_hw.process") / "technologies" / "gf180.toml").read_text(encoding="utf-8")
 
 
 @pytest.mark.spice
@@ -115,7 +118,7 @@ def test_ideal_parts_have_no_corners(tmp_path):
 @pytest.mark.slow
 @pytest.mark.spice
 def test_current_mode_is_simulated_where_it_is(tmp_path):
-    models = shipped.folder("models")
+    models = package_data.folder("models")
     design = tmp_path / "cm"
     arguments = ("-o", design, "--no-verify", "--technology", "generic180")
     assert run("export", models / "detect-fq-bmru-2x4.safetensors", *arguments).returncode == 0
@@ -142,7 +145,7 @@ def prepare(design: design_folder.Exported, out, only: list[str]) -> None:
     """Measured transistors as an earlier run would have left them: those of the shipped technology."""
     nominal = design.design.technology
     for corner in grid.chosen(grid.every(nominal.supply.vdd), only):
-        path = silicon.place(corner, nominal, out / "measured")
+        path = measured_technology.place(corner, nominal, out / "measured")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(shipped_text())
 

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from cmru_hw import pdk, shipped, spice
-from cmru_hw.checkpoint import ModelConfig, Sequences, Trained
-from cmru_hw.current import behavioral, characterize, dies, mapping, mirrors, netlist, simulate, technology
-from cmru_hw.errors import MappingError, TechnologyError
+from cmru_hw import spice
+from cmru_hw.circuits.current import characterize, mapping, mirrors, netlist, simulate, technology, variation
+from cmru_hw.circuits.current import fast as behavioral
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import MappingError, TechnologyError
+from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.process import device_models
 from tests.networks import Shape, random_network
 
-BENCHES = shipped.folder("netlists") / "testbenches"
+BENCHES = package_data.folder("netlists") / "testbenches"
 
 # bench -> measurement -> (expected, relative tolerance): bias currents and width ratios, as 180 nm keeps to them.
 EXPECTED = {
@@ -158,7 +161,7 @@ def test_corrected_cells_do_what_was_asked(name):
     biases = kind.cell.biases(up, width, high)
     points = [characterize.Point(thresh=t, width=w, gain=g) for t, w, g in zip(*biases, strict=True)]
     with spice.open_engine() as engine:
-        found = characterize.cells(points, [pdk.devices(kind.process)] * count, engine)
+        found = characterize.cells(points, [device_models.devices(kind.process)] * count, engine)
     assert np.allclose([cell.up for cell in found], up, rtol=0.005)
     assert np.allclose([cell.width for cell in found], width, rtol=0.01)
     assert np.allclose([cell.high for cell in found], high, rtol=0.005)
@@ -173,8 +176,8 @@ def test_every_die_has_its_hysteresis_and_spreads_by_the_law_of_its_size(w, l): 
     count = 200
     point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6, sink=2 * l * 1e-6)
     with spice.open_engine() as engine:
-        dies = [pdk.devices("gf180", mismatch=seed + 1) for seed in range(count)]
-        found = characterize.cells([point] * count, dies, engine)
+        drawn = [device_models.devices("gf180", mismatch=seed + 1) for seed in range(count)]
+        found = characterize.cells([point] * count, drawn, engine)
     assert min(cell.width for cell in found) > 0.01e-9
     for name, law in characterize.spreads(technology.load("gf180"), point).items():
         values = np.array([getattr(cell, name) for cell in found])
@@ -187,7 +190,7 @@ def test_a_set_cell_keeps_its_level_until_close_to_where_it_resets():
     """What suppresses errors of candidates: none of them reaches the output but at the edge of the window."""
     point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9)
     with spice.open_engine() as engine:
-        off = characterize.edge(point, pdk.devices("generic180"), engine, (0.005, 0.05, 0.2))
+        off = characterize.edge(point, device_models.devices("generic180"), engine, (0.005, 0.05, 0.2))
     assert off[0] > off[1] > off[2]
     # over these 15 % of the threshold the output moves by a thirtieth of that, and above them hardly at all
     assert off[1] < 0.15 / 30 and off[2] < 0.001
@@ -352,19 +355,19 @@ def test_metered_charge_is_the_current_that_flows():
 
 def test_a_die_is_a_function_of_seed_number_and_name():
     design = design_of(network(), technology.load("gf180"))
-    some, more = (dies.draw(design, seed=3, dies=numbers) for numbers in ([7], [0, 7, 9]))
+    some, more = (variation.draw(design, seed=3, dies=numbers) for numbers in ([7], [0, 7, 9]))
     assert all(some.strengths[name][0] == more.strengths[name][1] for name in some.strengths)
-    other = dies.draw(design, seed=4, dies=[7])
+    other = variation.draw(design, seed=4, dies=[7])
     assert not any(some.strengths[name][0] == other.strengths[name][0] for name in some.strengths)
     assert all(
-        (values == 1).all() for values in dies.draw(design, seed=3, dies=[0, 1], on=frozenset()).strengths.values()
+        (values == 1).all() for values in variation.draw(design, seed=3, dies=[0, 1], on=frozenset()).strengths.values()
     )
 
 
 def test_strengths_have_the_spread_of_their_size():
     kind = technology.load("gf180")
     design = design_of(network(), kind)
-    drawn = dies.draw(design, seed=0, dies=range(4000))
+    drawn = variation.draw(design, seed=0, dies=range(4000))
     for name, device in list(netlist.devices(design).items())[::17]:
         coefficient = kind.mismatch_n if device.polarity == "n" else kind.mismatch_p
         expected = coefficient / np.sqrt(device.width * device.length)
@@ -373,11 +376,11 @@ def test_strengths_have_the_spread_of_their_size():
 
 def test_a_nominal_die_is_the_nominal_netlist_and_another_is_not():
     design = design_of(network(), technology.load("gf180"))
-    nominal = dies.draw(design, seed=0, dies=[0], on=frozenset())
+    nominal = variation.draw(design, seed=0, dies=[0], on=frozenset())
     text = netlist.network_text(design)
     drawn = netlist.network_text(design, strengths=nominal.one(0))
     assert re.sub(r"\n\+ k1=.*| k=1\.0$", "", drawn, flags=re.MULTILINE) == text
-    assert netlist.network_text(design, strengths=dies.draw(design, seed=0, dies=[0]).one(0)) != text
+    assert netlist.network_text(design, strengths=variation.draw(design, seed=0, dies=[0]).one(0)) != text
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -386,7 +389,7 @@ def test_the_fast_engine_without_errors_is_the_software(skip):
     kind = replace(without_grid(), timestep=1.0)  # so long that the charge of a state node is nothing
     data = sequences(lengths=(20, 30, 25), seed=7)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
-    fast = behavioral.run(dies.draw(design, seed=0, dies=[0, 1], on=frozenset()), data)
+    fast = behavioral.run(variation.draw(design, seed=0, dies=[0, 1], on=frozenset()), data)
     expected = simulate.reference(design, mapping.realised(design), data).response
     for die in range(2):
         agree, total = behavioral.agreement(fast.response(die), expected)
@@ -408,7 +411,7 @@ def test_both_engines_agree_die_by_die():
     kind = technology.load("gf180")
     data = sequences(lengths=(20, 20), seed=3)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
-    drawn = dies.draw(design, seed=1, dies=range(3))
+    drawn = variation.draw(design, seed=1, dies=range(3))
     fast = behavioral.run(drawn, data)
     agree = total = 0
     with spice.open_engine() as engine:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmru_hw import checkpoint, shipped
-from cmru_hw.current import technology
+from cmru_hw.circuits.current import technology
+from cmru_hw.core import package_data
+from cmru_hw.nn import checkpoint
 from tests.test_cli import DATA, MODELS, SMALL, refused, run
 from tests.test_current import network, sequences
 
@@ -97,7 +98,7 @@ def test_the_exported_deck_runs_by_hand(small):
 def test_an_own_cell_takes_the_place_of_the_programs(small, tmp_path):
     _, data = small
     own = tmp_path / "mine.cir"
-    text = (shipped.folder("netlists") / "cells" / "current" / "current_cell.cir").read_text()
+    text = (package_data.folder("netlists") / "cells" / "current" / "current_cell.cir").read_text()
     own.write_text(text.replace("xm9 v0 f vdd vdd pf w={w} l={l} k={k9}", "xm9 v0 f vdd vdd pf w={w} l={2*l} k={k9}"))
     arguments = ("export", data.with_name("small.safetensors"), "-o", tmp_path / "d", "--technology", "generic180")
     done = run(*arguments, "--no-verify", "--template", f"current_cell={own}")
@@ -133,7 +134,7 @@ def test_a_damaged_manifest_is_one_line(small, tmp_path):
 def _macro() -> dict[str, object]:
     from dataclasses import asdict
 
-    from cmru_hw import technology
+    from cmru_hw.process import technology
 
     return asdict(technology.load("macro"))
 
@@ -175,7 +176,7 @@ def test_inspect_finds_the_architecture_by_the_cell():
 
 def test_sequences_can_be_spread_over_the_file(tmp_path):
     """The file lies in the order of its speakers: its first sequences are all of one class, spread ones are not."""
-    data = checkpoint.load_sequences(shipped.folder("models") / "detect-eval.npz")
+    data = checkpoint.load_sequences(package_data.folder("models") / "detect-eval.npz")
     assert len(set(data.first(20).labels.tolist())) == 1
     from cmru_hw.cli import common
 

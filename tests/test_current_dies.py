@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cmru_hw.current import dies, mapping, netlist, technology
-from cmru_hw.errors import InputError
-from cmru_hw.montecarlo import scores
-from cmru_hw.montecarlo.scores import Job
+from cmru_hw.analysis.montecarlo import statistics
+from cmru_hw.analysis.montecarlo.statistics import Job
+from cmru_hw.circuits.current import mapping, netlist, technology, variation
+from cmru_hw.core.errors import InputError
 from tests.test_cli import run
 from tests.test_current import network, sequences
 from tests.test_current_cli import small
@@ -24,44 +24,44 @@ def job(**changes) -> Job:
     trained = network(units=(3, 3), seed=5)
     data = sequences(lengths=(12, 9, 14), seed=3)
     design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
-    settings = {"seed": 1, "on": dies.choose(design)} | changes
+    settings = {"seed": 1, "on": variation.choose(design)} | changes
     return Job(design=design, trained=trained, sequences=data, **settings)
 
 
 def test_every_device_has_a_leaf_and_every_leaf_can_be_chosen():
     design = job().design
-    leaves = dies.leaves(design)
+    leaves = variation.leaves(design)
     assert set(leaves) == {
         "inputs/diodes",
         "layer0/entry",
         *(f"layer{i}/{kind}" for i in range(2) for kind in ("candidate", "cells", "references", "output")),
         "readout/weights",
     }
-    assert dies.choose(design, only=["cells"]) == {"layer0/cells", "layer1/cells"}
+    assert variation.choose(design, only=["cells"]) == {"layer0/cells", "layer1/cells"}
     with pytest.raises(InputError, match="references"):
-        dies.choose(design, without=["offset"])
+        variation.choose(design, without=["offset"])
 
 
 def test_only_what_is_on_varies():
     design = job().design
-    on = dies.choose(design, only=["layer1/cells"])
-    drawn = dies.draw(design, seed=0, dies=[0, 1], on=on)
+    on = variation.choose(design, only=["layer1/cells"])
+    drawn = variation.draw(design, seed=0, dies=[0, 1], on=on)
     varies = {name for name, values in drawn.strengths.items() if (values != 1).any()}
     assert varies == {name for name, device in netlist.devices(design).items() if device.leaf in on}
     # what else is on changes no draw
-    whole = dies.draw(design, seed=0, dies=[0, 1])
+    whole = variation.draw(design, seed=0, dies=[0, 1])
     assert all((whole.strengths[name] == drawn.strengths[name]).all() for name in varies)
 
 
 def test_a_row_depends_on_its_die_alone():
     mine = job()
-    whole = scores.scores(mine, range(40))
-    assert scores.scores(mine, range(17, 23)).equals(whole.slice(17, 6))
+    whole = statistics.scores(mine, range(40))
+    assert statistics.scores(mine, range(17, 23)).equals(whole.slice(17, 6))
     assert len(set(whole["decisions_agree"].to_pylist())) > 3
 
 
 def test_nothing_on_is_the_nominal_design_on_every_die():
-    table = scores.scores(job(on=frozenset()), range(3))
+    table = statistics.scores(job(on=frozenset()), range(3))
     first, *others = ({**row, "die": 0} for row in table.to_pylist())
     assert all(row == first for row in others)
     assert first["decisions_agree"] >= 0.97 * first["decisions"] and first["level_error_max"] >= 0
@@ -72,16 +72,16 @@ def test_more_mismatch_costs_decisions():
         replace(job(), design=replace(one.design, technology=replace(one.design.technology, mismatch_n=sigma)))
         for one, sigma in ((job(), 1e-8), (job(), 1e-6))
     )
-    agree = [np.mean(scores.scores(one, range(30))["decisions_agree"].to_pylist()) for one in (small, large)]
+    agree = [np.mean(statistics.scores(one, range(30))["decisions_agree"].to_pylist()) for one in (small, large)]
     assert agree[0] > agree[1]
 
 
 @pytest.mark.spice
 def test_dies_agree_in_both_engines_and_their_states_too():
     mine = job(engine="spice")
-    table = scores.scores(mine, [0, 3])
-    fast = scores.scores(job(), [0, 3])
-    found = scores.engine_agreement(table)
+    table = statistics.scores(mine, [0, 3])
+    fast = statistics.scores(job(), [0, 3])
+    found = statistics.engine_agreement(table)
     assert found is not None and found["value"] >= 0.98 and found["unexplained"] == 0
     for name in ("decisions_agree", "accuracy"):
         assert np.allclose(table[name].to_pylist(), fast[name].to_pylist(), rtol=0.03), name

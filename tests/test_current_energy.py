@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.current import behavioral, dies, mapping, technology
-from cmru_hw.design_folder import write
-from cmru_hw.energy.scaling import random_network, run_scaling
-from cmru_hw.energy.whole import run_energy
-from cmru_hw.errors import CheckFailed
-from cmru_hw.quantity import si
+from cmru_hw.analysis.energy.api import run_energy
+from cmru_hw.analysis.energy.scaling import random_network, run_scaling
+from cmru_hw.circuits.current import fast, mapping, technology, variation
+from cmru_hw.core.errors import CheckFailed
+from cmru_hw.core.units import si
+from cmru_hw.design_folder.folder import write
 from tests.test_cli import run
 from tests.test_current import network, sequences
 from tests.test_current_cli import small
@@ -94,8 +94,8 @@ def test_random_weights_keep_sums_of_any_length_alike():
 def test_every_die_draws_what_its_own_mirrors_draw():
     trained, data = network(units=(3, 3), seed=5), sequences(lengths=(12, 9), seed=3)
     design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
-    nominal = behavioral.run(dies.draw(design, seed=0, dies=[0], on=frozenset()), data).supply
-    drawn = behavioral.run(dies.draw(design, seed=0, dies=range(8)), data).supply
+    nominal = fast.run(variation.draw(design, seed=0, dies=[0], on=frozenset()), data).supply
+    drawn = fast.run(variation.draw(design, seed=0, dies=range(8)), data).supply
     assert np.ptp(drawn["fc"].mean(axis=(1, 2))) > 0.01 * nominal["fc"].mean()
     # sources are outside: mismatch of the transistors that read them does not change what they give
     assert np.allclose(drawn["references"], nominal["references"][0])

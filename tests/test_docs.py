@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cmru_hw import checkpoint, convert, shipped
-from cmru_hw.errors import CheckpointError
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import CheckpointError
+from cmru_hw.nn import checkpoint, import_weights
 from tools import reference, transcript
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -53,7 +54,7 @@ classes = ["other", "speaker 3"]
 
 def foreign(folder: Path, *, transpose: bool) -> tuple[Path, Path]:
     """A shipped network as another program would have saved it, and the map back."""
-    trained = checkpoint.load(shipped.folder("models") / "detect-cmru-2x4.safetensors")
+    trained = checkpoint.load(package_data.folder("models") / "detect-cmru-2x4.safetensors")
     tensors, lines = {}, []
     for number, (name, tensor) in enumerate(trained.tensors.items()):
         turned = transpose and tensor.ndim == 2
@@ -68,8 +69,8 @@ def foreign(folder: Path, *, transpose: bool) -> tuple[Path, Path]:
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_a_network_from_elsewhere_is_the_same_network(suffix, tmp_path):
     tensors, names = foreign(tmp_path, transpose=True)
-    found = convert.convert(tensors.with_suffix(suffix), names)
-    wanted = checkpoint.load(shipped.folder("models") / "detect-cmru-2x4.safetensors")
+    found = import_weights.convert(tensors.with_suffix(suffix), names)
+    wanted = checkpoint.load(package_data.folder("models") / "detect-cmru-2x4.safetensors")
     assert all(torch.equal(found.tensors[name], wanted.tensors[name]) for name in wanted.tensors)
 
 
@@ -90,11 +91,11 @@ def test_a_map_that_does_not_fit_is_refused_by_name(change, message, tmp_path):
     tensors, names = foreign(tmp_path, transpose=True)
     names.write_text(change(names.read_text()))
     with pytest.raises(CheckpointError, match=message):
-        convert.convert(tensors, names)
+        import_weights.convert(tensors, names)
 
 
 def test_a_pickle_is_no_source_of_tensors(tmp_path):
     np.savez(tmp_path / "params.npz", objects=np.array([{}], dtype=object))
     (tmp_path / "names.toml").write_text(NAMES)
     with pytest.raises(CheckpointError, match="it is damaged"):
-        convert.convert(tmp_path / "params.npz", tmp_path / "names.toml")
+        import_weights.convert(tmp_path / "params.npz", tmp_path / "names.toml")

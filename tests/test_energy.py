@@ -10,17 +10,22 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from cmru_hw import design_folder, mapping, netlist, shipped, spice, technology
-from cmru_hw.energy import macro
-from cmru_hw.energy.ledger import measure
-from cmru_hw.energy.scaling import fit, run_scaling
-from cmru_hw.energy.whole import run_energy
-from cmru_hw.errors import CheckFailed
+from cmru_hw import spice
+from cmru_hw.analysis.energy import macro
+from cmru_hw.analysis.energy.api import run_energy
+from cmru_hw.analysis.energy.ledger import measure
+from cmru_hw.analysis.energy.scaling import fit, run_scaling
+from cmru_hw.circuits.charge import macro_netlist, mapping
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import CheckFailed
+from cmru_hw.design_folder import folder as design_folder
+from cmru_hw.process import technology
+from cmru_hw.spice.deck import Deck
 from tests.networks import Shape, random_network, random_sequences
 from tests.test_cli import refused, run
 
-SOURCE = (shipped.folder("netlists") / "cells" / "macro" / "metered" / "source.cir").read_bytes()
-LIBRARY = (shipped.folder("netlists") / "devices" / "ideal.lib").read_bytes()
+SOURCE = (package_data.folder("netlists") / "cells" / "macro" / "metered" / "source.cir").read_bytes()
+LIBRARY = (package_data.folder("netlists") / "devices" / "ideal.lib").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def exported(folder, shape: Shape, **sections) -> design_folder.Exported:
 @pytest.mark.parametrize("points", [40, 4000])
 def test_a_capacitor_charged_through_a_switch_dissipates_half_of_what_it_takes(engine, points):
     volts, farad = 1.8, 1e-12
-    deck = netlist.Deck(
+    deck = Deck(
         text=".include ideal.lib\n.include source.cir\nxs in account ret source volts=1.8\nvret ret 0 0\n"
         "vck ck 0 pwl(0 0 1e-8 0 1.1e-8 1)\nvm in sw 0\ns1 sw c ck 0 on_high\nc1 c 0 1e-12 ic=0\n"
         "bheat 0 heat i=(v(in)-v(c))*i(vm)\ncheat heat 0 1e-9 ic=0\n"
@@ -96,14 +101,14 @@ def test_the_ledger_closes_and_hand_calculation_agrees(engine, tmp_path, shape):
 @pytest.mark.spice
 def test_what_is_on_no_account_is_missed(engine, tmp_path):
     design = exported(tmp_path / "d", Shape()).design
-    deck, plan = netlist.deck(design, [random_sequences(Shape()).inputs[1].astype(float)], metered=True)
+    deck, plan = macro_netlist.deck(design, [random_sequences(Shape()).inputs[1].astype(float)], metered=True)
     traces, booked = engine.run(deck).traces, macro.accounts(design)
     frames = macro.frames(design, plan, 0)
-    measure(traces, booked, netlist.TOTAL, frames).check()
+    measure(traces, booked, macro_netlist.TOTAL, frames).check()
     for vector in ("xline0_bias.mp", "account_vrp"):
         some = [account for account in booked if account.vector != vector]
         with pytest.raises(CheckFailed, match="does not close"):
-            measure(traces, some, netlist.TOTAL, frames).check()
+            measure(traces, some, macro_netlist.TOTAL, frames).check()
 
 
 @pytest.mark.spice
@@ -154,7 +159,7 @@ def test_a_measured_unit_survives_the_technology_file():
 @pytest.mark.spice
 def test_the_command_leaves_tables_and_figures(tmp_path):
     design, out = tmp_path / "d", tmp_path / "out"
-    models = shipped.folder("models")
+    models = package_data.folder("models")
     arguments = ("--input", models / "detect-eval.npz", "--sequences", 2)
     assert run("export", models / "detect-cmru-2x4.safetensors", "-o", design, "--no-verify").returncode == 0
     done = run("energy", design, *arguments, "-o", out)
@@ -178,7 +183,7 @@ def test_the_command_leaves_tables_and_figures(tmp_path):
 @pytest.mark.spice
 def test_a_source_beside_the_accounts_is_exit_1(tmp_path):
     design = tmp_path / "d"
-    models = shipped.folder("models")
+    models = package_data.folder("models")
     assert run("export", models / "detect-cmru-2x4.safetensors", "-o", design, "--no-verify").returncode == 0
     with (design / "network.cir").open("a") as file:
         file.write("xline0_extra x0 p0_extra n0_extra e0 vcm ret0 line\ncextra p0_extra vcm 5e-13\n")

@@ -7,11 +7,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from cmru_hw import gated, pdk, spice
-from cmru_hw.characterize import Conditions
-from cmru_hw.errors import TechnologyError
+from cmru_hw import spice
+from cmru_hw.characterize import power_gated_chip
+from cmru_hw.characterize.blocks import Conditions
+from cmru_hw.core.errors import TechnologyError
+from cmru_hw.process import device_models
 
-PROCESSES = pytest.mark.parametrize("process", pdk.PROCESSES)
+PROCESSES = pytest.mark.parametrize("process", device_models.PROCESSES)
 # Of one unit as the chip has it: seven levels of 28.6 mV, thresholds at +-85 mV.
 SIZES = {"cw": 191e-15, "tap": 9e-15, "cs": 7.94e-15, "cint": 500e-15, "wf": 0.15e-6}
 ENDS = pytest.mark.parametrize(("corner", "temperature", "vdd"), [("ss", -40.0, 1.62), ("ff", 125.0, 1.98)])
@@ -28,7 +30,7 @@ def at(request, process):
     """Conditions for ``process``; without the PDK its tests are skipped, or failed where simulation is required."""
     if process == "gf180":
         try:
-            pdk.find()
+            device_models.find()
         except TechnologyError as error:
             if request.config.getoption("--spice") == "required":
                 pytest.fail(f"--spice required: {error}", pytrace=False)
@@ -39,7 +41,7 @@ def at(request, process):
 @pytest.mark.spice
 @PROCESSES
 def test_one_strobe_makes_every_clock_in_order(engine, at):
-    measured = gated.sequencer(engine, at)
+    measured = power_gated_chip.sequencer(engine, at)
     assert measured.ordered, measured.edges
     # e and f of a group never carry a switch both
     assert measured.overlap < at.vdd / 2
@@ -50,7 +52,7 @@ def test_one_strobe_makes_every_clock_in_order(engine, at):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 def test_smallest_chip_counts_from_the_strobe_alone(engine, at):
-    measured = gated.chip(engine, at, frame=100e-6, frames=4)
+    measured = power_gated_chip.chip(engine, at, frame=100e-6, frames=4)
     assert measured.right, (measured.levels, measured.reads)
     assert np.array(measured.levels) == pytest.approx(measured.expected, abs=0.1)
     assert measured.state_low > 0
@@ -60,10 +62,10 @@ def test_smallest_chip_counts_from_the_strobe_alone(engine, at):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 def test_a_die_of_one_unit_is_a_function_of_its_seed(engine, at):
-    bench = gated.unit_bench(SIZES)
+    bench = power_gated_chip.unit_bench(SIZES)
 
-    def die(deck) -> gated.UnitDie:
-        return gated.unit_die(engine.run(deck).traces, at, SIZES)
+    def die(deck) -> power_gated_chip.UnitDie:
+        return power_gated_chip.unit_die(engine.run(deck).traces, at, SIZES)
 
     equal, drawn = die(bench.deck(at)), die(bench.deck(at, mismatch=7))
     threshold = at.vdd * SIZES["tap"] / SIZES["cw"]
@@ -78,7 +80,7 @@ def test_a_die_of_one_unit_is_a_function_of_its_seed(engine, at):
     for end, row in (("up", "low"), ("down", "high")):
         moved = getattr(drawn, f"threshold_{end}") - getattr(equal, f"threshold_{end}")
         assert moved * share == pytest.approx(
-            getattr(drawn, f"offset_{row}") - getattr(equal, f"offset_{row}"), abs=gated.RESOLUTION
+            getattr(drawn, f"offset_{row}") - getattr(equal, f"offset_{row}"), abs=power_gated_chip.RESOLUTION
         )
     assert asdict(die(bench.deck(at, mismatch=7))) == asdict(drawn)
     # a seed alone is no mismatch
@@ -90,8 +92,8 @@ def test_a_die_of_one_unit_is_a_function_of_its_seed(engine, at):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 def test_blocks_of_the_chip_draw_dies(engine, at):
-    found = gated.blocks(engine, at, dies=4, seed=3)
-    assert found.offset.values == gated.comparator_offset(engine, at, dies=4, seed=3).values
+    found = power_gated_chip.blocks(engine, at, dies=4, seed=3)
+    assert found.offset.values == power_gated_chip.comparator_offset(engine, at, dies=4, seed=3).values
     for sigma in (found.offset, found.limit, found.amplifier):
         assert len(set(sigma.values)) == 4 and sigma.failed == 0
         assert max(abs(value) for value in sigma.values) < 40e-3
@@ -104,7 +106,7 @@ def test_blocks_of_the_chip_draw_dies(engine, at):
 @pytest.mark.parametrize("process", ["gf180"])
 def test_offsets_follow_the_areas_of_their_pairs(engine, at):
     """The PDK's pfet_03v3: 6.66 mV um for a pair, over (w + 0.1 um) (l - 0.15 um); the other devices add to it."""
-    found = gated.blocks(engine, at, dies=100)
+    found = power_gated_chip.blocks(engine, at, dies=100)
     for sigma, width, length in ((found.offset, 6.0, 1.0), (found.amplifier, 4.0, 1.0)):
         pair = 6.66e-3 / np.sqrt((width + 0.1) * (length - 0.15))
         assert 0.85 * pair < sigma.sigma < 2 * pair
@@ -118,7 +120,7 @@ def test_offsets_follow_the_areas_of_their_pairs(engine, at):
 @ENDS
 def test_order_holds_at_the_ends_of_the_corners(engine, at, corner, temperature, vdd):
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
-    measured = gated.sequencer(engine, conditions, frame=10e-3)
+    measured = power_gated_chip.sequencer(engine, conditions, frame=10e-3)
     assert measured.ordered, measured.edges
     assert measured.overlap < vdd / 2
 
@@ -137,7 +139,7 @@ def test_order_holds_at_the_ends_of_the_corners(engine, at, corner, temperature,
 )
 def test_smallest_chip_works_with_frames_of_ten_milliseconds(engine, at, corner, temperature, vdd, most):
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
-    measured = gated.chip(engine, conditions)
+    measured = power_gated_chip.chip(engine, conditions)
     assert measured.right, (measured.levels, measured.reads)
     # the state neither leaks nor creeps: a level of -1 is what it was ten timesteps before
     assert abs(measured.levels[-1] - measured.levels[1]) < 0.1

@@ -11,10 +11,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from cmru_hw import behavioral, checkpoint, hardware_aware, mapping, tasks, technology, training, variation
-from cmru_hw.checkpoint import Trained
+from cmru_hw.analysis import hardware_aware
+from cmru_hw.circuits.charge import fast, mapping, variation
 from cmru_hw.cli import group
-from cmru_hw.errors import MappingError
+from cmru_hw.core.errors import MappingError
+from cmru_hw.nn import checkpoint, tasks, training
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.process import technology
 
 MODELS = Path(__file__).parent.parent / "models"
 IN_THE_LOOP = ("weights", "offset", "packet", "integrator", "capacitor", "bias")
@@ -53,8 +56,8 @@ def test_what_trains_is_the_die_that_is_simulated(name):
     explained = different = 0
     for number in range(3):
         drawn = variation.draw(design, seed=1, dies=[number], on=on)
-        packed = behavioral.pack(design, data)
-        (simulated,) = behavioral.run(drawn, packed)
+        packed = fast.pack(design, data)
+        (simulated,) = fast.run(drawn, packed)
         network = trained.network()
         as_trained = network(torch.from_numpy(data.inputs), torch.from_numpy(data.lengths))
         network.load_state_dict({**trained.tensors, **hardware_aware.software_of(design, drawn.one(0))})

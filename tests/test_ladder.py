@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cmru_hw import cli, inventory, ladder, ladder_cells, pdk, spice
-from cmru_hw.characterize import Conditions
-from cmru_hw.errors import InputError, MappingError, TechnologyError
+from cmru_hw import cli, spice
+from cmru_hw.characterize import counter_memory
+from cmru_hw.characterize.blocks import Conditions
+from cmru_hw.circuits.charge import counter_memory as ladder_cells
+from cmru_hw.core.errors import InputError, MappingError, TechnologyError
+from cmru_hw.process import device_count, device_models
 
-PROCESSES = pytest.mark.parametrize("process", pdk.PROCESSES)
+PROCESSES = pytest.mark.parametrize("process", device_models.PROCESSES)
 # A switch of 26 megohm needs time: slow and cold the window is longer.
 SLOW = {"evaluate": 8e-6, "decide": 2e-6, "count": 2e-6}
 
@@ -28,7 +31,7 @@ def at(request, process):
     """Conditions for ``process``; without the PDK its tests are skipped, or failed where simulation is required."""
     if process == "gf180":
         try:
-            pdk.find()
+            device_models.find()
         except TechnologyError as error:
             if request.config.getoption("--spice") == "required":
                 pytest.fail(f"--spice required: {error}", pytrace=False)
@@ -41,19 +44,19 @@ def at(request, process):
 
 def test_devices_are_counted_where_they_stand():
     # two inverters, the reset, five that write, two inverters and a switch to copy, one more for the complement
-    assert inventory.of("ladder_bit").transistors == 4 + 1 + 5 + 2 + 2 + 2 + 2
-    assert inventory.of("nand2").transistors == 4
-    assert inventory.of("cmom", {"c": 8e-15}).area == pytest.approx(1e-11)
+    assert device_count.of("ladder_bit").transistors == 4 + 1 + 5 + 2 + 2 + 2 + 2
+    assert device_count.of("nand2").transistors == 4
+    assert device_count.of("cmom", {"c": 8e-15}).area == pytest.approx(1e-11)
     # parameters go down through the levels: the replica of a row is as large as it is told
-    small, large = (inventory.of("unit_ladder", {"ca": c, "cb": 50e-15}).capacitance for c in (50e-15, 150e-15))
+    small, large = (device_count.of("unit_ladder", {"ca": c, "cb": 50e-15}).capacitance for c in (50e-15, 150e-15))
     assert (small, large) == pytest.approx((100e-15, 200e-15))
-    longer = inventory.of("ladder_count", {"l": 4e-6}).gates - inventory.of("ladder_count", {"l": 2e-6}).gates
+    longer = device_count.of("ladder_count", {"l": 4e-6}).gates - device_count.of("ladder_count", {"l": 2e-6}).gates
     assert longer == pytest.approx(4 * 5 * 0.3e-6 * 2e-6)
 
 
 def test_an_unknown_template_is_refused():
     with pytest.raises(InputError, match="unit_spiral"):
-        inventory.of("unit_spiral")
+        device_count.of("unit_spiral")
 
 
 @pytest.mark.parametrize("levels", range(1, 8))
@@ -85,7 +88,7 @@ def test_a_comparison_of_memories_is_no_technology():
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 def test_ladder_counts_up_stops_holds_and_turns(engine, at):
-    measured = ladder.unit(engine, at, frames=13)
+    measured = counter_memory.unit(engine, at, frames=13)
     assert measured.expected == (-1, 0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 6, 5)
     assert measured.right, measured.levels
     # a level is a number of bits: nothing of an analog value is left in it
@@ -99,7 +102,7 @@ def test_ladder_counts_up_stops_holds_and_turns(engine, at):
 @pytest.mark.parametrize("level", [-7, 5])
 def test_bits_survive_heat_and_a_dip_of_their_supply(engine, at, level):
     hot = Conditions(process=at.process, corner="ff", temperature=125.0, vdd=1.98)
-    measured = ladder.memory(engine, hot, level=level, hold=100.0, dip=1.2)
+    measured = counter_memory.memory(engine, hot, level=level, hold=100.0, dip=1.2)
     assert measured.held, measured.after
     # 10 ms of it cost less than one packet of the integrator
     assert 0 < measured.leakage * hot.vdd * 10e-3 < 5e-12
@@ -108,7 +111,9 @@ def test_bits_survive_heat_and_a_dip_of_their_supply(engine, at, level):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["generic180"])
 def test_a_dip_to_nothing_is_forgotten(engine, at):
-    lost = ladder.memory(engine, Conditions(process=at.process, temperature=125.0), level=5, hold=100.0, dip=1.8)
+    lost = counter_memory.memory(
+        engine, Conditions(process=at.process, temperature=125.0), level=5, hold=100.0, dip=1.8
+    )
     assert not lost.held
 
 
@@ -125,7 +130,7 @@ def test_a_dip_to_nothing_is_forgotten(engine, at):
 def test_every_count_at_the_ends_of_the_corners(engine, at, corner, temperature, vdd):
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
     # switched supplies take a tenth of a millisecond to collapse when hot
-    measured = ladder.unit(engine, conditions, frame=1e-3, **(SLOW if corner == "ss" else {}))
+    measured = counter_memory.unit(engine, conditions, frame=1e-3, **(SLOW if corner == "ss" else {}))
     assert measured.right, measured.levels
 
 
@@ -133,7 +138,7 @@ def test_every_count_at_the_ends_of_the_corners(engine, at, corner, temperature,
 @pytest.mark.spice
 @PROCESSES
 def test_rows_read_the_weighted_sum_of_levels(engine, at):
-    measured = ladder.layer(engine, at)
+    measured = counter_memory.layer(engine, at)
     assert measured.decisions.size >= 40
     assert measured.right, (measured.levels, measured.expected)
     # rows of equal and of opposite signs are in it

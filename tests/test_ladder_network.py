@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cmru_hw import alone, cli, compare, decks, design_folder, mapping, shipped, simulate, spice, technology
-from cmru_hw import transistor as circuit
-from cmru_hw.energy import transistor as energy_transistor
-from cmru_hw.energy.whole import run_energy
-from cmru_hw.errors import InputError, MappingError, TechnologyError
+from cmru_hw import cli, spice
+from cmru_hw.analysis.energy import transistor as energy_transistor
+from cmru_hw.analysis.energy.api import run_energy
+from cmru_hw.circuits.charge import clocked_netlist as circuit
+from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, single_unit
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import InputError, MappingError, TechnologyError
+from cmru_hw.design_folder import folder
+from cmru_hw.process import technology
 from tests.networks import Shape, random_network, random_sequences
 
 TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
@@ -60,7 +64,7 @@ def test_bits_of_a_weight_are_in_the_ratio_of_what_they_count():
 def test_the_netlist_has_bits_and_no_amplifier():
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
-    text = decks.network_text(design)
+    text = fidelity.network_text(design)
     assert "unit_ladder" in text and "unit_accumulate" not in text
     # bits of layer 0 are lines of layer 1, its inputs stay analog
     assert re.search(r"^xline1_0 q0_0_0 p1_0 n1_0 e1 vl ladder_line$", text, re.MULTILINE)
@@ -92,9 +96,9 @@ def test_a_ladder_too_long_for_its_bits_is_refused(levels):
 
 def test_a_unit_alone_cannot_read_bits():
     design = design_of(random_network(TINY), None)
-    assert "unit_ladder" in decks.network_text(alone.unit(design, 0, 0))
+    assert "unit_ladder" in fidelity.network_text(single_unit.unit(design, 0, 0))
     with pytest.raises(InputError, match="only units of layer 0"):
-        alone.unit(design, 1, 0)
+        single_unit.unit(design, 1, 0)
 
 
 def test_memory_is_a_choice_in_transistors_only():
@@ -103,13 +107,13 @@ def test_memory_is_a_choice_in_transistors_only():
 
 
 def test_export_takes_the_memory(tmp_path):
-    model, out = shipped.folder("models") / "detect-cmru-2x4.safetensors", tmp_path / "d"
+    model, out = package_data.folder("models") / "detect-cmru-2x4.safetensors", tmp_path / "d"
     chosen = f"--technology generic180 --level transistor --memory ladder --no-verify -o {out}"
     done = CliRunner().invoke(cli.group, ["export", str(model), *chosen.split()])
     assert done.exit_code == 0, done.output
-    loaded = design_folder.load(tmp_path / "d")
+    loaded = folder.load(tmp_path / "d")
     assert loaded.design.technology.transistor.memory == "ladder"
-    assert loaded.network == decks.network_text(loaded.design)
+    assert loaded.network == fidelity.network_text(loaded.design)
 
 
 def test_nothing_is_calculated_by_hand_for_ladders():
@@ -124,7 +128,7 @@ def test_nothing_is_calculated_by_hand_for_ladders():
 def test_a_network_of_ladders_equals_software(engine, tmp_path):
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
-    joules = run_energy(design_folder.write(tmp_path / "d", trained, design, sequences), sequences, engine)
+    joules = run_energy(folder.write(tmp_path / "d", trained, design, sequences), sequences, engine)
     assert joules["per_timestep_J"] > 0 and {"memory", "lines"} <= joules["blocks"].keys()
     deck, plan = circuit.deck(design, [sequences.inputs[0].astype(float)])
     piece = simulate.decode(design, engine.run(deck).traces, plan, 0)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cmru_hw import behavioral, mapping, netlist, noise, simulate, spice, technology, variation
-from cmru_hw.checkpoint import Sequences
-from cmru_hw.mapping import Design
-from cmru_hw.signals import Array, Response
-from cmru_hw.technology import Technology
-from cmru_hw.variation import Dies
+from cmru_hw import spice
+from cmru_hw.circuits.charge import fast, macro_netlist, mapping, noise, simulate, variation
+from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.variation import Dies
+from cmru_hw.core.signals import Array, Response
+from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.process import technology
+from cmru_hw.process.technology import Technology
 from tests.networks import Shape, random_network
 
 THERMAL = 1.380649e-23 * 300
@@ -28,7 +30,7 @@ def design(shape: Shape, of: Technology, sequences: Sequences) -> Design:
 def respond(engine: str, dies: Dies, sequences: Sequences) -> Response:
     """The first die on ``sequences``."""
     if engine == "fast":
-        return behavioral.respond(dies, sequences)[0]
+        return fast.respond(dies, sequences)[0]
     with spice.open_engine() as simulator:
         return simulate.simulate(
             dies.one(0),
@@ -73,7 +75,7 @@ def test_the_rows_of_a_unit_have_kt_over_c_and_the_comparators_noise():
     for on in (set(), {"noise/row", "noise/decision"}):
         dies = one_die(nominal, on)
         columns = noise.columns(dies, 0, 0, 400)
-        deck, plan = netlist.deck(
+        deck, plan = macro_netlist.deck(
             dies.one(0), [data.inputs[0].astype(float)], noise=[columns] if columns else None, save=["a0_0", "b0_1"]
         )
         traces = spice.run(deck).traces

@@ -1,78 +1,104 @@
-"""The order of the modules: imports point down only, and starting the program loads nothing heavy."""
+"""Imports point in one direction, folder by folder and file by file, and starting the program loads nothing heavy."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).parent.parent / "cmru_hw"
+TOP_LEVEL_MODULES = {"__init__.py"}
 
-# Each floor may import from the floors below it, and from its own where the order within the line says so.
-FLOORS = [
-    ["errors", "shipped", "quantity", "files"],
-    ["signals", "compiled", "recurrence", "cells"],
-    ["checkpoint", "technology", "ladder_cells"],
-    ["convert"],
-    ["tasks", "row_margin", "training", "streams"],
-    ["designs"],
-    ["mapping"],
-    ["variation", "noise", "compare"],
-    ["pdk", "inventory", "netlist", "memories", "transistor", "chip", "decks"],
-    ["spice", "doctor"],
-    ["simulate", "alone", "behavioral", "characterize", "ladder", "gated"],
-    ["plots", "waveform_files"],
-    ["current"],
-    ["architectures"],
-    ["templates", "design_folder"],
-    ["results", "energy", "corners", "retention"],
-    ["montecarlo"],
-    ["hardware_aware"],
-    ["report", "versus"],
-    ["cli"],
-]
-RANK = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
+# A folder imports from the folders it names here, from those that they import from, and from itself.
+BELOW = {
+    "core": set(),
+    "nn": {"core"},
+    "process": {"core"},
+    "spice": {"core"},
+    "circuits": {"nn", "process", "spice"},
+    "characterize": {"circuits"},
+    "design_folder": {"circuits"},
+    "analysis": {"characterize", "design_folder"},
+    "report": {"analysis"},
+    "cli": {"report"},
+}
+# Folders inside a folder that know nothing of each other.
+STRANGERS = [("circuits/charge", "circuits/current")]
 
 
-def top(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py").split("_store")[0]
-
-
-def imports(path: Path) -> set[str]:
-    found = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if node in typing_only or not isinstance(node, ast.ImportFrom) or not node.module:
-            continue
-        if node.module == "cmru_hw":
-            found |= {
-                alias.name
-                for alias in node.names
-                if (PACKAGE / alias.name).exists() or (PACKAGE / f"{alias.name}.py").exists()
-            }
-        elif node.module.startswith("cmru_hw."):
-            found.add(node.module.split(".")[1])
+def reachable(folder: str) -> set[str]:
+    found = {folder}
+    for lower in BELOW[folder]:
+        found |= reachable(lower)
     return found
 
 
-def test_imports_point_down_only():
-    wrong = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = top(path)
-        if name == "__init__":
-            continue
-        assert name in RANK, f"{name} has no floor: give it one"
-        wrong += [
-            f"{name} imports {other}" for other in sorted(imports(path)) if other != name and RANK[other] >= RANK[name]
-        ]
-    assert not wrong
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that ``path`` imports, anywhere in it, for type checkers too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "cmru_hw"}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute"
+            if node.module and node.module.split(".")[0] == "cmru_hw":
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}"
+                    found.add(full if full in MODULES else node.module)
+    return found
+
+
+GRAPH = {name: imports(path) - {name} for name, path in MODULES.items()}
+
+
+def test_every_module_has_its_folder():
+    assert {path.name for path in PACKAGE.glob("*.py")} <= TOP_LEVEL_MODULES
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == set(BELOW)
+    assert all(name in MODULES for names in GRAPH.values() for name in names)
+
+
+def test_folders_import_in_one_direction():
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in GRAPH.items()
+        if name != "cmru_hw"
+        for other in sorted(others - {"cmru_hw"})
+        if other.split(".")[1] not in reachable(name.split(".")[1])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("one", "other"), [*STRANGERS, *(pair[::-1] for pair in STRANGERS)])
+def test_kinds_of_circuit_know_nothing_of_each_other(one, other):
+    ours, theirs = (f"cmru_hw.{place.replace('/', '.')}" for place in (one, other))
+    wrong = [
+        f"{name} imports {target}"
+        for name, targets in GRAPH.items()
+        if name.startswith(ours)
+        for target in sorted(targets)
+        if target.startswith(theirs)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_circle_of_files():
+    lazy = GRAPH | {"cmru_hw": set()}  # its names are loaded when they are first used
+    try:
+        TopologicalSorter(lazy).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(reversed(error.args[1])))
 
 
 def test_help_does_not_wait_for_torch():

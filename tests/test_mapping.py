@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmru_hw import mapping, technology
-from cmru_hw.checkpoint import ModelConfig, Trained
-from cmru_hw.errors import MappingError
+from cmru_hw.circuits.charge import mapping
+from cmru_hw.core.errors import MappingError
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.process import technology
 from tests.networks import Shape, random_network, random_sequences
 
 MACRO = technology.load("macro")

@@ -19,12 +19,14 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-from cmru_hw import design_folder, mapping, technology, variation
+from cmru_hw.analysis.montecarlo import charge, scheduler, statistics, workers
+from cmru_hw.analysis.montecarlo.shards import Block, Store, blocks
+from cmru_hw.analysis.montecarlo.statistics import Job
+from cmru_hw.circuits.charge import mapping, variation
 from cmru_hw.cli.montecarlo import montecarlo as command
-from cmru_hw.errors import CmruError, InputError, SimulationError
-from cmru_hw.montecarlo import charge, run, scores, workers
-from cmru_hw.montecarlo.scores import Job
-from cmru_hw.montecarlo.store import Block, Store, blocks
+from cmru_hw.core.errors import CmruError, InputError, SimulationError
+from cmru_hw.design_folder import folder as design_folder
+from cmru_hw.process import technology
 from tests.networks import Shape, random_network, random_sequences
 
 SHAPE = Shape(units=(4, 3))
@@ -56,7 +58,7 @@ def invoke(exported: tuple[Path, Path], *options: str):
 
 
 def test_nominal_dies_are_software():
-    table = scores.scores(job(on=frozenset()), range(3))
+    table = statistics.scores(job(on=frozenset()), range(3))
     assert table["decisions"].to_pylist() == table["decisions_agree"].to_pylist()
     assert table["accuracy"].to_pylist() == [job().goal.accuracy] * 3
     assert max(table["level_error_max"].to_pylist()) < 1e-3
@@ -64,9 +66,9 @@ def test_nominal_dies_are_software():
 
 def test_rows_do_not_depend_on_company_or_order():
     mine = job()
-    whole = scores.scores(mine, range(40))
-    assert scores.scores(mine, range(17, 23)).equals(whole.slice(17, 6))
-    backwards = scores.scores(mine, list(reversed(range(40))))
+    whole = statistics.scores(mine, range(40))
+    assert statistics.scores(mine, range(17, 23)).equals(whole.slice(17, 6))
+    backwards = statistics.scores(mine, list(reversed(range(40))))
     assert backwards.take(list(reversed(range(40)))).equals(whole)
 
 
@@ -74,7 +76,7 @@ def test_a_job_survives_the_way_to_another_process():
     mine = job()
     twin = pickle.loads(pickle.dumps(mine))
     assert twin.sha256 == mine.sha256
-    assert scores.scores(twin, range(3)).equals(scores.scores(mine, range(3)))
+    assert statistics.scores(twin, range(3)).equals(statistics.scores(mine, range(3)))
 
 
 def test_identity_changes_with_everything_that_changes_a_row():
@@ -91,19 +93,19 @@ def test_identity_changes_with_everything_that_changes_a_row():
 
 @pytest.mark.spice
 def test_engines_agree_and_say_so():
-    table = scores.scores(job(engine="spice"), [3, 8])
-    fast = scores.scores(job(), [3, 8])
+    table = statistics.scores(job(engine="spice"), [3, 8])
+    fast = statistics.scores(job(), [3, 8])
     for name in ("accuracy", "decisions_agree", "classes_alike"):
         assert table[name].to_pylist() == fast[name].to_pylist()
     assert table["level_error_max"].to_numpy() == pytest.approx(fast["level_error_max"].to_numpy(), abs=1e-4)
-    found = scores.engine_agreement(table)
+    found = statistics.engine_agreement(table)
     assert found is not None
     assert found["agree"] == found["decisions"] and found["unexplained"] == 0
 
 
 @pytest.mark.spice
 def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch):
-    whole = scores.scores(job(engine="spice"), [0, 1, 2])
+    whole = statistics.scores(job(engine="spice"), [0, 1, 2])
     simulate = charge.simulate_die
 
     def fails(mine, drawn, engine):
@@ -112,10 +114,10 @@ def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch):
         return simulate(mine, drawn, engine)
 
     monkeypatch.setattr(charge, "simulate_die", fails)
-    table = scores.scores(job(engine="spice"), [0, 1, 2])
+    table = statistics.scores(job(engine="spice"), [0, 1, 2])
     assert table["status"].to_pylist() == ["ok", "SimulationError", "ok"]
     assert table.take([0, 2]).equals(whole.take([0, 2]))
-    summary = scores.summary(job(engine="spice"), table, drop=1.0)
+    summary = statistics.summary(job(engine="spice"), table, drop=1.0)
     assert (summary["dies"], summary["failed"]) == (3, 1)
     assert (summary["yield"]["k"], summary["yield"]["n"]) == (2, 3)
 
@@ -126,25 +128,25 @@ def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch):
 def test_clopper_pearson_is_exact():
     for k, n in ((0, 10), (3, 10), (10, 10), (487, 500)):
         expected = stats.binomtest(k, n).proportion_ci(method="exact")
-        found = scores.clopper_pearson(k, n)
+        found = statistics.clopper_pearson(k, n)
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_subset_is_a_function_of_the_seed():
-    assert scores.subset(4, 1000, 20) == scores.subset(4, 1000, 20) != scores.subset(5, 1000, 20)
-    assert scores.subset(0, 5, 5) == [0, 1, 2, 3, 4]
+    assert statistics.subset(4, 1000, 20) == statistics.subset(4, 1000, 20) != statistics.subset(5, 1000, 20)
+    assert statistics.subset(0, 5, 5) == [0, 1, 2, 3, 4]
 
 
 # --- Shards ------------------------------------------------------------------------------------------------------
 
 
 def collect(mine: Job, dies: Sequence[int], folder: Path, by: workers.Workers = workers.serial, **settings) -> pa.Table:
-    return run.collect(mine, dies, Store.of(folder, mine), by, drop=0.01, **settings)
+    return scheduler.collect(mine, dies, Store.of(folder, mine), by, drop=0.01, **settings)
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setitem(scores.BLOCK, "fast", 8)
+    monkeypatch.setitem(statistics.BLOCK, "fast", 8)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -195,7 +197,7 @@ def test_order_and_size_of_blocks_change_nothing(tmp_path, monkeypatch):
 
     whole = collect(mine, range(30), tmp_path / "a")
     assert collect(mine, range(30), tmp_path / "b", backwards).equals(whole)
-    monkeypatch.setitem(scores.BLOCK, "fast", 13)
+    monkeypatch.setitem(statistics.BLOCK, "fast", 13)
     assert collect(mine, range(30), tmp_path / "c").equals(whole)
     # fewer dies are the first of more
     assert collect(mine, range(11), tmp_path / "d").equals(whole.slice(0, 11))
@@ -209,9 +211,9 @@ def test_stopping_early_is_the_same_in_any_order(tmp_path):
         return workers.serial(one, sorted(todo, key=lambda block: block.number * 7 % 11))
 
     straight = collect(mine, range(200), tmp_path / "a", until=0.2)
-    assert run.FEWEST <= len(straight) < 200 and len(straight) % 8 == 0
-    good = int(scores.passed(straight, mine.goal.accuracy, 0.01).sum())
-    assert scores.clopper_pearson(good, len(straight)).width <= 0.2
+    assert scheduler.FEWEST <= len(straight) < 200 and len(straight) % 8 == 0
+    good = int(statistics.passed(straight, mine.goal.accuracy, 0.01).sum())
+    assert statistics.clopper_pearson(good, len(straight)).width <= 0.2
     assert collect(mine, range(200), tmp_path / "b", scrambled, until=0.2).equals(straight)
 
 
@@ -398,9 +400,9 @@ def test_what_makes_no_sense_is_refused_in_words(exported, tmp_path, options, sa
 def test_command_says_where_it_stopped(exported, tmp_path):
     done = invoke(exported, "-n", "1000", "--until-ci", "0.3", "-o", str(tmp_path / "out"))
     summary = json.loads(done.stdout)
-    assert summary["stopping"] == {"width": 0.3, "fewest": run.FEWEST, "block": scores.BLOCK["fast"]}
+    assert summary["stopping"] == {"width": 0.3, "fewest": scheduler.FEWEST, "block": statistics.BLOCK["fast"]}
     low, high = summary["yield"]["ci95"]
-    assert summary["dies"] == scores.BLOCK["fast"] and high - low <= 0.3
+    assert summary["dies"] == statistics.BLOCK["fast"] and high - low <= 0.3
 
 
 @pytest.mark.spice

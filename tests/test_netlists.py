@@ -8,11 +8,14 @@ import subprocess
 import numpy as np
 import pytest
 
-from cmru_hw import mapping, netlist, shipped, technology
+from cmru_hw.circuits.charge import macro_netlist, mapping
+from cmru_hw.core import package_data
+from cmru_hw.process import technology
 from cmru_hw.spice import complete_text, refuse_code
+from cmru_hw.spice.schedule import schedule
 from tests.networks import Shape, random_network, random_sequences
 
-BENCHES = shipped.folder("netlists") / "testbenches"
+BENCHES = package_data.folder("netlists") / "testbenches"
 
 # bench -> measurement -> (expected, absolute tolerance). Voltages follow from capacitor ratios, times from duty cycles.
 EXPECTED = {
@@ -70,7 +73,7 @@ def design_of(shape: Shape, kind: str = "macro") -> mapping.Design:
 
 def test_a_designer_finds_weights_thresholds_and_units_by_name():
     design = design_of(Shape(units=(4, 2)))
-    text = netlist.network_text(design)
+    text = macro_netlist.network_text(design)
     layer = design.layers[0]
     size = re.search(r"^ca0_3_threshold a0_3 [pn]0_bias (\S+)$", text, re.MULTILINE)
     assert size is not None and float(size[1]) == pytest.approx(abs(layer.low.threshold[3]), rel=1e-12)
@@ -88,7 +91,7 @@ def test_a_designer_finds_weights_thresholds_and_units_by_name():
 
 def test_a_deck_says_nothing_but_circuit():
     design = design_of(Shape())
-    deck, _ = netlist.deck(design, [np.zeros((4, 3))])
+    deck, _ = macro_netlist.deck(design, [np.zeros((4, 3))])
     refuse_code(deck.text, files=deck.files)
     code = [line for line in deck.files["network.cir"].decode().splitlines() if not line.startswith("*")]
     numbers = [word for line in code for word in re.findall(r"(?:^|[\s=])(\d\S*)", line)]
@@ -99,12 +102,12 @@ def test_a_deck_says_nothing_but_circuit():
 
 def test_the_same_design_is_the_same_text():
     shape = Shape(seed=5)
-    assert netlist.network_text(design_of(shape)) == netlist.network_text(design_of(shape))
+    assert macro_netlist.network_text(design_of(shape)) == macro_netlist.network_text(design_of(shape))
 
 
 def test_wide_inputs_are_split_over_files_whose_lines_ngspice_reads_whole():
     shape = Shape(features=60, units=(2,), skip=False)
-    deck, _ = netlist.deck(design_of(shape), [np.random.default_rng(0).normal(size=(3, 60)) * 1e3])
+    deck, _ = macro_netlist.deck(design_of(shape), [np.random.default_rng(0).normal(size=(3, 60)) * 1e3])
     stimuli = [content for name, content in deck.files.items() if name.startswith("stimulus")]
     assert len(stimuli) == 3
     assert max(len(line) for content in stimuli for line in content.splitlines()) < 500
@@ -112,7 +115,7 @@ def test_wide_inputs_are_split_over_files_whose_lines_ngspice_reads_whole():
 
 def test_sequences_follow_each_other_with_a_power_on_frame_before_each():
     design = design_of(Shape())
-    plan = netlist.schedule(design.timestep, 0.1, [3, 5])
+    plan = schedule(design.timestep, 0.1, [3, 5])
     assert plan.starts == (1, 5) and plan.frames == 10
     assert (np.diff(plan.instants(1)) == pytest.approx(plan.timestep)) and len(plan.instants(1)) == 5
     assert plan.instants(0)[-1] < 4 * plan.timestep < plan.instants(1)[0]

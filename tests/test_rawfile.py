@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmru_hw.errors import NotBelieved
+from cmru_hw.core.errors import NotBelieved
 from cmru_hw.spice import rawfile
 
 VALUES = np.array([[0.0, 1e-9, 2e-9], [0.0, 0.5, -0.25]])

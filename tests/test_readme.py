@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cmru_hw import shipped
 from cmru_hw.cli import main
+from cmru_hw.core import package_data
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.spice
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """A directory that looks like a checkout, so that relative paths in the README mean what they say."""
-    shutil.copytree(shipped.folder("models"), tmp_path / "models")
+    shutil.copytree(package_data.folder("models"), tmp_path / "models")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     return tmp_path
@@ -81,8 +81,8 @@ def test_the_demo_prints_what_the_readme_shows(folder):
 
 
 def test_every_shipped_model_has_a_card_and_a_line():
-    models = sorted(path.stem for path in shipped.folder("models").glob("*.safetensors"))
+    models = sorted(path.stem for path in package_data.folder("models").glob("*.safetensors"))
     assert models
     for name in models:
         assert f"`{name}`" in README
-        assert (shipped.folder("models") / f"{name}.md").is_file()
+        assert (package_data.folder("models") / f"{name}.md").is_file()

@@ -23,12 +23,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cmru_hw import shipped, variation
+from cmru_hw.circuits.charge import variation
+from cmru_hw.circuits.current import technology
+from cmru_hw.circuits.current import variation as dies
 from cmru_hw.cli import main
-from cmru_hw.current import dies, technology
-from cmru_hw.errors import InputError, OutputError
-from cmru_hw.quantity import count, percent, si
-from cmru_hw.report import elements, latex, runs
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import InputError, OutputError
+from cmru_hw.core.units import count, percent, si
+from cmru_hw.report import latex, runs, variation_names
 from cmru_hw.report.write import write
 from tests.test_current import design_of, network
 
@@ -88,7 +90,7 @@ class Page(HTMLParser):
 def checkout(tmp_path_factory) -> Path:
     """A directory in which the runs and their report were made, as a user would."""
     folder = tmp_path_factory.mktemp("checkout")
-    shutil.copytree(shipped.folder("models"), folder / "models")
+    shutil.copytree(package_data.folder("models"), folder / "models")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for line in (*COMMANDS, f"cmru-hw report {' '.join(FOLDERS)} -o out/report"):
@@ -154,7 +156,7 @@ def test_what_is_shown_is_what_is_written(inside):
 def test_three_numbers_come_again_from_the_commands_beside_them(inside, tmp_path, monkeypatch):
     rows = written(inside)
     chosen = ("comparison: decisions as in software", "comparison: smallest margin that counted", "montecarlo: yield")
-    shutil.copytree(shipped.folder("models"), tmp_path / "models")
+    shutil.copytree(package_data.folder("models"), tmp_path / "models")
     monkeypatch.chdir(tmp_path)
     code, _, err = run(rows["design: netlist sha256"]["command"])
     assert code == 0, err
@@ -358,10 +360,10 @@ def test_all_that_varies_is_said_in_words():
     every |= {f"global/{name}" for name in variation.GLOBAL_LEAVES} | {
         f"noise/{name}" for name in variation.NOISE_LEAVES
     }
-    assert not {name for name in every if not elements.meaning(name)}
+    assert not {name for name in every if not variation_names.meaning(name)}
     current = design_of(network(units=(3, 3), skip=True), technology.load("generic180"))
     ranked = {name.split("/", 1)[1] if name.startswith("layer") else name for name in dies.leaves(current)}
-    assert not {name for name in ranked if not elements.meaning(name)}
+    assert not {name for name in ranked if not variation_names.meaning(name)}
 
 
 def test_names_from_files_stay_text(tmp_path):

@@ -8,11 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from cmru_hw import design_folder, mapping, pdk, spice, technology
-from cmru_hw.characterize import Conditions
-from cmru_hw.errors import InputError, TechnologyError
-from cmru_hw.retention import current, whole
-from cmru_hw.retention.charge import Cell, doubling, lost, lost_asleep, weakest
+from cmru_hw import spice
+from cmru_hw.analysis.retention import api, current
+from cmru_hw.analysis.retention.charge import Cell, doubling, lost, lost_asleep, weakest
+from cmru_hw.characterize.blocks import Conditions
+from cmru_hw.circuits.charge import mapping
+from cmru_hw.core.errors import InputError, TechnologyError
+from cmru_hw.design_folder import folder as design_folder
+from cmru_hw.process import device_models, technology
 from tests.networks import Shape, random_network, random_sequences
 from tests.test_cli import refused, run
 from tests.test_current import design_of as current_design
@@ -86,7 +89,7 @@ def test_a_cell_restores_its_state_unless_its_window_is_elsewhere(engine):
 @pytest.mark.spice
 def test_the_command_says_how_long_and_what_is_left_out(tmp_path):
     try:
-        pdk.find()
+        device_models.find()
     except TechnologyError as error:
         pytest.skip(str(error))
     exported(tmp_path / "d", "gf180")
@@ -112,7 +115,7 @@ def test_a_chip_loses_a_little_every_time_it_wakes(engine):
         return lost_asleep(engine, at, replace(cell, **changed), level)
 
     try:
-        pdk.find()
+        device_models.find()
     except TechnologyError as error:
         pytest.skip(str(error))
     usual, hot = loss(), loss("ff", 125.0)
@@ -136,7 +139,7 @@ def test_bits_do_not_leak():
     trained, data = random_network(SHAPE), random_sequences(SHAPE)
     kind = technology.at_level(technology.load("gf180"), "transistor", "ladder")
     with pytest.raises(InputError, match="--blocks ladder"):
-        whole.require(mapping.map_network(trained, kind, mapping.calibrate(trained, data)))
+        api.require(mapping.map_network(trained, kind, mapping.calibrate(trained, data)))
 
 
 def test_ideal_parts_do_not_leak(tmp_path):

@@ -11,10 +11,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from cmru_hw import checkpoint, compare, mapping, row_margin, tasks, technology, training
-from cmru_hw.checkpoint import Sequences, Trained
+from cmru_hw.circuits.charge import compare, mapping
 from cmru_hw.cli import group
-from cmru_hw.errors import InputError
+from cmru_hw.core.errors import InputError
+from cmru_hw.nn import checkpoint, margin_loss, tasks, training
+from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.process import technology
 from tests.networks import Shape, random_network, random_sequences
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -47,8 +49,8 @@ def test_what_is_penalised_is_what_the_circuit_sees(shape):
     expected = compare.reference(design, trained, data)
     network = trained.network().double()
     output = network(torch.from_numpy(data.inputs).double(), torch.from_numpy(data.lengths))
-    for index, r in enumerate(row_margin.rows(network, output, calibration.inputs)):
-        found = row_margin.scores(r)
+    for index, r in enumerate(margin_loss.rows(network, output, calibration.inputs)):
+        found = margin_loss.scores(r)
         np.testing.assert_allclose(found.amax(0).detach() * swing, expected.margins[index], rtol=1e-6)
         made = 1 - found.argmax(0)
         moves = torch.where(made == 1, 1, torch.where(made == 0, -1, 0))
@@ -65,10 +67,10 @@ def test_units_that_never_move_are_no_way_out():
         network.layers[0].threshold.weight.mul_(1e-3)
         network.layers[0].threshold.bias.fill_(0.5)
     output = network(x)
-    [r] = row_margin.rows(network, output, 1.0)
-    assert row_margin.scores(r).amax(0).min() > 0.05, "no decision is close to another"
-    cost = row_margin.loss(network, output, valid, inputs=1.0, margin=0.05)
-    assert cost > row_margin.WEIGHT * 1.9
+    [r] = margin_loss.rows(network, output, 1.0)
+    assert margin_loss.scores(r).amax(0).min() > 0.05, "no decision is close to another"
+    cost = margin_loss.loss(network, output, valid, inputs=1.0, margin=0.05)
+    assert cost > margin_loss.WEIGHT * 1.9
     cost.backward()
     assert network.layers[0].candidate.bias.grad.abs().min() > 0
 

@@ -9,17 +9,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cmru_hw import checkpoint, mapping, shipped, spice, technology
-from cmru_hw.compare import compare, reference
-from cmru_hw.errors import NotBelieved
-from cmru_hw.signals import Response, Traces
-from cmru_hw.simulate import decode, simulate, verify
+from cmru_hw import spice
+from cmru_hw.circuits.charge import mapping
+from cmru_hw.circuits.charge.compare import compare, reference
+from cmru_hw.circuits.charge.simulate import decode, simulate, verify
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import NotBelieved
+from cmru_hw.core.signals import Response, Traces
+from cmru_hw.nn import checkpoint
+from cmru_hw.process import technology
 from tests.networks import Shape, random_network, random_sequences
 
 pytestmark = pytest.mark.spice
 
 MACRO = technology.load("macro")
-MODELS = shipped.folder("models")
+MODELS = package_data.folder("models")
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +138,9 @@ def test_a_clock_that_misses_a_beat_is_not_believed():
     shape = Shape()
     trained, data = random_network(shape), random_sequences(shape, (3,))
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))
-    from cmru_hw import netlist
+    from cmru_hw.circuits.charge import macro_netlist
 
-    deck, plan = netlist.deck(design, [data.inputs[0].astype(float)])
+    deck, plan = macro_netlist.deck(design, [data.inputs[0].astype(float)])
     time = np.array([0.0, deck.stop])
     values = {name: np.ones(2) for name in deck.saved} | {"u0": np.zeros(2)}
     with pytest.raises(NotBelieved, match="clock u0 did not come in timestep 0"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cmru_hw.errors import NotBelieved, NotConverged, OutputError, SimulatorCrashed, SimulatorMissing
-from cmru_hw.netlist import Deck
-from cmru_hw.spice.belief import Finished, canonical, judge
+from cmru_hw.core.errors import NotBelieved, NotConverged, OutputError, SimulatorCrashed, SimulatorMissing
+from cmru_hw.spice.checks import Finished, canonical, judge
+from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.rawfile import Plot
 
 DECK = Deck(text="", stop=2e-9, saved=("v(A)", "i(V1)"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.errors import (
+from cmru_hw.core.errors import (
     InputError,
     NotBelieved,
     NotConverged,
@@ -23,7 +23,7 @@ from cmru_hw.errors import (
     SimulatorCrashed,
     SimulatorMissing,
 )
-from cmru_hw.netlist import Deck
+from cmru_hw.spice.deck import Deck
 
 pytestmark = pytest.mark.spice
 BACKENDS = ("pyspice", "batch")

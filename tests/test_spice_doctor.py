@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from cmru_hw import doctor
+from cmru_hw.spice import doctor
 
 
 def by_name() -> dict[str, doctor.Check]:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.errors import OutputError
-from cmru_hw.netlist import Deck
+from cmru_hw.core.errors import OutputError
 from cmru_hw.spice import engine as engine_module
+from cmru_hw.spice.deck import Deck
 
 pytestmark = pytest.mark.spice
 

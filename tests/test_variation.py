@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cmru_hw import compiled, mapping, streams, technology, variation
-from cmru_hw.errors import InputError
-from cmru_hw.mapping import Design, Row
-from cmru_hw.technology import Mismatch
+from cmru_hw.circuits.charge import mapping, variation
+from cmru_hw.circuits.charge.mapping import Design, Row
+from cmru_hw.core import counter_rng, kernels
+from cmru_hw.core.errors import InputError
+from cmru_hw.process import technology
+from cmru_hw.process.technology import Mismatch
 from tests.networks import Shape, random_network
 
 DIES = 400
@@ -34,26 +36,26 @@ def every(of: Design) -> frozenset[str]:
 
 
 def test_a_number_is_a_function_of_its_key_and_counter_alone():
-    keys, counters = streams.keys(3, "some/stream", range(50)), np.arange(70, dtype=np.uint64)
-    together = streams.normals(keys[:, None], counters)
+    keys, counters = counter_rng.keys(3, "some/stream", range(50)), np.arange(70, dtype=np.uint64)
+    together = counter_rng.normals(keys[:, None], counters)
     for die, place in itertools.product((0, 17, 49), (0, 1, 69)):
-        assert streams.normals(keys[die : die + 1], counters[place : place + 1]) == together[die, place]
-    assert np.array_equal(streams.normals(keys[7:12, None], counters[5:9]), together[7:12, 5:9])
-    assert np.array_equal(streams.keys(3, "some/stream", [17]), keys[17:18])
+        assert counter_rng.normals(keys[die : die + 1], counters[place : place + 1]) == together[die, place]
+    assert np.array_equal(counter_rng.normals(keys[7:12, None], counters[5:9]), together[7:12, 5:9])
+    assert np.array_equal(counter_rng.keys(3, "some/stream", [17]), keys[17:18])
 
 
 def test_the_hash_is_splitmix64():
     # Vigna's reference implementation, seeded with 1234567
     found = np.empty(3, dtype=np.uint64)
-    compiled.mixed(streams.advanced(np.array([1234567], dtype=np.uint64), np.arange(1, 4, dtype=np.uint64)), found)
+    kernels.mixed(counter_rng.advanced(np.array([1234567], dtype=np.uint64), np.arange(1, 4, dtype=np.uint64)), found)
     assert found.tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
 def test_halves_of_a_hash_become_a_number_by_box_and_muller():
     counters = np.arange(20_000, dtype=np.uint64)
     hashes = np.empty_like(counters)
-    compiled.mixed(streams.advanced(np.zeros(1, dtype=np.uint64), counters), hashes)
-    found = streams.normals(np.zeros(1, dtype=np.uint64), counters)
+    kernels.mixed(counter_rng.advanced(np.zeros(1, dtype=np.uint64), counters), hashes)
+    found = counter_rng.normals(np.zeros(1, dtype=np.uint64), counters)
     for value, (low, high) in zip(found.tolist(), hashes.view(np.int32).reshape(-1, 2).tolist(), strict=True):
         radius = math.sqrt(-2 * math.log((max(low, -1 - low) + 0.5) / 2**31))
         assert value == pytest.approx(radius * math.cos(math.pi * high / 2**31), rel=0, abs=1e-8)
@@ -68,19 +70,21 @@ def test_numbers_are_the_same_where_nothing_compiled_can_be_kept():
         "print(streams.keys(3, 'some/stream', range(4)).tolist())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(streams.keys(3, "some/stream", range(4)).tolist())
+    assert done.stdout.strip() == str(counter_rng.keys(3, "some/stream", range(4)).tolist())
 
 
 def test_numbers_are_normal_and_bounded():
-    numbers = streams.normals(streams.keys(0, "normal", range(1000))[:, None], np.arange(1000, dtype=np.uint64)).ravel()
+    numbers = counter_rng.normals(
+        counter_rng.keys(0, "normal", range(1000))[:, None], np.arange(1000, dtype=np.uint64)
+    ).ravel()
     assert stats.kstest(numbers, "norm").pvalue > 1e-3
-    assert np.abs(numbers).max() <= streams.BOUND
+    assert np.abs(numbers).max() <= counter_rng.BOUND
 
 
 @pytest.mark.parametrize("other", [(1, "a", 5), (0, "b", 5), (0, "a", 6)], ids=["seed", "name", "die"])
 def test_streams_that_differ_in_anything_are_independent(other):
     def stream(seed: int, name: str, die: int) -> np.ndarray:
-        return streams.normals(streams.keys(seed, name, [die]), np.arange(20_000, dtype=np.uint64))
+        return counter_rng.normals(counter_rng.keys(seed, name, [die]), np.arange(20_000, dtype=np.uint64))
 
     assert stats.pearsonr(stream(0, "a", 5), stream(*other)).pvalue > 1e-3
 

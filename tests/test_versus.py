@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cmru_hw import inventory, shipped
-from cmru_hw.current import netlist
-from cmru_hw.errors import InputError
+from cmru_hw.circuits.current import netlist
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import InputError
+from cmru_hw.process import device_count
 from tests.test_cli import SMALL, refused, run
 from tests.test_current import design_of, network, without_grid
 from tests.test_current_cli import small
@@ -78,7 +79,7 @@ def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path):
 
     What draws dies takes the macro level alone, and says so.
     """
-    model = shipped.folder("models") / "flipflop-cmru-1x2.safetensors"
+    model = package_data.folder("models") / "flipflop-cmru-1x2.safetensors"
     for name, options in (("macro", ()), ("transistor", ("--level", "transistor"))):
         done = run("export", model, "-o", tmp_path / name, "--technology", "gf180", *options, "--no-verify")
         assert done.returncode == 0, done.stderr
@@ -91,7 +92,7 @@ def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path):
         assert macro["shown"] == transistor["shown"] + ", as its transistor twin"
     macro, transistor = found["yield under mismatch"]
     assert macro["source"].startswith("cmru-hw montecarlo") and "at macro level" in transistor["source"]
-    data = shipped.folder("models") / "flipflop-eval.npz"
+    data = package_data.folder("models") / "flipflop-eval.npz"
     assert "without --level transistor" in refused("montecarlo", tmp_path / "transistor", "--input", data, "-n", 2)
 
 
@@ -102,7 +103,7 @@ def test_one_design_is_no_comparison(pair):
 def test_a_netlist_has_as_many_devices_as_its_architecture_says():
     design = design_of(network(units=(3, 3), skip=True), without_grid("generic180"))
     readers = sum(layer.units for layer in design.layers)
-    found = inventory.of_netlist(netlist.network_text(design), netlist.cell_files(design))
+    found = device_count.of_netlist(netlist.network_text(design), netlist.cell_files(design))
     assert found.transistors - readers == sum(netlist.transistors(design).values())
     gates = netlist.gate_area(design) + readers * design.technology.width * design.technology.length
     # the resets are left out of the one
@@ -110,11 +111,13 @@ def test_a_netlist_has_as_many_devices_as_its_architecture_says():
 
 
 def test_a_template_counts_alike_by_itself_and_in_a_netlist():
-    cells = {path.name: path.read_bytes() for path in (shipped.folder("netlists") / "cells" / "transistor").glob("*")}
+    cells = {
+        path.name: path.read_bytes() for path in (package_data.folder("netlists") / "cells" / "transistor").glob("*")
+    }
     head = next(line for line in cells["unit_accumulate.cir"].decode().splitlines() if line.startswith(".subckt"))
     pins = " ".join(word for word in head.split()[2:] if "=" not in word)
     text = f"xone {pins} unit_accumulate\nxtwo {pins}\n+ unit_accumulate\n"
-    one, two = inventory.of("unit_accumulate"), inventory.of_netlist(text, cells)
+    one, two = device_count.of("unit_accumulate"), device_count.of_netlist(text, cells)
     assert two.transistors == 2 * one.transistors and two.area == pytest.approx(2 * one.area)
     with pytest.raises(InputError, match="xone has 2 nodes where inv has 3 pins"):
-        inventory.of_netlist("xone a y inv\n", cells)
+        device_count.of_netlist("xone a y inv\n", cells)

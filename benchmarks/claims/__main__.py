@@ -16,7 +16,7 @@ import torch
 from benchmarks.claims import figures, page, study, tables, verdicts
 from benchmarks.claims.study import FULL, QUICK, Job, Store
 from benchmarks.claims.verdicts import Records
-from cmru_hw.montecarlo.store import write_whole
+from cmru_hw.analysis.montecarlo.shards import write_whole
 
 RESULTS = Path(__file__).parent.parent / "results"
 

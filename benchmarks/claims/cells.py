@@ -7,16 +7,16 @@ ones cost hardly more together than alone. M is models, N units (or features), T
 ===============  ===============================================================================================
 cell             recurrence
 ===============  ===============================================================================================
-cmru             as in :mod:`cmru_hw.cells`, ε = 1, saturating at ±:data:`LEVELS`
-acmru            αCMRU as in :mod:`cmru_hw.cells`, without a limit
-bmru             as in :mod:`cmru_hw.cells`, ε = 0 from the first step on
+cmru             as in :mod:`cmru_hw.nn.cells`, ε = 1, saturating at ±:data:`LEVELS`
+acmru            αCMRU as in :mod:`cmru_hw.nn.cells`, without a limit
+bmru             as in :mod:`cmru_hw.nn.cells`, ε = 0 from the first step on
 bmru-annealed    the same, trained with ε going from 1 to 0 over the first 70 % of the steps
 lru              h ← λ⊙h + γ⊙(B u), complex, λ = exp(−exp ν + i exp θ); its output is (Re h, Im h): arXiv:2303.06349
 mingru           h ← (1 − z)⊙h + z⊙h̃, z = σ(W_z u + b_z), h̃ = W_h u + b_h: arXiv:2410.01201, section 3.1
 hybrid           half of the units are bmru, the others lru, side by side: arXiv:2601.09495
 ===============  ===============================================================================================
 
-All run on :func:`cmru_hw.recurrence.scan` or another form of it. Those of LRU are complex, but λ does not change with
+All run on :func:`cmru_hw.nn.scan.scan` or another form of it. Those of LRU are complex, but λ does not change with
 time: in coordinates that turn with its phase, g_t = exp(−i θ t) h_t, the recurrence is g ← |λ| g + exp(−i θ t) γ B u,
 whose gain is real and positive, as the scan wants it.
 
@@ -33,8 +33,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmru_hw.cells import gate, sign
-from cmru_hw.recurrence import loop, parallel, scan
+from cmru_hw.nn.cells import gate, sign
+from cmru_hw.nn.scan import loop, parallel, scan
 
 LEVELS = 7.0
 SLOPE = 0.5
@@ -55,7 +55,7 @@ Recur = Callable[..., Tensor]
 
 
 def recur_with(recurrence: Callable[..., Tensor]) -> Recur:
-    """Of a form of :mod:`cmru_hw.recurrence`."""
+    """Of a form of :mod:`cmru_hw.nn.scan`."""
 
     def recur(kind: str, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
         models, units, _, batch = b.shape

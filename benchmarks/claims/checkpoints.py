@@ -16,10 +16,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from benchmarks.claims import intervals
-from cmru_hw import checkpoint, shipped, tasks, training
-from cmru_hw.checkpoint import Trained
-from cmru_hw.tasks import Task
-from cmru_hw.training import Recipe
+from cmru_hw.core import package_data
+from cmru_hw.nn import checkpoint, tasks, training
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.tasks import Task
+from cmru_hw.nn.training import Recipe
 
 FOLDS = 3
 
@@ -55,7 +56,7 @@ def kept(name: str, best: int, tries: int) -> dict[str, Any]:
 
 
 def _known(name: str) -> tuple[Trained, Task, Recipe]:
-    trained = checkpoint.load(shipped.folder("models") / f"{name}.safetensors")
+    trained = checkpoint.load(package_data.folder("models") / f"{name}.safetensors")
     return trained, tasks.get(trained.config.task["name"]), Recipe(**trained.config.training["recipe"])
 
 

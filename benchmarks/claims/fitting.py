@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.claims.cells import RECURRENCES, Recur
 from benchmarks.claims.networks import Models, Shape, fixed
 from benchmarks.claims.problems import Part, Problem
-from cmru_hw.cells import evidence
+from cmru_hw.nn.cells import evidence
 
 DECAY, CLIP, BETAS, ANNEALED = 0.01, 1.0, (0.9, 0.99), 0.7
 AT_ONCE = 2_000_000

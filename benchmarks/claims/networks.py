@@ -3,7 +3,7 @@
     u ← W_p x;    twice:  u ← u + ReLU(V cell(u) + v);    y = W_r u + b_r    at every timestep
 
 The non-linearity behind each cell is what the LRU paper has between its layers; without it that network would be
-linear. This is also the backbone of the FQ-BMRU in :mod:`cmru_hw.cells`: it can be built if its cell can.
+linear. This is also the backbone of the FQ-BMRU in :mod:`cmru_hw.nn.cells`: it can be built if its cell can.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from benchmarks.claims.cells import CELLS, LEVELS, RECURRENCES, Draw, Recur, rec
 from benchmarks.claims.fitting import loss, score
 from benchmarks.claims.networks import Models, Shape, fixed
 from benchmarks.claims.problems import Part, Problem
-from cmru_hw.recurrence import scan
+from cmru_hw.nn.scan import scan
 
 NOISES = {
     "input": (0.1, 0.2, 0.5, 1.0),

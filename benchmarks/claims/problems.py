@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmru_hw import tasks
-from cmru_hw.cells import valid_timesteps
-from cmru_hw.checkpoint import Sequences
+from cmru_hw.nn import tasks
+from cmru_hw.nn.cells import valid_timesteps
+from cmru_hw.nn.checkpoint import Sequences
 
 FACTORS = (0.8, 0.95)
 SYMBOLS, STATIC = 4, 0.1

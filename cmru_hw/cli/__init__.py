@@ -24,7 +24,7 @@ from cmru_hw.cli import (
     train,
     versus,
 )
-from cmru_hw.errors import CmruError, OutputError, one_line
+from cmru_hw.core.errors import CmruError, OutputError, one_line
 
 INTERRUPTED = 130
 

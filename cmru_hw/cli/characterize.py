@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.errors import OutputError
-from cmru_hw.quantity import si
+from cmru_hw.core.errors import OutputError
+from cmru_hw.core.units import si
 
 if TYPE_CHECKING:
-    from cmru_hw.characterize import Characterization, ChipBlocks
-    from cmru_hw.ladder import Figures
+    from cmru_hw.characterize.blocks import Characterization, ChipBlocks
+    from cmru_hw.characterize.counter_memory import Figures
 
 
 @click.command()
@@ -76,11 +76,13 @@ def characterize(
     Example: cmru-hw characterize generic180 --dies 6 -o out/generic180.toml
     Example: cmru-hw characterize gf180 --blocks ladder --corner ff --temperature 125 --vdd 1.98
     """
-    from cmru_hw import characterize as benches
-    from cmru_hw import gated, ladder, pdk, spice, technology
+    from cmru_hw import spice
+    from cmru_hw.characterize import blocks as benches
+    from cmru_hw.characterize import counter_memory, power_gated_chip
+    from cmru_hw.process import device_models, technology
 
     # before the first testbench: a file may be missing, or may not know the corner
-    pdk.devices(process, corner=corner, temperature=temperature)
+    device_models.devices(process, corner=corner, temperature=temperature)
 
     if output is not None and blocks == "ladder":
         raise click.UsageError("-o writes a technology, and --blocks ladder measures none: use --json")
@@ -91,14 +93,18 @@ def characterize(
     conditions = benches.Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
     if blocks == "ladder":
         with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, memories"):
-            memories = ladder.figures(engine, conditions)
+            memories = counter_memory.figures(engine, conditions)
         _print_memories(memories, as_json)
         return
     with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, testbenches"):
         # ngspice takes no seed of 0
         measured = benches.characterize(engine, conditions, dies=dies, seed=seed + 1)
         memory = memory or ("gated" if process == "gf180" else "integrator")
-        chip = gated.blocks(engine, conditions, dies=dies, seed=seed + 1) if dies and memory == "gated" else None
+        chip = (
+            power_gated_chip.blocks(engine, conditions, dies=dies, seed=seed + 1)
+            if dies and memory == "gated"
+            else None
+        )
     if output is not None:
         text = benches.technology_toml(measured, technology.load("macro"), chip)
         technology.parse(text, where=str(output))

@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cmru_hw.errors import DataError, OutputError, one_line
-from cmru_hw.quantity import json_text
+from cmru_hw.core.errors import DataError, OutputError, one_line
+from cmru_hw.core.units import json_text
 
 if TYPE_CHECKING:
-    from cmru_hw.checkpoint import Sequences
-    from cmru_hw.design_folder import Exported
+    from cmru_hw.design_folder.folder import Exported
+    from cmru_hw.nn.checkpoint import Sequences
     from cmru_hw.spice import Engine
 
 FILE = click.Path(path_type=Path)
@@ -88,7 +88,7 @@ class Asked:
 
     def load(self) -> tuple[Exported, Sequences]:
         """The design, and sequences that fit it. Raises InputError."""
-        from cmru_hw import design_folder
+        from cmru_hw.design_folder import folder as design_folder
 
         exported = design_folder.load(self.design_path, allow_edited=self.allow_edited)
         data = load_sequences(self.input_path, self.sequences, spread=self.spread)
@@ -125,7 +125,7 @@ def simulates(command: Callable[..., None]) -> Callable[..., None]:
 
 def load_sequences(path: Path | None, count: int | None, *, spread: bool = False) -> Sequences:
     """The sequences of ``--input``, which these commands cannot do without: see :func:`some`."""
-    from cmru_hw import checkpoint
+    from cmru_hw.nn import checkpoint
 
     if path is None:
         raise click.UsageError("Missing option '--input': give sequences as an .npz file.")

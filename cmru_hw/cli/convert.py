@@ -23,8 +23,8 @@ def convert(tensors_path: Path, names_path: Path, output: Path, force: bool, as_
     \b
     Example: cmru-hw convert params.npz --names names.toml -o model.safetensors
     """
-    from cmru_hw import checkpoint
-    from cmru_hw.convert import convert
+    from cmru_hw.nn import checkpoint
+    from cmru_hw.nn.import_weights import convert
 
     common.check_output(output, force)
     trained = convert(tensors_path, names_path)

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.errors import CheckFailed, SimulationError
-from cmru_hw.quantity import percent, si
+from cmru_hw.core.errors import CheckFailed, SimulationError
+from cmru_hw.core.units import percent, si
 
 
 @click.command()
@@ -37,7 +37,7 @@ def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement:
     \b
     Example: cmru-hw corners out/gf180 --input models/detect-eval.npz --sequences 2 --only ff/125/1.98 -o out/corners
     """
-    from cmru_hw.corners.whole import run_corners
+    from cmru_hw.analysis.corners.api import run_corners
 
     common.check_folder(output)
     exported, data = asked.load()

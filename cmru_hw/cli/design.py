@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.errors import CheckFailed, MappingError
+from cmru_hw.core.errors import CheckFailed, MappingError
 
 if TYPE_CHECKING:
-    from cmru_hw.architectures import Architecture
-    from cmru_hw.checkpoint import Sequences, Trained
-    from cmru_hw.designs import AnyDesign, AnyTechnology
+    from cmru_hw.circuits.design import AnyDesign, AnyTechnology
+    from cmru_hw.circuits.registry import Architecture
+    from cmru_hw.nn.checkpoint import Sequences, Trained
 
 # Enough to exercise every unit of a small network in seconds; `compare` is for more.
 SEQUENCES_TO_VERIFY = 5
@@ -65,7 +65,7 @@ def inspect(
     \b
     Example: cmru-hw inspect models/vowels-cmru-2x16.safetensors
     """
-    from cmru_hw import checkpoint
+    from cmru_hw.nn import checkpoint
 
     trained = checkpoint.load(checkpoint_path)
     kind = _architecture(architecture, trained)
@@ -140,9 +140,12 @@ def export(
              cmru-hw export models/detect-cmru-2x4.safetensors --technology gf180 --level transistor -o out/t
              cmru-hw export models/detect-fq-bmru-2x4.safetensors --architecture cm -o out/current
     """
-    from cmru_hw import checkpoint, design_folder, mapping, spice, templates
+    from cmru_hw import spice
+    from cmru_hw.analysis.comparison import comparison
+    from cmru_hw.circuits.charge import mapping
     from cmru_hw.cli.run import print_comparison
-    from cmru_hw.results import comparison
+    from cmru_hw.design_folder import folder, templates
+    from cmru_hw.nn import checkpoint
 
     trained = checkpoint.load(checkpoint_path)
     kind = _architecture(architecture, trained)
@@ -155,7 +158,7 @@ def export(
     design = kind.map_network(trained, _technology(kind, technology_name, level, memory), calibration)
     design = templates.with_templates(design, own_templates)
     stimulus = given if given is not None else mapping.assumed_sequences(trained)
-    exported = design_folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
+    exported = folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
     found: dict[str, Any] = {
         "output": str(output),
         "netlist_sha256": exported.netlist_sha256,
@@ -194,13 +197,13 @@ def _named_file(given: str) -> tuple[str, Path]:
 
 
 def _architecture(name: str | None, trained: Trained) -> Architecture:
-    from cmru_hw import architectures
+    from cmru_hw.circuits import registry
 
-    return architectures.get(name) if name is not None else architectures.fitting(trained)
+    return registry.get(name) if name is not None else registry.fitting(trained)
 
 
 def _technology(kind: Architecture, name: str | None, level: str | None, memory: str | None) -> AnyTechnology:
-    from cmru_hw.technology import Technology, at_level
+    from cmru_hw.process.technology import Technology, at_level
 
     found = kind.load_technology(name or kind.technology)
     if memory is None:
@@ -212,7 +215,7 @@ def _technology(kind: Architecture, name: str | None, level: str | None, memory:
 
 def _sequences_beside(path: Path) -> Sequences | None:
     """The evaluation sequences that belong to a checkpoint called TASK-CELL-LxN."""
-    from cmru_hw import checkpoint
+    from cmru_hw.nn import checkpoint
 
     beside = path.with_name(f"{path.stem.split('-')[0]}-eval.npz")
     return checkpoint.load_sequences(beside) if beside.is_file() else None
@@ -253,13 +256,13 @@ def _thresholds(trained: Trained, index: int) -> str:
 
 
 def _describe_design(design: AnyDesign) -> dict[str, Any]:
-    from cmru_hw import architectures
+    from cmru_hw.circuits import registry
 
     return {
         "architecture": design.architecture,
         "technology": design.technology.name,
         "level": design.technology.level,
-        **architectures.of(design).describe(design),
+        **registry.of(design).describe(design),
         **({"own templates": [name for name, _ in design.templates]} if design.templates else {}),
     }
 

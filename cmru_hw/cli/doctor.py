@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.errors import SimulatorMissing
+from cmru_hw.core.errors import SimulatorMissing
 
 
 @click.command()
@@ -18,7 +18,7 @@ def doctor(as_json: bool) -> None:
     \b
     Example: cmru-hw doctor
     """
-    from cmru_hw import doctor as examination
+    from cmru_hw.spice import doctor as examination
 
     checks = examination.checks()
     wrong = [check for check in checks if check.required and not check.ok]

@@ -26,8 +26,8 @@ def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -
     \b
     Example: cmru-hw energy out/vowels --input models/vowels-eval.npz --sequences 3 -o out/energy
     """
-    from cmru_hw.energy import tables
-    from cmru_hw.energy.whole import run_energy
+    from cmru_hw.analysis.energy import tables
+    from cmru_hw.analysis.energy.api import run_energy
 
     if output is not None:
         common.check_output(output, asked.force)
@@ -48,10 +48,10 @@ def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -
 
 
 def _scaling(asked: common.Asked, output: Path | None, seed: int) -> None:
-    from cmru_hw import design_folder
-    from cmru_hw.energy.scaling import law_rows, run_scaling
+    from cmru_hw.analysis.energy.scaling import law_rows, run_scaling
+    from cmru_hw.design_folder import folder
 
-    exported = design_folder.load(asked.design_path, allow_edited=asked.allow_edited)
+    exported = folder.load(asked.design_path, allow_edited=asked.allow_edited)
     with asked.engine() as engine, common.progress("metering, networks") as report:
         found = run_scaling(exported, engine, folder=output, seed=seed, progress=report, command=common.command_line())
     if asked.as_json:

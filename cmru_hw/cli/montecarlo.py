@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.errors import OutputError, SimulationError
+from cmru_hw.core.errors import OutputError, SimulationError
 
 if TYPE_CHECKING:
-    from cmru_hw.design_folder import Exported
-    from cmru_hw.montecarlo.plots import Effect
-    from cmru_hw.montecarlo.scores import Interval, Job
+    from cmru_hw.analysis.montecarlo.plots import Effect
+    from cmru_hw.analysis.montecarlo.statistics import Interval, Job
+    from cmru_hw.design_folder.folder import Exported
 
 SENSITIVITY_DIES = 200
 # More than anybody has had made of one design, and what a plan of blocks has room for.
@@ -97,10 +97,10 @@ def montecarlo(
     \b
     Example: cmru-hw montecarlo out/vowels --input models/vowels-eval.npz -n 1000 --jobs 2
     """
-    from cmru_hw import design_folder
-    from cmru_hw.montecarlo import workers as pools
-    from cmru_hw.montecarlo.scores import Job
-    from cmru_hw.montecarlo.store import Store
+    from cmru_hw.analysis.montecarlo import workers as pools
+    from cmru_hw.analysis.montecarlo.shards import Store
+    from cmru_hw.analysis.montecarlo.statistics import Job
+    from cmru_hw.design_folder import folder as design_folder
 
     exported = design_folder.load(design_path)
     data = common.load_sequences(input_path, sequences, spread=spread)
@@ -160,11 +160,11 @@ def _run(
     until: float | None,
     sensitive: bool,
 ) -> dict[str, Any]:
-    from cmru_hw.montecarlo import plots
-    from cmru_hw.montecarlo import run as running
-    from cmru_hw.montecarlo import scores as scoring
-    from cmru_hw.montecarlo.store import Store, write_results
-    from cmru_hw.montecarlo.whole import provenance
+    from cmru_hw.analysis.montecarlo import plots
+    from cmru_hw.analysis.montecarlo import scheduler as running
+    from cmru_hw.analysis.montecarlo import statistics as scoring
+    from cmru_hw.analysis.montecarlo.api import provenance
+    from cmru_hw.analysis.montecarlo.shards import Store, write_results
 
     with _progress(f"{job.engine}, dies") as report:
         table = running.collect(job, range(dies), Store.of(folder, job), workers, drop=drop, until=until, report=report)
@@ -202,7 +202,7 @@ def _claim(folder: Path, job: Job, force: bool) -> None:
     """A folder with the results of another job is not overwritten by accident; shards of both can lie in one."""
     import json
 
-    from cmru_hw.montecarlo.store import SUMMARY
+    from cmru_hw.analysis.montecarlo.shards import SUMMARY
 
     path = folder / SUMMARY
     common.check_folder(folder)
@@ -219,9 +219,9 @@ def _claim(folder: Path, job: Job, force: bool) -> None:
 def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) -> None:
     """One die by itself: its row, its netlist with the noise of the first sequence, and a figure."""
     from cmru_hw import spice
-    from cmru_hw.files import write_whole
-    from cmru_hw.montecarlo import plots
-    from cmru_hw.montecarlo import scores as scoring
+    from cmru_hw.analysis.montecarlo import plots
+    from cmru_hw.analysis.montecarlo import statistics as scoring
+    from cmru_hw.core.atomic_write import write_whole
 
     common.check_output(folder, force)
     (row,) = scoring.scores(job, [number]).to_pylist()

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from cmru_hw import pdk
 from cmru_hw.cli import common
-from cmru_hw.quantity import percent, si
+from cmru_hw.core.units import percent, si
+from cmru_hw.process import device_models
 
 
 @click.command()
@@ -22,7 +22,9 @@ from cmru_hw.quantity import percent, si
     metavar="C",
     help="Degrees Celsius; may be given again.  [default: seven from -40 to 125]",
 )
-@click.option("--corner", type=click.Choice(pdk.CORNERS), default="typical", show_default=True, help="Process corner.")
+@click.option(
+    "--corner", type=click.Choice(device_models.CORNERS), default="typical", show_default=True, help="Process corner."
+)
 @click.option("-o", "--output", type=common.FILE, metavar="DIR", help="retention.json, .csv, .svg, .pdf.")
 @common.backend_option
 @common.timeout_option
@@ -50,12 +52,13 @@ def retention(
     \b
     Example: cmru-hw retention out/gf180 --temperature 27 --temperature 85 -o out/retention
     """
-    from cmru_hw import design_folder, spice
-    from cmru_hw.retention.whole import TEMPERATURES, run_retention
+    from cmru_hw import spice
+    from cmru_hw.analysis.retention.api import TEMPERATURES, run_retention
+    from cmru_hw.design_folder import folder
 
     if output is not None:
         common.check_output(output, force)
-    exported = design_folder.load(design_path, allow_edited=allow_edited)
+    exported = folder.load(design_path, allow_edited=allow_edited)
     with spice.open_engine(backend=backend, timeout=timeout) as engine, common.progress("temperatures") as report:
         found = run_retention(
             exported,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.errors import CheckFailed, InputError, OutputError
-from cmru_hw.quantity import si
+from cmru_hw.core.errors import CheckFailed, InputError, OutputError
+from cmru_hw.core.units import si
 
 if TYPE_CHECKING:
-    from cmru_hw.designs import AnyDesign
-    from cmru_hw.simulate import Simulation, Verified
+    from cmru_hw.circuits.charge.simulate import Simulation, Verified
+    from cmru_hw.circuits.design import AnyDesign
 
 DEMO_MODEL = "vowels-cmru-2x16"
 DEMO_SEQUENCES = 20
@@ -37,8 +37,9 @@ def simulate(
     \b
     Example: cmru-hw simulate out/vowels --input models/vowels-eval.npz --sequences 5 --plot out/unit.svg
     """
-    from cmru_hw import results, waveform_files
-    from cmru_hw.compare import classes_of
+    from cmru_hw.analysis import comparison
+    from cmru_hw.circuits.charge.compare import classes_of
+    from cmru_hw.spice import export
 
     for path in (output, plot, raw, csv):
         if path is not None:
@@ -55,15 +56,15 @@ def simulate(
         expected = architecture.reference(design, exported.trained, data.first(1))
         architecture.draw_unit(design, waveforms, expected, plot)
     if raw is not None:
-        waveform_files.write_raw(waveforms.traces, raw)
+        export.write_raw(waveforms.traces, raw)
     if csv is not None:
-        waveform_files.write_csv(waveforms.traces, csv)
+        export.write_csv(waveforms.traces, csv)
     if output is not None:
         _save_arrays(output, result)
     classes = classes_of(result.response, design.config.decision)
     named = [design.config.classes[index] for index in classes]
     found = {
-        **results.simulated(design, result),
+        **comparison.simulated(design, result),
         "netlist_sha256": exported.netlist_sha256,
         "edited": exported.edited,
         "sequences": len(data),
@@ -102,7 +103,7 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
     \b
     Example: cmru-hw compare out/vowels --input models/vowels-eval.npz --sequences 20
     """
-    from cmru_hw import results
+    from cmru_hw.analysis import comparison
 
     if output is not None:
         common.check_output(output, asked.force)
@@ -119,9 +120,9 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
             progress=report,
         )
         if output is not None:
-            results.keep_comparison(output, exported, data, verified, engine, command=common.command_line())
+            comparison.keep_comparison(output, exported, data, verified, engine, command=common.command_line())
     if asked.as_json:
-        found = results.comparison(exported.design, verified)
+        found = comparison.comparison(exported.design, verified)
         common.print_json({**found, "netlist_sha256": exported.netlist_sha256})
     else:
         print_comparison(exported.design, verified)
@@ -140,13 +141,19 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     \b
     Example: cmru-hw demo -o demo
     """
-    from cmru_hw import checkpoint, design_folder, mapping, results, shipped, spice, technology
-    from cmru_hw import simulate as circuit
-    from cmru_hw.energy.whole import run_energy
+    from cmru_hw import spice
+    from cmru_hw.analysis import comparison
+    from cmru_hw.analysis.energy.api import run_energy
+    from cmru_hw.circuits.charge import mapping
+    from cmru_hw.circuits.charge import simulate as circuit
+    from cmru_hw.core import package_data
+    from cmru_hw.design_folder import folder as design_folder
+    from cmru_hw.nn import checkpoint
+    from cmru_hw.process import technology
     from cmru_hw.report import write as report
 
     common.check_output(output, force)
-    models = shipped.folder("models")
+    models = package_data.folder("models")
     model = models / f"{DEMO_MODEL}.safetensors"
     data = checkpoint.load_sequences(models / f"{DEMO_MODEL.split('-')[0]}-eval.npz")
     trained = checkpoint.load(model)
@@ -160,7 +167,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
         with spice.open_engine(backend=backend, jobs=jobs) as engine:
             with common.progress("simulating, timesteps") as follow:
                 verified = circuit.verify(design, trained, chosen, engine, network=exported.network, progress=follow)
-            results.keep_comparison(output, exported, chosen, verified, engine, command=common.command_line())
+            comparison.keep_comparison(output, exported, chosen, verified, engine, command=common.command_line())
             with common.progress("metering, timesteps") as follow:
                 some = chosen.first(DEMO_METERED)
                 joules = run_energy(

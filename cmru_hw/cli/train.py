@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.errors import OutputError
+from cmru_hw.core.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cmru_hw.checkpoint import Trained
-    from cmru_hw.technology import Technology
-    from cmru_hw.training import Recipe
+    from cmru_hw.nn.checkpoint import Trained
+    from cmru_hw.nn.training import Recipe
+    from cmru_hw.process.technology import Technology
 
 
 @click.command()
@@ -99,8 +99,8 @@ def train(
     common.check_output(output, force)
     from dataclasses import replace
 
-    from cmru_hw import checkpoint, training
-    from cmru_hw import technology as technologies
+    from cmru_hw.nn import checkpoint, training
+    from cmru_hw.process import technology as technologies
 
     process = technologies.load(technology) if aware else None
     if levels is None:
@@ -143,7 +143,7 @@ def _best(task: str, first: int, count: int, arguments: dict[str, Any]) -> tuple
     """The best of ``count`` networks by the training loss, never by the test sequences; and what was tried."""
     from dataclasses import replace
 
-    from cmru_hw import tasks, training
+    from cmru_hw.nn import tasks, training
 
     data = tasks.get(task)
     tried: list[dict[str, Any]] = []
@@ -173,7 +173,8 @@ def _improved(
     """The network after fine-tuning on dies of ``process``, and what is said of it."""
     from dataclasses import replace
 
-    from cmru_hw import hardware_aware, tasks
+    from cmru_hw.analysis import hardware_aware
+    from cmru_hw.nn import tasks
 
     data = tasks.get(task)
     trained.check(data.train)

@@ -9,7 +9,7 @@ import click
 
 import cmru_hw
 from cmru_hw.cli import common
-from cmru_hw.errors import InputError
+from cmru_hw.core.errors import InputError
 
 
 @click.command()
@@ -33,9 +33,10 @@ def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | Non
     \b
     Example: cmru-hw versus out/charge out/current --runs out
     """
-    from cmru_hw import design_folder, versus
-    from cmru_hw.montecarlo.store import write_whole
-    from cmru_hw.quantity import json_text
+    from cmru_hw.analysis import versus
+    from cmru_hw.analysis.montecarlo.shards import write_whole
+    from cmru_hw.core.units import json_text
+    from cmru_hw.design_folder import folder as design_folder
 
     if len(designs) < 2:
         raise click.UsageError("Give two designs or more.")

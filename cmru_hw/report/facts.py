@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.errors import InputError, reason
+from cmru_hw.core.errors import InputError, reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ def _json(path: Path) -> Any:
 
 def _checkpoint(path: Path) -> dict[str, Any]:
     """The JSON of a checkpoint, with ``units`` (per layer) and ``features`` as the shapes of its tensors state them."""
-    from cmru_hw import checkpoint
+    from cmru_hw.nn import checkpoint
 
     config = checkpoint.load(path).config
     found = {name: getattr(config, name) for name in ("cell", "epsilon", "levels", "decision", "features")}

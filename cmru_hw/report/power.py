@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cmru_hw.quantity import count, percent, si
+from cmru_hw.core.units import count, percent, si
 from cmru_hw.report.facts import Fact, Prose, Section, Source, Table
 from cmru_hw.report.published import Measure, Own
 from cmru_hw.report.run import Run, copied, short, versions

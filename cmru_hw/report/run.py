@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmru_hw.errors import OutputError
+from cmru_hw.core.errors import OutputError
 from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source
 from cmru_hw.report.published import Own
 

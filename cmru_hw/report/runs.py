@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.errors import InputError
-from cmru_hw.quantity import count, percent, si
-from cmru_hw.report.beside import versus
-from cmru_hw.report.elements import meaning
+from cmru_hw.core.errors import InputError
+from cmru_hw.core.units import count, percent, si
 from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source, Table
 from cmru_hw.report.power import corners, energy, retention
 from cmru_hw.report.published import Own
 from cmru_hw.report.run import Run, copied, level_excludes, short, versions
+from cmru_hw.report.variation_names import meaning
+from cmru_hw.report.versus import versus
 
 # Confidence with which a flaw would have been seen; the yield's interval is of 95 % too.
 CONFIDENCE = 0.95
@@ -397,9 +397,9 @@ def _die_figures(source: Source, rows: Source) -> tuple[Figure, ...]:
         return pq.read_table(rows.path)
 
     def histogram(path: Path) -> None:
-        from cmru_hw.montecarlo import plots, scores
+        from cmru_hw.analysis.montecarlo import plots, statistics
 
-        interval = scores.clopper_pearson(source.value("yield/k"), source.value("yield/n"))
+        interval = statistics.clopper_pearson(source.value("yield/k"), source.value("yield/n"))
         plots.dies(table(), source.value("accuracy/software"), source.value("drop"), interval, path)
 
     def by_drop(path: Path) -> None:
@@ -444,10 +444,12 @@ def _sensitivity(source: Source) -> Section:
         )
 
     def draw(path: Path) -> None:
-        from cmru_hw.montecarlo import plots, scores
+        from cmru_hw.analysis.montecarlo import plots, statistics
 
         def effect(found: dict[str, Any]) -> plots.Effect:
-            sides = {side: scores.clopper_pearson(found[side]["k"], found[side]["n"]) for side in ("alone", "without")}
+            sides = {
+                side: statistics.clopper_pearson(found[side]["k"], found[side]["n"]) for side in ("alone", "without")
+            }
             return plots.Effect(**{**found, **sides})
 
         plots.sensitivity([effect(found) for found in source.value("sensitivity")[:DRAWN]], path)

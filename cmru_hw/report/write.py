@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cmru_hw
-from cmru_hw.errors import InputError, OutputError
+from cmru_hw.core.errors import InputError, OutputError
 from cmru_hw.report import html, latex, published, runs
 from cmru_hw.report.facts import Fact, Prose, Report, Section, Table
 from cmru_hw.report.runs import Run

@@ -9,8 +9,8 @@ Two backends keep one contract: ``"pyspice"`` (the library, warm) and ``"batch"`
 both the simulator lives in a worker process that is thrown away after any failure, so that no deck can spoil the next.
 """
 
+from cmru_hw.spice.deck_safety import complete_text, content_hash, refuse_code, startup_text
 from cmru_hw.spice.engine import RETRIES, VARIABLES, Backend, Engine, Outcome, open_engine, run
-from cmru_hw.spice.source import complete_text, content_hash, refuse_code, startup_text
 
 __all__ = [
     "RETRIES",

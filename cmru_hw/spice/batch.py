@@ -10,10 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from cmru_hw.errors import NotBelieved, SimulatorMissing
+from cmru_hw.core.errors import NotBelieved, SimulatorMissing
 from cmru_hw.spice import rawfile
-from cmru_hw.spice.belief import REMEDY, Finished
-from cmru_hw.spice.source import DECK, RAW, STARTUP
+from cmru_hw.spice.checks import REMEDY, Finished
+from cmru_hw.spice.deck_safety import DECK, RAW, STARTUP
 
 _LOG = "ngspice.log"
 _LOG_BYTES = 1 << 20

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Literal
 
-from cmru_hw.errors import CmruError, NotConverged, SimulationError
-from cmru_hw.signals import Traces
-from cmru_hw.spice import source
-from cmru_hw.spice.belief import judge
+from cmru_hw.core.errors import CmruError, NotConverged, SimulationError
+from cmru_hw.core.signals import Traces
+from cmru_hw.spice import deck_safety
+from cmru_hw.spice.checks import judge
 from cmru_hw.spice.process import NotBegun, Process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cmru_hw.netlist import Deck
+    from cmru_hw.spice.deck import Deck
 
 Backend = Literal["pyspice", "batch"]
 
@@ -80,12 +80,12 @@ def open_engine(
     ``jobs`` decks run at the same time. ``timeout`` [s] is for each attempt at a deck. ``retries`` are option lines
     (``"reltol=1e-4"``), each tried by itself when the deck did not converge without. ``program`` is the ngspice library
     (``"pyspice"``) or executable (``"batch"``); without it CMRU_HW_LIBNGSPICE or CMRU_HW_NGSPICE, and without that the
-    installed one. ``keep`` is a folder that every result is left in, and looked for first (`cmru_hw.spice.kept`).
-    Nothing is started before the first deck.
+    installed one. ``keep`` is a folder that every result is left in, and looked for first
+    (`cmru_hw.spice.result_cache`). Nothing is started before the first deck.
     """
     if keep is None:
         return Engine(backend=backend, jobs=jobs, timeout=timeout, retries=retries, program=program)
-    from cmru_hw.spice.kept import KeptEngine
+    from cmru_hw.spice.result_cache import KeptEngine
 
     return KeptEngine(keep, backend=backend, jobs=jobs, timeout=timeout, retries=retries, program=program)
 
@@ -172,7 +172,7 @@ class Engine:
 
     def _submit(self, task: _Task) -> None:
         """Give ``task`` to an idle worker with the deck's settings, or to a new one."""
-        settings = source.settings(task.deck)
+        settings = deck_safety.settings(task.deck)
         fit = [worker for worker in self._idle if worker.settings == settings]
         if fit:
             worker = fit[0]

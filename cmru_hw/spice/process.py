@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmru_hw.errors import CmruError, OutputError, SimulationTimeout, SimulatorCrashed, SimulatorMissing
-from cmru_hw.spice import source
-from cmru_hw.spice.belief import Finished, crash_message, tail
+from cmru_hw.core.errors import CmruError, OutputError, SimulationTimeout, SimulatorCrashed, SimulatorMissing
+from cmru_hw.spice import deck_safety
+from cmru_hw.spice.checks import Finished, crash_message, tail
 from cmru_hw.spice.rawfile import Plot
 
 if TYPE_CHECKING:
-    from cmru_hw.netlist import Deck
+    from cmru_hw.spice.deck import Deck
 
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
@@ -44,11 +44,11 @@ class Process:
         self.title = ""
         self._begun = False
         self._last_words = ""
-        startup = source.startup_text(settings)
+        startup = deck_safety.startup_text(settings)
         try:
             self._scratch = tempfile.TemporaryDirectory(prefix="cmru-hw-", ignore_cleanup_errors=True)
             self._home = Path(self._scratch.name).resolve()
-            (self._home / source.STARTUP).write_text(startup)
+            (self._home / deck_safety.STARTUP).write_text(startup)
             self._log = self._home / "worker.log"
             log = self._log.open("wb")
         except OSError as error:
@@ -83,7 +83,7 @@ class Process:
         self.deadline = time.monotonic() + _START_SECONDS
         try:
             self._run.mkdir()
-            self.title = source.write(deck, self._run)
+            self.title = deck_safety.write(deck, self._run)
         except OSError as error:
             raise _unwritable(error) from None
         try:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from PySpice.Spice.NgSpice.Shared import NgSpiceShared, ffi
 
-from cmru_hw.errors import SimulatorMissing
-from cmru_hw.spice.belief import REMEDY, Finished
+from cmru_hw.core.errors import SimulatorMissing
+from cmru_hw.spice.checks import REMEDY, Finished
+from cmru_hw.spice.deck_safety import DECK
 from cmru_hw.spice.rawfile import Plot
-from cmru_hw.spice.source import DECK
 
 # Debian has no unversioned link, which is all that PySpice looks for.
 _LIBRARY = "libngspice.so.0"

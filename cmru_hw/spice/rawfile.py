@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cmru_hw.errors import NotBelieved
-from cmru_hw.signals import Array
+from cmru_hw.core.errors import NotBelieved
+from cmru_hw.core.signals import Array
 
 _MARK = b"Binary:\n"
 

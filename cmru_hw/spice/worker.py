@@ -27,8 +27,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from cmru_hw.errors import CmruError
-from cmru_hw.spice.belief import Finished
+from cmru_hw.core.errors import CmruError
+from cmru_hw.spice.checks import Finished
 
 
 class Backend(Protocol):

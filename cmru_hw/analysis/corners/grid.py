@@ -1,0 +1,57 @@
+"""Which corners there are, and what they are called: ``ff/125/1.98`` is fast silicon at 125 °C and 1.98 V."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cmru_hw.core.errors import InputError
+from cmru_hw.process import device_models
+
+TEMPERATURES = (-40.0, 27.0, 125.0)
+SUPPLY = (0.9, 1.0, 1.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corner:
+    """``process`` is one of pdk.CORNERS; ``temperature`` in degrees Celsius, ``vdd`` [V]."""
+
+    process: str
+    temperature: float
+    vdd: float
+
+    def __str__(self) -> str:
+        return f"{self.process}/{self.temperature:g}/{self.vdd:.4g}"
+
+    @property
+    def stem(self) -> str:
+        return str(self).replace("/", "_")
+
+
+def every(vdd: float) -> list[Corner]:
+    """All 45 around the supply ``vdd`` [V]."""
+    return [
+        Corner(process=process, temperature=temperature, vdd=round(share * vdd, 4))
+        for process in device_models.CORNERS
+        for share in SUPPLY
+        for temperature in TEMPERATURES
+    ]
+
+
+def chosen(corners: Sequence[Corner], only: Sequence[str]) -> list[Corner]:
+    """Those of ``corners`` that one of ``only`` names: ``ff/125/1.98``, or with ``*`` for any: ``ff/*/1.98``.
+
+    Raises InputError for a name that fits none.
+    """
+    if not only:
+        return list(corners)
+    found = {name: [corner for corner in corners if _fits(corner, name)] for name in only}
+    for name, fitting in found.items():
+        if not fitting:
+            raise InputError(f"no corner is called {name!r}: write process/temperature/supply, such as {corners[-1]}")
+    return [corner for corner in corners if any(corner in fitting for fitting in found.values())]
+
+
+def _fits(corner: Corner, name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 3 and all(part in ("*", own) for part, own in zip(parts, str(corner).split("/"), strict=True))

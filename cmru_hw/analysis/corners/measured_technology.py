@@ -1,0 +1,89 @@
+"""The technology at a corner: its transistors measured there, and what of a design follows the supply.
+
+Nothing is scaled that can be measured: amplifier gain and settling, leakage, parasitics and the energy of a unit come
+from the testbenches at that corner. Inputs, the constant 1 and the packet's reference are ratios of the supply, as in
+a circuit whose constant is a rail, so that every capacitor keeps its size; MIM capacitors follow the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from cmru_hw.analysis.corners.grid import Corner
+from cmru_hw.characterize import blocks
+from cmru_hw.characterize.blocks import Conditions
+from cmru_hw.core import package_data
+from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.errors import InputError
+from cmru_hw.process import device_models, technology
+from cmru_hw.process.technology import Technology
+from cmru_hw.spice import Engine
+
+KELVIN = 273.15
+
+
+def process_of(nominal: Technology) -> str:
+    """The process that ``nominal`` was measured on. Raises InputError for one that was measured on none."""
+    if nominal.name not in device_models.PROCESSES:
+        raise InputError(
+            f"technology {nominal.name} was measured on none of the processes {', '.join(device_models.PROCESSES)}, "
+            f"so its corners are not known: export with --technology gf180, or a file of cmru-hw characterize"
+        )
+    return nominal.name
+
+
+def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path) -> str:
+    """What the testbenches say at ``corner``, as a technology file; kept in ``folder``, and taken from there again."""
+    path = place(corner, nominal, folder)
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    conditions = Conditions(
+        process=process_of(nominal), corner=corner.process, temperature=corner.temperature, vdd=corner.vdd
+    )
+    measured = blocks.characterize(engine, conditions, dies=0, ladder=2)
+    text = blocks.technology_toml(measured, nominal)
+    write_whole(path, lambda place: place.write_text(text, encoding="utf-8"))
+    return text
+
+
+def place(corner: Corner, nominal: Technology, folder: Path) -> Path:
+    """Where in ``folder`` the measurement is kept: named after all that it follows from."""
+    process = process_of(nominal)
+    return folder / f"{process}_{corner.stem}_{_fingerprint(process, nominal)}.toml"
+
+
+def at_corner(nominal: Technology, corner: Corner, measured: str) -> Technology:
+    """``nominal`` at ``corner``, with the numbers ``measured`` there (the text of a technology file)."""
+    found = technology.parse(measured, where=f"technology at {corner}")
+    supply = corner.vdd / nominal.supply.vdd
+    size = device_models.MIM[corner.process]
+    signal, capacitor = nominal.signal, nominal.capacitor
+    return replace(
+        found,
+        signal=replace(
+            signal,
+            state_swing=supply * signal.state_swing,
+            input_swing=supply * signal.input_swing,
+            bias=supply * signal.bias,
+            reference=supply * signal.reference,
+        ),
+        capacitor=replace(
+            capacitor,
+            row=size * capacitor.row,
+            integrator=size * capacitor.integrator,
+            sample=size * capacitor.sample,
+            parasitic=found.capacitor.parasitic,
+        ),
+        noise=replace(nominal.noise, temperature=corner.temperature + KELVIN),
+    )
+
+
+def _fingerprint(process: str, nominal: Technology) -> str:
+    """Of everything that a measurement follows from: models, testbenches, templates, and what is not measured."""
+    digest = hashlib.sha256(f"{device_models.devices(process).sha256} {nominal.sha256}".encode())
+    folder = package_data.folder("netlists")
+    for path in sorted([*folder.glob("testbenches/transistor_*.cir"), *folder.glob("cells/transistor/*.cir")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,56 @@
+"""Current mode's ledger: every block hangs on a supply with an account, and all of these on one more.
+
+Nothing is estimated: transistors are simulated. Nor is anything ever off, so that nearly all is static; what cells and
+gate lines take to change is the rest. Beside it stands what the fast engine's static mirrors draw, current by current.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from cmru_hw.analysis.energy.ledger import Account, Books, Frames
+from cmru_hw.circuits.charge.compare import Reference
+from cmru_hw.circuits.current import fast, variation
+from cmru_hw.circuits.current.mapping import CurrentDesign
+from cmru_hw.circuits.current.netlist import BLOCKS, TOTAL
+from cmru_hw.core.signals import Array
+from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.spice.schedule import Schedule
+
+EXCLUDES = (
+    "converters or sensors that make the input currents (the currents themselves are in)",
+    "what makes bias currents and the supply (the bias currents themselves are in)",
+    "the stage behind the readout: its rows are in, the node at half the supply that they end on is not",
+    "wires",
+)
+
+
+def books(design: CurrentDesign) -> Books:
+    """How the ledger of a current-mode design is kept."""
+    vdd = design.technology.vdd
+    return Books(
+        label="simulated",
+        accounts=tuple(Account(vector=f"q_{block}", block=block, volts=vdd) for block in BLOCKS),
+        total=f"q_{TOTAL}",
+        frames=frames,
+        by_hand=functools.partial(by_hand, design),
+        unit={},
+        modelled=BLOCKS,
+        duty=1.0,
+        excludes=EXCLUDES,
+    )
+
+
+def frames(plan: Schedule, sequence: int) -> Frames:
+    """The timesteps of ``sequence``. By their last quarter cells have switched and lines have settled."""
+    return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, quiet=(0.75, 1.0))
+
+
+def by_hand(design: CurrentDesign, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
+    """Block → (timesteps,) [J]: VDD times what static mirrors and cells draw for ``inputs`` (timesteps, features)."""
+    nominal = variation.draw(design, seed=0, dies=[0], on=frozenset())
+    run = fast.run(nominal, Sequences(inputs=inputs[None].astype(np.float32)))
+    scale = design.technology.vdd * design.timestep
+    return {block: scale * current[0, 0] for block, current in run.supply.items()}

@@ -1,0 +1,193 @@
+"""The macro level's ledger: which driver of a metered deck belongs to which block, and the same charges by hand.
+
+What ideal parts move is simulated: the charge of every weight, packet and state. It is priced as a driver between the
+rails would pay for it: a coulomb delivered costs VDD, one that flows back is lost. What ideal parts cannot know (what
+a comparator, an amplifier, logic and clocks take) comes from the technology's measured unit, where it has one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cmru_hw.analysis.energy.ledger import Account, Books, Frames
+from cmru_hw.circuits.charge.compare import Reference
+from cmru_hw.circuits.charge.macro_netlist import INPUT_CHANGE, TOTAL, meters
+from cmru_hw.circuits.charge.mapping import Design, Row
+from cmru_hw.core.errors import MappingError
+from cmru_hw.core.signals import Array
+from cmru_hw.spice.schedule import Schedule
+
+# Blocks whose charge the macro netlist moves, in the order of a table, and those that only a measured unit has.
+NETLIST = ("inputs", "weighted_sums", "references", "amplifiers", "readout")
+UNIT = {"comparators": "comparators", "amplifiers": "amplifier", "logic": "logic", "clocks": "clocks"}
+EXCLUDES = (
+    "drivers of the inputs beyond the charge that they deliver (converters, sensors)",
+    "the generator of V_cm, priced as a driver from VDD, and of the other references",
+    "the phase sequencer and the wires between blocks",
+    "the decision of the readout (its rows are in)",
+)
+APART = "by hand, leakage and amplifier error are not counted, and rows settle completely"
+NOT_MODELLED = {
+    "comparators": "comparators: an ideal part takes nothing, and this technology has no measured unit",
+    "amplifiers": "bias of the amplifiers: only the charge that their outputs deliver is in",
+    "logic": "control logic: this technology has no measured unit",
+    "clocks": "clock drivers and gates of switches: this technology has no measured unit",
+}
+
+
+def books(design: Design) -> Books:
+    """How the ledger of a macro-level design is kept. Raises MappingError for one of transistors."""
+    if design.technology.level != "macro":
+        raise MappingError("the energy of a charge-domain design is that of its macros: export with --level macro")
+    unit = measured_unit(design)
+    return Books(
+        label="estimate",
+        accounts=tuple(accounts(design)),
+        total=TOTAL,
+        frames=functools.partial(frames, design),
+        by_hand=functools.partial(by_hand, design),
+        unit=unit,
+        modelled=(*NETLIST, *[name for name in UNIT if name not in NETLIST]),
+        duty=design.phase * (len(design.phases) + 1),
+        excludes=(*[NOT_MODELLED[name] for name in UNIT if name not in unit], *EXCLUDES),
+    )
+
+
+def accounts(design: Design) -> list[Account]:
+    """The accounts of a metered deck by block."""
+    vdd, found = design.technology.supply.vdd, meters(design)
+    amplifiers = tuple(meter.vector for meter in found if meter.driver == "amplifier")
+    booked = []
+    for meter in found:
+        if meter.driver == "line":
+            reads = "inputs" if meter.node.startswith("x") else "weighted_sums"
+            block = "readout" if meter.group == "r" else "references" if meter.node == "bias" else reads
+        elif meter.driver == "amplifier":
+            block = "amplifiers"
+        else:
+            block = "weighted_sums" if meter.node == "vcm" else "references"
+        without = amplifiers if meter.node == "vcm" else ()
+        booked.append(Account(vector=meter.vector, block=block, volts=vdd, one_way=True, without=without))
+    return booked
+
+
+def frames(design: Design, plan: Schedule, sequence: int) -> Frames:
+    """The timesteps of ``sequence``: each from after the fall of the clocks before it to after that of its own."""
+    first_clock = 1 - design.phase * (len(design.phases) + 1)
+    starts = np.arange(plan.lengths[sequence], dtype=np.float64) + plan.starts[sequence]
+    return Frames(
+        starts=(starts + INPUT_CHANGE / 2) * plan.timestep,
+        period=plan.timestep,
+        quiet=(INPUT_CHANGE, 0.95 * first_clock - INPUT_CHANGE / 2),
+    )
+
+
+def measured_unit(design: Design) -> dict[str, tuple[float, float]]:
+    """Block → (static, dynamic) [J per timestep] of all units, as the technology measured one; empty without."""
+    energy = design.technology.energy
+    if energy is None:
+        return {}
+    units, timestep = sum(layer.units for layer in design.layers), design.technology.timing.timestep
+    return {
+        block: (units * timestep * getattr(energy, f"{name}_leakage"), units * getattr(energy, name))
+        for block, name in UNIT.items()
+    }
+
+
+def by_hand(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
+    """Block → (timesteps,) [J]: VDD times the charge that each driver delivers, from capacitors and software's states.
+
+    ``inputs`` (timesteps, features). A row floats at Σ±C v / ΣC while it evaluates, so that a line of capacitance C
+    takes C (v − V_row), and gives it back in precharge.
+    """
+    common, vdd = design.technology.supply.common_mode, design.technology.supply.vdd
+    timesteps = len(inputs)
+    charge: dict[str, Array] = {name: np.zeros(timesteps) for name in NETLIST}
+    seen = _Paths.direct(design.voltages(inputs) - common, np.zeros(inputs.shape[1]))
+    for index, layer in enumerate(design.layers):
+        own = seen.count - inputs.shape[1] if design.config.skip or not index else seen.count
+        lines, bias, common_mode = _lines(design, [r for r in (layer.low, layer.high, layer.packet_row) if r], seen)
+        charge["weighted_sums"] += lines[:, :own].sum(1) + common_mode
+        charge["inputs"] += lines[:, own:].sum(1)
+        charge["references"] += bias
+        outputs = expected.response.states[index][sequence, :timesteps] * layer.step
+        made = _Paths.direct(outputs, layer.initial * layer.step)
+        if design.config.epsilon == 0.0 and design.config.cell != "acmru":
+            # emptied before every packet, even one that changes nothing
+            fired = expected.response.decisions[index][sequence, :timesteps] != 0
+            made = _Paths(before=made.before, between=np.where(fired, 0.0, made.before), after=made.after)
+            packets = made.after - made.between
+        else:
+            packets = made.after - made.before
+        hold = design.technology.capacitor.sample if _has_limit(design) else 0.0
+        charge["amplifiers"] += (np.maximum(packets, 0) * layer.integrator + made.rises(hold)).sum(1)
+        if layer.packet_row is None:
+            charge["references"] += (np.maximum(-packets, 0) * layer.integrator).sum(1)
+        seen = made.beside(seen) if design.config.skip else made
+    lines, bias, common_mode = _lines(design, [design.readout], made)
+    charge["readout"] += lines.sum(1) + bias
+    charge["weighted_sums"] += common_mode
+    return {name: vdd * values for name, values in charge.items()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Paths:
+    """Voltages of nodes from V_cm, (timesteps, nodes): before, between (where a state is emptied first) and after."""
+
+    before: Array
+    between: Array
+    after: Array
+
+    @classmethod
+    def direct(cls, values: Array, start: Array) -> _Paths:
+        before = np.concatenate((start[None], values[:-1]))
+        return cls(before=before, between=before, after=values)
+
+    @property
+    def count(self) -> int:
+        return self.after.shape[1]
+
+    def beside(self, other: _Paths) -> _Paths:
+        pairs = ((self.before, other.before), (self.between, other.between), (self.after, other.after))
+        before, between, after = (np.concatenate(pair, axis=1) for pair in pairs)
+        return _Paths(before=before, between=between, after=after)
+
+    def rises(self, load: Array | float) -> Array:
+        """Charge (timesteps, nodes) that capacitors ``load`` [F] to a fixed voltage take on the way up."""
+        first, second = self.between - self.before, self.after - self.between
+        return np.maximum(first * load, 0.0) + np.maximum(second * load, 0.0)
+
+
+def _has_limit(design: Design) -> bool:
+    return design.config.cell == "cmru" and design.config.epsilon == 1.0
+
+
+def _lines(design: Design, rows: Sequence[Row], seen: _Paths) -> tuple[Array, Array, Array]:
+    """Charge [C] that lines (timesteps, lines), the bias line and V_cm (timesteps,) deliver to ``rows``."""
+    parasitic = design.technology.capacitor.parasitic
+    now = np.concatenate((seen.after, np.full((len(seen.after), 1), float(design.bias))), axis=1)
+    tops = [now @ (_side(row, 1) - _side(row, -1)).T / (row.total + parasitic) for row in rows]
+    given = np.zeros_like(now)
+    for sign in (1, -1):
+        # a p line goes from V_cm to its value, an n line back from its value to V_cm, and the row floats
+        flows = [
+            sign * now * _side(row, sign).sum(0) - top @ _side(row, sign) for row, top in zip(rows, tops, strict=True)
+        ]
+        given += np.abs(sum(flows))
+    # an n line follows what it reads all through precharge, and so does the charge of the rows' top plates
+    load = sum(_side(row, -1).sum(0)[:-1] for row in rows)
+    given[:, :-1] += seen.rises(load)
+    moves = [(step * load).sum(1) for step in (seen.between - seen.before, seen.after - seen.between)]
+    # the rows' other capacitors end at V_cm
+    pads = sum(top @ (row.pad + parasitic) for row, top in zip(rows, tops, strict=True))
+    return given[:, :-1], given[:, -1], np.abs(pads) + sum(np.maximum(-move, 0.0) for move in moves)
+
+
+def _side(row: Row, sign: int) -> Array:
+    """Capacitors (units, lines and bias) [F] of ``row`` on its p lines (+1) or n lines (−1)."""
+    bias, threshold = (np.maximum(sign * tap, 0)[:, None] for tap in (row.bias, row.threshold))
+    return np.concatenate((np.maximum(sign * row.weights, 0), bias + threshold), axis=1)

@@ -1,0 +1,184 @@
+"""The ledger of a whole chip: one supply with an account for each block, and one for all of them together.
+
+Nothing is estimated: what a supply delivers is what the transistors took, through their headers, leakage included.
+
+Beside it stands what a designer works out by hand. Every supply comes up from nothing once a timestep, and so does
+every node that it drives: C VDD² each, with the capacitances of gates, junctions and wires counted in the netlist
+itself. Only the amplifiers conduct for longer; how long says the delay line, stage by stage.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cmru_hw.analysis.energy import macro, transistor
+from cmru_hw.analysis.energy.ledger import Books
+from cmru_hw.circuits.charge import power_gated_netlist
+from cmru_hw.circuits.charge.compare import Reference
+from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.core.signals import Array
+from cmru_hw.process.device_count import GROUND, Device, devices
+from cmru_hw.process.technology import Hand
+
+# After the inputs have changed, and before the strobe rises.
+QUIET = (power_gated_netlist.INPUT_CHANGE + 0.05, power_gated_netlist.WINDOW - 0.02)
+# Two stages of static logic are complements: one of them is high.
+HIGH = 0.5
+# Plates of cmim to the substrate, as in netlists/devices: bottom and top, of its C.
+PLATES = (0.05, 0.01)
+APART = {
+    "inputs": "by hand a line moves by what its input is off zero, with the wires, switches and weights on it",
+    "logic": "by hand half of the nodes are high, whatever was decided",
+    "comparators": "by hand every node of one that fires rises to VDD once, and nothing flows straight through",
+    "amplifiers": "by hand currents are those of long channels, and a stage switches at VDD/2",
+    "clocks": "by hand every node rises to VDD once, and nothing flows straight through a slow gate",
+    "sequencer": "by hand every node rises to VDD once, and nothing flows straight through a slow gate",
+    "vcm": "by hand V_cm feeds its own load and the plates of its capacitors only, no rows",
+    "readout": "by hand every node rises to VDD once, and nothing flows straight through",
+    "wake": "by hand the node of its gate rises to VDD once",
+}
+
+
+def books(design: Design) -> Books:
+    """How the ledger of a chip is kept."""
+    return transistor.books_of(
+        power_gated_netlist.accounts(design),
+        quiet=QUIET,
+        by_hand=functools.partial(by_hand, design),
+        duty=power_gated_netlist.require(design)[1].strobe / design.timestep,
+        excludes=power_gated_netlist.excludes(design),
+        apart=APART,
+    )
+
+
+def by_hand(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
+    """Block → (timesteps,) [J]; ``inputs`` (timesteps, features).
+
+    Without long-channel numbers of the process (`Hand`) that is the inputs' alone.
+    """
+    found = {"inputs": macro.by_hand(design, expected, inputs, sequence)["inputs"]}
+    hand = design.technology.hand
+    if hand is None:
+        return found
+    parts = list(devices(power_gated_netlist.network_text(design), power_gated_netlist.cell_files(design)))
+    load, vdd = loads(parts, hand), design.supply
+    moved = sum(layer[sequence, : len(inputs)] != 0 for layer in expected.response.decisions).sum(axis=1)
+    units = sum(layer.units for layer in design.layers)
+    for name, (rail, width) in power_gated_netlist.SUPPLIES.items():
+        nodes = charged(parts, rail)
+        high = dict.fromkeys(nodes, HIGH if name == "logic" else 1.0) | {rail: 1.0 if width else 0.0}
+        joule = {node: share * load[node] * vdd**2 for node, share in high.items()}
+        # of each unit's three comparators, the limit's fires only for a move
+        limits = sum(value for node, value in joule.items() if name == "comparators" and ".xl." in node)
+        found[name] = sum(joule.values()) - limits * (1 - moved / units)
+    found["amplifiers"] += np.full(len(inputs), bias(design, parts, load, hand))
+    found["vcm"] = np.full(len(inputs), common_mode(design))
+    found["inputs"] += vdd * lines(design, parts, hand, inputs)
+    return found
+
+
+def loads(parts: Sequence[Device], hand: Hand) -> dict[str, float]:
+    """Node → everything that hangs on it [F]: gates as if inverted, junctions, wires, plates."""
+    found: dict[str, float] = {}
+
+    def add(node: str, farad: float) -> None:
+        found[node] = found.get(node, 0.0) + farad
+
+    for part in parts:
+        if part.kind in ("nf", "pf"):
+            drain, gate, source, _ = part.nodes
+            width = part.values["w"]
+            add(gate, hand.oxide * width * part.values["l"] + 2 * hand.overlap * width)
+            for node in (drain, source):
+                add(node, hand.junction * width)
+        else:
+            for node in part.nodes:
+                add(node, part.values["c"])
+    return found
+
+
+def charged(parts: Sequence[Device], rail: str) -> set[str]:
+    """Nodes that channels of p devices can charge from ``rail``, and itself."""
+    others = {name for node, _ in power_gated_netlist.SUPPLIES.values() for name in (node, f"s_{node}")}
+    channels = [(part.nodes[0], part.nodes[2]) for part in parts if part.kind == "pf"]
+    found, waiting = {rail}, [rail]
+    while waiting:
+        here = waiting.pop()
+        for one, other in channels:
+            for node in {one, other} - found - others if here in (one, other) else ():
+                found.add(node)
+                waiting.append(node)
+    return found
+
+
+def lines(design: Design, parts: Sequence[Device], hand: Hand, inputs: Array) -> Array:
+    """Charge (timesteps,) [C] of the inputs' lines themselves: up with a positive input, and with a negative one back.
+
+    ``inputs`` (timesteps, features).
+    """
+    bare = loads([part for part in parts if part.kind in ("nf", "c")], hand)
+    first = [0] + [index for index in range(1, len(design.layers)) if design.config.skip]
+    farad = np.zeros(inputs.shape[1])
+    for index in first:
+        before = design.layers[index].low.weights.shape[1] - len(farad)
+        for j in range(len(farad)):
+            farad[j] += sum(bare.get(f"{side}{index}_{before + j}", 0.0) for side in "pn")
+    shift = design.voltages(inputs) - design.technology.supply.common_mode
+    return np.abs(shift) @ farad * design.supply / design.technology.supply.vdd
+
+
+def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], hand: Hand) -> float:
+    """What the tails of all amplifiers conduct while these are on [J per timestep].
+
+    That is from when the layer's limits have answered until the last rows that read it have decided. The tail's drain
+    is a threshold above V_cm, which the inputs are at.
+    """
+    vdd, layers = design.supply, len(design.layers)
+    drop = vdd * (1 - power_gated_netlist.require(design)[1].common_mode) - hand.threshold
+    stages = [
+        (f"xclocks_{i}.{node}" if node else f"s{i + 1}", kind)
+        for i in range(layers)
+        for node, kind in (("xd1.m", "nf"), ("s1", "pf"), ("xd2.m", "nf"), ("s2", "pf"), ("xd3.m", "nf"), ("", "pf"))
+    ] + [("xclocks_r.xd.m", "nf"), ("xclocks_r.s", "pf")]
+    names = [node for node, _ in stages]
+    total = 0.0
+    for index in range(layers):
+        reader = power_gated_netlist.reader(design, index)
+        begin = names.index(f"xclocks_{index}.xd2.m") + 1
+        end = names.index("xclocks_r.s" if reader == layers else f"xclocks_{reader}.s1") + 1
+        seconds = sum(_delay(parts, load[node], node, kind, vdd, hand) for node, kind in stages[begin:end])
+        tails = [part for part in parts if part.kind == "pf" and part.nodes[1:3] == (f"enb{index}", "va")]
+        total += vdd * seconds * sum(_current(tail, vdd, hand, drop) for tail in tails)
+    return total
+
+
+def common_mode(design: Design) -> float:
+    """What the generator of V_cm takes for its load and the plates of its capacitors [J per timestep].
+
+    The flying capacitors come from V_cm, which the load has lowered, and go in series between supply and V_cm.
+    """
+    gated, vdd = power_gated_netlist.require(design)[1], design.supply
+    low = vdd * gated.common_mode
+    bottom, top = PLATES
+    # two in series share the rest of the supply, but for what the plates between them take
+    upper = (vdd - low + (bottom + top) * vdd / 2) / (2 + (bottom + top) / 2)
+    return vdd * gated.flying * (upper - low + top * (vdd - low))
+
+
+def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: float, hand: Hand) -> float:
+    """Until ``node`` has come half of the way [s], through its only device of ``kind`` to a rail."""
+    (device,) = [
+        part for part in parts if part.kind == kind and part.nodes[0] == node and part.nodes[2] in (GROUND, "vs")
+    ]
+    return load * vdd / 2 / _current(device, vdd, hand, vdd)
+
+
+def _current(device: Device, vdd: float, hand: Hand, drop: float) -> float:
+    """Of a long channel whose gate is at the other rail [A], ``drop`` [V] along it."""
+    over = vdd - hand.threshold
+    drop = min(drop, over)
+    slope = hand.slope_n if device.kind == "nf" else hand.slope_p
+    return slope * device.values["w"] / device.values["l"] * (over * drop - drop**2 / 2)

@@ -1,0 +1,188 @@
+"""Energy against the size of a network: units of a layer, and layers, with the law that fits.
+
+The networks have random weights and the cell, levels, features and technology of a given design, so that size is all
+that differs. The law is E = a n^b; its exponent is fitted to logarithms, with the interval of Student's t.
+
+In current mode weights are currents, and a sum must stay within what cells can tell whatever its number of terms n. So
+weights there are of size 1/√n, and n² of them draw n^1.5: see docs/current-mode.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from cmru_hw.analysis.energy.api import run_energy
+from cmru_hw.circuits import registry
+from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.core.errors import OutputError
+from cmru_hw.core.units import json_text
+from cmru_hw.design_folder.folder import Exported
+from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.spice import Engine
+
+RESULT = "scaling.json"
+WIDTHS = (2, 4, 8, 16, 32)
+DEPTHS = (1, 2, 3, 4, 6)
+TIMESTEPS = 16
+# Networks of each size, so that a fit knows how much weights matter.
+NETWORKS = 3
+CONFIDENCE = 0.95
+RANDOM = {"cm": ", of size 1/√n in sums of n terms"}
+GROWS = {"estimate": ", and clocks: blocks of a measured unit grow with the units by construction"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """E = ``factor`` n^``exponent`` [J]; ``low`` and ``high`` bound the exponent with 95 % confidence."""
+
+    factor: float
+    exponent: float
+    low: float
+    high: float
+
+
+def run_scaling(
+    exported: Exported,
+    engine: Engine,
+    *,
+    folder: str | Path | None = None,
+    widths: Sequence[int] = WIDTHS,
+    depths: Sequence[int] = DEPTHS,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Energy per timestep of random networks like ``exported``: over ``widths`` of one layer, and over ``depths``.
+
+    Networks of several layers have four units in each. Returns what ``scaling.json`` says, and writes it to ``folder``.
+    Raises SimulationError, OutputError.
+    """
+    design = exported.design
+    shapes = [("units", width, (width,)) for width in widths] + [("layers", depth, (4,) * depth) for depth in depths]
+    points: list[dict[str, Any]] = []
+    for axis, size, units in shapes:
+        for number in range(NETWORKS):
+            found = _one(exported, design, units, seed + number, engine)
+            points.append({"axis": axis, "size": size, "network": number, **found})
+            if progress:
+                progress(len(points), len(shapes) * NETWORKS)
+    result = {
+        "kind": "scaling",
+        "level": design.technology.level,
+        "label": points[0]["label"],
+        "technology": design.technology.name,
+        "timestep_s": design.timestep,
+        "features": design.config.features,
+        "networks_per_size": NETWORKS,
+        "points": points,
+        "laws": {axis: _laws([point for point in points if point["axis"] == axis]) for axis in ("units", "layers")},
+        "law": "E = factor n^exponent, 95 % interval of the exponent",
+        "excludes": [
+            "everything that the energy of a design excludes",
+            "trained weights: these are random" + RANDOM.get(design.architecture, ""),
+            "wires that grow with the area" + GROWS.get(points[0]["label"], ""),
+        ],
+        "versions": points[0]["versions"],
+        "seed": seed,
+        "command": command,
+    }
+    if folder is not None:
+        _write(result, Path(folder))
+    return result
+
+
+def random_network(config: ModelConfig, units: tuple[int, ...], seed: int) -> Trained:
+    """A network like ``config`` with layers of ``units``: normal weights, every alpha 1, states of either value.
+
+    An FQ-BMRU, whose values have a scale, has weights of variance 1/n in sums of n terms, and thresholds that such
+    sums cross.
+    """
+    scaled = config.cell == "fq-bmru"
+    shape = replace(config, units=units, widths=(units[0], *units) if scaled else ())
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, tensor in shape.network().state_dict().items():
+        values = torch.randn(tensor.shape, generator=generator)
+        if name.endswith("initial_state"):
+            values = torch.where(values > 0, 1.0, 0.0 if scaled else -1.0)
+        elif name.endswith(".alpha") or name == "input.scale":
+            values = torch.ones_like(values)
+        elif scaled and name.endswith((".low", ".width")):
+            values = torch.full_like(values, 0.3)
+        elif scaled:
+            values = values / tensor.shape[1] ** 0.5 if name.endswith("weight") else 0.3 * values
+        tensors[name] = values
+    return Trained(config=shape, tensors=tensors)
+
+
+def fit(sizes: Sequence[float], energies: Sequence[float]) -> Law:
+    """The law through ``energies`` [J] at ``sizes``, at least three of them."""
+    found = stats.linregress(np.log(sizes), np.log(energies))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(sizes) - 2) * found.stderr)
+    slope = float(found.slope)
+    return Law(factor=math.exp(found.intercept), exponent=slope, low=slope - reach, high=slope + reach)
+
+
+def _one(exported: Exported, design: AnyDesign, units: tuple[int, ...], seed: int, engine: Engine) -> dict[str, Any]:
+    kind = registry.of(design)
+    trained = random_network(design.config, units, seed)
+    inputs = np.random.default_rng(seed).normal(size=(1, TIMESTEPS, design.config.features)).astype(np.float32)
+    data = Sequences(inputs=inputs)
+    mapped = kind.map_network(trained, design.technology, kind.calibrate(trained, data))
+    here = Exported(path=exported.path, trained=trained, design=mapped, network=kind.network_text(mapped), edited=False)
+    found = run_energy(here, data, engine)
+    blocks = {
+        name: entry["static_J"] + entry["dynamic_J"]
+        for name, entry in found["blocks"].items()
+        if entry["static_J"] is not None
+    }
+    return {key: found[key] for key in ("per_timestep_J", "label", "versions")} | {"blocks_J": blocks}
+
+
+def _laws(points: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Law of the whole and of every block."""
+    sizes = [point["size"] for point in points]
+    series = {"all": [point["per_timestep_J"] for point in points]}
+    series |= {name: [point["blocks_J"][name] for point in points] for name in points[0]["blocks_J"]}
+    return {name: vars(fit(sizes, energies)) for name, energies in series.items() if min(energies) > 0}
+
+
+def law_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Block, exponent against units, exponent against layers: as people read it."""
+
+    def shown(axis: str, name: str) -> str:
+        law = found["laws"][axis].get(name)
+        return f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})" if law else ""
+
+    names = ["all", *found["points"][0]["blocks_J"]]
+    return [(name.replace("_", " "), shown("units", name), shown("layers", name)) for name in names]
+
+
+def _write(found: dict[str, Any], folder: Path) -> None:
+    from cmru_hw.analysis.energy import plots
+
+    out = io.StringIO()
+    names = list(found["points"][0]["blocks_J"])
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("axis", "size", "network", "per_timestep_J", *(f"{name}_J" for name in names)))
+    for point in found["points"]:
+        head = (point["axis"], point["size"], point["network"], point["per_timestep_J"])
+        writer.writerow((*head, *(point["blocks_J"][name] for name in names)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RESULT).write_text(json_text(found) + "\n", encoding="utf-8")
+        (folder / "scaling.csv").write_text(out.getvalue(), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
+    for suffix in ("svg", "pdf"):
+        plots.scaling(found, folder / f"scaling.{suffix}")

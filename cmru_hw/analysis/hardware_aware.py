@@ -1,0 +1,217 @@
+"""Fine-tuning with a circuit's mismatch, quantisation and noise in the loop, and what it does for real dies.
+
+Every optimiser step sees one die. The network is mapped to capacitors
+(:func:`cmru_hw.circuits.charge.mapping.map_network`, which rounds them to sizes that exist), dies are drawn by the
+technology's own laws (:func:`cmru_hw.circuits.charge.variation.draw`), and their capacitors, packets, references and
+comparator offsets are read back into software numbers: by how much those differ from the trained ones is added in the
+step. Gradients pass to the trained weights as if nothing had been (straight-through estimator: Bengio, Léonard and
+Courville, arXiv:1308.3432). kT/C of the rows and comparator noise are drawn for each decision.
+
+What stays outside the loop, and is in the dies that judge the result: finite gain, settling, leakage, charge injection,
+the level limit's own offset, 1/f wander, noise of packets.
+
+The dies of training are never those of a Monte-Carlo: theirs are streams of other seeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmru_hw.analysis.montecarlo.statistics import Job, scores, summary
+from cmru_hw.circuits.charge import mapping, variation
+from cmru_hw.circuits.charge.mapping import Calibration, Design, Layer, Row
+from cmru_hw.circuits.charge.noise import BOLTZMANN
+from cmru_hw.core.errors import DataError
+from cmru_hw.core.signals import Array
+from cmru_hw.nn import training
+from cmru_hw.nn.cells import Network, NetworkOutput
+from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.training import Recipe
+from cmru_hw.process.technology import Technology
+
+DRAWN, RECALIBRATED = 16, 64
+"""Optimiser steps between mappings, each of which draws the dies of the next, and between calibrations: weights move
+little in the one, and how far states swing in the other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """A network before and after, and what :func:`on_dies` says of each."""
+
+    trained: Trained
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+def recipe_of(recipe: Recipe, *, steps: int) -> Recipe:
+    """``recipe`` for going on where training ended: a lower rate, and no way to go for ε."""
+    return replace(recipe, steps=steps, learning_rate=recipe.learning_rate / 5, annealed=0.0)
+
+
+def fine_tune(
+    trained: Trained,
+    sequences: Sequences,
+    technology: Technology,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    progress: training.Progress | None = None,
+) -> Trained:
+    """``trained`` after ``recipe.steps`` more steps on labelled ``sequences``, each on another die of ``technology``.
+
+    Raises MappingError for a network that has no charge-domain circuit, DataError without labels.
+    """
+    dies = _Dies(trained, sequences, technology, seed)
+    tuned = training.fit(
+        trained.config,
+        sequences,
+        recipe,
+        seed=seed,
+        start=trained,
+        forward=dies.forward,
+        perturb=dies.perturb,
+        progress=progress,
+    )
+    notes = {"technology": technology.name, "technology_sha256": technology.sha256, "seed": seed}
+    notes |= {"from_sha256": trained.sha256, "recipe": asdict(recipe)}
+    done = {**trained.config.training, "hardware_aware": notes}
+    return Trained(config=replace(trained.config, training=done, scores={}), tensors=tuned.tensors)
+
+
+def on_dies(
+    trained: Trained,
+    technology: Technology,
+    calibration: Sequences,
+    data: Sequences,
+    *,
+    dies: int,
+    seed: int = 0,
+    drop: float = 0.01,
+    goal: float | None = None,
+) -> dict[str, Any]:
+    """What becomes of ``dies`` dies on labelled ``data``: as the summary of a Monte-Carlo on the fast engine has it.
+
+    ``goal`` is the accuracy that a good die misses by no more than ``drop``; by default software's own. Dies are a
+    function of the seed, so two networks of one shape are judged on the same draws.
+    """
+    if data.labels is None:
+        raise DataError("dies are judged by their accuracy; add an array 'labels' to the sequences")
+    design = mapping.map_network(trained, technology, mapping.calibrate(trained, calibration))
+    job = Job(design=design, trained=trained, sequences=data, seed=seed, on=variation.choose(design))
+    table = scores(job, range(dies))
+    if goal is not None:
+        drop = drop + job.goal.accuracy - goal
+    return summary(job, table, drop=drop)
+
+
+def improve(
+    trained: Trained,
+    train: Sequences,
+    test: Sequences,
+    technology: Technology,
+    recipe: Recipe,
+    *,
+    dies: int,
+    seed: int = 0,
+    drop: float = 0.01,
+    progress: training.Progress | None = None,
+) -> Tuned:
+    """:func:`fine_tune`, judged before and after on the same dies, test sequences and goal.
+
+    The goal is the accuracy of software before, less ``drop``: a network that software itself does worse gains no
+    yield by it.
+    """
+    arguments: dict[str, Any] = {"dies": dies, "seed": seed, "drop": drop}
+    before = on_dies(trained, technology, train, test, **arguments)
+    tuned = fine_tune(trained, train, technology, recipe, seed=seed, progress=progress)
+    after = on_dies(tuned, technology, train, test, goal=before["accuracy"]["software"], **arguments)
+    found = {"train": training.accuracy(tuned, train), "test": training.accuracy(tuned, test)}
+    return Tuned(
+        trained=Trained(config=replace(tuned.config, scores=found), tensors=tuned.tensors), before=before, after=after
+    )
+
+
+class _Dies:
+    """Another die for every step: :meth:`forward` computes with it, :meth:`perturb` adds the noise of its rows."""
+
+    def __init__(self, trained: Trained, sequences: Sequences, technology: Technology, seed: int) -> None:
+        self.config, self.technology, self.sequences = trained.config, technology, sequences
+        # Seeds of Monte-Carlos are never negative.
+        self.seed, self.step = -1 - seed, 0
+        self.random = torch.Generator().manual_seed(seed)
+        self.calibration: Calibration | None = None
+        self.errors: list[dict[str, Tensor]] = []
+        self.noise: list[Tensor] = []
+
+    def forward(self, network: Network, x: Tensor) -> NetworkOutput:
+        if self.step % DRAWN == 0:
+            self._draw(Trained.from_network(network, self.config))
+        errors = self.errors[self.step % DRAWN]
+        self.step += 1
+        values = {name: value + errors[name] for name, value in network.named_parameters()}
+        return torch.func.functional_call(network, values, (x,))
+
+    def _draw(self, current: Trained) -> None:
+        """The next dies: by how much each number that they compute with is off."""
+        if self.calibration is None or self.step % RECALIBRATED == 0:
+            self.calibration = mapping.calibrate(current, self.sequences)
+        design = mapping.map_network(current, self.technology, self.calibration)
+        numbers = range(self.step, self.step + DRAWN)
+        drawn = variation.draw(design, seed=self.seed, dies=numbers, on=variation.choose(design))
+        self.noise = [torch.from_numpy(decision_noise(layer, self.technology)).float() for layer in design.layers]
+        self.errors = []
+        for place in range(DRAWN):
+            made = software_of(design, drawn.one(place))
+            self.errors.append({name: value - current.tensors[name] for name, value in made.items()})
+
+    def perturb(self, layer: int, signal: str, value: Tensor) -> Tensor:
+        if signal == "output":
+            return value
+        return value + self.noise[layer] * torch.randn(value.shape, generator=self.random)
+
+
+def software_of(nominal: Design, die: Design) -> dict[str, Tensor]:
+    """The software numbers that ``die`` computes with, by name."""
+    bias = float(die.bias)
+    reference = float(die.reference_up + die.reference_down) / 2
+    found: dict[str, Array] = {}
+    for index, (layer, meant) in enumerate(zip(die.layers, nominal.layers, strict=True)):
+        name = f"layers.{index}"
+        low, low_bias = _row(layer.low, layer.line_unit, layer.line_sign, bias)
+        high, high_bias = _row(layer.high, layer.line_unit, layer.line_sign, bias)
+        found[f"{name}.candidate.weight"], found[f"{name}.threshold.weight"] = (low + high) / 2, (high - low) / 2
+        found[f"{name}.candidate.bias"] = (low_bias + high_bias) / 2
+        found[f"{name}.threshold.bias"] = (high_bias - low_bias) / 2
+        ratio = layer.packet / layer.integrator
+        if layer.packet_row is None:
+            found[f"{name}.alpha"] = layer.sign * ratio * reference / layer.unit
+        else:
+            factor = ratio / (meant.packet / meant.integrator)
+            weight, own = _row(layer.packet_row, layer.line_unit, layer.line_sign, bias)
+            found[f"{name}.alpha.weight"], found[f"{name}.alpha.bias"] = weight * factor[:, None], own * factor
+    found["readout.weight"], found["readout.bias"] = _row(die.readout, die.readout_unit, die.readout_sign, bias)
+    return {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in found.items()}
+
+
+def _row(row: Row, line_unit: Array, line_sign: Array, bias: float) -> tuple[Array, Array]:
+    """Weights and bias of a row's sum in software's units, the bias with threshold and comparator's offset in it."""
+    weights = row.weights * (line_unit * line_sign) / row.scale[:, None]
+    return weights, ((row.bias + row.threshold) * bias + row.offset * row.total) / row.scale
+
+
+def decision_noise(layer: Layer, technology: Technology) -> Array:
+    """(units,): deviation of the noise on c, and on β, that a layer's two rows add at each decision.
+
+    c and β are half the sum and half the difference of what the rows carry, whose noises are independent.
+    """
+    law = technology.noise
+    squares = [
+        (BOLTZMANN * law.temperature / row.total + law.comparator**2) * (row.total / row.scale) ** 2
+        for row in (layer.low, layer.high)
+    ]
+    return np.sqrt(squares[0] + squares[1]) / 2

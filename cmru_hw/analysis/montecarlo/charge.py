@@ -1,0 +1,163 @@
+"""Dies of the charge domain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw import spice
+from cmru_hw.analysis.montecarlo.interface import Bench, Replay
+from cmru_hw.circuits.charge import fast, macro_netlist, noise, simulate, variation
+from cmru_hw.circuits.charge.compare import RESOLUTION, classes_of, reference
+from cmru_hw.circuits.charge.fast import Packed
+from cmru_hw.circuits.charge.variation import Dies
+from cmru_hw.core import kernels
+from cmru_hw.core.signals import Array, Response
+
+if TYPE_CHECKING:
+    from cmru_hw.analysis.montecarlo.statistics import Job
+
+# Below this a row that reads states cannot be asked to decide alike in both engines: their states, after some tens of
+# packets, differ by microvolts of ngspice's integration. [V]
+STATE_RESOLUTION = 5e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChargeGoal:
+    """Software's run, packed as the fast engine has it. ``wanted`` (sequences,) are classes."""
+
+    packed: Packed
+    decisions: tuple[NDArray[np.int8], ...]
+    states: tuple[Array, ...]
+    classes: NDArray[np.int64]
+    wanted: NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.classes == self.wanted).mean())
+
+
+def _goal(job: Job) -> ChargeGoal:
+    expected = reference(job.design, job.trained, job.sequences)
+    packed = fast.pack(job.design, job.sequences)
+    labels = job.sequences.labels
+    return ChargeGoal(
+        packed=packed,
+        decisions=tuple(packed.places(layer) for layer in expected.response.decisions),
+        states=tuple(packed.places(layer) for layer in expected.response.states),
+        classes=expected.classes,
+        wanted=expected.classes if labels is None else labels,
+    )
+
+
+def _fast(job: Job, dies: Sequence[int]) -> list[dict[str, Any]]:
+    # drawing costs the same for one die as for many
+    drawn = _draw(job, dies)
+    return [
+        _row(job, int(number), found.decisions, found.states, found.classes())
+        for number, found in zip(drawn.numbers, fast.run(drawn, job.goal.packed), strict=True)
+    ]
+
+
+def _draw(job: Job, dies: Sequence[int]) -> Dies:
+    return variation.draw(job.design, seed=job.seed, dies=dies, on=job.on)
+
+
+def _simulated(job: Job, drawn: Dies, engine: spice.Engine) -> dict[str, Any]:
+    response = simulate_die(job, drawn, engine)
+    packed = job.goal.packed
+    decisions = [packed.places(layer) for layer in response.decisions]
+    states = [
+        packed.places(values * layer.step) for values, layer in zip(response.states, job.design.layers, strict=True)
+    ]
+    classes = classes_of(response, job.design.config.decision)
+    return _row(job, int(drawn.numbers[0]), decisions, states, classes) | _engines(job, drawn, decisions)
+
+
+def simulate_die(job: Job, drawn: Dies, engine: spice.Engine) -> Response:
+    """The first of ``drawn`` in SPICE, noise and all."""
+    lengths = job.sequences.lengths
+
+    def columns(sequence: int) -> dict[str, NDArray[np.float64]]:
+        return noise.columns(drawn, 0, sequence, int(lengths[sequence]))
+
+    return simulate.simulate(drawn.one(0), job.sequences, engine, noise=columns, reader=job.design).response
+
+
+def _row(
+    job: Job,
+    number: int,
+    decisions: Sequence[NDArray[np.int8]],
+    states: Sequence[Array],
+    classes: NDArray[np.int64],
+) -> dict[str, Any]:
+    """Scores of a die from ``decisions`` and ``states`` [V], (units, places), and ``classes`` (sequences,)."""
+    goal, design = job.goal, job.design
+    agree, largest, squares = 0, 0.0, 0.0
+    for layer, got, wanted, volts, levels in zip(
+        design.layers, decisions, goal.decisions, states, goal.states, strict=True
+    ):
+        swing = design.technology.signal.state_swing
+        unit = layer.step * (1.0 if design.config.cell != "acmru" else swing / layer.unit)
+        most, sum_ = kernels.apart(volts, 1 / unit, levels, layer.step / unit)
+        agree += int(np.count_nonzero(got == wanted))
+        largest, squares = max(largest, most), squares + sum_
+    total = sum(wanted.size for wanted in goal.decisions)
+    return {
+        "die": number,
+        "status": "ok" if math.isfinite(squares) else "NotFinite",
+        "accuracy": float((classes == goal.wanted).mean()),
+        "classes_alike": int((classes == goal.classes).sum()),
+        "decisions": total,
+        "decisions_agree": agree,
+        "level_error_max": largest,
+        "level_error_rms": math.sqrt(squares / total),
+    }
+
+
+def _engines(job: Job, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) -> dict[str, int]:
+    """How the decisions that SPICE made compare with the fast engine's on the same die."""
+    packed = job.goal.packed
+    (found,) = fast.run(drawn, packed, margins=True)
+    assert found.margins is not None
+    differ = [a != b for a, b in zip(simulated, found.decisions, strict=True)]
+    # rows of the first layer read inputs, which are the same to the last bit; the others read states
+    close = [margin < (STATE_RESOLUTION if layer else RESOLUTION) for layer, margin in enumerate(found.margins)]
+    # From the first decision that fell the other way because it was too close, later ones of its sequence follow it:
+    # in the same layer none do (an integrator does not decide for itself), in the layers above all may.
+    since = np.full(len(packed.lengths), len(packed.alive))
+    explained = 0
+    for layer_differ, layer_close in zip(differ, close, strict=True):
+        follows = packed.time >= since[packed.sequence]
+        explained += int((layer_differ & (layer_close | follows)).sum())
+        undecided = (layer_differ & (layer_close | follows)).any(0)
+        np.minimum.at(since, packed.sequence[undecided], packed.time[undecided])
+    total = sum(layer.size for layer in differ)
+    return {"engines_agree": total - sum(int(layer.sum()) for layer in differ), "engines_close": explained}
+
+
+def _replay(job: Job, number: int) -> Replay:
+    drawn = _draw(job, [number])
+    first = job.sequences.first(1)
+    length = int(first.lengths[0])
+    columns = noise.columns(drawn, 0, 0, length)
+    inputs = first.inputs[0, :length].astype(np.float64)
+    deck, _ = macro_netlist.deck(drawn.one(0), [inputs], noise=[columns] if columns else None)
+    (response,) = fast.respond(drawn, first)
+    return Replay(deck=deck, response=response, expected=reference(job.design, job.trained, first))
+
+
+BENCH = Bench(
+    goal=_goal,
+    draw=_draw,
+    fast=_fast,
+    simulated=_simulated,
+    replay=_replay,
+    resolution=f"within {RESOLUTION * 1e6:g} µV on rows that read inputs, {STATE_RESOLUTION * 1e6:g} µV on rows that "
+    "read states, or later in the sequence of one that was",
+)

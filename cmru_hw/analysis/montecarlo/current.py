@@ -1,0 +1,129 @@
+"""Dies of current mode: the PDK's mismatch in every transistor that carries a signal; there is no noise in time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.analysis.montecarlo.interface import Bench, Replay
+from cmru_hw.circuits.charge.compare import Reference, classes_of
+from cmru_hw.circuits.current import fast as behavioral
+from cmru_hw.circuits.current import netlist, simulate, variation
+from cmru_hw.circuits.current.variation import CurrentDies
+from cmru_hw.core.signals import Response
+from cmru_hw.spice import Engine
+
+if TYPE_CHECKING:
+    from cmru_hw.analysis.montecarlo.statistics import Job
+
+# Mirrors of the fast engine are static: its candidates are those of SPICE within this share of the threshold, and a
+# decision that is nearer to its threshold may be either.
+CLOSE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CurrentGoal:
+    """Software's run. ``wanted`` (sequences,) are classes."""
+
+    expected: Reference
+    wanted: NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.expected.classes == self.wanted).mean())
+
+
+def _goal(job: Job) -> CurrentGoal:
+    expected = simulate.reference(job.design, job.trained, job.sequences)
+    labels = job.sequences.labels
+    return CurrentGoal(expected=expected, wanted=expected.classes if labels is None else labels)
+
+
+def _draw(job: Job, numbers: Sequence[int]) -> CurrentDies:
+    return variation.draw(job.design, seed=job.seed, dies=numbers, on=job.on)
+
+
+def _fast(job: Job, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    found = []
+    # a few dies at a time: what they did is large, and a row is small
+    for first in range(0, len(numbers), behavioral.DIES_AT_ONCE):
+        some = _draw(job, numbers[first : first + behavioral.DIES_AT_ONCE])
+        run = behavioral.run(some, job.sequences)
+        found += [_row(job, int(number), run.response(place)) for place, number in enumerate(some.numbers)]
+    return found
+
+
+def _simulated(job: Job, drawn: CurrentDies, engine: Engine) -> dict[str, Any]:
+    response = simulate_die(job, drawn, engine)
+    return _row(job, int(drawn.numbers[0]), response) | _engines(job, drawn, response)
+
+
+def simulate_die(job: Job, drawn: CurrentDies, engine: Engine) -> Response:
+    """The first of ``drawn`` in SPICE."""
+    text = netlist.network_text(job.design, strengths=drawn.one(0))
+    return simulate.simulate(job.design, job.sequences, engine, network=text).response
+
+
+def _row(job: Job, number: int, response: Response) -> dict[str, Any]:
+    wanted = job.goal.expected.response
+    valid = wanted.valid[:, :, None]
+    agree = sum(int((valid & (a == b)).sum()) for a, b in zip(response.decisions, wanted.decisions, strict=True))
+    pairs = zip(response.states, wanted.states, strict=True)
+    errors = np.concatenate([np.where(valid, a - b, 0.0).ravel() for a, b in pairs])
+    total = int(valid.sum()) * sum(layer.units for layer in job.design.layers)
+    classes = classes_of(response, job.design.config.decision)
+    return {
+        "die": number,
+        "status": "ok" if np.isfinite(errors).all() else "NotFinite",
+        "accuracy": float((classes == job.goal.wanted).mean()),
+        "classes_alike": int((classes == job.goal.expected.classes).sum()),
+        "decisions": total,
+        "decisions_agree": agree,
+        "level_error_max": float(np.abs(errors).max()),
+        "level_error_rms": math.sqrt(float((errors**2).sum()) / total),
+    }
+
+
+def _engines(job: Job, drawn: CurrentDies, simulated: Response) -> dict[str, int]:
+    """How the decisions that SPICE made compare with the fast engine's on the same die."""
+    run = behavioral.run(drawn, job.sequences)
+    fast = run.response(0)
+    valid = fast.valid[:, :, None]
+    total = agree = explained = 0
+    # What is in front of a unit (sequences, timesteps, 1), or was before it in its own layer, has gone another way.
+    front = np.zeros_like(valid)
+    for index, layer in enumerate(job.design.layers):
+        decided = fast.decisions[index] != simulated.decisions[index]
+        apart = decided | ((fast.states[index] > 0.5) != (simulated.states[index] > 0.5))
+        near = run.margins[index][0] < CLOSE * layer.upper
+        caused = np.maximum.accumulate(apart & (near | front), axis=1)
+        follows = front | np.concatenate([np.zeros_like(caused[:, :1]), caused[:, :-1]], axis=1)
+        total += int(valid.sum()) * layer.units
+        agree += int((valid & ~decided).sum())
+        explained += int((valid & decided & (near | follows)).sum())
+        front = front | caused.any(axis=2, keepdims=True)
+    return {"engines_agree": agree, "engines_close": explained}
+
+
+def _replay(job: Job, number: int) -> Replay:
+    drawn = _draw(job, [number])
+    first = job.sequences.first(1)
+    inputs = first.inputs[0, : first.lengths[0]].astype(np.float64)
+    deck, _ = netlist.deck(job.design, [inputs], network=netlist.network_text(job.design, strengths=drawn.one(0)))
+    response = behavioral.run(drawn, first).response(0)
+    return Replay(deck=deck, response=response, expected=simulate.reference(job.design, job.trained, first))
+
+
+BENCH = Bench(
+    goal=_goal,
+    draw=_draw,
+    fast=_fast,
+    simulated=_simulated,
+    replay=_replay,
+    resolution=f"within {CLOSE:.0%} of the threshold, or after one that was",
+)

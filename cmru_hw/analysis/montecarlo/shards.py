@@ -1,0 +1,88 @@
+"""Where rows of dies lie until all are there: one parquet file for each block, whole or not there at all.
+
+::
+
+    OUT/shards/<job>/000012.parquet    rows of the dies of block 12, of the job with that identity
+    OUT/dies.parquet  OUT/summary.json and figures, written when all dies are there
+
+A block is a fixed range of die numbers, so the same command finds its shards again, and so does one that asks for more
+dies. Another design, seed, input or version is another job and never meets them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cmru_hw.analysis.montecarlo.statistics import BLOCK, SCHEMA, Job
+from cmru_hw.core.atomic_write import write_whole
+
+SUMMARY = "summary.json"
+DIES = "dies.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The dies of one block that are asked for, in rising order."""
+
+    number: int
+    dies: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """The shards of one job under ``folder``."""
+
+    folder: Path
+    identity: str
+
+    @classmethod
+    def of(cls, folder: Path, job: Job) -> Store:
+        return cls(folder=folder / "shards" / job.sha256[:20], identity=job.sha256)
+
+    def read(self, block: Block) -> pa.Table | None:
+        """The rows of ``block``, if its shard is there and has them all."""
+        path = self._path(block)
+        if not path.is_file():
+            return None
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError):
+            # Not ours, or damaged on the disk: it is made again.
+            return None
+        if (table.schema.metadata or {}).get(b"job") != self.identity.encode():
+            return None
+        table = table.cast(SCHEMA)
+        rows = {die: place for place, die in enumerate(table["die"].to_pylist())}
+        if not all(die in rows for die in block.dies):
+            return None
+        return table.take([rows[die] for die in block.dies])
+
+    def write(self, block: Block, table: pa.Table) -> None:
+        """Keep the rows of ``block``. Raises OutputError."""
+        marked = table.replace_schema_metadata({"job": self.identity})
+        write_whole(self._path(block), lambda path: pq.write_table(marked, path))
+
+    def _path(self, block: Block) -> Path:
+        return self.folder / f"{block.number:06d}.parquet"
+
+
+def blocks(job: Job, dies: Sequence[int]) -> list[Block]:
+    """``dies`` (rising) in blocks, in order."""
+    found: dict[int, list[int]] = {}
+    for die in dies:
+        found.setdefault(die // BLOCK[job.engine], []).append(die)
+    return [Block(number=number, dies=tuple(members)) for number, members in found.items()]
+
+
+def write_results(folder: Path, table: pa.Table, summary: dict[str, Any]) -> None:
+    """``dies.parquet`` and ``summary.json``. Raises OutputError."""
+    write_whole(folder / DIES, lambda path: pq.write_table(table, path))
+    text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
+    write_whole(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))

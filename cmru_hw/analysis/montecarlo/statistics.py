@@ -1,0 +1,249 @@
+"""How many of the dies that one would make still do the task: scores of each die, and what they say together.
+
+A :class:`Job` says what is computed for a die, and nothing about how: a die's row is the same whichever process on
+whichever machine makes it, and in whatever company. A die whose simulation fails is a row too, with ``status`` saying
+how, and it counts as a die that does not do its task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from scipy.stats import beta
+from torch import Tensor
+
+import cmru_hw
+from cmru_hw import spice
+from cmru_hw.analysis.montecarlo import charge, current
+from cmru_hw.analysis.montecarlo.interface import Bench
+from cmru_hw.circuits import registry
+from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.core.errors import InputError, SimulationError
+from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+
+EngineName = Literal["fast", "spice"]
+# Dies that are computed and stored together: some seconds of work, so that an interruption costs no more than that.
+BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
+_BENCHES = {("sc", "macro"): charge.BENCH, ("cm", "transistor"): current.BENCH}
+
+SCHEMA = pa.schema(
+    [
+        ("die", pa.int64()),
+        ("status", pa.string()),
+        ("accuracy", pa.float64()),
+        ("classes_alike", pa.int64()),
+        ("decisions", pa.int64()),
+        ("decisions_agree", pa.int64()),
+        ("level_error_max", pa.float64()),
+        ("level_error_rms", pa.float64()),
+        ("engines_agree", pa.int64()),
+        ("engines_close", pa.int64()),
+    ]
+)
+"""One row per die. ``accuracy`` is the share of sequences classified as labelled (without labels: as software does).
+
+``decisions_agree`` of ``decisions`` are software's. Level errors are in levels (αCMRU: shares of the swing), against
+software. ``engines_agree`` decisions are the same in both engines, and ``engines_close`` are not but are below the
+resolution of a comparison, or follow from one that is; both are null for a die that SPICE did not simulate.
+"""
+
+
+def bench_of(design: AnyDesign) -> Bench:
+    """How dies of ``design`` are made. Raises InputError for charge-domain transistors: nothing draws dies of them."""
+    try:
+        return _BENCHES[design.architecture, design.technology.level]
+    except KeyError:
+        raise InputError(
+            "dies of the charge domain are drawn at macro level: export without --level transistor, with the same "
+            "technology, for a Monte-Carlo of it"
+        ) from None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """What is asked of every die: the design it is one of, the task, the draws, and the engine.
+
+    ``design`` is a `designs.AnyDesign`; what its own kind of it is, its bench knows.
+    """
+
+    design: Any
+    trained: Trained
+    sequences: Sequences
+    seed: int
+    on: frozenset[str]
+    engine: EngineName = "fast"
+    backend: spice.Backend = "pyspice"
+    timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        bench_of(self.design)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity of a die's row: two jobs that share it give the same rows."""
+        data = self.sequences
+        hashed = hashlib.sha256()
+        kind = registry.of(self.design)
+        for part in (cmru_hw.__version__, kind.fingerprint(self.design), kind.network_text(self.design)):
+            hashed.update(f"{part}\n".encode())
+        for array in (data.inputs, data.lengths, data.labels):
+            hashed.update(b"none" if array is None else repr(array.shape).encode() + array.tobytes())
+        hashed.update(f"{self.seed} {sorted(self.on)} {self.engine}".encode())
+        return hashed.hexdigest()
+
+    @property
+    def bench(self) -> Bench:
+        return bench_of(self.design)
+
+    @cached_property
+    def goal(self) -> Any:
+        """What dies are held against: the `bench.Goal` of this architecture."""
+        with _one_thread():
+            return self.bench.goal(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A checkpoint's read-only mapping cannot be pickled, and what follows from the rest need not be.
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        trained = values.pop("trained")
+        return _rebuilt, (values, trained.config, dict(trained.tensors))
+
+
+def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, Tensor]) -> Job:
+    return Job(trained=Trained(config=config, tensors=tensors), **values)
+
+
+def scores(job: Job, dies: Sequence[int]) -> pa.Table:
+    """One row of SCHEMA for each of ``dies``. Raises what would meet every die, like SimulatorMissing."""
+    with _one_thread():
+        rows = job.bench.fast(job, dies) if job.engine == "fast" else _spice(job, dies)
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _spice(job: Job, dies: Sequence[int]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
+        for number in dies:
+            try:
+                rows.append(job.bench.simulated(job, job.bench.draw(job, [number]), engine))
+            except SimulationError as error:
+                rows.append({"die": number, "status": type(error).__name__})
+    return rows
+
+
+# --- Together ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """``k`` of ``n`` and the Clopper-Pearson 95 % interval of the share behind them (Biometrika 26, 404, 1934)."""
+
+    k: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        return self.k / self.n
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+
+def clopper_pearson(k: int, n: int, *, confidence: float = 0.95) -> Interval:
+    """The exact interval of a share of which ``k`` in ``n`` ≥ 1 were seen."""
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, k, n - k + 1)) if k else 0.0
+    high = float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+    return Interval(k=k, n=n, low=low, high=high)
+
+
+def passed(table: pa.Table, software: float, drop: float) -> NDArray[np.bool_]:
+    """(dies,): whether each die did the task, within ``drop`` of software's accuracy."""
+    ok = np.array([status == "ok" for status in table["status"].to_pylist()], dtype=bool)
+    accuracy = np.array(table["accuracy"].to_pylist(), dtype=np.float64)
+    # A share of sequences is a ratio of whole numbers: rounding must not fail a die that is exactly at the limit.
+    return ok & (accuracy >= software - drop - 1e-12)
+
+
+def summary(job: Job, table: pa.Table, *, drop: float) -> dict[str, Any]:
+    """What the dies of ``table`` say together, in plain numbers; shares of nothing are None."""
+    good = table.filter(pc.equal(table["status"], "ok"))
+    accuracy = good["accuracy"].to_numpy()
+    yielded = clopper_pearson(int(passed(table, job.goal.accuracy, drop).sum()), len(table))
+    decisions = int(good["decisions"].to_numpy().sum())
+    return {
+        "dies": len(table),
+        "failed": len(table) - len(good),
+        "failures": _counts([status for status in table["status"].to_pylist() if status != "ok"]),
+        "yield": {"k": yielded.k, "n": yielded.n, "value": yielded.value, "ci95": [yielded.low, yielded.high]},
+        "accuracy": {
+            "software": job.goal.accuracy,
+            "median": _quantile(accuracy, 0.5),
+            "p05": _quantile(accuracy, 0.05),
+            "min": _quantile(accuracy, 0.0),
+        },
+        "accuracy_of": "labels" if job.sequences.labels is not None else "software's classes",
+        "drop": drop,
+        "decision_agreement": int(good["decisions_agree"].to_numpy().sum()) / decisions if decisions else None,
+        "level_error": {
+            "max": _quantile(good["level_error_max"].to_numpy(), 1.0),
+            "median": _quantile(good["level_error_max"].to_numpy(), 0.5),
+            "rms": float(np.sqrt(np.mean(good["level_error_rms"].to_numpy() ** 2))) if len(good) else None,
+        },
+        "worst_die": int(good["die"].to_numpy()[np.argmin(accuracy)]) if len(good) else None,
+    }
+
+
+def engine_agreement(table: pa.Table) -> dict[str, Any] | None:
+    """How far SPICE and the fast engine agree, die by die, on the dies that both simulated; None if there are none."""
+    both = table.filter(pc.is_valid(table["engines_agree"]))
+    if not len(both):
+        return None
+    agree, total = int(both["engines_agree"].to_numpy().sum()), int(both["decisions"].to_numpy().sum())
+    close = int(both["engines_close"].to_numpy().sum())
+    interval = clopper_pearson(agree, total)
+    return {
+        "dies": len(both),
+        "decisions": total,
+        "agree": agree,
+        "value": interval.value,
+        "ci95": [interval.low, interval.high],
+        "margin_limited": close,
+        "unexplained": total - agree - close,
+    }
+
+
+def subset(seed: int, dies: int, count: int) -> list[int]:
+    """``count`` of ``dies`` at random, in rising order: which ones is a function of the seed."""
+    return sorted(np.random.default_rng([seed, 0]).permutation(dies)[:count].tolist())
+
+
+def _quantile(values: NDArray[np.float64], share: float) -> float | None:
+    return float(np.quantile(values, share)) if len(values) else None
+
+
+def _counts(names: Sequence[str]) -> dict[str, int]:
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for torch: with more, matrix products are split by their number, and last bits change."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,222 @@
+"""The charge domain: a state lives on C_int, and leaks.
+
+It is lost when it is half a packet off its level: from then on a rounding to levels would find another one. The
+transistor integrator is left alone at several levels of its ladder until that has happened, so nothing is extrapolated
+unless a level outlasts LONGEST. Beside each time stands what the usual law makes of the first second: a constant
+leakage, I t / C_int.
+
+On a chip that sleeps the amplifier wakes every timestep and puts both plates of C_int where they belong, so a level
+moves by the same amount each time. That amount is simulated, and the rest is a division.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cmru_hw.analysis.corners.measured_technology import process_of
+from cmru_hw.analysis.retention.interface import Unit
+from cmru_hw.characterize.blocks import Bench, Conditions
+from cmru_hw.circuits.charge.mapping import Design, has_ladders
+from cmru_hw.core.errors import InputError
+from cmru_hw.core.signals import Array
+from cmru_hw.spice import Engine
+
+BENCH, ASLEEP = "transistor_hold", "transistor_gated_hold"
+# Where on the ladder, as shares of the swing: leakage depends on the voltages across the open switches.
+LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+# A chip is awake for this long [s]: its amplifiers have settled.
+AWAKE = 20e-6
+# The first hold, and the longest; each is so much longer than the one before. [s]
+FIRST, LONGEST, LONGER = 1.0, 3e6, 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The integrator whose retention is asked: capacitors [F], ``tolerance`` [V] of its state, ``timestep`` [s].
+
+    ``common_mode`` [V] and ``tail`` [m], the length of the amplifier's, are those of a chip that sleeps; None for a
+    unit that stays on.
+    """
+
+    packet: float
+    integrator: float
+    tolerance: float
+    timestep: float
+    common_mode: float | None = None
+    tail: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """How a state at ``level`` [V] went: lost after ``seconds``, or if not ``lost``, that is by law.
+
+    ``simulated`` [s] is how long it was followed, ``leakage`` [A] the mean of the first second, asleep of one timestep.
+    """
+
+    level: float
+    seconds: float
+    lost: bool
+    simulated: float
+    leakage: float
+    simulator: str
+
+
+def require(design: Design) -> None:
+    """Raises InputError for a technology that was measured on no transistors, and for levels that are bits."""
+    process_of(design.technology)
+    if has_ladders(design.technology):
+        raise InputError(
+            "a ladder keeps its level as bits for as long as it is supplied, so there is nothing to wait for: "
+            "cmru-hw characterize --blocks ladder measures what that takes"
+        )
+
+
+def unit(design: Design, engine: Engine, corner: str) -> Unit:
+    """The integrator of ``design`` that has the least charge to lose, in silicon of the process ``corner``.
+
+    Raises InputError: see :func:`require`.
+    """
+    require(design)
+    process, vdd = process_of(design.technology), design.technology.supply.vdd
+    name, cell = weakest(design)
+    sleeps = cell.tail is not None
+    left = lost_asleep if sleeps else lost
+    swing = design.technology.signal.state_swing
+
+    def left_alone(temperature: float) -> tuple[dict[str, Any], str]:
+        conditions = Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
+        losses = [left(engine, conditions, cell, share * swing) for share in LEVELS]
+        first = min(losses, key=lambda loss: loss.seconds)
+        row = {
+            "level_V": first.level,
+            "timesteps": first.seconds / cell.timestep,
+            "seconds": first.seconds,
+            "lost_in_simulation": first.lost,
+            "simulated_s": first.simulated,
+            "leakage_A": first.leakage,
+            "law_timesteps": _by_law(cell, first.leakage) / cell.timestep,
+            "levels": [{"level_V": loss.level, "timesteps": loss.seconds / cell.timestep} for loss in losses],
+        }
+        return row, first.simulator
+
+    return Unit(
+        name=name,
+        process=process,
+        vdd=vdd,
+        testbench=f"{ASLEEP if sleeps else BENCH}.cir",
+        facts={
+            "half_packet_V": cell.tolerance,
+            "integrator_F": cell.integrator,
+            "law": f"constant leakage of the first {'timestep' if sleeps else 'second'}: I t / C_int",
+        },
+        excludes=(
+            "mismatch of leakage from switch to switch",
+            "what the clocks of the timesteps in between disturb"
+            + (", but for those of the amplifier" if sleeps else ": it is one long hold"),
+        ),
+        left_alone=left_alone,
+        trend=lambda rows: {
+            "doubling_C": doubling([row["temperature_C"] for row in rows], [row["seconds"] for row in rows])
+        },
+    )
+
+
+def weakest(design: Design) -> tuple[str, Cell]:
+    """The unit (``"layer.unit"``) that has the least charge to lose before its level is another."""
+    devices, gated = design.technology.transistor, design.technology.gated
+    asleep: dict[str, float] = {}
+    if design.technology.level == "transistor" and devices and devices.memory == "gated" and gated:
+        asleep = {"common_mode": design.technology.supply.common_mode, "tail": gated.tail}
+    cells = {
+        f"{index}.{i}": Cell(
+            packet=float(layer.packet[i]),
+            integrator=float(layer.integrator[i]),
+            tolerance=float(layer.step[i]) / 2,
+            timestep=design.timestep,
+            **asleep,
+        )
+        for index, layer in enumerate(design.layers)
+        for i in range(layer.units)
+    }
+    name = min(cells, key=lambda name: cells[name].tolerance * cells[name].integrator)
+    return name, cells[name]
+
+
+def lost(engine: Engine, conditions: Conditions, cell: Cell, level: float) -> Loss:
+    """Leave a state at ``level`` [V] alone, for longer and longer, until half a packet is gone."""
+    hold, leakage = FIRST, 0.0
+    while True:
+        time, state, simulator = _held(engine, conditions, cell, level, hold)
+        # what moves before the first timestep is over are inner nodes on their way from zero
+        begin = float(np.interp(cell.timestep, time, state))
+        off = np.abs(state - begin) * (time >= cell.timestep)
+        if hold == FIRST:
+            leakage = float(off[-1]) * cell.integrator / (hold - cell.timestep)
+        gone = np.flatnonzero(off >= cell.tolerance)
+        if gone.size:
+            after = int(gone[0])
+            seconds = float(np.interp(cell.tolerance, off[after - 1 : after + 1], time[after - 1 : after + 1]))
+            return Loss(level=level, seconds=seconds, lost=True, simulated=hold, leakage=leakage, simulator=simulator)
+        if hold * LONGER > LONGEST:
+            rate = max(float(off[-1]), 1e-12) / hold
+            return Loss(
+                level=level,
+                seconds=cell.tolerance / rate,
+                lost=False,
+                simulated=hold,
+                leakage=leakage,
+                simulator=simulator,
+            )
+        hold *= LONGER
+
+
+def lost_asleep(engine: Engine, conditions: Conditions, cell: Cell, level: float) -> Loss:
+    """Leave a state at ``level`` [V] to a chip that wakes once a timestep, and see what one of these takes off it."""
+    assert cell.common_mode is not None and cell.tail is not None
+    parameters = {
+        **{"hold": cell.timestep, "window": AWAKE, "common": cell.common_mode, "level": level},
+        **{"cs": cell.packet, "cint": cell.integrator, "lt": cell.tail},
+    }
+    stop = 2 * cell.timestep + AWAKE
+    bench = Bench(name=ASLEEP, saved=("state",), stop=stop, parameters=parameters)
+    outcome = engine.run(bench.deck(conditions))
+    awake = cell.timestep * np.array([1.0, 2.0]) + 0.9 * AWAKE
+    before, after = outcome.traces.at("state", awake)
+    moved = max(abs(float(after - before)), 1e-12)
+    return Loss(
+        level=level,
+        seconds=cell.tolerance / moved * cell.timestep,
+        lost=moved >= cell.tolerance,
+        simulated=cell.timestep,
+        leakage=moved * cell.integrator / cell.timestep,
+        simulator=outcome.simulator,
+    )
+
+
+def doubling(temperatures: Sequence[float], seconds: Sequence[float]) -> float | None:
+    """By how many degrees it gets warmer until a level is lost in half the time; None if it never is.
+
+    Over the upper half of ``temperatures``: cold, leakage is not that of a junction.
+    """
+    warm = sorted(zip(temperatures, seconds, strict=True))[len(temperatures) // 2 :]
+    if len(warm) < 2 or warm[-1][1] >= warm[0][1]:
+        return None
+    slope = float(np.polyfit([t for t, _ in warm], [math.log2(last) for _, last in warm], 1)[0])
+    return -1 / slope
+
+
+def _held(engine: Engine, conditions: Conditions, cell: Cell, level: float, hold: float) -> tuple[Array, Array, str]:
+    """Time [s] and state [V] of one hold, and the simulator's name."""
+    parameters = {"hold": hold, "level": level, "cs": cell.packet, "cint": cell.integrator}
+    bench = Bench(name=BENCH, saved=("state",), stop=hold, parameters=parameters)
+    outcome = engine.run(bench.deck(conditions))
+    return outcome.traces.time, outcome.traces.values["state"], outcome.simulator
+
+
+def _by_law(cell: Cell, leakage: float) -> float:
+    return cell.tolerance * cell.integrator / leakage if leakage > 0 else math.inf

@@ -1,0 +1,92 @@
+"""Current mode: a cell restores its state, so that there is no droop to measure.
+
+Where it is hot, leakage and currents of other ratios can move its window away from the candidate in the middle of the
+nominal one; then it does not lose its state by and by, but has only one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cmru_hw.analysis.retention.interface import Unit
+from cmru_hw.characterize.blocks import deck
+from cmru_hw.circuits.current.mapping import CurrentDesign
+from cmru_hw.process import device_models
+from cmru_hw.spice import Engine
+
+BENCH = "current_hold"
+# How long a cell is left alone [s], and when its power-on is over.
+LONGEST, RELEASED = 1000.0, 0.101
+
+
+def unit(design: CurrentDesign, engine: Engine, corner: str) -> Unit:
+    """The cell of ``design`` with the narrowest window over its threshold, on devices of the process ``corner``.
+
+    It is left alone in either state, its candidate in the middle of its nominal window; a state is lost when the output
+    is nearer to the other one.
+    """
+    technology = design.technology
+    index, i = narrowest(design)
+    layer = design.layers[index]
+    # one that never resets has its lower threshold below zero: no candidate is there
+    middle = float(max(layer.upper[i] + layer.low[i], layer.upper[i]) / 2)
+    values = {
+        "thresh": float(layer.thresh[i]),
+        "width": float(layer.window[i]),
+        "gain": float(layer.gain[i]),
+        "candidate": middle,
+        "hold": LONGEST,
+        "vdd": technology.vdd,
+        "w": technology.width,
+        "l": technology.length,
+        "ls": technology.sink_length,
+    }
+
+    def left_alone(temperature: float) -> tuple[dict[str, Any], str]:
+        models = device_models.devices(technology.process, corner=corner, temperature=temperature)
+        saved = ("i(vset)", "i(vreset)")
+        outcome = engine.run(deck(BENCH, models, saved=saved, parameters=values, stop=LONGEST))
+        time = outcome.traces.time
+        later = time >= RELEASED
+        # (2, times): outputs over the high level, and how far from where they should be
+        outputs = np.stack([outcome.traces.values[name] for name in saved]) / float(layer.high[i])
+        off = np.abs(outputs - np.array([[1.0], [0.0]]))
+        gone = np.flatnonzero(later & (off > 0.5).any(axis=0))
+        lost = bool(gone.size)
+        seconds = float(time[gone[0]]) - RELEASED if lost else LONGEST
+        moments = np.array([1.0, LONGEST])
+        moved = max(abs(float(np.diff(np.interp(moments, time, output))[0])) for output in outputs)
+        row = {
+            "timesteps": seconds / design.timestep,
+            "seconds": seconds,
+            "lost_in_simulation": lost,
+            "simulated_s": LONGEST,
+            "moved": moved,
+        }
+        return row, outcome.simulator
+
+    return Unit(
+        name=f"{index}.{i}",
+        process=technology.process,
+        vdd=technology.vdd,
+        testbench=f"{BENCH}.cir",
+        facts={"window_of_threshold": float((layer.upper - layer.low)[i] / layer.upper[i])},
+        excludes=(
+            "mismatch: it moves a window as heat does",
+            "noise, and whatever else a candidate does: it stands in the middle of the nominal window",
+        ),
+        left_alone=left_alone,
+    )
+
+
+def narrowest(design: CurrentDesign) -> tuple[int, int]:
+    """Layer and unit whose window is the smallest share of its threshold."""
+    places = [(index, i) for index, layer in enumerate(design.layers) for i in range(layer.units)]
+
+    def share(place: tuple[int, int]) -> float:
+        layer, i = design.layers[place[0]], place[1]
+        return float((layer.upper - layer.low)[i] / layer.upper[i])
+
+    return min(places, key=share)

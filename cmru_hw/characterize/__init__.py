@@ -1,0 +1,1 @@
+"""Testbenches of the charge domain: from transistors to the parameters of the macromodel."""

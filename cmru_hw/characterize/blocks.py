@@ -1,0 +1,595 @@
+"""Run the transistor testbenches and read off what a designer would ask; write it down as technology numbers.
+
+Every measurement takes an open engine and the `Conditions` to measure under, and returns a frozen value that carries
+its `Provenance`. Testbenches are files that a circuit designer can run alone; nothing is measured that they
+do not show.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import InputError, SimulationError
+from cmru_hw.core.signals import Array, Traces
+from cmru_hw.process import device_models
+from cmru_hw.process.device_count import DENSITY
+from cmru_hw.process.technology import Technology
+from cmru_hw.spice import Engine
+from cmru_hw.spice.deck import Deck
+
+STAND_IN = ".include ../devices/generic180.lib"
+_INCLUDE = re.compile(r"^\.include \.\./(\S+)$")
+_PARAMETER = re.compile(r"\b([a-z_][a-z0-9_]*)=(\S+)", re.IGNORECASE)
+
+BLOCKS = {"logic": "md", "comparators": "mc", "amplifier": "ma", "clocks": "mk"}
+# Times [s] that a window gives to rows, comparators and packet: what is enough at most corners, and what always is.
+WINDOWS = (
+    {"evaluate": 1e-6, "decide": 0.3e-6, "settle": 2e-6},
+    {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6},
+)
+# A_VT [V m] of a PMOS pair (GF180MCU pfet_03v3), with which the chip's comparator begins; a base has an NMOS pair's.
+P_PAIR = 6.66e-9
+# A supply's account (cells/transistor/supply.cir) is a capacitor of 1 nF.
+_ACCOUNT = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Under what to measure: ``temperature`` in degrees Celsius, ``vdd`` [V]."""
+
+    process: str = "gf180"
+    corner: str = "typical"
+    temperature: float = 27.0
+    vdd: float = 1.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a number comes from: ``models`` and their ``sha256``, ``dies`` drawn (0: no mismatch)."""
+
+    testbench: str
+    models: str
+    sha256: str
+    conditions: Conditions
+    simulator: str
+    dies: int = 0
+
+    def __str__(self) -> str:
+        at = self.conditions
+        dies = f", {self.dies} dies" if self.dies else ""
+        return (
+            f"{self.testbench}.cir, {self.models} sha256 {self.sha256[:12]}, {at.corner}, {at.temperature:g} C, "
+            f"{at.vdd:g} V{dies}, {self.simulator}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sigma:
+    """Mean and standard deviation of a sample, and the 95 % interval of the latter; ``failed`` dies gave no value."""
+
+    mean: float
+    sigma: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+    failed: int
+
+    def __str__(self) -> str:
+        return f"95 % interval {self.low:.3g} to {self.high:.3g}, {len(self.values)} dies"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch:
+    """``resistance`` [ohm] at V_cm and the largest of any level; ``injection`` [V] onto 50 fF; ``leakage`` [A] across
+    0.35 V; ``charge`` delivered over C VDD for a capacitor charged through it (1, but for its own junctions)."""
+
+    resistance: float
+    resistance_max: float
+    injection: float
+    leakage: float
+    charge: float
+    provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparator:
+    """Decisions at ``overdrive`` [V]: whether each was ``right``, and its ``delay`` [s] from the clock.
+
+    ``parasitic`` [F] at the row; ``kick`` [V]: how far the row moves during a decision. ``energy`` [J] per decision,
+    ``clock`` [J] its line's.
+    """
+
+    overdrive: tuple[float, ...]
+    right: tuple[bool, ...]
+    delay: tuple[float, ...]
+    parasitic: float
+    kick: float
+    energy: float
+    clock: float
+    provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Integrator:
+    """``steps`` [V]: every packet in order, up first. ``gain`` of the amplifier; ``settling`` [s] to 1 % of a packet,
+    ``slew`` [V/s]. ``energy`` [J] of a frame with a packet and ``idle`` [J] without: amplifier and logic."""
+
+    nominal: float
+    steps: tuple[float, ...]
+    held: tuple[float, ...]
+    gain: float
+    settling: float
+    slew: float
+    energy: float
+    idle: float
+    provenance: Provenance
+
+    @property
+    def up(self) -> float:
+        return float(np.mean([step for step in self.steps if step > 0]))
+
+    @property
+    def down(self) -> float:
+        return float(np.mean([-step for step in self.steps if step < 0]))
+
+    @property
+    def spread(self) -> float:
+        """Largest deviation of a packet from the mean of its direction, as a share of it."""
+        return max(abs(abs(s) / (self.up if s > 0 else self.down) - 1) for s in self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A unit over its testbench's frames: ``levels`` (real numbers) beside ``expected`` ones, energies [J] per frame.
+
+    ``dynamic`` and ``static`` by block; static is what flows in the quiet part of the hold, over the whole frame.
+    """
+
+    levels: tuple[float, ...]
+    expected: tuple[int, ...]
+    dynamic: Mapping[str, tuple[float, ...]]
+    static: Mapping[str, float]
+    frame: float
+    settle: float
+    provenance: Provenance
+
+    @property
+    def right(self) -> bool:
+        return tuple(round(level) for level in self.levels) == self.expected
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipBlocks:
+    """Mismatch of the chip's blocks (see `cmru_hw.characterize.power_gated_chip`).
+
+    Offsets [V]: ``offset`` of a row's comparator, ``limit`` as a state, ``amplifier`` as packets show it. ``packet`` is
+    a relative size.
+    """
+
+    offset: Sigma
+    limit: Sigma
+    packet: Sigma
+    amplifier: Sigma
+    provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A testbench and how to run it: values of its ``.param`` lines, what to save, where its transient ends [s]."""
+
+    name: str
+    saved: tuple[str, ...]
+    stop: float
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    def deck(self, conditions: Conditions, mismatch: int | None = None) -> Deck:
+        devices = device_models.devices(
+            conditions.process, corner=conditions.corner, temperature=conditions.temperature, mismatch=mismatch
+        )
+        parameters = {"vdd": conditions.vdd, **self.parameters}
+        return deck(self.name, devices, saved=self.saved, parameters=parameters, stop=self.stop)
+
+
+def deck(
+    testbench: str,
+    devices: device_models.Devices,
+    *,
+    saved: Sequence[str],
+    parameters: Mapping[str, float] | None = None,
+    stop: float,
+) -> Deck:
+    """``netlists/testbenches/<testbench>.cir`` on other ``devices`` and with other values of its ``.param`` lines.
+
+    A testbench is a file that runs by itself on the stand-in devices. What changes here is that one include, the
+    values named in ``parameters``, and what is saved; ``stop`` [s] must be where its transient ends.
+    """
+    folder = package_data.folder("netlists")
+    wanted = dict(parameters or {})
+    files = dict(devices.files)
+    lines: list[str] = []
+    for line in (folder / "testbenches" / f"{testbench}.cir").read_text(encoding="utf-8").splitlines()[1:]:
+        if line == STAND_IN:
+            lines += devices.text.splitlines()
+        elif included := _INCLUDE.match(line):
+            files[included[1]] = (folder / included[1]).read_bytes()
+            lines.append(f".include {included[1]}")
+        elif line.startswith(".param "):
+            lines.append(_with_values(line, wanted))
+        elif not line.startswith((".meas ", ".save ", ".end")):
+            lines.append(line)
+    if wanted:
+        raise InputError(f"testbench {testbench} has no parameter {', '.join(sorted(wanted))}")
+    lines += [".save " + " ".join(saved[first : first + 20]) for first in range(0, len(saved), 20)]
+    return Deck(
+        text="\n".join(lines) + "\n",
+        stop=stop,
+        saved=tuple(saved),
+        files=files,
+        libraries=devices.libraries,
+        settings=devices.settings,
+    )
+
+
+def _with_values(line: str, wanted: dict[str, float]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1].lower()
+        return f"{name}={float(wanted.pop(name))!r}" if name in wanted else match[0]
+
+    return _PARAMETER.sub(value, line)
+
+
+def switch(engine: Engine, conditions: Conditions) -> Switch:
+    """The transmission gate: resistance, injection, leakage, and the charge a capacitor takes through it."""
+    saved = ("level", "held", "charged", "m", "i(vron)", "i(vleak)")
+    traces, provenance = run_bench(engine, Bench(name="transistor_switch", saved=saved, stop=40e-6), conditions)
+    resistance = np.abs(10e-3 / _at(traces, "i(vron)", np.linspace(0.5e-6, 9.5e-6, 91)))
+    before, after = _at(traces, "held", np.array([19.9e-6, 20.5e-6]))
+    empty, full = _at(traces, "m", np.array([29e-6, 40e-6]))
+    return Switch(
+        resistance=float(resistance[45]),
+        resistance_max=float(resistance.max()),
+        injection=float(after - before),
+        leakage=float(_at(traces, "i(vleak)", np.array([39e-6]))[0]),
+        charge=float((full - empty) * _ACCOUNT / (1e-12 * conditions.vdd)),
+        provenance=provenance,
+    )
+
+
+def comparator(engine: Engine, conditions: Conditions, *, period: float = 2e-6) -> Comparator:
+    """Decisions from 50 mV down to 0.5 mV of overdrive, both signs."""
+    saved = ("q", "a", "f", "ck", "xcomparator.om", "xcomparator.op", "mc", "mk")
+    bench = Bench(name="transistor_comparator", saved=saved, stop=12 * period, parameters={"period": period})
+    traces, provenance = run_bench(engine, bench, conditions)
+    starts, half = period * np.arange(12.0), conditions.vdd / 2
+    overdrive = np.repeat([50e-3, 10e-3, 5e-3, 2e-3, 1e-3, 0.5e-3], 2) * np.tile([1, -1], 6)
+    right = (_at(traces, "q", starts + 0.9 * period) > half) == (overdrive > 0)
+    apart = np.abs(traces.values["xcomparator.om"] - traces.values["xcomparator.op"])
+    delay, kick = [], []
+    for start in starts:
+        during = (traces.time > start + 0.59 * period) & (traces.time < start + 0.84 * period)
+        rise = _crossing(traces.time[during], traces.values["ck"][during], half)
+        delay.append(_crossing(traces.time[during], apart[during], half) - rise)
+        row = traces.values["a"][during]
+        kick.append(np.ptp(row))
+    # Frame 0 holds the start of the supplies, the last two are the least overdriven.
+    edges = np.arange(13) * period
+    energy, clock = (conditions.vdd * np.diff(_charge(traces, account, edges)) for account in ("mc", "mk"))
+    before = starts + 0.59 * period
+    step = (_at(traces, "a", before) - _at(traces, "f", before))[:2]
+    return Comparator(
+        overdrive=tuple(overdrive.tolist()),
+        right=tuple(right.tolist()),
+        delay=tuple(delay),
+        parasitic=400e-15 * (100e-3 / float(step[0] - step[1]) - 1),
+        kick=float(max(kick)),
+        energy=float(energy[2:10].mean()),
+        clock=float(clock[2:10].mean()),
+        provenance=provenance,
+    )
+
+
+def comparator_offset(
+    engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1, period: float = 2e-6
+) -> Sigma:
+    """Offset [V] of ``dies`` comparators with mismatch, by successive approximation inside the testbench."""
+    parameters = {"period": period}
+    bench = Bench(name="transistor_comparator_offset", saved=("trim",), stop=10 * period, parameters=parameters)
+    drawn = draws(engine, bench, conditions, range(seed, seed + dies))
+    return sample([-float(traces.values["trim"][-1]) for traces in drawn], failed=dies - len(drawn))
+
+
+def integrator(
+    engine: Engine, conditions: Conditions, *, k: int = 7, frame: float = 12e-6, settle: float = 2e-6
+) -> Integrator:
+    """``k`` packets up, 2k down, k up, with holds between: packets over the whole ladder, gain, settling, energy."""
+    saved = ("o", "x", "md", "ma")
+    frames = 4 * k + 5
+    parameters = {"k": float(k), "frame": frame, "settle": settle}
+    bench = Bench(name="transistor_integrator", saved=saved, stop=frames * frame, parameters=parameters)
+    traces, provenance = run_bench(engine, bench, conditions)
+    starts = frame * np.arange(float(frames))
+    change = np.diff(_state(traces, starts, frame))
+    quiet = np.zeros(frames - 1, dtype=bool)
+    quiet[[k, k + 1, 3 * k + 2, 3 * k + 3]] = True
+    # At the end of two holds, a ladder apart: the output moved by 2k packets, the virtual ground by that over the gain.
+    settled = starts[[k + 2, 3 * k + 4]] + 0.5 * frame + 0.3e-6 + settle
+    output, ground = np.diff(_at(traces, "o", settled))[0], np.diff(_at(traces, "x", settled))[0]
+    begins = starts[2] + 0.5 * frame + 0.4e-6 + 40e-9
+    during = (traces.time > begins) & (traces.time < begins + settle - 0.1e-6)
+    time, moving = traces.time[during], traces.values["o"][during]
+    late = np.abs(moving - moving[-1]) > 0.01 * abs(change[1])
+    edges = np.arange(frames + 1) * frame
+    energy = conditions.vdd * np.diff(_charge(traces, "md", edges) + _charge(traces, "ma", edges))
+    return Integrator(
+        nominal=conditions.vdd * 0.03,
+        steps=tuple(change[~quiet].tolist()),
+        held=tuple(change[quiet].tolist()),
+        gain=float(abs(output / ground)),
+        settling=float(time[np.flatnonzero(late)[-1]] - begins) if late.any() else 0.0,
+        slew=float(np.abs(np.diff(moving) / np.diff(time)).max()),
+        energy=float(energy[1:][~quiet].mean()),
+        idle=float(energy[1:][quiet].mean()),
+        provenance=provenance,
+    )
+
+
+def packet_mismatch(
+    engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1, frame: float = 12e-6
+) -> tuple[Sigma, Sigma]:
+    """Relative size of a packet over ``dies`` with mismatch, and how much larger up is than down."""
+    frames = 9
+    parameters = {"k": 1.0, "frame": frame}
+    bench = Bench(name="transistor_integrator", saved=("o", "x"), stop=frames * frame, parameters=parameters)
+    drawn = draws(engine, bench, conditions, range(seed, seed + dies))
+    changes = [np.diff(_state(traces, np.arange(frames) * frame, frame)) for traces in drawn]
+    up, down = np.array([[change[0], -change[3]] for change in changes]).T
+    size, skew = (up + down) / 2 / (0.03 * conditions.vdd), (up - down) / ((up + down) / 2)
+    failed = dies - len(drawn)
+    return sample(size.tolist(), failed=failed), sample(skew.tolist(), failed=failed)
+
+
+def droop(engine: Engine, conditions: Conditions, *, hold: float = 1.0, per: float = 10e-3) -> float:
+    """How far a level one packet from zero sinks in ``per`` [s], measured over ``hold`` [s]."""
+    parameters = {"k": 1.0, "frame": hold}
+    bench = Bench(name="transistor_integrator", saved=("o", "x"), stop=9 * hold, parameters=parameters)
+    traces, _ = run_bench(engine, bench, conditions)
+    change = np.diff(_state(traces, np.arange(9) * hold, hold))
+    return float(np.abs(change[[1, 2, 5, 6]]).mean() * per / hold)
+
+
+def unit(
+    engine: Engine,
+    conditions: Conditions,
+    *,
+    frame: float = 20e-6,
+    evaluate: float = 1e-6,
+    decide: float = 0.3e-6,
+    settle: float = 2e-6,
+) -> Unit:
+    """The CMRU unit through twelve frames: power-on, up, limit, hold, down, limit, up.
+
+    ``evaluate``, ``decide`` and ``settle`` [s] are the times that the window gives to rows, comparators and packet.
+    """
+    expected = (-1, 0, 1, 2, 2, 2, 1, 0, -1, -2, -2, -1)
+    saved = ("o", "qa", "qb", *BLOCKS.values())
+    parameters = {"frame": frame, "evaluate": evaluate, "decide": decide, "settle": settle}
+    bench = Bench(name="transistor_unit_accumulate", saved=saved, stop=12 * frame, parameters=parameters)
+    traces, provenance = run_bench(engine, bench, conditions)
+    starts = frame * np.arange(12.0)
+    levels = (
+        _at(traces, "o", starts + 0.75 * frame + evaluate + 2 * decide + 0.65e-6 + settle) - conditions.vdd / 2
+    ) / (0.03 * conditions.vdd)
+    static, dynamic = {}, {}
+    for block, account in BLOCKS.items():
+        # From a tenth to seven tenths of a frame nothing is clocked.
+        quiet = [np.diff(_charge(traces, account, start + frame * np.array([0.1, 0.7])))[0] for start in starts[2:]]
+        leak = float(np.mean(quiet)) / 0.6
+        total = np.diff(_charge(traces, account, np.append(starts, 12 * frame)))
+        static[block] = conditions.vdd * leak
+        dynamic[block] = tuple((conditions.vdd * (total - leak)).tolist())
+    return Unit(
+        levels=tuple(levels.tolist()),
+        expected=expected,
+        dynamic=dynamic,
+        static=static,
+        frame=frame,
+        settle=settle,
+        provenance=provenance,
+    )
+
+
+def unit_in_time(engine: Engine, conditions: Conditions, *, frame: float = 10e-3) -> Unit:
+    """The unit with the shortest of WINDOWS in which it is right, or the longest: slow and cold takes more time."""
+    for window in WINDOWS:
+        measured = unit(engine, conditions, frame=frame, **window)
+        if measured.right:
+            break
+    return measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Characterization:
+    """All measurements of one process at one point, and the integrating capacitor [F] that the droop is of.
+
+    ``offset``, ``packet`` and ``skew`` are None where no mismatch was drawn.
+    """
+
+    conditions: Conditions
+    switch: Switch
+    comparator: Comparator
+    offset: Sigma | None
+    integrator: Integrator
+    packet: Sigma | None
+    skew: Sigma | None
+    droop: float
+    unit: Unit
+    cint: float = 533.333e-15
+
+
+def characterize(
+    engine: Engine, conditions: Conditions, *, dies: int = 100, seed: int = 1, ladder: int = 7
+) -> Characterization:
+    """Run every testbench; ``dies`` draws of mismatch for the comparator, a third as many for the packet; 0: none.
+
+    ``ladder`` is how many packets up and down the integrator is taken.
+    """
+    packet = skew = offset = None
+    if dies:
+        packet, skew = packet_mismatch(engine, conditions, dies=max(2, dies // 3), seed=seed)
+        offset = comparator_offset(engine, conditions, dies=dies, seed=seed)
+    whole = unit_in_time(engine, conditions)
+    frame = max(12e-6, 3 * whole.settle)
+    return Characterization(
+        conditions=conditions,
+        switch=switch(engine, conditions),
+        comparator=comparator(engine, conditions),
+        offset=offset,
+        integrator=integrator(engine, conditions, k=ladder, frame=frame, settle=whole.settle),
+        packet=packet,
+        skew=skew,
+        droop=droop(engine, conditions),
+        unit=whole,
+    )
+
+
+def technology_toml(measured: Characterization, base: Technology, chip: ChipBlocks | None = None) -> str:
+    """``base`` as a technology file, with the numbers that were measured in their place and where each comes from.
+
+    A number without a comment is that of ``base``. What differs from die to die is that of ``chip``, where it is given.
+    """
+    at = measured.conditions
+    table: dict[str, Any] = asdict(base)
+    table["name"] = Path(at.process).stem
+    table["source"] = f"measured on {measured.comparator.provenance.models}; the rest from {base.name}"
+    threshold = base.mismatch.threshold if chip is None else P_PAIR
+    pair = threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
+    bench, packets = measured.comparator.provenance, measured.integrator.provenance
+    numbers = {
+        "supply.vdd": (at.vdd, "V"),
+        "supply.common_mode": (at.vdd / 2, "V"),
+        "amplifier.gain": (measured.integrator.gain, f"V/V; {packets}"),
+        "amplifier.time_constant": (measured.integrator.settling / math.log(100), f"s, from 1 % settling; {packets}"),
+        "leakage.integrator": (
+            measured.droop * measured.cint / 10e-3,
+            f"A, from the droop of a held packet; {packets}",
+        ),
+        "capacitor.integrator": (measured.cint, f"F, the one that was measured; {packets}"),
+        # the packet's plate is a logic node that goes from rail to rail: of what a reference can be, the most
+        "signal.reference": (at.vdd / 2, f"V; {packets}"),
+        "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
+    }
+    offset, where = (measured.offset, bench) if chip is None else (chip.offset, chip.provenance)
+    if offset is not None:
+        numbers["mismatch.comparator_rest"] = (
+            math.sqrt(max(offset.sigma**2 - pair**2, 0.0)) or 1e-9,
+            f"V; offset sigma {offset.sigma:.3g} V, {offset}; {where}",
+        )
+    if chip is not None:
+        numbers |= {
+            "mismatch.limit": (chip.limit.sigma, f"V; {chip.limit}; {where}"),
+            "mismatch.amplifier": (chip.amplifier.sigma, f"V; {chip.amplifier}; {where}"),
+            "mismatch.threshold": (threshold, "V m, A_VT of a PMOS pair; GF180MCU pfet_03v3"),
+            # of which all capacitors of a chip are
+            "mismatch.density": (DENSITY["cmom"], "F/m2, of metal fingers: netlists/devices"),
+        }
+    table["energy"] = {}
+    whole = measured.unit
+    for block in BLOCKS:
+        # the first frame is power-on
+        frames = whole.dynamic[block][1:]
+        numbers[f"energy.{block}"] = (
+            max(float(np.mean(frames)), 0.0),
+            f"J per timestep, mean of {len(frames)}; {whole.provenance}",
+        )
+        numbers[f"energy.{block}_leakage"] = (
+            max(whole.static[block] / whole.frame, 0.0),
+            f"W in the hold; {whole.provenance}",
+        )
+    sources = {}
+    for key, (number, comment) in numbers.items():
+        section, name = key.split(".")
+        table[section][name] = number
+        sources[key] = comment
+    lines = [f"{key} = {json.dumps(table[key])}" for key in ("name", "level", "source")]
+    for section, values in table.items():
+        if isinstance(values, dict):
+            lines += ["", f"[{section}]"]
+            for name, value in values.items():
+                source = sources.get(f"{section}.{name}")
+                # the devices of a transistor level are named, not measured
+                written = json.dumps(value) if isinstance(value, str) else repr(float(value))
+                lines.append(f"{name} = {written}" + (f"  # {source}" if source else ""))
+    return "\n".join(lines) + "\n"
+
+
+def run_bench(engine: Engine, bench: Bench, conditions: Conditions) -> tuple[Traces, Provenance]:
+    """One run of ``bench`` without mismatch, and where its numbers come from."""
+    outcome = engine.run(bench.deck(conditions))
+    devices = device_models.devices(conditions.process)
+    provenance = Provenance(
+        testbench=bench.name,
+        models=devices.version,
+        sha256=devices.sha256,
+        conditions=conditions,
+        simulator=outcome.simulator,
+    )
+    return outcome.traces, provenance
+
+
+def draws(engine: Engine, bench: Bench, conditions: Conditions, seeds: Iterable[int]) -> list[Traces]:
+    """One run for each seed, in their order; a die whose simulation failed is missing."""
+    decks = [bench.deck(conditions, mismatch=seed) for seed in seeds]
+    outcomes = dict(engine.map(decks))
+    failed = [outcome for outcome in outcomes.values() if isinstance(outcome, SimulationError)]
+    if failed and len(failed) == len(outcomes):
+        raise SimulationError(
+            f"{bench.name}: every one of {len(failed)} dies failed to simulate; the last: {failed[-1]}"
+        )
+    found = (outcomes[index] for index in sorted(outcomes))
+    return [outcome.traces for outcome in found if not isinstance(outcome, SimulationError)]
+
+
+def sample(values: Sequence[float], *, failed: int) -> Sigma:
+    n = len(values)
+    if n < 2:
+        raise InputError(f"{n} dies do not make a standard deviation: ask for more")
+    sigma = float(np.std(values, ddof=1))
+    low, high = sigma * np.sqrt((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1))
+    return Sigma(
+        mean=float(np.mean(values)), sigma=sigma, low=float(low), high=float(high), values=tuple(values), failed=failed
+    )
+
+
+def _state(traces: Traces, starts: NDArray[Any], frame: float) -> Array:
+    """What lives on C_int, just before the end of each frame: the amplifier is off, so V(o) alone says nothing."""
+    instants = starts + 0.99 * frame
+    return _at(traces, "o", instants) - _at(traces, "x", instants)
+
+
+def _at(traces: Traces, name: str, instants: NDArray[Any]) -> Array:
+    return traces.at(name, np.asarray(instants, dtype=np.float64))
+
+
+def _charge(traces: Traces, account: str, instants: NDArray[Any]) -> Array:
+    """Charge [C] that a supply has delivered up to each of ``instants``."""
+    return _at(traces, account, instants) * _ACCOUNT
+
+
+def _crossing(time: Array, values: Array, level: float) -> float:
+    """When ``values`` first rises through ``level``; NaN if never."""
+    above = np.flatnonzero(values > level)
+    if above.size == 0 or above[0] == 0:
+        return float("nan")
+    i = int(above[0])
+    return float(np.interp(level, values[i - 1 : i + 1], time[i - 1 : i + 1]))

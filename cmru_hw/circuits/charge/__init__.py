@@ -1,0 +1,1 @@
+"""The charge domain (``sc``): comparators and capacitive integrators."""

@@ -1,0 +1,74 @@
+"""The charge domain (``sc``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmru_hw.circuits.architecture import Architecture
+from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, variation
+from cmru_hw.circuits.charge.compare import Reference
+from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.simulate import Waveforms
+from cmru_hw.core.units import si
+from cmru_hw.process import device_count, technology
+from cmru_hw.process.device_count import Inventory
+
+
+def describe(design: Design) -> dict[str, Any]:
+    """The sizes of a design, and what of the trained network it does not hold."""
+    sizes = [np.abs(row.weights[row.weights != 0]) for layer in design.layers for row in (layer.low, layer.high)]
+    dropped = sum(clip.got == 0 for clip in design.clips)
+    outside = {"excludes": list(fidelity.excludes(design))} if fidelity.in_transistors(design) else {}
+    return {
+        "smallest weight capacitor": si(float(min(s.min() for s in sizes if len(s))), "F"),
+        "largest weight capacitor": si(float(max(s.max() for s in sizes if len(s))), "F"),
+        "one level": [si(float(layer.step.min()), "V") + " or more" for layer in design.layers],
+        "calibration": design.calibration.source,
+        "rounded weights": len(design.clips) - dropped,
+        "left-out weights": dropped,
+        **outside,
+    }
+
+
+def parts(design: Design) -> Inventory | None:
+    """Devices of a transistor-level netlist, weight capacitors included."""
+    if not fidelity.in_transistors(design):
+        return None
+    return device_count.of_netlist(fidelity.network_text(design), fidelity.cell_files(design))
+
+
+def _draw_unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:
+    # drawing takes a second to load, which commands without figures need not wait for
+    from cmru_hw.circuits.charge import plots
+
+    plots.unit(design, waveforms, expected, path)
+
+
+CHARGE = Architecture(
+    name="sc",
+    cells=("cmru", "bmru", "eps", "acmru"),
+    technology="macro",
+    resolution=compare.RESOLUTION,
+    margin_unit="V",
+    load_technology=technology.load,
+    at_level=technology.at_level,
+    technology_from=technology.from_dict,
+    calibration_from=mapping.calibration,
+    calibrate=mapping.calibrate,
+    map_network=mapping.map_network,
+    describe=describe,
+    fingerprint=mapping.fingerprint,
+    network_text=fidelity.network_text,
+    cell_files=fidelity.cell_files,
+    deck=fidelity.deck,
+    parts=parts,
+    choose=variation.choose,
+    reference=compare.reference,
+    simulate=simulate.simulate,
+    verify=simulate.verify,
+    waveforms=simulate.waveforms,
+    draw_unit=_draw_unit,
+)

@@ -1,0 +1,71 @@
+"""How sequences lie in memory while the fast engine works on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.charge import noise
+from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.core.counter_rng import Hashed
+from cmru_hw.core.signals import Array
+from cmru_hw.nn.checkpoint import Sequences
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Packed:
+    """Sequences without padding. Place m belongs to sequence ``sequence[m]`` at timestep ``time[m]``.
+
+    ``order`` (sequences,) lists sequences, longest first; ``alive[t]`` of them have a timestep t, and those lie side by
+    side, in that order, after those of earlier timesteps. ``moment`` is how noise numbers a place. ``lines`` (features,
+    places) are the inputs [V from V_cm]. ``timesteps`` is what all were padded to.
+    """
+
+    lengths: NDArray[np.int64]
+    order: NDArray[np.int64]
+    alive: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    time: NDArray[np.int64]
+    moment: Hashed
+    lines: Array
+    timesteps: int
+
+    def padded(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(units, places) → (sequences, timesteps, units), 0 past a sequence's end."""
+        out = np.zeros((len(self.lengths), self.timesteps, len(values)), dtype=values.dtype)
+        out[self.sequence, self.time] = values.T
+        return out
+
+    def places(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(sequences, timesteps, units) → (units, places)."""
+        return np.ascontiguousarray(values[self.sequence, self.time].T)
+
+
+def pack(design: Design, sequences: Sequences) -> Packed:
+    """Lay ``sequences`` out for the engine, as voltages of ``design``'s input lines."""
+    lengths = sequences.lengths
+    noise.check(len(lengths), int(lengths.max()))
+    order = np.argsort(-lengths, kind="stable")
+    alive = np.array([(lengths > t).sum() for t in range(int(lengths.max()))])
+    sequence = np.concatenate([order[:count] for count in alive])
+    time = np.repeat(np.arange(len(alive)), alive)
+    volts = design.voltages(sequences.inputs[sequence, time]) - design.technology.supply.common_mode
+    return Packed(
+        lengths=lengths,
+        order=order,
+        alive=alive,
+        sequence=sequence,
+        time=time,
+        moment=noise.moments(sequence, time + 1),
+        lines=np.ascontiguousarray(volts.T),
+        timesteps=sequences.inputs.shape[1],
+    )
+
+
+def rises(design: Design) -> dict[str, float]:
+    """When each clock phase rises, and when states are sampled, as shares of a timestep."""
+    names, phase = design.phases, design.phase
+    return {name: 1 - phase * (len(names) + 1 - place) for place, name in enumerate(names)} | {"sample": 1 - phase / 4}

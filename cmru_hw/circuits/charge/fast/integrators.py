@@ -1,0 +1,111 @@
+"""What packets, finite gain and leakage make of a state.
+
+With C_s, C_int, gain A, r = C_s/C_int, state y = V_o − V_cm and ζ = V_zp − V_cm, the charge at the virtual ground
+V_x = V_cm − y/A is conserved while a packet of V volts is sent::
+
+    C_int (1 + 1/A) y + C_s (V − ζ) = (C_int (1 + 1/A) + C_s/A) y'
+    y' = ρ y + g (V − ζ),    ρ = (1 + 1/A) / (1 + (1 + r)/A),    g = r / (1 + (1 + r)/A)
+
+so finite gain shortens the packet and also lets a share 1 − ρ of the held state leak into C_s, but only when a packet
+is sent: with no decision the left plate floats and nothing moves. A packet that has not settled is one of a smaller
+C_s. Leakage moves the state by I T / (C_int (1 + 1/A)) per timestep, always. A packet is sent only while the state is
+below the level limit. A unit that replaces its state empties C_int first, which is ρ = 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.charge.fast.batching import Packed
+from cmru_hw.circuits.charge.mapping import Design, Layer
+from cmru_hw.circuits.charge.noise import Source
+from cmru_hw.circuits.charge.variation import Dies
+from cmru_hw.core import kernels
+from cmru_hw.core.signals import Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Integrators:
+    """Those of one layer, (dies, units) each.
+
+    A packet adds ``half`` in its direction (times its voltage, where that is no reference), ``common`` in any, both
+    [V], and ``noise``, and takes away the share ``lost`` of the state. ``slope`` [V per timestep] is what leakage does,
+    and ``limit`` [V] where no packet is sent further out. After power-on the state is at ``begun`` [V], and more by
+    ``begun_noise``, when the layer begins to look at it.
+    """
+
+    half: Array
+    common: Array
+    noise: Source
+    lost: Array
+    slope: Array
+    limit: Array
+    begun: Array
+    begun_noise: Source
+
+    @classmethod
+    def of(cls, dies: Dies, layer: Layer, source: Source, *, released: float) -> Integrators:
+        """``layer`` with the noise ``source``, left to itself for ``released`` [timesteps] after its first packet."""
+        batch = dies.batch
+        settled = 1 - layer.unsettled
+        packet, kept = _sent(layer.packet / layer.integrator * settled, layer.gain)
+        if dies.nominal.config.epsilon == 0.0 and layer.packet_row is None:
+            kept = np.zeros_like(kept)
+        up, down = batch.reference_up[:, None], batch.reference_down[:, None]
+        error = -packet * layer.packet_offset
+        if layer.packet_row is None:
+            # g (V − ζ) up, −g (V + ζ) down: the part that changes sign with the decision, and the part that does not
+            half, common = packet * (up + down) / 2, packet * (up - down) / 2 + error
+        else:
+            half, common = packet, error
+        start, _ = _sent(layer.start_packet / layer.integrator * settled, layer.gain)
+        slope = drift(dies.nominal, layer)
+        forced = np.where(layer.initial > 0, up, -down)
+        return cls(
+            half=half,
+            common=common,
+            noise=replace(source, sigma=source.sigma * -packet[:, None]),
+            lost=1 - kept,
+            slope=slope,
+            limit=layer.limit,
+            begun=start * (forced - layer.packet_offset) + slope * released,
+            begun_noise=replace(source, start=source.start * -start[:, None]),
+        )
+
+    def follow(self, die: int, moves: NDArray[np.int8], third: Array, packed: Packed, states: Array) -> None:
+        """Into ``states`` (units, places) [V from V_cm] of one die what ``moves`` make of them.
+
+        ``third`` (units, places) are the packets' voltages [V] where they are not references, else (0, 0).
+        """
+        noise = self.noise
+        kernels.follow(
+            moves,
+            third,
+            self.half[die],
+            self.common[die],
+            noise.key[die],
+            noise.sigma[die],
+            noise.octave,
+            packed.moment,
+            packed.alive,
+            self.begun[die][:, None] + self.begun_noise.at_start(die, packed.order),
+            self.slope[die],
+            self.lost[die],
+            self.limit[die],
+            states,
+        )
+
+
+def _sent(ratio: Array, gain: Array) -> tuple[Array, Array]:
+    """g and ρ of packets of ``ratio``."""
+    short = 1 + (1 + ratio) / gain
+    return ratio / short, (1 + 1 / gain) / short
+
+
+def drift(nominal: Design, layer: Layer) -> Array:
+    """(dies, units) [V per timestep]: how leakage moves the state."""
+    capacitance = layer.integrator * (1 + 1 / layer.gain)
+    return np.asarray(layer.leak * nominal.technology.timing.timestep / capacitance)

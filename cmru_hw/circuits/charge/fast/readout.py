@@ -1,0 +1,71 @@
+"""What the readout says of the last layer's states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.charge import noise
+from cmru_hw.circuits.charge.fast.batching import Packed, rises
+from cmru_hw.circuits.charge.fast.rows import Lines, Rows
+from cmru_hw.circuits.charge.variation import Dies
+from cmru_hw.core import kernels
+from cmru_hw.core.signals import Array
+from cmru_hw.nn.cells import classify
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Readout:
+    """Its rows, and what one who reads them knows: ``offset`` [V] and ``scale`` [software units per volt], (classes,),
+    are those of the nominal design.
+    """
+
+    rows: Rows
+    offset: Array
+    scale: Array
+    rule: str
+
+    @classmethod
+    def of(cls, dies: Dies, lines: Lines) -> Readout:
+        nominal = dies.nominal
+        row = nominal.readout
+        source = noise.readout_noise(dies)
+        return cls(
+            rows=Rows.of([dies.batch.readout], dies, lines, source, at=rises(nominal)["r"]),
+            offset=row.offset,
+            scale=(row.total + nominal.technology.capacitor.parasitic) / row.scale,
+            rule=nominal.config.decision,
+        )
+
+    def classes(self, die: int, packed: Packed, states: Array) -> NDArray[np.int64]:
+        """Class index (sequences,) of one die by the checkpoint's decision rule, readout noise included."""
+        if self.rule == "mean":
+            return self._of_means(die, packed, states)
+        logits = torch.from_numpy(self.logits(die, packed, states))
+        return classify(logits, torch.from_numpy(packed.lengths), self.rule).numpy()
+
+    def logits(self, die: int, packed: Packed, states: Array) -> Array:
+        """(sequences, timesteps, classes) of one die in software units, with noise; 0 past a sequence's end."""
+        volts = self.rows.quiet(die, states)
+        self.rows.source.add(die, packed.moment, volts)
+        return packed.padded(self._read(volts))
+
+    def _of_means(self, die: int, packed: Packed, states: Array) -> NDArray[np.int64]:
+        # the readout is linear: the mean of what it says is what it says of the mean
+        sums = np.empty((len(states), len(packed.lengths)))
+        kernels.totals(states, packed.alive, sums)
+        means = np.empty((len(self.scale), len(packed.lengths)))
+        means[:, packed.order] = self._read(self.rows.quiet(die, sums / packed.lengths[packed.order]))
+        # a mean of bounded noise has the same bound: only where the best are nearer can it decide
+        bound = 2 * (self.rows.left[die, 0] * self.scale).max()
+        for sequence in np.flatnonzero((means >= means.max(0) - bound).sum(0) > 1):
+            length = packed.lengths[sequence]
+            moment = noise.moments(sequence, np.arange(1, length + 1))
+            means[:, sequence] += self.rows.source.at(die, moment).mean(1) * self.scale
+        return means.argmax(0)
+
+    def _read(self, volts: Array) -> Array:
+        return (volts - self.offset[:, None]) * self.scale[:, None]

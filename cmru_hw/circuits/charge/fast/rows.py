@@ -1,0 +1,87 @@
+"""Rows of capacitors, and what their comparators say.
+
+A row settles at its precharge level plus Σ±C V / ΣC. Its decision needs the sign alone, and noise is bounded
+(:data:`cmru_hw.core.counter_rng.BOUND`), so noise is computed only for rows that it could still turn over: the
+decisions are those of rows that have all of their noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.charge.fast.batching import Packed
+from cmru_hw.circuits.charge.mapping import Row
+from cmru_hw.circuits.charge.noise import Source
+from cmru_hw.circuits.charge.variation import Dies
+from cmru_hw.core import kernels
+from cmru_hw.core.signals import Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lines:
+    """How voltages that are read drift: by ``slope`` (dies, lines) [V per timestep] since ``since`` (lines,) [timesteps
+    into one].
+    """
+
+    slope: Array
+    since: Array
+
+    def among(self, places: slice) -> Lines:
+        """Some of the lines."""
+        return Lines(slope=self.slope[:, places], since=self.since[places])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """What lines weigh (dies, rows, lines), top plates (dies, rows) [V from V_cm] if the lines were at V_cm, and noise.
+
+    ``left`` (dies, parts + 1, rows) [V] is what the parts of ``source`` from each on cannot exceed together.
+    """
+
+    weights: Array
+    level: Array
+    source: Source
+    left: Array
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], dies: Dies, lines: Lines, source: Source, *, at: float) -> Rows:
+        """``rows`` one after the other, at the phase that rises ``at``, with what the lines have drifted by then."""
+        parasitic, drifted = dies.nominal.technology.capacitor.parasitic, lines.slope * (at - lines.since)
+        weights, levels = [], []
+        for row in rows:
+            total = row.total + parasitic
+            weights.append(row.weights / total[:, :, None])
+            own = row.offset + (row.bias + row.threshold) * dies.batch.bias[:, None] / total
+            levels.append(own + (weights[-1] * drifted[:, None]).sum(2))
+        return cls(
+            weights=np.concatenate(weights, axis=1),
+            level=np.concatenate(levels, axis=1),
+            source=source,
+            left=source.left,
+        )
+
+    def quiet(self, die: int, lines: Array) -> Array:
+        """Top plates (rows, places) [V from V_cm] of one die without noise, from ``lines`` (lines, places)."""
+        out = np.empty((self.level.shape[1], lines.shape[1]))
+        kernels.weigh(self.weights[die], self.level[die], lines, 0, lines.shape[1], out)
+        return out
+
+    def decide(self, die: int, lines: Array, packed: Packed, moves: NDArray[np.int8], margins: Array) -> None:
+        """What units of one die do, whose low rows come before their high rows: see :func:`compiled.decide`."""
+        source = self.source
+        kernels.decide(
+            self.weights[die],
+            self.level[die],
+            lines,
+            source.key[die],
+            source.sigma[die],
+            source.octave,
+            self.left[die],
+            packed.moment,
+            moves,
+            margins,
+        )

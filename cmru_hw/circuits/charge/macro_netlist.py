@@ -1,0 +1,382 @@
+"""Design × Stimulus → Deck.
+
+A deck is three texts and their templates: ``network.cir`` (every capacitor and unit by name), ``deck.cir`` (supplies,
+clocks, stimulus, what to save) and the cells it includes. The same files run by hand with ``ngspice deck.cir``.
+
+Names. Layer l, unit i, input j: rows ``a0_3 b0_3 g0_3``, weight capacitors ``ca0_3_7``, bias and threshold taps
+``ca0_3_bias ca0_3_threshold``, state ``o0_3``, decisions ``qa0_3 qb0_3``, inputs ``x7``, lines ``p0_7 n0_7``, readout
+rows ``y2``. Numbers are written without SI suffixes: SPICE reads ``1M`` as a thousandth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cmru_hw.circuits.charge.mapping import Design, Layer, Row
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import InputError, MappingError
+from cmru_hw.core.signals import Array
+from cmru_hw.spice.deck import Deck, num, save_lines
+from cmru_hw.spice.schedule import Moment, Schedule, schedule
+
+# filesource reads lines of at most about 500 characters and then repeats the first row without a word
+COLUMNS_PER_FILE = 24
+# Inputs change this far into a timestep, in the middle of the hold
+INPUT_CHANGE = 0.2
+# Cells that exist with accounts inside
+_METERED = ("line", "integrator", "source")
+# The power-on frame moves the comparators' references this far [V]: more than any row can
+START_SHIFT = 1.0
+
+
+def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
+    """``network.cir``: the weights, units and readout of ``design``, without supplies and clocks.
+
+    ``driven`` are the precharge nodes whose voltage comes from outside, from a stimulus.
+    """
+    config = design.config
+    lines = [
+        f"* {config.cell} network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "
+        f"{len(design.readout.bias)} readout rows",
+        f"* technology {design.technology.name} ({design.technology.level}); model sha256 {design.model_sha256[:16]}",
+        f"* an input of 1 after scaling is {design.input_unit:.6g} V above V_cm",
+    ]
+    sources = line_sources(design)
+    for index, layer in enumerate(design.layers):
+        lines += _layer(design, index, layer, sources[str(index)], driven)
+    lines.append(
+        "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare"
+    )
+    lines += _lines("r", sources["r"], "r")
+    for k in range(len(design.readout.bias)):
+        lines.append(f"* ---- class {k}")
+        lines += _row(design.readout, "y", "r", k, f"y{k}")
+        pre = _precharge(f"zy{k}", design.readout.offset[k], driven, lines)
+        lines.append(f"xry{k} y{k} {pre} r vcm row cp={num(_parasitic(design))}")
+    return "\n".join(lines) + "\n"
+
+
+def deck(
+    design: Design,
+    inputs: Sequence[Array],
+    *,
+    network: str | None = None,
+    noise: Sequence[Mapping[str, Array]] | None = None,
+    save: Sequence[str] = (),
+    refine: int = 0,
+    metered: bool = False,
+) -> tuple[Deck, Schedule]:
+    """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
+
+    ``network`` replaces :func:`network_text` (an edited file that the user asked for by name). ``noise`` has for each
+    sequence the noise [V] of every precharge node (:func:`offsets`), on top of its offset: one value for the power-on
+    frame, then one for each timestep. ``save`` adds vectors. ``refine`` halves the largest step that many times.
+    ``metered`` gives every driver and source an account of the charge that it delivers (:func:`meters`).
+    """
+    technology = design.technology
+    timing = technology.timing
+    # everything has settled, and the clocks have not fallen yet
+    end = Moment(offset=(1 - design.phase / 4) * design.timestep, clocks=design.phases, high=1.0)
+    moments = (end,) * (len(design.layers) + 1)
+    plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs], moments=moments)
+    common = technology.supply.common_mode
+    columns: dict[str, Array] = {f"x{j}": np.full(plan.frames, common) for j in range(design.config.features)}
+    start = np.zeros(plan.frames, dtype=bool)
+    for first, sequence in zip(plan.starts, inputs, strict=True):
+        start[first - 1] = True
+        for j, voltage in enumerate(design.voltages(np.asarray(sequence)).T):
+            columns[f"x{j}"][first : first + len(voltage)] = voltage
+    columns["ref_up"] = np.where(start, common - START_SHIFT, common)
+    columns["ref_down"] = np.where(start, common + START_SHIFT, common)
+    driven = noise[0].keys() if noise else ()
+    for node, offset in offsets(design).items():
+        if noise and node in driven:
+            # inputs and sequences lie the same way: one frame for power-on, then the timesteps
+            columns[node] = common + offset + np.concatenate([one[node] for one in noise])
+    files = {"network.cir": (network if network is not None else network_text(design, driven=driven)).encode()}
+    cells = cell_files(design, metered=metered)
+    files |= cells
+    stimulus = []
+    names = list(columns)
+    for number, first in enumerate(range(0, len(names), COLUMNS_PER_FILE)):
+        chosen = names[first : first + COLUMNS_PER_FILE]
+        path = f"stimulus{number}.txt"
+        files[path] = _stimulus_file(timing.timestep, np.stack([columns[name] for name in chosen], axis=1))
+        stimulus += _filesource(f"stimulus{number}", path, chosen)
+    files["start.txt"] = _start_file(plan, start, design.phase / 2)
+    stimulus += _filesource("start", "start.txt", ["init"])
+    saved = [
+        f"{node}{index}_{i}"
+        for index, layer in enumerate(design.layers)
+        for i in range(layer.units)
+        for node in ("o", "qa", "qb")
+    ]
+    saved += [f"y{k}" for k in range(len(design.readout.bias))]
+    saved += design.phases
+    saved += [name for name in save if name not in saved]
+    if metered:
+        saved += [TOTAL, *[meter.vector for meter in meters(design)]]
+    stop = (plan.frames + INPUT_CHANGE / 2) * timing.timestep
+    # a metered hold needs a step or two of its own between the change of the inputs and the first clock
+    step = timing.timestep / 2 ** max(refine, 4 if metered else 0)
+    lines = [
+        f".param v_cm={num(common)}",
+        *[f".include {path}" for path in cells],
+        *_source_lines(design, metered),
+        *clock_lines(design),
+        *stimulus,
+        ".include network.cir",
+        *save_lines(saved),
+        # Charge conservation makes one step across a switching event exact; truncation control would only add steps.
+        ".options method=gear maxord=2 chgtol=1",
+        f".tran {num(step)} {num(stop)} 0 {num(step)} uic",
+    ]
+    return Deck(text="\n".join(lines) + "\n", stop=stop, saved=tuple(saved), files=files), plan
+
+
+def offsets(design: Design) -> dict[str, float]:
+    """Every precharge node and how far it is off V_cm [V]: ``za0_3 zb0_3 zg0_3 zy2`` of rows, ``zp0_3`` of packets."""
+    found: dict[str, float] = {}
+    for index, layer in enumerate(design.layers):
+        kinds = {"a": layer.low.offset, "b": layer.high.offset, "p": layer.packet_offset}
+        if layer.packet_row is not None:
+            kinds["g"] = layer.packet_row.offset
+        found |= {f"z{kind}{index}_{i}": float(values[i]) for kind, values in kinds.items() for i in range(layer.units)}
+    return found | {f"zy{k}": float(value) for k, value in enumerate(design.readout.offset)}
+
+
+def clock_lines(design: Design) -> list[str]:
+    """One clock instance per phase; all pulses end with the timestep, so that an earlier phase is a longer pulse."""
+    period, names, share = design.technology.timing.timestep, design.phases, design.phase
+    return [
+        f"xclock_{name} {name} clock period={num(period)} "
+        f"duty={num(share * (len(names) + 1 - place))} edge={num(share * period)}"
+        for place, name in enumerate(names)
+    ]
+
+
+def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
+    """The templates that ``design`` instantiates: path in the deck → content, in the order to include them.
+
+    ``metered`` cells are the same circuits with accounts inside; raises InputError where the design has its own.
+    """
+    if design.technology.level != "macro":
+        raise MappingError(
+            "this needs a netlist of macros, and the design is of transistors: export with --level macro"
+        )
+    folder = package_data.folder("netlists")
+    own = {name: text.encode() for name, text in design.templates}
+    names = ["clock", "line", "row", "comparator", "integrator", _unit_cell(design)]
+    files = {"devices/ideal.lib": (folder / "devices" / "ideal.lib").read_bytes()}
+    for name in [*names, "source"] if metered else names:
+        with_account = metered and name in _METERED
+        if with_account and name in own:
+            raise InputError(f"a template of one's own for {name} keeps no account of its charge: export without it")
+        path = folder / "cells" / design.technology.level
+        path = path / "metered" if with_account else path
+        files[f"cells/{name}.cir"] = own.get(name) or (path / f"{name}.cir").read_bytes()
+    return files
+
+
+def line_sources(design: Design) -> dict[str, list[str]]:
+    """Which node each line pair of a group reads: group (``"0"``, ``"1"``, …, ``"r"``) → nodes of its lines 0, 1, …
+
+    Every group has one more line, ``bias``.
+    """
+    config = design.config
+    found: dict[str, list[str]] = {}
+    sources = [f"x{j}" for j in range(config.features)]
+    for index, layer in enumerate(design.layers):
+        found[str(index)] = sources
+        own = [f"o{index}_{i}" for i in range(layer.units)]
+        sources = own + sources if config.skip else own
+    found["r"] = [f"o{len(design.layers) - 1}_{i}" for i in range(design.layers[-1].units)]
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """The account of one driver or source: node ``vector`` rises by 1 mV for each picocoulomb that it delivers.
+
+    ``driver`` is ``"line"`` (``node`` is what the line reads, ``group`` its layer), ``"amplifier"`` (of unit ``node``;
+    its output takes its charge from V_cm), or ``"source"`` (the supply called ``node``).
+    """
+
+    vector: str
+    driver: str
+    node: str
+    group: str = ""
+
+
+# All charge once more, metered where it comes back from lines and sources.
+TOTAL = "account_total"
+
+
+def meters(design: Design) -> list[Meter]:
+    """The accounts of a metered deck, :data:`TOTAL` apart.
+
+    The comparators' supply has none: what an ideal comparator draws through its pull-down is no comparator's energy.
+    """
+    found = []
+    for group, nodes in line_sources(design).items():
+        named = [*((str(j), node) for j, node in enumerate(nodes)), ("bias", "bias")]
+        found += [
+            Meter(vector=f"xline{group}_{name}.m{side}", driver="line", node=node, group=group)
+            for name, node in named
+            for side in "pn"
+        ]
+    for index, layer in enumerate(design.layers):
+        found += [
+            Meter(vector=f"xunit{index}_{i}.xi.ma", driver="amplifier", node=f"{index}_{i}") for i in range(layer.units)
+        ]
+    return found + [Meter(vector=f"account_{name}", driver="source", node=name) for name in _sources(design)]
+
+
+def _sources(design: Design) -> dict[str, float]:
+    """Reference voltages [V] by node."""
+    common = design.technology.supply.common_mode
+    return {
+        "vcm": common,
+        "bias": float(common + design.bias),
+        "vrp": float(common + design.reference_down),
+        "vrn": float(common - design.reference_up),
+    }
+
+
+def _source_lines(design: Design, metered: bool) -> list[str]:
+    sources, supply = _sources(design).items(), f"vdd vdd 0 {num(design.technology.supply.vdd)}"
+    if not metered:
+        return [supply, *[f"v{name} {name} 0 {num(volts)}" for name, volts in sources]]
+    returns = ["vreturn", *[f"vlines{group}" for group in line_sources(design)]]
+    return [
+        supply,
+        *[f"xsource_{name} {name} account_{name} return source volts={num(volts)}" for name, volts in sources],
+        "vreturn return 0 0",
+        *[f"ftotal{place} {TOTAL} 0 {name} 1" for place, name in enumerate(returns)],
+        f"ctotal {TOTAL} 0 1n ic=0",
+    ]
+
+
+def _unit_cell(design: Design) -> str:
+    if design.config.cell == "acmru":
+        return "unit_alpha"
+    return "unit_replace" if design.config.epsilon == 0.0 else "unit_accumulate"
+
+
+def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], driven: Collection[str]) -> list[str]:
+    cell, technology = _unit_cell(design), design.technology
+    parasitic = _parasitic(design)
+    lines = [
+        f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is {layer.unit:.6g} V",
+        *_lines(str(index), sources, f"e{index}"),
+    ]
+    for i in range(layer.units):
+        here = f"{index}_{i}"
+        ladder = "no ladder" if cell == "unit_alpha" else f"one level {layer.step[i]:.6g} V"
+        if layer.sign[i] < 0:
+            ladder += ", alpha negative: its readers count it negative"
+        threshold = layer.high.threshold[i] / layer.high.scale[i] * technology.signal.bias
+        lines.append(f"* ---- unit {here}: {ladder}; constant part of its threshold {threshold:.6g}")
+        lines += _row(layer.low, "a", str(index), i, f"a{here}")
+        lines += _row(layer.high, "b", str(index), i, f"b{here}")
+        za = _precharge(f"za{here}", layer.low.offset[i], driven, lines)
+        zb = _precharge(f"zb{here}", layer.high.offset[i], driven, lines)
+        zp = _precharge(f"zp{here}", layer.packet_offset[i], driven, lines)
+        up = layer.initial[i] > 0
+        same = ("ref_up", "ref_up") if up else ("ref_down", "ref_down")
+        common = f"qa{here} qb{here}"
+        values = (
+            f"cint={num(layer.integrator[i])} cp={num(parasitic)} gain={num(layer.gain[i])} leak={num(layer.leak[i])}"
+        )
+        if layer.unsettled[i]:
+            values += f" unsettled={num(layer.unsettled[i])}"
+        packet = f"cs={num(layer.packet[i])}"
+        if cell == "unit_alpha":
+            assert layer.packet_row is not None
+            lines += _row(layer.packet_row, "g", str(index), i, f"g{here}")
+            zg = _precharge(f"zg{here}", layer.packet_row.offset[i], driven, lines)
+            lines.append(
+                f"xunit{here} a{here} b{here} g{here} o{here} {common} {za} {zb} {zg} {zp} ref_up ref_down "
+                f"e{index} u{index} init vcm {'vrn' if up else 'vrp'} vdd {cell}\n"
+                f"+ {packet} cs0={num(layer.start_packet[i])} {values}"
+            )
+        elif cell == "unit_replace":
+            lines.append(
+                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {same[0]} {same[1]} "
+                f"e{index} m{index} u{index} init vcm vrp vrn vdd {cell}\n+ {packet} {values}"
+            )
+        else:
+            # without a ladder limit the state may go anywhere: the limit is then out of reach
+            limit = min(layer.limit[i], 1e3)
+            lines.append(
+                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {same[0]} {same[1]} "
+                f"e{index} u{index} init vcm vrp vrn vdd {cell}\n"
+                f"+ {packet} {values} ch={num(technology.capacitor.sample)} vlimit={num(limit)}"
+            )
+    return lines
+
+
+def _lines(group: str, sources: Sequence[str], clock: str) -> list[str]:
+    """Bottom-plate line pairs of a layer: one per input, and one for the constant 1."""
+    named = [*((str(j), source) for j, source in enumerate(sources)), ("bias", "bias")]
+    return [
+        f"vlines{group} ret{group} 0 0",
+        *[f"xline{group}_{j} {source} p{group}_{j} n{group}_{j} {clock} vcm ret{group} line" for j, source in named],
+    ]
+
+
+def _row(row: Row, kind: str, group: str, i: int, top: str) -> list[str]:
+    """The capacitors of one row: positive weights on the p lines, negative ones on the n lines."""
+    unit = f"{group}_{i}" if group != "r" else str(i)
+    elements = [(f"c{kind}{unit}_{j}", str(j), value) for j, value in enumerate(row.weights[i])]
+    elements += [(f"c{kind}{unit}_bias", "bias", row.bias[i]), (f"c{kind}{unit}_threshold", "bias", row.threshold[i])]
+    lines = [
+        f"{name} {top} {'p' if c > 0 else 'n'}{group}_{line} {num(abs(c))}" for name, line, c in elements if c != 0
+    ]
+    if row.pad[i] > 0:
+        lines.append(f"c{kind}{unit}_pad {top} vcm {num(row.pad[i])}")
+    return lines
+
+
+def _precharge(node: str, offset: float, driven: Collection[str], lines: list[str]) -> str:
+    """The node that is precharged to: V_cm, or ``node`` with a source of its own if it has an offset or is driven."""
+    if node in driven:
+        return node
+    if offset == 0:
+        return "vcm"
+    lines.append(f"v{node} {node} vcm {num(offset)}")
+    return node
+
+
+def _parasitic(design: Design) -> float:
+    return design.technology.capacitor.parasitic
+
+
+def _stimulus_file(timestep: float, values: Array) -> bytes:
+    """One row per change; the last one repeated past the end, because filesource needs something to interpolate to."""
+    frames = len(values)
+    times = np.concatenate(([0.0], (np.arange(1, frames + 3) + INPUT_CHANGE) * timestep))
+    held = values[np.minimum(np.arange(frames + 3), frames - 1)]
+    rows = np.column_stack((times, held))
+    return "".join(" ".join(f"{v:.10g}" for v in row) + "\n" for row in rows.tolist()).encode()
+
+
+def _start_file(plan: Schedule, start: Array, early: float) -> bytes:
+    """The power-on line: up in the hold before a start frame, down ``early``, before that frame's clocks fall."""
+    rows: list[tuple[float, int]] = []
+    for frame in np.flatnonzero(start).tolist():
+        rows.append(((frame + INPUT_CHANGE) * plan.timestep if frame else 0.0, 1))
+        rows.append(((frame + 1 - early) * plan.timestep, 0))
+    rows += [((plan.frames + extra) * plan.timestep, 0) for extra in (1, 2)]
+    return "".join(f"{time:.10g} {value}\n" for time, value in rows).encode()
+
+
+def _filesource(name: str, path: str, columns: Sequence[str]) -> list[str]:
+    zeros, ones = (" ".join([value] * len(columns)) for value in ("0", "1"))
+    return [
+        f"a{name} %v([{' '.join(columns)}]) {name}_source",
+        f'.model {name}_source filesource(file="{path}" amploffset=[{zeros}] amplscale=[{ones}] amplstep=true)',
+    ]

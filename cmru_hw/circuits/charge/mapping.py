@@ -1,0 +1,528 @@
+"""Trained × Technology → Design, and exactly back.
+
+The charge-domain design (architecture ``sc``): every weight is a capacitor on its unit's row, every α a ratio of the
+packet capacitor to the integrating one, every threshold a second weighted sum with a bias tap of its own.
+
+Voltages. A value v on a line with unit voltage V_u is V_cm + v·V_u. A row of capacitors C_j = |w_j| S / V_u,j settles
+at V_cm + S Σ w_j v_j / ΣC, so the row scale S [F·V] divides signal and changes no sign; it is chosen so that the larger
+of a unit's two rows uses the technology's whole row capacitance. A unit whose α is negative holds |α|·s, and the lines
+that read it count it negative: an integrator knows only positive packets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import block_diag
+
+from cmru_hw.circuits.charge.counter_memory import BIT_VALUES, end_nets
+from cmru_hw.circuits.design import Clip
+from cmru_hw.core.errors import MappingError
+from cmru_hw.core.signals import Array
+from cmru_hw.nn.cells import valid_timesteps
+from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.process.technology import Technology
+
+# An unbounded state may go further on new data than it did in calibration.
+HEADROOM = 1.25
+ASSUMED = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal within 4 standard deviations"
+# All clock phases together, as a share of the timestep: the rest, with the change of the inputs in it, is hold.
+LONGEST_WINDOW = 0.6
+# Packet capacitor over integrating capacitor: beyond this the integrator is no integrator.
+LARGEST_PACKET_RATIO = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Largest magnitudes seen in software: of the scaled inputs, and of each layer's state (level; αCMRU: h)."""
+
+    inputs: float
+    states: tuple[float, ...]
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Weighted sums of one kind, one per unit.
+
+    Capacitances [F] carry the weight's sign: ``weights`` (units, inputs); ``bias`` and ``threshold`` (units,), taps on
+    the line of the constant 1; ``pad`` (units,) >= 0, to the common mode. ``scale`` (units,) [F·V] turns weights into
+    capacitances. ``offset`` (units,) [V] is what the row's comparator adds (0 in a nominal design).
+    """
+
+    weights: Array
+    bias: Array
+    threshold: Array
+    pad: Array
+    scale: Array
+    offset: Array
+
+    @property
+    def total(self) -> Array:
+        """ΣC of each row [F], without parasitics."""
+        return np.abs(self.weights).sum(-1) + np.abs(self.bias) + np.abs(self.threshold) + self.pad
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer of units.
+
+    ``line_unit`` (lines,) [V per unit of what the line carries] and ``line_sign`` (lines,) ±1 describe the lines it
+    reads: first the previous layer's units, then (with skip) what that layer read. ``spread`` (inputs, lines): input =
+    spread · lines; the identity, but for the bits of a ladder. ``low`` carries candidate − threshold, ``high``
+    candidate + threshold, ``packet_row`` (αCMRU only) α(x). ``packet`` (units,) [F] is C_s, ``integrator`` (units,) [F]
+    C_int; ``start_packet`` (units,) [F] the packet of the power-on frame. ``unit`` [V per software unit of h];
+    ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;
+    ``levels`` K or None. ``limit`` (units,) [V] is the state from which on no packet is sent further out (infinite
+    where nothing stops it), ``packet_offset`` (units,) [V] the error of what C_s is precharged to, ``unsettled``
+    (units,) the share of a packet that does not arrive in time. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
+    """
+
+    line_unit: Array
+    line_sign: Array
+    spread: Array
+    low: Row
+    high: Row
+    packet_row: Row | None
+    packet: Array
+    start_packet: Array
+    integrator: Array
+    unit: float
+    step: Array
+    sign: Array
+    initial: Array
+    levels: int | None
+    limit: Array
+    packet_offset: Array
+    unsettled: Array
+    gain: Array
+    leak: Array
+
+    @property
+    def units(self) -> int:
+        return len(self.initial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operating:
+    """Where a circuit of transistors is asked to work, whatever it was designed for.
+
+    ``corner`` of the process, ``temperature`` [degrees Celsius], ``vdd`` [V], None for that of the design.
+    """
+
+    corner: str = "typical"
+    temperature: float = 27.0
+    vdd: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A charge-domain network: everything a netlist needs, in SI units.
+
+    ``input_unit`` [V per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers of
+    the input lines: V_x = V_cm + input_unit (scale·x + offset). ``bias``, ``reference_up`` and ``reference_down`` ()
+    [V] are the distances of the constant-1 line and of the packet references from V_cm. ``readout`` has one row per
+    class, all with the same total capacitance, so that their voltages compare. ``templates`` are (name, netlist text)
+    of cells that a user gave in the place of those that come with the program. ``operating`` counts for transistors.
+    """
+
+    config: ModelConfig
+    technology: Technology
+    calibration: Calibration
+    input_unit: float
+    input_scale: Array
+    input_offset: Array
+    bias: Array
+    reference_up: Array
+    reference_down: Array
+    layers: tuple[Layer, ...]
+    readout: Row
+    readout_unit: Array
+    readout_sign: Array
+    readout_spread: Array
+    clips: tuple[Clip, ...]
+    model_sha256: str
+    templates: tuple[tuple[str, str], ...] = ()
+    operating: Operating = Operating()
+
+    @property
+    def architecture(self) -> str:
+        return "sc"
+
+    @property
+    def supply(self) -> float:
+        """VDD [V] of where it is asked to work."""
+        return self.technology.supply.vdd if self.operating.vdd is None else self.operating.vdd
+
+    @property
+    def timestep(self) -> float:
+        """[s]"""
+        return self.technology.timing.timestep
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Clock phases of one timestep, in the order in which they rise."""
+        return clock_phases(self.config)
+
+    @property
+    def phase(self) -> float:
+        """From one clock phase to the next, as a share of the timestep."""
+        return phase_share(self.config, self.technology)
+
+    def voltages(self, inputs: NDArray[np.floating]) -> Array:
+        """Voltages of the input lines [V] for ``inputs`` (..., features)."""
+        scaled = inputs.astype(np.float64) * self.input_scale + self.input_offset
+        return self.technology.supply.common_mode + self.input_unit * scaled
+
+
+def clock_phases(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the clock phases, in the order in which they rise: layer by layer, then the readout."""
+    middle = ("m",) if config.epsilon == 0.0 and config.cell != "acmru" else ()
+    layers = (f"{kind}{index}" for index in range(len(config.units)) for kind in ("e", *middle, "u"))
+    return (*layers, "r")
+
+
+def phase_share(config: ModelConfig, technology: Technology) -> float:
+    """From one clock phase to the next, as a share of the timestep: all phases of a deep network must fit its window.
+
+    Long phases are cheap to simulate (ngspice doubles its step from the last edge on) and change no result.
+    """
+    return min(technology.timing.phase, LONGEST_WINDOW / (len(clock_phases(config)) + 1))
+
+
+def calibration(found: Mapping[str, Any]) -> Calibration:
+    """Inverse of ``dataclasses.asdict``. Raises KeyError, TypeError, ValueError."""
+    return Calibration(
+        inputs=float(found["inputs"]), states=tuple(map(float, found["states"])), source=str(found["source"])
+    )
+
+
+def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
+    """Largest magnitudes of scaled inputs and of each layer's state over ``sequences``, which set the voltage scales.
+
+    Without sequences, over :func:`assumed_sequences`; the result says which. Raises DataError where they do not fit.
+    """
+    source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
+    sequences = sequences if sequences is not None else assumed_sequences(trained)
+    trained.check(sequences)
+    inputs, lengths = torch.from_numpy(sequences.inputs).double(), torch.from_numpy(sequences.lengths)
+    valid = valid_timesteps(lengths, inputs.shape[1])
+    with torch.no_grad():
+        out = trained.network().double()(inputs, lengths)
+    scale, offset = (trained.tensors[f"input.{name}"].double() for name in ("scale", "offset"))
+    # a ladder is never smaller than its first level, whatever the calibration happened to visit
+    states = tuple(max(1.0, float(state[valid].abs().max())) for state in out.states)
+    return Calibration(inputs=float((inputs * scale + offset)[valid].abs().max()), states=states, source=source)
+
+
+def assumed_sequences(trained: Trained) -> Sequences:
+    """What a network is mapped and tried with when no data is at hand; always the same. See ASSUMED."""
+    scale, offset = (trained.tensors[f"input.{name}"] for name in ("scale", "offset"))
+    generator = torch.Generator().manual_seed(0)
+    scaled = torch.randn((64, 64, trained.config.features), generator=generator).clamp(-4, 4)
+    return Sequences(inputs=((scaled - offset) / torch.where(scale == 0, 1.0, scale)).numpy())
+
+
+def map_network(trained: Trained, technology: Technology, calibration: Calibration) -> Design:
+    """Turn weights into capacitors.
+
+    Raises MappingError, naming the layer, unit or tensor, for what no charge-domain circuit of this technology can be.
+    Rounded and left-out weights are not errors: each is a :class:`Clip` of the design.
+    """
+    config = trained.config
+    _refuse(trained)
+    tensors = {name: tensor.double().numpy() for name, tensor in trained.tensors.items()}
+    if calibration.inputs <= 0:
+        raise MappingError("every calibration input is zero: give sequences that move the inputs")
+    input_unit = technology.signal.input_swing / calibration.inputs
+    line_unit = np.full(config.features, input_unit)
+    line_sign = np.ones(config.features)
+    spread = np.eye(config.features)
+    clips: list[Clip] = []
+    layers: list[Layer] = []
+    for index in range(len(config.units)):
+        layer = _layer(index, tensors, config, technology, calibration, line_unit, line_sign, spread, clips)
+        layers.append(layer)
+        own_unit, own_sign, own_spread = _outputs(layer, technology)
+        line_unit = np.concatenate((own_unit, line_unit)) if config.skip else own_unit
+        line_sign = np.concatenate((own_sign, line_sign)) if config.skip else own_sign
+        spread = block_diag(own_spread, spread) if config.skip else own_spread
+    readout_unit, readout_sign, readout_spread = _outputs(layers[-1], technology)
+    readout = _rows(
+        "readout",
+        [(tensors["readout.weight"] @ readout_spread, tensors["readout.bias"], np.zeros(len(tensors["readout.bias"])))],
+        readout_unit,
+        readout_sign,
+        technology,
+        clips,
+        shared=True,
+    )[0]
+    return Design(
+        config=config,
+        technology=technology,
+        calibration=calibration,
+        input_unit=input_unit,
+        input_scale=tensors["input.scale"],
+        input_offset=tensors["input.offset"],
+        bias=np.asarray(technology.signal.bias),
+        reference_up=np.asarray(technology.signal.reference),
+        reference_down=np.asarray(technology.signal.reference),
+        layers=tuple(layers),
+        readout=injected(replace(readout, pad=technology.capacitor.row - readout.total), technology),
+        readout_unit=readout_unit,
+        readout_sign=readout_sign,
+        readout_spread=readout_spread,
+        clips=tuple(clips),
+        model_sha256=trained.sha256,
+    )
+
+
+def realised(design: Design) -> Trained:
+    """The software network that ``design`` computes, read back from its capacitors.
+
+    Equal to the trained network bit by bit where the design has no clips: capacitances are held in double precision,
+    which has room for a float32 weight next to one 2^28 times larger.
+    """
+    config = design.config
+    tensors: dict[str, Array] = {"input.scale": design.input_scale, "input.offset": design.input_offset}
+    for index, layer in enumerate(design.layers):
+        name = f"layers.{index}"
+        lines = (layer.line_unit, layer.line_sign, layer.spread)
+        low, high = (_weights(row, *lines) for row in (layer.low, layer.high))
+        tensors[f"{name}.candidate.weight"] = (low + high) / 2
+        tensors[f"{name}.threshold.weight"] = (high - low) / 2
+        tensors[f"{name}.candidate.bias"] = _tap(layer.high, layer.high.bias, design.technology)
+        tensors[f"{name}.threshold.bias"] = _tap(layer.high, layer.high.threshold, design.technology)
+        tensors[f"{name}.initial_state"] = layer.initial
+        if layer.packet_row is None:
+            ratio = layer.packet / layer.integrator * design.technology.signal.reference
+            tensors[f"{name}.alpha"] = layer.sign * ratio / layer.unit
+        else:
+            tensors[f"{name}.alpha.weight"] = _weights(layer.packet_row, *lines)
+            tensors[f"{name}.alpha.bias"] = _tap(layer.packet_row, layer.packet_row.bias, design.technology)
+    tensors["readout.weight"] = _weights(
+        design.readout, design.readout_unit, design.readout_sign, design.readout_spread
+    )
+    tensors["readout.bias"] = _tap(design.readout, design.readout.bias, design.technology)
+    return Trained(config=config, tensors={name: torch.from_numpy(value).float() for name, value in tensors.items()})
+
+
+def _weights(row: Row, line_unit: Array, line_sign: Array, spread: Array) -> Array:
+    """Weights of the inputs; where one is spread over several lines, the closest to all its capacitors."""
+    lines = row.weights * (line_unit * line_sign) / row.scale[:, None]
+    return np.asarray(lines @ (spread / (spread**2).sum(-1, keepdims=True)).T, dtype=np.float64)
+
+
+def _tap(row: Row, capacitance: Array, technology: Technology) -> Array:
+    return capacitance * technology.signal.bias / row.scale
+
+
+def _outputs(layer: Layer, technology: Technology) -> tuple[Array, Array, Array]:
+    """The lines that carry a layer's units to its readers: their units [V], signs, and spread (units, lines).
+
+    An integrator is one line. A ladder is a line for each bit of its level, in two's complement, that goes from rail
+    to rail; α is then a factor of the weights, its sign included.
+    """
+    if not has_ladders(technology):
+        return np.full(layer.units, layer.unit), layer.sign, np.eye(layer.units)
+    lines = layer.units * len(BIT_VALUES)
+    alpha = layer.sign * layer.step / layer.unit
+    spread = np.asarray(np.kron(np.diag(alpha), BIT_VALUES), dtype=np.float64)
+    return np.full(lines, technology.supply.vdd), np.ones(lines), spread
+
+
+def has_ladders(technology: Technology) -> bool:
+    """Whether the units keep their level as bits (``unit_ladder``) and not on a capacitor."""
+    devices = technology.transistor
+    return technology.level == "transistor" and devices is not None and devices.memory == "ladder"
+
+
+def is_gated(technology: Technology) -> bool:
+    """Whether the design is a whole chip behind power headers (`cmru_hw.circuits.charge.power_gated_netlist`)."""
+    devices = technology.transistor
+    return technology.level == "transistor" and devices is not None and devices.memory == "gated"
+
+
+def _refuse(trained: Trained) -> None:
+    config = trained.config
+    if config.cell == "fq-bmru":
+        raise MappingError("an FQ-BMRU has no charge-domain circuit: export it with --architecture cm (current mode)")
+    if config.epsilon not in (0.0, 1.0) and config.cell != "acmru":
+        raise MappingError(
+            f"epsilon is {config.epsilon:g}: a charge-domain unit either replaces its state (0) or accumulates (1); "
+            "anneal epsilon to 0 or 1 in training"
+        )
+    if config.cell == "acmru" and config.levels is not None:
+        raise MappingError(
+            "an alpha-CMRU has no ladder of levels that a packet could stop at: train it with levels = null"
+        )
+
+
+def _layer(
+    index: int,
+    tensors: dict[str, Array],
+    config: ModelConfig,
+    technology: Technology,
+    calibration: Calibration,
+    line_unit: Array,
+    line_sign: Array,
+    spread: Array,
+    clips: list[Clip],
+) -> Layer:
+    name = f"layers.{index}"
+    candidate, threshold = (tensors[f"{name}.{kind}.weight"] @ spread for kind in ("candidate", "threshold"))
+    bias, width = (tensors[f"{name}.{kind}.bias"] for kind in ("candidate", "threshold"))
+    units = len(bias)
+    low, high = _rows(
+        name,
+        [(candidate - threshold, bias, -width), (candidate + threshold, bias, width)],
+        line_unit,
+        line_sign,
+        technology,
+        clips,
+        shared=False,
+    )
+    if has_ladders(technology):
+        end_nets(config.levels or 0)
+    packet_row = None
+    swing, integrator = technology.signal.state_swing, technology.capacitor.integrator
+    levels = 1 if config.epsilon == 0.0 and config.cell != "acmru" else config.levels
+    if config.cell == "acmru":
+        alpha = (tensors[f"{name}.alpha.weight"] @ spread, tensors[f"{name}.alpha.bias"], np.zeros(units))
+        packet_row = _rows(f"{name}.alpha", [alpha], line_unit, line_sign, technology, clips, shared=False)[0]
+        # The row holds scale/total volts for each unit of alpha, and the packet turns that into `unit` volts; a row
+        # with little signal left gets less swing rather than a packet capacitor that dwarfs the integrator.
+        attenuation = packet_row.total / packet_row.scale
+        unit = min(swing / (HEADROOM * calibration.states[index]), LARGEST_PACKET_RATIO / float(attenuation.max()))
+        packet = integrator * unit * attenuation
+        step, sign = np.full(units, unit), np.ones(units)
+    else:
+        scale = tensors[f"{name}.alpha"]
+        if dead := np.flatnonzero(scale == 0).tolist():
+            raise MappingError(f"{name}.alpha[{dead[0]}] is 0: that unit moves nothing; prune it or train on")
+        highest = levels if levels is not None else HEADROOM * calibration.states[index]
+        unit = swing / float(np.abs(scale).max() * highest)
+        step, sign = np.abs(scale) * unit, np.sign(scale)
+        packet = step / technology.signal.reference * integrator
+        worst = int(np.argmax(packet))
+        if packet[worst] > LARGEST_PACKET_RATIO * integrator:
+            raise MappingError(
+                f"{name}, unit {worst}: one packet would need C_s = {packet[worst]:.3g} F on C_int = {integrator:.3g} "
+                "F; lower signal.state_swing, raise signal.reference, or train with a penalty on alpha"
+            )
+    settling = phase_share(config, technology) * technology.timing.timestep
+    time_constant = technology.amplifier.time_constant
+    return Layer(
+        line_unit=line_unit,
+        line_sign=line_sign,
+        spread=spread,
+        low=injected(low, technology),
+        high=injected(high, technology),
+        packet_row=None if packet_row is None else injected(packet_row, technology),
+        packet=packet,
+        start_packet=step / technology.signal.reference * integrator,
+        integrator=np.full(units, integrator),
+        unit=unit,
+        step=step,
+        sign=sign,
+        initial=tensors[f"{name}.initial_state"],
+        levels=levels,
+        # a state that is replaced cannot run away
+        limit=(levels - 0.5) * step if levels and config.epsilon else np.full(units, np.inf),
+        packet_offset=technology.switch.packet_injection / packet,
+        # the next layer reads one phase after the packet was sent
+        unsettled=np.full(units, np.exp(-settling / time_constant) if time_constant else 0.0),
+        gain=np.full(units, technology.amplifier.gain),
+        leak=np.full(units, technology.leakage.integrator),
+    )
+
+
+def injected(row: Row, technology: Technology) -> Row:
+    """``row`` with the offset that its precharge switch leaves behind."""
+    return replace(row, offset=technology.switch.row_injection / (row.total + technology.capacitor.parasitic))
+
+
+def _rows(
+    name: str,
+    sums: Sequence[tuple[Array, Array, Array]],
+    line_unit: Array,
+    line_sign: Array,
+    technology: Technology,
+    clips: list[Clip],
+    *,
+    shared: bool,
+) -> list[Row]:
+    """Capacitors for ``sums`` of (weight, bias, threshold) that belong to the same units.
+
+    The sums of one unit share a scale, so that equal weights become equal capacitors; with ``shared`` all units do.
+    """
+    signal = technology.signal
+    relative = [
+        (weight / (line_unit * line_sign), bias / signal.bias, threshold / signal.bias)
+        for weight, bias, threshold in sums
+    ]
+    loads = np.max([np.abs(w).sum(-1) + np.abs(b) + np.abs(t) for w, b, t in relative], axis=0)
+    if empty := np.flatnonzero(loads == 0).tolist():
+        raise MappingError(f"{name}, row {empty[0]}: every weight and bias is 0, so its sign means nothing; prune it")
+    scale = technology.capacitor.row / (np.full_like(loads, loads.max()) if shared else loads)
+    # on a chip of its own clocks a tap is the difference of two capacitors, and as small as it likes
+    smallest_tap = 0.0 if is_gated(technology) else technology.capacitor.minimum
+
+    def tap(values: Array, element: str) -> Array:
+        return _realisable(values * scale, element, technology, clips, smallest=smallest_tap)
+
+    rows = []
+    for label, (weight, bias, threshold) in zip("ab" if len(sums) == 2 else "r", relative, strict=True):
+        element = f"{name}.{label}"
+        rows.append(
+            Row(
+                weights=_realisable(weight * scale[:, None], f"{element}.weight", technology, clips),
+                bias=tap(bias, f"{element}.bias"),
+                threshold=tap(threshold, f"{element}.threshold"),
+                pad=np.zeros_like(scale),
+                scale=scale,
+                offset=np.zeros_like(scale),
+            )
+        )
+    return rows
+
+
+def _realisable(
+    wanted: Array, element: str, technology: Technology, clips: list[Clip], *, smallest: float | None = None
+) -> Array:
+    """``wanted`` [F, signed] as the technology can make it; every difference becomes a clip."""
+    smallest = technology.capacitor.minimum if smallest is None else smallest
+    step = technology.capacitor.step
+    size = np.abs(wanted)
+    got = np.round(size / step) * step if step else size.copy()
+    got = np.where(got >= smallest, got, np.where(size >= smallest / 2, smallest, 0.0))
+    # a trained zero is no capacitor at all
+    got = np.where(size == 0, 0.0, got)
+    for place in np.argwhere(got != size):
+        here = tuple(place.tolist())
+        reason = "left out: below half the smallest capacitor" if got[here] == 0 else "rounded to a size that exists"
+        name = f"{element}[{','.join(map(str, here))}]"
+        clips.append(
+            Clip(
+                element=name,
+                wanted=float(wanted[here]),
+                got=float(np.copysign(got, wanted)[here]),
+                unit="F",
+                reason=reason,
+            )
+        )
+    return np.copysign(got, wanted)
+
+
+def fingerprint(design: Design) -> str:
+    """Content hash of model, technology, calibration and own templates: what the design follows from."""
+    parts = [design.model_sha256, design.technology.sha256, repr(design.calibration)]
+    if design.templates:
+        parts.append(repr(design.templates))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,160 @@
+"""Figures: what a circuit did beside what its software model says. SVG or PDF by the file's ending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cmru_hw.circuits.charge.compare import Reference, row_gain
+from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.simulate import Verified, Waveforms
+from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.core.errors import OutputError
+
+STYLE = {
+    "font.size": 8.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    # the same figure is the same file: no date, no random ids
+    "svg.hashsalt": "cmru_hw",
+}
+CIRCUIT, SOFTWARE, SECOND = "#1f4e79", "#d1495b", "#66a182"
+
+
+def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:
+    """One unit over one sequence: candidate and thresholds, the two rows that carry them, decisions, and the state.
+
+    ``expected`` is software's run of the same sequence (its first), which stands beside decisions and state.
+    Candidate and thresholds are the circuit's own: half the sum and half the difference of its rows, in software units.
+    """
+    layer, number = waveforms.layer, waveforms.unit
+    here, mapped = f"{layer}_{number}", design.layers[layer]
+    traces, plan = waveforms.traces, waveforms.plan
+    common = design.technology.supply.common_mode
+    instants = plan.instants(0)
+    steps = np.arange(len(instants))
+    sampled = {row: traces.at(f"{row}{here}", instants) - common for row in ("a", "b")}
+    low, high = (
+        sampled[row] / row_gain(design, weights)[number] for row, weights in (("a", mapped.low), ("b", mapped.high))
+    )
+    candidate, threshold = (low + high) / 2, np.abs(high - low) / 2
+    with plt.style.context([STYLE]):
+        figure, (compared, rows, decisions, state) = plt.subplots(
+            4, 1, figsize=(5.2, 6.0), sharex=True, height_ratios=(2, 2, 1, 2), layout="constrained"
+        )
+        compared.fill_between(
+            steps,
+            -threshold,
+            threshold,
+            step="mid",
+            color=SECOND,
+            alpha=0.25,
+            linewidth=0,
+            label="between thresholds: hold",
+        )
+        compared.plot(steps, candidate, "o-", color=CIRCUIT, markersize=2.5, linewidth=0.6, label="candidate")
+        compared.set_ylabel("software units")
+        compared.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
+        for row, colour, name, shift in (
+            ("a", CIRCUIT, "candidate − threshold", -0.12),
+            ("b", SECOND, "candidate + threshold", 0.12),
+        ):
+            values = 1e3 * sampled[row]
+            rows.vlines(steps + shift, 0, values, color=colour, linewidth=0.8)
+            rows.plot(steps + shift, values, "o", color=colour, markersize=2.5, label=f"row {row}: {name}")
+        rows.axhline(0, color="black", linewidth=0.6)
+        rows.set_ylabel("row − V_cm [mV]")
+        rows.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
+        up = [traces.at(f"{q}{here}", instants) > design.technology.supply.vdd / 2 for q in ("qa", "qb")]
+        moved = (up[0] & up[1]).astype(int) - (~up[0] & ~up[1]).astype(int)
+        wanted = expected.response.decisions[layer][0, : len(steps), number]
+        decisions.step(steps, wanted, where="mid", color=SOFTWARE, linewidth=2.5, alpha=0.4, label="software")
+        decisions.plot(steps, moved, "o", color=CIRCUIT, markersize=2.5, label="circuit")
+        decisions.set_yticks([-1, 0, 1], ["down", "hold", "up"])
+        decisions.set_ylim(-1.4, 1.4)
+        step = mapped.step[number]
+        # the power-on frame lies before timestep 0
+        time = traces.time / plan.timestep - plan.starts[0] - 1
+        state.step(
+            steps,
+            expected.response.states[layer][0, : len(steps), number],
+            where="post",
+            color=SOFTWARE,
+            linewidth=2.5,
+            alpha=0.4,
+            label="software",
+        )
+        state.plot(time, (traces.values[f"o{here}"] - common) / step, color=CIRCUIT, label="circuit")
+        state.set_ylabel("state [h]" if design.config.cell == "acmru" else "state [levels]")
+        state.set_xlabel(f"timestep ({plan.timestep * 1e3:g} ms each)")
+        state.set_xlim(-1, len(steps))
+        state.xaxis.set_major_locator(MaxNLocator(integer=True))
+        state.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
+        figure.suptitle(f"layer {layer}, unit {number} in ngspice ({design.technology.level} level)", fontsize=9)
+        save(figure, path)
+
+
+def states(design: AnyDesign, verified: Verified, path: Path) -> None:
+    """All units over the first sequence: the circuit's states above, their difference from software below."""
+    expected, response = verified.expected.response, verified.simulation.response
+    length = int(response.lengths[0])
+    circuit = np.concatenate([s[0, :length] for s in response.states], axis=1).T
+    software = np.concatenate([s[0, :length] for s in expected.states], axis=1).T
+    largest = float(np.abs(software).max())
+    difference = circuit - software
+    worst = max(float(np.abs(difference).max()), 1e-12)
+    name = "h" if design.config.cell == "acmru" else "levels"
+    with plt.style.context([STYLE]):
+        figure, axes = plt.subplots(2, 1, figsize=(5.2, 4.6), sharex=True, layout="constrained")
+        panels = (("circuit", circuit, largest, "RdBu_r"), ("circuit − software", difference, worst, "PuOr"))
+        for axis, (title, values, limit, colours) in zip(axes, panels, strict=True):
+            image = axis.imshow(values, aspect="auto", cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
+            figure.colorbar(image, ax=axis, label=f"state [{name}]", pad=0.02)
+            axis.set_title(title, loc="left", fontsize=8)
+            axis.set_ylabel("unit, layer by layer")
+            for border in np.cumsum(design.config.units)[:-1]:
+                axis.axhline(border - 0.5, color="black", linewidth=0.6)
+        axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[1].set_xlabel(f"timestep ({design.timestep * 1e3:g} ms each)")
+        save(figure, path)
+
+
+def busiest_unit(verified: Verified) -> tuple[int, int]:
+    """(layer, unit) that changes its mind most over the first sequence: the one worth a look."""
+    busiest, most = (0, 0), -1
+    for layer, decisions in enumerate(verified.simulation.response.decisions):
+        changes = (np.diff(decisions[0].astype(int), axis=0) != 0).sum(axis=0)
+        if changes.max() > most:
+            busiest, most = (layer, int(changes.argmax())), int(changes.max())
+    return busiest
+
+
+def joules(largest: float) -> tuple[float, str]:
+    """(scale, unit) in which energies up to ``largest`` [J] are short numbers: fJ, pJ or nJ."""
+    return next(((scale, unit) for scale, unit in ((1e15, "fJ"), (1e12, "pJ")) if largest * scale < 1000), (1e9, "nJ"))
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write ``figure`` to ``path`` and close it. Raises OutputError."""
+    if path.suffix not in (".svg", ".pdf", ".png"):
+        raise OutputError(f"{path}: figures are written as .svg, .pdf or .png; change the name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stamp = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
+        figure.savefig(path, metadata=stamp, dpi=160)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        plt.close(figure)

@@ -1,0 +1,282 @@
+"""(seed, die) → the circuit that this die is.
+
+A die is a perturbed :class:`~cmru_hw.circuits.charge.mapping.Design`: every physical number of a design is an array,
+so :func:`draw` returns one Design whose arrays have a leading axis of dies, and ``Dies.one`` takes a single die out
+of it for a netlist.
+
+What varies is a tree of names, one leaf for each class of elements (:func:`leaves`)::
+
+    layer0/weights offset limit packet integrator amplifier leak injection     (the same for every layer)
+    readout/weights offset injection
+    global/capacitor amplifier leak injection reference bias                   (one draw for the whole die)
+    noise/row decision wander charge class                                     (:mod:`cmru_hw.circuits.charge.noise`)
+
+Laws. A capacitor has σ(ΔC/C) = A_C/√area (Pelgrom, Duinmaijer and Welbers, JSSC 1989), its area following from its
+size; a comparator's offset is A_VT/√(WL) of its input pair and the rest of its devices, added in squares. An
+amplifier's offset makes packets up larger and packets down smaller by as much of C_s, and is added to its state for all
+that read it. Capacitors, offsets, references and the bias line are normal. Gains, leakage and injected charge are
+positive by nature and spread over more than a few percent, so they are lognormal, with the given σ of the logarithm.
+
+A draw is a pure function of (seed, die, parameter, place in the parameter's array): neither the dies beside it nor the
+size of the network nor what else is switched on can change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.charge.mapping import Design, Layer, Row
+from cmru_hw.core import counter_rng
+from cmru_hw.core.errors import InputError
+from cmru_hw.core.signals import Array
+from cmru_hw.process.technology import Mismatch, Technology
+
+LAYER_LEAVES = ("weights", "offset", "limit", "packet", "integrator", "amplifier", "leak", "injection")
+READOUT_LEAVES = ("weights", "offset", "injection")
+GLOBAL_LEAVES = ("capacitor", "amplifier", "leak", "injection", "reference", "bias")
+NOISE_LEAVES = ("row", "decision", "wander", "charge", "class")
+# Places in an array are numbered with room for this many per axis: a larger network keeps the draws of a smaller one.
+_AXIS = np.uint64(1 << 20)
+
+_T = TypeVar("_T", Layer, Row)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dies:
+    """Dies of one nominal design. ``batch`` is the design with a leading axis of dies in every array that varies.
+
+    ``numbers`` (dies,) are the dies' own numbers, ``on`` the leaves that vary.
+    """
+
+    nominal: Design
+    batch: Design
+    numbers: NDArray[np.int64]
+    seed: int
+    on: frozenset[str]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def one(self, place: int) -> Design:
+        """The die at ``place`` as a design of its own, which a netlist can be written of."""
+        batch = self.batch
+        return replace(
+            batch,
+            bias=np.asarray(batch.bias[place]),
+            reference_up=np.asarray(batch.reference_up[place]),
+            reference_down=np.asarray(batch.reference_down[place]),
+            layers=tuple(_pick(layer, place, _VARYING_LAYER) for layer in batch.layers),
+            readout=_pick(batch.readout, place, _VARYING_ROW),
+        )
+
+    def among(self, places: slice) -> Dies:
+        """Some of the dies."""
+        batch = self.batch
+        return replace(
+            self,
+            numbers=self.numbers[places],
+            batch=replace(
+                batch,
+                bias=batch.bias[places],
+                reference_up=batch.reference_up[places],
+                reference_down=batch.reference_down[places],
+                layers=tuple(_pick(layer, places, _VARYING_LAYER) for layer in batch.layers),
+                readout=_pick(batch.readout, places, _VARYING_ROW),
+            ),
+        )
+
+
+_VARYING_ROW = ("weights", "bias", "threshold", "pad", "offset")
+_VARYING_LAYER = ("packet", "start_packet", "integrator", "limit", "packet_offset", "gain", "leak")
+
+
+def leaves(design: Design) -> tuple[str, ...]:
+    """Names of everything that can vary in ``design``."""
+    layers = (f"layer{index}/{leaf}" for index in range(len(design.layers)) for leaf in LAYER_LEAVES)
+    groups = (("readout", READOUT_LEAVES), ("global", GLOBAL_LEAVES), ("noise", NOISE_LEAVES))
+    return (*layers, *(f"{group}/{leaf}" for group, names in groups for leaf in names))
+
+
+def choose(design: Design, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> frozenset[str]:
+    """What varies in ``design``: see :func:`chosen`."""
+    return chosen(leaves(design), only=only, without=without)
+
+
+def chosen(every: Sequence[str], *, only: Sequence[str], without: Sequence[str]) -> frozenset[str]:
+    """Of the leaves ``every`` those that ``only`` names (all, if empty) less those that ``without`` names.
+
+    A name is a leaf (``layer0/weights``), a branch (``layer0``, ``noise``) or a kind in all branches (``weights``).
+    Raises InputError for a name that means nothing here, and if nothing is left.
+    """
+
+    def named(names: Iterable[str]) -> frozenset[str]:
+        found: set[str] = set()
+        for name in names:
+            fitting = {leaf for leaf in every if name in (leaf, *leaf.split("/"))}
+            if not fitting:
+                known = sorted({part for leaf in every for part in leaf.split("/")})
+                raise InputError(
+                    f"nothing that varies is called {name!r}: name a leaf like {every[0]}, or one of {known}"
+                )
+            found |= fitting
+        return frozenset(found)
+
+    left = (named(only) if only else frozenset(every)) - named(without)
+    if not left:
+        raise InputError(
+            f"nothing is left that varies: without {' and '.join(without)} all dies are the nominal one. Take away less"
+            + (f", or add to only {' and '.join(only)}" if only else "")
+        )
+    return left
+
+
+def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], on: frozenset[str]) -> Dies:
+    """The dies with numbers ``dies`` (each >= 0) of ``design``; with nothing ``on`` they are all nominal."""
+    numbers = np.asarray(dies, dtype=np.int64)
+    draws = _Draws(seed=seed, numbers=numbers, on=on)
+    law, technology = design.technology.mismatch, design.technology
+    scale = _relative(draws.normal("global/capacitor", "scale", ()), law.global_capacitor)
+    charge = _lognormal(draws.normal("global/injection", "charge", ()), law.global_injection)
+    layers, on_lines = [], np.zeros((len(numbers), design.config.features))
+    for index, layer in enumerate(design.layers):
+        shifts = law.amplifier * draws.normal(f"layer{index}/amplifier", "offset", (layer.units,))
+        layers.append(_layer(draws, f"layer{index}", layer, technology, scale, charge, shifts, on_lines))
+        on_lines = np.concatenate((shifts, on_lines), axis=1) if design.config.skip else shifts
+    up, down = (_relative(draws.normal("global/reference", way, ()), law.global_reference) for way in ("up", "down"))
+    batch = replace(
+        design,
+        bias=design.bias * _relative(draws.normal("global/bias", "bias", ()), law.global_bias),
+        reference_up=design.reference_up * up,
+        reference_down=design.reference_down * down,
+        layers=tuple(layers),
+        readout=_row(draws, "readout", "y", design.readout, technology, scale, charge, shifts),
+    )
+    return Dies(nominal=design, batch=batch, numbers=numbers, seed=seed, on=on)
+
+
+def capacitor_sigma(capacitance: Array, law: Mismatch) -> Array:
+    """σ(ΔC/C) of capacitors of the given sizes [F]; of none at all, 0."""
+    area = np.abs(capacitance) / law.density
+    return np.divide(law.capacitor, np.sqrt(area), out=np.zeros_like(area), where=area > 0)
+
+
+def offset_sigma(law: Mismatch) -> float:
+    """σ of a comparator's offset [V]."""
+    return float(np.hypot(law.threshold / np.sqrt(law.pair_width * law.pair_length), law.comparator_rest))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Draws:
+    seed: int
+    numbers: NDArray[np.int64]
+    on: frozenset[str]
+
+    def normal(self, leaf: str, parameter: str, shape: tuple[int, ...]) -> Array:
+        """(dies, *shape) standard normal numbers; zeros if ``leaf`` is off."""
+        if leaf not in self.on:
+            return np.zeros((len(self.numbers), *shape))
+        place = np.zeros(shape, dtype=np.uint64)
+        for axis in np.indices(shape, dtype=np.uint64):
+            place = place * _AXIS + axis
+        key = counter_rng.keys(self.seed, f"{leaf}/{parameter}", self.numbers)
+        return counter_rng.normals(key.reshape(-1, *[1] * len(shape)), place)
+
+
+def _relative(normal: Array, sigma: Array | float) -> Array:
+    # Less than nothing is no capacitor: the smallest ones, of a few percent each, would come near it once in a while.
+    return np.maximum(1 + sigma * normal, 0.0)
+
+
+def _lognormal(normal: Array, sigma: float) -> Array:
+    return np.exp(sigma * normal)
+
+
+def _capacitors(draws: _Draws, leaf: str, parameter: str, nominal: Array, law: Mismatch, scale: Array) -> Array:
+    spread = _relative(draws.normal(leaf, parameter, nominal.shape), capacitor_sigma(nominal, law))
+    return nominal * spread * scale.reshape(-1, *[1] * nominal.ndim)
+
+
+def _row(
+    draws: _Draws,
+    group: str,
+    kind: str,
+    row: Row,
+    technology: Technology,
+    scale: Array,
+    charge: Array,
+    on_lines: Array,
+) -> Row:
+    """``row`` on each die; ``on_lines`` (dies, lines) [V] is what its lines are off by."""
+    law = technology.mismatch
+    made = replace(
+        row,
+        **{
+            name: _capacitors(draws, f"{group}/weights", f"{kind}.{name}", getattr(row, name), law, scale)
+            for name in ("weights", "bias", "threshold", "pad")
+        },
+    )
+    shape = row.offset.shape
+    own = _lognormal(draws.normal(f"{group}/injection", kind, shape), law.injection) * charge[:, None]
+    total = made.total + technology.capacitor.parasitic
+    moved = technology.switch.row_injection * own + (made.weights @ on_lines[:, :, None])[..., 0]
+    return replace(made, offset=moved / total + offset_sigma(law) * draws.normal(f"{group}/offset", kind, shape))
+
+
+def _layer(
+    draws: _Draws,
+    group: str,
+    layer: Layer,
+    technology: Technology,
+    scale: Array,
+    charge: Array,
+    shifts: Array,
+    on_lines: Array,
+) -> Layer:
+    """``layer`` on each die; ``shifts`` (dies, units) [V] are its amplifiers' offsets, ``on_lines`` as of `_row`."""
+    law, shape = technology.mismatch, layer.packet.shape
+
+    def normal(leaf: str, parameter: str = "own") -> Array:
+        return draws.normal(f"{group}/{leaf}", parameter, shape)
+
+    def capacitors(leaf: str, nominal: Array, parameter: str) -> Array:
+        return _capacitors(draws, f"{group}/{leaf}", parameter, nominal, law, scale)
+
+    packet = capacitors("packet", layer.packet, "own")
+    # only an α-CMRU has a power-on packet of its own; the others send their one packet
+    start = packet if layer.packet_row is None else capacitors("packet", layer.start_packet, "start")
+    own = _lognormal(normal("injection", "packet"), law.injection) * charge[:, None]
+    gain = _lognormal(normal("amplifier"), law.gain)
+    gain = gain * _lognormal(draws.normal("global/amplifier", "gain", ()), law.global_gain)[:, None]
+    leak = _lognormal(normal("leak"), law.leakage)
+    leak = leak * _lognormal(draws.normal("global/leak", "leak", ()), law.global_leakage)[:, None]
+    low, high = (
+        _row(draws, group, kind, row, technology, scale, charge, on_lines)
+        for kind, row in (("a", layer.low), ("b", layer.high))
+    )
+    third = layer.packet_row
+    return replace(
+        layer,
+        low=low,
+        high=high,
+        packet_row=None if third is None else _row(draws, group, "g", third, technology, scale, charge, on_lines),
+        packet=packet,
+        start_packet=start,
+        integrator=capacitors("integrator", layer.integrator, "own"),
+        limit=layer.limit + law.limit * normal("limit"),
+        packet_offset=technology.switch.packet_injection * own / packet - shifts,
+        gain=layer.gain * gain,
+        leak=layer.leak * leak,
+    )
+
+
+def _pick(value: _T, place: int | slice, varying: Sequence[str]) -> _T:
+    chosen = {name: getattr(value, name)[place] for name in varying}
+    for name in (field.name for field in fields(value)):
+        if isinstance(part := getattr(value, name), Row):
+            chosen[name] = _pick(part, place, _VARYING_ROW)
+    return replace(value, **chosen)

@@ -1,0 +1,290 @@
+"""Sweep the nine-transistor cell and the mirrors in a process: where the tables of a technology come from.
+
+``python -m cmru_hw.circuits.current.characterize gf180`` writes the whole technology file to standard output; with a
+temperature in degrees Celsius behind the process it is for circuits that are to work there.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cmru_hw.characterize.blocks import deck
+from cmru_hw.circuits.current.technology import LANDINGS, POLARITIES, CurrentTechnology, from_dict
+from cmru_hw.core.errors import SimulationError
+from cmru_hw.core.signals import Array, Traces
+from cmru_hw.process import device_models
+from cmru_hw.spice import Engine, open_engine
+
+THRESH = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
+FRACTION = (0.06, 0.1, 0.2, 0.4, 0.7, 0.97)
+GAIN = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
+# Where mirrors are swept [A]: in weak inversion their ratios move by 1 % per decade. Mismatch is taken in the middle.
+MIRROR_CURRENTS = (0.03e-9, 0.3e-9, 3e-9, 30e-9)
+MIRROR_CURRENT = 0.3e-9
+# The cell's ramp: one way [s], and its height over the threshold. The testbench says what slow means.
+ARMS = ("i(vna)", "i(vpa)")
+HALF = 1000.0
+PEAK = 1.5
+VDD = 1.8
+ROOM = 27.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """Bias currents of one cell [A] and the size of its devices [m]; those that sink the currents are ``sink`` long."""
+
+    thresh: float
+    width: float
+    gain: float
+    w: float = 2e-6
+    l: float = 5e-6  # noqa: E741
+    sink: float = 10e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What a cell did [A]: NaN where it did not switch up, or did not switch back down."""
+
+    up: float
+    down: float
+    high: float
+    low: float
+
+    @property
+    def width(self) -> float:
+        return self.up - self.down
+
+
+def cells(
+    points: Sequence[Point], devices: Sequence[device_models.Devices], engine: Engine, *, half: float = HALF
+) -> list[Cell]:
+    """Ramp every cell of ``points`` up and down, ``half`` [s] each way, each on its own ``devices``.
+
+    Raises SimulationError.
+    """
+    ramps = _ramps(points, devices, engine, half)
+    return [_read(traces, PEAK * point.thresh, half) for traces, point in zip(ramps, points, strict=True)]
+
+
+def edge(point: Point, devices: device_models.Devices, engine: Engine, above: Sequence[float]) -> Array:
+    """Share of its level that a set cell's output is off, with the candidate ``above`` [of I_thresh] where it resets.
+
+    The candidate falls slowly; the level is that at the top of its ramp. Raises SimulationError.
+    """
+    (traces,) = _ramps([point], [devices], engine, HALF)
+    peak = PEAK * point.thresh
+    down = _read(traces, peak, HALF).down
+    falling = HALF * (2 - (down + np.asarray(above) * point.thresh) / peak)
+    return np.abs(traces.at("i(vy)", falling) / traces.at("i(vy)", np.array(HALF)) - 1)
+
+
+def spreads(technology: CurrentTechnology, point: Point) -> dict[str, float]:
+    """Relative σ of a cell's ``up``, ``width`` and ``high`` by the law σ(ΔI/I) = coefficient / √(w l) of its devices.
+
+    A current is copied by a pair of devices of one type. An nf pair sinks I_thresh and a pf pair brings the candidate;
+    I_width goes through both kinds, and so do I_gain and the output's reader.
+    """
+    n = 2 * technology.mismatch_n**2 / (point.w * point.sink)
+    p = 2 * technology.mismatch_p**2 / (point.w * point.l)
+    _, window, _ = technology.cell.biases(*np.array([[point.thresh], [point.width], [point.gain]]))
+    opened, lost = float(window[0]) / point.width, float(window[0]) / point.width - 1
+    return {
+        "up": math.sqrt(n + p),
+        "width": math.sqrt(p + opened**2 * (n + p) + lost**2 * n),
+        "high": math.sqrt(n + p),
+    }
+
+
+def _ramps(
+    points: Sequence[Point], devices: Sequence[device_models.Devices], engine: Engine, half: float
+) -> list[Traces]:
+    decks = []
+    for point, models in zip(points, devices, strict=True):
+        values = {"thresh": point.thresh, "width": point.width, "gain": point.gain, "peak": PEAK * point.thresh}
+        values |= {"vdd": VDD, "half": half, "w": point.w, "l": point.l, "ls": point.sink}
+        saved = ("v0", "ramp", "i(vy)")
+        decks.append(deck("current_cell", models, saved=saved, parameters=values, stop=2 * half))
+    found: dict[int, Traces] = {}
+    for index, outcome in engine.map(decks):
+        if isinstance(outcome, SimulationError):
+            raise outcome
+        found[index] = outcome.traces
+    return [found[index] for index in range(len(points))]
+
+
+def _read(traces: Traces, peak: float, half: float) -> Cell:
+    state, ramp = traces.values["v0"], traces.values["ramp"] * peak
+    turn = int(np.argmax(ramp))
+    high, low = (float(traces.at("i(vy)", np.array(when))) for when in (half, half / 10))
+    up, down = _crossing(state[: turn + 1], ramp[: turn + 1]), _crossing(-state[turn:], ramp[turn:])
+    return Cell(up=up, down=down, high=high, low=low)
+
+
+def _crossing(state: Array, ramp: Array) -> float:
+    """The ramp where ``state`` first rises through the middle of its own range; NaN if it does not move."""
+    middle = (state.min() + state.max()) / 2
+    above = state >= middle
+    if above[0] or not above.any() or np.ptp(state) < VDD / 2:
+        return float("nan")
+    after = int(np.argmax(above))
+    share = (middle - state[after - 1]) / (state[after] - state[after - 1])
+    return float(ramp[after - 1] + share * (ramp[after] - ramp[after - 1]))
+
+
+def cell_table(devices: device_models.Devices, engine: Engine, *, w: float, l: float, sink: float) -> dict[str, Any]:  # noqa: E741
+    """The numbers of `technology.CellTable` for cells of these sizes [m]: see :class:`Point`."""
+    grid = [Point(thresh=t, width=f * t, gain=t, w=w, l=l, sink=sink) for t in THRESH for f in FRACTION]
+    levels = [Point(thresh=0.3e-9, width=0.1e-9, gain=g, w=w, l=l, sink=sink) for g in GAIN]
+    found = cells(grid, [devices] * len(grid), engine)
+    highs = cells(levels, [devices] * len(levels), engine)
+    up = np.array([cell.up / point.thresh for cell, point in zip(found, grid, strict=True)])
+    lost = np.array([(point.width - cell.width) / point.thresh for cell, point in zip(found, grid, strict=True)])
+    shape = (len(THRESH), len(FRACTION))
+    return {
+        "thresh": THRESH,
+        "fraction": FRACTION,
+        "up": tuple(map(tuple, up.reshape(shape).tolist())),
+        "lost": tuple(map(tuple, lost.reshape(shape).tolist())),
+        "gain": GAIN,
+        "high": tuple(cell.high / point.gain for cell, point in zip(highs, levels, strict=True)),
+    }
+
+
+def mirror_table(
+    devices: device_models.Devices, engine: Engine, *, sizes: Sequence[tuple[float, float]], unit: tuple[float, float]
+) -> dict[str, Any]:
+    """The numbers of `technology.MirrorTable` for arms of ``sizes`` (w, l) [m] on a diode of the ``unit`` size."""
+    sources = {
+        f"{polarity}_{landing}": f"i(v{polarity}{landing[0]})" for polarity in POLARITIES for landing in LANDINGS
+    }
+    grid = [(i, w, l) for i in MIRROR_CURRENTS for w, l in sizes]  # noqa: E741
+    decks = []
+    for i, w, l in grid:  # noqa: E741
+        values = {"vdd": VDD, "i": i, "w": w, "l": l, "wd": unit[0], "ld": unit[1]}
+        decks.append(deck("current_mirror", devices, saved=tuple(sources.values()), parameters=values, stop=2))
+    found = {key: np.zeros(len(grid)) for key in sources}
+    for index, outcome in engine.map(decks):
+        if isinstance(outcome, SimulationError):
+            raise outcome
+        for key, source in sources.items():
+            found[key][index] = float(outcome.traces.values[source][-1]) / grid[index][0]
+    shape = (len(MIRROR_CURRENTS), len(sizes))
+    return {
+        "aspect": tuple(w / l for w, l in sizes),  # noqa: E741
+        "current": MIRROR_CURRENTS,
+        "ratios": {key: tuple(map(tuple, row.reshape(shape).tolist())) for key, row in found.items()},
+    }
+
+
+def mismatch(
+    process: str,
+    engine: Engine,
+    *,
+    w: float,
+    l: float,  # noqa: E741
+    temperature: float = ROOM,
+    count: int = 200,
+) -> dict[str, float]:
+    """σ(ΔI/I) √(w l) [m] of a device by type, from mirrors of two equal ones on ``count`` dies."""
+    values = {"vdd": VDD, "i": MIRROR_CURRENT, "w": w, "l": l, "wd": w, "ld": l}
+    decks = [
+        deck("current_mirror", models, saved=ARMS, parameters=values, stop=2)
+        for models in (
+            device_models.devices(process, mismatch=die + 1, temperature=temperature) for die in range(count)
+        )
+    ]
+    currents = np.zeros((count, len(ARMS)))
+    for index, outcome in engine.map(decks):
+        if isinstance(outcome, SimulationError):
+            raise outcome
+        currents[index] = [outcome.traces.values[source][-1] for source in ARMS]
+    # Two devices make a mirror.
+    sigma = np.log(currents).std(axis=0, ddof=1) / np.sqrt(2) * np.sqrt(w * l)
+    return dict(zip(("n", "p"), sigma.tolist(), strict=True))
+
+
+def technology(process: str, engine: Engine, *, temperature: float = ROOM) -> CurrentTechnology:
+    """A technology of ``process``, measured at ``temperature`` [degrees Celsius].
+
+    The limits that are choices stand here. Raises SimulationError.
+    """
+    width, length, sink, narrow, widest, longest = 2e-6, 5e-6, 10e-6, 0.5e-6, 50e-6, 50e-6
+    devices = device_models.devices(process, temperature=temperature)
+    spread = mismatch(process, engine, w=width, l=length, temperature=temperature)
+    # Models of real processes are binned, and kinked where two bins meet: steps of 8 % leave 0.3 % of that.
+    aspects = np.geomspace(narrow / longest, widest / length, 91)
+    sizes = [(narrow, narrow / a) if a < narrow / length else (a * length, length) for a in aspects.tolist()]
+    data = {
+        "name": process,
+        "process": process,
+        "source": f"the sweep of cells and mirrors in {devices.version}, typical, {temperature:g} degrees Celsius",
+        "corner": "typical",
+        "temperature": temperature,
+        "vdd": VDD,
+        "timestep": 0.01,
+        "unit": 1e-9,
+        "bias": 1e-9,
+        "full_scale": 2e-9,
+        "width": width,
+        "length": length,
+        "sink_length": sink,
+        "narrow": narrow,
+        "widest": widest,
+        "longest": longest,
+        "grid": 5e-9,
+        "smallest": 0.1e-9,
+        "largest": 3e-9,
+        "leakage": 1e-12,
+        "mismatch_n": float(f"{spread['n']:.3g}"),
+        "mismatch_p": float(f"{spread['p']:.3g}"),
+        "cell": cell_table(devices, engine, w=width, l=length, sink=sink),
+        "mirror": mirror_table(devices, engine, sizes=sizes, unit=(width, length)),
+    }
+    return from_dict(data, where=f"measured {process}")
+
+
+def toml(technology: CurrentTechnology) -> str:
+    """The technology as the text of its file."""
+    lines = ["# Measured: see the source. Currents in A, sizes in m."]
+    tables: list[str] = []
+    for key in technology.__annotations__:
+        value = getattr(technology, key)
+        if key == "cell":
+            tables += ["", "[cell]"]
+            tables += [f"{name} = {_text(getattr(value, name))}" for name in value.__annotations__]
+        elif key == "mirror":
+            tables += ["", "[mirror]", f"aspect = {_text(value.aspect)}", f"current = {_text(value.current)}"]
+            tables += ["", "[mirror.ratios]"]
+            tables += [f"{name} = {_text(row)}" for name, row in value.ratios.items()]
+        else:
+            lines.append(f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value!r}")
+    return "\n".join(lines + tables) + "\n"
+
+
+def _text(value: Any) -> str:
+    """Six digits: the sweeps are not known better."""
+    if isinstance(value, tuple):
+        words = list(map(_text, value))
+        inner = ", ".join(words)
+        if len(inner) < 100:
+            return f"[{inner}]"
+        lines = [f"{word}," for word in words] if isinstance(value[0], tuple) else textwrap.wrap(inner + ",", 110)
+        return "\n".join(["[", *(f"  {line}" for line in lines), "]"])
+    return f"{value:.6g}"
+
+
+def main() -> None:
+    process, *warm = sys.argv[1:]
+    with open_engine() as engine:
+        sys.stdout.write(toml(technology(process, engine, temperature=float(warm[0]) if warm else ROOM)))
+
+
+if __name__ == "__main__":
+    main()

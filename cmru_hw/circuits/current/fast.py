@@ -1,0 +1,226 @@
+"""The fast engine of current mode: static mirrors and hysteretic cells, for many dies at once.
+
+A mirror is its ratio, as it was swept at the current of its line, times the strength of its arm over that of its diode,
+and a little less the more current there is in the diode that it ends on (`MirrorTable.landing`); a row is rectified
+where it ends on a diode. A cell of strengths f1 … f9 compares I_in f1 with I_thresh f2: what
+mismatch does to its thresholds follows from which currents meet at its state node, and what a finite output conductance
+does from the swept cell. Between them lies charge: a cell whose candidate passes its threshold by ΔI needs a time Q/ΔI
+to switch, so within one timestep T it stays where it is unless ΔI T > Q, the charge that its state node needs
+(``SWING``).
+
+Nothing else of the circuit's dynamics is here: rows are taken to have settled, and layers to switch one after the
+other. Sequences are independent of each other, and so are dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.current.mapping import CurrentDesign, CurrentLayer
+from cmru_hw.circuits.current.mirrors import Rows, arm
+from cmru_hw.circuits.current.netlist import BLOCKS, devices, folds, input_lines
+from cmru_hw.circuits.current.variation import CurrentDies
+from cmru_hw.core.signals import Array, Response
+from cmru_hw.nn.checkpoint import Sequences
+
+# Charge [C] that switches a cell: what it is behind a ramp of its candidate, √(2 Q slope), gives 3 to 11 fC upwards for
+# 1 to 16 s ramps, and less than 4 fC down (`python -m benchmarks.current cell`).
+SWING = 5e-15
+DIES_AT_ONCE = 16
+# Below this [A] a current is nothing, whatever the ratio of the mirror that copies it.
+LEAST = 1e-15
+# A diode's voltage follows the logarithm of its current this far [times]: beyond that it hardly conducts.
+FAR = 100.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trajectories:
+    """What dies did: per layer (dies, sequences, timesteps, units).
+
+    ``decisions`` are int8 as in `simulate`, ``states`` outputs over their nominal high level, ``candidates`` in A.
+    ``margins`` [A] are distances of candidates from the nearest threshold, nominal (by which a decision is told) or the
+    die's own (by which the cell switches). ``logits`` (dies, sequences, timesteps, classes). ``supply`` [A] has per
+    block of `netlist.BLOCKS` (dies, sequences, timesteps), what it draws once all has settled.
+    """
+
+    lengths: NDArray[np.int64]
+    decisions: tuple[NDArray[np.int8], ...]
+    states: tuple[Array, ...]
+    candidates: tuple[Array, ...]
+    margins: tuple[Array, ...]
+    logits: Array
+    supply: Mapping[str, Array]
+
+    def response(self, die: int) -> Response:
+        return Response(
+            lengths=self.lengths,
+            decisions=tuple(values[die] for values in self.decisions),
+            states=tuple(values[die] for values in self.states),
+            logits=self.logits[die],
+        )
+
+
+def run(dies: CurrentDies, sequences: Sequences) -> Trajectories:
+    """All of ``dies`` on all of ``sequences``."""
+    parts = []
+    for first in range(0, len(dies), DIES_AT_ONCE):
+        here = slice(first, first + DIES_AT_ONCE)
+        parts.append(_run(dies.design, {name: values[here] for name, values in dies.strengths.items()}, sequences))
+    layers = range(len(dies.design.layers))
+    return Trajectories(
+        lengths=sequences.lengths,
+        decisions=tuple(np.concatenate([part.decisions[layer] for part in parts]) for layer in layers),
+        states=tuple(np.concatenate([part.states[layer] for part in parts]) for layer in layers),
+        candidates=tuple(np.concatenate([part.candidates[layer] for part in parts]) for layer in layers),
+        margins=tuple(np.concatenate([part.margins[layer] for part in parts]) for layer in layers),
+        logits=np.concatenate([part.logits for part in parts]),
+        supply={block: np.concatenate([part.supply[block] for part in parts]) for block in BLOCKS},
+    )
+
+
+def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequences) -> Trajectories:
+    count = len(strength["diode_one"])
+    shape = sequences.inputs.shape[:2]
+    flat = sequences.inputs.reshape(-1, sequences.inputs.shape[2])
+    valid = (np.arange(shape[1]) < sequences.lengths[:, None])[None, :, :, None]
+    # What a gate line carries [A] into an arm of strength and ratio 1: line -> type -> (dies, places).
+    lines: dict[str, dict[str, Array]] = {}
+    made, drawn, mirror = folds(design), devices(design), design.technology.mirror
+    unit = design.technology.width / design.technology.length
+    supply = {block: np.zeros((count, flat.shape[0])) for block in BLOCKS}
+
+    def line(name: str, own: str, current: Array) -> None:
+        lines[name] = {own: current}
+        if name in made:
+            arm_ = drawn[f"fold_{name}"]
+            ratio = mirror.at_currents(arm_.width / arm_.length, own, "across", np.maximum(current, LEAST))
+            folded = current * ratio * strength[f"fold_{name}"][:, None]
+            lines[name]["p" if own == "n" else "n"] = folded / strength[f"diode_fold_{name}"][:, None]
+            supply["fc"] += folded
+
+    def rows(which: Rows) -> list[Array]:
+        """Currents (dies, places) of ``which``; those on diodes are rectified and become lines."""
+        sums = []
+        for row, name in enumerate(which.names):
+            arms = []
+            for column in np.flatnonzero(which.ratio[row]).tolist():
+                source = which.lines[column]
+                polarity, landing = arm(which.diode, positive=which.ratio[row, column] > 0)
+                gate = np.maximum(lines[source][polarity], LEAST)
+                aspect = which.width[row, column] / which.length[row, column]
+                ratio = np.sign(which.ratio[row, column]) * mirror.at_currents(aspect, polarity, landing, gate)
+                current = strength[f"{name}_{source}"][:, None] * ratio * lines[source][polarity]
+                # it ends higher or lower than where it was swept, on a diode that carried as much as its own
+                moved = mirror.landing(unit, polarity, landing, gate)
+                moved = moved * design.technology.length / which.length[row, column]
+                arms.append((polarity, gate, moved, current))
+            total = sum((current for *_, current in arms), np.zeros((count, flat.shape[0])))
+            if which.diode:
+                ends = np.maximum(total, LEAST) / strength[f"diode_{name}"][:, None]
+                arms = [
+                    (polarity, gate, moved, current * np.clip(ends / gate, 1 / FAR, FAR) ** moved)
+                    for polarity, gate, moved, current in arms
+                ]
+                total = np.maximum(sum((current for *_, current in arms), np.zeros_like(total)), 0)
+                line(name, which.diode, total / strength[f"diode_{name}"][:, None])
+            for polarity, *_, current in arms:
+                # what arms sink at a pf diode comes from the supply, and so does what arms source at any other end
+                if polarity == ("n" if which.diode == "p" else "p"):
+                    supply["fc"] += np.abs(current)
+            sums.append(total)
+        return sums
+
+    driven = design.currents(flat)
+    for name in input_lines(design):
+        line(name, "n", driven[name][None] / strength[f"diode_{name}"][:, None])
+        supply["inputs"] += driven[name]
+    supply["references"] += design.technology.bias
+    line("one", "n", design.technology.bias / strength["diode_one"][:, None] * np.ones((1, flat.shape[0])))
+    decisions, states, candidates, margins = [], [], [], []
+    for index, layer in enumerate(design.layers):
+        if layer.entry is not None:
+            rows(layer.entry)
+        # Candidates are told by their diodes' currents, as the ammeters of the netlist do.
+        seen = np.stack(rows(layer.candidate), axis=-1).reshape(count, *shape, layer.units)
+        cells = [_thresholds(layer, index, i, strength) for i in range(layer.units)]
+        up, down, out = (np.stack(values, axis=-1) for values in zip(*cells, strict=True))
+        state = _switch(seen, up, down, layer.initial, design.technology.timestep)
+        supply["references"] += (layer.thresh + layer.window + layer.gain).sum()
+        for i in range(layer.units):
+            supply["cells"] += _drawn(layer, index, i, strength, seen[..., i], state[..., i]).reshape(count, -1)
+            # levels are what a reader of the unit's size gives at half the supply; the diode carries what it copies
+            copied = out[:, i] / mirror.at_currents(unit, "p", "half", out[:, i])
+            line(f"h{index}_{i}", "p", (state[..., i] * copied[:, None, None]).reshape(count, -1))
+        high = (state > 0.5) & valid
+        upward = high & (seen >= layer.upper)
+        downward = ~(state > 0.5) & (seen < layer.low) & valid
+        decisions.append(upward.astype(np.int8) - downward.astype(np.int8))
+        states.append(np.where(valid, state * (out / layer.high)[:, None, None], 0.0))
+        edges = [layer.low, layer.upper, *(own[:, None, None] for own in (up, down))]
+        margins.append(np.min([np.abs(seen - edge) for edge in edges], axis=0))
+        candidates.append(np.where(valid, seen, 0.0))
+        rows(layer.output)
+    logits = np.stack(rows(design.readout), axis=-1).reshape(count, *shape, -1) / design.readout.unit
+    return Trajectories(
+        lengths=sequences.lengths,
+        decisions=tuple(decisions),
+        states=tuple(states),
+        candidates=tuple(candidates),
+        margins=tuple(margins),
+        logits=np.where(valid, logits, 0.0),
+        supply={block: current.reshape(count, *shape) for block, current in supply.items()},
+    )
+
+
+def _thresholds(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+    """(up, down, out) (dies,) [A]: candidates at the row's diode that switch a cell, and its output at nominal arms."""
+    f = {m: strength[f"cell{index}_{i}.m{m}"] for m in range(1, 10)}
+    t, b, g = (strength[f"{name}{index}_{i}"] for name in "tbg")
+    entry = strength[f"diode_c{index}_{i}"] / f[1]
+    sunk, fed = f[2] / t, f[8] / b * f[9] / f[7]
+    # The window closes by a share of what is sunk; what feeds back holds the rest open.
+    lost = layer.window[i] - (layer.upper[i] - layer.low[i])
+    up = layer.upper[i] * sunk
+    down = up - (layer.window[i] * fed - lost * sunk)
+    return up * entry, down * entry, layer.high[i] * f[5] / g / f[4]
+
+
+def _drawn(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, Array], seen: Array, state: Array) -> Array:
+    """What a cell draws [A] (dies, sequences, timesteps): high, all that M2, M5 and M8 sink; low, M1's current."""
+    f = {m: strength[f"cell{index}_{i}.m{m}"][:, None, None] for m in (1, 2, 5, 8)}
+    t, b, g = (strength[f"{name}{index}_{i}"][:, None, None] for name in "tbg")
+    compared = layer.thresh[i] * f[2] / t
+    high = compared + layer.window[i] * f[8] / b + layer.gain[i] * f[5] / g
+    return np.where(
+        state > 0.5, high, np.minimum(seen * f[1] / strength[f"diode_c{index}_{i}"][:, None, None], compared)
+    )
+
+
+def _switch(seen: Array, up: Array, down: Array, initial: Array, timestep: float) -> Array:
+    """States (dies, sequences, timesteps, units) after each timestep."""
+    states = np.empty_like(seen)
+    state = np.broadcast_to(initial, (*seen.shape[:2], seen.shape[3])).astype(bool)
+    # The charge [C] that has been moved towards the other side.
+    moved = np.zeros(state.shape)
+    needed = SWING
+    for t in range(seen.shape[2]):
+        now = seen[:, :, t]
+        push = np.where(state, down[:, None] - now, now - up[:, None]) * timestep
+        moved = np.maximum(moved + push, 0)
+        flips = moved > needed
+        state = state ^ flips
+        moved = np.where(flips, 0, moved)
+        states[:, :, t] = state
+    return states
+
+
+def agreement(one: Response, other: Response) -> tuple[int, int]:
+    """(agreeing, all) decisions of two responses to the same sequences."""
+    valid = one.valid[:, :, None]
+    pairs: Sequence[tuple[NDArray[np.int8], NDArray[np.int8]]] = list(zip(one.decisions, other.decisions, strict=True))
+    agree = sum(int((valid & (a == b)).sum()) for a, b in pairs)
+    return agree, sum(int(valid.sum()) * a.shape[2] for a, _ in pairs)

@@ -1,0 +1,357 @@
+"""Trained FQ-BMRU × CurrentTechnology → CurrentDesign, and back.
+
+Signals are currents, and each has a unit of its own [A per software unit]: an arm that carries weight w from a line of
+unit U_x into a row of unit U_y is a mirror of ratio w·U_y/U_x. ReLU does not mind a positive factor, so rows are
+free to choose theirs; a row of a unit whose thresholds would be too small or too large for a cell takes another one.
+
+Lines. A feature has two, ``x3p`` and ``x3n``, that carry max(x, 0) and max(−x, 0): with one line and a constant added,
+every error of a mirror would be paid on the constant too. A feature that calibration never saw negative has only the
+first. ``u0_2`` is a rectified row in front of a layer, ``c0_2`` a candidate, ``h0_2`` the output of a cell, ``r0_2`` a
+rectified row behind a layer, ``one`` the constant. Consecutive linear maps are folded: a signed residual connection is
+its rows once more, and a readout of one reads the inputs themselves.
+
+Rows that end in a cell end on a pf diode, all others on an nf diode. Arms that push current the way the row's diode
+carries it are positive weights, the others negative: four kinds of arm with four corrections (`technology.LANDINGS`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.charge.mapping import ASSUMED, assumed_sequences
+from cmru_hw.circuits.current import mirrors
+from cmru_hw.circuits.current.mirrors import Rows
+from cmru_hw.circuits.current.technology import CurrentTechnology
+from cmru_hw.circuits.design import Clip
+from cmru_hw.core.errors import MappingError
+from cmru_hw.core.signals import Array
+from cmru_hw.nn.cells import valid_timesteps
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.checkpoint import Sequences as Data
+
+# The narrowest window that a cell is asked for, as a share of its upper threshold: below this it may have none.
+NARROWEST = 0.02
+# A unit that never resets gets a lower threshold this far below zero, as a share of the upper one.
+NEVER = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurrentCalibration:
+    """``inputs``: largest magnitude of a scaled input; ``negative`` (features,): whether it was ever below zero.
+
+    ``entries`` and ``outputs`` (layers,): mean of what is positive of the rows in front of and behind each layer. A
+    mirror's ratio depends a little on its current, and is right at this one.
+    """
+
+    inputs: float
+    negative: tuple[bool, ...]
+    entries: tuple[float, ...]
+    outputs: tuple[float, ...]
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CurrentLayer:
+    """One layer of cells. All currents (units,) [A].
+
+    ``entry`` are the rectified rows in front of the layer, None where it reads what is rectified already. ``low``,
+    ``upper`` and ``high`` are the thresholds and the output level that the cells are to have; ``thresh``, ``window``
+    and ``gain`` the bias currents that give them. ``alpha`` (units,) is the software's. ``initial`` (units,) 0 or 1.
+    """
+
+    entry: Rows | None
+    candidate: Rows
+    output: Rows
+    low: Array
+    upper: Array
+    high: Array
+    thresh: Array
+    window: Array
+    gain: Array
+    alpha: Array
+    initial: Array
+
+    @property
+    def units(self) -> int:
+        return len(self.initial)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CurrentDesign:
+    """A current-mode network: everything that a netlist needs, in SI units.
+
+    ``input_unit`` [A per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers.
+    ``templates`` are (name, netlist text) of cells that a user gave in the place of those that come with the program.
+    """
+
+    config: ModelConfig
+    technology: CurrentTechnology
+    calibration: CurrentCalibration
+    input_unit: float
+    input_scale: Array
+    input_offset: Array
+    layers: tuple[CurrentLayer, ...]
+    readout: Rows
+    clips: tuple[Clip, ...]
+    model_sha256: str
+    templates: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def architecture(self) -> str:
+        return "cm"
+
+    @property
+    def timestep(self) -> float:
+        """[s]"""
+        return self.technology.timestep
+
+    @property
+    def rows(self) -> tuple[Rows, ...]:
+        """All weighted sums, in the order of signal flow."""
+        found: list[Rows] = []
+        for layer in self.layers:
+            found += [rows for rows in (layer.entry, layer.candidate, layer.output) if rows is not None]
+        return (*found, self.readout)
+
+    def currents(self, inputs: NDArray[np.floating]) -> dict[str, Array]:
+        """Currents [A] of the input lines for ``inputs`` (timesteps, features): line → (timesteps,)."""
+        scaled = inputs.astype(np.float64) * self.input_scale + self.input_offset
+        found = {}
+        for j, negative in enumerate(self.calibration.negative):
+            found[f"x{j}p"] = np.maximum(scaled[:, j], 0) * self.input_unit
+            if negative:
+                found[f"x{j}n"] = np.maximum(-scaled[:, j], 0) * self.input_unit
+        return found
+
+
+def calibration(found: Mapping[str, Any]) -> CurrentCalibration:
+    """Inverse of ``dataclasses.asdict``. Raises KeyError, TypeError, ValueError."""
+    return CurrentCalibration(
+        inputs=float(found["inputs"]),
+        negative=tuple(map(bool, found["negative"])),
+        entries=tuple(map(float, found["entries"])),
+        outputs=tuple(map(float, found["outputs"])),
+        source=str(found["source"]),
+    )
+
+
+def calibrate(trained: Trained, sequences: Data | None) -> CurrentCalibration:
+    """What currents to expect, from ``sequences`` or from `cmru_hw.circuits.charge.mapping.assumed_sequences`. Raises
+    MappingError."""
+    _refuse(trained)
+    source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
+    data = sequences if sequences is not None else assumed_sequences(trained)
+    trained.check(data)
+    valid = valid_timesteps(torch.from_numpy(data.lengths), data.inputs.shape[1])
+    network = trained.network().double()
+    with torch.no_grad():
+        raw = torch.from_numpy(data.inputs).double()
+        scaled = network.input(raw)[valid]
+        out = network(raw, torch.from_numpy(data.lengths))
+        seen = network.projection(scaled)
+        entries, outputs = [], []
+        for layer, h in zip(network.layers, out.outputs, strict=True):
+            entries.append(_mean_current(seen))
+            behind = torch.relu(layer.output(h[valid]))  # type: ignore[operator]
+            outputs.append(_mean_current(behind))
+            seen = seen + behind if trained.config.skip and behind.shape == seen.shape else behind
+    return CurrentCalibration(
+        inputs=float(scaled.abs().max()),
+        negative=tuple((scaled < 0).any(dim=0).tolist()),
+        entries=tuple(entries),
+        outputs=tuple(outputs),
+        source=source,
+    )
+
+
+def _refuse(trained: Trained) -> None:
+    if trained.config.cell != "fq-bmru":
+        name = trained.config.cell.upper()
+        raise MappingError(f"a current-mode circuit is an FQ-BMRU's: export this {name} with --architecture sc")
+
+
+def _mean_current(values: torch.Tensor) -> float:
+    """Mean of the positive ones [software units]; 1 where there is none."""
+    positive = values[values > 0]
+    return float(positive.mean()) if len(positive) else 1.0
+
+
+def map_network(trained: Trained, technology: CurrentTechnology, calibration: CurrentCalibration) -> CurrentDesign:
+    """Turn weights into mirrors and thresholds into bias currents.
+
+    Raises MappingError, naming layer and unit, for what no circuit of this kind can be. Limited, rounded and left-out
+    numbers are not errors: each is a :class:`Clip` of the design.
+    """
+    config = trained.config
+    _refuse(trained)
+    if calibration.inputs <= 0:
+        raise MappingError("every calibration input is zero: give sequences that move the inputs")
+    assert config.widths is not None
+    tensors = {name: tensor.double().numpy() for name, tensor in trained.tensors.items()}
+    input_unit = technology.full_scale / calibration.inputs
+    clips: list[Clip] = []
+    projection, bias = tensors["projection.weight"], tensors["projection.bias"]
+    # What the next layer reads: the signed projection or not, and the rectified rows behind these layers.
+    signed, behind = True, list[int]()
+    layers: list[CurrentLayer] = []
+    for index in range(len(config.units)):
+        residual = [layers[k].output for k in behind]
+        entry = None
+        if signed:
+            terms = [mirrors.inputs(projection, input_unit, calibration.negative), mirrors.constant(bias, technology)]
+            terms += [mirrors.identity(rows) for rows in residual]
+            width = config.widths[0]
+            unit = np.full(width, technology.unit)
+            typical = unit * calibration.entries[index]
+            entry = mirrors.draw("projection", f"u{index}", "n", terms, unit, typical, technology, clips)
+            read = [entry]
+        else:
+            read = residual
+        layer = _layer(index, tensors, technology, entry, read, calibration.outputs[index], clips)
+        layers.append(layer)
+        if config.skip and config.widths[index] == config.widths[index + 1]:
+            behind = [*behind, index]
+        else:
+            signed, behind = False, [index]
+    weight, offset = tensors["readout.weight"], tensors["readout.bias"]
+    terms = [mirrors.outputs(layers[k].output, weight) for k in behind]
+    if signed:
+        terms.append(mirrors.inputs(weight @ projection, input_unit, calibration.negative))
+        offset = offset + weight @ bias
+    terms.append(mirrors.constant(offset, technology))
+    unit = np.full(len(offset), technology.unit)
+    readout = mirrors.draw("readout", "y", "", terms, unit, unit, technology, clips)
+    return CurrentDesign(
+        config=config,
+        technology=technology,
+        calibration=calibration,
+        input_unit=input_unit,
+        input_scale=tensors["input.scale"],
+        input_offset=tensors["input.offset"],
+        layers=tuple(layers),
+        readout=readout,
+        clips=tuple(clips),
+        model_sha256=trained.sha256,
+    )
+
+
+def realised(design: CurrentDesign) -> Trained:
+    """The software network that ``design`` computes, read back from its drawn sizes and levels.
+
+    Equal to the trained network bit by bit where the design has no clips. A weight that is drawn several times (on
+    both lines of an input, or for a residual connection) is read back as the mean of its arms.
+    """
+    tensors: dict[str, Array] = {"input.scale": design.input_scale, "input.offset": design.input_offset}
+    features = design.config.features
+    first = design.layers[0].entry
+    assert first is not None
+    tensors["projection.weight"] = np.stack(
+        [mirrors.mean(first, (f"x{j}p", f"x{j}n")) for j in range(features)], axis=1
+    )
+    tensors["projection.bias"] = mirrors.mean(first, ("one",))
+    signed, behind = True, list[int]()
+    assert design.config.widths is not None
+    for index, layer in enumerate(design.layers):
+        name = f"layers.{index}"
+        sources = [layer.entry] if layer.entry is not None else [design.layers[k].output for k in behind]
+        tensors[f"{name}.candidate.weight"] = mirrors.read(layer.candidate, sources)
+        tensors[f"{name}.candidate.bias"] = mirrors.mean(layer.candidate, ("one",))
+        low = np.maximum(layer.low, 0) / layer.candidate.unit
+        tensors[f"{name}.low"] = low
+        tensors[f"{name}.width"] = layer.upper / layer.candidate.unit - low
+        tensors[f"{name}.alpha"] = layer.alpha
+        columns = [layer.output.lines.index(f"h{index}_{i}") for i in range(layer.units)]
+        tensors[f"{name}.output.weight"] = layer.output.weights[:, columns]
+        tensors[f"{name}.output.bias"] = mirrors.mean(layer.output, ("one",))
+        tensors[f"{name}.initial_state"] = layer.initial
+        if design.config.skip and design.config.widths[index] == design.config.widths[index + 1]:
+            behind = [*behind, index]
+        else:
+            signed, behind = False, [index]
+    tensors["readout.weight"] = mirrors.read(design.readout, [design.layers[k].output for k in behind])
+    constant = mirrors.mean(design.readout, ("one",))
+    tensors["readout.bias"] = constant - (tensors["readout.weight"] @ tensors["projection.bias"] if signed else 0)
+    values = {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in tensors.items()}
+    return Trained(config=design.config, tensors=values)
+
+
+def at_corner(design: CurrentDesign, *, corner: str, temperature: float, vdd: float) -> CurrentDesign:
+    """The circuit that was drawn as ``design`` on devices of another ``corner`` and ``temperature``, at ``vdd`` [V]."""
+    return replace(design, technology=design.technology.at(corner=corner, temperature=temperature, vdd=vdd))
+
+
+def fingerprint(design: CurrentDesign) -> str:
+    """Content hash of model, technology, calibration and own templates: what the design follows from."""
+    parts = [design.model_sha256, design.technology.sha256, repr(design.calibration)]
+    if design.templates:
+        parts.append(repr(design.templates))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+# --- Cells -------------------------------------------------------------------------------------------------------
+
+
+def _layer(
+    index: int,
+    tensors: Mapping[str, Array],
+    technology: CurrentTechnology,
+    entry: Rows | None,
+    read: Sequence[Rows],
+    behind: float,
+    clips: list[Clip],
+) -> CurrentLayer:
+    """``behind``: mean of the rows behind the layer, in software units."""
+    name = f"layers.{index}"
+    alpha, beta = tensors[f"{name}.alpha"], tensors[f"{name}.low"] + tensors[f"{name}.width"]
+    for what, values in (("alpha", alpha), ("low + width", beta)):
+        if dead := np.flatnonzero(values == 0).tolist():
+            because = "its output is always 0" if what == "alpha" else "it is set by every input"
+            raise MappingError(f"{name}, unit {dead[0]}: {what} is 0, so {because}; prune it or train on")
+    # A cell wants its upper threshold and its level within what it was swept over; the rows around it take the rest.
+    unit = np.clip(beta * technology.unit, technology.smallest, technology.largest) / beta
+    unit = np.where(np.abs(unit / technology.unit - 1) < 1e-12, technology.unit, unit)
+    high = np.clip(np.abs(alpha) * technology.unit, technology.smallest, technology.largest)
+    upper, low = beta * unit, tensors[f"{name}.low"] * unit
+    never = low < technology.leakage
+    for i in np.flatnonzero(never & (low > 0)).tolist():
+        clips.append(_level(f"{name}.low[{i}]", low[i], 0.0, "below the leakage: the unit never resets"))
+    low = np.where(never, -NEVER * upper, low)
+    narrow = upper - low < NARROWEST * upper
+    for i in np.flatnonzero(narrow).tolist():
+        wide = float(NARROWEST * upper[i])
+        clips.append(_level(f"{name}.width[{i}]", upper[i] - low[i], wide, "raised to the narrowest window"))
+    low = np.where(narrow, (1 - NARROWEST) * upper, low)
+    thresh, window, gain = technology.cell.biases(upper, upper - low, high)
+    weight, bias = tensors[f"{name}.candidate.weight"], tensors[f"{name}.candidate.bias"]
+    terms = [*(mirrors.outputs(rows, weight) for rows in read), mirrors.constant(bias, technology)]
+    # A candidate matters where its cell decides.
+    candidate = mirrors.draw(f"{name}.candidate", f"c{index}", "p", terms, unit, upper, technology, clips)
+    weight, bias = tensors[f"{name}.output.weight"], tensors[f"{name}.output.bias"]
+    names = tuple(f"h{index}_{i}" for i in range(len(alpha)))
+    cells = mirrors.Term(names=names, unit=high / alpha, typical=high, weights=weight)
+    own = np.full(len(bias), technology.unit)
+    terms = [cells, mirrors.constant(bias, technology)]
+    return CurrentLayer(
+        entry=entry,
+        candidate=candidate,
+        output=mirrors.draw(f"{name}.output", f"r{index}", "n", terms, own, own * behind, technology, clips),
+        low=low,
+        upper=upper,
+        high=high,
+        thresh=thresh,
+        window=window,
+        gain=gain,
+        alpha=alpha,
+        initial=tensors[f"{name}.initial_state"],
+    )
+
+
+def _level(element: str, wanted: float, got: float, reason: str) -> Clip:
+    return Clip(element=element, wanted=float(wanted), got=got, unit="A", reason=reason)

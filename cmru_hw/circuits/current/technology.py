@@ -1,0 +1,331 @@
+"""The numbers of a current-mode technology, read from TOML: limits of the drawing, and measured cells and mirrors.
+
+A cell does not quite do what its bias currents say, because its transistors have a finite output conductance, and a
+mirror is not quite the ratio of its widths. Both were swept once (`cmru_hw.circuits.current.characterize`), and what
+came out is part of the technology, so that a mapping corrects for it without a simulator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cmru_hw.core.errors import TechnologyError, reason
+from cmru_hw.core.signals import Array
+
+LANDINGS = ("across", "beside", "half")
+"""Where an arm ends: on a diode of the other type, on one of its own type, or on a node at half the supply."""
+POLARITIES = ("n", "p")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellTable:
+    """A swept cell: bias currents [A] against what it did with them.
+
+    ``thresh`` (T,) and ``fraction`` (F,) = I_width / I_thresh span a grid. ``up`` (T, F) is the measured upper
+    threshold over I_thresh. ``lost`` (T, F) is (I_width − measured width) / I_thresh: a finite output conductance
+    closes the window by a share of the threshold. ``gain`` (G,) [A] and ``high`` (G,), measured high level over I_gain.
+    """
+
+    thresh: tuple[float, ...]
+    fraction: tuple[float, ...]
+    up: tuple[tuple[float, ...], ...]
+    lost: tuple[tuple[float, ...], ...]
+    gain: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def biases(self, up: Array, width: Array, high: Array) -> tuple[Array, Array, Array]:
+        """(I_thresh, I_width, I_gain) [A] for wanted upper thresholds, widths and high levels [A] of the same shape."""
+        thresh, bias = up, width
+        # The corrections are a few per cent and vary by a few per cent of that: this converges to rounding at once.
+        for _ in range(20):
+            fraction = bias / thresh
+            bias = width + thresh * self._at(self.lost, thresh, fraction)
+            thresh = up / self._at(self.up, thresh, fraction)
+        gain = high
+        for _ in range(20):
+            gain = high / np.interp(np.log(gain), np.log(self.gain), self.high)
+        return thresh, bias, gain
+
+    def _at(self, table: Sequence[Sequence[float]], thresh: Array, fraction: Array) -> Array:
+        """Linear in log(thresh) and fraction; the edge's value beyond the grid."""
+        rows = np.stack([np.interp(fraction, self.fraction, row) for row in table])
+        place = np.interp(np.log(thresh), np.log(self.thresh), np.arange(len(rows)))
+        below = np.minimum(place.astype(int), len(rows) - 2)
+        share = place - below
+        index = np.arange(thresh.size).reshape(thresh.shape)
+        flat = rows.reshape(len(rows), -1)
+        return (1 - share) * flat[below, index] + share * flat[below + 1, index]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorTable:
+    """Swept arms on a diode of the unit size: ``aspect`` (A,) = w / l and ``current`` (C,) of the diode [A], rising.
+
+    ``ratios`` is keyed "n_across" and so on, polarity of the arm and landing: (C, A) current ratios.
+    """
+
+    aspect: tuple[float, ...]
+    current: tuple[float, ...]
+    ratios: dict[str, tuple[tuple[float, ...], ...]]
+
+    def ratio(self, aspect: ArrayLike, polarity: str, landing: str, current: float) -> Array:
+        """Current ratio of arms of ``aspect``: linear between swept ones on logarithmic scales."""
+        return np.exp(np.interp(np.log(aspect), np.log(self.aspect), self._at(polarity, landing, current)))
+
+    def aspect_for(self, ratio: ArrayLike, polarity: str, landing: str, current: float) -> Array:
+        """Inverse of :meth:`ratio`; the nearest swept aspect beyond the ends."""
+        return np.exp(np.interp(np.log(ratio), self._at(polarity, landing, current), np.log(self.aspect)))
+
+    def at_currents(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
+        """Ratio of one arm of ``aspect`` at each diode ``current`` [A] > 0, of any shape."""
+        return np.exp(np.interp(np.log(current), np.log(self.current), self._swept(aspect, polarity, landing)))
+
+    def landing(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
+        """By which power of the current in the diode that it ends on an arm of the unit ``aspect`` changes.
+
+        An arm of its diode's size differs from it by its drain's voltage alone. Swept across, that follows the two
+        diodes at its ends, which carry the same ``current`` [A] and move alike: half of what the ratio does is the
+        far one's. A diode of its own type pulls the other way, and a node at half the supply does not move.
+        """
+        if landing == "half":
+            return np.zeros_like(current)
+        swept = self._swept(aspect, polarity, "across")
+        slopes = np.gradient(swept, np.log(self.current))
+        power = np.interp(np.log(current), np.log(self.current), slopes) / 2
+        return power if landing == "across" else -power
+
+    def _swept(self, aspect: float, polarity: str, landing: str) -> Array:
+        """Logarithms of the ratios (C,) of one arm."""
+        rows = np.log(self.ratios[f"{polarity}_{landing}"])
+        return np.array([np.interp(np.log(aspect), np.log(self.aspect), row) for row in rows])
+
+    def _at(self, polarity: str, landing: str, current: float) -> Array:
+        """Logarithms of the ratios (A,) at a diode's ``current``."""
+        table = np.log(self.ratios[f"{polarity}_{landing}"])
+        place = float(np.interp(np.log(current), np.log(self.current), np.arange(len(table))))
+        below = min(int(place), len(table) - 2)
+        return table[below] + (place - below) * (table[below + 1] - table[below])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurrentTechnology:
+    """One process for current-mode circuits. All SI: ``vdd`` [V], ``timestep`` [s], currents [A], sizes [m].
+
+    ``process``, ``corner`` and ``temperature`` [degrees Celsius] say on which devices its circuits are simulated; what
+    was measured was so at the corner and temperature that its file names (see :meth:`at`).
+    ``unit`` is the current of one software unit; ``bias`` that of the constant 1; ``full_scale`` that of the largest
+    input. ``width`` and ``length`` are those of every cell device and diode, but those that sink a cell's bias currents
+    and the diodes of these are ``sink_length`` long. An arm with a w/l above that of
+    ``narrow`` / ``length`` has the unit length, and one below it the narrow width. ``grid`` is the step of all drawn
+    sizes, 0 for none. ``smallest`` and ``largest`` bound the thresholds and high levels that the cell was swept over.
+    ``leakage`` is the current that no level can be told from. A device has σ(ΔI/I) = ``mismatch_n`` or ``mismatch_p``
+    [m] / √(w l).
+    """
+
+    name: str
+    process: str
+    source: str
+    corner: str
+    temperature: float
+    vdd: float
+    timestep: float
+    unit: float
+    bias: float
+    full_scale: float
+    width: float
+    length: float
+    sink_length: float
+    narrow: float
+    widest: float
+    longest: float
+    grid: float
+    smallest: float
+    largest: float
+    leakage: float
+    mismatch_n: float
+    mismatch_p: float
+    cell: CellTable
+    mirror: MirrorTable
+
+    @property
+    def level(self) -> str:
+        return "transistor"
+
+    @property
+    def sha256(self) -> str:
+        """Content hash: two technologies with the same numbers are the same technology."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def aspects(self) -> tuple[float, float]:
+        """Smallest and largest w/l that can be drawn."""
+        return self.narrow / self.longest, self.widest / self.length
+
+    def at(self, *, corner: str, temperature: float, vdd: float) -> CurrentTechnology:
+        """The same technology on other devices: whoever designs for the typical corner meets these."""
+        return replace(self, corner=corner, temperature=temperature, vdd=vdd)
+
+    def drawn(self, aspect: Array) -> tuple[Array, Array]:
+        """(width, length) [m] of arms with ``aspect``, on the drawing grid."""
+        short = aspect >= self.narrow / self.length
+        with np.errstate(divide="ignore"):
+            length = np.where(short, self.length, self.narrow / aspect)
+        width = np.where(short, aspect * self.length, self.narrow)
+        if self.grid:
+            width, length = (np.round(size / self.grid) * self.grid for size in (width, length))
+        return width, length
+
+
+_NUMBERS = tuple(key for key, kind in CurrentTechnology.__annotations__.items() if kind == "float")
+
+
+def available() -> tuple[str, ...]:
+    """Names of the current-mode technologies that come with the package."""
+    folder = resources.files("cmru_hw.circuits.current") / "technologies"
+    return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load(name_or_path: str | Path) -> CurrentTechnology:
+    """Read a technology: one of :func:`available` by name, or a TOML file by path. Raises TechnologyError."""
+    text = str(name_or_path)
+    if text in available():
+        file = resources.files("cmru_hw.circuits.current") / "technologies" / f"{text}.toml"
+        return parse(file.read_text(encoding="utf-8"), where=f"technology {text!r}")
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        names = ", ".join(available())
+        raise TechnologyError(
+            f"no current-mode technology is called {text!r}: choose one of {names}, or give the path of a TOML file"
+        )
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TechnologyError(f"technology file {text!r} cannot be read ({reason(error)}): check the path") from error
+    return parse(content, where=f"technology file {text!r}")
+
+
+def parse(content: str, *, where: str) -> CurrentTechnology:
+    """The technology written in ``content``; ``where`` names it in errors."""
+    try:
+        data = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise TechnologyError(f"{where} is not valid TOML: {error}") from error
+    return from_dict(data, where=where)
+
+
+def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
+    """Inverse of ``dataclasses.asdict``. Raises TechnologyError, naming the key."""
+    _same_keys(data, CurrentTechnology, where)
+    for key in ("name", "process", "source", "corner"):
+        if not isinstance(data[key], str) or not data[key].isprintable():
+            raise TechnologyError(f"{where}: {key} must be one line of text")
+    for key in _NUMBERS:
+        zero, signed = key in ("grid", "leakage", "mismatch_n", "mismatch_p"), key == "temperature"
+        _number(data[key], f"{where}: {key}", zero=zero, signed=signed)
+    cell, mirror = data["cell"], data["mirror"]
+    _same_keys(cell, CellTable, f"{where}, [cell]")
+    _same_keys(mirror, MirrorTable, f"{where}, [mirror]")
+    axes: dict[str, Any] = {
+        key: _row(cell[key], f"{where}: cell.{key}") for key in ("thresh", "fraction", "gain", "high")
+    }
+    grids: dict[str, Any] = {}
+    for key in ("up", "lost"):
+        if not isinstance(cell[key], list | tuple) or len(cell[key]) != len(axes["thresh"]):
+            raise TechnologyError(f"{where}: cell.{key} needs one row for each of cell.thresh")
+        rows = tuple(_row(row, f"{where}: cell.{key}", signed=True) for row in cell[key])
+        if any(len(row) != len(axes["fraction"]) for row in rows):
+            raise TechnologyError(f"{where}: every row of cell.{key} needs one number for each of cell.fraction")
+        grids[key] = rows
+    aspect, current = (_row(mirror[key], f"{where}: mirror.{key}") for key in ("aspect", "current"))
+    wanted = {f"{polarity}_{landing}" for polarity in POLARITIES for landing in LANDINGS}
+    if not isinstance(mirror["ratios"], dict) or set(mirror["ratios"]) != wanted:
+        raise TechnologyError(f"{where}: mirror.ratios must have exactly the keys {', '.join(sorted(wanted))}")
+    rising = {"cell.thresh": axes["thresh"], "cell.fraction": axes["fraction"], "cell.gain": axes["gain"]}
+    rising |= {"mirror.aspect": aspect, "mirror.current": current}
+    ratios = {}
+    for key, rows in mirror["ratios"].items():
+        if not isinstance(rows, list | tuple) or len(rows) != len(current):
+            raise TechnologyError(f"{where}: mirror.ratios.{key} needs one row for each of mirror.current")
+        ratios[key] = tuple(_row(row, f"{where}: mirror.ratios.{key}") for row in rows)
+        rising |= {f"mirror.ratios.{key}, row {place}": row for place, row in enumerate(ratios[key])}
+    for key, row in rising.items():
+        if len(row) < 2 or (np.diff(row) <= 0).any():
+            raise TechnologyError(f"{where}: {key} must rise from number to number")
+    if len(axes["high"]) != len(axes["gain"]) or any(
+        len(row) != len(aspect) for rows in ratios.values() for row in rows
+    ):
+        raise TechnologyError(f"{where}: a measured row is not as long as what it was measured over")
+    numbers = {key: float(data[key]) for key in _NUMBERS}
+    _within_sweeps(numbers, axes, aspect, current, where)
+    return CurrentTechnology(
+        name=data["name"],
+        process=data["process"],
+        source=data["source"],
+        corner=data["corner"],
+        **numbers,
+        cell=CellTable(**axes, **grids),
+        mirror=MirrorTable(aspect=aspect, current=current, ratios=ratios),
+    )
+
+
+def _within_sweeps(
+    numbers: dict[str, float],
+    axes: dict[str, tuple[float, ...]],
+    aspect: tuple[float, ...],
+    current: tuple[float, ...],
+    where: str,
+) -> None:
+    """Refuse currents and sizes at which nothing was measured: corrections would be made up there."""
+    for key in ("unit", "bias", "full_scale"):
+        if not current[0] <= numbers[key] <= current[-1]:
+            swept = f"{current[0]:g} to {current[-1]:g} A"
+            raise TechnologyError(f"{where}: {key} is {numbers[key]:g} A, but mirrors were swept from {swept}")
+    for axis, row in (("cell.thresh", axes["thresh"]), ("cell.gain", axes["gain"])):
+        if not row[0] <= numbers["smallest"] < numbers["largest"] <= row[-1]:
+            raise TechnologyError(
+                f"{where}: smallest and largest are {numbers['smallest']:g} and {numbers['largest']:g} A, must rise "
+                f"within {axis}, {row[0]:g} to {row[-1]:g} A"
+            )
+    narrowest, unit, widest = (
+        numbers[a] / numbers[b] for a, b in (("narrow", "longest"), ("narrow", "length"), ("widest", "length"))
+    )
+    # a hair of room, because the sweep's ends were themselves rounded
+    if not aspect[0] * (1 - 1e-5) <= narrowest <= unit <= widest <= aspect[-1] * (1 + 1e-5):
+        raise TechnologyError(
+            f"{where}: arms from narrow/longest = {narrowest:g} over narrow/length = {unit:g} to widest/length = "
+            f"{widest:g} must rise within mirror.aspect, {aspect[0]:g} to {aspect[-1]:g}"
+        )
+
+
+def _same_keys(found: Any, kind: type, where: str) -> None:
+    if not isinstance(found, dict):
+        raise TechnologyError(f"{where} must be a table")
+    wanted = set(kind.__annotations__)
+    if missing := sorted(wanted - set(found)):
+        raise TechnologyError(f"{where}: {missing[0]} is missing")
+    if unknown := sorted(set(found) - wanted):
+        raise TechnologyError(f"{where}: {unknown[0]!r} is unknown")
+
+
+def _number(value: Any, where: str, *, zero: bool = False, signed: bool = False) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or (not signed and (value < 0 or (value == 0 and not zero))):
+        raise TechnologyError(f"{where} is {value!r}, must be a {'' if signed else 'positive '}number in SI units")
+    return float(value)
+
+
+def _row(values: Any, where: str, *, signed: bool = False) -> tuple[float, ...]:
+    if not isinstance(values, list | tuple) or not values:
+        raise TechnologyError(f"{where} must be a list of numbers")
+    return tuple(_number(value, where, signed=signed) for value in values)

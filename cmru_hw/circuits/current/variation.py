@@ -1,0 +1,76 @@
+"""(seed, die) → how strong every single transistor of a current-mode network is.
+
+Below threshold a shift ΔV_T of a device multiplies its current by exp(−ΔV_T / n V_t), whatever the current, and an
+error of its gain multiplies it too. So one number per device says all that mismatch does to a network of mirrors:
+its strength, lognormal with σ = coefficient / √(w l). SPICE gets it as a device's multiplicity, the fast engine as a
+factor, and both are the same die. A strength is a pure function of (seed, die, name of the device), and the name is the
+netlist's.
+
+What varies is a tree of names, one leaf for each class of devices (:func:`leaves`)::
+
+    inputs/diodes                                  layer0/entry candidate cells references output
+    readout/weights                                (the same for every layer; entry only where there is one)
+
+A weighted sum is its arms, its diodes and the folds of its lines. Nothing varies that all devices of a die have in
+common: in a network of ratios that is supply, temperature and process, which corners are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.charge.variation import chosen
+from cmru_hw.circuits.current import netlist
+from cmru_hw.circuits.current.mapping import CurrentDesign
+from cmru_hw.core import counter_rng
+from cmru_hw.core.signals import Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CurrentDies:
+    """Dies ``numbers`` (dies,) of one nominal ``design``. ``strengths`` has (dies,) for every device by name."""
+
+    design: CurrentDesign
+    numbers: NDArray[np.int64]
+    seed: int
+    strengths: Mapping[str, Array]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def one(self, place: int) -> dict[str, float]:
+        """Strengths of the die at ``place``, as `netlist.network_text` takes them."""
+        return {name: float(values[place]) for name, values in self.strengths.items()}
+
+
+def leaves(design: CurrentDesign) -> tuple[str, ...]:
+    """Names of everything that can vary in ``design``."""
+    return tuple(dict.fromkeys(device.leaf for device in netlist.devices(design).values()))
+
+
+def choose(design: CurrentDesign, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> frozenset[str]:
+    """What varies in ``design``: see `cmru_hw.circuits.charge.variation.chosen`."""
+    return chosen(leaves(design), only=only, without=without)
+
+
+def draw(
+    design: CurrentDesign, *, seed: int, dies: Sequence[int] | NDArray[np.int64], on: frozenset[str] | None = None
+) -> CurrentDies:
+    """The dies with numbers ``dies`` (each >= 0). ``on`` are the leaves that vary; all of them, if not given."""
+    numbers = np.asarray(dies, dtype=np.int64)
+    technology = design.technology
+    coefficient = {"n": technology.mismatch_n, "p": technology.mismatch_p}
+    strengths = {}
+    first = np.zeros(1, dtype=np.uint64)
+    for name, device in netlist.devices(design).items():
+        if on is not None and device.leaf not in on:
+            strengths[name] = np.ones(len(numbers))
+            continue
+        sigma = coefficient[device.polarity] / np.sqrt(device.width * device.length)
+        normal = counter_rng.normals(counter_rng.keys(seed, name, numbers), first)
+        strengths[name] = np.exp(sigma * normal)
+    return CurrentDies(design=design, numbers=numbers, seed=seed, strengths=strengths)

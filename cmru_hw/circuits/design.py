@@ -1,0 +1,66 @@
+"""What designs of every architecture have in common, for whoever handles them without knowing how they work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from cmru_hw.nn.checkpoint import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One trained number that the circuit holds differently. ``wanted`` and ``got`` are in ``unit``: F, A or 1."""
+
+    element: str
+    wanted: float
+    got: float
+    unit: str
+    reason: str
+
+
+class AnyTechnology(Protocol):
+    """``level`` is "macro" or "transistor"; ``sha256`` is a hash of all numbers."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+class AnyLayer(Protocol):
+    @property
+    def units(self) -> int: ...
+
+
+class AnyDesign(Protocol):
+    """A mapped network. ``architecture`` is the name of the kind it is of; ``timestep`` is in s.
+
+    ``templates`` are (name, netlist text) of cells that a user gave in the place of those that come with the program.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def technology(self) -> AnyTechnology: ...
+    @property
+    def calibration(self) -> Any: ...
+    @property
+    def layers(self) -> Sequence[AnyLayer]: ...
+    @property
+    def clips(self) -> Sequence[Clip]: ...
+    @property
+    def templates(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def model_sha256(self) -> str: ...
+    @property
+    def timestep(self) -> float: ...

@@ -1,0 +1,1 @@
+"""The folder that ``export`` writes and the other commands read."""

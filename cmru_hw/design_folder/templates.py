@@ -1,0 +1,107 @@
+"""Own templates: a subcircuit from a user's file in the place of one that comes with the program.
+
+A netlist puts a template's nets together by the order of its pins and sets some of its parameters, so what replaces it
+must have both. What a template does between its pins is its author's affair: simulation says whether it is right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cmru_hw import spice
+from cmru_hw.circuits import registry
+from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.core.errors import InputError, reason
+
+_PARAMETER = re.compile(r"(\S+?)\s*=\s*\S+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """Pins of a subcircuit in order, and the names of the parameters that it takes."""
+
+    pins: tuple[str, ...]
+    parameters: frozenset[str]
+
+
+def with_templates(design: AnyDesign, chosen: Sequence[tuple[str, Path]]) -> AnyDesign:
+    """``design`` with the templates of the files in ``chosen``, (name of the template, file).
+
+    Raises InputError for a name that the design has no template of, and for a file that cannot be read, that is more
+    than subcircuits, or whose subcircuit has other pins or lacks a parameter.
+    """
+    texts = {}
+    for name, path in chosen:
+        try:
+            texts[name] = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"template {path} cannot be read ({reason(error)}): check the path") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"template {path} is no text: give a netlist with the subcircuit {name}") from error
+    return with_texts(design, texts)
+
+
+def with_texts(design: AnyDesign, texts: Mapping[str, str]) -> AnyDesign:
+    """As :func:`with_templates`, for netlist texts by name."""
+    files = registry.of(design).cell_files(design)
+    # a file that brings no subcircuit of its own name brings several, which go together
+    texts_of = {Path(name).stem: content.decode() for name, content in files.items() if name.startswith("cells/")}
+    known = {name: text for name, text in texts_of.items() if interface(text, name) is not None}
+    for name, text in texts.items():
+        if name not in known:
+            raise InputError(f"this design has no template {name!r}: it has {', '.join(sorted(known))}")
+        check(text, name, known[name])
+    return replace(design, templates=tuple(sorted(texts.items())))
+
+
+def check(text: str, name: str, original: str) -> None:
+    """Raise InputError unless ``text`` can stand where the template ``name`` of text ``original`` does."""
+    try:
+        spice.refuse_code(text)
+    except InputError as error:
+        raise InputError(f"template {name}: {error}") from error
+    depth = 0
+    for line in _lines(text):
+        depth += line.startswith(".subckt")
+        if depth == 0 and not line.startswith((".model", ".param", ".func")):
+            raise InputError(f"template {name}: {line!r} stands outside a subcircuit: a template is subcircuits alone")
+        depth -= line.startswith(".ends")
+    wanted = interface(original, name)
+    found = interface(text, name)
+    assert wanted is not None, "templates that come with the program define what they are called"
+    if found is None:
+        raise InputError(f"template {name} has no .subckt {name}: it must be called as what it replaces")
+    if found.pins != wanted.pins:
+        raise InputError(
+            f"template {name} has pins {' '.join(found.pins)}; {name} has, in this order, {' '.join(wanted.pins)}"
+        )
+    if missing := sorted(wanted.parameters - found.parameters):
+        raise InputError(f"template {name} lacks parameters of {name}: {', '.join(missing)}; give each a default")
+
+
+def interface(text: str, name: str) -> Interface | None:
+    """That of ``.subckt name`` in ``text``, lower-case as ngspice reads it; None if there is no such subcircuit."""
+    for line in _lines(text):
+        card, _, rest = line.partition(" ")
+        if card != ".subckt" or rest.split()[:1] != [name.lower()]:
+            continue
+        rest = re.sub(r"\s*=\s*", "=", rest).replace(" params:", "")
+        words = rest.split()[1:]
+        pins = tuple(word for word in words if "=" not in word)
+        return Interface(pins=pins, parameters=frozenset(_PARAMETER.findall(" ".join(words[len(pins) :]))))
+    return None
+
+
+def _lines(text: str) -> list[str]:
+    """Lower-case lines without comments, continuations joined."""
+    joined: list[str] = []
+    for raw in text.lower().splitlines():
+        line = raw.split(";")[0].strip()
+        if line.startswith("+") and joined:
+            joined[-1] += " " + line[1:].strip()
+        elif line and not line.startswith("*"):
+            joined.append(" ".join(line.split()))
+    return joined

@@ -1,0 +1,1 @@
+"""The software truth: cells, scan, checkpoints, training."""

@@ -1,0 +1,352 @@
+"""The recurrent cells, and the network that can be built as a circuit.
+
+Notation: x_t is a layer's input, ⊙ element-wise, H the step with H(0) = 1, sgn the sign with sgn(0) = +1.
+
+=========  ============================  ==========================  ================================  =======
+cell       candidate                     threshold                   state update                      output
+=========  ============================  ==========================  ================================  =======
+bmru       c = W_c x + b_c               β = W_β x + b_β             s ← z sgn(c) + (1−z) s            h = α⊙s
+cmru       same                          same                        s ← s + z sgn(c)                  h = α⊙s
+eps        same                          same                        s ← z (sgn(c) + ε s) + (1−z) s    h = α⊙s
+acmru      same                          same                        h ← h + z α(x) sgn(c)             h
+fq-bmru    ĉ = ReLU(W_c ReLU(x) + b_c)   β_lo, β_hi = β_lo + δ       s ← 1 | 0 | s (set, reset, hold)  h = α⊙s
+=========  ============================  ==========================  ================================  =======
+
+The gate is z = H(|c| − |β|); ``bmru`` is ε = 0 and ``cmru`` is ε = 1. A unit with W_β = 0 has a fixed threshold.
+fq-bmru sets where ĉ ≥ β_hi, resets where ĉ < β_lo, and holds between.
+
+Sources: BMRU arXiv:2601.09495; CMRU, the ε family and αCMRU arXiv:2605.11855; FQ-BMRU arXiv:2605.15216. That α of
+αCMRU is an affine function of the input, α(x) = W_α x + b_α, is our reading of that paper's "relaxed variant".
+
+**One mechanism.** c and β depend on the layer's input and never on its state, so each update is a known map
+``x → clamp(a x + b, lo, hi)`` with a ≥ 0: the recurrence of :mod:`cmru_hw.nn.scan`, which can be computed in
+parallel as well as step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from cmru_hw.core.errors import InputError
+from cmru_hw.nn.scan import loop, parallel, scan
+
+CELLS = ("bmru", "cmru", "eps", "acmru", "fq-bmru")
+DECISIONS = ("mean", "last", "majority")
+
+Mode = Literal["scan", "parallel", "loop"]
+Perturb = Callable[[int, str, Tensor], Tensor]
+"""``perturb(layer, signal, value) -> value``, signal "candidate", "threshold" or "output", (time, batch, units).
+
+The one place where training can put noise, offsets, dropout or a model of the hardware into a network.
+"""
+
+
+# --- Decisions ---------------------------------------------------------------------------------------------------
+
+
+class _Step(torch.autograd.Function):
+    """``low`` below zero and 1 from zero on, with the derivative of a scaled arctangent as surrogate gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float, low: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slope, ctx.height = slope, 1.0 - low
+        # Compared into floats: torch.where and booleans cost several times as much.
+        return torch.ge(x, 0, out=torch.empty_like(x)).mul_(ctx.height).add_(low)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        return grad * (ctx.height * ctx.slope) / (1 + (torch.pi * ctx.slope * x).square()), None, None
+
+
+def heaviside(x: Tensor, slope: float = 1.0) -> Tensor:
+    """H(x) with H(0) = 1; surrogate gradient a / (1 + (π a x)²) for ``slope`` a."""
+    return _Step.apply(x, slope, 0.0)
+
+
+def sign(x: Tensor, slope: float = 1.0) -> Tensor:
+    """sgn(x) with sgn(0) = +1; surrogate gradient 2 a / (1 + (π a x)²) for ``slope`` a."""
+    return _Step.apply(x, slope, -1.0)
+
+
+def gate(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
+    """z = H(|c| − |β|) in {0, 1}: whether the unit moves at all."""
+    return heaviside(candidate.abs() - threshold.abs(), slope)
+
+
+def decide(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
+    """d = z sgn(c) in {−1, 0, +1}: down, hold, up. Differentiable through the surrogates."""
+    return gate(candidate, threshold, slope) * sign(candidate, slope)
+
+
+# --- Layers ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellConfig:
+    """Which recurrence: ``cell`` of :data:`CELLS`, its ``epsilon``, and the saturation ``levels`` K (None: no limit).
+
+    With K the state of every timestep stays within −K … K. Raises InputError for a combination that has no meaning.
+    """
+
+    cell: str
+    epsilon: float = 1.0
+    levels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise InputError(f"cell {self.cell!r} is unknown; it is one of {', '.join(CELLS)}")
+        if not 0.0 <= self.epsilon <= 1.0:
+            raise InputError(f"epsilon is {self.epsilon}; it lies between 0 and 1")
+        fixed = {"bmru": 0.0, "cmru": 1.0, "acmru": 1.0}.get(self.cell)
+        if fixed is not None and self.epsilon != fixed:
+            raise InputError(f"epsilon is {self.epsilon}, but cell {self.cell!r} means {fixed}; use cell 'eps'")
+        if self.levels is not None and (type(self.levels) is not int or self.levels < 1):
+            raise InputError(f"levels is {self.levels}; it is a positive whole number, or null for no limit")
+
+
+class Update(NamedTuple):
+    """One layer's work before its recurrence; a and b are those of :func:`scan`, all (time, batch, units).
+
+    Exceptions: ``threshold`` of fq-bmru is (2, units), rows β_lo and β_hi; ``alpha`` is (units,) unless αCMRU.
+    """
+
+    a: Tensor | None
+    b: Tensor
+    decision: Tensor
+    candidate: Tensor
+    threshold: Tensor
+    alpha: Tensor
+
+
+Perturbed = Callable[[str, Tensor], Tensor]
+
+
+class WindowLayer(nn.Module):
+    """bmru, cmru, eps and acmru: a window comparison of |c| with |β| moves an integrator up or down, or holds it."""
+
+    initial_state: Tensor
+
+    def __init__(self, config: CellConfig, *, inputs: int, units: int) -> None:
+        super().__init__()
+        self.config = config
+        self.candidate = nn.Linear(inputs, units)
+        self.threshold = nn.Linear(inputs, units)
+        self.alpha = nn.Linear(inputs, units) if config.cell == "acmru" else nn.Parameter(torch.ones(units))
+        self.register_buffer("initial_state", torch.ones(units))
+
+    def update(self, x: Tensor, *, epsilon: float, slope: float, perturb: Perturbed) -> Update:
+        candidate = perturb("candidate", self.candidate(x))
+        threshold = perturb("threshold", self.threshold(x))
+        moves = gate(candidate, threshold, slope)
+        decision = moves * sign(candidate, slope)
+        if isinstance(self.alpha, nn.Linear):
+            alpha = self.alpha(x)
+            return Update(None, decision * alpha, decision, candidate, threshold, alpha)
+        keeps = None if epsilon == 1 else 1 - (1 - epsilon) * moves
+        return Update(keeps, decision, decision, candidate, threshold, self.alpha)
+
+    def read(self, states: Tensor) -> Tensor:
+        """h from s; αCMRU integrates h itself."""
+        return states if isinstance(self.alpha, nn.Linear) else self.alpha * states
+
+
+class HysteresisLayer(nn.Module):
+    """fq-bmru: a non-negative candidate against two fixed thresholds sets or resets a bit, or leaves it."""
+
+    initial_state: Tensor
+
+    def __init__(self, config: CellConfig, *, inputs: int, units: int, outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.candidate = nn.Linear(inputs, units)
+        self.low = nn.Parameter(torch.full((units,), 0.3))
+        self.width = nn.Parameter(torch.full((units,), 0.3))
+        self.alpha = nn.Parameter(torch.ones(units))
+        self.output = nn.Linear(units, outputs)
+        self.register_buffer("initial_state", torch.zeros(units))
+
+    def update(self, x: Tensor, *, epsilon: float, slope: float, perturb: Perturbed) -> Update:
+        candidate = perturb("candidate", torch.relu(self.candidate(torch.relu(x))))
+        threshold = perturb("threshold", torch.stack((self.low, self.low + self.width)))
+        not_low, high = heaviside(candidate[..., None, :] - threshold, slope).unbind(-2)
+        return Update(not_low - high, high, not_low + high - 1, candidate, threshold, self.alpha)
+
+    def read(self, states: Tensor) -> Tensor:
+        return self.alpha * states
+
+
+# --- Network -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOutput:
+    """Everything a network computes. Tuples have one entry per layer, (batch, time, units) unless said otherwise.
+
+    ``logits`` is (batch, time, classes). ``decisions`` is int8: +1 up, −1 down, 0 hold (fq-bmru: set, reset, hold).
+    ``states`` are s in levels (αCMRU: h), ``outputs`` are h, ``candidates`` c and ``thresholds`` β the
+    pre-activations (fq-bmru: ĉ, and (2, units) with rows β_lo and β_hi). ``alphas`` is (units,), for αCMRU α(x_t).
+    """
+
+    logits: Tensor
+    decisions: tuple[Tensor, ...]
+    states: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    candidates: tuple[Tensor, ...]
+    thresholds: tuple[Tensor, ...]
+    alphas: tuple[Tensor, ...]
+
+
+class Scaling(nn.Module):
+    """The fixed affine map of the features, scale ⊙ x + offset; buffers, because nothing trains it."""
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("offset", torch.zeros(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.offset, self.scale, x)
+
+
+class Network(nn.Module):
+    """Input scaling → layers of cells → linear readout at every timestep: nothing that a circuit could not be.
+
+    ``units`` has one entry per layer. With ``skip``, layer l > 0 sees ``concat(h_{l−1}, u_{l−1})``, where u_{l−1} is
+    what layer l−1 saw, so inputs accumulate; the readout sees the last layer's h alone.
+
+    fq-bmru has its own backbone: a linear projection to ``widths[0]``, then per layer x → ReLU(W_o h + b_o) of
+    ``widths[l+1]`` rows. Its ``skip`` is a residual connection, x + ReLU(...), in the layers whose width allows one.
+    ``widths`` defaults to the first layer's units followed by ``units``; other cells have none.
+
+    ``slope`` (of the surrogate gradients), ``epsilon`` and ``perturb`` are what training varies on the way; a network
+    that is loaded has slope 1, its own ε, and no perturbation.
+    """
+
+    def __init__(
+        self,
+        config: CellConfig,
+        *,
+        features: int,
+        units: tuple[int, ...],
+        classes: int,
+        skip: bool = False,
+        widths: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        if not units or min(features, classes, *units) < 1:
+            raise InputError(f"a network of {features} features, {units} units and {classes} classes cannot be made")
+        self.config, self.skip = config, skip
+        self.epsilon, self.slope = config.epsilon, 1.0
+        self.perturb: Perturb | None = None
+        self.input = Scaling(features)
+        if config.cell == "fq-bmru":
+            widths = widths or (units[0], *units)
+            if len(widths) != len(units) + 1:
+                raise InputError(f"{len(units)} layers need {len(units) + 1} widths, not {len(widths)}")
+            self.projection = nn.Linear(features, widths[0])
+            self.layers = nn.ModuleList(
+                HysteresisLayer(config, inputs=i, units=u, outputs=o)
+                for i, u, o in zip(widths, units, widths[1:], strict=False)
+            )
+            self.readout = nn.Linear(widths[-1], classes)
+            return
+        inputs = [features]
+        for size in units[:-1]:
+            inputs.append(size + inputs[-1] if skip else size)
+        self.layers = nn.ModuleList(WindowLayer(config, inputs=i, units=u) for i, u in zip(inputs, units, strict=True))
+        self.readout = nn.Linear(units[-1], classes)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, *, mode: Mode = "scan") -> NetworkOutput:
+        """``x`` (batch, time, features) in the data's own units; ``lengths`` (batch,) counts the valid timesteps.
+
+        Past its length a sequence is held: no decision is made there and states stay. ``mode`` picks a form of the
+        recurrence (:mod:`cmru_hw.nn.scan`); all are equal.
+        """
+        recur = {"scan": scan, "parallel": parallel, "loop": loop}[mode]
+        levels = self.config.levels
+        bounds = (None, None) if levels is None else (-float(levels), float(levels))
+        valid = None if lengths is None else valid_timesteps(lengths, x.shape[1]).T[..., None]
+        # Inside, time is the first axis: the scan then works in place of transposing.
+        seen = self.input(_swap(x).contiguous())
+        if self.config.cell == "fq-bmru":
+            seen = self.projection(seen)
+        records: list[tuple[Tensor, ...]] = []
+        for index, layer in enumerate(self._layers()):
+            update = layer.update(seen, epsilon=self.epsilon, slope=self.slope, perturb=self._perturbed(index))
+            a, b, decision = update.a, update.b, update.decision
+            if valid is not None:
+                a = None if a is None else torch.where(valid, a, 1)
+                b, decision = b * valid, decision * valid
+            states = _swap(recur(None if a is None else _swap(a), _swap(b), layer.initial_state, *bounds))
+            h = self._perturbed(index)("output", layer.read(states))
+            record = (decision.to(torch.int8), states, h, update.candidate, update.threshold, update.alpha)
+            records.append(tuple(map(_swap, record)))
+            if isinstance(layer, HysteresisLayer):
+                new = torch.relu(layer.output(h))
+                seen = seen + new if self.skip and new.shape == seen.shape else new
+            else:
+                seen = torch.cat((h, seen), dim=-1) if self.skip and index + 1 < len(self.layers) else h
+        decisions, states_, outputs, candidates, thresholds, alphas = zip(*records, strict=True)
+        return NetworkOutput(
+            logits=_swap(self.readout(seen)),
+            decisions=decisions,
+            states=states_,
+            outputs=outputs,
+            candidates=candidates,
+            thresholds=thresholds,
+            alphas=alphas,
+        )
+
+    def _layers(self) -> Iterator[WindowLayer | HysteresisLayer]:
+        yield from self.layers  # type: ignore[misc]
+
+    def _perturbed(self, layer: int) -> Perturbed:
+        perturb = self.perturb
+        if perturb is None:
+            return lambda _, value: value
+        return lambda signal, value: perturb(layer, signal, value)
+
+
+def _swap(x: Tensor) -> Tensor:
+    """(batch, time, ...) ⇄ (time, batch, ...), as a view; what has neither axis stays."""
+    return x.transpose(0, 1) if x.ndim == 3 else x
+
+
+def valid_timesteps(lengths: Tensor, time: int) -> Tensor:
+    """(batch, time), true for the first ``lengths[i]`` timesteps of sequence i."""
+    return torch.arange(time, device=lengths.device) < lengths[:, None]
+
+
+def classify(logits: Tensor, lengths: Tensor | None, decision: str) -> Tensor:
+    """Class index (batch,) from ``logits`` (batch, time, classes) over the valid timesteps.
+
+    ``decision`` is "mean" (argmax of the mean logits), "last" (argmax at the last valid timestep) or "majority" (the
+    class that wins most timesteps). A tie goes to the lower index.
+    """
+    if decision not in DECISIONS:
+        raise InputError(f"decision {decision!r} is unknown; it is one of {', '.join(DECISIONS)}")
+    return evidence(logits, lengths, decision).argmax(dim=-1)
+
+
+def evidence(logits: Tensor, lengths: Tensor | None, decision: str) -> Tensor:
+    """(batch, classes): what :func:`classify` takes the argmax of."""
+    batch, time, classes = logits.shape
+    if lengths is None:
+        lengths = torch.full((batch,), time, device=logits.device)
+    if decision == "last":
+        return logits[torch.arange(batch), lengths - 1]
+    votes = logits if decision == "mean" else nn.functional.one_hot(logits.argmax(-1), classes)
+    valid = valid_timesteps(lengths, time)[..., None]
+    return (votes * valid).sum(dim=1) / lengths[:, None]

@@ -1,0 +1,311 @@
+"""The recurrence that all cells share: s_t = clamp(a_t s_{t−1} + b_t, lo, hi), with a_t ≥ 0 known beforehand.
+
+Three forms of it, equal in value and gradient:
+
+- :func:`loop`: one timestep after the other, in torch operations. The definition.
+- :func:`parallel`: in log depth. Maps x → clamp(a x + b, lo, hi) with a ≥ 0 are closed under composition, saturation
+  included, so a whole sequence can be folded. For devices with more lanes than a batch fills.
+- :func:`scan`: what networks use. On a processor the loop again, compiled, over all lanes (batch × units) at once:
+  there a tree's extra work buys nothing. Elsewhere :func:`parallel`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from cmru_hw.core.kernels import machine_code
+
+COMPILED = (torch.float32, torch.float64)
+"""Numbers for which :func:`scan` has a compiled loop."""
+
+
+def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
+    """States s_t = clamp(a_t s_{t−1} + b_t, lo, hi) after each timestep.
+
+    ``a`` ≥ 0 (None: 1) and ``b`` have shape (batch, time, units) with time ≥ 1; ``initial`` is s before the first
+    timestep, (units,) or (batch, units). ``lo`` and ``hi`` are given together or not at all. Returns (batch, time,
+    units). Value and gradient (once differentiable) are those of :func:`loop`, on a processor bit for bit.
+    """
+    if b.device.type != "cpu" or b.dtype not in COMPILED:
+        return parallel(a, b, initial, lo, hi)
+    _check_bounds(lo, hi)
+    if a is not None and a.shape != b.shape:
+        a = a.expand_as(b)
+    return _Compiled.apply(a, b, initial, lo, hi)
+
+
+def parallel(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
+    """As :func:`scan`, in log depth; up to rounding, unless a and b are small whole numbers."""
+    _check_bounds(lo, hi)
+    # Time first and contiguous: each step of the recursion then reads whole rows.
+    packets = b.transpose(0, 1).contiguous()
+    gains = None if a is None else a.expand_as(b).transpose(0, 1).contiguous()
+    return _Parallel.apply(gains, packets, initial.expand(packets.shape[1:]), lo, hi).transpose(0, 1)
+
+
+def loop(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
+    """As :func:`scan`, one timestep after the other: the definition that the others are tested against."""
+    _check_bounds(lo, hi)
+    # unbind, not indexing: the gradient of indexing would fill a whole sequence of zeros at every timestep.
+    packets = b.unbind(1)
+    gains = [None] * len(packets) if a is None else a.expand_as(b).unbind(1)
+    state, states = initial, []
+    for gain, packet in zip(gains, packets, strict=True):
+        state = packet + (state if gain is None else gain * state)
+        if lo is not None:
+            state = state.clamp(lo, hi)
+        states.append(state)
+    return torch.stack(states, dim=1)
+
+
+def _check_bounds(lo: float | None, hi: float | None) -> None:
+    if (lo is None) != (hi is None) or (lo is not None and hi is not None and lo > hi):
+        raise ValueError(f"bounds {lo}, {hi}: give both with lo <= hi, or neither")
+
+
+# --- Compiled ----------------------------------------------------------------------------------------------------
+# Arrays are (blocks, time, lanes) and contiguous: one block of batch × units lanes where time comes first in memory,
+# else a block of units lanes for each sequence. Operations and their order are those of the loop, so are the bits.
+# numba compiles a kernel once for each combination of types; an argument that is None takes its branch along.
+
+
+@machine_code
+def _forward(a: Any, b: Any, initial: Any, lo: Any, hi: Any, states: Any) -> None:
+    blocks, time, lanes = b.shape
+    # Not read back from ``states``: a row that was written a moment ago comes three times as fast from here.
+    last = np.empty(lanes, b.dtype)
+    for block in range(blocks):
+        last[:] = initial[block]
+        for t in range(time):
+            for lane in range(lanes):
+                x = last[lane]
+                if a is not None:
+                    x = a[block, t, lane] * x
+                x = b[block, t, lane] + x
+                if lo is not None:
+                    x = lo if x < lo else x
+                    x = hi if x > hi else x
+                states[block, t, lane] = x
+                last[lane] = x
+
+
+@machine_code
+def _backward(
+    a: Any, b: Any, initial: Any, lo: Any, hi: Any, states: Any, grad: Any, by_a: Any, by_b: Any, by_initial: Any
+) -> None:
+    """∂L/∂b_t is g_t = m_t (∂L/∂s_t + a_{t+1} g_{t+1}), with m_t = 1 where the clamp passes gradient, at a tie too."""
+    blocks, time, lanes = b.shape
+    zero = b.dtype.type(0)
+    for block in range(blocks):
+        carried = by_initial[block]
+        carried[:] = 0
+        for t in range(time - 1, -1, -1):
+            before = states[block, t - 1] if t > 0 else initial[block]
+            for lane in range(lanes):
+                g = grad[block, t, lane] + carried[lane]
+                if lo is not None:
+                    # What was clamped is computed again: that is cheaper than to have kept it.
+                    x = before[lane]
+                    if a is not None:
+                        x = a[block, t, lane] * x
+                    x = b[block, t, lane] + x
+                    g = g if lo <= x <= hi else zero
+                by_b[block, t, lane] = g
+                if by_a is not None:
+                    by_a[block, t, lane] = g * before[lane]
+                carried[lane] = g if a is None else g * a[block, t, lane]
+
+
+class _Compiled(torch.autograd.Function):
+    """Tensors as :func:`scan` takes them, on a processor. Short sequences take longer to hand over than to compute."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
+        if not (b.is_contiguous() or b.transpose(0, 1).is_contiguous()):
+            b = b.transpose(0, 1).contiguous().transpose(0, 1)
+        states = torch.empty_like(b)  # and like it in memory
+        packets = _rows(b, b)
+        starts = np.empty((packets.shape[0], packets.shape[2]), packets.dtype)
+        starts.reshape(len(b), -1)[:] = initial.numpy()
+        if lo is not None:
+            lo, hi = np.array((lo, hi), packets.dtype)
+        _forward(_rows(a, b), packets, starts, lo, hi, _rows(states, b))
+        ctx.save_for_backward(a, b, states)
+        ctx.constants, ctx.initial = (starts, lo, hi), initial.shape
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None, None]:
+        a, b, states = ctx.saved_tensors
+        by_a = torch.empty_like(b) if ctx.needs_input_grad[0] else None
+        by_b = torch.empty_like(b)
+        by_start = np.empty_like(ctx.constants[0])
+        results = _rows(by_a, b), _rows(by_b, b), by_start
+        _backward(_rows(a, b), _rows(b, b), *ctx.constants, _rows(states, b), _rows(grad, b), *results)
+        by_initial = None
+        if ctx.needs_input_grad[2]:
+            by_initial = torch.from_numpy(by_start).view(len(b), -1).sum_to_size(ctx.initial)
+        return by_a, by_b, by_initial, None, None
+
+
+def _rows(x: Tensor | None, like: Tensor) -> Any:
+    """(batch, time, units) as an array (blocks, time, lanes), laid out as ``like``: without a copy if x is, too."""
+    if x is None:
+        return None
+    array = x.numpy()
+    if not like.is_contiguous():
+        array = array.swapaxes(0, 1)
+        array = array.reshape(1, len(array), -1)
+    return np.ascontiguousarray(array)
+
+
+# --- Parallel --------------------------------------------------------------------------------------------------------
+
+
+RADIX = 32
+"""Timesteps that are folded into one map at each level of the scan."""
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """Maps x → clamp(a x + b, lo, hi) with a ≥ 0, one per timestep: a and b are (time, ...), and lo ≤ hi.
+
+    ``a`` is None where it is 1 throughout. The bounds are None, or two numbers (the same at every timestep, which
+    torch clamps to fastest), or two tensors like b.
+    """
+
+    a: Tensor | None
+    b: Tensor
+    lo: Any = None
+    hi: Any = None
+
+    def at(self, times: slice) -> _Maps:
+        return _Maps(*(part[times] if isinstance(part, Tensor) else part for part in self._parts()))
+
+    def steps(self, blocks: int, reverse: bool) -> Iterator[tuple[Any, ...]]:
+        """Time cut into ``blocks`` of equal length: (a, b, lo, hi) of every block's first map, then second, ..."""
+        return zip(*(_steps(part, blocks, reverse) for part in self._parts()), strict=False)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.a, self.b, self.lo, self.hi
+
+
+def _steps(part: Any, blocks: int, reverse: bool) -> Iterable[Any]:
+    if not isinstance(part, Tensor):
+        return itertools.repeat(part)
+    views = part.unflatten(0, (blocks, -1)).unbind(1)
+    return reversed(views) if reverse else views
+
+
+def _walk(maps: _Maps, starts: Tensor, passes: Tensor | None = None, *, reverse: bool) -> None:
+    """Apply one map after the other in every block, from ``starts`` (blocks, ...) on; each b becomes the new state.
+
+    ``passes`` (like b) is filled with 1 where the clamp passes gradient, as torch.clamp does at a tie too, else 0.
+    """
+    x = starts
+    blocks = len(starts)
+    for (a, b, lo, hi), inside in zip(maps.steps(blocks, reverse), _steps(passes, blocks, reverse), strict=False):
+        x = b.add_(x) if a is None else b.addcmul_(a, x)
+        if lo is None:
+            continue
+        if inside is None:
+            x.clamp_(lo, hi)
+        else:
+            inside.copy_(x)
+            # Floats compared in place cost a fraction of what booleans do.
+            inside.eq_(x.clamp_(lo, hi))
+
+
+def _fold(maps: _Maps, blocks: int, *, reverse: bool) -> _Maps:
+    """The maps of each block as one map, which has the same form.
+
+    a ≥ 0 makes the affine part monotone, so it carries the bounds of what came before to bounds of the whole: b and
+    both bounds go through each step as states do, and the bounds are clamped by it.
+    """
+    steps = maps.steps(blocks, reverse)
+    a, b, lo, hi = next(steps)
+    gain = None if a is None else a.clone()
+    images = b.new_empty(1 if lo is None else 3, *b.shape)
+    images[0] = b
+    bounds = images[1:]
+    if lo is not None:
+        bounds[0], bounds[1] = lo, hi
+    for a, b, lo, hi in steps:
+        if gain is not None:
+            gain.mul_(a)
+            images.mul_(a)
+        images.add_(b)
+        if lo is not None:
+            bounds.clamp_(lo, hi)
+    return _Maps(gain, *images)
+
+
+def _sweep(maps: _Maps, initial: Tensor, passes: Tensor | None = None, *, reverse: bool = False) -> None:
+    """Replace each b (time, ...) by the state after its map, from ``initial`` (1, ...) on: a tree of radix 32.
+
+    Time is cut into blocks; the maps of every block are folded into one, all blocks at once; the sequence of blocks,
+    1/32 as long, is solved in the same way; then all blocks are walked at once, each from its own start. That is
+    about twice the work of a loop, in a number of operations that grows with log(time) and on pieces of memory that
+    stay in the cache. ``passes`` is as for :func:`_walk`; ``reverse`` goes from the last map to the first.
+    """
+    time = len(maps.b)
+    if time < 2 * RADIX:
+        _walk(maps, initial, passes, reverse=reverse)
+        return
+    blocks, rest = divmod(time, RADIX)
+    if rest:
+        # What fits no block goes first.
+        head, body = (slice(time - rest, None), slice(time - rest)) if reverse else (slice(rest), slice(rest, None))
+        _walk(maps.at(head), initial, None if passes is None else passes[head], reverse=reverse)
+        initial = maps.b[head][:1] if reverse else maps.b[head][-1:]
+        maps, passes = maps.at(body), None if passes is None else passes[body]
+    folded = _fold(maps, blocks, reverse=reverse)
+    _sweep(folded, initial, reverse=reverse)
+    starts = torch.cat((folded.b[1:], initial) if reverse else (initial, folded.b[:-1]))
+    _walk(maps, starts, passes, reverse=reverse)
+
+
+class _Parallel(torch.autograd.Function):
+    """All tensors (time, ...). Forward: states of the clamped maps. Backward: the exact adjoint, a scan as well."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
+        states = b.clone()
+        passes = torch.empty_like(b) if lo is not None and any(ctx.needs_input_grad) else None
+        _sweep(_Maps(a, states, lo, hi), initial[None], passes)
+        ctx.save_for_backward(a, passes, initial, states)
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+        """∂L/∂b_t is g_t = m_t (∂L/∂s_t + p_{t+1}), with m_t = 1 where the clamp passes gradient and p_t = a_t g_t.
+
+        p_t is the gradient by the state before t, and what is swept: p_t = a_t m_t (∂L/∂s_t + p_{t+1}).
+        """
+        a, passes, initial, states = ctx.saved_tensors
+        direct = grad.clone(memory_format=torch.contiguous_format)
+        if passes is not None:
+            direct *= passes
+        gain = passes if a is None else a if passes is None else a * passes
+        swept = direct if a is None else a * direct
+        _sweep(_Maps(gain, swept), torch.zeros_like(swept[:1]), reverse=True)
+        if a is None:
+            return None, swept, swept[0], None, None
+        if passes is None:
+            direct[:-1] += swept[1:]
+        else:
+            direct[:-1].addcmul_(swept[1:], passes[:-1])
+        by_gain = None
+        if ctx.needs_input_grad[0]:
+            by_gain = torch.cat((direct[:1] * initial, direct[1:] * states[:-1]))
+        return by_gain, direct, swept[0], None, None

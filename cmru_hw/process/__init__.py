@@ -1,0 +1,1 @@
+"""A fabrication process: its technology file, its device models and the devices of a netlist."""

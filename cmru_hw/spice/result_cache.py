@@ -1,0 +1,100 @@
+"""An engine that leaves every result in a folder and looks there first: a run of hours can be ended and taken up again.
+
+A result is that of one deck, whose content hash names its file, so nothing can be mistaken for anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cmru_hw.core.errors import OutputError, SimulationError
+from cmru_hw.core.signals import Traces
+from cmru_hw.spice import deck_safety
+from cmru_hw.spice.engine import Engine, Outcome
+
+if TYPE_CHECKING:
+    from cmru_hw.spice.deck import Deck
+
+
+class KeptEngine(Engine):
+    """An `Engine` whose results stay in ``folder``. Failures are not kept: they are tried again."""
+
+    def __init__(self, folder: Path, **given: Any) -> None:
+        super().__init__(**given)
+        self.folder = folder
+
+    def map(self, decks: Iterable[Deck]) -> Iterator[tuple[int, Outcome | SimulationError]]:
+        """As `Engine.map`; what is there already comes at once. Raises OutputError where the folder is closed to us."""
+        ready: list[tuple[int, Outcome]] = []
+        asked: list[tuple[int, Deck]] = []
+
+        def missing() -> Iterator[Deck]:
+            for index, deck in enumerate(decks):
+                found = _load(self.folder, deck)
+                if found is not None:
+                    ready.append((index, found))
+                else:
+                    asked.append((index, deck))
+                    yield deck
+
+        for number, outcome in super().map(missing()):
+            while ready:
+                yield ready.pop(0)
+            index, deck = asked[number]
+            if not isinstance(outcome, SimulationError):
+                _save(self.folder, deck, outcome)
+            yield index, outcome
+        yield from ready
+
+
+def _save(folder: Path, deck: Deck, outcome: Outcome) -> None:
+    """Whole or not at all."""
+    facts = {
+        "title": outcome.traces.title,
+        "names": list(outcome.traces.values),
+        "attempts": outcome.attempts,
+        "cpu_seconds": outcome.cpu_seconds,
+        "seconds": outcome.seconds,
+        "backend": outcome.backend,
+        "simulator": outcome.simulator,
+    }
+    values = np.stack(list(outcome.traces.values.values()))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=folder, prefix=".", suffix=".npz")
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, facts=np.array(json.dumps(facts)), time=outcome.traces.time, values=values)
+        Path(scratch).replace(_path(folder, deck))
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _load(folder: Path, deck: Deck) -> Outcome | None:
+    """The result that ``deck`` gave earlier, or None; a damaged file is none."""
+    try:
+        with np.load(_path(folder, deck), allow_pickle=False) as file:
+            facts, time, values = json.loads(str(file["facts"])), file["time"], file["values"]
+        traces = Traces(title=facts["title"], time=time, values=dict(zip(facts["names"], values, strict=True)))
+        return Outcome(
+            traces=traces,
+            attempts=tuple(facts["attempts"]),
+            cpu_seconds=float(facts["cpu_seconds"]),
+            seconds=float(facts["seconds"]),
+            backend=facts["backend"],
+            simulator=facts["simulator"],
+            log="",
+        )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _path(folder: Path, deck: Deck) -> Path:
+    return folder / f"{deck_safety.content_hash(deck)}.npz"
