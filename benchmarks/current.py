@@ -13,7 +13,7 @@ import numpy as np
 
 from cmru_hw import spice
 from cmru_hw.analysis.energy import scaling
-from cmru_hw.circuits.charge.compare import classes_of
+from cmru_hw.circuits.comparison import classes_of
 from cmru_hw.circuits.current import characterize, mapping, netlist, simulate, technology, variation
 from cmru_hw.circuits.current import fast as behavioral
 from cmru_hw.core import package_data

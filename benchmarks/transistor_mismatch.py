@@ -17,8 +17,8 @@ import torch
 from scipy import stats
 
 from cmru_hw import spice
-from cmru_hw.characterize import blocks, power_gated_chip
-from cmru_hw.characterize.blocks import Conditions, Sigma
+from cmru_hw.characterize import power_gated_chip
+from cmru_hw.characterize.testbench import Conditions, Sigma, sample
 from cmru_hw.circuits.charge import mapping, variation
 from cmru_hw.circuits.charge.clocked_netlist import replica_gates
 from cmru_hw.circuits.charge.fast import respond
@@ -144,7 +144,7 @@ def report(ours: list[power_gated_chip.UnitDie], twins: list[power_gated_chip.Un
     print(f"{'mV':14} {'transistors':>33} {'macro':>33}  ratio")
     left, right = quantities(ours), quantities(twins)
     for name in left:
-        a, b = (blocks.sample(values[name][1:], failed=0) for values in (left, right))
+        a, b = (sample(values[name][1:], failed=0) for values in (left, right))
         low, high = ratio(a, b)
         columns = "  ".join(
             f"{values[name][0]:8.3f} {found.sigma:6.3f} ({found.low:.3f} to {found.high:.3f})"

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from cmru_hw.analysis.energy.api import run_energy
     from cmru_hw.analysis.montecarlo.api import run_montecarlo
     from cmru_hw.analysis.retention.api import run_retention
-    from cmru_hw.circuits.charge.compare import Comparison, reference
     from cmru_hw.circuits.charge.compare import compare as compare_response
+    from cmru_hw.circuits.charge.compare import reference
     from cmru_hw.circuits.charge.mapping import Design, calibrate, map_network, realised
     from cmru_hw.circuits.charge.simulate import simulate as simulate_design
     from cmru_hw.circuits.charge.simulate import verify
     from cmru_hw.circuits.charge.simulate import waveforms as unit_waveforms
+    from cmru_hw.circuits.comparison import Comparison
     from cmru_hw.core.errors import CmruError
     from cmru_hw.design_folder.folder import load as load_design
     from cmru_hw.design_folder.folder import write as export_design
@@ -77,7 +78,7 @@ _HOMES = {
     "ModelConfig": "nn.checkpoint.ModelConfig",
     "Technology": "process.technology.Technology",
     "Design": "circuits.charge.mapping.Design",
-    "Comparison": "circuits.charge.compare.Comparison",
+    "Comparison": "circuits.comparison.Comparison",
     "CmruError": "core.errors.CmruError",
 }
 

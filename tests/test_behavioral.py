@@ -13,6 +13,7 @@ from cmru_hw.circuits.charge import compare, mapping, noise, simulate, variation
 from cmru_hw.circuits.charge import fast as behavioral
 from cmru_hw.circuits.charge.mapping import Design
 from cmru_hw.circuits.charge.variation import Dies
+from cmru_hw.circuits.comparison import classes_of
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Sequences, Trained
@@ -131,7 +132,7 @@ def test_classes_are_those_of_the_full_response(decision):
     dies = drawn(design, 20)
     packed = behavioral.pack(design, sequences)
     fast = np.stack([found.classes() for found in behavioral.run(dies, packed)])
-    full = [compare.classes_of(response, decision) for response in behavioral.respond(dies, sequences)]
+    full = [classes_of(response, decision) for response in behavioral.respond(dies, sequences)]
     assert np.array_equal(fast, np.stack(full))
 
 

@@ -12,6 +12,7 @@ from cmru_hw import spice
 from cmru_hw.analysis.energy import power_gated as energy_chip
 from cmru_hw.circuits.charge import compare, fidelity, mapping, power_gated_netlist, simulate
 from cmru_hw.circuits.charge.mapping import Operating
+from cmru_hw.circuits.comparison import LEVEL_TOLERANCE
 from cmru_hw.core.errors import InputError, LatchTurned, MappingError, NotBelieved, TechnologyError
 from cmru_hw.core.signals import Traces
 from cmru_hw.design_folder import folder
@@ -242,9 +243,7 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
     expected = software.response
     for layer in range(2):
         assert (piece.decisions[layer] == expected.decisions[layer][0]).all()
-        assert piece.states[layer] == pytest.approx(
-            expected.states[layer][0], abs=compare.LEVEL_TOLERANCE["transistor"]
-        )
+        assert piece.states[layer] == pytest.approx(expected.states[layer][0], abs=LEVEL_TOLERANCE["transistor"])
     # every supply's own account against what comes back at the common return
     ends = (plan.starts[0] + np.arange(4)) * plan.timestep
     names = [name for name in power_gated_netlist.accounts(design) if name != "account_inputs"]

@@ -22,7 +22,7 @@ import torch
 
 from cmru_hw.cli import common, group, main
 from cmru_hw.core import package_data
-from cmru_hw.nn import checkpoint
+from cmru_hw.process import technology
 
 MODELS = package_data.folder("models")
 SMALL = MODELS / "detect-cmru-2x4.safetensors"
@@ -213,7 +213,7 @@ def test_export_replaces_a_design_with_force(tmp_path):
 
 def test_rounded_weights_are_listed_one_by_one(tmp_path):
     coarse = tmp_path / "coarse.toml"
-    text = (Path(checkpoint.__file__).parent / "technologies" / "macro.toml").read_text()
+    text = (Path(technology.__file__).parent / "technologies" / "macro.toml").read_text()
     lines = ["step = 2e-15" if line.startswith("step =") else line for line in text.splitlines()]
     lines = ["minimum = 4e-15" if line.startswith("minimum =") else line for line in lines]
     coarse.write_text("\n".join(lines))

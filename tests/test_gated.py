@@ -9,7 +9,7 @@ import pytest
 
 from cmru_hw import spice
 from cmru_hw.characterize import power_gated_chip
-from cmru_hw.characterize.blocks import Conditions
+from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.core.errors import TechnologyError
 from cmru_hw.process import device_models
 

@@ -19,10 +19,10 @@ BELOW = {
     "nn": {"core"},
     "process": {"core"},
     "spice": {"core"},
-    "circuits": {"nn", "process", "spice"},
-    "characterize": {"circuits"},
+    "characterize": {"process", "spice"},
+    "circuits": {"nn", "characterize"},
     "design_folder": {"circuits"},
-    "analysis": {"characterize", "design_folder"},
+    "analysis": {"design_folder"},
     "report": {"analysis"},
     "cli": {"report"},
 }

@@ -11,7 +11,7 @@ import pytest
 from cmru_hw import spice
 from cmru_hw.analysis.retention import api, current
 from cmru_hw.analysis.retention.charge import Cell, doubling, lost, lost_asleep, weakest
-from cmru_hw.characterize.blocks import Conditions
+from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge import mapping
 from cmru_hw.core.errors import InputError, TechnologyError
 from cmru_hw.design_folder import folder as design_folder

@@ -14,7 +14,7 @@ import pytest
 
 from cmru_hw import spice
 from cmru_hw.characterize import blocks as characterize
-from cmru_hw.characterize.blocks import Conditions
+from cmru_hw.characterize.testbench import Conditions, deck, sample
 from cmru_hw.circuits.charge import variation
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, TechnologyError
@@ -131,7 +131,7 @@ def test_own_devices_do_what_the_same_devices_do_under_another_name(engine, tmp_
 def test_an_unknown_parameter_of_a_testbench_is_refused():
     devices = device_models.devices("generic180")
     with pytest.raises(InputError, match="speed"):
-        characterize.deck("transistor_switch", devices, saved=("m",), parameters={"speed": 1.0}, stop=40e-6)
+        deck("transistor_switch", devices, saved=("m",), parameters={"speed": 1.0}, stop=40e-6)
 
 
 @pytest.mark.spice
@@ -235,8 +235,8 @@ def test_packet_is_the_ratio_of_capacitors(engine, at):
 @PROCESSES
 def test_clocks_never_overlap(engine, at):
     devices = device_models.devices(at.process)
-    deck = characterize.deck("transistor_nonoverlap", devices, saved=("e", "f", "eb", "fb"), stop=2.2e-6)
-    traces = engine.run(deck).traces
+    nonoverlap = deck("transistor_nonoverlap", devices, saved=("e", "f", "eb", "fb"), stop=2.2e-6)
+    traces = engine.run(nonoverlap).traces
     e, f = traces.values["e"], traces.values["f"]
     # both are high for a while, never together, and both rest for a moment in between
     assert max(e.max(), f.max()) > 1.7 and np.minimum(e, f).max() < 0.9
@@ -272,10 +272,10 @@ def test_characterization_becomes_a_technology(engine, at, monkeypatch):
     assert "transistor_integrator.cir, stand-in card" in line and "27 C, 1.8 V" in line
     # with the chip's blocks, what differs from die to die is theirs, and nothing else
     chip = characterize.ChipBlocks(
-        offset=characterize.sample([-4e-3, 0.0, 4e-3], failed=0),
-        limit=characterize.sample([-9e-3, 0.0, 9e-3], failed=0),
-        packet=characterize.sample([0.99, 1.0], failed=0),
-        amplifier=characterize.sample([-6e-3, 0.0, 6e-3], failed=0),
+        offset=sample([-4e-3, 0.0, 4e-3], failed=0),
+        limit=sample([-9e-3, 0.0, 9e-3], failed=0),
+        packet=sample([0.99, 1.0], failed=0),
+        amplifier=sample([-6e-3, 0.0, 6e-3], failed=0),
         provenance=measured.comparator.provenance,
     )
     theirs = technology.parse(characterize.technology_toml(measured, technology.load("macro"), chip), where="test")

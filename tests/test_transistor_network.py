@@ -12,6 +12,7 @@ import torch
 from cmru_hw import spice
 from cmru_hw.circuits.charge import clocked_netlist as circuit
 from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, single_unit
+from cmru_hw.circuits.comparison import LEVEL_TOLERANCE
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError, NotBelieved, TechnologyError
 from cmru_hw.design_folder import folder
@@ -264,4 +265,4 @@ def test_a_unit_alone_equals_software(request, engine, process, place):
         lines, expected = single_unit.recorded(design, trained, chosen(data, index), layer)
         got = simulate.simulate(single, lines, engine).response.decisions[0][0, :, 0]
         assert (got == expected.decisions[layer][0, :, number]).all()
-    assert compare.LEVEL_TOLERANCE["transistor"] < 0.5
+    assert LEVEL_TOLERANCE["transistor"] < 0.5

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from benchmarks.claims import intervals
 from benchmarks.claims.cells import CELLS
 from benchmarks.claims.verdicts import Records
-from cmru_hw.circuits.charge.plots import STYLE
+from cmru_hw.core.figures import STYLE
 
 COLOURS = dict(zip(CELLS, ("#1f4e79", "#4c9be8", "#66a182", "#a7c957", "#d1495b", "#edae49", "#8d6a9f"), strict=True))
 MARKERS = dict(zip(CELLS, "osD^vPX", strict=True))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import cmru_hw
-from cmru_hw.circuits.charge.simulate import Simulation, Verified
 from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.circuits.simulation import Simulation, Verified
 from cmru_hw.core.errors import OutputError
 from cmru_hw.core.units import json_text
 from cmru_hw.design_folder.folder import Exported

@@ -9,28 +9,19 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from cmru_hw.core import package_data
-from cmru_hw.core.errors import InputError, SimulationError
+from cmru_hw.characterize.testbench import Conditions, Provenance, Sigma, Testbench, draws, run_testbench, sample
 from cmru_hw.core.signals import Array, Traces
-from cmru_hw.process import device_models
 from cmru_hw.process.device_count import DENSITY
 from cmru_hw.process.technology import Technology
 from cmru_hw.spice import Engine
-from cmru_hw.spice.deck import Deck
-
-STAND_IN = ".include ../devices/generic180.lib"
-_INCLUDE = re.compile(r"^\.include \.\./(\S+)$")
-_PARAMETER = re.compile(r"\b([a-z_][a-z0-9_]*)=(\S+)", re.IGNORECASE)
 
 BLOCKS = {"logic": "md", "comparators": "mc", "amplifier": "ma", "clocks": "mk"}
 # Times [s] that a window gives to rows, comparators and packet: what is enough at most corners, and what always is.
@@ -42,51 +33,6 @@ WINDOWS = (
 P_PAIR = 6.66e-9
 # A supply's account (cells/transistor/supply.cir) is a capacitor of 1 nF.
 _ACCOUNT = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conditions:
-    """Under what to measure: ``temperature`` in degrees Celsius, ``vdd`` [V]."""
-
-    process: str = "gf180"
-    corner: str = "typical"
-    temperature: float = 27.0
-    vdd: float = 1.8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where a number comes from: ``models`` and their ``sha256``, ``dies`` drawn (0: no mismatch)."""
-
-    testbench: str
-    models: str
-    sha256: str
-    conditions: Conditions
-    simulator: str
-    dies: int = 0
-
-    def __str__(self) -> str:
-        at = self.conditions
-        dies = f", {self.dies} dies" if self.dies else ""
-        return (
-            f"{self.testbench}.cir, {self.models} sha256 {self.sha256[:12]}, {at.corner}, {at.temperature:g} C, "
-            f"{at.vdd:g} V{dies}, {self.simulator}"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sigma:
-    """Mean and standard deviation of a sample, and the 95 % interval of the latter; ``failed`` dies gave no value."""
-
-    mean: float
-    sigma: float
-    low: float
-    high: float
-    values: tuple[float, ...]
-    failed: int
-
-    def __str__(self) -> str:
-        return f"95 % interval {self.low:.3g} to {self.high:.3g}, {len(self.values)} dies"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,75 +130,10 @@ class ChipBlocks:
     provenance: Provenance
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """A testbench and how to run it: values of its ``.param`` lines, what to save, where its transient ends [s]."""
-
-    name: str
-    saved: tuple[str, ...]
-    stop: float
-    parameters: Mapping[str, float] = field(default_factory=dict)
-
-    def deck(self, conditions: Conditions, mismatch: int | None = None) -> Deck:
-        devices = device_models.devices(
-            conditions.process, corner=conditions.corner, temperature=conditions.temperature, mismatch=mismatch
-        )
-        parameters = {"vdd": conditions.vdd, **self.parameters}
-        return deck(self.name, devices, saved=self.saved, parameters=parameters, stop=self.stop)
-
-
-def deck(
-    testbench: str,
-    devices: device_models.Devices,
-    *,
-    saved: Sequence[str],
-    parameters: Mapping[str, float] | None = None,
-    stop: float,
-) -> Deck:
-    """``netlists/testbenches/<testbench>.cir`` on other ``devices`` and with other values of its ``.param`` lines.
-
-    A testbench is a file that runs by itself on the stand-in devices. What changes here is that one include, the
-    values named in ``parameters``, and what is saved; ``stop`` [s] must be where its transient ends.
-    """
-    folder = package_data.folder("netlists")
-    wanted = dict(parameters or {})
-    files = dict(devices.files)
-    lines: list[str] = []
-    for line in (folder / "testbenches" / f"{testbench}.cir").read_text(encoding="utf-8").splitlines()[1:]:
-        if line == STAND_IN:
-            lines += devices.text.splitlines()
-        elif included := _INCLUDE.match(line):
-            files[included[1]] = (folder / included[1]).read_bytes()
-            lines.append(f".include {included[1]}")
-        elif line.startswith(".param "):
-            lines.append(_with_values(line, wanted))
-        elif not line.startswith((".meas ", ".save ", ".end")):
-            lines.append(line)
-    if wanted:
-        raise InputError(f"testbench {testbench} has no parameter {', '.join(sorted(wanted))}")
-    lines += [".save " + " ".join(saved[first : first + 20]) for first in range(0, len(saved), 20)]
-    return Deck(
-        text="\n".join(lines) + "\n",
-        stop=stop,
-        saved=tuple(saved),
-        files=files,
-        libraries=devices.libraries,
-        settings=devices.settings,
-    )
-
-
-def _with_values(line: str, wanted: dict[str, float]) -> str:
-    def value(match: re.Match[str]) -> str:
-        name = match[1].lower()
-        return f"{name}={float(wanted.pop(name))!r}" if name in wanted else match[0]
-
-    return _PARAMETER.sub(value, line)
-
-
 def switch(engine: Engine, conditions: Conditions) -> Switch:
     """The transmission gate: resistance, injection, leakage, and the charge a capacitor takes through it."""
     saved = ("level", "held", "charged", "m", "i(vron)", "i(vleak)")
-    traces, provenance = run_bench(engine, Bench(name="transistor_switch", saved=saved, stop=40e-6), conditions)
+    traces, provenance = run_testbench(engine, Testbench(name="transistor_switch", saved=saved, stop=40e-6), conditions)
     resistance = np.abs(10e-3 / _at(traces, "i(vron)", np.linspace(0.5e-6, 9.5e-6, 91)))
     before, after = _at(traces, "held", np.array([19.9e-6, 20.5e-6]))
     empty, full = _at(traces, "m", np.array([29e-6, 40e-6]))
@@ -269,8 +150,8 @@ def switch(engine: Engine, conditions: Conditions) -> Switch:
 def comparator(engine: Engine, conditions: Conditions, *, period: float = 2e-6) -> Comparator:
     """Decisions from 50 mV down to 0.5 mV of overdrive, both signs."""
     saved = ("q", "a", "f", "ck", "xcomparator.om", "xcomparator.op", "mc", "mk")
-    bench = Bench(name="transistor_comparator", saved=saved, stop=12 * period, parameters={"period": period})
-    traces, provenance = run_bench(engine, bench, conditions)
+    bench = Testbench(name="transistor_comparator", saved=saved, stop=12 * period, parameters={"period": period})
+    traces, provenance = run_testbench(engine, bench, conditions)
     starts, half = period * np.arange(12.0), conditions.vdd / 2
     overdrive = np.repeat([50e-3, 10e-3, 5e-3, 2e-3, 1e-3, 0.5e-3], 2) * np.tile([1, -1], 6)
     right = (_at(traces, "q", starts + 0.9 * period) > half) == (overdrive > 0)
@@ -304,7 +185,7 @@ def comparator_offset(
 ) -> Sigma:
     """Offset [V] of ``dies`` comparators with mismatch, by successive approximation inside the testbench."""
     parameters = {"period": period}
-    bench = Bench(name="transistor_comparator_offset", saved=("trim",), stop=10 * period, parameters=parameters)
+    bench = Testbench(name="transistor_comparator_offset", saved=("trim",), stop=10 * period, parameters=parameters)
     drawn = draws(engine, bench, conditions, range(seed, seed + dies))
     return sample([-float(traces.values["trim"][-1]) for traces in drawn], failed=dies - len(drawn))
 
@@ -316,8 +197,8 @@ def integrator(
     saved = ("o", "x", "md", "ma")
     frames = 4 * k + 5
     parameters = {"k": float(k), "frame": frame, "settle": settle}
-    bench = Bench(name="transistor_integrator", saved=saved, stop=frames * frame, parameters=parameters)
-    traces, provenance = run_bench(engine, bench, conditions)
+    bench = Testbench(name="transistor_integrator", saved=saved, stop=frames * frame, parameters=parameters)
+    traces, provenance = run_testbench(engine, bench, conditions)
     starts = frame * np.arange(float(frames))
     change = np.diff(_state(traces, starts, frame))
     quiet = np.zeros(frames - 1, dtype=bool)
@@ -350,7 +231,7 @@ def packet_mismatch(
     """Relative size of a packet over ``dies`` with mismatch, and how much larger up is than down."""
     frames = 9
     parameters = {"k": 1.0, "frame": frame}
-    bench = Bench(name="transistor_integrator", saved=("o", "x"), stop=frames * frame, parameters=parameters)
+    bench = Testbench(name="transistor_integrator", saved=("o", "x"), stop=frames * frame, parameters=parameters)
     drawn = draws(engine, bench, conditions, range(seed, seed + dies))
     changes = [np.diff(_state(traces, np.arange(frames) * frame, frame)) for traces in drawn]
     up, down = np.array([[change[0], -change[3]] for change in changes]).T
@@ -362,8 +243,8 @@ def packet_mismatch(
 def droop(engine: Engine, conditions: Conditions, *, hold: float = 1.0, per: float = 10e-3) -> float:
     """How far a level one packet from zero sinks in ``per`` [s], measured over ``hold`` [s]."""
     parameters = {"k": 1.0, "frame": hold}
-    bench = Bench(name="transistor_integrator", saved=("o", "x"), stop=9 * hold, parameters=parameters)
-    traces, _ = run_bench(engine, bench, conditions)
+    bench = Testbench(name="transistor_integrator", saved=("o", "x"), stop=9 * hold, parameters=parameters)
+    traces, _ = run_testbench(engine, bench, conditions)
     change = np.diff(_state(traces, np.arange(9) * hold, hold))
     return float(np.abs(change[[1, 2, 5, 6]]).mean() * per / hold)
 
@@ -384,8 +265,8 @@ def unit(
     expected = (-1, 0, 1, 2, 2, 2, 1, 0, -1, -2, -2, -1)
     saved = ("o", "qa", "qb", *BLOCKS.values())
     parameters = {"frame": frame, "evaluate": evaluate, "decide": decide, "settle": settle}
-    bench = Bench(name="transistor_unit_accumulate", saved=saved, stop=12 * frame, parameters=parameters)
-    traces, provenance = run_bench(engine, bench, conditions)
+    bench = Testbench(name="transistor_unit_accumulate", saved=saved, stop=12 * frame, parameters=parameters)
+    traces, provenance = run_testbench(engine, bench, conditions)
     starts = frame * np.arange(12.0)
     levels = (
         _at(traces, "o", starts + 0.75 * frame + evaluate + 2 * decide + 0.65e-6 + settle) - conditions.vdd / 2
@@ -531,44 +412,6 @@ def technology_toml(measured: Characterization, base: Technology, chip: ChipBloc
                 written = json.dumps(value) if isinstance(value, str) else repr(float(value))
                 lines.append(f"{name} = {written}" + (f"  # {source}" if source else ""))
     return "\n".join(lines) + "\n"
-
-
-def run_bench(engine: Engine, bench: Bench, conditions: Conditions) -> tuple[Traces, Provenance]:
-    """One run of ``bench`` without mismatch, and where its numbers come from."""
-    outcome = engine.run(bench.deck(conditions))
-    devices = device_models.devices(conditions.process)
-    provenance = Provenance(
-        testbench=bench.name,
-        models=devices.version,
-        sha256=devices.sha256,
-        conditions=conditions,
-        simulator=outcome.simulator,
-    )
-    return outcome.traces, provenance
-
-
-def draws(engine: Engine, bench: Bench, conditions: Conditions, seeds: Iterable[int]) -> list[Traces]:
-    """One run for each seed, in their order; a die whose simulation failed is missing."""
-    decks = [bench.deck(conditions, mismatch=seed) for seed in seeds]
-    outcomes = dict(engine.map(decks))
-    failed = [outcome for outcome in outcomes.values() if isinstance(outcome, SimulationError)]
-    if failed and len(failed) == len(outcomes):
-        raise SimulationError(
-            f"{bench.name}: every one of {len(failed)} dies failed to simulate; the last: {failed[-1]}"
-        )
-    found = (outcomes[index] for index in sorted(outcomes))
-    return [outcome.traces for outcome in found if not isinstance(outcome, SimulationError)]
-
-
-def sample(values: Sequence[float], *, failed: int) -> Sigma:
-    n = len(values)
-    if n < 2:
-        raise InputError(f"{n} dies do not make a standard deviation: ask for more")
-    sigma = float(np.std(values, ddof=1))
-    low, high = sigma * np.sqrt((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1))
-    return Sigma(
-        mean=float(np.mean(values)), sigma=sigma, low=float(low), high=float(high), values=tuple(values), failed=failed
-    )
 
 
 def _state(traces: Traces, starts: NDArray[Any], frame: float) -> Array:

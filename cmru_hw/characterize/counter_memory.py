@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.characterize import blocks
-from cmru_hw.characterize.blocks import Bench, Conditions, Provenance, Unit, run_bench
-from cmru_hw.circuits.charge.counter_memory import BITS
+from cmru_hw.characterize.blocks import Unit
+from cmru_hw.characterize.testbench import Conditions, Provenance, Testbench, run_testbench
 from cmru_hw.core.signals import Array, Traces
 from cmru_hw.process import device_count
 from cmru_hw.spice import Engine
@@ -28,6 +28,9 @@ BLOCKS = {"logic": "md", "comparators": "mc", "clocks": "mk", "memory": "mm"}
 _SHORT = 13
 # An account is a capacitor of 1 nF: cells/transistor/supply.cir.
 _ACCOUNT = 1e-9
+
+# bits of cells/transistor/unit_ladder.cir
+BITS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +113,8 @@ def unit(
     """The ladder unit through the first ``frames`` of its testbench; times [s] of one window as there."""
     parameters = {"frame": frame, "evaluate": evaluate, "decide": decide, "count": count, "frames": float(frames)}
     saved = ("level", *BLOCKS.values())
-    bench = Bench(name="transistor_unit_ladder", saved=saved, stop=frames * frame, parameters=parameters)
-    traces, provenance = run_bench(engine, bench, conditions)
+    bench = Testbench(name="transistor_unit_ladder", saved=saved, stop=frames * frame, parameters=parameters)
+    traces, provenance = run_testbench(engine, bench, conditions)
     starts = frame * np.arange(float(frames))
     static, dynamic = {}, {}
     for block, account in BLOCKS.items():
@@ -138,8 +141,8 @@ def memory(engine: Engine, conditions: Conditions, *, level: int = 5, hold: floa
     """Hold ``level`` for ``hold`` [s] with every other supply off, and through a ``dip`` [V] of the one that is on."""
     bits = {f"b{place}": float(level >> place & 1) for place in range(BITS)}
     parameters = {**bits, "hold": hold, "dip": dip}
-    bench = Bench(name="transistor_ladder_memory", saved=("level", "m"), stop=hold, parameters=parameters)
-    traces, provenance = run_bench(engine, bench, conditions)
+    bench = Testbench(name="transistor_ladder_memory", saved=("level", "m"), stop=hold, parameters=parameters)
+    traces, provenance = run_testbench(engine, bench, conditions)
     half, full = _at(traces, "m", hold * np.array([0.5, 1 - 1e-6])) * _ACCOUNT
     return Memory(
         before=level,
@@ -155,8 +158,8 @@ def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frame
     accounts = {**BLOCKS, "lines": "ml"}
     saved = ("a", "b", "k0", "k1", "k2", "qa", "qb", *accounts.values())
     parameters = {"frame": frame, "frames": float(frames), "evaluate": evaluate, "decide": decide, "count": count}
-    bench = Bench(name="transistor_ladder_layer", saved=saved, stop=frames * frame, parameters=parameters)
-    traces, provenance = run_bench(engine, bench, conditions)
+    bench = Testbench(name="transistor_ladder_layer", saved=saved, stop=frames * frame, parameters=parameters)
+    traces, provenance = run_testbench(engine, bench, conditions)
     starts = frame * np.arange(float(frames))
     # just before the comparators of layer 1 fire
     ready = starts + 0.5 * frame + (3 * evaluate + 2 * decide + 2 * count + 2e-6) + 0.2e-6 + evaluate - 20e-9

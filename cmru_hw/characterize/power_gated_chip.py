@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cmru_hw.characterize.blocks import Bench, ChipBlocks, Conditions, Provenance, Sigma, draws, run_bench, sample
+from cmru_hw.characterize.blocks import ChipBlocks
+from cmru_hw.characterize.testbench import Conditions, Provenance, Sigma, Testbench, draws, run_testbench, sample
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.signals import Array, Traces
 from cmru_hw.spice import Engine
@@ -126,10 +127,10 @@ _UP, _DOWN = np.arange(4, 9), np.arange(9, 14)
 RESOLUTION = 0.5e-3
 
 
-def unit_bench(parameters: Mapping[str, float]) -> Bench:
+def unit_bench(parameters: Mapping[str, float]) -> Testbench:
     """One unit whose sizes are ``parameters`` of its testbench: see :func:`unit_die` for what it measures."""
     saved = ("o", "vcm", "a", "b", "fa", "fb", "ckn", "qa", "qb", "tu", "td")
-    return Bench(name="transistor_gated_unit", saved=saved, stop=14 * _FRAME, parameters=parameters)
+    return Testbench(name="transistor_gated_unit", saved=saved, stop=14 * _FRAME, parameters=parameters)
 
 
 def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, float]) -> UnitDie:
@@ -181,7 +182,9 @@ def slowest(traces: Traces, conditions: Conditions, die: UnitDie) -> tuple[float
 
 def amplifier_gain(engine: Engine, conditions: Conditions) -> float:
     """Gain of the amplifier, of equal devices, from one end of the states to the other."""
-    traces, _ = run_bench(engine, Bench(name="transistor_gated_amplifier", saved=("x", "o"), stop=20e-6), conditions)
+    traces, _ = run_testbench(
+        engine, Testbench(name="transistor_gated_amplifier", saved=("x", "o"), stop=20e-6), conditions
+    )
     output, ground = (np.diff(traces.at(node, np.array([9.9e-6, 19.9e-6])))[0] for node in "ox")
     return float(abs(output / ground))
 
@@ -189,8 +192,8 @@ def amplifier_gain(engine: Engine, conditions: Conditions) -> float:
 def row_parasitic(engine: Engine, conditions: Conditions) -> float:
     """What a row has beside its capacitors [F], of equal devices: its step is smaller than its line's."""
     period = 2e-6
-    bench = Bench(name="transistor_gated_comparator", saved=("trim", "a", "f"), stop=10 * period)
-    traces, _ = run_bench(engine, bench, conditions)
+    bench = Testbench(name="transistor_gated_comparator", saved=("trim", "a", "f"), stop=10 * period)
+    traces, _ = run_testbench(engine, bench, conditions)
     before: Array = period * (np.arange(10, dtype=np.float64) + 0.59)
     moved: Array = traces.at("a", before) - traces.at("f", before)
     share = np.polyfit(traces.at("trim", before), moved, 1)[0]
@@ -200,8 +203,8 @@ def row_parasitic(engine: Engine, conditions: Conditions) -> float:
 def blocks(engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1) -> ChipBlocks:
     """Comparators, packets and amplifier of the chip over ``dies`` draws of mismatch, each block alone."""
     frame, ratio = 3e-6, 7.94 / 500
-    bench = Bench(name="transistor_gated_packet", saved=("o", "vcm"), stop=4 * frame)
-    _, provenance = run_bench(engine, bench, conditions)
+    bench = Testbench(name="transistor_gated_packet", saved=("o", "vcm"), stop=4 * frame)
+    _, provenance = run_testbench(engine, bench, conditions)
     drawn = draws(engine, bench, conditions, range(seed, seed + dies))
     read: Array = frame * np.arange(1, 4, dtype=np.float64) + 1.49e-6
     states = np.array([traces.at("o", read) - traces.at("vcm", read) for traces in drawn])
@@ -221,7 +224,7 @@ def comparator_offset(
 ) -> Sigma:
     """Offset [V] over ``dies`` draws of mismatch: a row's comparator's at the row, the level ``limit``'s as a state."""
     parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
-    bench = Bench(name="transistor_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
+    bench = Testbench(name="transistor_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
     drawn = draws(engine, bench, conditions, range(seed, seed + dies))
     # what is found is a voltage below all of a row's capacitors: a state is below some of the limit's
     share = _LIMIT_ROW / _LIMIT_SAMPLE if limit else ROW / (ROW + row_parasitic(engine, conditions))
@@ -235,13 +238,13 @@ def sequencer(engine: Engine, conditions: Conditions, *, frame: float = 100e-6, 
     ]
     clocks += ["rr", "er", "fr", "cknr", "n3"]
     accounts = {name: BLOCKS[name] for name in ("clocks", "sequencer", "V_cm", "wake")}
-    bench = Bench(
+    bench = Testbench(
         name="transistor_sequencer",
         saved=("strobe", *clocks, *accounts.values()),
         stop=3 * frame,
         parameters={"frame": frame, "window": window},
     )
-    traces, provenance = run_bench(engine, bench, conditions)
+    traces, provenance = run_testbench(engine, bench, conditions)
     half, starts = conditions.vdd / 2, 2.5 * frame
     # While the strobe rises the supplies do too: what is high then has not been clocked.
     during = (traces.time > starts + 0.12e-6) & (traces.time < starts + window)
@@ -273,13 +276,13 @@ def chip(
     frames: int = len(EXPECTED),
 ) -> Chip:
     """The smallest chip through the first ``frames`` of its testbench, from the strobe alone."""
-    bench = Bench(
+    bench = Testbench(
         name="transistor_gated_chip",
         saved=("o", "xunit.x", "vcm", "q", "cknr", *BLOCKS.values()),
         stop=frames * frame,
         parameters={"frame": frame, "window": window, "frames": float(frames)},
     )
-    traces, provenance = run_bench(engine, bench, conditions)
+    traces, provenance = run_testbench(engine, bench, conditions)
     starts: Array = frame * (np.arange(frames, dtype=np.float64) + 0.5)
     # A state is valid until the readout decides: afterwards the amplifier is off.
     read = np.asarray(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.circuits.charge.compare import Reference
-from cmru_hw.circuits.charge.simulate import Simulation, Verified, Waveforms
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.design import AnyDesign, AnyTechnology
+from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms
 from cmru_hw.nn.checkpoint import Sequences, Trained
 from cmru_hw.process.device_count import Inventory
 from cmru_hw.spice.deck import Deck

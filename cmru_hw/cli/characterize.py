@@ -79,6 +79,7 @@ def characterize(
     from cmru_hw import spice
     from cmru_hw.characterize import blocks as benches
     from cmru_hw.characterize import counter_memory, power_gated_chip
+    from cmru_hw.characterize.testbench import Conditions
     from cmru_hw.process import device_models, technology
 
     # before the first testbench: a file may be missing, or may not know the corner
@@ -90,7 +91,7 @@ def characterize(
         if output.suffix != ".toml":
             raise OutputError(f"{output}: a technology is written as .toml; change the name")
         common.check_output(output, force)
-    conditions = benches.Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
+    conditions = Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
     if blocks == "ladder":
         with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, memories"):
             memories = counter_memory.figures(engine, conditions)

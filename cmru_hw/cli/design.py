@@ -142,7 +142,7 @@ def export(
     """
     from cmru_hw import spice
     from cmru_hw.analysis.comparison import comparison
-    from cmru_hw.circuits.charge import mapping
+    from cmru_hw.circuits.calibration import assumed_sequences
     from cmru_hw.cli.run import print_comparison
     from cmru_hw.design_folder import folder, templates
     from cmru_hw.nn import checkpoint
@@ -157,7 +157,7 @@ def export(
     calibration = kind.calibrate(trained, given)
     design = kind.map_network(trained, _technology(kind, technology_name, level, memory), calibration)
     design = templates.with_templates(design, own_templates)
-    stimulus = given if given is not None else mapping.assumed_sequences(trained)
+    stimulus = given if given is not None else assumed_sequences(trained)
     exported = folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
     found: dict[str, Any] = {
         "output": str(output),

@@ -14,8 +14,8 @@ from cmru_hw.core.errors import CheckFailed, InputError, OutputError
 from cmru_hw.core.units import si
 
 if TYPE_CHECKING:
-    from cmru_hw.circuits.charge.simulate import Simulation, Verified
     from cmru_hw.circuits.design import AnyDesign
+    from cmru_hw.circuits.simulation import Simulation, Verified
 
 DEMO_MODEL = "vowels-cmru-2x16"
 DEMO_SEQUENCES = 20
@@ -38,7 +38,7 @@ def simulate(
     Example: cmru-hw simulate out/vowels --input models/vowels-eval.npz --sequences 5 --plot out/unit.svg
     """
     from cmru_hw.analysis import comparison
-    from cmru_hw.circuits.charge.compare import classes_of
+    from cmru_hw.circuits.comparison import classes_of
     from cmru_hw.spice import export
 
     for path in (output, plot, raw, csv):

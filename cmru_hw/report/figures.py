@@ -9,7 +9,7 @@ import pyarrow as pa
 from matplotlib import pyplot as plt
 
 from cmru_hw.analysis.montecarlo.statistics import clopper_pearson, passed
-from cmru_hw.circuits.charge.plots import CIRCUIT, SOFTWARE, STYLE, save
+from cmru_hw.core.figures import CIRCUIT, SOFTWARE, STYLE, save
 
 
 def yield_by_drop(table: pa.Table, software: float, drop: float, path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cmru_hw.analysis.corners.grid import Corner
 from cmru_hw.characterize import blocks
-from cmru_hw.characterize.blocks import Conditions
+from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.core import package_data
 from cmru_hw.core.atomic_write import write_whole
 from cmru_hw.core.errors import InputError

@@ -10,7 +10,7 @@ from matplotlib import colors
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from cmru_hw.circuits.charge.plots import STYLE, joules, save
+from cmru_hw.core.figures import STYLE, joules, save
 
 
 def heat_map(summary: dict[str, Any], path: Path) -> None:

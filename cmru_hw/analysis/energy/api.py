@@ -12,8 +12,8 @@ import cmru_hw
 from cmru_hw.analysis.energy import current, macro, power_gated, transistor
 from cmru_hw.analysis.energy.ledger import TOLERANCE, Books, Ledger, measure
 from cmru_hw.circuits import registry
-from cmru_hw.circuits.charge.compare import Reference, classes_of
 from cmru_hw.circuits.charge.mapping import Design, is_gated
+from cmru_hw.circuits.comparison import Reference, classes_of
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.signals import Array, Response, Traces
 from cmru_hw.design_folder.folder import Exported

@@ -11,7 +11,7 @@ import functools
 import numpy as np
 
 from cmru_hw.analysis.energy.ledger import Account, Books, Frames
-from cmru_hw.circuits.charge.compare import Reference
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.current import fast, variation
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.netlist import BLOCKS, TOTAL

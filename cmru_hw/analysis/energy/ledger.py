@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cmru_hw.circuits.charge.compare import Reference
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core.errors import CheckFailed
 from cmru_hw.core.signals import Array, Traces
 from cmru_hw.spice.schedule import Schedule

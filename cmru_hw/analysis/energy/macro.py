@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmru_hw.analysis.energy.ledger import Account, Books, Frames
-from cmru_hw.circuits.charge.compare import Reference
 from cmru_hw.circuits.charge.macro_netlist import INPUT_CHANGE, TOTAL, meters
 from cmru_hw.circuits.charge.mapping import Design, Row
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.spice.schedule import Schedule

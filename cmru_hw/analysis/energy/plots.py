@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from cmru_hw.circuits.charge.plots import STYLE, joules, save
+from cmru_hw.core.figures import STYLE, joules, save
 
 COLOURS = {
     "inputs": "#9ecae1",

@@ -17,8 +17,8 @@ import numpy as np
 from cmru_hw.analysis.energy import macro, transistor
 from cmru_hw.analysis.energy.ledger import Books
 from cmru_hw.circuits.charge import power_gated_netlist
-from cmru_hw.circuits.charge.compare import Reference
 from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core.signals import Array
 from cmru_hw.process.device_count import GROUND, Device, devices
 from cmru_hw.process.technology import Hand

@@ -14,8 +14,8 @@ import numpy as np
 from cmru_hw.analysis.energy import macro
 from cmru_hw.analysis.energy.ledger import Account, Books, Frames
 from cmru_hw.circuits.charge import clocked_netlist
-from cmru_hw.circuits.charge.compare import Reference
 from cmru_hw.circuits.charge.mapping import Design, has_ladders
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core.signals import Array
 from cmru_hw.spice.schedule import Schedule
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo.interface import Bench, Replay
 from cmru_hw.circuits.charge import fast, macro_netlist, noise, simulate, variation
-from cmru_hw.circuits.charge.compare import RESOLUTION, classes_of, reference
+from cmru_hw.circuits.charge.compare import RESOLUTION, reference
 from cmru_hw.circuits.charge.fast import Packed
 from cmru_hw.circuits.charge.variation import Dies
+from cmru_hw.circuits.comparison import classes_of
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array, Response
 

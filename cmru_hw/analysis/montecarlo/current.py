@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.analysis.montecarlo.interface import Bench, Replay
-from cmru_hw.circuits.charge.compare import Reference, classes_of
+from cmru_hw.circuits.comparison import Reference, classes_of
 from cmru_hw.circuits.current import fast as behavioral
 from cmru_hw.circuits.current import netlist, simulate, variation
 from cmru_hw.circuits.current.variation import CurrentDies

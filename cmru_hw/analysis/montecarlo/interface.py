@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cmru_hw.circuits.charge.compare import Reference
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core.signals import Response
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck

@@ -12,9 +12,9 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from cmru_hw.analysis.montecarlo.statistics import Interval
-from cmru_hw.circuits.charge.compare import Reference
-from cmru_hw.circuits.charge.plots import CIRCUIT, SECOND, SOFTWARE, STYLE, save
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 from cmru_hw.core.signals import Response
 
 

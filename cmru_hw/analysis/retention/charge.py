@@ -20,7 +20,7 @@ import numpy as np
 
 from cmru_hw.analysis.corners.measured_technology import process_of
 from cmru_hw.analysis.retention.interface import Unit
-from cmru_hw.characterize.blocks import Bench, Conditions
+from cmru_hw.characterize.testbench import Conditions, Testbench
 from cmru_hw.circuits.charge.mapping import Design, has_ladders
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
@@ -183,7 +183,7 @@ def lost_asleep(engine: Engine, conditions: Conditions, cell: Cell, level: float
         **{"cs": cell.packet, "cint": cell.integrator, "lt": cell.tail},
     }
     stop = 2 * cell.timestep + AWAKE
-    bench = Bench(name=ASLEEP, saved=("state",), stop=stop, parameters=parameters)
+    bench = Testbench(name=ASLEEP, saved=("state",), stop=stop, parameters=parameters)
     outcome = engine.run(bench.deck(conditions))
     awake = cell.timestep * np.array([1.0, 2.0]) + 0.9 * AWAKE
     before, after = outcome.traces.at("state", awake)
@@ -213,7 +213,7 @@ def doubling(temperatures: Sequence[float], seconds: Sequence[float]) -> float |
 def _held(engine: Engine, conditions: Conditions, cell: Cell, level: float, hold: float) -> tuple[Array, Array, str]:
     """Time [s] and state [V] of one hold, and the simulator's name."""
     parameters = {"hold": hold, "level": level, "cs": cell.packet, "cint": cell.integrator}
-    bench = Bench(name=BENCH, saved=("state",), stop=hold, parameters=parameters)
+    bench = Testbench(name=BENCH, saved=("state",), stop=hold, parameters=parameters)
     outcome = engine.run(bench.deck(conditions))
     return outcome.traces.time, outcome.traces.values["state"], outcome.simulator
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cmru_hw.analysis.retention.interface import Unit
-from cmru_hw.characterize.blocks import deck
+from cmru_hw.characterize.testbench import deck
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib import pyplot as plt
 
-from cmru_hw.circuits.charge.plots import CIRCUIT, SECOND, SOFTWARE, STYLE, save
+from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 from cmru_hw.core.units import percent
 
 

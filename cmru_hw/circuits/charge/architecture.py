@@ -9,9 +9,9 @@ import numpy as np
 
 from cmru_hw.circuits.architecture import Architecture
 from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, variation
-from cmru_hw.circuits.charge.compare import Reference
 from cmru_hw.circuits.charge.mapping import Design
-from cmru_hw.circuits.charge.simulate import Waveforms
+from cmru_hw.circuits.comparison import Reference
+from cmru_hw.circuits.simulation import Waveforms
 from cmru_hw.core.units import si
 from cmru_hw.process import device_count, technology
 from cmru_hw.process.device_count import Inventory

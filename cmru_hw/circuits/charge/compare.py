@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge.mapping import Design, Row
+from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.cells import classify
 from cmru_hw.nn.checkpoint import Sequences, Trained
@@ -17,126 +15,6 @@ from cmru_hw.nn.checkpoint import Sequences, Trained
 # Below this a macro row cannot be asked to decide: ten times the hysteresis of its comparator, and the volts that
 # survive the %.10g of a stimulus file many times over. [V]
 RESOLUTION = 1e-6
-# A state of transistors carries its amplifier's offset, a millivolt; a level is misread when it is half a level off.
-LEVEL_TOLERANCE = {"macro": 0.05, "transistor": 0.25}
-MOVES = ("up", "hold", "down")
-SHOWN_DIFFERENCES = 20
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reference:
-    """The software truth, in double precision. ``margins`` has, per layer, (sequences, timesteps, units): how far what
-    is compared is from the nearer threshold: in the charge domain a row's voltage [V], in current mode a current [A].
-    """
-
-    response: Response
-    margins: tuple[Array, ...]
-    classes: NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Divergence:
-    """One decision that differs. ``software`` and ``circuit`` are +1, 0 or −1; ``margin`` is software's.
-
-    ``margin_unit`` is "V" or "A", as in :class:`Reference`. ``inherited``: a state that the unit reads was already
-    another level, so its margin says nothing.
-    """
-
-    sequence: int
-    timestep: int
-    layer: int
-    unit: int
-    software: int
-    circuit: int
-    margin: float
-    margin_unit: str = "V"
-    inherited: bool = False
-
-    def __str__(self) -> str:
-        name = {1: "up", 0: "hold", -1: "down"}
-        return (
-            f"sequence {self.sequence}, timestep {self.timestep}, layer {self.layer}, unit {self.unit}: software "
-            f"{name[self.software]}, circuit {name[self.circuit]}, "
-            + ("inherited" if self.inherited else f"margin {self.margin:.3g} {self.margin_unit}")
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The verdict. Decisions ``total`` = ``agree`` + ``differ`` + ``excluded``.
-
-    Excluded are decisions whose margin is below ``resolution`` [V], and, in a sequence where one of those fell the
-    other way, everything that comes after it. ``level_error`` is the largest |state difference| in levels; αCMRU: as
-    a share of the swing. ``logit_error`` is relative to the largest logit. ``divergences`` are all that differ, in
-    order of time. ``coverage`` has one array per layer, (units, 3): how often the circuit went up, held, went down.
-    ``level``: what was simulated, macros or transistors.
-    """
-
-    total: int
-    agree: int
-    excluded: int
-    resolution: float
-    level_error: float
-    logit_error: float
-    classified: int
-    classified_alike: int
-    correct_software: int | None
-    correct_circuit: int | None
-    first_divergence: Divergence | None
-    smallest_margin: float
-    swing_used: float
-    divergences: tuple[Divergence, ...] = ()
-    coverage: tuple[NDArray[np.int64], ...] = ()
-    level: str = "macro"
-
-    margin_unit: ClassVar[str] = "V"
-
-    @property
-    def differ(self) -> int:
-        return self.total - self.agree - self.excluded
-
-    def holds(self) -> bool:
-        """Whether circuit and software are the same network: every decision that counts, every class, every level."""
-        alike = self.classified == self.classified_alike
-        return not self.differ and alike and self.level_error < self.level_tolerance
-
-    @property
-    def level_tolerance(self) -> float:
-        """What a state may be off by, in levels."""
-        return LEVEL_TOLERANCE[self.level]
-
-    @property
-    def unseen(self) -> tuple[str, ...]:
-        """What the circuit was never seen to do, as ``"0.2 up"``: layer, unit, move."""
-        return tuple(
-            f"{layer}.{unit} {move}"
-            for layer, counts in enumerate(self.coverage)
-            for unit, row in enumerate(counts)
-            for move, count in zip(MOVES, row, strict=True)
-            if not count
-        )
-
-    def details(self) -> dict[str, Any]:
-        """What only this kind of circuit has to say, in plain numbers: more keys of the comparison."""
-        return {
-            "differences": [asdict(found) for found in self.divergences],
-            "coverage": [[dict(zip(MOVES, row, strict=True)) for row in counts.tolist()] for counts in self.coverage],
-            "unseen": list(self.unseen),
-        }
-
-    def remarks(self) -> list[tuple[str, str]]:
-        """The same for people: rows of a table. Here the other differences, what every unit was seen to do, and what
-        to do about a swing that was too small."""
-        rows = []
-        if self.level == "transistor":
-            rows += [("difference", str(found)) for found in self.divergences[1:SHOWN_DIFFERENCES]]
-            for layer, counts in enumerate(self.coverage):
-                units = ", ".join("/".join(map(str, row)) for row in counts.tolist())
-                rows.append((f"layer {layer}", f"units went up/held/went down {units}"))
-            rows.append(("never seen", ", ".join(self.unseen) or "nothing: every unit went up, held and went down"))
-        if self.swing_used > 1.01:
-            rows.append(("note", f"states went to {self.swing_used:.2f} of their swing: calibrate with more data"))
-        return rows
 
 
 def reference(design: Design, trained: Trained, sequences: Sequences) -> Reference:
@@ -167,11 +45,6 @@ def reference(design: Design, trained: Trained, sequences: Sequences) -> Referen
         margins=tuple(margins),
         classes=classify(out.logits, lengths, trained.config.decision).numpy(),
     )
-
-
-def classes_of(response: Response, decision: str) -> NDArray[np.int64]:
-    """Class index (sequences,) by the checkpoint's decision rule."""
-    return classify(torch.from_numpy(response.logits), torch.from_numpy(response.lengths), decision).numpy()
 
 
 def compare(

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
+from cmru_hw.circuits.calibration import ASSUMED, assumed_sequences
 from cmru_hw.circuits.charge.counter_memory import BIT_VALUES, end_nets
 from cmru_hw.circuits.design import Clip
 from cmru_hw.core.errors import MappingError
@@ -31,7 +32,6 @@ from cmru_hw.process.technology import Technology
 
 # An unbounded state may go further on new data than it did in calibration.
 HEADROOM = 1.25
-ASSUMED = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal within 4 standard deviations"
 # All clock phases together, as a share of the timestep: the rest, with the change of the inputs in it, is hold.
 LONGEST_WINDOW = 0.6
 # Packet capacitor over integrating capacitor: beyond this the integrator is no integrator.
@@ -219,14 +219,6 @@ def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
     # a ladder is never smaller than its first level, whatever the calibration happened to visit
     states = tuple(max(1.0, float(state[valid].abs().max())) for state in out.states)
     return Calibration(inputs=float((inputs * scale + offset)[valid].abs().max()), states=states, source=source)
-
-
-def assumed_sequences(trained: Trained) -> Sequences:
-    """What a network is mapped and tried with when no data is at hand; always the same. See ASSUMED."""
-    scale, offset = (trained.tensors[f"input.{name}"] for name in ("scale", "offset"))
-    generator = torch.Generator().manual_seed(0)
-    scaled = torch.randn((64, 64, trained.config.features), generator=generator).clamp(-4, 4)
-    return Sequences(inputs=((scaled - offset) / torch.where(scale == 0, 1.0, scale)).numpy())
 
 
 def map_network(trained: Trained, technology: Technology, calibration: Calibration) -> Design:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge import fidelity
-from cmru_hw.circuits.charge.compare import RESOLUTION, Comparison, Reference, compare, reference
+from cmru_hw.circuits.charge.compare import RESOLUTION, compare, reference
 from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms, shared_decks
 from cmru_hw.core.errors import LatchTurned, NotBelieved, SimulationError
 from cmru_hw.core.signals import Array, Response, Traces, padded
 from cmru_hw.nn.checkpoint import Sequences, Trained
@@ -21,19 +22,6 @@ from cmru_hw.spice.schedule import Schedule
 # Decks of this many timesteps: long enough to pay for their start, short enough to share between workers.
 FRAMES_PER_DECK = 400
 MOST_REFINEMENTS = 2
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Simulation:
-    """A decoded simulation: the circuit's response, what it cost, and how it was obtained.
-
-    ``cpu_seconds`` is the simulator's own; ``attempts`` names every run that had to be repeated with other options.
-    """
-
-    response: Response
-    cpu_seconds: float
-    simulator: str
-    attempts: tuple[str, ...]
 
 
 def simulate(
@@ -186,29 +174,6 @@ def _require_latched(
         )
 
 
-def shared_decks(lengths: Sequence[int], frames_per_deck: int) -> Iterator[list[int]]:
-    """Indices of sequences that go into one deck each, in order: as many as fit, with a power-on frame before each."""
-    batch: list[int] = []
-    frames = 0
-    for index, length in enumerate(lengths):
-        if batch and frames + length + 1 > frames_per_deck:
-            yield batch
-            batch, frames = [], 0
-        batch.append(index)
-        frames += length + 1
-    yield batch
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Verified:
-    """A simulation held against software. ``refined`` says how often the largest time step was halved for it."""
-
-    comparison: Comparison
-    simulation: Simulation
-    expected: Reference
-    refined: int
-
-
 def verify(
     design: Design,
     trained: Trained,
@@ -240,16 +205,6 @@ def verify(
 
 def _same_decisions(one: Response, other: Response) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one.decisions, other.decisions, strict=True))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Waveforms:
-    """One unit's node voltages over one sequence: rows, decisions and state, as simulated."""
-
-    layer: int
-    unit: int
-    traces: Traces
-    plan: Schedule
 
 
 def waveforms(

@@ -23,7 +23,7 @@ size of the network nor what else is switched on can change it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge.mapping import Design, Layer, Row
+from cmru_hw.circuits.variation import select
 from cmru_hw.core import counter_rng
-from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.process.technology import Mismatch, Technology
 
@@ -103,36 +103,8 @@ def leaves(design: Design) -> tuple[str, ...]:
 
 
 def choose(design: Design, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> frozenset[str]:
-    """What varies in ``design``: see :func:`chosen`."""
-    return chosen(leaves(design), only=only, without=without)
-
-
-def chosen(every: Sequence[str], *, only: Sequence[str], without: Sequence[str]) -> frozenset[str]:
-    """Of the leaves ``every`` those that ``only`` names (all, if empty) less those that ``without`` names.
-
-    A name is a leaf (``layer0/weights``), a branch (``layer0``, ``noise``) or a kind in all branches (``weights``).
-    Raises InputError for a name that means nothing here, and if nothing is left.
-    """
-
-    def named(names: Iterable[str]) -> frozenset[str]:
-        found: set[str] = set()
-        for name in names:
-            fitting = {leaf for leaf in every if name in (leaf, *leaf.split("/"))}
-            if not fitting:
-                known = sorted({part for leaf in every for part in leaf.split("/")})
-                raise InputError(
-                    f"nothing that varies is called {name!r}: name a leaf like {every[0]}, or one of {known}"
-                )
-            found |= fitting
-        return frozenset(found)
-
-    left = (named(only) if only else frozenset(every)) - named(without)
-    if not left:
-        raise InputError(
-            f"nothing is left that varies: without {' and '.join(without)} all dies are the nominal one. Take away less"
-            + (f", or add to only {' and '.join(only)}" if only else "")
-        )
-    return left
+    """What varies in ``design``: see :func:`select`."""
+    return select(leaves(design), only=only, without=without)
 
 
 def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], on: frozenset[str]) -> Dies:
@@ -275,8 +247,8 @@ def _layer(
 
 
 def _pick(value: _T, place: int | slice, varying: Sequence[str]) -> _T:
-    chosen = {name: getattr(value, name)[place] for name in varying}
+    select = {name: getattr(value, name)[place] for name in varying}
     for name in (field.name for field in fields(value)):
         if isinstance(part := getattr(value, name), Row):
-            chosen[name] = _pick(part, place, _VARYING_ROW)
-    return replace(value, **chosen)
+            select[name] = _pick(part, place, _VARYING_ROW)
+    return replace(value, **select)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from cmru_hw.circuits.architecture import Architecture
-from cmru_hw.circuits.charge.compare import Reference
-from cmru_hw.circuits.charge.simulate import Waveforms
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.current import mapping, netlist, simulate, technology, variation
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.technology import CurrentTechnology
+from cmru_hw.circuits.simulation import Waveforms
 from cmru_hw.core.errors import TechnologyError
 from cmru_hw.core.units import si
 from cmru_hw.process import device_count

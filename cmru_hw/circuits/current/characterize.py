@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cmru_hw.characterize.blocks import deck
+from cmru_hw.characterize.testbench import deck
 from cmru_hw.circuits.current.technology import LANDINGS, POLARITIES, CurrentTechnology, from_dict
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.signals import Array, Traces

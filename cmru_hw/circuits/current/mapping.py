@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.charge.mapping import ASSUMED, assumed_sequences
+from cmru_hw.circuits.calibration import ASSUMED, assumed_sequences
 from cmru_hw.circuits.current import mirrors
 from cmru_hw.circuits.current.mirrors import Rows
 from cmru_hw.circuits.current.technology import CurrentTechnology
@@ -143,7 +143,7 @@ def calibration(found: Mapping[str, Any]) -> CurrentCalibration:
 
 
 def calibrate(trained: Trained, sequences: Data | None) -> CurrentCalibration:
-    """What currents to expect, from ``sequences`` or from `cmru_hw.circuits.charge.mapping.assumed_sequences`. Raises
+    """What currents to expect, from ``sequences`` or from `cmru_hw.circuits.calibration.assumed_sequences`. Raises
     MappingError."""
     _refuse(trained)
     source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED

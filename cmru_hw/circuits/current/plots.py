@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from cmru_hw.circuits.charge.compare import Reference
-from cmru_hw.circuits.charge.plots import CIRCUIT, SECOND, SOFTWARE, STYLE, save
-from cmru_hw.circuits.charge.simulate import Waveforms
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.current.mapping import CurrentDesign
+from cmru_hw.circuits.simulation import Waveforms
+from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 
 
 def unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path: Path) -> None:

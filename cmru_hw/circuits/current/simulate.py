@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.charge.compare import Comparison, Divergence, Reference, classes_of
-from cmru_hw.circuits.charge.simulate import Simulation, Verified, Waveforms, shared_decks
+from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of
 from cmru_hw.circuits.current import netlist
 from cmru_hw.circuits.current.mapping import CurrentDesign
+from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms, shared_decks
 from cmru_hw.core.errors import NotBelieved, SimulationError
 from cmru_hw.core.signals import Array, Response, Traces, padded
 from cmru_hw.core.units import percent

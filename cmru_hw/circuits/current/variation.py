@@ -23,9 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.charge.variation import chosen
 from cmru_hw.circuits.current import netlist
 from cmru_hw.circuits.current.mapping import CurrentDesign
+from cmru_hw.circuits.variation import select
 from cmru_hw.core import counter_rng
 from cmru_hw.core.signals import Array
 
@@ -53,8 +53,8 @@ def leaves(design: CurrentDesign) -> tuple[str, ...]:
 
 
 def choose(design: CurrentDesign, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> frozenset[str]:
-    """What varies in ``design``: see `cmru_hw.circuits.charge.variation.chosen`."""
-    return chosen(leaves(design), only=only, without=without)
+    """What varies in ``design``: see `cmru_hw.circuits.variation.select`."""
+    return select(leaves(design), only=only, without=without)
 
 
 def draw(

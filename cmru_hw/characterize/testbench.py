@@ -1,0 +1,173 @@
+"""Run a transistor testbench under stated conditions; draw dies of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats
+
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import InputError, SimulationError
+from cmru_hw.core.signals import Traces
+from cmru_hw.process import device_models
+from cmru_hw.spice import Engine
+from cmru_hw.spice.deck import Deck
+
+STAND_IN = ".include ../devices/generic180.lib"
+
+
+_INCLUDE = re.compile(r"^\.include \.\./(\S+)$")
+
+
+_PARAMETER = re.compile(r"\b([a-z_][a-z0-9_]*)=(\S+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Under what to measure: ``temperature`` in degrees Celsius, ``vdd`` [V]."""
+
+    process: str = "gf180"
+    corner: str = "typical"
+    temperature: float = 27.0
+    vdd: float = 1.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a number comes from: ``models`` and their ``sha256``, ``dies`` drawn (0: no mismatch)."""
+
+    testbench: str
+    models: str
+    sha256: str
+    conditions: Conditions
+    simulator: str
+    dies: int = 0
+
+    def __str__(self) -> str:
+        at = self.conditions
+        dies = f", {self.dies} dies" if self.dies else ""
+        return (
+            f"{self.testbench}.cir, {self.models} sha256 {self.sha256[:12]}, {at.corner}, {at.temperature:g} C, "
+            f"{at.vdd:g} V{dies}, {self.simulator}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sigma:
+    """Mean and standard deviation of a sample, and the 95 % interval of the latter; ``failed`` dies gave no value."""
+
+    mean: float
+    sigma: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+    failed: int
+
+    def __str__(self) -> str:
+        return f"95 % interval {self.low:.3g} to {self.high:.3g}, {len(self.values)} dies"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Testbench:
+    """A testbench and how to run it: values of its ``.param`` lines, what to save, where its transient ends [s]."""
+
+    name: str
+    saved: tuple[str, ...]
+    stop: float
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    def deck(self, conditions: Conditions, mismatch: int | None = None) -> Deck:
+        devices = device_models.devices(
+            conditions.process, corner=conditions.corner, temperature=conditions.temperature, mismatch=mismatch
+        )
+        parameters = {"vdd": conditions.vdd, **self.parameters}
+        return deck(self.name, devices, saved=self.saved, parameters=parameters, stop=self.stop)
+
+
+def deck(
+    testbench: str,
+    devices: device_models.Devices,
+    *,
+    saved: Sequence[str],
+    parameters: Mapping[str, float] | None = None,
+    stop: float,
+) -> Deck:
+    """``netlists/testbenches/<testbench>.cir`` on other ``devices`` and with other values of its ``.param`` lines.
+
+    A testbench is a file that runs by itself on the stand-in devices. What changes here is that one include, the
+    values named in ``parameters``, and what is saved; ``stop`` [s] must be where its transient ends.
+    """
+    folder = package_data.folder("netlists")
+    wanted = dict(parameters or {})
+    files = dict(devices.files)
+    lines: list[str] = []
+    for line in (folder / "testbenches" / f"{testbench}.cir").read_text(encoding="utf-8").splitlines()[1:]:
+        if line == STAND_IN:
+            lines += devices.text.splitlines()
+        elif included := _INCLUDE.match(line):
+            files[included[1]] = (folder / included[1]).read_bytes()
+            lines.append(f".include {included[1]}")
+        elif line.startswith(".param "):
+            lines.append(_with_values(line, wanted))
+        elif not line.startswith((".meas ", ".save ", ".end")):
+            lines.append(line)
+    if wanted:
+        raise InputError(f"testbench {testbench} has no parameter {', '.join(sorted(wanted))}")
+    lines += [".save " + " ".join(saved[first : first + 20]) for first in range(0, len(saved), 20)]
+    return Deck(
+        text="\n".join(lines) + "\n",
+        stop=stop,
+        saved=tuple(saved),
+        files=files,
+        libraries=devices.libraries,
+        settings=devices.settings,
+    )
+
+
+def _with_values(line: str, wanted: dict[str, float]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1].lower()
+        return f"{name}={float(wanted.pop(name))!r}" if name in wanted else match[0]
+
+    return _PARAMETER.sub(value, line)
+
+
+def run_testbench(engine: Engine, bench: Testbench, conditions: Conditions) -> tuple[Traces, Provenance]:
+    """One run of ``bench`` without mismatch, and where its numbers come from."""
+    outcome = engine.run(bench.deck(conditions))
+    devices = device_models.devices(conditions.process)
+    provenance = Provenance(
+        testbench=bench.name,
+        models=devices.version,
+        sha256=devices.sha256,
+        conditions=conditions,
+        simulator=outcome.simulator,
+    )
+    return outcome.traces, provenance
+
+
+def draws(engine: Engine, bench: Testbench, conditions: Conditions, seeds: Iterable[int]) -> list[Traces]:
+    """One run for each seed, in their order; a die whose simulation failed is missing."""
+    decks = [bench.deck(conditions, mismatch=seed) for seed in seeds]
+    outcomes = dict(engine.map(decks))
+    failed = [outcome for outcome in outcomes.values() if isinstance(outcome, SimulationError)]
+    if failed and len(failed) == len(outcomes):
+        raise SimulationError(
+            f"{bench.name}: every one of {len(failed)} dies failed to simulate; the last: {failed[-1]}"
+        )
+    found = (outcomes[index] for index in sorted(outcomes))
+    return [outcome.traces for outcome in found if not isinstance(outcome, SimulationError)]
+
+
+def sample(values: Sequence[float], *, failed: int) -> Sigma:
+    n = len(values)
+    if n < 2:
+        raise InputError(f"{n} dies do not make a standard deviation: ask for more")
+    sigma = float(np.std(values, ddof=1))
+    low, high = sigma * np.sqrt((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1))
+    return Sigma(
+        mean=float(np.mean(values)), sigma=sigma, low=float(low), high=float(high), values=tuple(values), failed=failed
+    )

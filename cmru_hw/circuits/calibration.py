@@ -1,0 +1,17 @@
+"""Sequences to calibrate with where no data is at hand."""
+
+from __future__ import annotations
+
+import torch
+
+from cmru_hw.nn.checkpoint import Sequences, Trained
+
+ASSUMED = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal within 4 standard deviations"
+
+
+def assumed_sequences(trained: Trained) -> Sequences:
+    """What a network is mapped and tried with when no data is at hand; always the same. See ASSUMED."""
+    scale, offset = (trained.tensors[f"input.{name}"] for name in ("scale", "offset"))
+    generator = torch.Generator().manual_seed(0)
+    scaled = torch.randn((64, 64, trained.config.features), generator=generator).clamp(-4, 4)
+    return Sequences(inputs=((scaled - offset) / torch.where(scale == 0, 1.0, scale)).numpy())

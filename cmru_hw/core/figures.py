@@ -1,0 +1,48 @@
+"""The style of every figure, and how one is saved: SVG or PDF by the file's ending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from cmru_hw.core.errors import OutputError
+
+STYLE = {
+    "font.size": 8.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    # the same figure is the same file: no date, no random ids
+    "svg.hashsalt": "cmru_hw",
+}
+
+
+CIRCUIT, SOFTWARE, SECOND = "#1f4e79", "#d1495b", "#66a182"
+
+
+def joules(largest: float) -> tuple[float, str]:
+    """(scale, unit) in which energies up to ``largest`` [J] are short numbers: fJ, pJ or nJ."""
+    return next(((scale, unit) for scale, unit in ((1e15, "fJ"), (1e12, "pJ")) if largest * scale < 1000), (1e9, "nJ"))
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write ``figure`` to ``path`` and close it. Raises OutputError."""
+    if path.suffix not in (".svg", ".pdf", ".png"):
+        raise OutputError(f"{path}: figures are written as .svg, .pdf or .png; change the name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stamp = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
+        figure.savefig(path, metadata=stamp, dpi=160)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        plt.close(figure)
