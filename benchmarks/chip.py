@@ -91,7 +91,7 @@ def clear(design: Design, trained: Trained, data: Sequences) -> int:
 
 
 def network(folder: Path, jobs: int, mine: Exported, picked: Sequences) -> None:
-    with spice.open_engine(jobs=jobs, timeout=36000, keep=folder / "kept") as engine:
+    with spice.open_engine(jobs=jobs, timeout=36000, cache=folder / "cache") as engine:
         verified = simulate.verify(mine.design, mine.trained, picked, engine)
         joules = run_energy(mine, picked, engine, folder=folder / "energy")
     found = verified.comparison
@@ -128,7 +128,7 @@ def units(folder: Path, jobs: int) -> None:
     for layer, group in enumerate(mine.design.layers):
         inputs, software = single_unit.recorded(mine.design, mine.trained, picked, layer)
         for number in range(group.units):
-            with spice.open_engine(jobs=jobs, timeout=36000, keep=folder / "kept") as engine:
+            with spice.open_engine(jobs=jobs, timeout=36000, cache=folder / "cache") as engine:
                 simulated = simulate.simulate(single_unit.unit(mine.design, layer, number), inputs, engine)
             wanted = software.decisions[layer][..., number][valid]
             got = simulated.response.decisions[0][..., 0][valid]

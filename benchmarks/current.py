@@ -209,7 +209,7 @@ def width() -> None:
 
 def _static(design: mapping.CurrentDesign, data: Sequences) -> dict[str, float]:
     """Mean power [W] of each block by the fast engine."""
-    run = behavioral.run(variation.draw(design, seed=0, dies=[0], on=frozenset()), data)
+    run = behavioral.run(variation.draw(design, seed=0, dies=[0], varied=frozenset()), data)
     return {block: float(current.mean()) * design.technology.vdd for block, current in run.supply.items()}
 
 

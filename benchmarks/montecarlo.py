@@ -25,8 +25,9 @@ from PySpice.Spice.Netlist import Circuit
 from PySpice.Spice.NgSpice.Shared import NgSpiceShared
 
 from cmru_hw.analysis.montecarlo import scheduler, workers
+from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.shards import Store, blocks
-from cmru_hw.analysis.montecarlo.statistics import Job, clopper_pearson, passed, scores
+from cmru_hw.analysis.montecarlo.statistics import clopper_pearson, passed, scores
 from cmru_hw.circuits.charge import macro_netlist, mapping, noise, variation
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint
@@ -89,7 +90,7 @@ def vowels(count: int | None = None) -> Job:
     data = checkpoint.load_sequences(package_data.folder("models") / "vowels-eval.npz")
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
     chosen = data if count is None else data.first(count)
-    return Job(design=design, trained=trained, sequences=chosen, seed=0, on=variation.choose(design))
+    return Job(design=design, trained=trained, sequences=chosen, seed=0, varied=variation.select_variations(design))
 
 
 def wide() -> Job:
@@ -118,7 +119,13 @@ def wide() -> Job:
     size = macro.capacitor.row / 64
     macro = replace(macro, mismatch=replace(law, capacitor=0.05 * np.sqrt(size / law.density)))
     design = mapping.map_network(trained, macro, mapping.calibrate(trained, data))
-    return Job(design=design, trained=trained, sequences=data, seed=0, on=variation.choose(design, only=["weights"]))
+    return Job(
+        design=design,
+        trained=trained,
+        sequences=data,
+        seed=0,
+        varied=variation.select_variations(design, only=["weights"]),
+    )
 
 
 def plain_loop(job: Job, dies: int) -> None:
@@ -131,7 +138,7 @@ def plain_loop(job: Job, dies: int) -> None:
     shared = NgSpiceShared.new_instance()
     step = job.design.technology.timing.timestep / 50
     for number in range(dies):
-        drawn = variation.draw(job.design, seed=0, dies=[number], on=job.on)
+        drawn = variation.draw(job.design, seed=0, dies=[number], varied=job.varied)
         for index, length in enumerate(job.sequences.lengths.tolist()):
             inputs = job.sequences.inputs[index, :length].astype(float)
             deck, _ = macro_netlist.deck(drawn.one(0), [inputs], noise=[noise.columns(drawn, 0, index, length)])
@@ -182,9 +189,9 @@ def engines(whole: Job) -> None:
     )
     for name, on in (
         ("everything on", whole.on),
-        ("mismatch only", variation.choose(whole.design, without=["noise"])),
+        ("mismatch only", variation.select_variations(whole.design, without=["noise"])),
     ):
-        simulated, computed = taking_turns(replace(some, on=on), replace(whole, on=on), all_steps / steps)
+        simulated, computed = taking_turns(replace(some, varied=on), replace(whole, varied=on), all_steps / steps)
         print(f"{name}: SPICE {1 / simulated.wall:.4f} dies/s ({simulated.cpu:.1f} s CPU a die)")
         print(
             f"{name}: fast  {1 / computed.wall:.1f} dies/s ({1e3 * computed.cpu:.2f} ms CPU a die): "

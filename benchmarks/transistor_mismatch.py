@@ -80,7 +80,7 @@ def transistors(folder: Path, parameters: dict[str, float], dies: range, jobs: i
     bench = power_gated_chip.unit_bench(parameters)
     decks = [bench.deck(CONDITIONS, mismatch=seed or None) for seed in (0, *dies)]
     found = {}
-    with spice.open_engine(jobs=jobs, keep=folder / "kept") as engine:
+    with spice.open_engine(jobs=jobs, cache=folder / "cache") as engine:
         for index, outcome in engine.map(decks):
             if isinstance(outcome, SimulationError):
                 print(f"die {index}: {outcome}", flush=True)
@@ -98,8 +98,8 @@ def macro(design: Design, dies: range) -> list[power_gated_chip.UnitDie]:
     With nothing global and no noise, because the transistors know neither.
     """
     layer = design.layers[0]
-    equal = variation.draw(design, seed=0, dies=[0], on=frozenset())
-    drawn = variation.draw(design, seed=0, dies=dies, on=variation.choose(design, only=["layer0"]))
+    equal = variation.draw(design, seed=0, dies=[0], varied=frozenset())
+    drawn = variation.draw(design, seed=0, dies=dies, varied=variation.select_variations(design, only=["layer0"]))
     middle = design.bias * -float(layer.low.threshold[0] / layer.low.weights[0, 0])
     stairs = np.arange(-REACH, REACH, power_gated_chip.RESOLUTION)
     packets = np.resize([0.2, -0.2], len(stairs))

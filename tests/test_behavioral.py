@@ -9,6 +9,7 @@ import pytest
 
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo import statistics
+from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.circuits.charge import compare, mapping, noise, simulate, variation
 from cmru_hw.circuits.charge import fast as behavioral
 from cmru_hw.circuits.charge.mapping import Design
@@ -41,8 +42,10 @@ def make(shape: Shape, of: Technology, lengths: tuple[int, ...] = (20, 28, 11)) 
     return trained, sequences, mapping.map_network(trained, of, mapping.calibrate(trained, sequences))
 
 
-def drawn(design: Design, dies: int, *, seed: int = 0, on: frozenset[str] | None = None) -> Dies:
-    return variation.draw(design, seed=seed, dies=range(dies), on=variation.choose(design) if on is None else on)
+def drawn(design: Design, dies: int, *, seed: int = 0, varied: frozenset[str] | None = None) -> Dies:
+    return variation.draw(
+        design, seed=seed, dies=range(dies), varied=variation.select_variations(design) if varied is None else varied
+    )
 
 
 def kept(dies: Dies, packed: behavioral.Packed) -> list[list[np.ndarray]]:
@@ -57,7 +60,7 @@ def kept(dies: Dies, packed: behavioral.Packed) -> list[list[np.ndarray]]:
 @pytest.mark.parametrize("skip", [False, True])
 def test_without_variation_it_is_software(cell, skip):
     trained, sequences, design = make(Shape(cell=cell, skip=skip, units=(4, 3, 2)), technology.load("macro"))
-    (response,) = behavioral.respond(drawn(design, 1, on=frozenset()), sequences)
+    (response,) = behavioral.respond(drawn(design, 1, varied=frozenset()), sequences)
     verdict = compare.compare(design, compare.reference(design, trained, sequences), response)
     assert verdict.differ == 0 and verdict.classified == verdict.classified_alike
     assert verdict.level_error < 1e-3
@@ -68,7 +71,7 @@ def test_without_variation_it_is_software(cell, skip):
 def test_nominal_comparison_is_the_same_as_that_of_spice(cell):
     trained, sequences, design = make(Shape(cell=cell), technology.load("macro"))
     expected = compare.reference(design, trained, sequences)
-    (fast,) = behavioral.respond(drawn(design, 1, on=frozenset()), sequences)
+    (fast,) = behavioral.respond(drawn(design, 1, varied=frozenset()), sequences)
     with spice.open_engine() as engine:
         circuit = simulate.simulate(design, sequences, engine).response
     verdicts = [compare.compare(design, expected, response) for response in (fast, circuit)]
@@ -107,7 +110,7 @@ def test_dies_do_not_depend_on_how_many_run_together(cell):
     packed = behavioral.pack(design, sequences)
     together = kept(drawn(design, 6), packed)
     for numbers in ([0], [3, 1, 2], [5, 4]):
-        alone = kept(variation.draw(design, seed=0, dies=numbers, on=variation.choose(design)), packed)
+        alone = kept(variation.draw(design, seed=0, dies=numbers, varied=variation.select_variations(design)), packed)
         for number, arrays in zip(numbers, alone, strict=True):
             for one, other in zip(arrays, together[number], strict=True):
                 assert np.array_equal(one, other)
@@ -143,12 +146,12 @@ def test_vowels_die_by_die():
     trained = checkpoint.load(package_data.folder("models") / "vowels-cmru-2x16.safetensors")
     sequences = checkpoint.load_sequences(package_data.folder("models") / "vowels-eval.npz")
     design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
-    job = statistics.Job(
+    job = Job(
         design=design,
         trained=trained,
         sequences=sequences.first(5),
         seed=0,
-        on=variation.choose(design),
+        varied=variation.select_variations(design),
         engine="spice",
     )
     table = statistics.scores(job, range(50))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.analysis.energy import power_gated as energy_chip
 from cmru_hw.circuits.charge import compare, fidelity, mapping, power_gated_netlist, simulate
+from cmru_hw.circuits.charge.energy import power_gated as energy_chip
 from cmru_hw.circuits.charge.mapping import Operating
 from cmru_hw.circuits.comparison import LEVEL_TOLERANCE
-from cmru_hw.core.errors import InputError, LatchTurned, MappingError, NotBelieved, TechnologyError
+from cmru_hw.core.errors import InputError, LatchTurned, MappingError, ResultRejected, TechnologyError
 from cmru_hw.core.signals import Traces
 from cmru_hw.design_folder import folder
 from cmru_hw.process import device_count, technology
@@ -55,7 +55,7 @@ def test_a_tap_is_as_small_as_it_likes_but_its_capacitors_are_not():
     trained.tensors["layers.0.threshold.bias"][:] = 0.0
     design = design_of(trained, random_sequences(TINY))
     smallest = design.technology.transistor.minimum
-    assert not [clip for clip in design.clips if "bias" in clip.element]
+    assert not [deviation for deviation in design.deviations if "bias" in deviation.element]
     taps = dict(
         re.findall(r"^xca0_0_(tap|against) a0_0 [ef]0 cmom c=(\S+)$", fidelity.network_text(design), re.MULTILINE)
     )
@@ -129,7 +129,7 @@ def test_weights_come_back_from_a_chip():
     design = design_of(trained, None)
     back = mapping.realised(design)
     for name, tensor in back.tensors.items():
-        clipped = [clip for clip in design.clips if clip.element.startswith(name.rsplit(".", 2)[0])]
+        clipped = [deviation for deviation in design.deviations if deviation.element.startswith(name.rsplit(".", 2)[0])]
         largest = float(np.abs(trained.tensors[name].numpy()).max()) or 1.0
         assert tensor.numpy() == pytest.approx(trained.tensors[name].numpy(), abs=(0.1 if clipped else 1e-5) * largest)
 
@@ -206,12 +206,12 @@ def test_by_hand_a_network_without_long_channel_numbers_has_its_inputs_alone():
     software = compare.reference(design, trained, sequences)
     given = sequences.inputs[0].astype(float)
     without = replace(design, technology=replace(design.technology, hand=None))
-    assert set(energy_chip.by_hand(without, software, given, 0)) == {"inputs"}
-    whole = energy_chip.by_hand(design, software, given, 0)
+    assert set(energy_chip.analytic(without, software, given, 0)) == {"inputs"}
+    whole = energy_chip.analytic(design, software, given, 0)
     assert {f"account_{name}" for name in whole} == set(power_gated_netlist.accounts(design))
     # inputs at their zero move nothing but what states and the constant move
     still = replace(sequences, inputs=0 * sequences.inputs)
-    idle = energy_chip.by_hand(design, compare.reference(design, trained, still), 0 * given, 0)
+    idle = energy_chip.analytic(design, compare.reference(design, trained, still), 0 * given, 0)
     assert (idle["inputs"] < whole["inputs"]).all()
 
 
@@ -251,11 +251,11 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
     assert sum(charge.values()) == pytest.approx(np.diff(traces.at("account_total", ends)) * 1e-9, rel=0.01)
     assert 4e-12 < design.supply * sum(values.mean() for values in charge.values()) < 15e-12
     # and each against what its capacitances take by hand
-    by_hand = energy_chip.by_hand(design, software, sequences.inputs[0].astype(float), 0)
+    analytic = energy_chip.analytic(design, software, sequences.inputs[0].astype(float), 0)
     for name, coulombs in charge.items():
         block = name.removeprefix("account_")
         within = 0.35 if block == "vcm" else 0.25
-        assert design.supply * coulombs.mean() == pytest.approx(by_hand[block].mean(), rel=within), block
+        assert design.supply * coulombs.mean() == pytest.approx(analytic[block].mean(), rel=within), block
     # a comparator that falls over after its decision is no answer, and is asked again in smaller steps
     first = plan.located(traces)
     turned = traces.values["qa0_0"].copy()
@@ -279,7 +279,7 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
     assert trtol[1] < trtol[0]
     # a chip that is not woken decides nothing, and that is no answer
     asleep = replace(deck, text=re.sub(r"^vstrobe .*$", "vstrobe strobe 0 0", deck.text, flags=re.MULTILINE))
-    with pytest.raises(NotBelieved, match="did not come in timestep 0"):
+    with pytest.raises(ResultRejected, match="did not come in timestep 0"):
         simulate.decode(design, engine.run(asleep).traces, plan, 0)
 
 

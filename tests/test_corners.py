@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from cmru_hw.analysis.corners import grid, measured_technology
+from cmru_hw.analysis.corners import grid
 from cmru_hw.analysis.corners.api import run_corners
-from cmru_hw.circuits.charge import mapping
+from cmru_hw.circuits.charge import mapping, measured_technology
+from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
 from cmru_hw.design_folder import folder as design_folder
@@ -31,7 +32,7 @@ def exported(folder, name: str = "gf180") -> design_folder.Exported:
 def test_there_are_forty_five_and_each_has_a_name():
     corners = grid.every(1.8)
     assert len({str(corner) for corner in corners}) == 45
-    assert grid.chosen(corners, ["ff/125/1.98"]) == [grid.Corner(process="ff", temperature=125.0, vdd=1.98)]
+    assert grid.chosen(corners, ["ff/125/1.98"]) == [Corner(process="ff", temperature=125.0, vdd=1.98)]
     assert len(grid.chosen(corners, ["ss/*/1.62", "*/27/*"])) == 3 + 15 - 1
     for wrong in ("tt/27/1.8", "ff/125", "ff/125/1.9"):
         with pytest.raises(InputError, match="process/temperature/supply"):
@@ -40,7 +41,7 @@ def test_there_are_forty_five_and_each_has_a_name():
 
 def test_ratios_follow_the_supply_and_weights_stay():
     nominal = technology.load("gf180")
-    corner = grid.Corner(process="ss", temperature=-40.0, vdd=1.62)
+    corner = Corner(process="ss", temperature=-40.0, vdd=1.62)
     measured = shipped_text()
     for name, before, now in (("vdd", 1.8, 1.62), ("common_mode", 0.9, 0.81), ("reference", 0.9, 0.81)):
         measured = measured.replace(f"{name} = {before} ", f"{name} = {now} ")

@@ -216,11 +216,11 @@ def test_what_has_no_clips_comes_back_bit_by_bit(shape, seed):
     design = design_of(trained, without_grid())
     back = mapping.realised(design)
     # The readout of a signed residual is folded with the projection, and products can be too small to draw.
-    assert all(clip.element.startswith("readout.y_") and trained.config.skip for clip in design.clips)
+    assert all(deviation.element.startswith("readout.y_") and trained.config.skip for deviation in design.deviations)
     assert set(back.tensors) == set(trained.tensors)
     for name, tensor in trained.tensors.items():
         exact = name != "readout.bias" and not name.endswith(".width")
-        tolerance = 0 if exact else 0.05 if design.clips else 1e-6
+        tolerance = 0 if exact else 0.05 if design.deviations else 1e-6
         assert torch.allclose(back.tensors[name], tensor, rtol=0, atol=tolerance), name
 
 
@@ -232,21 +232,21 @@ def test_weights_over_three_decades_map_or_are_reported():
     name = "layers.0.output.weight"
     tensors = {**trained.tensors, name: wanted.repeat(16, 1), "layers.0.alpha": torch.ones(16)}
     design = design_of(Trained(config=trained.config, tensors=tensors), kind)
-    clips = {clip.element: clip for clip in design.clips}
+    deviations = {deviation.element: deviation for deviation in design.deviations}
     got = mapping.realised(design).tensors[name]
     for column, want in enumerate(wanted.tolist()):
-        clip = clips.get(f"layers.0.output.r0_3.h0_{column}")
+        deviation = deviations.get(f"layers.0.output.r0_3.h0_{column}")
         have = float(got[3, column])
-        if clip is None:
+        if deviation is None:
             assert have == pytest.approx(want, rel=1e-6)
         else:
-            assert clip.got == pytest.approx(have, rel=1e-6) and abs(want) < 0.04
-            assert clip.reason == (
+            assert deviation.got == pytest.approx(have, rel=1e-6) and abs(want) < 0.04
+            assert deviation.reason == (
                 "left out: below half the smallest arm" if have == 0 else "raised to the smallest arm"
             )
     drawn = design.layers[0].output.ratio[3, :16]
     drawn = np.abs(drawn[drawn != 0])
-    assert drawn.max() / drawn.min() > 250 and 2 <= sum("r0_3.h0_" in element for element in clips) <= 4
+    assert drawn.max() / drawn.min() > 250 and 2 <= sum("r0_3.h0_" in element for element in deviations) <= 4
 
 
 def test_drawn_sizes_are_on_the_grid_and_give_the_ratio():
@@ -360,7 +360,8 @@ def test_a_die_is_a_function_of_seed_number_and_name():
     other = variation.draw(design, seed=4, dies=[7])
     assert not any(some.strengths[name][0] == other.strengths[name][0] for name in some.strengths)
     assert all(
-        (values == 1).all() for values in variation.draw(design, seed=3, dies=[0, 1], on=frozenset()).strengths.values()
+        (values == 1).all()
+        for values in variation.draw(design, seed=3, dies=[0, 1], varied=frozenset()).strengths.values()
     )
 
 
@@ -376,7 +377,7 @@ def test_strengths_have_the_spread_of_their_size():
 
 def test_a_nominal_die_is_the_nominal_netlist_and_another_is_not():
     design = design_of(network(), technology.load("gf180"))
-    nominal = variation.draw(design, seed=0, dies=[0], on=frozenset())
+    nominal = variation.draw(design, seed=0, dies=[0], varied=frozenset())
     text = netlist.network_text(design)
     drawn = netlist.network_text(design, strengths=nominal.one(0))
     assert re.sub(r"\n\+ k1=.*| k=1\.0$", "", drawn, flags=re.MULTILINE) == text
@@ -389,7 +390,7 @@ def test_the_fast_engine_without_errors_is_the_software(skip):
     kind = replace(without_grid(), timestep=1.0)  # so long that the charge of a state node is nothing
     data = sequences(lengths=(20, 30, 25), seed=7)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
-    fast = behavioral.run(variation.draw(design, seed=0, dies=[0, 1], on=frozenset()), data)
+    fast = behavioral.run(variation.draw(design, seed=0, dies=[0, 1], varied=frozenset()), data)
     expected = simulate.reference(design, mapping.realised(design), data).response
     for die in range(2):
         agree, total = behavioral.agreement(fast.response(die), expected)

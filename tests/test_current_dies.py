@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cmru_hw.analysis.montecarlo import statistics
-from cmru_hw.analysis.montecarlo.statistics import Job
+from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.circuits.current import mapping, netlist, technology, variation
 from cmru_hw.core.errors import InputError
 from tests.test_cli import run
@@ -24,7 +24,7 @@ def job(**changes) -> Job:
     trained = network(units=(3, 3), seed=5)
     data = sequences(lengths=(12, 9, 14), seed=3)
     design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
-    settings = {"seed": 1, "on": variation.choose(design)} | changes
+    settings = {"seed": 1, "on": variation.select_variations(design)} | changes
     return Job(design=design, trained=trained, sequences=data, **settings)
 
 
@@ -37,15 +37,15 @@ def test_every_device_has_a_leaf_and_every_leaf_can_be_chosen():
         *(f"layer{i}/{kind}" for i in range(2) for kind in ("candidate", "cells", "references", "output")),
         "readout/weights",
     }
-    assert variation.choose(design, only=["cells"]) == {"layer0/cells", "layer1/cells"}
+    assert variation.select_variations(design, only=["cells"]) == {"layer0/cells", "layer1/cells"}
     with pytest.raises(InputError, match="references"):
-        variation.choose(design, without=["offset"])
+        variation.select_variations(design, without=["offset"])
 
 
 def test_only_what_is_on_varies():
     design = job().design
-    on = variation.choose(design, only=["layer1/cells"])
-    drawn = variation.draw(design, seed=0, dies=[0, 1], on=on)
+    on = variation.select_variations(design, only=["layer1/cells"])
+    drawn = variation.draw(design, seed=0, dies=[0, 1], varied=on)
     varies = {name for name, values in drawn.strengths.items() if (values != 1).any()}
     assert varies == {name for name, device in netlist.devices(design).items() if device.leaf in on}
     # what else is on changes no draw
@@ -61,7 +61,7 @@ def test_a_row_depends_on_its_die_alone():
 
 
 def test_nothing_on_is_the_nominal_design_on_every_die():
-    table = statistics.scores(job(on=frozenset()), range(3))
+    table = statistics.scores(job(varied=frozenset()), range(3))
     first, *others = ({**row, "die": 0} for row in table.to_pylist())
     assert all(row == first for row in others)
     assert first["decisions_agree"] >= 0.97 * first["decisions"] and first["level_error_max"] >= 0

@@ -94,7 +94,7 @@ def test_random_weights_keep_sums_of_any_length_alike():
 def test_every_die_draws_what_its_own_mirrors_draw():
     trained, data = network(units=(3, 3), seed=5), sequences(lengths=(12, 9), seed=3)
     design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
-    nominal = fast.run(variation.draw(design, seed=0, dies=[0], on=frozenset()), data).supply
+    nominal = fast.run(variation.draw(design, seed=0, dies=[0], varied=frozenset()), data).supply
     drawn = fast.run(variation.draw(design, seed=0, dies=range(8)), data).supply
     assert np.ptp(drawn["fc"].mean(axis=(1, 2))) > 0.01 * nominal["fc"].mean()
     # sources are outside: mismatch of the transistors that read them does not change what they give

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.analysis.energy import macro
 from cmru_hw.analysis.energy.api import run_energy
-from cmru_hw.analysis.energy.ledger import measure
 from cmru_hw.analysis.energy.scaling import fit, run_scaling
 from cmru_hw.circuits.charge import macro_netlist, mapping
+from cmru_hw.circuits.charge.energy import macro
+from cmru_hw.circuits.energy import measure
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import CheckFailed
 from cmru_hw.design_folder import folder as design_folder

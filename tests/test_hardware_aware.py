@@ -39,7 +39,7 @@ def heavy(factor: float) -> technology.Technology:
 def test_a_die_without_mismatch_is_the_network(name):
     trained, data = shipped(name), tasks.get("vowels").test.first(20)
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
-    die = variation.draw(design, seed=0, dies=[0], on=frozenset()).one(0)
+    die = variation.draw(design, seed=0, dies=[0], varied=frozenset()).one(0)
     made = hardware_aware.software_of(design, die)
     trainable = {name for name, _ in trained.network().named_parameters()}
     assert made.keys() == trainable
@@ -52,10 +52,10 @@ def test_what_trains_is_the_die_that_is_simulated(name):
     """Of what a die does otherwise than the network, its software numbers must explain nearly all."""
     trained, data = shipped(name), tasks.get("vowels").test.first(20)
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
-    on = variation.choose(design, only=IN_THE_LOOP)
+    on = variation.select_variations(design, only=IN_THE_LOOP)
     explained = different = 0
     for number in range(3):
-        drawn = variation.draw(design, seed=1, dies=[number], on=on)
+        drawn = variation.draw(design, seed=1, dies=[number], varied=on)
         packed = fast.pack(design, data)
         (simulated,) = fast.run(drawn, packed)
         network = trained.network()

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from cmru_hw import cli, spice
-from cmru_hw.analysis.energy import transistor as energy_transistor
 from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.circuits.charge import clocked_netlist as circuit
 from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, single_unit
+from cmru_hw.circuits.charge.energy import transistor as energy_transistor
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError, TechnologyError
 from cmru_hw.design_folder import folder
@@ -38,8 +38,8 @@ def engine():
 def test_weights_come_back_from_their_bits(skip):
     trained = random_network(Shape(features=3, units=(2, 3), levels=7, skip=skip, seed=5))
     design = design_of(trained, None)
-    # what no capacitor can be is a clip; all else is there, alpha included
-    clipped = {re.sub(r"\.[abr]\.weight.*", "", clip.element) for clip in design.clips}
+    # what no capacitor can be is a deviation; all else is there, alpha included
+    clipped = {re.sub(r"\.[abr]\.weight.*", "", deviation.element) for deviation in design.deviations}
     back = mapping.realised(design)
     for name in ("layers.0.candidate.weight", "layers.0.threshold.bias", "readout.bias"):
         assert back.tensors[name].numpy() == pytest.approx(trained.tensors[name].numpy(), rel=1e-5)
@@ -120,7 +120,7 @@ def test_nothing_is_calculated_by_hand_for_ladders():
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     expected = compare.reference(design, trained, sequences)
-    assert energy_transistor.books(design).by_hand(expected, sequences.inputs[0].astype(float), 0) == {}
+    assert energy_transistor.books(design).analytic(expected, sequences.inputs[0].astype(float), 0) == {}
 
 
 @pytest.mark.slow

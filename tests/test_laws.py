@@ -46,8 +46,8 @@ def sequences(shape: Shape, *, count: int = 4, time: int = 80, scale: float = 1.
     return Sequences(inputs=inputs.astype(np.float32))
 
 
-def one_die(of: Design, on: set[str], *, number: int = 0) -> Dies:
-    return variation.draw(of, seed=0, dies=[number], on=frozenset(on))
+def one_die(of: Design, varied: set[str], *, number: int = 0) -> Dies:
+    return variation.draw(of, seed=0, dies=[number], varied=frozenset(varied))
 
 
 def normal(values: Array, sigma: float | Array) -> bool:
@@ -198,7 +198,7 @@ def test_charge_injection_shifts_both_directions_alike(engine):
 def test_wander_has_equal_power_in_each_octave():
     shape = Shape(units=(1,))
     nominal = design(shape, technology.load("macro"), sequences(shape))
-    dies = variation.draw(nominal, seed=0, dies=range(300), on=frozenset({"noise/wander"}))
+    dies = variation.draw(nominal, seed=0, dies=range(300), varied=frozenset({"noise/wander"}))
     low = noise.layer_noise(dies, 0).low
     values = np.concatenate([low.at(die, noise.moments(0, np.arange(1, 1025))) for die in range(300)])
     sigma = nominal.technology.noise.wander

@@ -42,7 +42,7 @@ def with_tensor(trained: Trained, name: str, value: torch.Tensor) -> Trained:
 @given(shapes)
 def test_weights_come_back_exactly(shape):
     trained, design = mapped(shape)
-    assert not design.clips
+    assert not design.deviations
     back = mapping.realised(design)
     for name, tensor in trained.tensors.items():
         assert torch.equal(back.tensors[name], tensor), name
@@ -89,10 +89,10 @@ def test_small_weights_are_reported_whether_rounded_or_left_out():
     trained = with_tensor(trained, "layers.0.threshold.weight", torch.zeros_like(weight))
     coarse = replace(MACRO, capacitor=replace(MACRO.capacitor, minimum=2e-15, step=1e-15))
     design = mapping.map_network(trained, coarse, mapping.calibrate(trained, random_sequences(shape)))
-    clips = {clip.element: clip for clip in design.clips}
-    assert clips["layers.0.a.weight[0,0]"].got == 0
-    assert "left out" in clips["layers.0.a.weight[0,0]"].reason
-    assert clips["layers.0.a.weight[1,0]"].got == pytest.approx(2e-15)
+    deviations = {deviation.element: deviation for deviation in design.deviations}
+    assert deviations["layers.0.a.weight[0,0]"].got == 0
+    assert "left out" in deviations["layers.0.a.weight[0,0]"].reason
+    assert deviations["layers.0.a.weight[1,0]"].got == pytest.approx(2e-15)
     for name, layer in (("low", design.layers[0].low), ("high", design.layers[0].high)):
         sizes = np.abs(layer.weights[layer.weights != 0]) / 1e-15
         assert (sizes >= 2 - 1e-9).all(), name

@@ -19,9 +19,10 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-from cmru_hw.analysis.montecarlo import charge, scheduler, statistics, workers
+from cmru_hw.analysis.montecarlo import scheduler, statistics, workers
+from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.shards import Block, Store, blocks
-from cmru_hw.analysis.montecarlo.statistics import Job
+from cmru_hw.circuits.charge import dies as charge
 from cmru_hw.circuits.charge import mapping, variation
 from cmru_hw.cli.montecarlo import montecarlo as command
 from cmru_hw.core.errors import CmruError, InputError, SimulationError
@@ -35,7 +36,7 @@ SHAPE = Shape(units=(4, 3))
 def job(shape: Shape = SHAPE, **changes) -> Job:
     trained, sequences = random_network(shape), random_sequences(shape)
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, sequences))
-    settings = {"seed": 0, "on": variation.choose(design)} | changes
+    settings = {"seed": 0, "on": variation.select_variations(design)} | changes
     return Job(design=design, trained=trained, sequences=sequences, **settings)
 
 
@@ -58,7 +59,7 @@ def invoke(exported: tuple[Path, Path], *options: str):
 
 
 def test_nominal_dies_are_software():
-    table = statistics.scores(job(on=frozenset()), range(3))
+    table = statistics.scores(job(varied=frozenset()), range(3))
     assert table["decisions"].to_pylist() == table["decisions_agree"].to_pylist()
     assert table["accuracy"].to_pylist() == [job().goal.accuracy] * 3
     assert max(table["level_error_max"].to_pylist()) < 1e-3
@@ -83,7 +84,7 @@ def test_identity_changes_with_everything_that_changes_a_row():
     mine = job()
     others = [
         job(seed=1),
-        job(on=mine.on - {"layer0/weights"}),
+        job(varied=mine.varied - {"layer0/weights"}),
         job(engine="spice"),
         job(Shape(units=(4, 3), seed=1)),
     ]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmru_hw.core.errors import NotBelieved
+from cmru_hw.core.errors import ResultRejected
 from cmru_hw.spice import rawfile
 
 VALUES = np.array([[0.0, 1e-9, 2e-9], [0.0, 0.5, -0.25]])
@@ -66,22 +66,22 @@ def test_values_that_look_like_the_header_do_no_harm():
     ],
 )
 def test_refuses(content, words):
-    with pytest.raises(NotBelieved, match=words):
+    with pytest.raises(ResultRejected, match=words):
         rawfile.parse(content)
 
 
 def test_missing_file(tmp_path: Path):
-    with pytest.raises(NotBelieved, match="no result"):
+    with pytest.raises(ResultRejected, match="no result"):
         rawfile.read(tmp_path / "out.raw")
 
 
 @given(st.integers(0, len(raw()) - 1))
 def test_no_part_of_a_file_is_taken_for_the_whole(length):
-    with pytest.raises(NotBelieved):
+    with pytest.raises(ResultRejected):
         rawfile.parse(raw()[:length])
 
 
 @given(st.binary(max_size=200))
 def test_garbage_after_the_header_never_raises_anything_else(garbage):
-    with contextlib.suppress(NotBelieved):
+    with contextlib.suppress(ResultRejected):
         rawfile.parse(b"Title: x\n" + garbage)

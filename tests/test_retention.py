@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.analysis.retention import api, current
-from cmru_hw.analysis.retention.charge import Cell, doubling, lost, lost_asleep, weakest
+from cmru_hw.analysis.retention import api
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge import mapping
+from cmru_hw.circuits.charge.retention import Cell, doubling, lost, lost_asleep, weakest
+from cmru_hw.circuits.current import retention
 from cmru_hw.core.errors import InputError, TechnologyError
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.process import device_models, technology
@@ -72,12 +73,12 @@ def test_a_hot_state_is_lost_sooner_and_a_large_capacitor_holds_longer(engine):
 @pytest.mark.spice
 def test_a_cell_restores_its_state_unless_its_window_is_elsewhere(engine):
     design = current_design(current_network(), without_grid("generic180"))
-    index, _ = current.narrowest(design)
+    index, _ = retention.narrowest(design)
 
     def row(share: float) -> dict:
         layers = list(design.layers)
         layers[index] = replace(layers[index], thresh=share * layers[index].thresh)
-        found, _ = current.unit(replace(design, layers=tuple(layers)), engine, "typical").left_alone(27.0)
+        found, _ = retention.unit(replace(design, layers=tuple(layers)), engine, "typical").left_alone(27.0)
         return found
 
     kept, lost = row(1.0), row(1.5)

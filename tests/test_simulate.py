@@ -14,7 +14,7 @@ from cmru_hw.circuits.charge import mapping
 from cmru_hw.circuits.charge.compare import compare, reference
 from cmru_hw.circuits.charge.simulate import decode, simulate, verify
 from cmru_hw.core import package_data
-from cmru_hw.core.errors import NotBelieved
+from cmru_hw.core.errors import ResultRejected
 from cmru_hw.core.signals import Response, Traces
 from cmru_hw.nn import checkpoint
 from cmru_hw.process import technology
@@ -143,17 +143,17 @@ def test_a_clock_that_misses_a_beat_is_not_believed():
     deck, plan = macro_netlist.deck(design, [data.inputs[0].astype(float)])
     time = np.array([0.0, deck.stop])
     values = {name: np.ones(2) for name in deck.saved} | {"u0": np.zeros(2)}
-    with pytest.raises(NotBelieved, match="clock u0 did not come in timestep 0"):
+    with pytest.raises(ResultRejected, match="clock u0 did not come in timestep 0"):
         decode(design, Traces(title="", time=time, values=values), plan, 0)
     values["u0"] = np.ones(2)
-    with pytest.raises(NotBelieved, match="at neither rail"):
+    with pytest.raises(ResultRejected, match="at neither rail"):
         decode(design, Traces(title="", time=time, values=values), plan, 0)
 
 
 # --- what a comparison says, on responses made by hand ------------------------------------------------------------
 
 
-def by_hand():
+def analytic():
     shape = Shape(units=(2, 2), seed=1)
     trained, data = random_network(shape), random_sequences(shape, (6, 6))
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))
@@ -167,7 +167,7 @@ def changed(response: Response, layer: int, place: tuple[int, int, int]) -> Resp
 
 
 def test_one_wrong_decision_is_found_and_named():
-    design, _, _, expected = by_hand()
+    design, _, _, expected = analytic()
     result = compare(design, expected, changed(expected.response, 1, (1, 3, 0)), resolution=0.0)
     assert (result.differ, result.excluded) == (1, 0) and not result.holds()
     first = result.first_divergence
@@ -177,7 +177,7 @@ def test_one_wrong_decision_is_found_and_named():
 
 
 def test_a_close_call_excludes_itself_and_what_follows_from_it():
-    design, _, _, expected = by_hand()
+    design, _, _, expected = analytic()
     margins = [m.copy() for m in expected.margins]
     margins[0][0, 2, 1] = 1e-9
     expected = replace(expected, margins=tuple(margins))
@@ -189,7 +189,7 @@ def test_a_close_call_excludes_itself_and_what_follows_from_it():
 
 
 def test_a_level_off_by_a_tenth_does_not_pass():
-    design, _, _, expected = by_hand()
+    design, _, _, expected = analytic()
     states = [s.copy() for s in expected.response.states]
     states[0][1, 2, 0] += 0.1
     result = compare(design, expected, replace(expected.response, states=tuple(states)), resolution=0.0)

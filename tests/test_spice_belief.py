@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cmru_hw.core.errors import NotBelieved, NotConverged, OutputError, SimulatorCrashed, SimulatorMissing
+from cmru_hw.core.errors import NotConverged, OutputError, ResultRejected, SimulatorCrashed, SimulatorMissing
 from cmru_hw.spice.checks import Finished, canonical, judge
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.rawfile import Plot
@@ -53,7 +53,7 @@ def test_a_good_result_has_what_was_asked_for_and_nothing_else():
     ],
 )
 def test_a_result_is_not_believed(result, words):
-    with pytest.raises(NotBelieved, match=words):
+    with pytest.raises(ResultRejected, match=words):
         judge(DECK, "hash", result)
 
 
@@ -70,7 +70,7 @@ def test_the_end_may_be_missed_by_rounding():
         ("Warning: source stepping failed", NotConverged),
         ("Warning: rawfile write error !!", OutputError),
         ("Error opening code model x.cm\nMIF-ERROR - unable to find definition of model m", SimulatorMissing),
-        ("MIF-ERROR - unable to find definition of model m", NotBelieved),
+        ("MIF-ERROR - unable to find definition of model m", ResultRejected),
     ],
 )
 def test_failure_is_told_by_the_log(line, error):

@@ -15,9 +15,9 @@ import pytest
 from cmru_hw import spice
 from cmru_hw.core.errors import (
     InputError,
-    NotBelieved,
     NotConverged,
     OutputError,
+    ResultRejected,
     SimulationError,
     SimulationTimeout,
     SimulatorCrashed,
@@ -267,7 +267,7 @@ r2 note: 0 1
 )
 def test_a_bad_deck_is_not_believed_and_spoils_nothing(engine, text, words):
     assert works(engine)
-    with pytest.raises(NotBelieved, match=words):
+    with pytest.raises(ResultRejected, match=words):
         engine.run(Deck(text=text, stop=1e-2, saved=("b", "a") if ".save b a" in text else ("a",)))
     assert works(engine)
 
@@ -342,7 +342,7 @@ def test_map_gives_failures_as_data_in_order_of_completion(engine):
     with spice.open_engine(backend=engine.backend, jobs=2, retries=()) as pair:
         results = dict(pair.map(iter(decks)))
     assert sorted(results) == [0, 1, 2, 3, 4]
-    assert isinstance(results[1], NotBelieved)
+    assert isinstance(results[1], ResultRejected)
     assert isinstance(results[2], NotConverged)
     good = [results[i] for i in (0, 3, 4)]
     assert not any(isinstance(outcome, SimulationError) for outcome in good)

@@ -14,7 +14,7 @@ from cmru_hw.circuits.charge import clocked_netlist as circuit
 from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, single_unit
 from cmru_hw.circuits.comparison import LEVEL_TOLERANCE
 from cmru_hw.core import package_data
-from cmru_hw.core.errors import InputError, MappingError, NotBelieved, TechnologyError
+from cmru_hw.core.errors import InputError, MappingError, ResultRejected, TechnologyError
 from cmru_hw.design_folder import folder
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Sequences
@@ -87,7 +87,7 @@ def test_every_weight_is_a_capacitor_that_exists():
             # the two taps on the constant 1 may have become one
             assert wanted - 2 * abs(row.bias[unit]) <= sum(here) * (1 + 1e-9) and sum(here) <= wanted * (1 + 1e-9)
     # trained so that all of them exist
-    assert not design.clips
+    assert not design.deviations
     packets = np.concatenate([layer.packet for layer in design.layers])
     assert packets.min() > 2e-15
     # a packet goes from rail to rail
@@ -100,11 +100,19 @@ def test_what_is_too_small_is_said():
     trained = random_network(TINY)
     for name, values in {"candidate.weight": [[0.001, 1.0]], "threshold.weight": [[0.001, 0.003]]}.items():
         trained.tensors[f"layers.0.{name}"].copy_(torch.tensor(values))
-    clips = [clip for clip in design_of(trained, random_sequences(TINY)).clips if clip.element.startswith("layers.0")]
-    assert {clip.reason for clip in clips} == {"left out: below half the smallest capacitor"}
+    deviations = [
+        deviation
+        for deviation in design_of(trained, random_sequences(TINY)).deviations
+        if deviation.element.startswith("layers.0")
+    ]
+    assert {deviation.reason for deviation in deviations} == {"left out: below half the smallest capacitor"}
     trained.tensors["layers.0.threshold.weight"].copy_(torch.tensor([[0.003, 0.0]]))
-    clips = [clip for clip in design_of(trained, random_sequences(TINY)).clips if clip.element.startswith("layers.0")]
-    assert {clip.reason for clip in clips} >= {"rounded to a size that exists"}
+    deviations = [
+        deviation
+        for deviation in design_of(trained, random_sequences(TINY)).deviations
+        if deviation.element.startswith("layers.0")
+    ]
+    assert {deviation.reason for deviation in deviations} >= {"rounded to a size that exists"}
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -187,7 +195,7 @@ def test_a_network_of_transistors_equals_software(engine):
     begin = plan.decided(0, 1)[1]
     late = (traces.time > begin) & (traces.time < plan.instants(0, 1)[1] + 1e-9)
     lost = np.where(late, design.technology.supply.vdd - traces.values["qb1_0"], traces.values["qb1_0"])
-    with pytest.raises(NotBelieved, match="latch qb1_0 turned over after its decision in timestep 1 of sequence 0"):
+    with pytest.raises(ResultRejected, match="latch qb1_0 turned over after its decision in timestep 1 of sequence 0"):
         simulate.decode(design, replace(traces, values={**traces.values, "qb1_0": lost}), plan, 0)
     # the ledger closes: every supply's own account against what comes back at the common return
     ends = (plan.starts[0] + np.arange(3)) * plan.timestep
@@ -213,7 +221,7 @@ def test_one_unit_of_transistors_equals_software(engine):
 def test_what_was_kept_is_not_simulated_again(tmp_path):
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3, 4))
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, sequences))
-    with spice.open_engine(keep=tmp_path / "kept") as engine:
+    with spice.open_engine(cache=tmp_path / "cache") as engine:
         first = simulate.simulate(design, sequences, engine)
         [file] = (tmp_path / "kept").iterdir()
         again = simulate.simulate(design, sequences, engine)

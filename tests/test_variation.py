@@ -29,7 +29,7 @@ def design(shape: Shape | None = None) -> Design:
 
 
 def every(of: Design) -> frozenset[str]:
-    return variation.choose(of)
+    return variation.select_variations(of)
 
 
 # --- Streams -----------------------------------------------------------------------------------------------------
@@ -106,23 +106,23 @@ def arrays(of: Design) -> dict[str, np.ndarray]:
 
 def test_a_die_does_not_depend_on_its_company():
     nominal = design()
-    alone = arrays(variation.draw(nominal, seed=1, dies=[41], on=every(nominal)).one(0))
-    among = arrays(variation.draw(nominal, seed=1, dies=[99, 41, 3], on=every(nominal)).one(1))
+    alone = arrays(variation.draw(nominal, seed=1, dies=[41], varied=every(nominal)).one(0))
+    among = arrays(variation.draw(nominal, seed=1, dies=[99, 41, 3], varied=every(nominal)).one(1))
     for name, value in alone.items():
         assert np.array_equal(value, among[name]), name
 
 
 def test_nothing_on_is_the_nominal_design_bit_by_bit():
     nominal = design()
-    die = variation.draw(nominal, seed=1, dies=[4], on=frozenset()).one(0)
+    die = variation.draw(nominal, seed=1, dies=[4], varied=frozenset()).one(0)
     for name, value in arrays(nominal).items():
         assert np.array_equal(value, arrays(die)[name]), name
 
 
 def test_a_leaf_draws_the_same_whatever_else_is_on():
     nominal = design()
-    alone = variation.draw(nominal, seed=1, dies=range(5), on=frozenset({"layer1/integrator"})).batch
-    together = variation.draw(nominal, seed=1, dies=range(5), on=every(nominal) - {"global/capacitor"}).batch
+    alone = variation.draw(nominal, seed=1, dies=range(5), varied=frozenset({"layer1/integrator"})).batch
+    together = variation.draw(nominal, seed=1, dies=range(5), varied=every(nominal) - {"global/capacitor"}).batch
     assert np.array_equal(alone.layers[1].integrator, together.layers[1].integrator)
     assert not np.array_equal(alone.layers[1].integrator, np.broadcast_to(nominal.layers[1].integrator, (5, 4)))
 
@@ -132,22 +132,28 @@ def test_a_larger_network_keeps_the_draws_of_a_smaller_one():
     relative = []
     for nominal in (small, large):
         on = frozenset({"layer0/offset", "layer0/packet"})
-        batch = variation.draw(nominal, seed=0, dies=[2], on=on).batch
+        batch = variation.draw(nominal, seed=0, dies=[2], varied=on).batch
         relative.append(batch.layers[0].low.offset[0, :3])
     assert np.array_equal(*relative)
 
 
 def test_names_choose_branches_leaves_and_kinds():
     nominal = design()
-    assert variation.choose(nominal, only=["layer1"]) == {f"layer1/{leaf}" for leaf in variation.LAYER_LEAVES}
-    assert variation.choose(nominal, only=["weights"]) == {"layer0/weights", "layer1/weights", "readout/weights"}
-    assert variation.choose(nominal, only=["noise"], without=["noise/row"]) == {
+    assert variation.select_variations(nominal, only=["layer1"]) == {
+        f"layer1/{leaf}" for leaf in variation.LAYER_LEAVES
+    }
+    assert variation.select_variations(nominal, only=["weights"]) == {
+        "layer0/weights",
+        "layer1/weights",
+        "readout/weights",
+    }
+    assert variation.select_variations(nominal, only=["noise"], without=["noise/row"]) == {
         f"noise/{leaf}" for leaf in variation.NOISE_LEAVES if leaf != "row"
     }
     with pytest.raises(InputError, match="nothing that varies is called 'weight'"):
-        variation.choose(nominal, without=["weight"])
+        variation.select_variations(nominal, without=["weight"])
     with pytest.raises(InputError, match=r"nothing is left that varies: without layer0 and layer1 and .* less$"):
-        variation.choose(nominal, without=["layer0", "layer1", "readout", "global", "noise"])
+        variation.select_variations(nominal, without=["layer0", "layer1", "readout", "global", "noise"])
 
 
 # --- Laws --------------------------------------------------------------------------------------------------------
@@ -166,7 +172,9 @@ def normal(values: np.ndarray) -> bool:
 def test_capacitors_follow_pelgrom():
     nominal = design()
     law = nominal.technology.mismatch
-    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=variation.choose(nominal, only=["weights"])).batch
+    batch = variation.draw(
+        nominal, seed=0, dies=range(DIES), varied=variation.select_variations(nominal, only=["weights"])
+    ).batch
     weights = nominal.layers[0].low.weights
     sigma = law.capacitor / np.sqrt(np.abs(weights) / law.density)
     assert normal(standard(batch.layers[0].low.weights, weights, np.abs(weights) * sigma))
@@ -179,7 +187,9 @@ def test_capacitors_follow_pelgrom():
 def test_comparator_offsets_follow_their_pair():
     nominal = design()
     law = nominal.technology.mismatch
-    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=variation.choose(nominal, only=["offset"])).batch
+    batch = variation.draw(
+        nominal, seed=0, dies=range(DIES), varied=variation.select_variations(nominal, only=["offset"])
+    ).batch
     pair = law.threshold / np.sqrt(law.pair_width * law.pair_length)
     sigma = np.sqrt(pair**2 + law.comparator_rest**2)
     assert variation.offset_sigma(law) == pytest.approx(sigma) == pytest.approx(3.75e-3, rel=0.01)
@@ -191,8 +201,8 @@ def test_comparator_offsets_follow_their_pair():
 def test_integrators_and_packets_vary_by_their_own_size():
     nominal = design()
     law = nominal.technology.mismatch
-    on = variation.choose(nominal, only=["packet", "integrator"])
-    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=on).batch
+    on = variation.select_variations(nominal, only=["packet", "integrator"])
+    batch = variation.draw(nominal, seed=0, dies=range(DIES), varied=on).batch
     for name in ("packet", "integrator"):
         size = getattr(nominal.layers[0], name)
         sigma = size * variation.capacitor_sigma(size, law)
@@ -206,11 +216,11 @@ def test_gain_and_leakage_are_lognormal_locally_and_globally():
     nominal = mapping.map_network(trained, leaky, mapping.calibrate(trained, None))
     law = nominal.technology.mismatch
     local = variation.draw(
-        nominal, seed=0, dies=range(DIES), on=frozenset({"layer0/leak", "layer0/amplifier"})
+        nominal, seed=0, dies=range(DIES), varied=frozenset({"layer0/leak", "layer0/amplifier"})
     ).batch.layers[0]
     assert normal(np.log(local.leak / 1e-15) / law.leakage)
     assert normal(np.log(local.gain / nominal.technology.amplifier.gain) / law.gain)
-    die_wide = variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({"global/leak"})).batch
+    die_wide = variation.draw(nominal, seed=0, dies=range(DIES), varied=frozenset({"global/leak"})).batch
     shared = np.concatenate([layer.leak for layer in die_wide.layers], axis=1)
     assert (shared == shared[:, :1]).all()
     assert normal(np.log(shared[:, 0] / 1e-15) / law.global_leakage)
@@ -224,7 +234,7 @@ def test_an_amplifiers_offset_is_in_its_packets_and_in_what_reads_its_state():
     nominal = mapping.map_network(trained, kind, mapping.calibrate(trained, None))
 
     def draw(leaf: str) -> Design:
-        return variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({leaf})).batch
+        return variation.draw(nominal, seed=0, dies=range(DIES), varied=frozenset({leaf})).batch
 
     batch = draw("layer0/amplifier")
     first, second = batch.layers
@@ -241,7 +251,7 @@ def test_an_amplifiers_offset_is_in_its_packets_and_in_what_reads_its_state():
 
 def test_global_capacitor_spread_changes_no_ratio():
     nominal = design()
-    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({"global/capacitor"})).batch
+    batch = variation.draw(nominal, seed=0, dies=range(DIES), varied=frozenset({"global/capacitor"})).batch
     layer = batch.layers[0]
     assert normal(standard(layer.integrator[:, 0], nominal.layers[0].integrator[0], 0.033 * 250e-15))
     assert np.allclose(layer.packet / layer.integrator, nominal.layers[0].packet / nominal.layers[0].integrator)
@@ -249,7 +259,7 @@ def test_global_capacitor_spread_changes_no_ratio():
 
 def test_references_differ_up_from_down():
     nominal = design()
-    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({"global/reference"})).batch
+    batch = variation.draw(nominal, seed=0, dies=range(DIES), varied=frozenset({"global/reference"})).batch
     sigma = nominal.technology.mismatch.global_reference * nominal.technology.signal.reference
     for value in (batch.reference_up, batch.reference_down):
         assert normal((value - nominal.technology.signal.reference) / sigma)
@@ -266,8 +276,8 @@ def pelgrom(row: Row, name: str, nominal: Row) -> np.ndarray:
 def test_every_capacitor_of_every_row_follows_pelgrom():
     trained = random_network(Shape(cell="acmru", units=(6, 4), classes=3))
     nominal = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, None))
-    on = variation.choose(nominal, only=["weights"])
-    batch = variation.draw(nominal, seed=0, dies=range(DIES), on=on).batch
+    on = variation.select_variations(nominal, only=["weights"])
+    batch = variation.draw(nominal, seed=0, dies=range(DIES), varied=on).batch
     rows = [(batch.readout, nominal.readout)]
     for drawn, layer in zip(batch.layers, nominal.layers, strict=True):
         rows += [(drawn.low, layer.low), (drawn.high, layer.high)]
@@ -277,8 +287,8 @@ def test_every_capacitor_of_every_row_follows_pelgrom():
         for name in ("weights", "bias", "threshold", "pad"):
             if (np.abs(getattr(row, name)) > 1e-21).any():
                 assert normal(pelgrom(drawn, name, row)), name
-    on = variation.choose(nominal, only=["packet"])
-    layer, drawn = nominal.layers[0], variation.draw(nominal, seed=0, dies=range(DIES), on=on).batch.layers[0]
+    on = variation.select_variations(nominal, only=["packet"])
+    layer, drawn = nominal.layers[0], variation.draw(nominal, seed=0, dies=range(DIES), varied=on).batch.layers[0]
     for name in ("packet", "start_packet"):
         size = getattr(layer, name)
         assert normal(standard(getattr(drawn, name), size, size * variation.capacitor_sigma(size, law_of(nominal))))
@@ -297,7 +307,7 @@ def test_limits_injection_gain_and_the_constant_have_their_sigmas():
     law, layer = macro.mismatch, nominal.layers[0]
 
     def draw(leaf: str) -> Design:
-        return variation.draw(nominal, seed=0, dies=range(DIES), on=frozenset({leaf})).batch
+        return variation.draw(nominal, seed=0, dies=range(DIES), varied=frozenset({leaf})).batch
 
     assert normal((draw("layer0/limit").layers[0].limit - layer.limit) / law.limit)
     local = draw("layer0/injection").layers[0]

@@ -8,6 +8,7 @@ from typing import Any
 
 import cmru_hw
 from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.circuits.plots import busiest_unit, states
 from cmru_hw.circuits.simulation import Simulation, Verified
 from cmru_hw.core.errors import OutputError
 from cmru_hw.core.units import json_text
@@ -70,17 +71,14 @@ def keep_comparison(
     busiest unit. ``command`` is kept as what makes the folder again. Raises OutputError.
     """
     # drawing takes a second to load, which a comparison without figures need not wait for
-    from cmru_hw.circuits.charge import plots
 
     folder = Path(folder)
     found = {**comparison(exported.design, verified), "netlist_sha256": exported.netlist_sha256, "command": command}
     architecture = exported.architecture
-    shown = architecture.waveforms(
-        exported.design, data, engine, unit=plots.busiest_unit(verified), network=exported.network
-    )
+    shown = architecture.waveforms(exported.design, data, engine, unit=busiest_unit(verified), network=exported.network)
     for suffix in ("svg", "pdf"):
         architecture.draw_unit(exported.design, shown, verified.expected, folder / f"unit.{suffix}")
-        plots.states(exported.design, verified, folder / f"states.{suffix}")
+        states(exported.design, verified, folder / f"states.{suffix}")
     try:
         (folder / SUMMARY).write_text(json_text(found) + "\n", encoding="utf-8")
     except OSError as error:

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmru_hw.analysis.montecarlo.statistics import Job, scores, summary
+from cmru_hw.analysis.montecarlo.job import Job
+from cmru_hw.analysis.montecarlo.statistics import scores, summary
 from cmru_hw.circuits.charge import mapping, variation
 from cmru_hw.circuits.charge.mapping import Calibration, Design, Layer, Row
 from cmru_hw.circuits.charge.noise import BOLTZMANN
@@ -102,7 +103,7 @@ def on_dies(
     if data.labels is None:
         raise DataError("dies are judged by their accuracy; add an array 'labels' to the sequences")
     design = mapping.map_network(trained, technology, mapping.calibrate(trained, calibration))
-    job = Job(design=design, trained=trained, sequences=data, seed=seed, on=variation.choose(design))
+    job = Job(design=design, trained=trained, sequences=data, seed=seed, varied=variation.select_variations(design))
     table = scores(job, range(dies))
     if goal is not None:
         drop = drop + job.goal.accuracy - goal
@@ -162,7 +163,7 @@ class _Dies:
             self.calibration = mapping.calibrate(current, self.sequences)
         design = mapping.map_network(current, self.technology, self.calibration)
         numbers = range(self.step, self.step + DRAWN)
-        drawn = variation.draw(design, seed=self.seed, dies=numbers, on=variation.choose(design))
+        drawn = variation.draw(design, seed=self.seed, dies=numbers, varied=variation.select_variations(design))
         self.noise = [torch.from_numpy(decision_noise(layer, self.technology)).float() for layer in design.layers]
         self.errors = []
         for place in range(DRAWN):

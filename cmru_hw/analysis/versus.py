@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.analysis.corners import api as corners
-from cmru_hw.analysis.montecarlo import statistics
-from cmru_hw.analysis.retention import api as retention
+from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.errors import InputError, MappingError, TechnologyError
 from cmru_hw.core.units import percent, si
@@ -36,9 +34,9 @@ KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 # Kind of run → what raises InputError for a design that it is not for
 REFUSALS: dict[str, Callable[[AnyDesign], object]] = {
-    "montecarlo": statistics.bench_of,
-    "corners": corners.supply,
-    "retention": retention.require,
+    "montecarlo": lambda design: registry.of(design).die_simulator(design),
+    "corners": lambda design: registry.of(design).supply(design),
+    "retention": lambda design: registry.of(design).require_retention(design),
 }
 
 
@@ -176,7 +174,7 @@ def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
     if own is not None:
         return own, False, str(design.path / "network.cir")
     try:
-        technology = kind.at_level(design.design.technology, "transistor")
+        technology = kind.at_level(design.design.technology, "transistor", None)
         twin = kind.map_network(design.trained, technology, design.design.calibration)
         return kind.parts(twin), True, "the same network exported with --level transistor"
     except (TechnologyError, MappingError) as error:

@@ -1,4 +1,4 @@
-"""What it takes to be an architecture: one function for each step from a checkpoint to a verdict."""
+"""The protocol of a kind of circuit: one function for each question that a command asks of a design."""
 
 from __future__ import annotations
 
@@ -8,42 +8,65 @@ from pathlib import Path
 from typing import Any
 
 from cmru_hw.circuits.comparison import Reference
+from cmru_hw.circuits.corner import Corner
 from cmru_hw.circuits.design import AnyDesign, AnyTechnology
+from cmru_hw.circuits.dies import DieSimulator
+from cmru_hw.circuits.energy import EnergyModel
+from cmru_hw.circuits.retention import RetentionUnit
 from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms
 from cmru_hw.nn.checkpoint import Sequences, Trained
 from cmru_hw.process.device_count import Inventory
+from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
+
+AtCorner = Callable[[Any, Trained, Corner, Engine, Path], tuple[AnyDesign, dict[str, Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """One kind of circuit. Designs, technologies and calibrations of different kinds do not mix.
 
-    ``cells`` are the names of the cells that it is for. ``technology`` names the one that a design is mapped to unless
-    another is asked for, ``resolution`` is the margin [``margin_unit``] below which a decision is too close to call.
-    The functions, whose keyword arguments are those of
-    the functions of the same names in the charge domain:
+    Facts:
 
-    * ``load_technology(name_or_path)``, ``technology_from(data, where=…)``, ``calibration_from(data)``: raise
-      TechnologyError, or KeyError, TypeError and ValueError for a damaged calibration
-    * ``at_level(technology, level)``: the same for macros or transistors; raises TechnologyError for what there is not
-    * ``calibrate(trained, sequences)``, ``map_network(trained, technology, calibration)``: raise MappingError for a
-      network that this kind of circuit cannot be
-    * ``describe(design)``: what ``inspect`` and ``export`` say of it
-    * ``fingerprint(design)``, ``network_text(design)``, ``cell_files(design)``, ``deck(design, inputs)``
-    * ``parts(design)``: what it is built of, None at a level that has no devices
-    * ``choose(design, only=…, without=…)``: what varies from die to die, as leaves of a tree of names
-    * ``simulate``, ``verify`` and ``waveforms`` in an engine, ``reference(design, trained, sequences)`` in software
-    * ``draw_unit(design, waveforms, expected, path)``: a figure
+    * ``name``, and for people ``title`` and ``unit`` (a unit of it, in a clause)
+    * ``cells``: the software cells that it can build
+    * ``technology``: the technology that a design is mapped to unless another is asked for
+    * ``resolution`` [``margin_unit``]: the margin below which a decision is too close to call
+    * ``random_weights``: how random networks of a scaling study are weighted, or ""
+
+    From a network to a design. ``load_technology(name_or_path)``, ``technology_from(data, where=…)``,
+    ``calibration_from(data)`` and ``at_level(technology, level, memory)`` raise TechnologyError, or KeyError, TypeError
+    and ValueError for damaged data. ``calibrate(trained, sequences)`` and ``map_network(trained, technology,
+    calibration)`` raise MappingError for a network that this kind of circuit cannot be.
+
+    From a design to a netlist: ``describe(design)`` for people, ``fingerprint(design)``, ``network_text(design)``,
+    ``cell_files(design)``, ``deck(design, inputs)``, and ``parts(design)``: its devices, or None where its level has
+    none.
+
+    Simulation: ``reference(design, trained, sequences)`` in software; ``simulate``, ``verify`` and ``waveforms`` in an
+    engine; ``draw_unit(design, waveforms, expected, path)`` draws one unit.
+
+    Analyses; each raises InputError, naming the reason, for a design that it is not for:
+
+    * ``select_variations(design, only=…, without=…)``: the sources of variation, as leaves of a tree of names
+    * ``die_simulator(design)``: how dies are drawn and scored
+    * ``energy_model(design)``: how energy is read off a simulation
+    * ``supply(design)`` [V], and ``at_corner(design, trained, corner, engine, folder)``: the design there and facts
+      about it; measurements that it needs are kept in ``folder``
+    * ``retention_unit(design, engine, corner)``: the unit that loses its state first; ``require_retention(design)``
+      only raises
     """
 
     name: str
+    title: str
+    unit: str
     cells: tuple[str, ...]
     technology: str
     resolution: float
     margin_unit: str
+    random_weights: str
     load_technology: Callable[[str | Path], AnyTechnology]
-    at_level: Callable[[Any, str], AnyTechnology]
+    at_level: Callable[[Any, str, str | None], AnyTechnology]
     technology_from: Callable[..., AnyTechnology]
     calibration_from: Callable[[Mapping[str, Any]], Any]
     calibrate: Callable[[Trained, Sequences | None], Any]
@@ -54,9 +77,15 @@ class Architecture:
     cell_files: Callable[[Any], dict[str, bytes]]
     deck: Callable[[Any, Any], tuple[Deck, Any]]
     parts: Callable[[Any], Inventory | None]
-    choose: Callable[..., frozenset[str]]
     reference: Callable[[Any, Trained, Sequences], Reference]
     simulate: Callable[..., Simulation]
     verify: Callable[..., Verified]
     waveforms: Callable[..., Waveforms]
     draw_unit: Callable[[Any, Waveforms, Reference, Path], None]
+    select_variations: Callable[..., frozenset[str]]
+    die_simulator: Callable[[Any], DieSimulator]
+    energy_model: Callable[[Any], EnergyModel]
+    supply: Callable[[Any], float]
+    at_corner: AtCorner
+    retention_unit: Callable[[Any, Engine, str], RetentionUnit]
+    require_retention: Callable[[Any], None]

@@ -10,7 +10,7 @@ from cmru_hw.nn.checkpoint import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class Deviation:
     """One trained number that the circuit holds differently. ``wanted`` and ``got`` are in ``unit``: F, A or 1."""
 
     element: str
@@ -57,7 +57,7 @@ class AnyDesign(Protocol):
     @property
     def layers(self) -> Sequence[AnyLayer]: ...
     @property
-    def clips(self) -> Sequence[Clip]: ...
+    def deviations(self) -> Sequence[Deviation]: ...
     @property
     def templates(self) -> tuple[tuple[str, str], ...]: ...
     @property

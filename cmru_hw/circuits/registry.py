@@ -1,12 +1,12 @@
-"""The kinds of circuit that a network can become, behind one seam.
+"""The kinds of circuit that a network can become.
 
 ::
 
     sc   charge domain: comparators and capacitive integrators        (CMRU, BMRU, αCMRU)
     cm   current mode: cells of nine transistors and mirrors          (FQ-BMRU)
 
-Both go through the same steps in modules of the same names; an :class:`Architecture` lists its own. Commands take
-theirs from :func:`get` or, where there is a design already, from :func:`of`, and ask nothing else about its kind.
+Each is an `cmru_hw.circuits.architecture.Architecture`. Commands take theirs from :func:`get`, or from :func:`of` where
+there is a design, and ask nothing else about its kind. A program that has one of its own hands it to :func:`register`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,17 @@ from cmru_hw.nn.checkpoint import Trained
 
 _KNOWN = {architecture.name: architecture for architecture in (CHARGE, CURRENT)}
 
-NAMES = tuple(_KNOWN)
+__all__ = ["Architecture", "fitting", "get", "names", "of", "register"]
 
-__all__ = ["NAMES", "Architecture", "fitting", "get", "of"]
+
+def names() -> tuple[str, ...]:
+    """Names of all kinds of circuit."""
+    return tuple(_KNOWN)
+
+
+def register(architecture: Architecture) -> None:
+    """Add ``architecture``, or replace the one of its name. Worker processes need the same call."""
+    _KNOWN[architecture.name] = architecture
 
 
 def get(name: str) -> Architecture:
@@ -33,7 +41,7 @@ def get(name: str) -> Architecture:
 
 
 def fitting(trained: Trained) -> Architecture:
-    """The architecture for networks of this cell."""
+    """The architecture for networks of this cell: of several, the one that was registered first."""
     return next(architecture for architecture in _KNOWN.values() if trained.config.cell in architecture.cells)
 
 

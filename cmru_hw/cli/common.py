@@ -50,7 +50,10 @@ spread_option = click.option(
     "--spread", is_flag=True, help="With --sequences: N spread evenly over the file, which may be ordered by class."
 )
 keep_option = click.option(
-    "--keep", type=FILE, metavar="DIR", help="Leave every deck's result here; the same command then goes on from there."
+    "--cache",
+    type=FILE,
+    metavar="DIR",
+    help="Keep the result of every deck here; the same command then continues where it stopped.",
 )
 backend_option = click.option(
     "--backend",
@@ -78,7 +81,7 @@ class Asked:
     input_path: Path | None
     sequences: int | None
     spread: bool
-    keep: Path | None
+    cache: Path | None
     backend: Any
     jobs: int
     timeout: float
@@ -98,7 +101,7 @@ class Asked:
     def engine(self) -> AbstractContextManager[Engine]:
         from cmru_hw import spice
 
-        return spice.open_engine(backend=self.backend, jobs=self.jobs, timeout=self.timeout, keep=self.keep)
+        return spice.open_engine(backend=self.backend, jobs=self.jobs, timeout=self.timeout, cache=self.cache)
 
 
 def simulates(command: Callable[..., None]) -> Callable[..., None]:

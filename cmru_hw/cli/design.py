@@ -20,7 +20,7 @@ SEQUENCES_TO_VERIFY = 5
 
 architecture_option = click.option(
     "--architecture",
-    type=click.Choice(["sc", "cm"]),
+    metavar="NAME",
     help="sc: comparators and capacitive integrators; cm: current mode.  [default: the one for the checkpoint's cell]",
 )
 technology_option = click.option(
@@ -203,14 +203,10 @@ def _architecture(name: str | None, trained: Trained) -> Architecture:
 
 
 def _technology(kind: Architecture, name: str | None, level: str | None, memory: str | None) -> AnyTechnology:
-    from cmru_hw.process.technology import Technology, at_level
-
     found = kind.load_technology(name or kind.technology)
-    if memory is None:
-        return found if level is None else kind.at_level(found, level)
-    if not isinstance(found, Technology):
-        raise click.UsageError("--memory is a choice of the charge domain: --architecture sc")
-    return at_level(found, level or found.level, memory)
+    if level is None and memory is None:
+        return found
+    return kind.at_level(found, level or found.level, memory)
 
 
 def _sequences_beside(path: Path) -> Sequences | None:

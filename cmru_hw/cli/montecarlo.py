@@ -15,8 +15,9 @@ from cmru_hw.cli import common
 from cmru_hw.core.errors import OutputError, SimulationError
 
 if TYPE_CHECKING:
+    from cmru_hw.analysis.montecarlo.job import Job
     from cmru_hw.analysis.montecarlo.plots import Effect
-    from cmru_hw.analysis.montecarlo.statistics import Interval, Job
+    from cmru_hw.analysis.montecarlo.statistics import Interval
     from cmru_hw.design_folder.folder import Exported
 
 SENSITIVITY_DIES = 200
@@ -98,8 +99,8 @@ def montecarlo(
     Example: cmru-hw montecarlo out/vowels --input models/vowels-eval.npz -n 1000 --jobs 2
     """
     from cmru_hw.analysis.montecarlo import workers as pools
+    from cmru_hw.analysis.montecarlo.job import Job
     from cmru_hw.analysis.montecarlo.shards import Store
-    from cmru_hw.analysis.montecarlo.statistics import Job
     from cmru_hw.design_folder import folder as design_folder
 
     exported = design_folder.load(design_path)
@@ -110,7 +111,7 @@ def montecarlo(
         trained=exported.trained,
         sequences=data,
         seed=seed,
-        on=exported.architecture.choose(exported.design, only=only, without=without),
+        varied=exported.architecture.select_variations(exported.design, only=only, without=without),
         engine=engine,
         backend=backend,
         timeout=timeout,
@@ -177,7 +178,7 @@ def _run(
         with _progress("spice, dies") as report:
             both = running.collect(twin, chosen, Store.of(folder, twin), workers, drop=drop, report=report)
         agreed = scoring.engine_agreement(both) or {"dies": 0}
-        summary["paired"] = {"requested": len(chosen), "resolution": job.bench.resolution, **agreed}
+        summary["paired"] = {"requested": len(chosen), "resolution": job.simulator.resolution, **agreed}
     effects: list[Effect] = []
     if sensitive:
         with _progress("sensitivity") as report:
@@ -225,7 +226,7 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
 
     common.check_output(folder, force)
     (row,) = scoring.scores(job, [number]).to_pylist()
-    found = job.bench.replay(job, number)
+    found = job.simulator.replay(job, number)
     deck = found.deck
     files = {
         **deck.files,

@@ -72,7 +72,7 @@ def retention(
     if as_json:
         common.print_json(found)
         return
-    title, header, rows = (_cell if found["architecture"] == "cm" else _integrator)(found)
+    title, header, rows = (_cell if found["restores"] else _integrator)(found)
     common.print_columns(f"{design_path}: unit {found['weakest_unit']} {title}", header, rows)
     click.echo()
     notes = [("not included" if not place else "", what) for place, what in enumerate(found["excludes"])]

@@ -144,12 +144,10 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     from cmru_hw import spice
     from cmru_hw.analysis import comparison
     from cmru_hw.analysis.energy.api import run_energy
-    from cmru_hw.circuits.charge import mapping
-    from cmru_hw.circuits.charge import simulate as circuit
+    from cmru_hw.circuits import registry
     from cmru_hw.core import package_data
     from cmru_hw.design_folder import folder as design_folder
     from cmru_hw.nn import checkpoint
-    from cmru_hw.process import technology
     from cmru_hw.report import write as report
 
     common.check_output(output, force)
@@ -158,7 +156,8 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     data = checkpoint.load_sequences(models / f"{DEMO_MODEL.split('-')[0]}-eval.npz")
     trained = checkpoint.load(model)
     with _writing(output):
-        design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
+        kind = registry.fitting(trained)
+        design = kind.map_network(trained, kind.load_technology(kind.technology), kind.calibrate(trained, data))
         exported = design_folder.write(
             output / "design", trained, design, data, force=force, command=common.command_line()
         )
@@ -166,7 +165,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
         chosen = data.first(DEMO_SEQUENCES)
         with spice.open_engine(backend=backend, jobs=jobs) as engine:
             with common.progress("simulating, timesteps") as follow:
-                verified = circuit.verify(design, trained, chosen, engine, network=exported.network, progress=follow)
+                verified = kind.verify(design, trained, chosen, engine, network=exported.network, progress=follow)
             comparison.keep_comparison(output, exported, chosen, verified, engine, command=common.command_line())
             with common.progress("metering, timesteps") as follow:
                 some = chosen.first(DEMO_METERED)

@@ -15,7 +15,7 @@
         ├── SimulatorCrashed           the process died (signal, killed, out of memory)
         ├── SimulationTimeout          it ran past the time it was given
         ├── NotConverged               ngspice gave up ("timestep too small", "singular matrix", ...)
-        └── NotBelieved                it ended without complaint, but the result fails a belief check
+        └── ResultRejected                it ended without complaint, but the result fails a belief check
             └── LatchTurned            a decision is not what it was when it was taken
 
 Ctrl-C ends the command line with exit 130. An exception is for one piece of work that failed alone; in a batch
@@ -84,11 +84,11 @@ class NotConverged(SimulationError):
     pass
 
 
-class NotBelieved(SimulationError):
+class ResultRejected(SimulationError):
     pass
 
 
-class LatchTurned(NotBelieved):
+class LatchTurned(ResultRejected):
     pass
 
 

@@ -83,7 +83,7 @@ def write(
     deck, _ = registry.of(design).deck(design, [first])
     files: dict[str, bytes] = {**deck.files, "deck.cir": spice.complete_text(deck).encode()}
     files[".spiceinit"] = spice.startup_text(deck.settings).encode()
-    files["mapping.csv"] = _clips_csv(design).encode()
+    files["mapping.csv"] = _deviations_csv(design).encode()
     scratch: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[
         "technology": asdict(design.technology),
         "calibration": asdict(design.calibration),
         "templates": dict(design.templates),
-        "clips": len(design.clips),
+        "deviations": len(design.deviations),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }
 
@@ -170,9 +170,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _clips_csv(design: AnyDesign) -> str:
+def _deviations_csv(design: AnyDesign) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("element", "wanted", "got", "unit", "reason"))
-    writer.writerows((clip.element, clip.wanted, clip.got, clip.unit, clip.reason) for clip in design.clips)
+    writer.writerows(
+        (deviation.element, deviation.wanted, deviation.got, deviation.unit, deviation.reason)
+        for deviation in design.deviations
+    )
     return out.getvalue()

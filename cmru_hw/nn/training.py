@@ -494,7 +494,7 @@ def _at(x: Tensor, times: Tensor) -> Tensor:
 
 
 def _excess(outputs: tuple[Tensor, ...], alphas: tuple[Tensor, ...], lengths: Tensor, swing: float) -> Tensor:
-    """Cost of h beyond ``swing`` median |α| at the valid timesteps: steep, since one excursion is enough to clip."""
+    """Cost of h beyond ``swing`` median |α| at the valid timesteps: steep, since one excursion clips."""
     valid = valid_timesteps(lengths, outputs[0].shape[1])
     total = torch.zeros(())
     for h, alpha in zip(outputs, alphas, strict=True):

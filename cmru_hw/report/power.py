@@ -48,12 +48,12 @@ def energy(source: Source) -> Run:
     rows = tuple(_row(source, block) for block in source.value("blocks"))
     left_out = source.value("excludes") if source.has("excludes") else []
     level = source.fact("level", "level", str)
-    by_hand = "Beside each block stands what its capacitors and voltages say by hand (CV², bias current times VDD)."
+    analytic = "Beside each block stands what its capacitors and voltages say by hand (CV², bias current times VDD)."
     lead: Prose = (
         "Every block has an account of its own, so the ledger is by block. ",
         LEADS[level.shown],
         " ",
-        by_hand,
+        analytic,
     )
     scoped: Prose = (source.fact("sequences", "sequences", count), " sequences") if source.has("sequences") else ()
     drawn = copied(source.path.parent, "energy", source, "Energy in each timestep of one sequence, block on block.")
@@ -194,9 +194,7 @@ def retention(source: Source) -> Run:
         lambda steps, t: f"{_about(steps)} at {t:g} °C",
     )
     unit = source.fact("unit that is the first to lose its state", "weakest_unit", str, meaning="layer.unit")
-    lead, condition, header, last = (_restored if source.value("architecture") == "cm" else _drooping)(
-        source, unit, worst, hot
-    )
+    lead, condition, header, last = (_restored if source.value("restores") else _drooping)(source, unit, worst, hot)
     rows = []
     for place, row in enumerate(source.value("temperatures")):
         at = f"temperatures/{place}"

@@ -83,7 +83,7 @@ def _design(source: Source) -> Run:
     digest = source.fact("model sha256", "model_sha256", short, rule="first 12 digits")
     facts += [
         digest,
-        source.fact("architecture", "architecture", lambda name: str(ARCHITECTURES.get(name, name))),
+        source.fact("architecture", "architecture", _title),
         technology,
         level,
         source.fact("source of its numbers", "technology/source", str),
@@ -92,14 +92,14 @@ def _design(source: Source) -> Run:
         if source.has(key):
             seconds = "one new input vector, one step of every unit"
             facts.append(source.fact("timestep", key, lambda s: si(s, "s"), meaning=seconds))
-    if source.has("clips"):
+    if source.has("deviations"):
         meaning = "rounded or left out; listed in mapping.csv"
-        facts.append(source.fact("weights held differently", "clips", count, meaning=meaning))
+        facts.append(source.fact("weights held differently", "deviations", count, meaning=meaning))
     netlist = source.fact("netlist sha256", "files/network.cir", short, rule="first 12 digits")
     facts.append(netlist)
     lead: Prose = (
         "A trained network whose states have few levels, and the circuit it was turned into",
-        CIRCUITS.get(source.value("architecture"), ""),
+        _unit(source.value("architecture")),
         ". The netlist is network.cir in ",
         str(folder),
         "; its deck runs by itself with ngspice deck.cir.",
@@ -508,15 +508,22 @@ LEVELS = {
     "macro": "ideal switches, capacitors and comparators; their imperfections are parameters",
     "transistor": "MOSFETs of a real process",
 }
-ARCHITECTURES = {"sc": "charge domain: comparators and capacitive integrators", "cm": "current mode"}
-CIRCUITS = {
-    "sc": ": each unit two weighted sums, two comparators and one memory, each weight a capacitor",
-    "cm": ": each unit a cell of nine transistors with hysteresis, each weight the width of a current mirror",
-}
 ENGINES = {"fast": "the circuit's own equations", "spice": "ngspice"}
 
 
 # --- how things are written --------------------------------------------------------------------------------------
+
+
+def _title(architecture: str) -> str:
+    from cmru_hw.circuits import registry
+
+    return registry.get(architecture).title if architecture in registry.names() else architecture
+
+
+def _unit(architecture: str) -> str:
+    from cmru_hw.circuits import registry
+
+    return f": each unit {registry.get(architecture).unit}" if architecture in registry.names() else ""
 
 
 def _of(part: int, whole: int) -> str:

@@ -10,7 +10,8 @@ both the simulator lives in a worker process that is thrown away after any failu
 """
 
 from cmru_hw.spice.deck_safety import complete_text, content_hash, refuse_code, startup_text
-from cmru_hw.spice.engine import RETRIES, VARIABLES, Backend, Engine, Outcome, open_engine, run
+from cmru_hw.spice.engine import RETRIES, VARIABLES, Backend, Engine, Outcome
+from cmru_hw.spice.session import open_engine, run
 
 __all__ = [
     "RETRIES",

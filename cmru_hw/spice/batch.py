@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from cmru_hw.core.errors import NotBelieved, SimulatorMissing
+from cmru_hw.core.errors import ResultRejected, SimulatorMissing
 from cmru_hw.spice import rawfile
 from cmru_hw.spice.checks import REMEDY, Finished
 from cmru_hw.spice.deck_safety import DECK, RAW, STARTUP
@@ -56,7 +56,7 @@ class Executable:
         plot, defect = None, ""
         try:
             plot = rawfile.read(directory / RAW)
-        except NotBelieved as error:
+        except ResultRejected as error:
             # Kept for later: why there is no result is usually in the log.
             defect = str(error)
         return Finished(

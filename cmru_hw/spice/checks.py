@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmru_hw.core.errors import NotBelieved, NotConverged, OutputError, SimulatorCrashed, SimulatorMissing
+from cmru_hw.core.errors import NotConverged, OutputError, ResultRejected, SimulatorCrashed, SimulatorMissing
 from cmru_hw.core.signals import Traces
 from cmru_hw.spice.rawfile import Plot
 
@@ -65,7 +65,7 @@ class Finished:
 def judge(deck: Deck, title: str, finished: Finished) -> Traces:
     """The result of ``deck``, run under ``title``, if it is believed.
 
-    Raises NotConverged, SimulatorCrashed, NotBelieved; SimulatorMissing if the code models are not installed, and
+    Raises NotConverged, SimulatorCrashed, ResultRejected; SimulatorMissing if the code models are not installed, and
     OutputError if the disk is full.
     """
     evidence = tail(finished.log)
@@ -76,10 +76,10 @@ def judge(deck: Deck, title: str, finished: Finished) -> Traces:
     if complaint or plot is None or plot.title != title:
         _explain(finished.log)
         defect = complaint or finished.defect or "its current plot belongs to another deck"
-        raise NotBelieved(f"ngspice did not simulate this deck: {defect}", evidence=evidence)
+        raise ResultRejected(f"ngspice did not simulate this deck: {defect}", evidence=evidence)
     doubt = _doubt(deck, plot)
     if doubt:
-        raise NotBelieved(f"the result is not believed: {doubt}", evidence=evidence)
+        raise ResultRejected(f"the result is not believed: {doubt}", evidence=evidence)
     vectors = {canonical(name): row for name, row in zip(plot.names, plot.data, strict=True)}
     return Traces(title=title, time=vectors["time"], values={name: vectors[name] for name in _wanted(deck)})
 

@@ -18,8 +18,6 @@ from cmru_hw.spice.checks import judge
 from cmru_hw.spice.process import NotBegun, Process
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cmru_hw.spice.deck import Deck
 
 Backend = Literal["pyspice", "batch"]
@@ -51,43 +49,6 @@ class Outcome:
     backend: str
     simulator: str
     log: str = field(repr=False)
-
-
-def run(
-    deck: Deck,
-    *,
-    backend: Backend = "pyspice",
-    timeout: float = 600.0,
-    retries: tuple[str, ...] = RETRIES,
-    program: str | None = None,
-) -> Outcome:
-    """Simulate one deck; see `open_engine` for the parameters and `Engine.run` for what it raises."""
-    with open_engine(backend=backend, timeout=timeout, retries=retries, program=program) as engine:
-        return engine.run(deck)
-
-
-def open_engine(
-    *,
-    backend: Backend = "pyspice",
-    jobs: int = 1,
-    timeout: float = 600.0,
-    retries: tuple[str, ...] = RETRIES,
-    program: str | None = None,
-    keep: Path | None = None,
-) -> Engine:
-    """An `Engine` for many decks; use it in a ``with`` statement.
-
-    ``jobs`` decks run at the same time. ``timeout`` [s] is for each attempt at a deck. ``retries`` are option lines
-    (``"reltol=1e-4"``), each tried by itself when the deck did not converge without. ``program`` is the ngspice library
-    (``"pyspice"``) or executable (``"batch"``); without it CMRU_HW_LIBNGSPICE or CMRU_HW_NGSPICE, and without that the
-    installed one. ``keep`` is a folder that every result is left in, and looked for first
-    (`cmru_hw.spice.result_cache`). Nothing is started before the first deck.
-    """
-    if keep is None:
-        return Engine(backend=backend, jobs=jobs, timeout=timeout, retries=retries, program=program)
-    from cmru_hw.spice.result_cache import KeptEngine
-
-    return KeptEngine(keep, backend=backend, jobs=jobs, timeout=timeout, retries=retries, program=program)
 
 
 class Engine:
@@ -132,7 +93,7 @@ class Engine:
     def run(self, deck: Deck) -> Outcome:
         """Simulate one deck.
 
-        Raises NotConverged, SimulationTimeout, SimulatorCrashed or NotBelieved (all SimulationError) if the deck
+        Raises NotConverged, SimulationTimeout, SimulatorCrashed or ResultRejected (all SimulationError) if the deck
         failed, SimulatorMissing, InputError for a deck that is not only a circuit, OutputError if the scratch
         directory (in TMPDIR) cannot be written. The engine stays usable after each of them.
         """

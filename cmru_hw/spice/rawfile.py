@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmru_hw.core.errors import NotBelieved
+from cmru_hw.core.errors import ResultRejected
 from cmru_hw.core.signals import Array
 
 _MARK = b"Binary:\n"
@@ -27,35 +27,35 @@ class Plot:
 
 
 def read(path: Path) -> Plot:
-    """The plot in the raw file at ``path``; raises `NotBelieved` if it is missing or not exactly what is expected."""
+    """The plot in the raw file at ``path``; raises `ResultRejected` if it is missing or not as expected."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise NotBelieved("ngspice wrote no result") from None
+        raise ResultRejected("ngspice wrote no result") from None
     return parse(content)
 
 
 def parse(content: bytes) -> Plot:
-    """The plot in the bytes of a raw file; raises `NotBelieved`."""
+    """The plot in the bytes of a raw file; raises `ResultRejected`."""
     head, mark, body = content.partition(_MARK)
     if not mark:
-        raise NotBelieved("the raw file has no binary part: it is cut short, or ASCII")
+        raise ResultRejected("the raw file has no binary part: it is cut short, or ASCII")
     fields, names = _header(head.decode("utf-8", "replace"))
     flags = fields.get("flags", "").split()
     # "padded" is the default layout spelled out; "unpadded" leaves short vectors out of later rows.
     if "real" not in flags or not set(flags) <= {"real", "padded"}:
-        raise NotBelieved(f"the raw file holds {' '.join(flags) or 'unknown'} data instead of real transient data")
+        raise ResultRejected(f"the raw file holds {' '.join(flags) or 'unknown'} data instead of real transient data")
     try:
         # ngspice pads the number with blanks, because it writes 0 first and comes back when the analysis has ended.
         variables, points = int(fields["no. variables"]), int(fields["no. points"])
     except (KeyError, ValueError):
-        raise NotBelieved("the raw file does not say how much it holds") from None
+        raise ResultRejected("the raw file does not say how much it holds") from None
     if len(names) != variables or variables < 1:
-        raise NotBelieved(f"the raw file names {len(names)} vectors where it promises {variables}")
+        raise ResultRejected(f"the raw file names {len(names)} vectors where it promises {variables}")
     if points < 1:
-        raise NotBelieved("the raw file holds no points")
+        raise ResultRejected("the raw file holds no points")
     if len(body) != 8 * variables * points:
-        raise NotBelieved(f"the raw file holds {len(body)} bytes where {8 * variables * points} belong")
+        raise ResultRejected(f"the raw file holds {len(body)} bytes where {8 * variables * points} belong")
     data = np.frombuffer(body, dtype="<f8").reshape(points, variables)
     return Plot(title=fields.get("title", ""), names=names, data=np.ascontiguousarray(data.T, dtype=np.float64))
 
@@ -69,7 +69,7 @@ def _header(text: str) -> tuple[dict[str, str], tuple[str, ...]]:
             # index, name, type: a name may contain blanks, but never a tab
             columns = line.split("\t")
             if len(columns) < 4 or columns[1] != str(len(names)):
-                raise NotBelieved("the raw file's list of vectors is damaged")
+                raise ResultRejected("the raw file's list of vectors is damaged")
             names.append(columns[2].lower())
         else:
             key, _, value = line.partition(":")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cmru_hw.spice.deck import Deck
 
 
-class KeptEngine(Engine):
+class CachedEngine(Engine):
     """An `Engine` whose results stay in ``folder``. Failures are not kept: they are tried again."""
 
     def __init__(self, folder: Path, **given: Any) -> None:

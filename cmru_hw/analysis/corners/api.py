@@ -25,14 +25,10 @@ from typing import Any
 
 import cmru_hw
 from cmru_hw import spice
-from cmru_hw.analysis.corners import grid, measured_technology
-from cmru_hw.analysis.corners.grid import Corner
+from cmru_hw.analysis.corners import grid
 from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.circuits import registry
-from cmru_hw.circuits.charge.mapping import Design, Operating, map_network
-from cmru_hw.circuits.current import mapping as current
-from cmru_hw.circuits.current.mapping import CurrentDesign
-from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.circuits.corner import Corner
 from cmru_hw.core.atomic_write import write_whole
 from cmru_hw.core.errors import OutputError, SimulationError
 from cmru_hw.core.units import json_text
@@ -83,12 +79,12 @@ def run_corners(
     """Decisions and energy of ``exported`` on ``data`` at 45 corners; returns what ``corners.json`` in ``folder`` says.
 
     ``only`` names some of them, process/temperature/supply: ``["ff/125/1.98", "ss/*/1.62"]``.
-    At macro level the technology of every corner is measured first, on transistors (:mod:`.silicon`); transistors are
+    At macro level the technology of every corner is measured first, on its transistors; transistors are
     simulated as they are there. No mismatch is drawn. A corner whose simulation fails is in the result as failed.
     ``jobs`` corners run at the same time. Raises InputError for a technology that was measured on no transistors,
     OutputError.
     """
-    corners = grid.chosen(grid.every(supply(exported.design)), only)
+    corners = grid.chosen(grid.every(registry.of(exported.design).supply(exported.design)), only)
     job = Job(exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout)
     found: dict[Corner, dict[str, Any]] = {}
     for corner, result in _results(job, corners, jobs):
@@ -98,15 +94,6 @@ def run_corners(
     summary = _summary(job, [found[corner] for corner in corners], command)
     write(summary, job.folder)
     return summary
-
-
-def supply(design: AnyDesign) -> float:
-    """VDD [V]. Raises InputError for a design that has no corners."""
-    if isinstance(design, Design):
-        measured_technology.process_of(design.technology)
-        return design.technology.supply.vdd
-    assert isinstance(design, CurrentDesign)
-    return design.technology.vdd
 
 
 def one(job: Job, corner: Corner) -> dict[str, Any]:
@@ -133,39 +120,12 @@ def one(job: Job, corner: Corner) -> dict[str, Any]:
 
 def _at(job: Job, corner: Corner, engine: spice.Engine) -> dict[str, Any]:
     design = job.exported.design
-    moved, facts = _MOVES[design.architecture](job, corner, engine)
-    network = registry.of(design).network_text(moved)
+    kind = registry.of(design)
+    moved, facts = kind.at_corner(design, job.exported.trained, corner, engine, job.folder / "measured")
+    network = kind.network_text(moved)
     energy = run_energy(replace(job.exported, design=moved, network=network), job.data, engine)
     kept = ("label", "decisions", "classification", "per_timestep_J", "per_inference_J", "ledger_gap", "versions")
     return {**{key: energy[key] for key in kept}, "blocks": energy["blocks"], **facts}
-
-
-def _charge(job: Job, corner: Corner, engine: spice.Engine) -> tuple[AnyDesign, dict[str, Any]]:
-    """The same capacitors among the transistors that were measured at ``corner``; transistors as they are there."""
-    design = job.exported.design
-    assert isinstance(design, Design)
-    if design.technology.level == "transistor":
-        at = Operating(corner=corner.process, temperature=corner.temperature, vdd=corner.vdd)
-        return replace(design, operating=at), {"source": str(corner)}
-    measured = measured_technology.measured_at(corner, design.technology, engine, job.folder / "measured")
-    kind = measured_technology.at_corner(design.technology, corner, measured)
-    moved = map_network(job.exported.trained, kind, design.calibration)
-    facts = {"gain": kind.amplifier.gain, "leakage_A": kind.leakage.integrator, "source": kind.source}
-    return replace(moved, templates=design.templates), facts
-
-
-def _current(job: Job, corner: Corner, engine: spice.Engine) -> tuple[AnyDesign, dict[str, Any]]:
-    """The same drawing on the devices of ``corner``."""
-    design = job.exported.design
-    assert isinstance(design, CurrentDesign)
-    moved = current.at_corner(design, corner=corner.process, temperature=corner.temperature, vdd=corner.vdd)
-    return moved, {"source": str(corner)}
-
-
-_MOVES: dict[str, Callable[[Job, Corner, spice.Engine], tuple[AnyDesign, dict[str, Any]]]] = {
-    "sc": _charge,
-    "cm": _current,
-}
 
 
 def _results(job: Job, corners: Sequence[Corner], jobs: int) -> Iterator[tuple[Corner, dict[str, Any]]]:

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from cmru_hw.circuits.corner import Corner
 from cmru_hw.core.errors import InputError
 from cmru_hw.process import device_models
 
 TEMPERATURES = (-40.0, 27.0, 125.0)
 SUPPLY = (0.9, 1.0, 1.1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corner:
-    """``process`` is one of pdk.CORNERS; ``temperature`` in degrees Celsius, ``vdd`` [V]."""
-
-    process: str
-    temperature: float
-    vdd: float
-
-    def __str__(self) -> str:
-        return f"{self.process}/{self.temperature:g}/{self.vdd:.4g}"
-
-    @property
-    def stem(self) -> str:
-        return str(self).replace("/", "_")
 
 
 def every(vdd: float) -> list[Corner]:

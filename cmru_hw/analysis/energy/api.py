@@ -9,23 +9,16 @@ from typing import Any
 import numpy as np
 
 import cmru_hw
-from cmru_hw.analysis.energy import current, macro, power_gated, transistor
-from cmru_hw.analysis.energy.ledger import TOLERANCE, Books, Ledger, measure
 from cmru_hw.circuits import registry
-from cmru_hw.circuits.charge.mapping import Design, is_gated
 from cmru_hw.circuits.comparison import Reference, classes_of
 from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.circuits.energy import APART, TOLERANCE, EnergyBreakdown, EnergyModel, measure
 from cmru_hw.core.signals import Array, Response, Traces
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import Sequences
 from cmru_hw.spice import Engine
 from cmru_hw.spice.schedule import Schedule
 
-_BOOKS: dict[tuple[str, str], Callable[[Any], Books]] = {
-    ("sc", "macro"): macro.books,
-    ("sc", "transistor"): transistor.books,
-    ("cm", "transistor"): current.books,
-}
 # Hand calculation and simulation of a block should agree this well; where not, the table says why.
 AGREEMENT = 0.25
 
@@ -50,31 +43,32 @@ def run_energy(
     from cmru_hw.analysis.energy import tables
 
     design = exported.design
-    kind, books = registry.of(design), books_of(design)
-    ledgers: dict[int, Ledger] = {}
+    kind = registry.of(design)
+    model = kind.energy_model(design)
+    ledgers: dict[int, EnergyBreakdown] = {}
 
     def observe(traces: Traces, plan: Schedule, sequences: Sequence[int]) -> None:
         for place, number in enumerate(sequences):
-            ledgers[number] = measure(traces, books.accounts, books.total, books.frames(plan, place))
+            ledgers[number] = measure(traces, model.meters, model.total, model.frames(plan, place))
 
     simulation = kind.simulate(design, data, engine, network=exported.network, observe=observe, progress=progress)
     expected = kind.reference(design, exported.trained, data)
     kept = [ledgers[number] for number in range(len(data))]
     hand = [
-        books.by_hand(expected, data.inputs[number, :length].astype(np.float64), number)
+        model.analytic(expected, data.inputs[number, :length].astype(np.float64), number)
         for number, length in enumerate(data.lengths)
     ]
     whole = _joined(kept)
-    entries = _entries(whole, books, {name: np.concatenate([one[name] for one in hand]) for name in hand[0]})
-    _add_unit(entries, books)
+    entries = _entries(whole, model, {name: np.concatenate([one[name] for one in hand]) for name in hand[0]})
+    _add_unit(entries, model)
     total = sum(entry["static_J"] + entry["dynamic_J"] for entry in entries.values() if entry["static_J"] is not None)
     # a measured unit is on both sides: what can be missed is charge of the netlist
-    replaced = sum(float(whole.blocks[name].mean()) for name in books.unit if name in whole.blocks)
-    supply = float(whole.supply.mean()) - replaced + sum(sum(parts) for parts in books.unit.values())
+    replaced = sum(float(whole.blocks[name].mean()) for name in model.unit if name in whole.blocks)
+    supply = float(whole.supply.mean()) - replaced + sum(sum(parts) for parts in model.unit.values())
     found = {
         "kind": "energy",
         "level": design.technology.level,
-        "label": books.label,
+        "label": model.label,
         "architecture": design.architecture,
         "technology": design.technology.name,
         "timestep_s": design.timestep,
@@ -82,17 +76,17 @@ def run_energy(
         "per_inference_J": total * float(data.lengths.mean()),
         "mean_power_W": total / design.timestep,
         "frame_rate_Hz": 1 / design.timestep,
-        "duty_cycle": books.duty,
+        "duty_cycle": model.duty,
         "sequences": len(data),
         "timesteps": int(data.lengths.sum()),
         "blocks": entries,
         "supply_total_J": supply,
         "ledger_gap": whole.gap,
         "ledger_tolerance": TOLERANCE,
-        "excludes": list(books.excludes),
+        "excludes": list(model.excludes),
         "decisions": decisions_alike(expected.response, simulation.response),
         "classification": _classes_alike(design, expected, simulation.response, data),
-        "series": {"sequence": 0, "blocks_J": _series(kept[0], books)},
+        "series": {"sequence": 0, "blocks_J": _series(kept[0], model)},
         "versions": {"cmru_hw": cmru_hw.__version__, "simulator": simulation.simulator},
         "netlist_sha256": exported.netlist_sha256,
         "design_sha256": kind.fingerprint(design),
@@ -127,51 +121,44 @@ def _classes_alike(design: AnyDesign, expected: Reference, found: Response, data
     }
 
 
-def books_of(design: AnyDesign) -> Books:
-    """How energy is read off ``design``."""
-    if isinstance(design, Design) and is_gated(design.technology):
-        return power_gated.books(design)
-    return _BOOKS[design.architecture, design.technology.level](design)
-
-
-def _joined(ledgers: Sequence[Ledger]) -> Ledger:
+def _joined(ledgers: Sequence[EnergyBreakdown]) -> EnergyBreakdown:
     """All timesteps of all sequences."""
 
     def join(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    return Ledger(
+    return EnergyBreakdown(
         blocks=join([ledger.blocks for ledger in ledgers]),
         static=join([ledger.static for ledger in ledgers]),
         supply=np.concatenate([ledger.supply for ledger in ledgers]),
     )
 
 
-def _entries(ledger: Ledger, books: Books, by_hand: Mapping[str, Array]) -> dict[str, dict[str, Any]]:
+def _entries(ledger: EnergyBreakdown, model: EnergyModel, estimates: Mapping[str, Array]) -> dict[str, dict[str, Any]]:
     """Block → its row of the table, for what the netlist moves."""
     found: dict[str, dict[str, Any]] = {}
     for name in ledger.blocks:
         energy, static = float(ledger.blocks[name].mean()), float(ledger.static[name].mean())
-        analytic = float(by_hand[name].mean()) if name in by_hand else None
+        analytic = float(estimates[name].mean()) if name in estimates else None
         found[name] = {
             "static_J": static,
             "dynamic_J": energy - static,
             "analytic_J": analytic,
             "from": "netlist",
-            "note": _apart(energy, analytic, books.apart.get(name, macro.APART)),
+            "note": _apart(energy, analytic, model.apart.get(name, APART)),
         }
     return found
 
 
-def _add_unit(entries: dict[str, dict[str, Any]], books: Books) -> None:
+def _add_unit(entries: dict[str, dict[str, Any]], model: EnergyModel) -> None:
     """What only a measured unit knows takes the place of what ideal parts show."""
-    for name in books.modelled:
+    for name in model.modelled:
         load = entries.get(name)
-        if name not in books.unit:
+        if name not in model.unit:
             missing = {"static_J": None, "dynamic_J": None, "analytic_J": None, "from": None, "note": "not modelled"}
             entries[name] = load or missing
             continue
-        static, dynamic = books.unit[name]
+        static, dynamic = model.unit[name]
         entries[name] = {"static_J": static, "dynamic_J": dynamic, "analytic_J": None, "from": "measured unit"}
         entries[name]["note"] = "a simulated unit times the number of units: no hand calculation"
         if load:
@@ -190,7 +177,7 @@ def _apart(simulated: float, analytic: float | None, why: str) -> str:
     return why
 
 
-def _series(ledger: Ledger, books: Books) -> dict[str, list[float]]:
+def _series(ledger: EnergyBreakdown, model: EnergyModel) -> dict[str, list[float]]:
     """Energy of each block in each timestep of one sequence."""
-    found = {name: values.tolist() for name, values in ledger.blocks.items() if name not in books.unit}
-    return found | {name: [sum(parts)] * len(ledger.supply) for name, parts in books.unit.items()}
+    found = {name: values.tolist() for name, values in ledger.blocks.items() if name not in model.unit}
+    return found | {name: [sum(parts)] * len(ledger.supply) for name, parts in model.unit.items()}

@@ -37,7 +37,6 @@ TIMESTEPS = 16
 # Networks of each size, so that a fit knows how much weights matter.
 NETWORKS = 3
 CONFIDENCE = 0.95
-RANDOM = {"cm": ", of size 1/√n in sums of n terms"}
 GROWS = {"estimate": ", and clocks: blocks of a measured unit grow with the units by construction"}
 
 
@@ -89,7 +88,7 @@ def run_scaling(
         "law": "E = factor n^exponent, 95 % interval of the exponent",
         "excludes": [
             "everything that the energy of a design excludes",
-            "trained weights: these are random" + RANDOM.get(design.architecture, ""),
+            "trained weights: these are random" + registry.of(design).random_weights,
             "wires that grow with the area" + GROWS.get(points[0]["label"], ""),
         ],
         "versions": points[0]["versions"],

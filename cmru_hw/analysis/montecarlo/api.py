@@ -12,9 +12,10 @@ import torch
 
 import cmru_hw
 from cmru_hw.analysis.montecarlo import plots
+from cmru_hw.analysis.montecarlo.job import EngineName, Job
 from cmru_hw.analysis.montecarlo.scheduler import collect
 from cmru_hw.analysis.montecarlo.shards import Store, write_results
-from cmru_hw.analysis.montecarlo.statistics import EngineName, Interval, Job, clopper_pearson
+from cmru_hw.analysis.montecarlo.statistics import Interval, clopper_pearson
 from cmru_hw.analysis.montecarlo.statistics import summary as summary_of
 from cmru_hw.analysis.montecarlo.workers import Workers, serial
 from cmru_hw.design_folder.folder import Exported
@@ -30,16 +31,17 @@ def run_montecarlo(
     seed: int = 0,
     drop: float = 0.01,
     engine: EngineName = "fast",
-    on: frozenset[str] | None = None,
+    varied: frozenset[str] | None = None,
     team: Workers = serial,
     report: Callable[[int, int, Interval], None] | None = None,
 ) -> dict[str, Any]:
     """Make ``dies`` dies of a design and write what becomes of them to ``folder``; returns what the summary says.
 
-    A die is good if its accuracy on ``data`` is at most ``drop`` below software's. ``on`` are the leaves that vary
-    (``exported.architecture.choose``; all by default), and ``team`` computes. Finished dies are kept, so that a second
-    call goes on where the first was interrupted. The yield's interval is that of Clopper and Pearson (Biometrika 26,
-    404, 1934). Raises OutputError, and InputError for leaves that the design has not.
+    A die is good if its accuracy on ``data`` is at most ``drop`` below software's. ``varied`` are the
+    sources of variation (``exported.architecture.select_variations``; all by default), and ``team`` computes. Finished
+    dies are kept, so that a second call goes on where the first was interrupted. The yield's interval is that of
+    Clopper and Pearson (Biometrika 26, 404, 1934). Raises OutputError, and InputError for sources that the
+    design does not have.
     """
     folder = Path(folder)
     job = Job(
@@ -47,7 +49,7 @@ def run_montecarlo(
         trained=exported.trained,
         sequences=data,
         seed=seed,
-        on=exported.architecture.choose(exported.design) if on is None else on,
+        varied=exported.architecture.select_variations(exported.design) if varied is None else varied,
         engine=engine,
     )
     table = collect(job, range(dies), Store.of(folder, job), team, drop=drop, report=report)
@@ -65,7 +67,7 @@ def provenance(exported: Exported, job: Job, *, command: str = "") -> dict[str, 
         "level": job.design.technology.level,
         "architecture": job.design.architecture,
         "seed": job.seed,
-        "varies": sorted(job.on),
+        "varies": sorted(job.varied),
         "sequences": len(job.sequences),
         "versions": {
             "cmru_hw": cmru_hw.__version__,

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.plots import Effect
 from cmru_hw.analysis.montecarlo.shards import Store, blocks
-from cmru_hw.analysis.montecarlo.statistics import SCHEMA, Interval, Job, clopper_pearson, passed
+from cmru_hw.analysis.montecarlo.statistics import SCHEMA, Interval, clopper_pearson, passed
 from cmru_hw.analysis.montecarlo.workers import Workers
 
 # Intervals of fewer dies jump about; nothing is decided on them.
@@ -80,12 +81,12 @@ def sensitivity(
 ) -> list[Effect]:
     """What each class of elements that varies in ``job`` does by itself and what is left without it, worst first."""
     effects = []
-    for name in sorted({kind(leaf) for leaf in job.on}):
-        members = frozenset(leaf for leaf in job.on if kind(leaf) == name)
+    for name in sorted({kind(leaf) for leaf in job.varied}):
+        members = frozenset(leaf for leaf in job.varied if kind(leaf) == name)
         report(name)
         tables = [
             collect(one, dies, store(one), workers, drop=drop)
-            for one in (replace(job, on=members), replace(job, on=job.on - members))
+            for one in (replace(job, varied=members), replace(job, varied=job.varied - members))
         ]
         (alone, accuracy_alone, agreement_alone), (without, accuracy_without, agreement_without) = (
             _means(job, table, drop) for table in tables

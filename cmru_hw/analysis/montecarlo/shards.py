@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cmru_hw.analysis.montecarlo.statistics import BLOCK, SCHEMA, Job
+from cmru_hw.analysis.montecarlo.job import Job
+from cmru_hw.analysis.montecarlo.statistics import BLOCK, SCHEMA
 from cmru_hw.core.atomic_write import write_whole
 
 SUMMARY = "summary.json"

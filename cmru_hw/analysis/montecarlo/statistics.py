@@ -7,34 +7,22 @@ how, and it counts as a die that does not do its task.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 from scipy.stats import beta
-from torch import Tensor
 
-import cmru_hw
 from cmru_hw import spice
-from cmru_hw.analysis.montecarlo import charge, current
-from cmru_hw.analysis.montecarlo.interface import Bench
-from cmru_hw.circuits import registry
-from cmru_hw.circuits.design import AnyDesign
-from cmru_hw.core.errors import InputError, SimulationError
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.analysis.montecarlo.job import EngineName, Job, one_thread
+from cmru_hw.core.errors import SimulationError
 
-EngineName = Literal["fast", "spice"]
 # Dies that are computed and stored together: some seconds of work, so that an interruption costs no more than that.
 BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
-_BENCHES = {("sc", "macro"): charge.BENCH, ("cm", "transistor"): current.BENCH}
 
 SCHEMA = pa.schema(
     [
@@ -58,74 +46,10 @@ resolution of a comparison, or follow from one that is; both are null for a die 
 """
 
 
-def bench_of(design: AnyDesign) -> Bench:
-    """How dies of ``design`` are made. Raises InputError for charge-domain transistors: nothing draws dies of them."""
-    try:
-        return _BENCHES[design.architecture, design.technology.level]
-    except KeyError:
-        raise InputError(
-            "dies of the charge domain are drawn at macro level: export without --level transistor, with the same "
-            "technology, for a Monte-Carlo of it"
-        ) from None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Job:
-    """What is asked of every die: the design it is one of, the task, the draws, and the engine.
-
-    ``design`` is a `designs.AnyDesign`; what its own kind of it is, its bench knows.
-    """
-
-    design: Any
-    trained: Trained
-    sequences: Sequences
-    seed: int
-    on: frozenset[str]
-    engine: EngineName = "fast"
-    backend: spice.Backend = "pyspice"
-    timeout: float = 600.0
-
-    def __post_init__(self) -> None:
-        bench_of(self.design)
-
-    @cached_property
-    def sha256(self) -> str:
-        """Identity of a die's row: two jobs that share it give the same rows."""
-        data = self.sequences
-        hashed = hashlib.sha256()
-        kind = registry.of(self.design)
-        for part in (cmru_hw.__version__, kind.fingerprint(self.design), kind.network_text(self.design)):
-            hashed.update(f"{part}\n".encode())
-        for array in (data.inputs, data.lengths, data.labels):
-            hashed.update(b"none" if array is None else repr(array.shape).encode() + array.tobytes())
-        hashed.update(f"{self.seed} {sorted(self.on)} {self.engine}".encode())
-        return hashed.hexdigest()
-
-    @property
-    def bench(self) -> Bench:
-        return bench_of(self.design)
-
-    @cached_property
-    def goal(self) -> Any:
-        """What dies are held against: the `bench.Goal` of this architecture."""
-        with _one_thread():
-            return self.bench.goal(self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A checkpoint's read-only mapping cannot be pickled, and what follows from the rest need not be.
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        trained = values.pop("trained")
-        return _rebuilt, (values, trained.config, dict(trained.tensors))
-
-
-def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, Tensor]) -> Job:
-    return Job(trained=Trained(config=config, tensors=tensors), **values)
-
-
 def scores(job: Job, dies: Sequence[int]) -> pa.Table:
     """One row of SCHEMA for each of ``dies``. Raises what would meet every die, like SimulatorMissing."""
-    with _one_thread():
-        rows = job.bench.fast(job, dies) if job.engine == "fast" else _spice(job, dies)
+    with one_thread():
+        rows = job.simulator.fast(job, dies) if job.engine == "fast" else _spice(job, dies)
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
@@ -134,7 +58,7 @@ def _spice(job: Job, dies: Sequence[int]) -> list[dict[str, Any]]:
     with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
         for number in dies:
             try:
-                rows.append(job.bench.simulated(job, job.bench.draw(job, [number]), engine))
+                rows.append(job.simulator.simulated(job, job.simulator.draw(job, [number]), engine))
             except SimulationError as error:
                 rows.append({"die": number, "status": type(error).__name__})
     return rows
@@ -236,14 +160,3 @@ def _quantile(values: NDArray[np.float64], share: float) -> float | None:
 
 def _counts(names: Sequence[str]) -> dict[str, int]:
     return {name: names.count(name) for name in sorted(set(names))}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for torch: with more, matrix products are split by their number, and last bits change."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -20,8 +20,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.shards import Block
-from cmru_hw.analysis.montecarlo.statistics import Job, scores
+from cmru_hw.analysis.montecarlo.statistics import scores
 from cmru_hw.core.errors import CmruError, InputError, reason
 
 Workers = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, pa.Table]]]

@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cmru_hw
-from cmru_hw.analysis.retention import charge, current
-from cmru_hw.analysis.retention.interface import Unit
-from cmru_hw.circuits.charge.mapping import Design
-from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.circuits import registry
 from cmru_hw.core.errors import OutputError
 from cmru_hw.core.units import json_text
 from cmru_hw.design_folder.folder import Exported
@@ -29,14 +26,6 @@ COLUMNS = (
     *("temperature_C", "level_V", "timesteps", "seconds", "lost_in_simulation", "simulated_s", "leakage_A"),
     *("law_timesteps", "moved"),
 )
-
-_UNITS: dict[str, Callable[[Any, Engine, str], Unit]] = {"sc": charge.unit, "cm": current.unit}
-
-
-def require(design: AnyDesign) -> None:
-    """Raises InputError for a design of which retention is not known: it names what is."""
-    if isinstance(design, Design):
-        charge.require(design)
 
 
 def run_retention(
@@ -56,11 +45,11 @@ def run_retention(
     transistors and for ladders, SimulationError, OutputError.
     """
     design = exported.design
-    unit = _UNITS[design.architecture](design, engine, corner)
+    unit = registry.of(design).retention_unit(design, engine, corner)
     rows: list[dict[str, Any]] = []
     simulator = ""
     for place, temperature in enumerate(temperatures):
-        row, simulator = unit.left_alone(temperature)
+        row, simulator = unit.hold(temperature)
         rows.append({"temperature_C": temperature, **row})
         if progress:
             progress(place + 1, len(temperatures))
@@ -79,6 +68,7 @@ def run_retention(
         "timestep_s": design.timestep,
         "weakest_unit": unit.name,
         "testbench": unit.testbench,
+        "restores": unit.restores,
         **unit.facts,
         "temperatures": rows,
         **unit.trend(rows),

@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 
 from cmru_hw.circuits.architecture import Architecture
-from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, variation
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge import compare, corners, dies, fidelity, mapping, retention, simulate, variation
+from cmru_hw.circuits.charge.energy import macro, power_gated, transistor
+from cmru_hw.circuits.charge.mapping import Design, is_gated
 from cmru_hw.circuits.comparison import Reference
+from cmru_hw.circuits.dies import DieSimulator
+from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.circuits.simulation import Waveforms
+from cmru_hw.core.errors import InputError
 from cmru_hw.core.units import si
 from cmru_hw.process import device_count, technology
 from cmru_hw.process.device_count import Inventory
@@ -20,14 +24,14 @@ from cmru_hw.process.device_count import Inventory
 def describe(design: Design) -> dict[str, Any]:
     """The sizes of a design, and what of the trained network it does not hold."""
     sizes = [np.abs(row.weights[row.weights != 0]) for layer in design.layers for row in (layer.low, layer.high)]
-    dropped = sum(clip.got == 0 for clip in design.clips)
+    dropped = sum(deviation.got == 0 for deviation in design.deviations)
     outside = {"excludes": list(fidelity.excludes(design))} if fidelity.in_transistors(design) else {}
     return {
         "smallest weight capacitor": si(float(min(s.min() for s in sizes if len(s))), "F"),
         "largest weight capacitor": si(float(max(s.max() for s in sizes if len(s))), "F"),
         "one level": [si(float(layer.step.min()), "V") + " or more" for layer in design.layers],
         "calibration": design.calibration.source,
-        "rounded weights": len(design.clips) - dropped,
+        "rounded weights": len(design.deviations) - dropped,
         "left-out weights": dropped,
         **outside,
     }
@@ -47,12 +51,30 @@ def _draw_unit(design: Design, waveforms: Waveforms, expected: Reference, path: 
     plots.unit(design, waveforms, expected, path)
 
 
+def _die_simulator(design: Design) -> DieSimulator:
+    if fidelity.in_transistors(design):
+        raise InputError(
+            "dies of the charge domain are drawn at macro level: export without --level transistor, with the same "
+            "technology, for a Monte-Carlo of it"
+        )
+    return dies.DIES
+
+
+def _energy_model(design: Design) -> EnergyModel:
+    if is_gated(design.technology):
+        return power_gated.energy_model(design)
+    return (transistor if fidelity.in_transistors(design) else macro).energy_model(design)
+
+
 CHARGE = Architecture(
     name="sc",
+    title="charge domain: comparators and capacitive integrators",
+    unit="two weighted sums, two comparators and one memory, each weight a capacitor",
     cells=("cmru", "bmru", "eps", "acmru"),
     technology="macro",
     resolution=compare.RESOLUTION,
     margin_unit="V",
+    random_weights="",
     load_technology=technology.load,
     at_level=technology.at_level,
     technology_from=technology.from_dict,
@@ -65,10 +87,16 @@ CHARGE = Architecture(
     cell_files=fidelity.cell_files,
     deck=fidelity.deck,
     parts=parts,
-    choose=variation.choose,
     reference=compare.reference,
     simulate=simulate.simulate,
     verify=simulate.verify,
     waveforms=simulate.waveforms,
     draw_unit=_draw_unit,
+    select_variations=variation.select_variations,
+    die_simulator=_die_simulator,
+    energy_model=_energy_model,
+    supply=corners.supply,
+    at_corner=corners.at_corner,
+    retention_unit=retention.unit,
+    require_retention=retention.require,
 )

@@ -23,7 +23,7 @@ from scipy.linalg import block_diag
 
 from cmru_hw.circuits.calibration import ASSUMED, assumed_sequences
 from cmru_hw.circuits.charge.counter_memory import BIT_VALUES, end_nets
-from cmru_hw.circuits.design import Clip
+from cmru_hw.circuits.design import Deviation
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import valid_timesteps
@@ -146,7 +146,7 @@ class Design:
     readout_unit: Array
     readout_sign: Array
     readout_spread: Array
-    clips: tuple[Clip, ...]
+    deviations: tuple[Deviation, ...]
     model_sha256: str
     templates: tuple[tuple[str, str], ...] = ()
     operating: Operating = Operating()
@@ -225,7 +225,7 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
     """Turn weights into capacitors.
 
     Raises MappingError, naming the layer, unit or tensor, for what no charge-domain circuit of this technology can be.
-    Rounded and left-out weights are not errors: each is a :class:`Clip` of the design.
+    Rounded and left-out weights are not errors: each is a :class:`Deviation` of the design.
     """
     config = trained.config
     _refuse(trained)
@@ -236,10 +236,10 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
     line_unit = np.full(config.features, input_unit)
     line_sign = np.ones(config.features)
     spread = np.eye(config.features)
-    clips: list[Clip] = []
+    deviations: list[Deviation] = []
     layers: list[Layer] = []
     for index in range(len(config.units)):
-        layer = _layer(index, tensors, config, technology, calibration, line_unit, line_sign, spread, clips)
+        layer = _layer(index, tensors, config, technology, calibration, line_unit, line_sign, spread, deviations)
         layers.append(layer)
         own_unit, own_sign, own_spread = _outputs(layer, technology)
         line_unit = np.concatenate((own_unit, line_unit)) if config.skip else own_unit
@@ -252,7 +252,7 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
         readout_unit,
         readout_sign,
         technology,
-        clips,
+        deviations,
         shared=True,
     )[0]
     return Design(
@@ -270,7 +270,7 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
         readout_unit=readout_unit,
         readout_sign=readout_sign,
         readout_spread=readout_spread,
-        clips=tuple(clips),
+        deviations=tuple(deviations),
         model_sha256=trained.sha256,
     )
 
@@ -278,8 +278,8 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
 def realised(design: Design) -> Trained:
     """The software network that ``design`` computes, read back from its capacitors.
 
-    Equal to the trained network bit by bit where the design has no clips: capacitances are held in double precision,
-    which has room for a float32 weight next to one 2^28 times larger.
+    Equal to the trained network bit by bit where the design has no deviations: capacitances are held in double
+    precision, which has room for a float32 weight next to one 2^28 times larger.
     """
     config = design.config
     tensors: dict[str, Array] = {"input.scale": design.input_scale, "input.offset": design.input_offset}
@@ -365,7 +365,7 @@ def _layer(
     line_unit: Array,
     line_sign: Array,
     spread: Array,
-    clips: list[Clip],
+    deviations: list[Deviation],
 ) -> Layer:
     name = f"layers.{index}"
     candidate, threshold = (tensors[f"{name}.{kind}.weight"] @ spread for kind in ("candidate", "threshold"))
@@ -377,7 +377,7 @@ def _layer(
         line_unit,
         line_sign,
         technology,
-        clips,
+        deviations,
         shared=False,
     )
     if has_ladders(technology):
@@ -387,7 +387,7 @@ def _layer(
     levels = 1 if config.epsilon == 0.0 and config.cell != "acmru" else config.levels
     if config.cell == "acmru":
         alpha = (tensors[f"{name}.alpha.weight"] @ spread, tensors[f"{name}.alpha.bias"], np.zeros(units))
-        packet_row = _rows(f"{name}.alpha", [alpha], line_unit, line_sign, technology, clips, shared=False)[0]
+        packet_row = _rows(f"{name}.alpha", [alpha], line_unit, line_sign, technology, deviations, shared=False)[0]
         # The row holds scale/total volts for each unit of alpha, and the packet turns that into `unit` volts; a row
         # with little signal left gets less swing rather than a packet capacitor that dwarfs the integrator.
         attenuation = packet_row.total / packet_row.scale
@@ -446,7 +446,7 @@ def _rows(
     line_unit: Array,
     line_sign: Array,
     technology: Technology,
-    clips: list[Clip],
+    deviations: list[Deviation],
     *,
     shared: bool,
 ) -> list[Row]:
@@ -467,14 +467,14 @@ def _rows(
     smallest_tap = 0.0 if is_gated(technology) else technology.capacitor.minimum
 
     def tap(values: Array, element: str) -> Array:
-        return _realisable(values * scale, element, technology, clips, smallest=smallest_tap)
+        return _realisable(values * scale, element, technology, deviations, smallest=smallest_tap)
 
     rows = []
     for label, (weight, bias, threshold) in zip("ab" if len(sums) == 2 else "r", relative, strict=True):
         element = f"{name}.{label}"
         rows.append(
             Row(
-                weights=_realisable(weight * scale[:, None], f"{element}.weight", technology, clips),
+                weights=_realisable(weight * scale[:, None], f"{element}.weight", technology, deviations),
                 bias=tap(bias, f"{element}.bias"),
                 threshold=tap(threshold, f"{element}.threshold"),
                 pad=np.zeros_like(scale),
@@ -486,9 +486,9 @@ def _rows(
 
 
 def _realisable(
-    wanted: Array, element: str, technology: Technology, clips: list[Clip], *, smallest: float | None = None
+    wanted: Array, element: str, technology: Technology, deviations: list[Deviation], *, smallest: float | None = None
 ) -> Array:
-    """``wanted`` [F, signed] as the technology can make it; every difference becomes a clip."""
+    """``wanted`` [F, signed] as the technology can make it; every difference becomes a deviation."""
     smallest = technology.capacitor.minimum if smallest is None else smallest
     step = technology.capacitor.step
     size = np.abs(wanted)
@@ -500,8 +500,8 @@ def _realisable(
         here = tuple(place.tolist())
         reason = "left out: below half the smallest capacitor" if got[here] == 0 else "rounded to a size that exists"
         name = f"{element}[{','.join(map(str, here))}]"
-        clips.append(
-            Clip(
+        deviations.append(
+            Deviation(
                 element=name,
                 wanted=float(wanted[here]),
                 got=float(np.copysign(got, wanted)[here]),

@@ -171,11 +171,11 @@ def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool =
     total = row.total + technology.capacitor.parasitic
     parts = []
     # as a rule the loudest first: what they decide needs no other
-    if compared and "noise/decision" in dies.on:
+    if compared and "noise/decision" in dies.varied:
         parts.append(_part(dies, f"noise/decision/{name}", np.full_like(total, noise.comparator)))
-    if f"noise/{leaf}" in dies.on:
+    if f"noise/{leaf}" in dies.varied:
         parts.append(_part(dies, f"noise/{leaf}/{name}", np.sqrt(BOLTZMANN * noise.temperature / total)))
-    if compared and "noise/wander" in dies.on:
+    if compared and "noise/wander" in dies.varied:
         parts += [
             _part(dies, f"noise/wander/{name}/{octave}", np.full_like(total, noise.wander), octave=octave)
             for octave in range(OCTAVES)
@@ -184,7 +184,7 @@ def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool =
 
 
 def _packet(dies: Dies, name: str, layer: Layer) -> tuple[_Part, ...]:
-    if "noise/charge" not in dies.on:
+    if "noise/charge" not in dies.varied:
         return ()
     thermal = BOLTZMANN * dies.nominal.technology.noise.temperature
     packet, start, integrator = layer.packet, layer.start_packet, layer.integrator

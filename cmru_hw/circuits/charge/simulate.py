@@ -12,7 +12,7 @@ from cmru_hw.circuits.charge import fidelity
 from cmru_hw.circuits.charge.compare import RESOLUTION, compare, reference
 from cmru_hw.circuits.charge.mapping import Design
 from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms, shared_decks
-from cmru_hw.core.errors import LatchTurned, NotBelieved, SimulationError
+from cmru_hw.core.errors import LatchTurned, ResultRejected, SimulationError
 from cmru_hw.core.signals import Array, Response, Traces, padded
 from cmru_hw.nn.checkpoint import Sequences, Trained
 from cmru_hw.spice import Engine
@@ -114,8 +114,8 @@ class _Piece:
 def decode(design: Design, traces: Traces, plan: Schedule, sequence: int) -> _Piece:
     """States, decisions and logits of one sequence of a deck.
 
-    Raises NotBelieved where a clock phase is not high at a sampling instant (XSPICE can miss an edge), a decision node
-    is at neither rail or a latch has turned over since it decided: then the sample means nothing.
+    Raises ResultRejected where a clock phase is not high at a sampling instant (XSPICE can miss an edge), a decision
+    node is at neither rail or a latch has turned over since it decided: then the sample means nothing.
     """
     plan = plan.located(traces)
     # signals are ratios of the supply
@@ -128,7 +128,7 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int) -> _Pi
         return own[:, None]
 
     if wrong := plan.unclocked(traces, sequence):
-        raise NotBelieved(wrong)
+        raise ResultRejected(wrong)
     decisions, states = [], []
     for index, layer in enumerate(design.layers):
         instants = plan.instants(sequence, index)
@@ -140,7 +140,7 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int) -> _Pi
             np.stack([traces.values[f"{q}{index}_{i}"][latest] for i in units], axis=1) / vdd for q in ("qa", "qb")
         ]
         if any((np.abs(q - np.round(q)) > 0.1).any() for q in rails):
-            raise NotBelieved(f"a decision of layer {index} is at neither rail at its sampling instant")
+            raise ResultRejected(f"a decision of layer {index} is at neither rail at its sampling instant")
         for q, kept in zip(("qa", "qb"), rails, strict=True):
             _require_latched(f"{q}{index}", kept * vdd, vdd, traces, plan, sequence, index)
         low, high = (q > 0.5 for q in rails)

@@ -41,7 +41,7 @@ def unit(design: Design, layer: int, number: int) -> Design:
         readout=_one(design.readout, np.array([], dtype=np.int64)),
         readout_unit=np.array([whole.unit]),
         readout_sign=chosen.sign,
-        clips=(),
+        deviations=(),
     )
 
 

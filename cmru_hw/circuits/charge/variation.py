@@ -50,14 +50,14 @@ _T = TypeVar("_T", Layer, Row)
 class Dies:
     """Dies of one nominal design. ``batch`` is the design with a leading axis of dies in every array that varies.
 
-    ``numbers`` (dies,) are the dies' own numbers, ``on`` the leaves that vary.
+    ``numbers`` (dies,) are the dies' own numbers, ``varied`` the leaves that vary.
     """
 
     nominal: Design
     batch: Design
     numbers: NDArray[np.int64]
     seed: int
-    on: frozenset[str]
+    varied: frozenset[str]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -102,15 +102,15 @@ def leaves(design: Design) -> tuple[str, ...]:
     return (*layers, *(f"{group}/{leaf}" for group, names in groups for leaf in names))
 
 
-def choose(design: Design, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> frozenset[str]:
+def select_variations(design: Design, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> frozenset[str]:
     """What varies in ``design``: see :func:`select`."""
     return select(leaves(design), only=only, without=without)
 
 
-def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], on: frozenset[str]) -> Dies:
-    """The dies with numbers ``dies`` (each >= 0) of ``design``; with nothing ``on`` they are all nominal."""
+def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], varied: frozenset[str]) -> Dies:
+    """The dies with numbers ``dies`` (each >= 0) of ``design``; with nothing ``varied`` they are all nominal."""
     numbers = np.asarray(dies, dtype=np.int64)
-    draws = _Draws(seed=seed, numbers=numbers, on=on)
+    draws = _Draws(seed=seed, numbers=numbers, varied=varied)
     law, technology = design.technology.mismatch, design.technology
     scale = _relative(draws.normal("global/capacitor", "scale", ()), law.global_capacitor)
     charge = _lognormal(draws.normal("global/injection", "charge", ()), law.global_injection)
@@ -128,7 +128,7 @@ def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], 
         layers=tuple(layers),
         readout=_row(draws, "readout", "y", design.readout, technology, scale, charge, shifts),
     )
-    return Dies(nominal=design, batch=batch, numbers=numbers, seed=seed, on=on)
+    return Dies(nominal=design, batch=batch, numbers=numbers, seed=seed, varied=varied)
 
 
 def capacitor_sigma(capacitance: Array, law: Mismatch) -> Array:
@@ -146,11 +146,11 @@ def offset_sigma(law: Mismatch) -> float:
 class _Draws:
     seed: int
     numbers: NDArray[np.int64]
-    on: frozenset[str]
+    varied: frozenset[str]
 
     def normal(self, leaf: str, parameter: str, shape: tuple[int, ...]) -> Array:
         """(dies, *shape) standard normal numbers; zeros if ``leaf`` is off."""
-        if leaf not in self.on:
+        if leaf not in self.varied:
             return np.zeros((len(self.numbers), *shape))
         place = np.zeros(shape, dtype=np.uint64)
         for axis in np.indices(shape, dtype=np.uint64):

@@ -7,7 +7,7 @@ otherwise. The same steps as in the charge domain, in modules of the same names:
 ::
 
     technology.py     CurrentTechnology: limits, and what cell and mirror were measured to do
-    mapping.py        Trained × CurrentTechnology → CurrentDesign, and back; every clip reported
+    mapping.py        Trained × CurrentTechnology → CurrentDesign, and back; every deviation reported
     netlist.py        CurrentDesign × stimulus × devices → Deck
     simulate.py       run a deck, decode states, decisions, logits and the charge of every supply; compare
     characterize.py   where a technology's tables come from: sweeps of the cell and of mirrors

@@ -8,14 +8,17 @@ from typing import Any
 
 from cmru_hw.circuits.architecture import Architecture
 from cmru_hw.circuits.comparison import Reference
-from cmru_hw.circuits.current import mapping, netlist, simulate, technology, variation
+from cmru_hw.circuits.corner import Corner
+from cmru_hw.circuits.current import dies, energy, mapping, netlist, retention, simulate, technology, variation
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.technology import CurrentTechnology
 from cmru_hw.circuits.simulation import Waveforms
 from cmru_hw.core.errors import TechnologyError
 from cmru_hw.core.units import si
+from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.process import device_count
 from cmru_hw.process.device_count import Inventory
+from cmru_hw.spice import Engine
 
 
 def describe(design: CurrentDesign) -> dict[str, Any]:
@@ -28,15 +31,15 @@ def describe(design: CurrentDesign) -> dict[str, Any]:
         "one software unit": si(design.technology.unit, "A"),
         "thresholds": [f"{si(float(u.min()), 'A')} to {si(float(u.max()), 'A')}" for u in upper],
     }
-    reasons = Counter(clip.reason for clip in design.clips)
+    reasons = Counter(deviation.reason for deviation in design.deviations)
     rounded = reasons.pop("rounded to the drawing grid", 0)
-    left_out = sum(clip.got == 0 for clip in design.clips)
+    left_out = sum(deviation.got == 0 for deviation in design.deviations)
     return {
         **found,
         "calibration": design.calibration.source,
         "rounded weights": rounded,
         "left-out weights": left_out,
-        "limited weights and levels": len(design.clips) - rounded - left_out,
+        "limited weights and levels": len(design.deviations) - rounded - left_out,
     }
 
 
@@ -54,18 +57,31 @@ def _draw_unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference,
     plots.unit(design, waveforms, expected, path)
 
 
-def _at_level(technology: CurrentTechnology, level: str) -> CurrentTechnology:
+def _at_level(technology: CurrentTechnology, level: str, memory: str | None = None) -> CurrentTechnology:
+    if memory is not None:
+        raise TechnologyError("--memory is a choice of the charge domain: --architecture sc")
     if level != technology.level:
         raise TechnologyError(f"current mode has no {level} level: its netlists are of transistors")
     return technology
 
 
+def _at_corner(
+    design: CurrentDesign, trained: Trained, corner: Corner, engine: Engine, folder: Path
+) -> tuple[CurrentDesign, dict[str, Any]]:
+    """The same drawing on the devices of ``corner``."""
+    moved = mapping.at_corner(design, corner=corner.process, temperature=corner.temperature, vdd=corner.vdd)
+    return moved, {"source": str(corner)}
+
+
 CURRENT = Architecture(
     name="cm",
+    title="current mode",
+    unit="a cell of nine transistors with hysteresis, each weight the width of a current mirror",
     cells=("fq-bmru",),
     technology="gf180",
     resolution=0.0,
     margin_unit="A",
+    random_weights=", of size 1/√n in sums of n terms",
     load_technology=technology.load,
     at_level=_at_level,
     technology_from=technology.from_dict,
@@ -78,10 +94,16 @@ CURRENT = Architecture(
     cell_files=netlist.cell_files,
     deck=netlist.deck,
     parts=parts,
-    choose=variation.choose,
     reference=simulate.reference,
     simulate=simulate.simulate,
     verify=simulate.verify,
     waveforms=simulate.waveforms,
     draw_unit=_draw_unit,
+    select_variations=variation.select_variations,
+    die_simulator=lambda design: dies.DIES,
+    energy_model=energy.energy_model,
+    supply=lambda design: float(design.technology.vdd),
+    at_corner=_at_corner,
+    retention_unit=retention.unit,
+    require_retention=lambda design: None,
 )

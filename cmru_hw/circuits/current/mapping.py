@@ -29,7 +29,7 @@ from cmru_hw.circuits.calibration import ASSUMED, assumed_sequences
 from cmru_hw.circuits.current import mirrors
 from cmru_hw.circuits.current.mirrors import Rows
 from cmru_hw.circuits.current.technology import CurrentTechnology
-from cmru_hw.circuits.design import Clip
+from cmru_hw.circuits.design import Deviation
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import valid_timesteps
@@ -99,7 +99,7 @@ class CurrentDesign:
     input_offset: Array
     layers: tuple[CurrentLayer, ...]
     readout: Rows
-    clips: tuple[Clip, ...]
+    deviations: tuple[Deviation, ...]
     model_sha256: str
     templates: tuple[tuple[str, str], ...] = ()
 
@@ -187,7 +187,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
     """Turn weights into mirrors and thresholds into bias currents.
 
     Raises MappingError, naming layer and unit, for what no circuit of this kind can be. Limited, rounded and left-out
-    numbers are not errors: each is a :class:`Clip` of the design.
+    numbers are not errors: each is a :class:`Deviation` of the design.
     """
     config = trained.config
     _refuse(trained)
@@ -196,7 +196,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
     assert config.widths is not None
     tensors = {name: tensor.double().numpy() for name, tensor in trained.tensors.items()}
     input_unit = technology.full_scale / calibration.inputs
-    clips: list[Clip] = []
+    deviations: list[Deviation] = []
     projection, bias = tensors["projection.weight"], tensors["projection.bias"]
     # What the next layer reads: the signed projection or not, and the rectified rows behind these layers.
     signed, behind = True, list[int]()
@@ -210,11 +210,11 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
             width = config.widths[0]
             unit = np.full(width, technology.unit)
             typical = unit * calibration.entries[index]
-            entry = mirrors.draw("projection", f"u{index}", "n", terms, unit, typical, technology, clips)
+            entry = mirrors.draw("projection", f"u{index}", "n", terms, unit, typical, technology, deviations)
             read = [entry]
         else:
             read = residual
-        layer = _layer(index, tensors, technology, entry, read, calibration.outputs[index], clips)
+        layer = _layer(index, tensors, technology, entry, read, calibration.outputs[index], deviations)
         layers.append(layer)
         if config.skip and config.widths[index] == config.widths[index + 1]:
             behind = [*behind, index]
@@ -227,7 +227,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
         offset = offset + weight @ bias
     terms.append(mirrors.constant(offset, technology))
     unit = np.full(len(offset), technology.unit)
-    readout = mirrors.draw("readout", "y", "", terms, unit, unit, technology, clips)
+    readout = mirrors.draw("readout", "y", "", terms, unit, unit, technology, deviations)
     return CurrentDesign(
         config=config,
         technology=technology,
@@ -237,7 +237,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
         input_offset=tensors["input.offset"],
         layers=tuple(layers),
         readout=readout,
-        clips=tuple(clips),
+        deviations=tuple(deviations),
         model_sha256=trained.sha256,
     )
 
@@ -245,7 +245,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
 def realised(design: CurrentDesign) -> Trained:
     """The software network that ``design`` computes, read back from its drawn sizes and levels.
 
-    Equal to the trained network bit by bit where the design has no clips. A weight that is drawn several times (on
+    Equal to the trained network bit by bit where the design has no deviations. A weight that is drawn several times (on
     both lines of an input, or for a residual connection) is read back as the mean of its arms.
     """
     tensors: dict[str, Array] = {"input.scale": design.input_scale, "input.offset": design.input_offset}
@@ -305,7 +305,7 @@ def _layer(
     entry: Rows | None,
     read: Sequence[Rows],
     behind: float,
-    clips: list[Clip],
+    deviations: list[Deviation],
 ) -> CurrentLayer:
     """``behind``: mean of the rows behind the layer, in software units."""
     name = f"layers.{index}"
@@ -321,18 +321,18 @@ def _layer(
     upper, low = beta * unit, tensors[f"{name}.low"] * unit
     never = low < technology.leakage
     for i in np.flatnonzero(never & (low > 0)).tolist():
-        clips.append(_level(f"{name}.low[{i}]", low[i], 0.0, "below the leakage: the unit never resets"))
+        deviations.append(_level(f"{name}.low[{i}]", low[i], 0.0, "below the leakage: the unit never resets"))
     low = np.where(never, -NEVER * upper, low)
     narrow = upper - low < NARROWEST * upper
     for i in np.flatnonzero(narrow).tolist():
         wide = float(NARROWEST * upper[i])
-        clips.append(_level(f"{name}.width[{i}]", upper[i] - low[i], wide, "raised to the narrowest window"))
+        deviations.append(_level(f"{name}.width[{i}]", upper[i] - low[i], wide, "raised to the narrowest window"))
     low = np.where(narrow, (1 - NARROWEST) * upper, low)
     thresh, window, gain = technology.cell.biases(upper, upper - low, high)
     weight, bias = tensors[f"{name}.candidate.weight"], tensors[f"{name}.candidate.bias"]
     terms = [*(mirrors.outputs(rows, weight) for rows in read), mirrors.constant(bias, technology)]
     # A candidate matters where its cell decides.
-    candidate = mirrors.draw(f"{name}.candidate", f"c{index}", "p", terms, unit, upper, technology, clips)
+    candidate = mirrors.draw(f"{name}.candidate", f"c{index}", "p", terms, unit, upper, technology, deviations)
     weight, bias = tensors[f"{name}.output.weight"], tensors[f"{name}.output.bias"]
     names = tuple(f"h{index}_{i}" for i in range(len(alpha)))
     cells = mirrors.Term(names=names, unit=high / alpha, typical=high, weights=weight)
@@ -341,7 +341,7 @@ def _layer(
     return CurrentLayer(
         entry=entry,
         candidate=candidate,
-        output=mirrors.draw(f"{name}.output", f"r{index}", "n", terms, own, own * behind, technology, clips),
+        output=mirrors.draw(f"{name}.output", f"r{index}", "n", terms, own, own * behind, technology, deviations),
         low=low,
         upper=upper,
         high=high,
@@ -353,5 +353,5 @@ def _layer(
     )
 
 
-def _level(element: str, wanted: float, got: float, reason: str) -> Clip:
-    return Clip(element=element, wanted=float(wanted), got=got, unit="A", reason=reason)
+def _level(element: str, wanted: float, got: float, reason: str) -> Deviation:
+    return Deviation(element=element, wanted=float(wanted), got=got, unit="A", reason=reason)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmru_hw.circuits.current.technology import CurrentTechnology
-from cmru_hw.circuits.design import Clip
+from cmru_hw.circuits.design import Deviation
 from cmru_hw.core.signals import Array
 
 
@@ -96,9 +96,9 @@ def draw(
     unit: Array,
     typical: Array,
     technology: CurrentTechnology,
-    clips: list[Clip],
+    deviations: list[Deviation],
 ) -> Rows:
-    """Arms for the sum of ``terms``, as they can be drawn; every difference becomes a clip of ``element``."""
+    """Arms for the sum of ``terms``, as they can be drawn; every difference becomes a deviation of ``element``."""
     lines = tuple(line for term in terms for line in term.names)
     line_unit = np.concatenate([term.unit for term in terms])
     current = np.concatenate([term.typical for term in terms])
@@ -130,7 +130,7 @@ def draw(
         elif abs(want) < smallest:
             reason = "raised to the smallest arm"
         place = f"{element}.{name}_{row}.{lines[column]}"
-        clips.append(Clip(element=place, wanted=want, got=have, unit="1", reason=reason))
+        deviations.append(Deviation(element=place, wanted=want, got=have, unit="1", reason=reason))
     names = tuple(f"{name}_{row}" if name != "y" else f"y{row}" for row in range(len(unit)))
     return Rows(
         names=names,

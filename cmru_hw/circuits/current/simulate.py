@@ -20,7 +20,7 @@ from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, class
 from cmru_hw.circuits.current import netlist
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms, shared_decks
-from cmru_hw.core.errors import NotBelieved, SimulationError
+from cmru_hw.core.errors import ResultRejected, SimulationError
 from cmru_hw.core.signals import Array, Response, Traces, padded
 from cmru_hw.core.units import percent
 from cmru_hw.nn.cells import classify
@@ -376,7 +376,7 @@ def _relative(squares: Array) -> float:
 
 
 def _decode(design: CurrentDesign, traces: Traces, plan: Schedule, sequence: int, vdd: float) -> _Piece:
-    """One sequence of a deck. Raises NotBelieved where a cell has not come to rest at a sampling instant."""
+    """One sequence of a deck. Raises ResultRejected where a cell has not come to rest at a sampling instant."""
     instants = plan.instants(sequence)
     decisions, states, candidates = [], [], []
     for index, layer in enumerate(design.layers):
@@ -385,7 +385,7 @@ def _decode(design: CurrentDesign, traces: Traces, plan: Schedule, sequence: int
         candidate = np.stack([traces.at(f"i(vc{name})", instants) for name in here], axis=1)
         output = np.stack([traces.at(f"i(vh{name})", instants) for name in here], axis=1)
         if not np.isfinite(voltage).all():
-            raise NotBelieved(f"a state of layer {index} is no number")
+            raise ResultRejected(f"a state of layer {index} is no number")
         high = voltage > vdd / 2
         up, down = high & (candidate >= layer.upper), ~high & (candidate < layer.low)
         decisions.append(up.astype(np.int8) - down.astype(np.int8))

@@ -52,13 +52,15 @@ def leaves(design: CurrentDesign) -> tuple[str, ...]:
     return tuple(dict.fromkeys(device.leaf for device in netlist.devices(design).values()))
 
 
-def choose(design: CurrentDesign, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> frozenset[str]:
+def select_variations(
+    design: CurrentDesign, *, only: Sequence[str] = (), without: Sequence[str] = ()
+) -> frozenset[str]:
     """What varies in ``design``: see `cmru_hw.circuits.variation.select`."""
     return select(leaves(design), only=only, without=without)
 
 
 def draw(
-    design: CurrentDesign, *, seed: int, dies: Sequence[int] | NDArray[np.int64], on: frozenset[str] | None = None
+    design: CurrentDesign, *, seed: int, dies: Sequence[int] | NDArray[np.int64], varied: frozenset[str] | None = None
 ) -> CurrentDies:
     """The dies with numbers ``dies`` (each >= 0). ``on`` are the leaves that vary; all of them, if not given."""
     numbers = np.asarray(dies, dtype=np.int64)
@@ -67,7 +69,7 @@ def draw(
     strengths = {}
     first = np.zeros(1, dtype=np.uint64)
     for name, device in netlist.devices(design).items():
-        if on is not None and device.leaf not in on:
+        if varied is not None and device.leaf not in varied:
             strengths[name] = np.ones(len(numbers))
             continue
         sigma = coefficient[device.polarity] / np.sqrt(device.width * device.length)

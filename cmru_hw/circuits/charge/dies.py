@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw import spice
-from cmru_hw.analysis.montecarlo.interface import Bench, Replay
 from cmru_hw.circuits.charge import fast, macro_netlist, noise, simulate, variation
 from cmru_hw.circuits.charge.compare import RESOLUTION, reference
 from cmru_hw.circuits.charge.fast import Packed
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.circuits.comparison import classes_of
+from cmru_hw.circuits.dies import DieJob, DieSimulator, Replay
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array, Response
-
-if TYPE_CHECKING:
-    from cmru_hw.analysis.montecarlo.statistics import Job
 
 # Below this a row that reads states cannot be asked to decide alike in both engines: their states, after some tens of
 # packets, differ by microvolts of ngspice's integration. [V]
@@ -43,7 +40,7 @@ class ChargeGoal:
         return float((self.classes == self.wanted).mean())
 
 
-def _goal(job: Job) -> ChargeGoal:
+def _goal(job: DieJob) -> ChargeGoal:
     expected = reference(job.design, job.trained, job.sequences)
     packed = fast.pack(job.design, job.sequences)
     labels = job.sequences.labels
@@ -56,7 +53,7 @@ def _goal(job: Job) -> ChargeGoal:
     )
 
 
-def _fast(job: Job, dies: Sequence[int]) -> list[dict[str, Any]]:
+def _fast(job: DieJob, dies: Sequence[int]) -> list[dict[str, Any]]:
     # drawing costs the same for one die as for many
     drawn = _draw(job, dies)
     return [
@@ -65,11 +62,11 @@ def _fast(job: Job, dies: Sequence[int]) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(job: Job, dies: Sequence[int]) -> Dies:
-    return variation.draw(job.design, seed=job.seed, dies=dies, on=job.on)
+def _draw(job: DieJob, dies: Sequence[int]) -> Dies:
+    return variation.draw(job.design, seed=job.seed, dies=dies, varied=job.varied)
 
 
-def _simulated(job: Job, drawn: Dies, engine: spice.Engine) -> dict[str, Any]:
+def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> dict[str, Any]:
     response = simulate_die(job, drawn, engine)
     packed = job.goal.packed
     decisions = [packed.places(layer) for layer in response.decisions]
@@ -80,7 +77,7 @@ def _simulated(job: Job, drawn: Dies, engine: spice.Engine) -> dict[str, Any]:
     return _row(job, int(drawn.numbers[0]), decisions, states, classes) | _engines(job, drawn, decisions)
 
 
-def simulate_die(job: Job, drawn: Dies, engine: spice.Engine) -> Response:
+def simulate_die(job: DieJob, drawn: Dies, engine: spice.Engine) -> Response:
     """The first of ``drawn`` in SPICE, noise and all."""
     lengths = job.sequences.lengths
 
@@ -91,7 +88,7 @@ def simulate_die(job: Job, drawn: Dies, engine: spice.Engine) -> Response:
 
 
 def _row(
-    job: Job,
+    job: DieJob,
     number: int,
     decisions: Sequence[NDArray[np.int8]],
     states: Sequence[Array],
@@ -121,7 +118,7 @@ def _row(
     }
 
 
-def _engines(job: Job, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) -> dict[str, int]:
+def _engines(job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) -> dict[str, int]:
     """How the decisions that SPICE made compare with the fast engine's on the same die."""
     packed = job.goal.packed
     (found,) = fast.run(drawn, packed, margins=True)
@@ -142,7 +139,7 @@ def _engines(job: Job, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) -> di
     return {"engines_agree": total - sum(int(layer.sum()) for layer in differ), "engines_close": explained}
 
 
-def _replay(job: Job, number: int) -> Replay:
+def _replay(job: DieJob, number: int) -> Replay:
     drawn = _draw(job, [number])
     first = job.sequences.first(1)
     length = int(first.lengths[0])
@@ -153,7 +150,7 @@ def _replay(job: Job, number: int) -> Replay:
     return Replay(deck=deck, response=response, expected=reference(job.design, job.trained, first))
 
 
-BENCH = Bench(
+DIES = DieSimulator(
     goal=_goal,
     draw=_draw,
     fast=_fast,

@@ -11,9 +11,9 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from cmru_hw.analysis.corners.grid import Corner
 from cmru_hw.characterize import blocks
 from cmru_hw.characterize.testbench import Conditions
+from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
 from cmru_hw.core.atomic_write import write_whole
 from cmru_hw.core.errors import InputError

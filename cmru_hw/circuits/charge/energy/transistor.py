@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from cmru_hw.analysis.energy import macro
-from cmru_hw.analysis.energy.ledger import Account, Books, Frames
 from cmru_hw.circuits.charge import clocked_netlist
+from cmru_hw.circuits.charge.energy import macro
 from cmru_hw.circuits.charge.mapping import Design, has_ladders
 from cmru_hw.circuits.comparison import Reference
+from cmru_hw.circuits.energy import ChargeMeter, EnergyModel, Frames
 from cmru_hw.core.signals import Array
 from cmru_hw.spice.schedule import Schedule
 
@@ -33,33 +33,33 @@ APART = {
 }
 
 
-def books(design: Design) -> Books:
-    """How the ledger of a design in transistors is kept."""
-    return books_of(
+def energy_model(design: Design) -> EnergyModel:
+    """The energy model of a design in transistors."""
+    return metered_model(
         clocked_netlist.accounts(design),
         quiet=QUIET,
-        by_hand=functools.partial(by_hand, design),
+        analytic=functools.partial(analytic, design),
         duty=clocked_netlist.window(design).length / design.timestep,
         excludes=clocked_netlist.excludes(design),
         apart=APART,
     )
 
 
-def books_of(
+def metered_model(
     accounts: Mapping[str, float],
     *,
     quiet: tuple[float, float],
-    by_hand: Callable[[Reference, Array, int], dict[str, Array]],
+    analytic: Callable[[Reference, Array, int], dict[str, Array]],
     duty: float,
     excludes: tuple[str, ...],
     apart: Mapping[str, str],
-) -> Books:
-    """The books of a netlist with ``accounts`` (vector → price [V]) of its own and one for all; see `Books`."""
-    return Books(
+) -> EnergyModel:
+    """The energy model of a netlist with ``accounts`` (vector → price [V]) and one for all of them."""
+    return EnergyModel(
         label="simulated",
-        accounts=tuple(
+        meters=tuple(
             # the drivers of the inputs are outside of the chip: their charge does not come back with its supplies'
-            Account(
+            ChargeMeter(
                 vector=vector,
                 block=vector.removeprefix(PREFIX),
                 volts=volts,
@@ -69,7 +69,7 @@ def books_of(
         ),
         total=TOTAL,
         frames=functools.partial(frames, quiet),
-        by_hand=by_hand,
+        analytic=analytic,
         unit={},
         modelled=tuple(vector.removeprefix(PREFIX) for vector in accounts),
         duty=duty,
@@ -83,9 +83,9 @@ def frames(quiet: tuple[float, float], plan: Schedule, sequence: int) -> Frames:
     return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, quiet=quiet)
 
 
-def by_hand(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
+def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
     """Block → (timesteps,) [J]; ``inputs`` (timesteps, features). Empty for ladders: the measured unit is another."""
     if has_ladders(design.technology):
         return {}
     unit = {name: np.full(len(inputs), sum(parts)) for name, parts in macro.measured_unit(design).items()}
-    return unit | {"inputs": macro.by_hand(design, expected, inputs, sequence)["inputs"]}
+    return unit | {"inputs": macro.analytic(design, expected, inputs, sequence)["inputs"]}

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmru_hw.analysis.energy.ledger import Account, Books, Frames
 from cmru_hw.circuits.charge.macro_netlist import INPUT_CHANGE, TOTAL, meters
 from cmru_hw.circuits.charge.mapping import Design, Row
 from cmru_hw.circuits.comparison import Reference
+from cmru_hw.circuits.energy import ChargeMeter, EnergyModel, Frames
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.spice.schedule import Schedule
@@ -30,7 +30,6 @@ EXCLUDES = (
     "the phase sequencer and the wires between blocks",
     "the decision of the readout (its rows are in)",
 )
-APART = "by hand, leakage and amplifier error are not counted, and rows settle completely"
 NOT_MODELLED = {
     "comparators": "comparators: an ideal part takes nothing, and this technology has no measured unit",
     "amplifiers": "bias of the amplifiers: only the charge that their outputs deliver is in",
@@ -39,17 +38,17 @@ NOT_MODELLED = {
 }
 
 
-def books(design: Design) -> Books:
-    """How the ledger of a macro-level design is kept. Raises MappingError for one of transistors."""
+def energy_model(design: Design) -> EnergyModel:
+    """The energy model of a macromodel. Raises MappingError for one of transistors."""
     if design.technology.level != "macro":
         raise MappingError("the energy of a charge-domain design is that of its macros: export with --level macro")
     unit = measured_unit(design)
-    return Books(
+    return EnergyModel(
         label="estimate",
-        accounts=tuple(accounts(design)),
+        meters=tuple(charge_meters(design)),
         total=TOTAL,
         frames=functools.partial(frames, design),
-        by_hand=functools.partial(by_hand, design),
+        analytic=functools.partial(analytic, design),
         unit=unit,
         modelled=(*NETLIST, *[name for name in UNIT if name not in NETLIST]),
         duty=design.phase * (len(design.phases) + 1),
@@ -57,11 +56,11 @@ def books(design: Design) -> Books:
     )
 
 
-def accounts(design: Design) -> list[Account]:
+def charge_meters(design: Design) -> list[ChargeMeter]:
     """The accounts of a metered deck by block."""
     vdd, found = design.technology.supply.vdd, meters(design)
     amplifiers = tuple(meter.vector for meter in found if meter.driver == "amplifier")
-    booked = []
+    found_meters = []
     for meter in found:
         if meter.driver == "line":
             reads = "inputs" if meter.node.startswith("x") else "weighted_sums"
@@ -71,8 +70,8 @@ def accounts(design: Design) -> list[Account]:
         else:
             block = "weighted_sums" if meter.node == "vcm" else "references"
         without = amplifiers if meter.node == "vcm" else ()
-        booked.append(Account(vector=meter.vector, block=block, volts=vdd, one_way=True, without=without))
-    return booked
+        found_meters.append(ChargeMeter(vector=meter.vector, block=block, volts=vdd, one_way=True, without=without))
+    return found_meters
 
 
 def frames(design: Design, plan: Schedule, sequence: int) -> Frames:
@@ -98,7 +97,7 @@ def measured_unit(design: Design) -> dict[str, tuple[float, float]]:
     }
 
 
-def by_hand(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
+def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
     """Block → (timesteps,) [J]: VDD times the charge that each driver delivers, from capacitors and software's states.
 
     ``inputs`` (timesteps, features). A row floats at Σ±C v / ΣC while it evaluates, so that a line of capacitance C

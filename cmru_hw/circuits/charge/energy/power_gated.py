@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cmru_hw.analysis.energy import macro, transistor
-from cmru_hw.analysis.energy.ledger import Books
 from cmru_hw.circuits.charge import power_gated_netlist
+from cmru_hw.circuits.charge.energy import macro, transistor
 from cmru_hw.circuits.charge.mapping import Design
 from cmru_hw.circuits.comparison import Reference
+from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.core.signals import Array
 from cmru_hw.process.device_count import GROUND, Device, devices
 from cmru_hw.process.technology import Hand
@@ -42,24 +42,24 @@ APART = {
 }
 
 
-def books(design: Design) -> Books:
-    """How the ledger of a chip is kept."""
-    return transistor.books_of(
+def energy_model(design: Design) -> EnergyModel:
+    """The energy model of a power-gated chip."""
+    return transistor.metered_model(
         power_gated_netlist.accounts(design),
         quiet=QUIET,
-        by_hand=functools.partial(by_hand, design),
+        analytic=functools.partial(analytic, design),
         duty=power_gated_netlist.require(design)[1].strobe / design.timestep,
         excludes=power_gated_netlist.excludes(design),
         apart=APART,
     )
 
 
-def by_hand(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
+def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
     """Block → (timesteps,) [J]; ``inputs`` (timesteps, features).
 
     Without long-channel numbers of the process (`Hand`) that is the inputs' alone.
     """
-    found = {"inputs": macro.by_hand(design, expected, inputs, sequence)["inputs"]}
+    found = {"inputs": macro.analytic(design, expected, inputs, sequence)["inputs"]}
     hand = design.technology.hand
     if hand is None:
         return found

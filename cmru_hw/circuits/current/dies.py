@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.analysis.montecarlo.interface import Bench, Replay
 from cmru_hw.circuits.comparison import Reference, classes_of
 from cmru_hw.circuits.current import fast as behavioral
 from cmru_hw.circuits.current import netlist, simulate, variation
 from cmru_hw.circuits.current.variation import CurrentDies
+from cmru_hw.circuits.dies import DieJob, DieSimulator, Replay
 from cmru_hw.core.signals import Response
 from cmru_hw.spice import Engine
-
-if TYPE_CHECKING:
-    from cmru_hw.analysis.montecarlo.statistics import Job
 
 # Mirrors of the fast engine are static: its candidates are those of SPICE within this share of the threshold, and a
 # decision that is nearer to its threshold may be either.
@@ -38,17 +35,17 @@ class CurrentGoal:
         return float((self.expected.classes == self.wanted).mean())
 
 
-def _goal(job: Job) -> CurrentGoal:
+def _goal(job: DieJob) -> CurrentGoal:
     expected = simulate.reference(job.design, job.trained, job.sequences)
     labels = job.sequences.labels
     return CurrentGoal(expected=expected, wanted=expected.classes if labels is None else labels)
 
 
-def _draw(job: Job, numbers: Sequence[int]) -> CurrentDies:
-    return variation.draw(job.design, seed=job.seed, dies=numbers, on=job.on)
+def _draw(job: DieJob, numbers: Sequence[int]) -> CurrentDies:
+    return variation.draw(job.design, seed=job.seed, dies=numbers, varied=job.varied)
 
 
-def _fast(job: Job, numbers: Sequence[int]) -> list[dict[str, Any]]:
+def _fast(job: DieJob, numbers: Sequence[int]) -> list[dict[str, Any]]:
     found = []
     # a few dies at a time: what they did is large, and a row is small
     for first in range(0, len(numbers), behavioral.DIES_AT_ONCE):
@@ -58,18 +55,18 @@ def _fast(job: Job, numbers: Sequence[int]) -> list[dict[str, Any]]:
     return found
 
 
-def _simulated(job: Job, drawn: CurrentDies, engine: Engine) -> dict[str, Any]:
+def _simulated(job: DieJob, drawn: CurrentDies, engine: Engine) -> dict[str, Any]:
     response = simulate_die(job, drawn, engine)
     return _row(job, int(drawn.numbers[0]), response) | _engines(job, drawn, response)
 
 
-def simulate_die(job: Job, drawn: CurrentDies, engine: Engine) -> Response:
+def simulate_die(job: DieJob, drawn: CurrentDies, engine: Engine) -> Response:
     """The first of ``drawn`` in SPICE."""
     text = netlist.network_text(job.design, strengths=drawn.one(0))
     return simulate.simulate(job.design, job.sequences, engine, network=text).response
 
 
-def _row(job: Job, number: int, response: Response) -> dict[str, Any]:
+def _row(job: DieJob, number: int, response: Response) -> dict[str, Any]:
     wanted = job.goal.expected.response
     valid = wanted.valid[:, :, None]
     agree = sum(int((valid & (a == b)).sum()) for a, b in zip(response.decisions, wanted.decisions, strict=True))
@@ -89,7 +86,7 @@ def _row(job: Job, number: int, response: Response) -> dict[str, Any]:
     }
 
 
-def _engines(job: Job, drawn: CurrentDies, simulated: Response) -> dict[str, int]:
+def _engines(job: DieJob, drawn: CurrentDies, simulated: Response) -> dict[str, int]:
     """How the decisions that SPICE made compare with the fast engine's on the same die."""
     run = behavioral.run(drawn, job.sequences)
     fast = run.response(0)
@@ -110,7 +107,7 @@ def _engines(job: Job, drawn: CurrentDies, simulated: Response) -> dict[str, int
     return {"engines_agree": agree, "engines_close": explained}
 
 
-def _replay(job: Job, number: int) -> Replay:
+def _replay(job: DieJob, number: int) -> Replay:
     drawn = _draw(job, [number])
     first = job.sequences.first(1)
     inputs = first.inputs[0, : first.lengths[0]].astype(np.float64)
@@ -119,7 +116,7 @@ def _replay(job: Job, number: int) -> Replay:
     return Replay(deck=deck, response=response, expected=simulate.reference(job.design, job.trained, first))
 
 
-BENCH = Bench(
+DIES = DieSimulator(
     goal=_goal,
     draw=_draw,
     fast=_fast,

@@ -22,9 +22,12 @@ FARAD = 1e-9
 # What blocks took and what all supplies gave may differ by this share.
 TOLERANCE = 0.01
 
+# Why an analytic estimate and a simulation may differ, where a model has no better reason for a block.
+APART = "by hand, leakage and amplifier error are not counted, and rows settle completely"
+
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class ChargeMeter:
     """The charge of one supply: that of node ``vector`` less those of ``without``; each coulomb costs ``volts``.
 
     A ``one_way`` account is of a driver between the rails: charge that it delivers comes from the supply, charge that
@@ -52,11 +55,11 @@ class Frames:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Books:
+class EnergyModel:
     """How energy is read off one design.
 
     ``label`` is "estimate" or "simulated"; ``total`` is the account of all supplies together. ``frames(plan,
-    sequence)`` says when to read; ``by_hand(expected, inputs, sequence)`` is the calculation beside the simulation,
+    sequence)`` says when to read; ``analytic(expected, inputs, sequence)`` is the calculation beside the simulation,
     block → (timesteps,) [J]. ``unit`` are blocks that are measured elsewhere, block → (static, dynamic) [J per
     timestep]; ``modelled`` are all blocks that a complete ledger of this level has, and ``excludes`` what it leaves
     out; ``duty`` is the share of a timestep in which something is switched. ``apart`` says for a block why simulation
@@ -64,10 +67,10 @@ class Books:
     """
 
     label: str
-    accounts: tuple[Account, ...]
+    meters: tuple[ChargeMeter, ...]
     total: str
     frames: Callable[[Schedule, int], Frames]
-    by_hand: Callable[[Reference, Array, int], dict[str, Array]]
+    analytic: Callable[[Reference, Array, int], dict[str, Array]]
     unit: Mapping[str, tuple[float, float]]
     modelled: tuple[str, ...]
     duty: float
@@ -76,7 +79,7 @@ class Books:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ledger:
+class EnergyBreakdown:
     """Energy [J] by block, (frames,) each. ``static`` is part of ``blocks``.
 
     ``supply`` (frames,) is the energy by the account of all supplies together, metered where their charge comes back:
@@ -103,25 +106,25 @@ class Ledger:
             )
 
 
-def measure(traces: Traces, accounts: Sequence[Account], total: str, frames: Frames) -> Ledger:
+def measure(traces: Traces, meters: Sequence[ChargeMeter], total: str, frames: Frames) -> EnergyBreakdown:
     """Read ``accounts`` and the account ``total`` of all of them together."""
     blocks: dict[str, Array] = {}
     static: dict[str, Array] = {}
     booked = np.zeros(len(traces.time))
-    for account in accounts:
-        net = traces.values[account.vector] - sum(traces.values[name] for name in account.without)
-        given = _rises(net) if account.one_way else net
-        volts = np.interp(_instants(frames), traces.time, given) * FARAD * account.volts
-        blocks[account.block] = blocks.get(account.block, 0.0) + volts[1] - volts[0]
+    for meter in meters:
+        net = traces.values[meter.vector] - sum(traces.values[name] for name in meter.without)
+        given = _rises(net) if meter.one_way else net
+        volts = np.interp(_instants(frames), traces.time, given) * FARAD * meter.volts
+        blocks[meter.block] = blocks.get(meter.block, 0.0) + volts[1] - volts[0]
         quiet = (volts[3] - volts[2]) / (frames.quiet[1] - frames.quiet[0])
-        static[account.block] = static.get(account.block, 0.0) + quiet
-        if not account.outside:
+        static[meter.block] = static.get(meter.block, 0.0) + quiet
+        if not meter.outside:
             booked += net
     # Drivers give and take back within a frame, so what is on no account is looked for step by step.
     apart = traces.values[total] - booked
     missed = np.interp(_instants(frames)[:2], traces.time, _rises(apart) + _rises(-apart))
-    price = FARAD * max(account.volts for account in accounts)
-    return Ledger(blocks=blocks, static=static, supply=sum(blocks.values()) + price * (missed[1] - missed[0]))
+    price = FARAD * max(meter.volts for meter in meters)
+    return EnergyBreakdown(blocks=blocks, static=static, supply=sum(blocks.values()) + price * (missed[1] - missed[0]))
 
 
 def _instants(frames: Frames) -> Array:

@@ -10,11 +10,11 @@ import functools
 
 import numpy as np
 
-from cmru_hw.analysis.energy.ledger import Account, Books, Frames
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.current import fast, variation
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.netlist import BLOCKS, TOTAL
+from cmru_hw.circuits.energy import ChargeMeter, EnergyModel, Frames
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import Sequences
 from cmru_hw.spice.schedule import Schedule
@@ -27,15 +27,15 @@ EXCLUDES = (
 )
 
 
-def books(design: CurrentDesign) -> Books:
-    """How the ledger of a current-mode design is kept."""
+def energy_model(design: CurrentDesign) -> EnergyModel:
+    """The energy model of a current-mode design."""
     vdd = design.technology.vdd
-    return Books(
+    return EnergyModel(
         label="simulated",
-        accounts=tuple(Account(vector=f"q_{block}", block=block, volts=vdd) for block in BLOCKS),
+        meters=tuple(ChargeMeter(vector=f"q_{block}", block=block, volts=vdd) for block in BLOCKS),
         total=f"q_{TOTAL}",
         frames=frames,
-        by_hand=functools.partial(by_hand, design),
+        analytic=functools.partial(analytic, design),
         unit={},
         modelled=BLOCKS,
         duty=1.0,
@@ -48,9 +48,9 @@ def frames(plan: Schedule, sequence: int) -> Frames:
     return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, quiet=(0.75, 1.0))
 
 
-def by_hand(design: CurrentDesign, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
+def analytic(design: CurrentDesign, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
     """Block → (timesteps,) [J]: VDD times what static mirrors and cells draw for ``inputs`` (timesteps, features)."""
-    nominal = variation.draw(design, seed=0, dies=[0], on=frozenset())
+    nominal = variation.draw(design, seed=0, dies=[0], varied=frozenset())
     run = fast.run(nominal, Sequences(inputs=inputs[None].astype(np.float32)))
     scale = design.technology.vdd * design.timestep
     return {block: scale * current[0, 0] for block, current in run.supply.items()}

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cmru_hw.analysis.retention.interface import Unit
 from cmru_hw.characterize.testbench import deck
 from cmru_hw.circuits.current.mapping import CurrentDesign
+from cmru_hw.circuits.retention import RetentionUnit
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 
@@ -21,7 +21,7 @@ BENCH = "current_hold"
 LONGEST, RELEASED = 1000.0, 0.101
 
 
-def unit(design: CurrentDesign, engine: Engine, corner: str) -> Unit:
+def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
     """The cell of ``design`` with the narrowest window over its threshold, on devices of the process ``corner``.
 
     It is left alone in either state, its candidate in the middle of its nominal window; a state is lost when the output
@@ -44,7 +44,7 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> Unit:
         "ls": technology.sink_length,
     }
 
-    def left_alone(temperature: float) -> tuple[dict[str, Any], str]:
+    def hold(temperature: float) -> tuple[dict[str, Any], str]:
         models = device_models.devices(technology.process, corner=corner, temperature=temperature)
         saved = ("i(vset)", "i(vreset)")
         outcome = engine.run(deck(BENCH, models, saved=saved, parameters=values, stop=LONGEST))
@@ -67,17 +67,18 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> Unit:
         }
         return row, outcome.simulator
 
-    return Unit(
+    return RetentionUnit(
         name=f"{index}.{i}",
         process=technology.process,
         vdd=technology.vdd,
         testbench=f"{BENCH}.cir",
+        restores=True,
         facts={"window_of_threshold": float((layer.upper - layer.low)[i] / layer.upper[i])},
         excludes=(
             "mismatch: it moves a window as heat does",
             "noise, and whatever else a candidate does: it stands in the middle of the nominal window",
         ),
-        left_alone=left_alone,
+        hold=hold,
     )
 
 

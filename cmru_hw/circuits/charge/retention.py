@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from cmru_hw.analysis.corners.measured_technology import process_of
-from cmru_hw.analysis.retention.interface import Unit
 from cmru_hw.characterize.testbench import Conditions, Testbench
 from cmru_hw.circuits.charge.mapping import Design, has_ladders
+from cmru_hw.circuits.charge.measured_technology import process_of
+from cmru_hw.circuits.retention import RetentionUnit
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.spice import Engine
@@ -76,7 +76,7 @@ def require(design: Design) -> None:
         )
 
 
-def unit(design: Design, engine: Engine, corner: str) -> Unit:
+def unit(design: Design, engine: Engine, corner: str) -> RetentionUnit:
     """The integrator of ``design`` that has the least charge to lose, in silicon of the process ``corner``.
 
     Raises InputError: see :func:`require`.
@@ -88,7 +88,7 @@ def unit(design: Design, engine: Engine, corner: str) -> Unit:
     left = lost_asleep if sleeps else lost
     swing = design.technology.signal.state_swing
 
-    def left_alone(temperature: float) -> tuple[dict[str, Any], str]:
+    def hold(temperature: float) -> tuple[dict[str, Any], str]:
         conditions = Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
         losses = [left(engine, conditions, cell, share * swing) for share in LEVELS]
         first = min(losses, key=lambda loss: loss.seconds)
@@ -104,11 +104,12 @@ def unit(design: Design, engine: Engine, corner: str) -> Unit:
         }
         return row, first.simulator
 
-    return Unit(
+    return RetentionUnit(
         name=name,
         process=process,
         vdd=vdd,
         testbench=f"{ASLEEP if sleeps else BENCH}.cir",
+        restores=False,
         facts={
             "half_packet_V": cell.tolerance,
             "integrator_F": cell.integrator,
@@ -119,7 +120,7 @@ def unit(design: Design, engine: Engine, corner: str) -> Unit:
             "what the clocks of the timesteps in between disturb"
             + (", but for those of the amplifier" if sleeps else ": it is one long hold"),
         ),
-        left_alone=left_alone,
+        hold=hold,
         trend=lambda rows: {
             "doubling_C": doubling([row["temperature_C"] for row in rows], [row["seconds"] for row in rows])
         },

@@ -1,0 +1,71 @@
+"""Dies of a design, as every kind of circuit provides them: the same die in the fast engine and in SPICE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cmru_hw.circuits.comparison import Reference
+from cmru_hw.core.signals import Response
+from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.spice import Engine
+from cmru_hw.spice.deck import Deck
+
+
+class Goal(Protocol):
+    """The software run that dies are compared with. ``accuracy`` is software's share of correct sequences."""
+
+    @property
+    def accuracy(self) -> float: ...
+
+
+class DieJob(Protocol):
+    """The part of a Monte-Carlo's job that a kind of circuit needs.
+
+    ``varied`` names the sources of variation that differ from die to die; ``goal`` is that of `DieSimulator.goal`.
+    """
+
+    @property
+    def design(self) -> Any: ...
+    @property
+    def trained(self) -> Trained: ...
+    @property
+    def sequences(self) -> Sequences: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def varied(self) -> frozenset[str]: ...
+    @property
+    def goal(self) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Replay:
+    """One die over the first sequence: its deck, the fast engine's response, and the software reference."""
+
+    deck: Deck
+    response: Response
+    expected: Reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class DieSimulator:
+    """How dies of one kind of circuit are made and scored.
+
+    * ``goal(job)``: the software run that dies are compared with
+    * ``draw(job, dies)``: the dies with these numbers
+    * ``fast(job, dies)``: one row for each die from the fast engine; a row maps columns of
+      `cmru_hw.analysis.montecarlo.statistics.SCHEMA` to values
+    * ``simulated(job, drawn, engine)``: the row of the only die drawn, from SPICE, with its agreement with the fast
+      engine
+    * ``replay(job, die)``: one die in both engines, to look at
+    * ``resolution``: in words, the decisions that are too close to call between the engines
+    """
+
+    goal: Callable[[DieJob], Goal]
+    draw: Callable[[DieJob, Sequence[int]], Any]
+    fast: Callable[[DieJob, Sequence[int]], list[dict[str, Any]]]
+    simulated: Callable[[DieJob, Any, Engine], dict[str, Any]]
+    replay: Callable[[DieJob, int], Replay]
+    resolution: str
