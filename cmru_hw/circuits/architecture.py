@@ -38,6 +38,7 @@ class Architecture:
     ``calibration_from(data)`` and ``at_level(technology, level, memory)`` raise TechnologyError, or KeyError, TypeError
     and ValueError for damaged data. ``calibrate(trained, sequences)`` and ``map_network(trained, technology,
     calibration)`` raise MappingError for a network that this kind of circuit cannot be.
+    ``with_templates(design, templates)``: the design with (name, text) of a user's own cells.
 
     From a design to a netlist: ``describe(design)`` for people, ``fingerprint(design)``, ``network_text(design)``,
     ``cell_files(design)``, ``deck(design, inputs)``, and ``parts(design)``: its devices, or None where its level has
@@ -71,6 +72,7 @@ class Architecture:
     calibration_from: Callable[[Mapping[str, Any]], Any]
     calibrate: Callable[[Trained, Sequences | None], Any]
     map_network: Callable[[Trained, Any, Any], AnyDesign]
+    with_templates: Callable[[Any, tuple[tuple[str, str], ...]], AnyDesign]
     describe: Callable[[Any], dict[str, Any]]
     fingerprint: Callable[[Any], str]
     network_text: Callable[[Any], str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cmru_hw import spice
@@ -54,7 +54,7 @@ def with_texts(design: AnyDesign, texts: Mapping[str, str]) -> AnyDesign:
         if name not in known:
             raise InputError(f"this design has no template {name!r}: it has {', '.join(sorted(known))}")
         check(text, name, known[name])
-    return replace(design, templates=tuple(sorted(texts.items())))
+    return registry.of(design).with_templates(design, tuple(sorted(texts.items()))) if texts else design
 
 
 def check(text: str, name: str, original: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ CHARGE = Architecture(
     calibration_from=mapping.calibration,
     calibrate=mapping.calibrate,
     map_network=mapping.map_network,
+    with_templates=lambda design, templates: replace(design, templates=templates),
     describe=describe,
     fingerprint=mapping.fingerprint,
     network_text=fidelity.network_text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ CURRENT = Architecture(
     calibration_from=mapping.calibration,
     calibrate=mapping.calibrate,
     map_network=mapping.map_network,
+    with_templates=lambda design, templates: replace(design, templates=templates),
     describe=describe,
     fingerprint=mapping.fingerprint,
     network_text=netlist.network_text,
