@@ -276,7 +276,7 @@ def test_wrong_data(design, tmp_path):
     assert "lengths" in bad(inputs=np.zeros((2, 5, 12), np.float32), lengths=np.array([6, 1]))
     assert "label" in bad(inputs=np.zeros((2, 5, 12), np.float32), labels=np.array([0, 7]))
     assert "fewer than --sequences" in refused("simulate", design, "--input", DATA, "--sequences", 10_000)
-    assert "is not LAYER.UNIT" in refused(
+    assert "is not a LAYER.UNIT" in refused(
         "simulate", design, "--input", DATA, "--plot", tmp_path / "x.svg", "--unit", "9.9"
     )
 
@@ -344,14 +344,14 @@ def test_a_folder_without_permission_is_refused_before_any_work(design, tmp_path
     """Root may write everywhere, so the system's answer is stood in for."""
     monkeypatch.setattr(common.os, "access", lambda _, mode, **__: mode == os.R_OK)
     line = refused("compare", design, "--input", DATA, "-o", tmp_path / "kept" / "out")
-    assert f"you may not write to {tmp_path}; choose another -o" in line
+    assert f"no permission for {tmp_path}; choose another -o" in line
 
 
 def test_not_a_number_is_no_number(design):
     for command, option in (("compare", "--resolution"), ("montecarlo", "--drop"), ("simulate", "--timeout")):
         line = refused(command, design, "--input", DATA, "--sequences", 1, option, "nan")
-        assert f"{option}" in line and "nan is no number" in line
-    assert "inf is no number" in refused("compare", design, "--input", DATA, "--resolution", "inf")
+        assert f"{option}" in line and "nan is not a finite number" in line
+    assert "inf is not a finite number" in refused("compare", design, "--input", DATA, "--resolution", "inf")
 
 
 def test_files_that_cannot_be_read_are_named_without_codes(design, tmp_path):

@@ -179,7 +179,7 @@ def test_three_numbers_come_again_by_hand(inside):
     assert rows["montecarlo: good dies"]["shown"] == f"{good} of 30"
     # the share of bad dies of which 30 would all be good only once in twenty
     flaw = 1 - math.exp(math.log(0.05) / 30)
-    assert rows["montecarlo: smallest flaw that would have shown"]["shown"] == f"{100 * flaw:.4g} %"
+    assert rows["montecarlo: smallest flaw that would have been seen"]["shown"] == f"{100 * flaw:.4g} %"
     found = json.loads(Path("out/compare/summary.json").read_text())["decisions"]
     timesteps = int(np.load("models/detect-eval.npz")["lengths"][:4].sum())
     assert found["total"] == timesteps * 8
@@ -289,7 +289,7 @@ def test_a_browser_shows_the_page_on_a_screen_and_on_a_phone(inside, tmp_path):
 def test_what_is_not_there_is_said_and_not_made_up(inside):
     content = text(inside)
     assert "No energy was simulated." in content and 'id="energy"' not in content
-    assert "there are no transistors" in content
+    assert "has no transistors" in content
     assert "different netlists" not in content
     for source in ("arXiv:2605.15216", "arXiv:2605.07936", "arXiv:2505.08599"):
         assert source in content
@@ -314,7 +314,7 @@ def test_nothing_is_replaced_unasked(inside, tmp_path):
     assert run("cmru-hw report out/compare -o out/report")[0] == 2
     precious = tmp_path / "precious"
     precious.mkdir()
-    with pytest.raises(OutputError, match="is no report"):
+    with pytest.raises(OutputError, match="is not a report"):
         write([Path("out/compare")], precious, force=True)
     code, printed, _ = run(f"cmru-hw report out/compare -o {tmp_path / 'new'} --json")
     found = json.loads(printed)
@@ -338,7 +338,7 @@ def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path):
     (tmp_path / "energy" / "energy.json").write_text(json.dumps(summary))
     write([tmp_path / "energy"], tmp_path / "report")
     content = (tmp_path / "report" / "index.html").read_text()
-    for piece in ("30 pJ", "600 pJ", "3 nW", "estimated", "29 pJ", "leaves out the input drivers", "826 pJ"):
+    for piece in ("30 pJ", "600 pJ", "3 nW", "estimated", "29 pJ", "does not include the input drivers", "below 1 µW"):
         assert piece in content
     assert "No energy was simulated" not in content
 
@@ -350,7 +350,7 @@ def test_designs_side_by_side_are_a_section_of_their_own(tmp_path):
     (tmp_path / "versus.json").write_text(json.dumps({**table, "command": "cmru-hw versus out/a out/b"}))
     written = write([tmp_path / "versus.json"], tmp_path / "report")
     content = written.page.read_text()
-    for piece in ("Designs side by side", "2\u00a0nJ, simulated", "not run", "takes: cmru-hw energy out/b"):
+    for piece in ("Comparison of designs", "2\u00a0nJ, simulated", "not run", "produces them: cmru-hw energy out/b"):
         assert piece in content
     assert (tmp_path / "report" / "tables" / "versus.tex").is_file()
 
@@ -396,8 +396,8 @@ def test_names_from_files_stay_text(tmp_path):
     [
         ("{", "cannot be read"),
         ('{"decisions": {"agree": 1}, "classification": 3}', "has no decisions/total"),
-        ('{"dies": 3}', "nothing that a report is made of"),
-        ("[]", "nothing that a report is made of"),
+        ('{"dies": 3}', "no results for a report"),
+        ("[]", "no results for a report"),
     ],
 )
 def test_damaged_runs_are_refused_by_name(content, message, tmp_path):

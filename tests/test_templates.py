@@ -81,7 +81,7 @@ def test_every_shipped_template_fits_its_own_place():
 def test_the_option_says_what_it_wants(tmp_path):
     model = str(MODELS / "flipflop-cmru-1x2.safetensors")
     done = CliRunner().invoke(group, ["export", model, "-o", str(tmp_path / "out"), "--template", "mine.cir"])
-    assert done.exit_code == 2 and "'mine.cir' is not NAME=FILE, like comparator=mine.cir" in done.output
+    assert done.exit_code == 2 and "'mine.cir' is not NAME=FILE, such as comparator=mine.cir" in done.output
 
 
 @pytest.mark.spice

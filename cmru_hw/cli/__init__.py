@@ -1,6 +1,6 @@
-"""The command line, ``cmru-hw``: one group, one module for each family of commands.
+"""The command line, ``cmru-hw``: one group, with one module for each family of commands.
 
-Commands import what they need when they run: torch takes seconds to load and ``--help`` should not.
+Commands import their modules when they run, because torch takes seconds to load and ``--help`` should not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INTERRUPTED = 130
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(cmru_hw.__version__, prog_name="cmru-hw")
 def group() -> None:
-    """From a trained recurrent network with quantized, hysteretic states to a SPICE circuit.
+    """Turn a trained recurrent network with quantized, hysteretic states into a SPICE circuit, and simulate it.
 
     \b
     cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
@@ -77,7 +77,7 @@ def main() -> None:
         click.echo("interrupted", err=True)
         status = INTERRUPTED
     except BrokenPipeError:
-        # The reader left (``| head``): nothing is wrong, and nothing more can be said. Python must not say it either.
+        # The reader closed the pipe (``| head``). This is not an error, and Python must not report it at exit either.
         sys.stdout = None
         status = 0
     except OSError as error:

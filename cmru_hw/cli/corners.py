@@ -14,25 +14,32 @@ from cmru_hw.core.units import percent, si
 
 @click.command()
 @common.simulates
-@click.option("-o", "--output", type=common.FILE, metavar="DIR", required=True, help="Results; finished corners stay.")
+@click.option(
+    "-o",
+    "--output",
+    type=common.FILE,
+    metavar="DIR",
+    required=True,
+    help="Folder of results. Finished corners are kept.",
+)
 @click.option(
     "--only",
     multiple=True,
     metavar="CORNER",
-    help="process/temperature/supply, such as ff/125/1.98; * stands for any; may be given again.",
+    help="Simulate only this corner: process/temperature/supply, such as ff/125/1.98. * matches any. Repeatable.",
 )
 @click.option(
     "--agreement",
     type=common.Real(0, 1),
     metavar="SHARE",
-    help="Exit code 1 if fewer decisions are software's at any corner.",
+    help="Exit with code 1 if, at any corner, a smaller share of decisions agrees with software.",
 )
 def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement: float | None) -> None:
-    """Simulate a design at 5 process corners, 3 supplies and 3 temperatures: decisions, energy, and the worst of each.
+    """Simulate a design at 5 process corners, 3 supplies and 3 temperatures, and print decisions and energy.
 
-    At macro level each corner's transistors are measured first (a minute or so each, kept in DIR/measured), because
-    gain, leakage and energy there are not laws of the nominal ones. Finished corners are kept: the same command goes
-    on where it was interrupted. Exit code 4 if every corner failed to simulate.
+    At macro level, the transistors of each corner are measured first (about a minute each, stored in DIR/measured),
+    because gain, leakage and energy do not follow from the nominal values by a simple law. Finished corners are kept:
+    after an interruption, the same command resumes. Exit code 4 if no corner could be simulated.
 
     \b
     Example: cmru-hw corners out/gf180 --input models/detect-eval.npz --sequences 2 --only ff/125/1.98 -o out/corners
@@ -61,7 +68,7 @@ def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement:
         raise SimulationError(f"no corner could be simulated: {found['corners'][0]['status']}")
     if agreement is not None and found["worst_agreement"] < agreement:
         raise CheckFailed(
-            f"at {found['worst']['decisions']} only {percent(found['worst_agreement'])} of decisions are software's"
+            f"at {found['worst']['decisions']} {percent(found['worst_agreement'])} of decisions agree with software"
         )
 
 

@@ -1,4 +1,4 @@
-"""``inspect`` and ``export``: what a checkpoint holds, and its circuit."""
+"""``inspect`` and ``export``: describe a checkpoint, and write its circuit."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ if TYPE_CHECKING:
     from cmru_hw.circuits.registry import Architecture
     from cmru_hw.nn.checkpoint import Sequences, Trained
 
-# Enough to exercise every unit of a small network in seconds; `compare` is for more.
+# Enough to exercise every unit of a small network in seconds. For more, there is `compare`.
 SEQUENCES_TO_VERIFY = 5
 
 architecture_option = click.option(
     "--architecture",
     metavar="NAME",
-    help="sc: comparators and capacitive integrators; cm: current mode.  [default: the one for the checkpoint's cell]",
+    help="sc: charge domain; cm: current mode.  [default: the one for the checkpoint's cell]",
 )
 technology_option = click.option(
     "--technology",
     "technology_name",
     metavar="NAME",
-    help="By name, or the path of a TOML file.  [default: macro; with cm gf180]",
+    help="Name of a technology, or path of a TOML file.  [default: macro; with cm gf180]",
 )
 
 level_option = click.option(
     "--level",
     type=click.Choice(["macro", "transistor"]),
-    help="Ideal parts with the technology's numbers, or its transistors.  [default: macro; cm transistor]",
+    help="Ideal parts with the parameters of the technology, or its transistors.  [default: macro; with cm transistor]",
 )
 memory_option = click.option(
     "--memory",
     type=click.Choice(["gated", "integrator", "ladder"]),
-    help="What holds a unit's level in transistors: a capacitor on a chip that sleeps between two timesteps, a "
-    "capacitor among clocks from outside, or a counter that restores it.  [default: the technology's]",
+    help="State storage at transistor level. gated: a capacitor, on a chip that sleeps between two timesteps; "
+    "integrator: a capacitor, with external clocks; ladder: a 4-bit saturating counter, with external clocks.  "
+    "[default: from the technology]",
 )
 
 
@@ -60,7 +61,7 @@ def inspect(
     input_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what a checkpoint holds and which circuit it would become.
+    """Describe a checkpoint, and the circuit that it would become.
 
     \b
     Example: cmru-hw inspect models/vowels-cmru-2x16.safetensors
@@ -89,7 +90,7 @@ def inspect(
 
 @click.command()
 @click.argument("checkpoint_path", metavar="CHECKPOINT", type=common.FILE)
-@click.option("-o", "--output", required=True, type=common.FILE, metavar="DIR", help="The design folder to make.")
+@click.option("-o", "--output", required=True, type=common.FILE, metavar="DIR", help="The design folder to write.")
 @architecture_option
 @technology_option
 @level_option
@@ -103,9 +104,9 @@ def inspect(
     multiple=True,
     metavar="NAME=FILE",
     callback=lambda _context, _option, given: [_named_file(one) for one in given],
-    help="Your own subcircuit in the place of one of netlists/cells, with the same pins; may be repeated.",
+    help="Replace a template of netlists/cells with your own subcircuit, which has the same pins. Repeatable.",
 )
-@click.option("--no-verify", is_flag=True, help="Do not simulate the design against its software model.")
+@click.option("--no-verify", is_flag=True, help="Do not simulate the design and compare it with software.")
 @common.backend_option
 @common.jobs_option
 @common.timeout_option
@@ -129,11 +130,11 @@ def export(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Turn a checkpoint into netlists, and simulate them against the software model.
+    """Turn a checkpoint into netlists, simulate them, and compare the result with software.
 
-    The sequences set the scales of voltages or currents and are what is simulated; without --input they are the
-    TASK-eval.npz beside the checkpoint, or failing that random. Exit code 1: the netlists are written, but do not
-    equal the software.
+    The sequences set the scales of voltages or currents, and are the stimulus of the simulation. Without --input, they
+    come from TASK-eval.npz next to the checkpoint; without such a file, they are random. Exit code 1: the netlists are
+    written, but do not agree with software.
 
     \b
     Example: cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
@@ -185,14 +186,14 @@ def export(
         print_comparison(design, verified)
     if not holds:
         raise CheckFailed(
-            f"{output} is written, but its circuit does not equal the software model: see cmru-hw compare"
+            f"{output} is written, but its circuit does not agree with the software model: see cmru-hw compare"
         )
 
 
 def _named_file(given: str) -> tuple[str, Path]:
     name, equals, path = given.partition("=")
     if not (name and equals and path):
-        raise click.BadParameter(f"{given!r} is not NAME=FILE, like comparator=mine.cir")
+        raise click.BadParameter(f"{given!r} is not NAME=FILE, such as comparator=mine.cir")
     return name, Path(path)
 
 

@@ -1,4 +1,4 @@
-"""``doctor``: is everything here that simulations need?"""
+"""``doctor``: check the installation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cmru_hw.core.errors import SimulatorMissing
 @click.command()
 @common.json_option
 def doctor(as_json: bool) -> None:
-    """Check the installation: Python packages, ngspice, its library and models, both backends against theory.
+    """Check the installation: Python packages, ngspice, its library and models, and both backends against theory.
 
     \b
     Example: cmru-hw doctor

@@ -1,4 +1,4 @@
-"""``energy``: joule per timestep and inference, by block."""
+"""``energy``: energy per timestep and per inference, by block."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from cmru_hw.cli import common
 
 @click.command()
 @common.simulates
-@click.option("-o", "--output", type=common.FILE, metavar="DIR", help="energy.json, .csv, .tex (booktabs), .svg, .pdf.")
-@click.option("--scaling", is_flag=True, help="Energy against units and layers instead, of random networks.")
+@click.option(
+    "-o", "--output", type=common.FILE, metavar="DIR", help="Folder for energy.json, .csv, .tex (booktabs), .svg, .pdf."
+)
+@click.option("--scaling", is_flag=True, help="Measure random networks instead: energy against units and layers.")
 @common.seed_option
 def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -> None:
-    """Energy of a design per timestep and per inference: a ledger by block, with what is not in it.
+    """Energy of a design per timestep and per inference, by block, with a list of what is not included.
 
-    Every source and driver of the netlist keeps an account of its charge; beside it stands the calculation by hand. At
-    macro level these are estimates: ideal parts move the charges, and what comparators, amplifiers, logic and clocks
-    take comes from the technology's measured unit (gf180 has one, macro has none). In current mode, and at transistor
-    level, transistors are simulated. Exit code 1 if the accounts do not add up to what all supplies delivered.
-    --scaling needs no --input; its weights are drawn from --seed.
+    A meter on every source and driver of the netlist integrates its charge. The table prints an independent analytic
+    estimate next to it. At macro level, energy is an estimate: ideal parts move the charges, and the energy of
+    comparators, amplifiers, logic and clocks comes from the technology's measured unit (gf180 has one, macro has
+    none). At transistor level and in current mode, energy is simulated. Exit code 1 if the blocks do not add up to the
+    charge that all supplies delivered. --scaling needs no --input; it draws weights from --seed.
 
     \b
     Example: cmru-hw energy out/vowels --input models/vowels-eval.npz --sequences 3 -o out/energy

@@ -1,4 +1,4 @@
-"""``montecarlo``: how many of the dies that one would make still do the task."""
+"""``montecarlo``: the share of dies that do the task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cmru_hw.design_folder.folder import Exported
 
 SENSITIVITY_DIES = 200
-# More than anybody has had made of one design, and what a plan of blocks has room for.
+# An upper bound far above practical use; the plan of blocks has room for it.
 MOST = 10_000_000
 
 
@@ -30,39 +30,54 @@ MOST = 10_000_000
 @common.input_option
 @common.sequences_option
 @common.spread_option
-@click.option("-n", "--dies", type=click.IntRange(1, MOST), default=1000, show_default=True, help="How many dies.")
-@click.option("-o", "--output", type=common.FILE, metavar="DIR", help="Where results go.  [default: DESIGN-montecarlo]")
+@click.option("-n", "--dies", type=click.IntRange(1, MOST), default=1000, show_default=True, help="Number of dies.")
+@click.option(
+    "-o", "--output", type=common.FILE, metavar="DIR", help="Folder of results.  [default: DESIGN-montecarlo]"
+)
 @click.option(
     "--engine",
     type=click.Choice(["fast", "spice"]),
     default="fast",
     show_default=True,
-    help="The circuit's equations, or ngspice.",
+    help="fast: the equations of the circuit; spice: ngspice.",
 )
 @common.seed_option
-@click.option("--only", multiple=True, metavar="NAME", help="What varies: a leaf, branch or kind of its tree. Repeat.")
-@click.option("--without", multiple=True, metavar="NAME", help="What does not vary. Repeat.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="Vary only these elements: a leaf, a branch or a kind of the tree of names. Repeatable.",
+)
+@click.option("--without", multiple=True, metavar="NAME", help="Do not vary these elements. Repeatable.")
 @click.option(
     "--drop",
     type=common.Real(0, 1),
     default=0.01,
     show_default=True,
-    help="A die is good if its accuracy is at most this far below software's.",
+    help="A die is good if its accuracy is at most this much below that of software.",
 )
-@click.option("--paired", type=click.IntRange(1), metavar="N", help="Also run N of the dies, at random, in ngspice.")
 @click.option(
-    "--die", "replay", type=click.IntRange(0, MOST - 1), metavar="N", help="Replay die N alone: netlist, figure, row."
+    "--paired", type=click.IntRange(1), metavar="N", help="Also run N random dies in ngspice, and compare both engines."
+)
+@click.option(
+    "--die",
+    "replay",
+    type=click.IntRange(0, MOST - 1),
+    metavar="N",
+    help="Replay die N alone, and write its netlist and a figure.",
 )
 @click.option(
     "--until-ci",
     type=common.Real(0, 1, min_open=True),
     metavar="WIDTH",
-    help="Stop once the yield's 95 % interval is no wider than this: looked at after each block of dies in the order "
-    "of their numbers, from 100 dies on; -n is then the most. Looking often makes the stated 95 % slightly optimistic.",
+    help="Stop when the 95 % interval of the yield is at most this wide. It is checked after each block of dies, from "
+    "100 dies on; -n is the upper limit. Repeated checks make the stated 95 % slightly optimistic.",
 )
-@click.option("--sensitivity", is_flag=True, help="Rank the classes of elements by what they cost.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes at work.")
-@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler, tcp://host:8786 or its file, instead of --jobs.")
+@click.option(
+    "--sensitivity", is_flag=True, help="Rank the classes of elements by their effect on decisions and yield."
+)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Number of worker processes.")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler instead of --jobs: tcp://host:8786, or its file.")
 @common.backend_option
 @common.timeout_option
 @common.force_option
@@ -90,10 +105,10 @@ def montecarlo(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make many dies of a design, each with its own mismatch and noise, and say how many still do the task.
+    """Simulate many dies of a design, each with its own mismatch and noise, and print how many do the task.
 
-    Finished dies are kept: the same command, interrupted and given again, goes on where it was, to the same result.
-    Exit code 4 if every die failed to simulate.
+    Finished dies are kept: after an interruption, the same command resumes, and ends with the same result. Exit code 4
+    if no die could be simulated.
 
     \b
     Example: cmru-hw montecarlo out/vowels --input models/vowels-eval.npz -n 1000 --jobs 2
@@ -121,7 +136,7 @@ def montecarlo(
         _replay(job, replay, folder / f"die-{replay:06d}", force=force, as_json=as_json)
         return
     if paired is not None and (engine == "spice" or paired > dies):
-        raise click.UsageError("--paired needs the fast engine, and at most as many dies as --dies")
+        raise click.UsageError("--paired needs --engine fast, and at most as many dies as --dies")
     _claim(folder, job, force)
     opened = pools.cluster(scheduler) if scheduler else pools.local(jobs)
     try:
@@ -139,14 +154,14 @@ def montecarlo(
             )
     except KeyboardInterrupt:
         kept = Store.of(folder, job).folder
-        click.echo(f"finished dies are kept in {kept}: give the same command again to go on", err=True)
+        click.echo(f"finished dies are kept in {kept}: run the same command again to resume", err=True)
         raise
     if as_json:
         common.print_json(summary)
     else:
         _print(design_path, folder, summary)
     if summary["failed"] == summary["dies"]:
-        raise SimulationError(f"every one of {summary['dies']} dies failed to simulate: {summary['failures']}")
+        raise SimulationError(f"all {summary['dies']} dies failed to simulate: {summary['failures']}")
 
 
 def _run(
@@ -200,7 +215,7 @@ def _run(
 
 
 def _claim(folder: Path, job: Job, force: bool) -> None:
-    """A folder with the results of another job is not overwritten by accident; shards of both can lie in one."""
+    """Refuse a folder with the results of another job, unless ``force``. One folder can hold shards of several jobs."""
     import json
 
     from cmru_hw.analysis.montecarlo.shards import SUMMARY
@@ -214,11 +229,11 @@ def _claim(folder: Path, job: Job, force: bool) -> None:
     except (OSError, ValueError, AttributeError):
         found = None
     if found != job.sha256:
-        raise OutputError(f"{path} is of another job: choose another -o, or give --force to replace it")
+        raise OutputError(f"{path} belongs to another job: choose another -o, or give --force to replace it")
 
 
 def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) -> None:
-    """One die by itself: its row, its netlist with the noise of the first sequence, and a figure."""
+    """Simulate one die, and write its row, its netlist with the noise of the first sequence, and a figure."""
     from cmru_hw import spice
     from cmru_hw.analysis.montecarlo import plots
     from cmru_hw.analysis.montecarlo import statistics as scoring
@@ -247,7 +262,7 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
 
 @contextmanager
 def _progress(what: str) -> Iterator[Any]:
-    """A bar with ETA and the yield's running interval on stderr. Yields ``report(done, all, interval)``."""
+    """A progress bar with the yield's current interval on stderr; yields ``report(done, all, interval)``."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -296,9 +311,9 @@ def _print(design_path: Path, folder: Path, summary: dict[str, Any]) -> None:
             f"{_share(yielded['ci95'][0])} to {_share(yielded['ci95'][1])}",
         ),
         (
-            "good means",
+            "a good die has",
             f"accuracy at most {_share(summary['drop'])} below software's {_share(accuracy['software'])}, "
-            f"against {summary['accuracy_of']}",
+            f"compared with {summary['accuracy_of']}",
         ),
         (
             "accuracy",
@@ -313,7 +328,7 @@ def _print(design_path: Path, folder: Path, summary: dict[str, Any]) -> None:
             rows.append(
                 (
                     "both engines",
-                    f"{paired['agree']} of {paired['decisions']} decisions alike on {paired['dies']} "
+                    f"{paired['agree']} of {paired['decisions']} decisions agree on {paired['dies']} "
                     f"dies, 95 % interval from {_share(paired['ci95'][0])}; {paired['margin_limited']} of the others "
                     f"too close to call ({paired['resolution']}), {paired['unexplained']} not explained",
                 )
@@ -325,7 +340,7 @@ def _print(design_path: Path, folder: Path, summary: dict[str, Any]) -> None:
     )
     if effects := summary.get("sensitivity"):
         click.echo()
-        header = ("decisions as in software", "with it alone", "yield", "without it", "yield")
+        header = ("decisions as in software", "varied alone", "yield", "not varied", "yield")
         keys = (("agreement_alone", "alone"), ("agreement_without", "without"))
         common.print_columns(
             "",

@@ -1,4 +1,4 @@
-"""``report``: a page to hand on, from what other commands left."""
+"""``report``: one page from the results of other commands."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from cmru_hw.cli import common
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=common.FILE)
-@click.option("-o", "--output", type=common.FILE, default=Path("report"), show_default=True, metavar="DIR")
-@click.option("--title", default="", help="Heading of the page.")
+@click.option(
+    "-o",
+    "--output",
+    type=common.FILE,
+    default=Path("report"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the report.",
+)
+@click.option("--title", default="", help="Title of the page.")
 @common.force_option
 @common.json_option
 def report(runs: tuple[Path, ...], output: Path, title: str, force: bool, as_json: bool) -> None:
-    """Make a page, tables and figures from what other commands left.
+    """Make a page, tables and figures from the results of other commands.
 
-    A RUN is a folder written by export, compare -o, demo, montecarlo, energy, corners or retention, or the file of
-    versus -o. The page is DIR/index.html; beside it are report.tex with tables/*.tex, numbers.csv, and figures as SVG
-    and PDF. Nothing is simulated.
+    A RUN is a folder that export, compare -o, demo, montecarlo, energy, corners or retention wrote, or the file that
+    versus -o wrote. The page is DIR/index.html. DIR also has report.tex with tables/*.tex, numbers.csv, and figures as
+    SVG and PDF. Nothing is simulated.
 
     \b
     Example: cmru-hw report out/vowels out/vowels-compare out/vowels-montecarlo -o out/report

@@ -1,4 +1,4 @@
-"""``retention``: how long a held level lasts."""
+"""``retention``: how long a unit holds its level."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from cmru_hw.process import device_models
     type=common.Real(-55, 150),
     multiple=True,
     metavar="C",
-    help="Degrees Celsius; may be given again.  [default: seven from -40 to 125]",
+    help="Temperature [degrees Celsius]. Repeatable.  [default: seven from -40 to 125]",
 )
 @click.option(
     "--corner", type=click.Choice(device_models.CORNERS), default="typical", show_default=True, help="Process corner."
 )
-@click.option("-o", "--output", type=common.FILE, metavar="DIR", help="retention.json, .csv, .svg, .pdf.")
+@click.option("-o", "--output", type=common.FILE, metavar="DIR", help="Folder for retention.json, .csv, .svg, .pdf.")
 @common.backend_option
 @common.timeout_option
 @common.edited_option
@@ -42,12 +42,12 @@ def retention(
     force: bool,
     as_json: bool,
 ) -> None:
-    """How many timesteps a held level lasts, over temperature.
+    """Number of timesteps until a held level is lost, over temperature.
 
-    The transistor integrator of the unit that has the least charge to lose is left alone at five levels of its ladder,
-    for as long as it takes: a level is lost when it is half a packet off. A chip wakes every timestep: what one of
-    these takes off a level is simulated. A current-mode cell restores its state: the one with the narrowest window is
-    left alone for 1000 seconds in either state.
+    Holds the transistor integrator of the unit with the smallest packet unclocked, at five of its levels, until the
+    level has drifted by half a packet. For a power-gated chip, which wakes every timestep, it simulates the droop over
+    one timestep and extrapolates. A current-mode cell restores its state: the cell with the narrowest window is held
+    for 1000 seconds in either state.
 
     \b
     Example: cmru-hw retention out/gf180 --temperature 27 --temperature 85 -o out/retention
@@ -77,18 +77,18 @@ def retention(
     click.echo()
     notes = [("not included" if not place else "", what) for place, what in enumerate(found["excludes"])]
     if found.get("doubling_C"):
-        notes.insert(0, ("half as long", f"for every {found['doubling_C']:.3g} °C more, warm"))
+        notes.insert(0, ("halved", f"by every {found['doubling_C']:.3g} °C more, at high temperature"))
     if output is not None:
         notes.append(("results", str(output)))
     common.print_table("", notes)
 
 
 def _integrator(found: dict[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
-    """Title, header and rows of the table of a level that droops."""
+    """Title, header and rows for a level that droops."""
     rows: list[tuple[str, ...]] = [
         (
             f"{row['temperature_C']:g} °C",
-            f"{row['timesteps']:.3g}" + ("" if row["lost_in_simulation"] else " (by its last rate)"),
+            f"{row['timesteps']:.3g}" + ("" if row["lost_in_simulation"] else " (extrapolated)"),
             si(row["seconds"], "s"),
             f"{si(row['level_V'], 'V')} from V_cm",
             f"{row['law_timesteps']:.3g}",
@@ -96,18 +96,18 @@ def _integrator(found: dict[str, Any]) -> tuple[str, tuple[str, ...], list[tuple
         )
         for row in found["temperatures"]
     ]
-    header = ("temperature", "timesteps", "time", "first lost at", "by its first leakage", "followed for")
-    return f"loses a level when {si(found['half_packet_V'], 'V')} off", header, rows
+    header = ("temperature", "timesteps", "time", "first lost level", "from initial leakage", "simulated for")
+    return f"loses a level at a drift of {si(found['half_packet_V'], 'V')}", header, rows
 
 
 def _cell(found: dict[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
-    """The same of a cell that restores its state."""
+    """Title, header and rows for a cell that restores its state."""
     rows: list[tuple[str, ...]] = [
         (
             f"{row['temperature_C']:g} °C",
             ("" if row["lost_in_simulation"] else "at least ") + f"{row['timesteps']:.3g}",
             si(row["seconds"], "s"),
-            "has lost a state" if row["lost_in_simulation"] else "holds",
+            "loses a state" if row["lost_in_simulation"] else "holds",
         )
         for row in found["temperatures"]
     ]

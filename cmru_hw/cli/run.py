@@ -1,4 +1,4 @@
-"""``simulate``, ``compare`` and ``demo``: an exported design in ngspice."""
+"""``simulate``, ``compare`` and ``demo``: run an exported design in ngspice."""
 
 from __future__ import annotations
 
@@ -24,15 +24,21 @@ DEMO_METERED = 3
 
 @click.command()
 @common.simulates
-@click.option("-o", "--output", type=common.FILE, metavar="FILE.npz", help="States, decisions and logits as arrays.")
-@click.option("--plot", type=common.FILE, metavar="FILE.svg", help="Waveforms of one unit over the first sequence.")
-@click.option("--unit", default="0.0", show_default=True, metavar="LAYER.UNIT", help="The unit that --plot shows.")
-@click.option("--raw", type=common.FILE, metavar="FILE.raw", help="Waveforms of the first sequence, as ngspice's raw.")
-@click.option("--csv", type=common.FILE, metavar="FILE.csv", help="The same waveforms as text.")
+@click.option(
+    "-o", "--output", type=common.FILE, metavar="FILE.npz", help="Write states, decisions and logits as arrays."
+)
+@click.option(
+    "--plot", type=common.FILE, metavar="FILE.svg", help="Plot waveforms of one unit over the first sequence."
+)
+@click.option(
+    "--unit", default="0.0", show_default=True, metavar="LAYER.UNIT", help="The unit for --plot, --raw and --csv."
+)
+@click.option("--raw", type=common.FILE, metavar="FILE.raw", help="Waveforms of the unit in ngspice's raw format.")
+@click.option("--csv", type=common.FILE, metavar="FILE.csv", help="The same waveforms as CSV.")
 def simulate(
     asked: common.Asked, output: Path | None, plot: Path | None, unit: str, raw: Path | None, csv: Path | None
 ) -> None:
-    """Run a design in ngspice and say what the circuit decides.
+    """Run a design in ngspice, and print the classes that the circuit decides.
 
     \b
     Example: cmru-hw simulate out/vowels --input models/vowels-eval.npz --sequences 5 --plot out/unit.svg
@@ -90,15 +96,17 @@ def simulate(
 @click.option(
     "--resolution",
     type=common.Real(0),
-    help="Volts at a row (cm: amperes of a candidate) below which a decision is too close to call: excluded, and "
-    "counted.  [default: 1e-6; cm 0]",
+    help="Margin below which a decision is too close to call: it is excluded, and counted. In V at a row; with cm "
+    "in A of a candidate.  [default: 1e-6; with cm 0]",
 )
-@click.option("-o", "--output", type=common.FILE, metavar="DIR", help="Keep numbers and figures, for cmru-hw report.")
+@click.option(
+    "-o", "--output", type=common.FILE, metavar="DIR", help="Folder for numbers and figures, for cmru-hw report."
+)
 def compare(asked: common.Asked, resolution: float | None, output: Path | None) -> None:
-    """Hold a design against its software model: every decision, level and class of every timestep.
+    """Simulate a design, and compare every decision, level and class with the software model.
 
-    Exit code 1 if they are not the same network. In current mode, where every mirror is off by a little, they are if
-    98 % of all decisions and of all classes are the same.
+    Exit code 1 if they do not agree. In current mode, where no mirror is exact, they agree if 98 % of all decisions and
+    of all classes do.
 
     \b
     Example: cmru-hw compare out/vowels --input models/vowels-eval.npz --sequences 20
@@ -131,12 +139,20 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
 
 
 @click.command()
-@click.option("-o", "--output", type=common.FILE, default=Path("demo"), show_default=True, metavar="DIR")
+@click.option(
+    "-o",
+    "--output",
+    type=common.FILE,
+    default=Path("demo"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the results.",
+)
 @common.backend_option
 @common.jobs_option
 @common.force_option
 def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
-    """The main job on a shipped network: export, simulate held-out speech, compare, meter its energy, plot.
+    """Run the whole workflow on a shipped network: export, simulate held-out speech, compare, energy, report.
 
     \b
     Example: cmru-hw demo -o demo
@@ -161,7 +177,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
         exported = design_folder.write(
             output / "design", trained, design, data, force=force, command=common.command_line()
         )
-        click.echo(f"exported   {DEMO_MODEL} to {output / 'design'}: open network.cir, run deck.cir with ngspice")
+        click.echo(f"exported   {DEMO_MODEL} to {output / 'design'}: read network.cir, or run ngspice deck.cir there")
         chosen = data.first(DEMO_SEQUENCES)
         with spice.open_engine(backend=backend, jobs=jobs) as engine:
             with common.progress("simulating, timesteps") as follow:
@@ -175,10 +191,10 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
         report.write([output], output / "report", force=True)
     print_comparison(design, verified)
     click.echo(
-        f"energy     {si(joules['per_timestep_J'], 'J')} per timestep, {joules['label']} of the charges alone: "
-        f"{output / 'energy.json'} has it by block"
+        f"energy     {si(joules['per_timestep_J'], 'J')} per timestep, {joules['label']}, without comparators, "
+        f"amplifiers, logic and clocks: by block in {output / 'energy.json'}"
     )
-    click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers {output / 'summary.json'}")
+    click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers in {output / 'summary.json'}")
     click.echo(f"report     {output / 'report' / 'index.html'}: open it in a browser")
     if not verified.comparison.holds():
         raise CheckFailed(_difference(verified))
@@ -206,7 +222,7 @@ def print_comparison(design: AnyDesign, verified: Verified) -> None:
         rows.append(("first divergence", str(result.first_divergence)))
     rows += result.remarks()
     rows += _run_rows(verified.simulation)
-    common.print_table(f"circuit ({design.technology.level} level) against software", rows)
+    common.print_table(f"circuit ({design.technology.level} level) compared with software", rows)
 
 
 def _run_rows(simulation: Simulation) -> list[tuple[str, str]]:
@@ -217,10 +233,10 @@ def _run_rows(simulation: Simulation) -> list[tuple[str, str]]:
 def _difference(verified: Verified) -> str:
     result = verified.comparison
     if result.first_divergence is not None:
-        return f"{result.differ} decisions differ from software; the first: {result.first_divergence}"
+        return f"{result.differ} decisions differ from software, first {result.first_divergence}"
     if result.classified != result.classified_alike:
-        return f"{result.classified - result.classified_alike} sequences are classified differently from software"
-    return f"the states differ from software by up to {result.level_error:.3g}, more than {result.level_tolerance:g}"
+        return f"{result.classified - result.classified_alike} sequences get another class than in software"
+    return f"states differ from software by up to {result.level_error:.3g} levels, more than {result.level_tolerance:g}"
 
 
 def _unit(text: str, design: AnyDesign) -> tuple[int, int]:
@@ -229,7 +245,7 @@ def _unit(text: str, design: AnyDesign) -> tuple[int, int]:
         layer, unit = map(int, parts)
         if layer < len(design.layers) and unit < design.layers[layer].units:
             return layer, unit
-    raise InputError(f"--unit {text!r} is not LAYER.UNIT of this design, such as 0.0")
+    raise InputError(f"--unit {text!r} is not a LAYER.UNIT of this design, such as 0.0")
 
 
 def _save_arrays(path: Path, result: Simulation) -> None:
@@ -245,7 +261,7 @@ def _save_arrays(path: Path, result: Simulation) -> None:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Make ``folder``; what cannot be written there becomes one line."""
+    """Make ``folder``, and raise OutputError for anything in it that cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield

@@ -1,4 +1,4 @@
-"""``train``: a checkpoint from a named task."""
+"""``train``: train a network on a named task."""
 
 from __future__ import annotations
 
@@ -23,22 +23,30 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("task", type=click.Choice(["vowels", "detect", "digits", "flipflop"]))
-@click.option("-o", "--output", required=True, type=common.FILE, metavar="FILE.safetensors", help="The checkpoint.")
 @click.option(
-    "--cell", type=click.Choice(["cmru", "bmru", "eps", "acmru", "fq-bmru"]), default="cmru", show_default=True
+    "-o", "--output", required=True, type=common.FILE, metavar="FILE.safetensors", help="The checkpoint to write."
+)
+@click.option(
+    "--cell",
+    type=click.Choice(["cmru", "bmru", "eps", "acmru", "fq-bmru"]),
+    default="cmru",
+    show_default=True,
+    help="The recurrent cell.",
 )
 @click.option("--shape", default="2x16", show_default=True, metavar="LxN", help="L layers of N units.")
-@click.option("--epsilon", type=common.Real(0, 1), help="Of the eps cell; annealed from 1.")
-@click.option("--levels", type=click.IntRange(0), help="Ladder limit K; 0: unbounded.  [default: 7, for acmru 0]")
-@click.option("--skip/--no-skip", default=True, show_default=True, help="Layers see the previous layer's input too.")
-@click.option("--steps", type=click.IntRange(1), help="Optimiser steps; by default what suits the task.")
+@click.option("--epsilon", type=common.Real(0, 1), help="ε of the eps cell, annealed from 1.")
+@click.option("--levels", type=click.IntRange(0), help="Largest level K; 0: unbounded.  [default: 7, for acmru 0]")
+@click.option(
+    "--skip/--no-skip", default=True, show_default=True, help="A layer also reads the inputs of the previous layer."
+)
+@click.option("--steps", type=click.IntRange(1), help="Optimiser steps.  [default: depends on the task]")
 @click.option(
     "--row-margin",
     type=click.FloatRange(0, 0.5),
     default=0.0,
     show_default=True,
     metavar="SHARE",
-    help="Keep what comparators see this share of the swing away from their thresholds.",
+    help="Train rows that stay this share of the swing away from their thresholds.",
 )
 @click.option(
     "--best-of",
@@ -46,18 +54,25 @@ if TYPE_CHECKING:
     default=1,
     show_default=True,
     metavar="N",
-    help="Train N seeds from --seed on; keep the one of least loss on fresh variations of the training data.",
+    help="Train N seeds, from --seed on, and keep the one with the lowest loss on variations of the training data.",
 )
 @click.option(
     "--hardware-aware",
     "aware",
     is_flag=True,
-    help="Go on with a die's mismatch, quantisation and noise in every step, and judge dies before and after.",
+    help="Continue training with the mismatch, quantisation and noise of another die in every step, and evaluate dies "
+    "before and after.",
 )
-@click.option("--from", "start", type=common.FILE, metavar="FILE", help="Go on from this checkpoint, as it is.")
-@click.option("--technology", default="macro", show_default=True, metavar="NAME|FILE.toml", help="Whose dies.")
-@click.option("--tune-steps", type=click.IntRange(1), default=800, show_default=True, help="Steps on dies.")
-@click.option("-n", "--dies", type=click.IntRange(1), default=200, show_default=True, help="Dies that judge.")
+@click.option(
+    "--from", "start", type=common.FILE, metavar="FILE", help="With --hardware-aware: start from this checkpoint."
+)
+@click.option(
+    "--technology", default="macro", show_default=True, metavar="NAME|FILE.toml", help="Technology of the dies."
+)
+@click.option("--tune-steps", type=click.IntRange(1), default=800, show_default=True, help="Optimiser steps on dies.")
+@click.option(
+    "-n", "--dies", type=click.IntRange(1), default=200, show_default=True, help="Number of dies in the evaluation."
+)
 @common.seed_option
 @common.force_option
 @common.json_option
@@ -83,8 +98,8 @@ def train(
 ) -> None:
     """Train a network that can be built, and score it once on the task's test split.
 
-    Needs the data packages: pip install 'cmru_hw[train]'. With --hardware-aware training goes on with another die of
-    the technology in every step, and both networks are judged on the same dies, whose variation is that of montecarlo.
+    Needs the data packages: pip install 'cmru_hw[train]'. With --hardware-aware, training continues with another die of
+    the technology in every step. Both networks are then evaluated on the same dies, drawn as in montecarlo.
 
     \b
     Example: cmru-hw train flipflop --shape 1x2 --levels 2 --seed 1 -o out/flipflop.safetensors
@@ -93,9 +108,9 @@ def train(
     if sized is None:
         raise click.BadParameter(f"{shape!r} is not LxN, such as 2x16", param_hint="--shape")
     if output.suffix != ".safetensors":
-        raise OutputError(f"{output}: a checkpoint is written as .safetensors; change the name")
+        raise OutputError(f"{output}: a checkpoint must be named .safetensors; change the name")
     if start is not None and not aware:
-        raise click.UsageError("--from goes with --hardware-aware: there is nothing else to go on with")
+        raise click.UsageError("--from needs --hardware-aware")
     common.check_output(output, force)
     from dataclasses import replace
 
@@ -140,7 +155,7 @@ def _report(report: Callable[[int, int], None], place: int, count: int, step: in
 
 
 def _best(task: str, first: int, count: int, arguments: dict[str, Any]) -> tuple[Trained, list[dict[str, Any]]]:
-    """The best of ``count`` networks by the training loss, never by the test sequences; and what was tried."""
+    """The best of ``count`` networks by training loss (never by test sequences), and a record of all of them."""
     from dataclasses import replace
 
     from cmru_hw.nn import tasks, training
@@ -170,7 +185,7 @@ def _best(task: str, first: int, count: int, arguments: dict[str, Any]) -> tuple
 def _improved(
     trained: Trained, task: str, process: Technology, recipe: Recipe, steps: int, dies: int, seed: int, command: str
 ) -> tuple[Trained, dict[str, Any]]:
-    """The network after fine-tuning on dies of ``process``, and what is said of it."""
+    """The network after fine-tuning on dies of ``process``, and the summaries before and after."""
     from dataclasses import replace
 
     from cmru_hw.analysis import hardware_aware
@@ -207,5 +222,5 @@ def _print_improved(found: dict[str, Any]) -> None:
     agree = f"{before['decision_agreement']:.2%} before, {after['decision_agreement']:.2%} after"
     rows.append(("decisions as in software", agree))
     goal = before["accuracy"]["software"] - before["drop"]
-    rows.append(("good means", f"accuracy of at least {goal:.2%}, before and after"))
+    rows.append(("a good die has", f"accuracy of at least {goal:.2%}, before and after"))
     common.print_table(f"test accuracy of {before['dies']} dies of {found['technology']}, fast engine", rows)

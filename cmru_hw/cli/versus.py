@@ -1,4 +1,4 @@
-"""``versus``: designs side by side."""
+"""``versus``: a table of several designs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from cmru_hw.core.errors import InputError
     multiple=True,
     type=common.FILE,
     metavar="DIR",
-    help="Where results lie, in it or one folder down; repeat.  [default: beside the designs]",
+    help="Folder to search for results, with its subfolders of one level. Repeatable.  [default: those of the designs]",
 )
-@click.option("-o", "--output", type=common.FILE, metavar="FILE.json", help="Keep the table, with its sources.")
+@click.option("-o", "--output", type=common.FILE, metavar="FILE.json", help="Write the table, with its sources.")
 @common.force_option
 @common.json_option
 def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool) -> None:
-    """Designs side by side: energy, accuracy, yield, worst corner, retention, transistors and area.
+    """Tabulate designs: energy, accuracy, yield, worst corner, retention, transistors and area.
 
-    Figures come from what compare, energy, montecarlo, corners and retention left of these very netlists. What was not
-    run is said to be so, with the command that would do it. A macro-level design is counted as its transistor twin.
+    Figures come from results of compare, energy, montecarlo, corners and retention whose netlist hash matches. Missing
+    results are listed with the command that produces them, or the reason why there is none. For a macro-level design,
+    transistors and area are those of its transistor-level twin.
 
     \b
     Example: cmru-hw versus out/charge out/current --runs out
@@ -45,7 +46,7 @@ def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | Non
     for folder in runs:
         if not folder.is_dir():
             raise InputError(
-                f"--runs {folder} is no folder: give one that results lie in, or in whose folders they lie"
+                f"--runs {folder} is not a folder: give one that contains results, or folders with results"
             )
     folders = list(runs) or sorted({path.absolute().parent for path in designs})
     found = [versus.find(design_folder.load(path), folders) for path in designs]

@@ -1,7 +1,7 @@
-"""Numbers that know where they come from, and the text around them.
+"""Numbers with their source, and the text around them.
 
-A :class:`Fact` is made from a file and a place in it, never from a value alone, so that a page made of facts can be
-traced by construction. Prose is a sequence of plain text and facts.
+A :class:`Fact` is made from a file and a place in it, never from a bare value. Every number of a page of facts can
+therefore be traced. Prose is a sequence of plain text and facts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cmru_hw.core.errors import InputError, reason
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that a command left. ``command`` is what makes it again; empty if the file does not say."""
+    """A result file. ``command`` makes it again; empty if the file does not record it."""
 
     path: Path
     command: str
@@ -28,19 +28,19 @@ class Source:
         return _READERS.get(self.path.suffix, _json)(self.path)
 
     def value(self, key: str) -> Any:
-        """What is at ``key``, a path with slashes: ``yield/ci95/0``. Raises InputError where there is no such place."""
+        """The value at ``key``, a path with slashes such as ``yield/ci95/0``. Raises InputError if there is none."""
         found = self.content
         for part in key.split("/"):
             try:
                 found = found[int(part) if isinstance(found, list) else part]
             except (KeyError, IndexError, TypeError, ValueError):
-                raise InputError(f"{self.path} has no {key}: it is damaged or of another version; make it again") from (
-                    None
-                )
+                raise InputError(
+                    f"{self.path} has no {key}: it is damaged or from another version; make it again"
+                ) from (None)
         return found
 
     def has(self, key: str) -> bool:
-        """Whether there is something other than null at ``key``. Raises InputError if the file cannot be read."""
+        """Whether ``key`` exists and is not null. Raises InputError if the file cannot be read."""
         _ = self.content
         try:
             return self.value(key) is not None
@@ -50,9 +50,9 @@ class Source:
     def fact(
         self, name: str, key: str | Sequence[str], show: Callable[..., str] = str, *, rule: str = "", meaning: str = ""
     ) -> Fact:
-        """The value at ``key`` as ``show`` writes it; several keys are its several arguments.
+        """The value at ``key``, formatted by ``show``. Several keys become several arguments of ``show``.
 
-        ``rule`` says how what is shown follows from what is in the file, where that is more than rounding.
+        ``rule``: how the shown value follows from the file, if by more than rounding.
         """
         keys = (key,) if isinstance(key, str) else tuple(key)
         values = [self.value(one) for one in keys]
@@ -67,7 +67,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """One number (or name, or hash) of a report."""
+    """One number, name or hash of a report."""
 
     name: str
     shown: str
@@ -82,23 +82,23 @@ class Fact:
 
 
 Prose = tuple[str | Fact, ...]
-# what a table holds: most often one name or number
+# the content of one cell of a table, mostly one name or number
 Cell = str | Fact | Prose
 
 
 def pieces(cell: Cell) -> Prose:
-    """A cell as prose."""
+    """``cell`` as prose."""
     return cell if isinstance(cell, tuple) else (cell,)
 
 
 def plain(cell: Cell) -> str:
-    """What is read in a cell, or in prose."""
+    """The text of a cell, or of prose."""
     return "".join(piece if isinstance(piece, str) else piece.shown for piece in pieces(cell))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """``draw(path)`` writes it, as SVG or PDF by the ending of the path. ``caption`` is also read to the blind."""
+    """``draw(path)`` writes SVG or PDF, by the suffix of ``path``. ``caption`` is also the alternative text."""
 
     name: str
     caption: str
@@ -114,8 +114,8 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One heading and what is under it. ``headlines`` are the facts that also stand at the top of the page, ``points``
-    a list of short statements."""
+    """One heading with its content. ``headlines`` are facts repeated at the top of the page, ``points`` a list of short
+    statements."""
 
     name: str
     title: str
@@ -127,7 +127,7 @@ class Section:
     figures: tuple[Figure, ...] = ()
 
     def every_fact(self) -> list[Fact]:
-        """In the order of reading, each once."""
+        """All facts in reading order, each once."""
         cells = [piece for row in self.table.rows for cell in row for piece in pieces(cell)] if self.table else []
         said = [piece for prose in (*self.lead, *self.points) for piece in prose]
         found = [piece for piece in (*self.headlines, *said, *self.facts, *cells) if isinstance(piece, Fact)]
@@ -151,7 +151,7 @@ def _json(path: Path) -> Any:
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    """The JSON of a checkpoint, with ``units`` (per layer) and ``features`` as the shapes of its tensors state them."""
+    """The JSON of a checkpoint, with ``units`` (per layer) and ``features`` from the shapes of its tensors."""
     from cmru_hw.nn import checkpoint
 
     config = checkpoint.load(path).config

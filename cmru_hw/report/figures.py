@@ -1,4 +1,4 @@
-"""Figures that only a report needs."""
+"""Figures that exist only in a report."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cmru_hw.core.figures import CIRCUIT, SOFTWARE, STYLE, save
 
 
 def yield_by_drop(table: pa.Table, software: float, drop: float, path: Path) -> None:
-    """The share of good dies against the loss of accuracy that is accepted; ``drop`` is the one that was."""
+    """Yield against the accepted loss of accuracy; ``drop`` marks the loss accepted in this report."""
     accuracy = np.array([value for value in table["accuracy"].to_pylist() if value is not None])
-    # The yield is a staircase: it changes only where some die's own loss lies, so those are the places to look at.
+    # The yield is a step function that changes only at the losses of individual dies.
     losses = np.unique(np.round(np.append(software - accuracy, [0.0, drop]), 12))
     losses = losses[losses >= 0]
     shares = [clopper_pearson(int(passed(table, software, loss).sum()), len(table)) for loss in losses]

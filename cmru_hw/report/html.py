@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no script, no network, figures inside."""
+"""A report as one self-contained HTML page: no scripts, no network, figures embedded."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 
 from cmru_hw.report.facts import Cell, Fact, Figure, Prose, Report, Section, Source, Table, pieces, plain
 
-# Figures come from folders that others may have written: as images they can neither run nor fetch anything, and the
-# policy holds the page itself to that.
+# Figures may come from folders that somebody else wrote. As images they can neither run nor fetch anything, and the
+# policy forbids the same to the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-# Letters: a cell with more is a sentence, a number with fewer is not broken into lines.
+# In characters: a longer cell is a sentence; a shorter number is not broken into lines.
 _SENTENCE, _SHORT = 40, 12
-# Columns of numbers that fit the width of a phone.
+# Number of columns that fit the width of a phone.
 _COLUMNS = 4
 
 
 def page(report: Report, pictures: Mapping[str, Path]) -> str:
-    """The page; ``pictures`` has the SVG file of each figure by name."""
+    """The page as text; ``pictures`` maps the name of each figure to its SVG file."""
     style = (resources.files("cmru_hw.report") / "style.css").read_text(encoding="utf-8")
-    # each number is explained once, however often it is said
+    # each number is explained once, even if it occurs several times
     numbers = {fact: place for place, fact in enumerate(dict.fromkeys(fact for _, fact in report.every_fact()), 1)}
     tiles = [fact for section in report.sections for fact in section.headlines]
     parts = [
@@ -35,11 +35,11 @@ def page(report: Report, pictures: Mapping[str, Path]) -> str:
         '<link rel="icon" href="data:,">',
         f"<title>{escape(report.title)}</title><style>{style}</style></head><body><main>",
         f"<header><h1>{escape(report.title)}</h1>",
-        "<p>What a trained network becomes as a circuit, and how far the circuit can be trusted. Every number is a "
-        "link to the file it was read from and the command that makes that file again.</p>",
+        "<p>The circuit of a trained network, and its simulated behaviour. Every number links to the file that it was "
+        "read from and to the command that makes this file.</p>",
         "<nav><ul>",
         *[f'<li><a href="#{section.name}">{escape(section.title)}</a></li>' for section in report.sections],
-        '<li><a href="#numbers">Where the numbers come from</a></li></ul></nav></header>',
+        '<li><a href="#numbers">Sources of the numbers</a></li></ul></nav></header>',
         '<div class="tiles">',
         *[f'<div class="tile"><b>{_fact(fact, numbers)}</b><span>{escape(fact.name)}</span></div>' for fact in tiles],
         "</div>",
@@ -73,7 +73,7 @@ def _section(section: Section, numbers: Mapping[Fact, int], pictures: Mapping[st
 
 
 def _table(table: Table, numbers: Mapping[Fact, int]) -> Iterator[str]:
-    """Neither sentences in narrow columns nor many columns can be read on a phone: there such rows become cards."""
+    """A table. With sentences or many columns it cannot be read on a phone, so there its rows become cards."""
     heads = "".join(f"<th>{escape(name)}</th>" for name in table.header)
     wide = len(table.header) > _COLUMNS or any(len(plain(cell)) > _SENTENCE for row in table.rows for cell in row)
     yield f'<div class="scroll"><table class="{"cards" if wide else "plain"}"><thead><tr>{heads}</tr></thead><tbody>'
@@ -100,18 +100,18 @@ def _figure(figure: Figure, picture: Path) -> str:
 
 
 def _origins(numbers: Mapping[Fact, int]) -> Iterator[str]:
-    """Number by number: the file, the place in it, and the command that makes it again."""
-    yield '<section id="numbers"><h2>Where the numbers come from</h2>'
+    """For each number: the file, the place in it, and the command that makes the file."""
+    yield '<section id="numbers"><h2>Sources of the numbers</h2>'
     yield (
-        "<p>Commands are as they were given, in the directory they were given in. "
-        "The same table is in <code>numbers.csv</code>.</p>"
+        "<p>Commands are shown as typed; run them in the same directory. "
+        "<code>numbers.csv</code> has the same table.</p>"
     )
     sources: dict[Source, list[Fact]] = {}
     for fact in numbers:
         sources.setdefault(fact.source, []).append(fact)
     for source, facts in sources.items():
-        command = source.command or "made from Python, or by a version that did not keep its command"
-        yield f'<p class="source"><code>{escape(str(source.path))}</code> is made by</p><pre>{escape(command)}</pre>'
+        command = source.command or "a Python program, or a version that did not store its command"
+        yield f'<p class="source"><code>{escape(str(source.path))}</code> was made by</p><pre>{escape(command)}</pre>'
         yield '<div class="scroll"><table class="origins"><thead><tr>'
         yield "<th>number</th><th>shown</th><th>place in the file</th></tr></thead><tbody>"
         for fact in facts:

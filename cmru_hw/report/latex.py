@@ -1,4 +1,4 @@
-"""A report as LaTeX: one booktabs table for each section, the methods paragraph, and a document that has them all."""
+"""A report as LaTeX: a booktabs table for each section, the methods paragraph, and a document that includes all."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _SPECIAL = {
     "—": "---", "\0": "{}",  # between hyphens, which LaTeX would join to a dash
     "…": r"\dots{}", "é": r"\'e",
 }  # fmt: skip
-# Letters of a column that is not broken into lines.
+# Largest width, in characters, of a column that is not broken into lines.
 _SHORT = 18
-# Columns that a line of usual size has room for.
+# Number of columns that fit at normal font size.
 _COLUMNS = 3
 # Paths and commands have no hyphens to break at.
 _BREAK = re.compile(r"(?<=[/=])(?=.)")
 
 
 def escape(text: str) -> str:
-    """``text`` as LaTeX prints it; a character that plain LaTeX may not have becomes a question mark."""
+    """``text`` escaped for LaTeX; a character that plain LaTeX may lack becomes a question mark."""
     apart = text.replace("--", "-\0-").replace("--", "-\0-")
     return "".join(_SPECIAL.get(c, c if c.isascii() else "?") for c in apart)
 
@@ -59,7 +59,7 @@ def table(section: Section) -> str:
 
 
 def document(report: Report, figures: Sequence[str]) -> str:
-    """``report.tex``: everything, to compile as it is or to take parts from."""
+    """``report.tex``: the whole report, ready to compile or to copy from."""
     lines = [
         r"\documentclass[a4paper,11pt]{article}",
         r"\usepackage[T1]{fontenc}",

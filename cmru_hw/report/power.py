@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from cmru_hw.core.units import count, percent, si
 from cmru_hw.report.facts import Fact, Prose, Section, Source, Table
-from cmru_hw.report.published import Measure, Own
+from cmru_hw.report.published import Own
 from cmru_hw.report.run import Run, copied, short, versions
 
 WORDS = {"macro": "estimated", "transistor": "simulated"}
 LEADS = {
-    "macro": "No transistor of this network was simulated: these are estimates. Ideal parts moved every charge, and a "
-    "coulomb is priced as a driver between the rails would pay for it; a block marked as measured unit is one "
-    "simulated unit times the number of units.",
-    "transistor": "Transistors were simulated.",
+    "macro": "These are estimates: no transistor of this network was simulated. Ideal parts move every charge, and "
+    "each coulomb is priced as from a rail-to-rail driver. A block from the measured unit is the energy of one unit in "
+    "transistors, times the number of units.",
+    "transistor": "All transistors were simulated.",
 }
 
 
@@ -23,20 +23,21 @@ def energy(source: Source) -> Run:
     word = WORDS[source.value("level")]
     timestep = source.fact(f"energy per timestep, {word}", "per_timestep_J", _joule)
     inference = source.fact(
-        f"energy per inference, {word}", "per_inference_J", _joule, meaning="one sequence, first timestep to last"
+        f"energy per inference, {word}", "per_inference_J", _joule, meaning="one sequence, from first to last timestep"
+    )
+    power = source.fact(
+        "mean power", ("per_timestep_J", "timestep_s"), lambda e, t: si(e / t, "W"), rule="energy / timestep"
     )
     facts = [
         timestep,
         inference,
-        source.fact(
-            "mean power", ("per_timestep_J", "timestep_s"), lambda e, t: si(e / t, "W"), rule="energy / timestep"
-        ),
+        power,
         source.fact("timestep", "timestep_s", lambda value: si(value, "s"), meaning="one frame of the input"),
     ]
     optional = (
         ("switching", "duty_cycle", percent, "share of a timestep; the rest is hold"),
-        ("timesteps", "timesteps", count, "over which the mean was taken"),
-        ("from all supplies", "supply_total_J", _joule, "by an account of its own: what the blocks must add up to"),
+        ("timesteps", "timesteps", count, "included in the mean"),
+        ("from all supplies", "supply_total_J", _joule, "measured separately; the blocks must add up to it"),
         (
             "blocks and supplies differ by",
             "ledger_gap",
@@ -48,16 +49,18 @@ def energy(source: Source) -> Run:
     rows = tuple(_row(source, block) for block in source.value("blocks"))
     left_out = source.value("excludes") if source.has("excludes") else []
     level = source.fact("level", "level", str)
-    analytic = "Beside each block stands what its capacitors and voltages say by hand (CV², bias current times VDD)."
+    analytic = (
+        "The analytic column is an independent estimate from capacitors and voltages (CV², bias current times VDD)."
+    )
     lead: Prose = (
-        "Every block has an account of its own, so the ledger is by block. ",
+        "A charge meter on every block gives the energy by block. ",
         LEADS[level.shown],
         " ",
         analytic,
     )
     scoped: Prose = (source.fact("sequences", "sequences", count), " sequences") if source.has("sequences") else ()
-    drawn = copied(source.path.parent, "energy", source, "Energy in each timestep of one sequence, block on block.")
-    scope = f"the design of this report; {level.shown} level, {word}; left out: {'; '.join(left_out) or 'nothing'}"
+    drawn = copied(source.path.parent, "energy", source, "Energy in each timestep of one sequence, stacked by block.")
+    scope = f"the design of this report; {level.shown} level, {word}; not included: {'; '.join(left_out) or 'nothing'}"
     return Run(
         source=source,
         kind="energy",
@@ -73,7 +76,7 @@ def energy(source: Source) -> Run:
                 lead=(lead,),
                 headlines=(timestep, inference),
                 facts=tuple(facts),
-                table=Table(header=("block", "static", "dynamic", "by hand", "from", "note"), rows=rows),
+                table=Table(header=("block", "static", "dynamic", "analytic", "from", "note"), rows=rows),
                 figures=() if drawn is None else (drawn,),
             ),
         ),
@@ -81,26 +84,12 @@ def energy(source: Source) -> Run:
             (
                 f"Energy was {word} at the ",
                 level,
-                " level from charge accounts inside the netlist, priced at the supply voltage.",
+                " level by charge meters inside the netlist, priced at the supply voltage.",
             ),
         ),
-        excludes=tuple((f"The energy leaves out {what}.",) for what in left_out),
-        own=(Own(measure="energy", fact=timestep, scope=scope), *_powers(source, scope)),
+        excludes=tuple((f"The energy does not include {what}.",) for what in left_out),
+        own=(Own(measure="power", fact=power, scope=scope),),
     )
-
-
-def _powers(source: Source, scope: str) -> list[Own]:
-    """Power of the blocks that current mode has, and published work too."""
-    blocks: tuple[Measure, ...] = ("cells", "fc")
-    found = []
-    for block in blocks:
-        keys = (f"blocks/{block}/static_J", f"blocks/{block}/dynamic_J", "timestep_s")
-        if all(source.has(key) for key in keys):
-            fact = source.fact(
-                f"power of block {block}", keys, lambda s, d, t: si((s + d) / t, "W"), rule="energy / timestep"
-            )
-            found.append(Own(measure=block, fact=fact, scope=scope))
-    return found
 
 
 def _row(source: Source, block: str) -> tuple[str | Fact, ...]:
@@ -110,7 +99,7 @@ def _row(source: Source, block: str) -> tuple[str | Fact, ...]:
         for part in ("static", "dynamic")
     ]
     numbers.append(
-        source.fact(f"{block}, by hand", f"{at}/analytic_J", _joule) if source.has(f"{at}/analytic_J") else "none"
+        source.fact(f"{block}, analytic", f"{at}/analytic_J", _joule) if source.has(f"{at}/analytic_J") else "none"
     )
     notes = [source.value(f"{at}/{key}") if source.has(f"{at}/{key}") else "" for key in ("from", "note")]
     return (block.replace("_", " "), *numbers, *map(str, notes))
@@ -122,7 +111,7 @@ def corners(source: Source) -> Run:
         source.fact("corners", "asked", count),
         source.fact("corners that failed to simulate", "failed", count),
     )
-    right = source.fact("corners with every decision right", ("all_right", "asked"), lambda k, n: f"{k} of {n}")
+    right = source.fact("corners with all decisions right", ("all_right", "asked"), lambda k, n: f"{k} of {n}")
     level = source.fact("level", "level", str)
     sequences = source.fact("sequences at each corner", "sequences", count)
     facts = [asked, right, failed]
@@ -137,21 +126,21 @@ def corners(source: Source) -> Run:
             source.fact(f"energy per timestep at the worst corner, {word}", "worst_per_timestep_J", _joule),
         )
     lead: Prose = (
-        "Silicon is faster or slower than typical, supplies drift, and it gets cold and hot. Of ",
-        asked,
-        " such corners, every decision is software's at ",
+        "A corner is a combination of process, supply and temperature. All decisions agree with software at ",
         source.fact("right corners", "all_right", count),
-        ". ",
-        "The transistors of each corner were measured on their testbenches before the network was simulated with them."
+        " of ",
+        asked,
+        " corners. ",
+        "The transistors of each corner were measured in testbenches, and the network was simulated with the result."
         if level.shown == "macro"
-        else "Every corner is a simulation of all transistors.",
+        else "At every corner, all transistors were simulated.",
     )
     drawn = copied(
         source.path.parent,
         "corners",
         source,
-        "Decisions and energy at each corner: process down; supply and temperature across. The worst of each has a "
-        "frame; grey was not simulated.",
+        "Decisions and energy at each corner: one row for each process; supply and temperature in columns. The worst "
+        "of each has a frame. Grey corners were not simulated.",
     )
     return Run(
         source=source,
@@ -178,22 +167,22 @@ def corners(source: Source) -> Run:
                 " sequences each.",
             ),
         ),
-        excludes=tuple((f"The corners leave out {what}.",) for what in source.value("excludes")),
+        excludes=tuple((f"The corners do not include {what}.",) for what in source.value("excludes")),
     )
 
 
 def retention(source: Source) -> Run:
     """A folder of ``cmru-hw retention``."""
-    worst = source.fact("fewest timesteps that a level lasts", "worst_timesteps", _about)
-    hot = source.fact("temperature at which it lasts fewest", "worst_temperature_C", lambda t: f"{t:g} °C")
+    worst = source.fact("timesteps until a level is lost, worst case", "worst_timesteps", _about)
+    hot = source.fact("temperature of the worst case", "worst_temperature_C", lambda t: f"{t:g} °C")
     shortest = source.fact(
-        "timesteps that every level lasts at least"
+        "timesteps that every level holds, at least"
         if source.value("worst_at_least")
         else "timesteps until the first level is lost",
         ("worst_timesteps", "worst_temperature_C"),
         lambda steps, t: f"{_about(steps)} at {t:g} °C",
     )
-    unit = source.fact("unit that is the first to lose its state", "weakest_unit", str, meaning="layer.unit")
+    unit = source.fact("unit that loses its state first", "weakest_unit", str, meaning="layer.unit")
     lead, condition, header, last = (_restored if source.value("restores") else _drooping)(source, unit, worst, hot)
     rows = []
     for place, row in enumerate(source.value("temperatures")):
@@ -221,7 +210,7 @@ def retention(source: Source) -> Run:
         sections=(
             Section(
                 name="retention",
-                title="How long a level lasts",
+                title="Retention",
                 lead=(lead,),
                 headlines=(shortest,),
                 facts=(worst, hot, condition, unit),
@@ -240,50 +229,49 @@ def retention(source: Source) -> Run:
                 ".",
             ),
         ),
-        excludes=tuple((f"Retention leaves out {what}.",) for what in source.value("excludes")),
+        excludes=tuple((f"Retention does not include {what}.",) for what in source.value("excludes")),
     )
 
 
 Kind = tuple[Prose, Fact, tuple[str, ...], Callable[[str, str], tuple[Fact, ...]]]
-"""How a state is lost: lead, the fact behind it, and the last columns of the table, head and row."""
+"""How a state is lost: lead, its fact, header of the last columns, and their entries by row."""
 
 
 def _drooping(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Kind:
     """A level on a capacitor."""
-    half = source.fact("a level is lost when off by", "half_packet_V", lambda v: si(v, "V"), meaning="half a packet")
+    half = source.fact("a level is lost at a drift of", "half_packet_V", lambda v: si(v, "V"), meaning="half a packet")
     lead = (
-        "A capacitor forgets. The transistor integrator of unit ",
+        "A capacitor loses its charge. The transistor integrator of unit ",
         unit,
-        " was left alone at five levels of its ladder until one was ",
+        " was held at five of its levels until one had drifted by ",
         half,
-        " off: ",
+        ": ",
         worst,
         " timesteps at ",
         hot,
-        ". By law means what a constant leakage, that of the beginning, would make of it.",
+        ". The last column extrapolates the initial leakage.",
     )
 
     def last(at: str, name: str) -> tuple[Fact, ...]:
         return (
             source.fact(f"lost in simulation at {name}", f"{at}/lost_in_simulation", _followed),
-            source.fact(f"by law at {name}", f"{at}/law_timesteps", _about),
+            source.fact(f"from initial leakage at {name}", f"{at}/law_timesteps", _about),
         )
 
-    return lead, half, ("how known", "by law"), last
+    return lead, half, ("obtained by", "from initial leakage"), last
 
 
 def _restored(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Kind:
     """A cell that restores its state."""
-    window = source.fact("its window over its threshold", "window_of_threshold", percent, meaning="the narrowest")
+    window = source.fact("window relative to threshold", "window_of_threshold", percent, meaning="the narrowest")
     lead = (
         "A cell restores its state. That of unit ",
         unit,
         ", whose window is ",
         window,
-        " of its threshold, was left alone in either state, its candidate in the middle of the window. "
-        "Fewest timesteps: ",
+        " of its threshold, was held in either state, with its candidate in the middle of the window. Worst case: ",
         worst,
-        " at ",
+        " timesteps at ",
         hot,
         ".",
     )
@@ -291,7 +279,7 @@ def _restored(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Kind:
     def last(at: str, name: str) -> tuple[Fact, ...]:
         return (source.fact(f"lost in simulation at {name}", f"{at}/lost_in_simulation", _kept),)
 
-    return lead, window, ("what became of it",), last
+    return lead, window, ("result",), last
 
 
 CORNER = "process/temperature/supply"
@@ -306,11 +294,11 @@ def _gap(share: float) -> str:
 
 
 def _followed(lost: bool) -> str:
-    return "simulated to the end" if lost else "by its last rate"
+    return "simulation" if lost else "extrapolation of the last drift"
 
 
 def _kept(lost: bool) -> str:
-    return "a state is lost" if lost else "it holds, for as long as it was simulated"
+    return "a state is lost" if lost else "holds for the simulated time"
 
 
 def _joule(value: float) -> str:

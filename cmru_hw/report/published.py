@@ -1,4 +1,4 @@
-"""Published work to stand beside, each figure with its source and scope."""
+"""Statements of published work to compare with, each with its source and scope."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Literal
 
 from cmru_hw.report.facts import Fact, Section, Table
 
-Measure = Literal["classes", "energy", "cells", "fc", "suppression"]
+Measure = Literal["classes", "power", "suppression"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """``measure`` names what a run can have too; empty where none can."""
+    """One published statement. ``measure`` names what a run can have too, or is empty."""
 
     measure: str
     quantity: str
@@ -27,7 +27,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Own:
-    """A figure of a run that a published one can stand beside. ``scope`` says what was simulated, and how."""
+    """A figure of a run that can be compared with a published one. ``scope``: what was simulated, and how."""
 
     measure: Measure
     fact: Fact
@@ -41,7 +41,7 @@ def load() -> tuple[Row, ...]:
 
 
 def section(own: Sequence[Own]) -> Section | None:
-    """Each figure of ``own`` above the published ones of its kind, then the rest; None where there is nothing to."""
+    """Each figure of ``own`` above the published ones of its measure, then the others. None if ``own`` is empty."""
     if not own:
         return None
     published = load()
@@ -54,13 +54,13 @@ def section(own: Sequence[Own]) -> Section | None:
         rows.append((row.quantity, row.work, row.value, row.scope, row.source))
     return Section(
         name="published",
-        title="Beside published work",
+        title="Compared with published work",
         lead=(
             (
-                "Different circuits, tasks and levels of simulation: each row says which. The rows orient; they do "
-                "not rank. The nine-transistor cell of that network is described in arXiv:2605.07936. The closest "
-                "published relative of a charge-domain design is MINIMALIST (arXiv:2505.08599), a minGRU of metal "
-                "capacitors, transmission gates and a clocked comparator.",
+                "The rows differ in circuit, task and level of simulation, so they are not a ranking. The "
+                "nine-transistor cell of the FQ-BMRU is described in arXiv:2605.07936. The published circuit most "
+                "similar to a charge-domain design is MINIMALIST (arXiv:2505.08599), a minGRU of metal capacitors, "
+                "transmission gates and a clocked comparator.",
             ),
         ),
         table=Table(header=("quantity", "work", "value", "scope", "source"), rows=tuple(rows)),

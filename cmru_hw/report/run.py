@@ -1,4 +1,4 @@
-"""One folder of results as a report sees it, and what readers of every kind of folder share."""
+"""One folder of results in a report, and the functions that all readers of folders share."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cmru_hw.report.published import Own
 class Run:
     """One folder. ``title``, ``level``, ``scope``, ``netlist`` and ``versions`` are its row in the table of runs.
 
-    ``scope`` says of what and how much: sequences, dies, seed, corners. ``methods`` are its sentences of the methods
-    paragraph, ``excludes`` what its numbers leave out.
+    ``scope`` states the amount: sequences, dies, seed, corners. ``methods`` are its sentences of the methods paragraph,
+    ``excludes`` the items that its numbers do not include.
     """
 
     source: Source
@@ -33,14 +33,14 @@ class Run:
 
 
 def copied(folder: Path, name: str, source: Source, caption: str) -> Figure | None:
-    """A figure that the run drew, as it drew it; None if it drew none."""
+    """A copy of a figure that the run drew; None if it drew none."""
     if not (folder / f"{name}.svg").is_file():
         return None
 
     def draw(path: Path) -> None:
         drawn = folder / f"{name}{path.suffix}"
         if not drawn.is_file():
-            raise OutputError(f"{drawn} is not there beside {name}.svg: make the run again")
+            raise OutputError(f"{drawn} is missing, although there is {name}.svg: make the run again")
         shutil.copyfile(drawn, path)
 
     return Figure(name=name, caption=caption, source=source, draw=draw)
@@ -57,7 +57,7 @@ def versions(source: Source) -> Fact:
 def level_excludes(level: str) -> tuple[Prose, ...]:
     if level != "macro":
         return ()
-    return (("At macro level there are no transistors, no layout parasitics and no energy of a process.",),)
+    return (("The macro level has no transistors, no layout parasitics and no energy of a process.",),)
 
 
 def short(digest: str) -> str:

@@ -1,6 +1,6 @@
-"""What commands left in folders → sections of a report.
+"""Result folders → sections of a report.
 
-A kind of run is one function from a folder to a :class:`Run` and one line in KINDS, which says by what it is known.
+A kind of run is one function from a folder to a :class:`Run`, and one line in KINDS with the keys that identify it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from cmru_hw.report.run import Run, copied, level_excludes, short, versions
 from cmru_hw.report.variation_names import meaning
 from cmru_hw.report.versus import versus
 
-# Confidence with which a flaw would have been seen; the yield's interval is of 95 % too.
+# Confidence of the statement on undetected flaws; the interval of the yield has 95 % as well.
 CONFIDENCE = 0.95
-# Classes of elements in the figure of the ranking: more cannot be read on a page.
+# Number of classes of elements in the figure of the ranking: more are not legible on a page.
 DRAWN = 10
 
 
 def read(path: Path) -> list[Run]:
-    """The runs in folder ``path``: its own, and that of the design folder in it; or that of a file of versus.
+    """The runs in folder ``path``, including a design folder in it; or the run of a file that versus wrote.
 
     Raises InputError.
     """
@@ -44,11 +44,11 @@ def read(path: Path) -> list[Run]:
             command = source.value("command") if source.has("command") else ""
             found.append(make(replace(source, command=str(command))))
     if (path / "design" / "design.json").is_file():
-        # what the demo leaves: the design belongs to the same command
+        # the demo writes its design into the same folder
         (inner,) = read(path / "design")
         found.insert(0, inner)
     if not found:
-        raise InputError(f"{path} holds nothing that a report is made of: give {TAKEN}")
+        raise InputError(f"{path} contains no results for a report: give {TAKEN}")
     return found
 
 
@@ -64,9 +64,9 @@ def _design(source: Source) -> Run:
         cell,
         model.fact("inputs", "features", str, meaning="features per timestep"),
         units,
-        model.fact("levels", ("levels", "cell"), _levels, meaning="what a state can be"),
-        model.fact("classes", "classes", lambda names: str(len(names)), rule="how many are named"),
-        model.fact("decision", "decision", str, meaning="how readouts of all timesteps become one class"),
+        model.fact("levels", ("levels", "cell"), _levels, meaning="values of a state"),
+        model.fact("classes", "classes", lambda names: str(len(names)), rule="number of names"),
+        model.fact("decision", "decision", str, meaning="how the readouts of all timesteps give one class"),
     ]
     if model.has("task/data"):
         facts.append(model.fact("data", "task/data", str))
@@ -77,7 +77,7 @@ def _design(source: Source) -> Run:
     if model.has("training/command") and model.value("training/command"):
         facts.append(model.fact("trained by", "training/command", str))
     technology = source.fact("technology", "technology/name", str)
-    # a technology that is always of one level has no entry for it; the folder then says so itself
+    # a technology with a single level has no entry for it; the folder then has one
     place = "technology/level" if source.has("technology/level") else "level"
     level = source.fact("level", place, str, meaning=LEVELS.get(source.value(place), ""))
     digest = source.fact("model sha256", "model_sha256", short, rule="first 12 digits")
@@ -90,26 +90,26 @@ def _design(source: Source) -> Run:
     ]
     for key in ("technology/timing/timestep", "technology/timestep"):
         if source.has(key):
-            seconds = "one new input vector, one step of every unit"
+            seconds = "one input vector, one step of every unit"
             facts.append(source.fact("timestep", key, lambda s: si(s, "s"), meaning=seconds))
     if source.has("deviations"):
         meaning = "rounded or left out; listed in mapping.csv"
-        facts.append(source.fact("weights held differently", "deviations", count, meaning=meaning))
+        facts.append(source.fact("changed weights", "deviations", count, meaning=meaning))
     netlist = source.fact("netlist sha256", "files/network.cir", short, rule="first 12 digits")
     facts.append(netlist)
     lead: Prose = (
-        "A trained network whose states have few levels, and the circuit it was turned into",
+        "A trained network whose states have few levels, and its circuit",
         _unit(source.value("architecture")),
         ". The netlist is network.cir in ",
         str(folder),
-        "; its deck runs by itself with ngspice deck.cir.",
+        "; to run it, use ngspice deck.cir.",
     )
     methods: Prose = (
         "A ",
         cell,
         " network with layers of ",
         units,
-        " units was turned into a circuit in technology ",
+        " units was mapped to a circuit in technology ",
         technology,
         " (",
         level,
@@ -145,7 +145,8 @@ def _comparison(source: Source) -> Run:
         "too close to call",
         "decisions/excluded",
         count,
-        meaning="margin below the resolution, or in the wake of such a one: neither agreement nor difference",
+        meaning="margin below the resolution, or a consequence of such a decision; counted neither as agreement nor as "
+        "difference",
     )
     volts = "V" if source.has("decisions/resolution_V") else "A"
     resolution = source.fact("resolution", f"decisions/resolution_{volts}", lambda v: si(v, volts))
@@ -154,7 +155,7 @@ def _comparison(source: Source) -> Run:
         "largest state error",
         "level_error_max",
         lambda v: f"{percent(v)} {unit}",
-        meaning="between the memory's voltage and the level that software holds, over all units and timesteps",
+        meaning="between the stored state and its level in software, over all units and timesteps",
     )
     facts = [
         agree,
@@ -165,7 +166,7 @@ def _comparison(source: Source) -> Run:
             "smallest margin that counted",
             f"decisions/smallest_margin_{volts}",
             lambda v: si(v, volts),
-            meaning="how near any decision came to its threshold, in software",
+            meaning="smallest distance of a decision from its threshold, in software",
         ),
         error,
         source.fact("largest readout error", "logit_error_max", lambda v: f"{v:.2g}", meaning="of the largest readout"),
@@ -178,7 +179,7 @@ def _comparison(source: Source) -> Run:
     if source.has("first_divergence"):
         facts.append(source.fact("first difference", "first_divergence", _divergence))
     facts.append(
-        source.fact("swing used", "swing_used", percent, meaning="largest state, of the swing that was planned for")
+        source.fact("swing used", "swing_used", percent, meaning="largest state, as a share of the intended swing")
     )
     level = source.fact("level", "level", str)
     simulator = source.fact("simulator", "versions/simulator", str)
@@ -190,31 +191,32 @@ def _comparison(source: Source) -> Run:
             folder,
             "unit",
             source,
-            "One unit in SPICE: its candidate and thresholds, the rows that carry them, its decisions, and its state "
-            "on the ladder of levels; software beside it.",
+            "One unit in SPICE: its candidate and thresholds, its rows, its decisions, and its state, compared with "
+            "software.",
         ),
-        copied(folder, "states", source, "All units over one sequence, and the circuit's difference from software."),
+        copied(
+            folder, "states", source, "All units over one sequence, and the difference between circuit and software."
+        ),
     )
     lead: Prose = (
-        "At every timestep every unit (a recurrent neuron) decides whether its state moves up, holds, or moves down. "
-        "Circuit and software are the same network if all these decisions are the same and all states lie on the same "
-        "levels: ",
+        "At every timestep, every unit (a recurrent neuron) moves its state up, holds it, or moves it down. Circuit "
+        "and software are the same network if all these decisions and all states agree. Here ",
         agree,
-        " decisions and ",
+        " decisions agree, and ",
         alike,
-        " sequences are.",
+        " sequences get the same class.",
     )
     methods: Prose = (
         "It was simulated in ",
         simulator,
         " on ",
         sequences,
-        " sequences and held against the same network in double precision, decision by decision; decisions with less "
-        "than ",
+        " sequences and compared with the same network in double precision, decision by decision; decisions with a "
+        "margin below ",
         resolution,
-        " of margin count as too close to call.",
+        " are too close to call.",
     )
-    left_out: Prose = (excluded, " decisions were too close to call and count neither way.")
+    left_out: Prose = (excluded, " decisions were too close to call and are not counted.")
     scope = (
         f"the design of this report; {source.value('level')} level, technology {source.value('technology')}, "
         f"{source.value('versions/simulator')}"
@@ -222,7 +224,7 @@ def _comparison(source: Source) -> Run:
     return Run(
         source=source,
         kind="comparison",
-        title="software against SPICE",
+        title="software compared with SPICE",
         level=level,
         scope=(sequences, " sequences"),
         netlist=netlist,
@@ -230,7 +232,7 @@ def _comparison(source: Source) -> Run:
         sections=(
             Section(
                 name="comparison",
-                title="Software against SPICE",
+                title="Software compared with SPICE",
                 lead=(lead,),
                 headlines=(agree, alike, error),
                 facts=tuple(facts),
@@ -247,7 +249,12 @@ def _suppression(source: Source, scope: str) -> list[Own]:
     key = "error_rms/suppression"
     if not source.has(key):
         return []
-    fact = source.fact("error suppression", key, lambda v: f"{v:.3g} times", meaning="candidate's over output's, rms")
+    fact = source.fact(
+        "error suppression",
+        key,
+        lambda v: f"{v:.3g} times",
+        meaning="relative rms error of candidates over that of outputs",
+    )
     return [Own(measure="suppression", fact=fact, scope=scope)]
 
 
@@ -260,17 +267,22 @@ def _montecarlo(source: Source) -> Run:
         "95 % interval of the yield",
         ("yield/ci95/0", "yield/ci95/1"),
         lambda low, high: f"{percent(low)} to {percent(high)}",
-        meaning="Clopper-Pearson: what the yield of endlessly many such dies may be, given these",
+        meaning="Clopper-Pearson confidence interval for the yield of all such dies",
     )
     dies = source.fact("dies", "dies", count)
-    seed = source.fact("seed", "seed", str, meaning="every draw follows from it and the die's number")
-    drop = source.fact("drop that is accepted", "drop", percent)
+    seed = source.fact("seed", "seed", str, meaning="together with its number it determines a die")
+    drop = source.fact("accepted drop", "drop", percent)
     software = source.fact("accuracy in software", "accuracy/software", percent)
     agreement = "decision_agreement"
     facts = [
         dies,
         seed,
-        source.fact("good dies", ("yield/k", "yield/n"), _of, meaning="lost no more accuracy than is accepted"),
+        source.fact(
+            "good dies",
+            ("yield/k", "yield/n"),
+            _of,
+            meaning="their accuracy is at most the accepted drop below software",
+        ),
         yielded,
         interval,
         drop,
@@ -289,7 +301,7 @@ def _montecarlo(source: Source) -> Run:
     if source.has(agreement):
         facts.append(source.fact("decisions as in software", agreement, percent, meaning="over all dies that ran"))
     flaw = source.fact(
-        "smallest flaw that would have shown",
+        "smallest flaw that would have been seen",
         "yield/n",
         lambda n: percent(_seen(n)),
         rule=f"1 − {1 - CONFIDENCE:.2g}^(1/n)",
@@ -307,12 +319,11 @@ def _montecarlo(source: Source) -> Run:
             " are good.",
         ),
         (
-            "What this many dies prove: the yield of endlessly many such dies lies in ",
+            "With 95 % confidence, the yield of all such dies lies in ",
             interval,
-            ", with 95 % confidence. A flaw that ruins ",
+            ". A flaw that affects at least ",
             flaw,
-            " of all dies, or more, would have shown at least once among these with 95 % probability; a rarer one may "
-            "have gone unseen.",
+            " of all dies would have been seen with 95 % probability. A rarer one may not have been seen.",
         ),
     ]
     paired = _paired(source)
@@ -322,7 +333,7 @@ def _montecarlo(source: Source) -> Run:
     sections = [
         Section(
             name="montecarlo",
-            title="How many dies would work",
+            title="Yield",
             lead=(*lead, *paired),
             headlines=(yielded, interval),
             facts=tuple(facts),
@@ -332,7 +343,7 @@ def _montecarlo(source: Source) -> Run:
     if source.has("sensitivity/0"):
         sections.append(_sensitivity(source))
     varies = source.fact(
-        "what varies", "varies", lambda names: ", ".join(_classes(names)), rule="layers taken together"
+        "varied elements", "varies", lambda names: ", ".join(_classes(names)), rule="layers taken together"
     )
     engine = source.fact("engine", "engine", lambda name: str(ENGINES.get(name, name)))
     sequences = source.fact("sequences", "sequences", count)
@@ -354,19 +365,19 @@ def _montecarlo(source: Source) -> Run:
                 engine,
                 " on ",
                 sequences,
-                " sequences; what varied: ",
+                " sequences. Varied elements: ",
                 varies,
                 ". The interval of the yield is that of Clopper and Pearson (Biometrika 26, 404, 1934).",
             ),
         ),
         excludes=(
             (
-                "Dies differ by mismatch and noise only: temperature, supply voltage, process corners, ageing and "
-                "layout are those of the nominal design.",
+                "Dies differ by mismatch and noise only. Temperature, supply voltage, process corner, ageing and "
+                "layout are nominal.",
             ),
             (
-                "Coefficients of mismatch and noise are those of the technology file, which says for each where it is "
-                "from and what is assumed.",
+                "Coefficients of mismatch and noise come from the technology file, which gives their sources and "
+                "assumptions.",
             ),
             *level_excludes(source.value("level")),
         ),
@@ -374,18 +385,18 @@ def _montecarlo(source: Source) -> Run:
 
 
 def _paired(source: Source) -> list[Prose]:
-    """What is known of the fast engine against SPICE on the same dies."""
+    """The agreement of the fast engine with SPICE on the same dies."""
     if not source.has("paired/agree"):
         return []
     return [
         (
             "On ",
             source.fact("dies in both engines", "paired/dies", count),
-            " of the dies, drawn at random, ngspice and the circuit's equations made ",
-            source.fact("decisions alike in both engines", ("paired/agree", "paired/decisions"), _of),
-            " decisions alike; ",
+            " randomly chosen dies, ngspice and the fast engine agree in ",
+            source.fact("decisions that agree in both engines", ("paired/agree", "paired/decisions"), _of),
+            " decisions. Of the others, ",
             source.fact("unexplained", "paired/unexplained", count),
-            " of the others are not explained by too small a margin.",
+            " are not explained by a small margin.",
         )
     ]
 
@@ -410,13 +421,13 @@ def _die_figures(source: Source, rows: Source) -> tuple[Figure, ...]:
     return (
         Figure(
             name="dies",
-            caption="Accuracy of the dies, and the share of their decisions that are software's.",
+            caption="Accuracy of the dies, and the share of their decisions that agree with software.",
             source=rows,
             draw=histogram,
         ),
         Figure(
             name="yield",
-            caption="The yield of the same dies if less, or more, loss of accuracy were accepted; 95 % interval.",
+            caption="Yield of the same dies against the accepted loss of accuracy, with its 95 % interval.",
             source=rows,
             draw=by_drop,
         ),
@@ -456,31 +467,32 @@ def _sensitivity(source: Source) -> Section:
 
     return Section(
         name="sensitivity",
-        title="What costs the most",
+        title="Sensitivity",
         lead=(
             (
-                "Each class of elements varies alone, and then everything but it, on the same ",
+                "Each class of elements is varied alone, and then all classes except it, on the same ",
                 source.fact("dies for the ranking", "sensitivity/0/alone/n", count),
-                " dies. The worst comes first. Decisions changed are those that are not software's; where a technology "
-                "has imperfect parts, some are changed with nothing varying at all, and about as many in every line.",
+                " dies. The class with the largest effect is first. Changed decisions are those that differ from "
+                "software. In a technology with imperfect parts, some differ even without variation, about as many in "
+                "every line.",
             ),
         ),
         table=Table(
             header=(
                 "elements",
-                "what they are",
-                "alone: decisions changed",
-                "alone: yield",
-                "without: decisions changed",
-                "without: yield",
+                "meaning",
+                "varied alone: changed decisions",
+                "varied alone: yield",
+                "not varied: changed decisions",
+                "not varied: yield",
             ),
             rows=tuple(rows),
         ),
         figures=(
             Figure(
                 name="sensitivity",
-                caption="Decisions that change with one class of elements alone, and with all but it: short lower bars "
-                f"are where work pays. The first {DRAWN} classes; all are in the table.",
+                caption="Changed decisions when one class of elements is varied alone, and when all except it are "
+                f"varied. A short lower bar marks a class worth improving. The first {DRAWN}; the table has all.",
                 source=source,
                 draw=draw,
             ),
@@ -496,19 +508,16 @@ KINDS: tuple[tuple[str, tuple[str, ...], Callable[[Source], Run]], ...] = (
     ("corners.json", ("corners", "asked"), corners),
     ("retention.json", ("temperatures", "worst_timesteps"), retention),
 )
-"""(file, keys that it has, reader): by this a folder is known."""
+"""(file, keys that identify it, reader) of each kind of folder."""
 
 SIDE_BY_SIDE = ("designs", "lines")
-TAKEN = (
-    "what export, compare -o, demo, montecarlo, energy -o, corners or retention wrote, a folder, "
-    "or the file of versus -o"
-)
+TAKEN = "a folder of export, compare -o, demo, montecarlo, energy -o, corners or retention, or the file of versus -o"
 
 LEVELS = {
     "macro": "ideal switches, capacitors and comparators; their imperfections are parameters",
     "transistor": "MOSFETs of a real process",
 }
-ENGINES = {"fast": "the circuit's own equations", "spice": "ngspice"}
+ENGINES = {"fast": "the fast engine (equations of the circuit)", "spice": "ngspice"}
 
 
 # --- how things are written --------------------------------------------------------------------------------------
@@ -535,7 +544,7 @@ def _rest(share: float) -> str:
 
 
 def _seen(dies: int) -> float:
-    """The smallest share of bad dies of which ``dies`` show at least one with CONFIDENCE."""
+    """The smallest share of bad dies for which a sample of ``dies`` contains one with probability CONFIDENCE."""
     return float(1 - (1 - CONFIDENCE) ** (1 / dies))
 
 
@@ -546,11 +555,11 @@ def _sizes(units: Sequence[int]) -> str:
 def _levels(levels: int | None, cell: str) -> str:
     if cell == "fq-bmru":
         return "0 or 1"
-    return "whole numbers, unbounded" if levels is None else f"−{levels} to +{levels}"
+    return "integers, unbounded" if levels is None else f"−{levels} to +{levels}"
 
 
 def _classes(names: Sequence[str]) -> list[str]:
-    """Leaves of what varies, those of all layers as one."""
+    """The varied leaves, with those of all layers merged."""
     return sorted({name.split("/", 1)[1] if name.startswith("layer") else name for name in names})
 
 

@@ -1,4 +1,4 @@
-"""Designs side by side in a report."""
+"""The table of several designs in a report."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def versus(source: Source) -> Run:
                 missing[str(source.value(f"{at}/source"))] = None
         rows.append(tuple(row))
     lead: list[Prose] = [
-        ("Each figure is of a run of that very netlist. The designs may be of different kinds, levels and networks: "
-         "the first lines say which.",)
+        ("Each figure comes from a run whose netlist hash matches the design. The designs may differ in architecture, "
+         "level and network: see the first lines.",)
     ]  # fmt: skip
     if missing:
-        lead.append(("What was not run takes: ", "; ".join(missing), "."))
+        lead.append(("Missing results, with the command that produces them: ", "; ".join(missing), "."))
     return Run(
         source=source,
         kind="versus",
-        title="designs side by side",
+        title="comparison of designs",
         level="of each design",
         scope=(source.fact("designs", "designs", lambda names: str(len(names))), " designs: ", ", ".join(designs)),
         netlist=None,
@@ -36,7 +36,7 @@ def versus(source: Source) -> Run:
         sections=(
             Section(
                 name="versus",
-                title="Designs side by side",
+                title="Comparison of designs",
                 lead=tuple(lead),
                 table=Table(header=("", *designs), rows=tuple(rows)),
             ),

@@ -1,4 +1,4 @@
-"""A folder with everything: page, tables, numbers and figures."""
+"""Write the folder of a report: page, tables, numbers and figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUMBERS = "numbers.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What lies in ``folder``: ``numbers`` that can be traced, of ``runs`` (kinds), and ``figures`` (names)."""
+    """The contents of ``folder``: the number of traced ``numbers``, the kinds of ``runs``, the names of ``figures``."""
 
     folder: Path
     runs: tuple[str, ...]
@@ -34,17 +34,19 @@ class Written:
 
 
 def write(paths: Sequence[str | Path], folder: str | Path, *, title: str = "", force: bool = False) -> Written:
-    """Write the report of the runs in ``paths`` to ``folder``, whole or not at all.
+    """Write the report of the runs in ``paths`` to ``folder``, completely or not at all.
 
-    Raises InputError for a run that cannot be read, and OutputError for a folder that is there and, with ``force``,
-    for one that is no report.
+    Raises InputError for a run that cannot be read, and OutputError if the folder exists (with ``force``: if it exists
+    and is not a report).
     """
     folder = Path(folder)
     if folder.exists():
         if not force:
             raise OutputError(f"{folder} exists: choose another -o, or give --force to replace it")
         if not (folder / NUMBERS).is_file():
-            raise OutputError(f"{folder} exists and is no report, so --force does not replace it: remove it yourself")
+            raise OutputError(
+                f"{folder} exists and is not a report, so --force does not replace it: remove it yourself"
+            )
     report = make([run for path in paths for run in runs.read(Path(path))], title)
     figures = [figure for section in report.sections for figure in section.figures]
     scratch: Path | None = None
@@ -81,16 +83,16 @@ def write(paths: Sequence[str | Path], folder: str | Path, *, title: str = "", f
 
 
 def make(found: Sequence[Run], title: str = "") -> Report:
-    """Sections of all runs in the order they were given, between what was simulated and what is left out."""
+    """The report: a table of the runs, their sections in the given order, published work, methods and exclusions."""
     if not found:
-        raise InputError("there is no run to report on")
+        raise InputError("no run is given: name at least one result folder")
     own = [figure for run in found for figure in run.own]
     sections = [_simulated(found), *(section for run in found for section in run.sections)]
     if (beside := published.section(own)) is not None:
         sections.append(beside)
     sections += [
         Section(name="methods", title="Methods", lead=_methods(found)),
-        Section(name="excluded", title="What these numbers leave out", points=_excluded(found)),
+        Section(name="excluded", title="Not included", points=_excluded(found)),
     ]
     return Report(title=title or "From network to circuit", sections=tuple(_named_apart(sections)))
 
@@ -103,12 +105,12 @@ def _simulated(found: Sequence[Run]) -> Section:
     lead: list[Prose] = []
     netlists = {run.netlist.shown for run in found if run.netlist is not None}
     if len(netlists) > 1:
-        lead.append((f"Mind: these runs are of {len(netlists)} different netlists; see the hashes.",))
+        lead.append((f"Note: these runs belong to {len(netlists)} different netlists; see the hashes.",))
     return Section(
         name="simulated",
-        title="What was simulated",
+        title="Simulations",
         lead=tuple(lead),
-        table=Table(header=("run", "of what", "level", "netlist sha256", "versions", "command"), rows=rows),
+        table=Table(header=("run", "scope", "level", "netlist sha256", "versions", "command"), rows=rows),
     )
 
 
@@ -125,12 +127,12 @@ def _excluded(found: Sequence[Run]) -> tuple[Prose, ...]:
     if not any(run.kind == "energy" for run in found):
         prose.append(("No energy was simulated.",))
     if not any(run.kind == "montecarlo" for run in found):
-        prose.append(("No spread between dies was simulated.",))
+        prose.append(("No variation between dies was simulated.",))
     return tuple(prose)
 
 
 def _named_apart(sections: Sequence[Section]) -> list[Section]:
-    """Two runs of a kind must not write to the same table and figures."""
+    """Number the sections of the same kind, so that their tables and figures have different names."""
     seen: dict[str, int] = {}
     apart = []
     for section in sections:

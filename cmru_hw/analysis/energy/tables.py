@@ -30,7 +30,7 @@ def write(found: dict[str, Any], folder: Path) -> None:
 
 
 def rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Block, static, dynamic, by hand, where it is from: as people read it, the whole last."""
+    """Rows of the printed table: block, static, dynamic, analytic, source; the sum of all blocks is last."""
     lines = [
         (
             name.replace("_", " "),
@@ -44,7 +44,7 @@ def rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     return [*lines, ("all blocks", *map(_joule, sums), "", "")]
 
 
-HEADER = ("per timestep", "static", "dynamic", "by hand", "from")
+HEADER = ("per timestep", "static", "dynamic", "analytic", "from")
 
 
 def summary_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -81,7 +81,7 @@ def as_latex(found: dict[str, Any]) -> str:
         f"% {found['label']}, {found['level']} level, technology {found['technology']}; {found['timesteps']} timesteps",
         r"\begin{tabular}{lrrrl}",
         r"\toprule",
-        r"block & static [fJ] & dynamic [fJ] & by hand [fJ] & from \\",
+        r"block & static [fJ] & dynamic [fJ] & analytic [fJ] & from \\",
         r"\midrule",
     ]
     for name, entry in found["blocks"].items():
