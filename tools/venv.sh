@@ -1,8 +1,8 @@
 #!/bin/sh
-# Make the virtual environment and install the package into it: tools/venv.sh PYTHON VENV
+# Make the virtual environment and install the package into it: [TORCH=torch==VERSION] tools/venv.sh PYTHON VENV
 set -eu
 python=$1 venv=$2
-torch=torch==2.13.0
+torch=${TORCH:-torch==2.13.0}
 # PyTorch's own index of wheels without CUDA, which is 5 GB that nothing here uses
 cpu_wheels=https://download.pytorch.org/whl/cpu
 
