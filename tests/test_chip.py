@@ -21,7 +21,7 @@ from cmru_hw.process.device_count import Device
 from cmru_hw.process.technology import Hand
 from cmru_hw.spice.schedule import Edge, schedule
 from tests.networks import Shape, random_network, random_sequences
-from tests.test_transistor_network import chosen, needs, shipped_network
+from tests.test_transistor_network import chosen, shipped_network
 
 TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 
@@ -231,8 +231,8 @@ def verdict(design, trained, sequences, engine):
 
 
 @pytest.mark.spice
-def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
-    needs(request, "gf180")
+def test_the_smallest_chip_of_two_layers_equals_software(need, engine):
+    need("gf180")
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     deck, plan = power_gated_netlist.deck(design, [sequences.inputs[0].astype(float)])
@@ -289,9 +289,9 @@ def test_the_smallest_chip_of_two_layers_equals_software(request, engine):
     ("corner", "temperature", "vdd", "most"),
     [("typical", 27.0, None, 20e-12), ("ss", -40.0, 1.62, 20e-12), ("ff", 125.0, 1.98, 60e-12)],
 )
-def test_the_detector_as_a_chip_equals_software(request, engine, corner, temperature, vdd, most):
+def test_the_detector_as_a_chip_equals_software(need, engine, corner, temperature, vdd, most):
     """Utterance 200, whose least margin in software is 4 mV: every decision, and everything that it costs."""
-    needs(request, "gf180")
+    need("gf180")
     trained, data, design = detector()
     design = replace(design, operating=Operating(corner=corner, temperature=temperature, vdd=vdd))
     sequences = chosen(data, 200, 4)

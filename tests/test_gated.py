@@ -10,7 +10,6 @@ import pytest
 from cmru_hw import spice
 from cmru_hw.characterize import power_gated_chip
 from cmru_hw.characterize.testbench import Conditions
-from cmru_hw.core.errors import TechnologyError
 from cmru_hw.process import device_models
 
 PROCESSES = pytest.mark.parametrize("process", device_models.PROCESSES)
@@ -26,15 +25,9 @@ def engine():
 
 
 @pytest.fixture
-def at(request, process):
-    """Conditions for ``process``; without the PDK its tests are skipped, or failed where simulation is required."""
-    if process == "gf180":
-        try:
-            device_models.find()
-        except TechnologyError as error:
-            if request.config.getoption("--spice") == "required":
-                pytest.fail(f"--spice required: {error}", pytrace=False)
-            pytest.skip(str(error))
+def at(need, process):
+    """Conditions for ``process``, if its models are here."""
+    need(process)
     return Conditions(process=process)
 
 

@@ -12,7 +12,7 @@ from cmru_hw import cli, spice
 from cmru_hw.characterize import counter_memory
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge import counter_memory as ladder_cells
-from cmru_hw.core.errors import InputError, MappingError, TechnologyError
+from cmru_hw.core.errors import InputError, MappingError
 from cmru_hw.process import device_count, device_models
 
 PROCESSES = pytest.mark.parametrize("process", device_models.PROCESSES)
@@ -27,15 +27,9 @@ def engine():
 
 
 @pytest.fixture
-def at(request, process):
-    """Conditions for ``process``; without the PDK its tests are skipped, or failed where simulation is required."""
-    if process == "gf180":
-        try:
-            device_models.find()
-        except TechnologyError as error:
-            if request.config.getoption("--spice") == "required":
-                pytest.fail(f"--spice required: {error}", pytrace=False)
-            pytest.skip(str(error))
+def at(need, process):
+    """Conditions for ``process``, if its models are here."""
+    need(process)
     return Conditions(process=process)
 
 

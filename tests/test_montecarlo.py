@@ -247,8 +247,8 @@ def _children() -> list[_Child]:
     return [_Child(int(pid)) for pid in listed]
 
 
+@pytest.mark.needs("distributed")
 def test_a_scheduler_that_never_comes_is_not_waited_for_for_ever(tmp_path):
-    pytest.importorskip("distributed")
     with (
         pytest.raises(InputError, match=r"no Dask scheduler has written .*absent\.json within 0 s"),
         workers.cluster(str(tmp_path / "absent.json"), patience=0),
@@ -256,8 +256,10 @@ def test_a_scheduler_that_never_comes_is_not_waited_for_for_ever(tmp_path):
         pass
 
 
+@pytest.mark.needs("distributed")
 def test_a_dask_cluster_gives_the_same(tmp_path):
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     mine = job()
     with (
         distributed.LocalCluster(
@@ -269,9 +271,11 @@ def test_a_dask_cluster_gives_the_same(tmp_path):
     assert table.equals(collect(mine, range(130), tmp_path / "here"))
 
 
+@pytest.mark.needs("distributed")
 @pytest.mark.usefixtures("small_blocks")
 def test_a_cluster_that_loses_its_worker_gives_the_same(tmp_path):
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     mine = job()
     whole = collect(mine, range(64), tmp_path / "here")
     with (

@@ -44,7 +44,7 @@ def command(line: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("all_of_them", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_every_command_runs(folder, all_of_them):
+def test_every_command_runs(folder, need, all_of_them):
     lines = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ cmru-hw ")]
     assert len(lines) >= 10
     for line in lines:
@@ -55,7 +55,7 @@ def test_every_command_runs(folder, all_of_them):
             # measures transistors, for a minute
             continue
         if " train " in line:
-            pytest.importorskip("aeon")
+            need("aeon")
         code, _ = command(line)
         assert code == 0, line
     assert (folder / "out" / "unit.svg").stat().st_size > 5000

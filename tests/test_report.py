@@ -32,6 +32,7 @@ from cmru_hw.core.errors import InputError, OutputError
 from cmru_hw.core.units import count, percent, si
 from cmru_hw.report import latex, runs, variation_names
 from cmru_hw.report.write import write
+from tests import needs
 from tests.test_current import design_of, network
 
 COMMANDS = (
@@ -40,7 +41,6 @@ COMMANDS = (
     "cmru-hw montecarlo out/detect --input models/detect-eval.npz --sequences 40 -n 30 --seed 5 --sensitivity "
     "--only offset --only noise/row -o out/dies",
 )
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FOLDERS = ("out/detect", "out/compare", "out/dies")
 
 
@@ -218,7 +218,7 @@ def test_figures_and_tables_are_there(inside):
 
 
 @pytest.mark.spice
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.needs("pdflatex")
 def test_latex_compiles(inside, tmp_path):
     shutil.copytree("out/report", tmp_path / "report")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
@@ -255,7 +255,7 @@ def open_in_chromium(folder: Path, scratch: Path) -> tuple[list[dict[str, Any]],
     (folder / "frames.html").write_text(FRAMES, encoding="utf-8")
     log = scratch / "net.json"
     command = [
-        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        str(needs.browser()), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
         "--host-resolver-rules=MAP * ~NOTFOUND", "--allow-file-access-from-files", "--enable-logging=stderr",
         f"--user-data-dir={scratch / 'profile'}", f"--log-net-log={log}", "--window-size=1800,1000",
@@ -272,7 +272,7 @@ def open_in_chromium(folder: Path, scratch: Path) -> tuple[list[dict[str, Any]],
 
 
 @pytest.mark.spice
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.needs("chromium")
 def test_a_browser_shows_the_page_on_a_screen_and_on_a_phone(inside, tmp_path):
     shutil.copytree("out/report", tmp_path / "report")
     windows, console, asked = open_in_chromium(tmp_path / "report", tmp_path)

@@ -14,9 +14,9 @@ from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge import mapping
 from cmru_hw.circuits.charge.retention import Cell, doubling, lost, lost_asleep, weakest
 from cmru_hw.circuits.current import retention
-from cmru_hw.core.errors import InputError, TechnologyError
+from cmru_hw.core.errors import InputError
 from cmru_hw.design_folder import folder as design_folder
-from cmru_hw.process import device_models, technology
+from cmru_hw.process import technology
 from tests.networks import Shape, random_network, random_sequences
 from tests.test_cli import refused, run
 from tests.test_current import design_of as current_design
@@ -88,11 +88,8 @@ def test_a_cell_restores_its_state_unless_its_window_is_elsewhere(engine):
 
 
 @pytest.mark.spice
+@pytest.mark.needs("gf180")
 def test_the_command_says_how_long_and_what_is_left_out(tmp_path):
-    try:
-        device_models.find()
-    except TechnologyError as error:
-        pytest.skip(str(error))
     exported(tmp_path / "d", "gf180")
     done = run("retention", tmp_path / "d", "--temperature", 105, "--temperature", 125, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
@@ -108,6 +105,7 @@ def test_the_command_says_how_long_and_what_is_left_out(tmp_path):
 
 
 @pytest.mark.spice
+@pytest.mark.needs("gf180")
 def test_a_chip_loses_a_little_every_time_it_wakes(engine):
     cell = replace(CELL, packet=8e-15, integrator=500e-15, tolerance=14e-3, common_mode=0.5, tail=9.3e-6)
 
@@ -115,10 +113,6 @@ def test_a_chip_loses_a_little_every_time_it_wakes(engine):
         at = Conditions(process="gf180", corner=corner, temperature=temperature)
         return lost_asleep(engine, at, replace(cell, **changed), level)
 
-    try:
-        device_models.find()
-    except TechnologyError as error:
-        pytest.skip(str(error))
     usual, hot = loss(), loss("ff", 125.0)
     assert not usual.lost and usual.simulated == cell.timestep
     assert usual.seconds > 1000 * cell.timestep and usual.seconds > 30 * hot.seconds

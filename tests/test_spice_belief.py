@@ -57,6 +57,13 @@ def test_a_result_is_not_believed(result, words):
         judge(DECK, "hash", result)
 
 
+@pytest.mark.parametrize("more", ["", "    in file network.cir\n", "    in file network.cir\n    line 7\n"])
+def test_the_cause_is_part_of_the_message(more):
+    words = f"Error: Mismatch of .subckt\n{more}subsequent errors\nCheck line\nERROR: fatal error in ngspice\n"
+    with pytest.raises(NotBelieved, match=r"Error: Mismatch of \.subckt"):
+        judge(DECK, "hash", finished(log=f"Note: all is well\n{words}", title="another"))
+
+
 def test_the_end_may_be_missed_by_rounding():
     judge(DECK, "hash", finished(data=changed(0, 2, 2e-9 * (1 - 1e-10))))
 

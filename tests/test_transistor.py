@@ -32,15 +32,9 @@ def engine():
 
 
 @pytest.fixture
-def at(request, process):
-    """Conditions for ``process``; without the PDK its tests are skipped, or failed where simulation is required."""
-    if process == "gf180":
-        try:
-            device_models.find()
-        except TechnologyError as error:
-            if request.config.getoption("--spice") == "required":
-                pytest.fail(f"--spice required: {error}", pytrace=False)
-            pytest.skip(str(error))
+def at(need, process):
+    """Conditions for ``process``, if its models are here."""
+    need(process)
     return Conditions(process=process)
 
 
@@ -296,8 +290,6 @@ def test_characterization_becomes_a_technology(engine, at, monkeypatch):
 @PROCESSES
 @pytest.mark.parametrize(("corner", "temperature", "vdd"), [("ss", -40.0, 1.62), ("ff", 125.0, 1.98)])
 def test_unit_at_the_ends_of_the_corners(engine, at, corner, temperature, vdd):
-    if (at.process, corner) == ("generic180", "ss"):
-        pytest.skip("slow and cold, the stand-in card's limit misses its level: the templates are sized for GF180MCU")
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
     # a switch of 26 megohm needs time: slow and cold the window is ten times as long, and a frame is what it will be
     times = {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6} if corner == "ss" else {}

@@ -18,7 +18,7 @@ from cmru_hw.core.errors import InputError, MappingError, ResultRejected, Techno
 from cmru_hw.design_folder import folder
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Sequences
-from cmru_hw.process import device_models, technology
+from cmru_hw.process import technology
 from tests.networks import Shape, random_network, random_sequences
 
 TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
@@ -40,16 +40,6 @@ def chosen(data, index, timesteps=None):
     length = int(data.lengths[index]) if timesteps is None else timesteps
     labels = None if data.labels is None else data.labels[index : index + 1]
     return Sequences(inputs=data.inputs[index : index + 1, :length], lengths=np.array([length]), labels=labels)
-
-
-def needs(request, process):
-    if process == "gf180":
-        try:
-            device_models.find()
-        except TechnologyError as error:
-            if request.config.getoption("--spice") == "required":
-                pytest.fail(f"--spice required: {error}", pytrace=False)
-            pytest.skip(str(error))
 
 
 # ---- mapping and netlist
@@ -241,8 +231,8 @@ def test_what_was_kept_is_not_simulated_again(tmp_path):
 @pytest.mark.slow
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_detector_equals_software(request, engine, process):
-    needs(request, process)
+def test_detector_equals_software(need, engine, process):
+    need(process)
     trained, data, design = shipped_network("detect-cmru-2x4", process)
     total, agree, seen = 0, 0, [0, 0]
     for index in (136, 192):
@@ -264,8 +254,8 @@ def test_detector_equals_software(request, engine, process):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 @pytest.mark.parametrize("place", [(0, 0), (1, 3)])
-def test_a_unit_alone_equals_software(request, engine, process, place):
-    needs(request, process)
+def test_a_unit_alone_equals_software(need, engine, process, place):
+    need(process)
     trained, data, design = shipped_network("detect-cmru-2x4", process)
     layer, number = place
     single = single_unit.unit(design, layer, number)

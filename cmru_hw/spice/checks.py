@@ -44,6 +44,7 @@ _NO_CODE_MODELS = re.compile(r"can't find the initialization file spinit|error o
 _NEEDS_CODE_MODEL = re.compile(r"MIF-ERROR|unknown device type - a", re.IGNORECASE)
 _EVIDENCE_LINES = 60
 _CONTEXT_LINES = 3
+_MOST_CONTEXT_LINES = 6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,12 +123,22 @@ def _wanted(deck: Deck) -> tuple[str, ...]:
 
 
 def _complaint(log: str) -> str:
-    """The first line in which ngspice says that it gave up with the lines before it, which say why; or ``""``."""
+    """The first line in which ngspice says that it gave up, with the lines before it that give the cause; or ``""``."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for index, line in enumerate(lines):
         if any(words in line.lower() for words in _COMPLAINTS):
-            return " | ".join(lines[max(0, index - _CONTEXT_LINES) : index + 1])
+            return " | ".join(lines[_cause(lines, index) : index + 1])
     return ""
+
+
+def _cause(lines: list[str], index: int) -> int:
+    """Where the message that ends at ``index`` begins: a few lines earlier, or with the error that caused it.
+
+    Versions of ngspice put a different number of lines between the two.
+    """
+    start = max(0, index - _CONTEXT_LINES)
+    errors = [k for k in range(max(0, index - _MOST_CONTEXT_LINES), start) if lines[k].lower().startswith("error")]
+    return errors[-1] if errors else start
 
 
 def _explain(log: str) -> None:

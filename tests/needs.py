@@ -1,0 +1,92 @@
+"""What a test may need besides Python and the package: how to find out whether it is here, and what installs it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+
+from cmru_hw import spice
+from cmru_hw.core.errors import SimulatorMissing, TechnologyError
+from cmru_hw.process import device_models
+from cmru_hw.spice.deck import Deck
+
+
+def ngspice() -> str:
+    """Why ngspice cannot be used here, or ``""``. Simulates a deck that uses the code models, on each backend."""
+    deck = Deck(
+        text="a1 %v([x]) data\nr1 x 0 1000\n.save x\n.tran 1e-3 2e-3\n"
+        '.model data filesource(file="x.txt" amploffset=[0] amplscale=[1])\n',
+        stop=2e-3,
+        saved=("x",),
+        files={"x.txt": b"0 1\n1 1\n"},
+    )
+    try:
+        spice.run(deck, backend="pyspice")
+        spice.run(deck, backend="batch")
+    except SimulatorMissing as error:
+        return str(error)
+    return ""
+
+
+def gf180() -> str:
+    """Why GF180MCU's device models cannot be read, or ``""``."""
+    try:
+        device_models.find()
+    except TechnologyError as error:
+        return str(error)
+    return ""
+
+
+def browser() -> str | None:
+    """Path of Chromium or Chrome, or None."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def chromium() -> str:
+    return "" if browser() else "chromium is not installed (Debian: apt-get install chromium)"
+
+
+def pdflatex() -> str:
+    if shutil.which("pdflatex"):
+        return ""
+    return "pdflatex is not installed (Debian: apt-get install texlive-latex-recommended)"
+
+
+def mount() -> str:
+    """Why this process cannot mount a file system, or ``""``."""
+    if os.geteuid() != 0:
+        return "only root can mount a small disk"
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"a small disk cannot be mounted here: {done.stderr.strip()}"
+        subprocess.run(["umount", folder], check=True)
+    return ""
+
+
+def _package(name: str, extra: str) -> str:
+    return "" if importlib.util.find_spec(name) else f"{name} is not installed (pip install -e '.[{extra}]')"
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "ngspice": ngspice,
+    "gf180": gf180,
+    "chromium": chromium,
+    "pdflatex": pdflatex,
+    "mount": mount,
+    "aeon": lambda: _package("aeon", "train"),
+    "distributed": lambda: _package("distributed", "cluster"),
+}
+SIMULATION = ("ngspice", "gf180")
+"""Those that ``--spice`` decides about; ``--tools`` decides about the others."""
+
+
+@functools.cache
+def missing(name: str) -> str:
+    """Why ``name`` cannot be used here, and what installs it; ``""`` if it can."""
+    return CHECKS[name]()
