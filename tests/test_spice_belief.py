@@ -60,7 +60,7 @@ def test_a_result_is_not_believed(result, words):
 @pytest.mark.parametrize("more", ["", "    in file network.cir\n", "    in file network.cir\n    line 7\n"])
 def test_the_cause_is_part_of_the_message(more):
     words = f"Error: Mismatch of .subckt\n{more}subsequent errors\nCheck line\nERROR: fatal error in ngspice\n"
-    with pytest.raises(NotBelieved, match=r"Error: Mismatch of \.subckt"):
+    with pytest.raises(ResultRejected, match=r"Error: Mismatch of \.subckt"):
         judge(DECK, "hash", finished(log=f"Note: all is well\n{words}", title="another"))
 
 
