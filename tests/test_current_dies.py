@@ -24,7 +24,7 @@ def job(**changes) -> Job:
     trained = network(units=(3, 3), seed=5)
     data = sequences(lengths=(12, 9, 14), seed=3)
     design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
-    settings = {"seed": 1, "on": variation.select_variations(design)} | changes
+    settings = {"seed": 1, "varied": variation.select_variations(design)} | changes
     return Job(design=design, trained=trained, sequences=data, **settings)
 
 

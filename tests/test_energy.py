@@ -102,7 +102,7 @@ def test_the_ledger_closes_and_hand_calculation_agrees(engine, tmp_path, shape):
 def test_what_is_on_no_account_is_missed(engine, tmp_path):
     design = exported(tmp_path / "d", Shape()).design
     deck, plan = macro_netlist.deck(design, [random_sequences(Shape()).inputs[1].astype(float)], metered=True)
-    traces, booked = engine.run(deck).traces, macro.accounts(design)
+    traces, booked = engine.run(deck).traces, macro.charge_meters(design)
     frames = macro.frames(design, plan, 0)
     measure(traces, booked, macro_netlist.TOTAL, frames).check()
     for vector in ("xline0_bias.mp", "account_vrp"):

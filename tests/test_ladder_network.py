@@ -120,7 +120,7 @@ def test_nothing_is_calculated_by_hand_for_ladders():
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     expected = compare.reference(design, trained, sequences)
-    assert energy_transistor.books(design).analytic(expected, sequences.inputs[0].astype(float), 0) == {}
+    assert energy_transistor.energy_model(design).analytic(expected, sequences.inputs[0].astype(float), 0) == {}
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ SHAPE = Shape(units=(4, 3))
 def job(shape: Shape = SHAPE, **changes) -> Job:
     trained, sequences = random_network(shape), random_sequences(shape)
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, sequences))
-    settings = {"seed": 0, "on": variation.select_variations(design)} | changes
+    settings = {"seed": 0, "varied": variation.select_variations(design)} | changes
     return Job(design=design, trained=trained, sequences=sequences, **settings)
 
 
@@ -382,8 +382,8 @@ def test_command_with_both_engines_and_sensitivity(exported, tmp_path):
         (["--seed", "-1"], "-1 is not in the range x>=0"),
         (["--drop", "2"], "2.0 is not in the range 0<=x<=1"),
         (["--until-ci", "0"], "0.0 is not in the range 0<x<=1"),
-        (["-n", "3", "--paired", "4"], "--paired needs the fast engine, and at most as many dies as --dies"),
-        (["--engine", "spice", "--paired", "1"], "--paired needs the fast engine"),
+        (["-n", "3", "--paired", "4"], "--paired needs --engine fast, and at most as many dies as --dies"),
+        (["--engine", "spice", "--paired", "1"], "--paired needs --engine fast"),
         (["--only", "bananas"], "nothing that varies is called 'bananas': name a leaf like layer0/weights, or one of"),
         (["--without", "layer7"], "nothing that varies is called 'layer7'"),
         (

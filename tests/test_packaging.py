@@ -20,10 +20,11 @@ def test_a_wheel_brings_templates_models_and_technologies(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
     code = (
-        "from cmru_hw import shipped, technology, netlist\n"
-        "assert (shipped.folder('netlists') / 'cells' / 'macro' / 'row.cir').is_file()\n"
-        "assert list(shipped.folder('models').glob('*.safetensors'))\n"
-        "assert 'installed' in shipped.folder('netlists').parts\n"
+        "from cmru_hw.core import package_data\n"
+        "from cmru_hw.process import technology\n"
+        "assert (package_data.folder('netlists') / 'cells' / 'macro' / 'row.cir').is_file()\n"
+        "assert list(package_data.folder('models').glob('*.safetensors'))\n"
+        "assert 'installed' in package_data.folder('netlists').parts\n"
         "print(technology.available())\n"
     )
     done = subprocess.run(

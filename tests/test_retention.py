@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.analysis.retention import api
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge import mapping
+from cmru_hw.circuits.charge.architecture import CHARGE
 from cmru_hw.circuits.charge.retention import Cell, doubling, lost, lost_asleep, weakest
 from cmru_hw.circuits.current import retention
 from cmru_hw.core.errors import InputError
@@ -78,7 +78,7 @@ def test_a_cell_restores_its_state_unless_its_window_is_elsewhere(engine):
     def row(share: float) -> dict:
         layers = list(design.layers)
         layers[index] = replace(layers[index], thresh=share * layers[index].thresh)
-        found, _ = retention.unit(replace(design, layers=tuple(layers)), engine, "typical").left_alone(27.0)
+        found, _ = retention.unit(replace(design, layers=tuple(layers)), engine, "typical").hold(27.0)
         return found
 
     kept, lost = row(1.0), row(1.5)
@@ -134,7 +134,7 @@ def test_bits_do_not_leak():
     trained, data = random_network(SHAPE), random_sequences(SHAPE)
     kind = technology.at_level(technology.load("gf180"), "transistor", "ladder")
     with pytest.raises(InputError, match="--blocks ladder"):
-        api.require(mapping.map_network(trained, kind, mapping.calibrate(trained, data)))
+        CHARGE.require_retention(mapping.map_network(trained, kind, mapping.calibrate(trained, data)))
 
 
 def test_ideal_parts_do_not_leak(tmp_path):

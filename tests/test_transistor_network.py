@@ -213,7 +213,7 @@ def test_what_was_kept_is_not_simulated_again(tmp_path):
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, sequences))
     with spice.open_engine(cache=tmp_path / "cache") as engine:
         first = simulate.simulate(design, sequences, engine)
-        [file] = (tmp_path / "kept").iterdir()
+        [file] = (tmp_path / "cache").iterdir()
         again = simulate.simulate(design, sequences, engine)
         assert again.cpu_seconds == first.cpu_seconds > 0
         assert all((a == b).all() for a, b in zip(again.response.states, first.response.states, strict=True))
@@ -222,7 +222,7 @@ def test_what_was_kept_is_not_simulated_again(tmp_path):
         assert (simulate.simulate(design, sequences, engine).response.logits == first.response.logits).all()
         # another deck is another answer
         simulate.simulate(design, sequences.first(1), engine)
-        assert len(list((tmp_path / "kept").iterdir())) == 2
+        assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 # ---- longer
