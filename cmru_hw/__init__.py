@@ -1,17 +1,17 @@
 """From a trained recurrent network with quantized, hysteretic states to a SPICE circuit, its yield and its energy.
 
-The pipeline, name by name::
+The public names, in the order of the pipeline::
 
-    load_model  load_sequences  load_technology        what there is
-    calibrate  map_network  realised                   weights to capacitors, and back
-    export_design  load_design                         a folder that a circuit designer can read
-    open_engine  simulate_design  verify               the circuit in ngspice, held against software
-    reference  compare_response  unit_waveforms        software's own run, the verdict, one unit's voltages
-    run_montecarlo                                     many dies, each with its own mismatch and noise
-    run_energy  run_corners  run_retention             joule by block, the corners, how long a level lasts
-    keep_comparison  write_report                      results in folders, and a page made of them
+    load_model  load_sequences  load_technology        read the inputs
+    calibrate  map_network  realised                   map weights to capacitors, and back
+    export_design  load_design                         write and read a design folder
+    open_engine  simulate_design  verify               run the circuit in ngspice, and compare it with software
+    reference  compare_response  unit_waveforms        the software response, the comparison, waveforms of one unit
+    run_montecarlo                                     simulate many dies, each with its own mismatch and noise
+    run_energy  run_corners  run_retention             energy by block, corners, retention
+    keep_comparison  write_report                      write result folders, and a report of them
 
-Names are loaded when they are first used: ``import cmru_hw`` does not wait for torch.
+Each name is loaded on first use, so ``import cmru_hw`` does not load torch.
 """
 
 from __future__ import annotations
