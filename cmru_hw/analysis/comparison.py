@@ -8,7 +8,6 @@ from typing import Any
 
 import cmru_hw
 from cmru_hw.circuits.design import AnyDesign
-from cmru_hw.circuits.plots import busiest_unit, states
 from cmru_hw.circuits.simulation import Simulation, Verified
 from cmru_hw.core.errors import OutputError
 from cmru_hw.core.units import json_text
@@ -71,6 +70,7 @@ def keep_comparison(
     busiest unit. ``command`` is kept as what makes the folder again. Raises OutputError.
     """
     # drawing takes a second to load, which a comparison without figures need not wait for
+    from cmru_hw.circuits.plots import busiest_unit, states
 
     folder = Path(folder)
     found = {**comparison(exported.design, verified), "netlist_sha256": exported.netlist_sha256, "command": command}

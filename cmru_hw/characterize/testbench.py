@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import stats
+from scipy.special import chdtri
 
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, SimulationError
@@ -167,7 +167,7 @@ def sample(values: Sequence[float], *, failed: int) -> Sigma:
     if n < 2:
         raise InputError(f"{n} dies do not make a standard deviation: ask for more")
     sigma = float(np.std(values, ddof=1))
-    low, high = sigma * np.sqrt((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1))
+    low, high = sigma * np.sqrt((n - 1) / chdtri(n - 1, [0.025, 0.975]))
     return Sigma(
         mean=float(np.mean(values)), sigma=sigma, low=float(low), high=float(high), values=tuple(values), failed=failed
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Corner:
-    """``process`` is one of pdk.CORNERS; ``temperature`` in degrees Celsius, ``vdd`` [V]."""
+    """``process`` is one of `cmru_hw.process.CORNERS`; ``temperature`` in degrees Celsius, ``vdd`` [V]."""
 
     process: str
     temperature: float

@@ -11,6 +11,7 @@ import click
 from cmru_hw.cli import common
 from cmru_hw.core.errors import OutputError
 from cmru_hw.core.units import si
+from cmru_hw.process import CORNERS
 
 if TYPE_CHECKING:
     from cmru_hw.characterize.blocks import Characterization, ChipBlocks
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--corner",
-    type=click.Choice(["typical", "ff", "ss", "fs", "sf"]),
+    type=click.Choice(CORNERS),
     default="typical",
     show_default=True,
     help="Process corner.",

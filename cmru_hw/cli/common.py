@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from cmru_hw.core.errors import DataError, OutputError, one_line
 from cmru_hw.core.units import json_text
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from cmru_hw.design_folder.folder import Exported
     from cmru_hw.nn.checkpoint import Sequences
     from cmru_hw.spice import Engine
@@ -186,6 +185,8 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """A table of names and values."""
+    from rich.table import Table
+
     table = Table(
         title=one_line(title), title_justify="left", show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
@@ -193,22 +194,40 @@ def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, one_line(value))
-    Console(highlight=False, markup=False).print(table)
+    _print(table)
 
 
 def print_columns(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table of several columns: the first is left-aligned, the others are right-aligned."""
+    from rich.table import Table
+
     table = Table(title=one_line(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, name in enumerate(header):
         table.add_column(name, justify="right" if place else "left", style=None if place else "dim", header_style="dim")
     for row in rows:
         table.add_row(*map(one_line, row))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
     Console(highlight=False, markup=False).print(table)
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar with ETA on stderr, if that is a terminal; yields ``report(done, total)``."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(

@@ -16,8 +16,7 @@ from cmru_hw.core.errors import OutputError, SimulationError
 
 if TYPE_CHECKING:
     from cmru_hw.analysis.montecarlo.job import Job
-    from cmru_hw.analysis.montecarlo.plots import Effect
-    from cmru_hw.analysis.montecarlo.statistics import Interval
+    from cmru_hw.analysis.montecarlo.statistics import Effect, Interval
     from cmru_hw.design_folder.folder import Exported
 
 SENSITIVITY_DIES = 200

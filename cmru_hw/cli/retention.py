@@ -9,7 +9,7 @@ import click
 
 from cmru_hw.cli import common
 from cmru_hw.core.units import percent, si
-from cmru_hw.process import device_models
+from cmru_hw.process import CORNERS
 
 
 @click.command()
@@ -22,9 +22,7 @@ from cmru_hw.process import device_models
     metavar="C",
     help="Temperature [degrees Celsius]. Repeatable.  [default: seven from -40 to 125]",
 )
-@click.option(
-    "--corner", type=click.Choice(device_models.CORNERS), default="typical", show_default=True, help="Process corner."
-)
+@click.option("--corner", type=click.Choice(CORNERS), default="typical", show_default=True, help="Process corner.")
 @click.option("-o", "--output", type=common.FILE, metavar="DIR", help="Folder for retention.json, .csv, .svg, .pdf.")
 @common.backend_option
 @common.timeout_option

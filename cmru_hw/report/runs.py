@@ -457,11 +457,11 @@ def _sensitivity(source: Source) -> Section:
     def draw(path: Path) -> None:
         from cmru_hw.analysis.montecarlo import plots, statistics
 
-        def effect(found: dict[str, Any]) -> plots.Effect:
+        def effect(found: dict[str, Any]) -> statistics.Effect:
             sides = {
                 side: statistics.clopper_pearson(found[side]["k"], found[side]["n"]) for side in ("alone", "without")
             }
-            return plots.Effect(**{**found, **sides})
+            return statistics.Effect(**{**found, **sides})
 
         plots.sensitivity([effect(found) for found in source.value("sensitivity")[:DRAWN]], path)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.core.errors import InputError
-from cmru_hw.process import device_models
+from cmru_hw.process import CORNERS
 
 TEMPERATURES = (-40.0, 27.0, 125.0)
 SUPPLY = (0.9, 1.0, 1.1)
@@ -16,7 +16,7 @@ def every(vdd: float) -> list[Corner]:
     """All 45 around the supply ``vdd`` [V]."""
     return [
         Corner(process=process, temperature=temperature, vdd=round(share * vdd, 4))
-        for process in device_models.CORNERS
+        for process in CORNERS
         for share in SUPPLY
         for temperature in TEMPERATURES
     ]

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 import cmru_hw
-from cmru_hw.analysis.montecarlo import plots
 from cmru_hw.analysis.montecarlo.job import EngineName, Job
 from cmru_hw.analysis.montecarlo.scheduler import collect
 from cmru_hw.analysis.montecarlo.shards import Store, write_results
@@ -55,6 +54,8 @@ def run_montecarlo(
     table = collect(job, range(dies), Store.of(folder, job), team, drop=drop, report=report)
     summary = summary_of(job, table, drop=drop) | provenance(exported, job)
     interval = clopper_pearson(summary["yield"]["k"], summary["yield"]["n"])
+    from cmru_hw.analysis.montecarlo import plots
+
     plots.dies(table, summary["accuracy"]["software"], drop, interval, folder / "dies.svg")
     write_results(folder, table, summary)
     return summary

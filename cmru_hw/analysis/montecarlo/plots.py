@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +10,11 @@ import pyarrow as pa
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from cmru_hw.analysis.montecarlo.statistics import Interval
+from cmru_hw.analysis.montecarlo.statistics import Effect, Interval
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 from cmru_hw.core.signals import Response
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """What a class of elements does: scores with it alone, and with all but it. Accuracies are means over dies."""
-
-    name: str
-    alone: Interval
-    without: Interval
-    accuracy_alone: float
-    accuracy_without: float
-    agreement_alone: float
-    agreement_without: float
 
 
 def dies(table: pa.Table, software: float, drop: float, yielded: Interval, path: Path) -> None:

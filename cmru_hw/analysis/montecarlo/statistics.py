@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo.job import EngineName, Job, one_thread
@@ -88,9 +88,22 @@ class Interval:
 def clopper_pearson(k: int, n: int, *, confidence: float = 0.95) -> Interval:
     """The exact interval of a share of which ``k`` in ``n`` ≥ 1 were seen."""
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, k, n - k + 1)) if k else 0.0
-    high = float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
+    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
     return Interval(k=k, n=n, low=low, high=high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What a class of elements does: scores with it alone, and with all but it. Accuracies are means over dies."""
+
+    name: str
+    alone: Interval
+    without: Interval
+    accuracy_alone: float
+    accuracy_without: float
+    agreement_alone: float
+    agreement_without: float
 
 
 def passed(table: pa.Table, software: float, drop: float) -> NDArray[np.bool_]:
