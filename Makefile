@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest --spice required --tools $(TOOLS)
 
-.PHONY: setup demo test test-slow test-lowest check bench clean ngspice
+.PHONY: setup demo test test-slow test-lowest check docs bench clean ngspice
 .DELETE_ON_ERROR:
 
 setup: $(READY) ngspice
@@ -44,9 +44,14 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# the documentation site, in site/; a warning is an error
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 bench: setup
 	$(BIN)/python -m benchmarks.transient
 	$(BIN)/python -m benchmarks.scan
 
 clean:
-	rm -rf $(VENV) $(LOWEST) demo out build dist
+	rm -rf $(VENV) $(LOWEST) demo out build dist site

@@ -81,6 +81,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "mount": mount,
     "aeon": lambda: _package("aeon", "train"),
     "distributed": lambda: _package("distributed", "cluster"),
+    "mkdocs": lambda: _package("mkdocs", "docs") or _package("mkdocstrings_handlers", "docs"),
 }
 SIMULATION = ("ngspice", "gf180")
 """Those that ``--spice`` decides about; ``--tools`` decides about the others."""

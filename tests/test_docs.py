@@ -1,8 +1,11 @@
-"""docs/ says what the program does: references are current, and pages show what their commands print."""
+"""The documentation is true: references are current, pages show real output, links and places in the code exist."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,48 @@ from cmru_hw.core.errors import CheckpointError
 from cmru_hw.nn import checkpoint, import_weights
 from tools import reference, transcript
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(DOCS.glob("*.md")),
+    *sorted((ROOT / "models").glob("*.md")),
+    ROOT / "benchmarks" / "results" / "README.md",
+]
+# Technical words, as they are used in README and in the help texts → the entry of the glossary that defines them.
+WORDS = {
+    r"candidates?": "candidate",
+    r"thresholds?": "threshold",
+    r"decisions?": "decision",
+    r"rows?": "row",
+    r"margins?": "margin",
+    r"utterances?": "utterance",
+    r"timesteps?": "timestep",
+    r"packets?": "packet",
+    r"dies?": "die",
+    r"corners?": "corner",
+    r"yield": "yield",
+    r"retention": "retention",
+    r"mismatch": "mismatch",
+    r"decks?": "deck",
+    r"templates?": "template",
+    r"testbench(es)?": "testbench",
+    r"technology": "technology",
+    r"macro(-| )level": "macro level",
+    r"transistor(-| )level": "transistor level",
+    r"twin": "twin",
+    r"current[- ]mode": "current mode",
+    r"charge[- ]domain": "charge domain",
+    r"power-gated": "power-gated chip",
+    r"core": "core",
+    r"analytic": "analytic",
+    r"too close to call": "too close to call",
+    r"droop": "droop",
+    r"--cache": "result cache",
+    r"fast engine|--engine": "fast engine",
+}
+# Words that the project does not use any more, or that a reader stumbles over.
+RETIRED = r"\b(beside|held against|by hand|side by side|left alone)\b"
 
 
 @pytest.mark.parametrize(("name", "make"), [("cli.md", reference.cli), ("api.md", reference.api)])
@@ -32,11 +76,81 @@ def test_pages_show_what_is_printed(name, tmp_path):
     )
 
 
-def test_links_between_pages_lead_somewhere():
-    root = DOCS.parent
-    for page in [root / "README.md", *DOCS.glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / link).exists(), (page.name, link)
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings of ``page``, as a site makes them."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S), re.M)
+    plain = [re.sub(r"[^\w\s-]", "", title.lower()).strip() for title in titles]
+    return {re.sub(r"[-\s]+", "-", title) for title in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        if ":" in link:
+            assert link.startswith("https://"), link
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def glossary() -> set[str]:
+    """Every word that the glossary defines, in lower case: the words in bold, and the options behind them."""
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^- \*\*(.+?)\*\*(?: \((.+?)\))?:", text, re.M)
+    return {word.strip(" `").lower() for entry in entries for part in entry for word in part.split(",") if word}
+
+
+def test_technical_words_of_the_readme_and_of_help_are_in_the_glossary():
+    used = (ROOT / "README.md").read_text(encoding="utf-8") + reference.cli()
+    defined = glossary()
+    assert {"header", "strobe", "v_cm", "trim code", "certificate", "level", "macromodel"} <= defined
+    for pattern, entry in WORDS.items():
+        assert re.search(rf"(?<![\w-])({pattern})(?![\w-])", used, re.I), (
+            f"{pattern}: used no more, take it off the list"
+        )
+        assert entry in defined, f"{entry}: define it in docs/glossary.md"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.parent in (ROOT, DOCS) and page.name != "api.md"],
+    ids=lambda page: page.name,
+)
+def test_retired_words_stay_away(page):
+    assert not re.findall(RETIRED, page.read_text(encoding="utf-8"), re.I)
+
+
+def test_places_of_the_architecture_page_exist():
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    places = re.findall(r"`((?:cmru_hw|netlists|tests)/[a-z\d_./]*)(?:::(\w+))?`", text)
+    assert len(places) > 30
+    for path, name in places:
+        assert (ROOT / path).exists(), path
+        if name:
+            source = (ROOT / path).read_text(encoding="utf-8")
+            assert re.search(rf"^(def|class) {name}\b|^{name} = ", source, re.M), f"{path}::{name}"
+
+
+@pytest.mark.needs("mkdocs")
+def test_the_site_builds_without_warnings_and_fetches_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {path.relative_to(tmp_path / "site").as_posix(): path for path in (tmp_path / "site").rglob("*.html")}
+    assert {"index.html", "glossary.html", "modules/circuits.html", "benchmarks/results/index.html"} <= set(pages)
+    assert "cmru_hw.circuits.registry.register" in pages["modules/circuits.html"].read_text(encoding="utf-8")
+    for name, path in pages.items():
+        fetched = re.findall(r"<(?:script|img|link)[^>]*(?:src|href)=\"(https?:)?//", path.read_text(encoding="utf-8"))
+        assert not fetched, name
 
 
 NAMES = """

@@ -7,6 +7,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import cmru_hw
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -17,6 +19,7 @@ def test_a_wheel_brings_templates_models_and_technologies(tmp_path):
         capture_output=True,
     )
     (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.startswith(f"cmru_hw-{cmru_hw.__version__}-")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
     code = (

@@ -1,7 +1,7 @@
-"""MkDocs hook: pages of the site that lie outside ``docs/``, and one page of reference for each folder of the package.
+"""MkDocs hook: add pages that lie outside ``docs/``, and a page of reference for each folder of the package.
 
-README.md becomes the start page. Its links, and those of other pages outside ``docs/``, are rewritten to where
-the pages are in the site. Links to files that are not pages (notebooks, model cards, scripts) become plain text.
+README.md becomes the start page. Links are rewritten from the repository to the site. Links to files
+that are not pages (notebooks, model cards, scripts) become plain text.
 """
 
 from __future__ import annotations

@@ -312,7 +312,7 @@ def _print(design_path: Path, folder: Path, summary: dict[str, Any]) -> None:
         (
             "a good die has",
             f"accuracy at most {_share(summary['drop'])} below software's {_share(accuracy['software'])}, "
-            f"compared with {summary['accuracy_of']}",
+            f"with respect to {summary['accuracy_of']}",
         ),
         (
             "accuracy",
