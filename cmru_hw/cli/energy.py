@@ -17,7 +17,7 @@ from cmru_hw.cli import common
 @click.option("--scaling", is_flag=True, help="Measure random networks instead: energy against units and layers.")
 @common.seed_option
 def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -> None:
-    """Energy of a design per timestep and per inference, by block, with a list of what is not included.
+    """Energy of a design per timestep and per inference, by block.
 
     A meter on every source and driver of the netlist integrates its charge. The table prints an independent analytic
     estimate next to it. At macro level, energy is an estimate: ideal parts move the charges, and the energy of

@@ -104,7 +104,9 @@ def montecarlo(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Simulate many dies of a design, each with its own mismatch and noise, and print how many do the task.
+    """Simulate many dies of a design, and print the yield.
+
+    Each die has its own mismatch and noise. The yield is the share of dies that do the task.
 
     Finished dies are kept: after an interruption, the same command resumes, and ends with the same result. Exit code 4
     if no die could be simulated.

@@ -40,7 +40,7 @@ def retention(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Number of timesteps until a held level is lost, over temperature.
+    """Simulate how many timesteps a unit holds its level.
 
     Holds the transistor integrator of the unit with the smallest packet unclocked, at five of its levels, until the
     level has drifted by half a packet. For a power-gated chip, which wakes every timestep, it simulates the droop over

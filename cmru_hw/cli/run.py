@@ -103,10 +103,10 @@ def simulate(
     "-o", "--output", type=common.FILE, metavar="DIR", help="Folder for numbers and figures, for cmru-hw report."
 )
 def compare(asked: common.Asked, resolution: float | None, output: Path | None) -> None:
-    """Simulate a design, and compare every decision, level and class with the software model.
+    """Simulate a design, and compare it with the software model.
 
-    Exit code 1 if they do not agree. In current mode, where no mirror is exact, they agree if 98 % of all decisions and
-    of all classes do.
+    Compares every decision, level and class. Exit code 1 if they do not agree. In current mode, where no mirror is
+    exact, they agree if 98 % of all decisions and of all classes do.
 
     \b
     Example: cmru-hw compare out/vowels --input models/vowels-eval.npz --sequences 20
@@ -152,7 +152,9 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
 @common.jobs_option
 @common.force_option
 def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
-    """Run the whole workflow on a shipped network: export, simulate held-out speech, compare, energy, report.
+    """Run the whole workflow on a shipped network.
+
+    Exports it, simulates held-out speech, compares it with software, and writes energy, figures and a report.
 
     \b
     Example: cmru-hw demo -o demo

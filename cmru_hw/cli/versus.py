@@ -25,11 +25,12 @@ from cmru_hw.core.errors import InputError
 @common.force_option
 @common.json_option
 def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool) -> None:
-    """Tabulate designs: energy, accuracy, yield, worst corner, retention, transistors and area.
+    """Tabulate several designs.
 
-    Figures come from results of compare, energy, montecarlo, corners and retention whose netlist hash matches. Missing
-    results are listed with the command that produces them, or the reason why there is none. For a macro-level design,
-    transistors and area are those of its transistor-level twin.
+    Prints energy, accuracy, yield, worst corner, retention, transistors and area. Figures come from results of
+    compare, energy, montecarlo, corners and retention whose netlist hash matches. Missing results are listed with the
+    command that produces them, or the reason why there is none. For a macro-level design, transistors and area are
+    those of its transistor-level twin.
 
     \b
     Example: cmru-hw versus out/charge out/current --runs out
