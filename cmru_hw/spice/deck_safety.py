@@ -34,9 +34,9 @@ QUOTES = "\"'"
 # The analysis is one transient, so other analyses are not here; neither is .end, which would cut the circuit short.
 _CARDS = frozenset(
     (
-        *(".subckt", ".macro", ".ends", ".eom", ".model", ".param", ".func", ".global", ".options", ".option", ".ic"),
-        *(".nodeset", ".temp", ".tran", ".save", ".include", ".inc", ".lib", ".endl", ".if", ".elseif", ".else"),
-        *(".endif", ".meas", ".measure"),
+        *(".subckt", ".ends", ".model", ".param", ".func", ".global", ".options", ".option", ".ic", ".nodeset", ".temp"),
+        *(".tran", ".save", ".include", ".inc", ".lib", ".endl", ".if", ".elseif", ".else", ".endif", ".meas"),
+        ".measure",
     )
 )
 _MODELS_THAT_RUN_PROGRAMS = frozenset(("d_process", "d_cosim"))

@@ -25,7 +25,6 @@ _BLANK = " \t"
 _COMMENT = re.compile(r"(?<=.);|//|(?<=[ ,\t])\$")
 _QUOTED = re.compile(r"\s*(?:\"([^\"]*)\"|'([^']*)'|(\S+))")
 _LIB_WORD = re.compile(r"[^\s\"']+")
-_SUBCKT, _ENDS = (".subckt", ".macro"), (".ends", ".eom")
 # ngspice inserts a file, or a section, where such a line stands: a continuation would continue the file's last line.
 _NOT_CONTINUED = (".inc", ".lib", ".endl")
 _CLOSING = {"{": "}", "'": "'", '"': '"'}
@@ -148,12 +147,13 @@ def _is_comment(line: str, at: str) -> bool:
 
 
 def _without_comment(line: str) -> str:
+    """``line`` up to its comment, without blanks at the end."""
     found = _COMMENT.search(line)
     return (line[: found.start()] if found else line).rstrip()
 
 
 def _check_code(line: str, raw: str, at: str) -> None:
-    if "\r" in raw.rstrip():
+    if "\r" in _without_comment(raw):
         raise InputError(f"{at}: a carriage return inside a line: save the file with line ends of Unix or Windows")
     if not all(c.isprintable() or c == "\t" for c in line):
         raise InputError(f"{at}: control characters do not belong into a netlist")
@@ -209,12 +209,12 @@ def statement(line: Line) -> Statement:
     """``line`` as words and parameters. Raises InputError for a brace or quote that is not closed."""
     card = line.card
     tokens = list(_tokens(line.text.lower()))
-    if card.startswith((*_SUBCKT, "x")):
+    if card.startswith((".subckt", "x")):
         tokens = [token.removeprefix("params:") for token in tokens if token != "params:"]
     names = [place for place in range(len(tokens) - 1) if tokens[place + 1] == "="]
-    words = list(tokens[: names[0]] if names else tokens)
+    words = [token.rstrip(",") or token for token in (tokens[: names[0]] if names else tokens)]
     # pins may stand in parentheses
-    place = 2 if card.startswith(_SUBCKT) else 1
+    place = 2 if card == ".subckt" else 1
     if len(words) > place and words[place].startswith("(") and words[place].endswith(")"):
         words[place : place + 1] = words[place][1:-1].split()
     parameters: dict[str, str] = {}
@@ -264,14 +264,14 @@ def subcircuits(lines: Iterable[Line]) -> dict[str, Subcircuit]:
     found: dict[str, Subcircuit] = {}
     opened: list[tuple[Statement, list[Line]]] = []
     for line in lines:
-        if line.card in _SUBCKT:
+        if line.card == ".subckt":
             taken = statement(line)
             if len(taken.words) < 2:
                 raise InputError(f"{line.text!r} has no name")
             if taken.stray:
                 raise InputError(f"{line.text!r}: {taken.stray[0]!r} is no parameter: put expressions in braces")
             opened.append((taken, []))
-        elif line.card.startswith(_ENDS):
+        elif line.card.startswith(".ends"):
             if not opened:
                 raise InputError(f"{line.text!r} ends no subcircuit")
             taken, inside = opened.pop()
@@ -288,7 +288,7 @@ def outside_subcircuits(lines: Iterable[Line]) -> Iterator[Line]:
     """The lines that stand in no subcircuit."""
     depth = 0
     for line in lines:
-        depth += line.card in _SUBCKT
+        depth += line.card == ".subckt"
         if depth <= 0:
             yield line
-        depth -= line.card.startswith(_ENDS)
+        depth -= line.card.startswith(".ends")

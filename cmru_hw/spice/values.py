@@ -17,9 +17,9 @@ from cmru_hw.core.errors import InputError
 from cmru_hw.spice.lexer import unwrapped
 
 _DIGITS = r"(?:\d+\.?\d*|\.\d+)(?:[ed][+-]?\d+)?"
-_NUMBER = re.compile(rf"(?P<sign>[+-]?)(?P<digits>{_DIGITS})(?P<letters>µ?[a-z]*)")
+_NUMBER = re.compile(rf"(?P<sign>[+-]?)(?P<digits>{_DIGITS})(?P<letters>µ?[a-z]*)", re.ASCII)
 _SCALE = {"t": 1e12, "g": 1e9, "k": 1e3, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
-_TOKEN = re.compile(rf"\s*(?P<token>{_DIGITS}µ?[a-z]*(?![\w.])|[a-z_]\w*|\*\*|[-+*/^(),])\s*")
+_TOKEN = re.compile(rf"\s*(?P<token>{_DIGITS}µ?[a-z]*(?![\w.])|[a-z_]\w*|\*\*|[-+*/^(),])\s*", re.ASCII)
 _FUNCTIONS: dict[str, tuple[int, Callable[..., float]]] = {
     "sqrt": (1, math.sqrt),
     "abs": (1, abs),
@@ -128,29 +128,39 @@ class _Reader:
             raise self.refusal()
 
     def sum(self) -> float:
-        value = self._product()
+        value = self._product(begins=True)
         while sign := self._take("+", "-"):
             other = self._product()
             value = value + other if sign == "+" else value - other
         return value
 
-    def _product(self) -> float:
-        value = self._signed()
+    def _product(self, *, begins: bool = False) -> float:
+        value = self._signed(begins=begins)
         while sign := self._take("*", "/"):
             other = self._signed()
             value = value * other if sign == "*" else value / other
         return value
 
-    def _signed(self) -> float:
+    def _signed(self, *, begins: bool = False) -> float:
         if sign := self._take("+", "-"):
-            return self._signed() if sign == "+" else -self._signed()
+            # ngspice refuses a second sign, and after an operator a sign before anything but a number
+            if not begins and not self._at_number():
+                raise self.refusal()
+            return self._power() if sign == "+" else -self._power()
         return self._power()
+
+    def _at_number(self) -> bool:
+        token = self.tokens[self.at]
+        return token[:1].isdigit() or token.startswith(".")
 
     def _power(self) -> float:
         # ngspice reads 2**3**2 as 64
         value = self._atom()
         while self._take("**", "^"):
-            exponent = -self._atom() if self._take("-") else self._atom()
+            negative = bool(self._take("-"))
+            if negative and not self._at_number():
+                raise self.refusal()
+            exponent = -self._atom() if negative else self._atom()
             if value < 0:
                 raise InputError(f"the expression {self.source!r} has a power of a negative number: versions differ")
             value = value**exponent
@@ -158,14 +168,14 @@ class _Reader:
 
     def _atom(self) -> float:
         token = self.tokens[self.at]
-        if token[:1].isdigit() or token.startswith("."):
+        if self._at_number():
             self.at += 1
             return number(token)
         if self._take("("):
             value = self.sum()
             self._need(")")
             return value
-        if not token.isidentifier():
+        if not (token.isascii() and token.isidentifier()):
             raise self.refusal()
         self.at += 1
         return self._called(token) if self._take("(") else self._named(token)
