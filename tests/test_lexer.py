@@ -148,39 +148,39 @@ def test_every_spelling_is_read_as_ngspice_reads_it(data, tmp_path_factory):
         assert voltage == pytest.approx(wanted, rel=1e-9), text
 
 
-# One resistor from node N to ground, as it may be written; ngspice says how large it is.
+# One resistor from node % to ground, as it may be written; ngspice says how large it is.
 RESISTORS = [
-    "rN N 0 3k;comment",
-    "rN N 0 3k $comment",
-    "rN N 0 3k,$comment",
-    "rN N 0 3k//comment",
-    "rN N 0 3k $$",
-    "rN N 0 3k ; a $ b // c",
-    "rN N\n+0\n+3k",
-    "rN N\n* comment\n\n// comment\n$comment\n \t\n+0 3k",
-    "rN N ; comment\n+ ; another\n+ $ a third\n+; a fourth\n+ 0 3k $ end",
-    "rN N\n+\n+ 0 3k",
-    "rN N \\\\\n\n  0 3k",
-    "rN N\\\\\n0 3k",
-    "rN N 0 3k\n; comment \\\\\n+ swallowed\nrxN a N 1",
-    "rN N 0 3k\n* comment \\\\\nrxN a N 1",
-    "; takes along\n+ its continuation\n* and this\n+ one\nrN N 0 3k",
-    "rN N 0 3k\r",
-    "RN N GND 3K",
-    "rN N 0 r = 3k",
-    "rN N 0{3k}",
-    "rN N 0 '1k+\n+2k'",
-    "rN N 0 {1k \n+ +2k }",
-    ".param pN = 1k + 2k\nrN N 0 {pN}",
-    ".param qN=1k pN={qN*3}\nrN N 0 {pN}",
-    "rN N 0 3e3kOhm tc1=0",
-    "rN N 0 3e9µ",
+    "r% % 0 3k;comment",
+    "r% % 0 3k $comment",
+    "r% % 0 3k,$comment",
+    "r% % 0 3k//comment",
+    "r% % 0 3k $$",
+    "r% % 0 3k ; a $ b // c",
+    "r% %\n+0\n+3k",
+    "r% %\n* comment\n\n// comment\n$comment\n \t\n+0 3k",
+    "r% % ; comment\n+ ; another\n+ $ a third\n+; a fourth\n+ 0 3k $ end",
+    "r% %\n+\n+ 0 3k",
+    "r% % \\\\\n\n  0 3k",
+    "r% %\\\\\n0 3k",
+    "r% % 0 3k\n; comment \\\\\n+ swallowed\nrx% a % 1",
+    "r% % 0 3k\n* comment \\\\\nrx% a % 1",
+    "; takes along\n+ its continuation\n* and this\n+ one\nr% % 0 3k",
+    "r% % 0 3k\r",
+    "R% % GND 3K",
+    "r% % 0 r = 3k",
+    "r% % 0{3k}",
+    "r% % 0 '1k+\n+2k'",
+    "r% % 0 {1k \n+ +2k }",
+    ".param p% = 1k + 2k\nr% % 0 {p%}",
+    ".param q%=1k p%={q%*3}\nr% % 0 {p%}",
+    "r% % 0 3e3kOhm tc1=0",
+    "r% % 0 3e9µ",
 ]
 
 
 @spice
 def test_comments_and_continuations_are_those_of_ngspice(tmp_path):
-    texts = [text.replace("N", f"n{tag}") for tag, text in enumerate(RESISTORS)]
+    texts = [text.replace("%", f"n{tag}") for tag, text in enumerate(RESISTORS)]
     sources = "".join(f"i{tag} 0 n{tag} 1\n" for tag in range(len(texts)))
     found = operating_point(tmp_path, "v1 a 0 0\n" + sources + "\n".join(texts))
     for tag, text in enumerate(texts):
