@@ -17,9 +17,10 @@ TOP_LEVEL_MODULES = {"__init__.py"}
 BELOW = {
     "core": set(),
     "nn": {"core"},
-    "process": {"core"},
     "spice": {"core"},
-    "characterize": {"process", "spice"},
+    # device models are netlists, which spice/lexer reads
+    "process": {"spice"},
+    "characterize": {"process"},
     "circuits": {"nn", "characterize"},
     "design_folder": {"circuits"},
     "analysis": {"design_folder"},

@@ -48,6 +48,21 @@ def test_complete_text_is_title_text_end():
         "*#shell touch x",
         "  *# shell touch x",
         "*ng_script\n.control",
+        ";#shell touch x",
+        "  ;#shell touch x",
+        "$#shell touch x",
+        "*\r#shell touch x",
+        ".con\rtrol",
+        "r2 a 0 \\\\\n.include /etc/passwd",
+        "@",
+        ".include cells.lib\n+ d_process",
+        ".include cells.lib\n\n* a comment\n+ d_process",
+        ".lib x ;",
+        ".lib x $ a comment",
+        ".lib cells.lib //",
+        ".LIB /pdk/models.lib ; typical",
+        ".model m,d_process(process_file=x)",
+        ".model m (d_process process_file=x)",
         ".exec touch x",
         ".shell touch x",
         ".csparam x=1",
@@ -88,7 +103,10 @@ def test_refuses_whatever_is_not_a_circuit(line):
     [
         CIRCUIT,
         "* .control\n" + CIRCUIT,
-        "  * a comment\n+ .control belongs to the comment's predecessor\n",
+        "r1 a 0\n  * a comment\n+ 1 .control belongs to the comment's predecessor\n",
+        "* controls \x01\x0b\x1b in a comment, \xff\n$ here too \x02\nr1 a 0 1 ; and \x03 here\n",
+        "; takes along\n+ .control and *# what follows\nr1 a 0 1\n",
+        "r1 a 0 \\\\\n1\n",
         ".subckt x a\nr1 a 0 {r}\n.ends x\n.param r=1\n.IC v(a)=1\n.Options reltol=1e-4\n",
         ".include cells.lib\n.inc 'cells.lib'\n.include sub/inner.lib\n",
         ".lib corner\nr1 a 0 1\n.endl corner\n",
@@ -98,14 +116,17 @@ def test_refuses_whatever_is_not_a_circuit(line):
         "r1 a 0 1 ; a comment with .control\n",
     ],
 )
-def test_lets_circuits_pass(text):
+def test_lets_circuits_pass(text, tmp_path):
     files = {
         "cells.lib": b"r1 a 0 1\r\n",
         "sub/inner.lib": b".include other.lib\n.include ../cells.lib\n",
         "sub/other.lib": b"",
         "data.txt": b"",
     }
-    spice.refuse_code(text, files=files, libraries=("/pdk/models.lib",))
+    library = tmp_path / "models.lib"
+    library.write_text(".lib corner\n.param x=1\n.endl\n")
+    text = text.replace("/pdk/models.lib", str(library))
+    spice.refuse_code(text, files=files, libraries=(str(library),))
 
 
 def test_included_files_are_checked_however_deep():

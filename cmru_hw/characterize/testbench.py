@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,16 +12,10 @@ from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, SimulationError
 from cmru_hw.core.signals import Traces
 from cmru_hw.process import device_models
-from cmru_hw.spice import Engine
+from cmru_hw.spice import Engine, lexer
 from cmru_hw.spice.deck import Deck
 
-STAND_IN = ".include ../devices/generic180.lib"
-
-
-_INCLUDE = re.compile(r"^\.include \.\./(\S+)$")
-
-
-_PARAMETER = re.compile(r"\b([a-z_][a-z0-9_]*)=(\S+)", re.IGNORECASE)
+STAND_IN = "../devices/generic180.lib"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,16 +97,21 @@ def deck(
     wanted = dict(parameters or {})
     files = dict(devices.files)
     lines: list[str] = []
-    for line in (folder / "testbenches" / f"{testbench}.cir").read_text(encoding="utf-8").splitlines()[1:]:
-        if line == STAND_IN:
+    content = (folder / "testbenches" / f"{testbench}.cir").read_bytes()
+    # the first line is the title
+    _, _, text = lexer.decode(content).partition("\n")
+    for line in lexer.logical_lines(text, where=f"{testbench}.cir"):
+        included = lexer.file_reference(line)
+        if included is not None and included.file == STAND_IN:
             lines += devices.text.splitlines()
-        elif included := _INCLUDE.match(line):
-            files[included[1]] = (folder / included[1]).read_bytes()
-            lines.append(f".include {included[1]}")
-        elif line.startswith(".param "):
+        elif included is not None:
+            name = included.file.removeprefix("../")
+            files[name] = (folder / name).read_bytes()
+            lines.append(f".include {name}")
+        elif line.card == ".param":
             lines.append(_with_values(line, wanted))
-        elif not line.startswith((".meas ", ".save ", ".end")):
-            lines.append(line)
+        elif line.card not in (".meas", ".save", ".end"):
+            lines.append(line.text)
     if wanted:
         raise InputError(f"testbench {testbench} has no parameter {', '.join(sorted(wanted))}")
     lines += [".save " + " ".join(saved[first : first + 20]) for first in range(0, len(saved), 20)]
@@ -127,12 +125,12 @@ def deck(
     )
 
 
-def _with_values(line: str, wanted: dict[str, float]) -> str:
-    def value(match: re.Match[str]) -> str:
-        name = match[1].lower()
-        return f"{name}={float(wanted.pop(name))!r}" if name in wanted else match[0]
-
-    return _PARAMETER.sub(value, line)
+def _with_values(line: lexer.Line, wanted: dict[str, float]) -> str:
+    values = {
+        name: repr(float(wanted.pop(name))) if name in wanted else f"{{{text}}}"
+        for name, text in lexer.statement(line).parameters.items()
+    }
+    return " ".join([".param", *(f"{name}={value}" for name, value in values.items())])
 
 
 def run_testbench(engine: Engine, bench: Testbench, conditions: Conditions) -> tuple[Traces, Provenance]:

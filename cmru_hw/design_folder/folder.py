@@ -32,6 +32,7 @@ from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.circuits.registry import Architecture
 from cmru_hw.core.errors import InputError, OutputError, TechnologyError, reason
+from cmru_hw.core.regular_file import read_text
 from cmru_hw.design_folder import templates
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Sequences, Trained
@@ -130,7 +131,7 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
         raise InputError(f"{path / MANIFEST} is damaged (templates): export the design again")
     design = templates.with_texts(kind.map_network(trained, technology, calibration), own)
     try:
-        network = (path / NETWORK).read_text(encoding="utf-8")
+        network = read_text(path / NETWORK)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path / NETWORK} cannot be read ({reason(error)}): export the design again") from error
     edited = network != kind.network_text(design)
@@ -160,7 +161,7 @@ def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_text(path / MANIFEST))
     except OSError as error:
         raise InputError(f"{path} is no design folder, it has no {MANIFEST}: make one with cmru-hw export") from error
     except ValueError as error:

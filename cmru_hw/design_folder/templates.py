@@ -6,7 +6,6 @@ must have both. What a template does between its pins is its author's affair: si
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from cmru_hw import spice
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.errors import InputError, reason
-
-_PARAMETER = re.compile(r"(\S+?)\s*=\s*\S+")
+from cmru_hw.core.regular_file import read_regular
+from cmru_hw.spice import lexer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +35,11 @@ def with_templates(design: AnyDesign, chosen: Sequence[tuple[str, Path]]) -> Any
     texts = {}
     for name, path in chosen:
         try:
-            texts[name] = path.read_text(encoding="utf-8")
+            texts[name] = lexer.decode(read_regular(path))
         except OSError as error:
             raise InputError(f"template {path} cannot be read ({reason(error)}): check the path") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"template {path} is no text: give a netlist with the subcircuit {name}") from error
+        except InputError as error:
+            raise InputError(f"template {path}: {error}") from error
     return with_texts(design, texts)
 
 
@@ -60,17 +59,14 @@ def with_texts(design: AnyDesign, texts: Mapping[str, str]) -> AnyDesign:
 def check(text: str, name: str, original: str) -> None:
     """Raise InputError unless ``text`` can stand where the template ``name`` of text ``original`` does."""
     try:
-        spice.refuse_code(text)
+        spice.refuse_code(text, where="the file")
+        for line in lexer.outside_subcircuits(lexer.logical_lines(text)):
+            if line.card not in (".model", ".param", ".func"):
+                raise InputError(f"{line.text!r} stands outside a subcircuit: a template is subcircuits alone")
+        found = interface(text, name)
     except InputError as error:
         raise InputError(f"template {name}: {error}") from error
-    depth = 0
-    for line in _lines(text):
-        depth += line.startswith(".subckt")
-        if depth == 0 and not line.startswith((".model", ".param", ".func")):
-            raise InputError(f"template {name}: {line!r} stands outside a subcircuit: a template is subcircuits alone")
-        depth -= line.startswith(".ends")
     wanted = interface(original, name)
-    found = interface(text, name)
     assert wanted is not None, "templates that come with the program define what they are called"
     if found is None:
         raise InputError(f"template {name} has no .subckt {name}: it must be called as what it replaces")
@@ -84,24 +80,5 @@ def check(text: str, name: str, original: str) -> None:
 
 def interface(text: str, name: str) -> Interface | None:
     """That of ``.subckt name`` in ``text``, lower-case as ngspice reads it; None if there is no such subcircuit."""
-    for line in _lines(text):
-        card, _, rest = line.partition(" ")
-        if card != ".subckt" or rest.split()[:1] != [name.lower()]:
-            continue
-        rest = re.sub(r"\s*=\s*", "=", rest).replace(" params:", "")
-        words = rest.split()[1:]
-        pins = tuple(word for word in words if "=" not in word)
-        return Interface(pins=pins, parameters=frozenset(_PARAMETER.findall(" ".join(words[len(pins) :]))))
-    return None
-
-
-def _lines(text: str) -> list[str]:
-    """Lower-case lines without comments, continuations joined."""
-    joined: list[str] = []
-    for raw in text.lower().splitlines():
-        line = raw.split(";")[0].strip()
-        if line.startswith("+") and joined:
-            joined[-1] += " " + line[1:].strip()
-        elif line and not line.startswith("*"):
-            joined.append(" ".join(line.split()))
-    return joined
+    found = lexer.subcircuits(lexer.logical_lines(text)).get(name.lower())
+    return found and Interface(pins=found.pins, parameters=frozenset(found.parameters))

@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmru_hw.core.errors import CheckpointError, CmruError, DataError, InputError, OutputError
+from cmru_hw.core.regular_file import read_text
 from cmru_hw.nn.cells import CELLS, DECISIONS, CellConfig, Network
 
 FORMAT = 1
@@ -496,7 +497,7 @@ def _read_state_dict(path: Path) -> tuple[str, dict[str, Tensor]]:
             raise CheckpointError(f"it has no entry {METADATA_KEY!r} and there is no {sidecar.name} beside it; add one")
         if sidecar.stat().st_size > MAX_JSON_BYTES:
             raise CheckpointError(f"{sidecar.name} is larger than {MAX_JSON_BYTES >> 10} KiB; move logs elsewhere")
-        text = sidecar.read_text(encoding="utf-8")
+        text = read_text(sidecar)
     for name, value in found.items():
         if not isinstance(value, Tensor):
             shown = repr(name[: 2 * MAX_NAME])

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from cmru_hw.core.errors import CheckpointError, reason
+from cmru_hw.core.regular_file import read_text
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 
@@ -58,7 +59,7 @@ def convert(tensors_path: Path, names_path: Path) -> Trained:
 
 def _names(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({reason(error)}): give the map of names, see docs/bring-your-own.md"

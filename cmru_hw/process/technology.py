@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cmru_hw.core.errors import TechnologyError, reason
+from cmru_hw.core.regular_file import read_text
 
 LEVELS = ("macro", "transistor")
 # Device models that netlists/devices has: see cmru_hw.process.device_models.
@@ -308,7 +309,7 @@ def load(name_or_path: str | Path) -> Technology:
             f"no technology is called {text!r}: choose one of {', '.join(available())}, or give the path of a TOML file"
         )
     try:
-        content = path.read_text(encoding="utf-8")
+        content = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise TechnologyError(f"technology file {text!r} cannot be read ({reason(error)}): check the path") from error
     found = parse(content, where=f"technology file {text!r}")

@@ -1,20 +1,26 @@
-"""What ngspice is given to read, and what it must never be given.
+"""What ngspice may be given to read.
 
 A netlist is code: ngspice runs what stands between ``.control`` and ``.endc`` when it loads a deck, in every mode and
-from included files too. A deck is therefore checked against the list of cards that a circuit needs, and everything
-else is refused, so that no template or name can run a command or read a file that was not handed over.
+from included files too. A deck, its files, its libraries and every file that these read are therefore checked against
+the list of cards that a circuit needs. Everything else is refused, so that no template, library or name can run a
+command or read a file that was not handed over.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from cmru_hw.core.errors import InputError
+from cmru_hw.core.errors import InputError, reason
+from cmru_hw.core.regular_file import read_regular
+from cmru_hw.spice import lexer
 
 if TYPE_CHECKING:
     # Only for the signatures: the worker imports this package and must stay light.
@@ -23,28 +29,34 @@ if TYPE_CHECKING:
 DECK = "deck.cir"
 RAW = "out.raw"
 STARTUP = ".spiceinit"
+QUOTES = "\"'"
 
 # The analysis is one transient, so other analyses are not here; neither is .end, which would cut the circuit short.
 _CARDS = frozenset(
     (
-        *("subckt", "ends", "model", "param", "func", "global", "options", "option", "ic", "nodeset", "temp", "tran"),
-        *("save", "include", "inc", "lib", "endl", "if", "elseif", "else", "endif", "meas", "measure"),
+        *(".subckt", ".ends", ".model", ".param", ".func", ".global", ".options", ".option", ".ic", ".nodeset", ".temp"),
+        *(".tran", ".save", ".include", ".inc", ".lib", ".endl", ".if", ".elseif", ".else", ".endif", ".meas"),
+        ".measure",
     )
 )
 _MODELS_THAT_RUN_PROGRAMS = frozenset(("d_process", "d_cosim"))
-_CARD = re.compile(r"\.([a-z_]*)(.*)", re.IGNORECASE | re.DOTALL)
-_ARGUMENT = re.compile(r"\s*(?:\"([^\"]*)\"|'([^']*)'|(\S+))")
-_MODEL = re.compile(r"\s*\S+\s+([a-z0-9_]+)", re.IGNORECASE)
+_CARD = re.compile(r"\.[a-z_]*")
+_SEPARATORS = re.compile(r"[\s,()=]+")
 _FILE = re.compile(r"\b\w*file\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s)]+)", re.IGNORECASE)
 _SETTING = re.compile(r"[a-z_][a-z0-9_]*(=[a-z0-9_.+-]+)?", re.IGNORECASE)
 
 
 def content_hash(deck: Deck) -> str:
-    """SHA-256 (64 hex digits) over the deck's text, settings and files: the title under which it is run."""
+    """SHA-256 (64 hex digits) over the deck's text, settings, files and libraries: the title under which it is run.
+
+    Raises InputError for a library that cannot be read.
+    """
     digest = hashlib.sha256()
     parts = [deck.text.encode(), *(setting.encode() for setting in settings(deck)), b""]
     for name in sorted(deck.files):
         parts += [name.encode(), deck.files[name]]
+    for library in getattr(deck, "libraries", ()):
+        parts += [b"", library_sha256(library).encode()]
     for part in parts:
         # With its length before it, no part can borrow bytes from its neighbour.
         digest.update(len(part).to_bytes(8, "big"))
@@ -92,11 +104,13 @@ def write(deck: Deck, directory: Path) -> str:
     return title
 
 
-def refuse_code(text: str, *, files: Mapping[str, bytes] | None = None, libraries: tuple[str, ...] = ()) -> None:
-    """Raise InputError unless ``text`` is only a circuit, its transient analysis and what these need.
+def refuse_code(
+    text: str, *, files: Mapping[str, bytes] | None = None, libraries: tuple[str, ...] = (), where: str = "the deck"
+) -> None:
+    """Raise InputError unless ``text`` is only a circuit, its transient analysis and the files these need.
 
-    ``files`` are the deck's own, by relative path; those that are included are checked like the text. ``libraries``
-    are the absolute paths that the caller vouches for: they may be included, and are not looked into.
+    ``files`` are the deck's own, by relative path. ``libraries`` are the absolute paths of other files that may be
+    included. Included files and libraries are checked like the text, and so is every file that they read.
     """
     files = files or {}
     for name in files:
@@ -106,72 +120,129 @@ def refuse_code(text: str, *, files: Mapping[str, bytes] | None = None, librarie
         if name in (DECK, RAW, STARTUP):
             raise InputError(f"a deck cannot bring a file called {name}: the name is taken")
     seen: set[str] = set()
-    waiting = [("the deck", PurePosixPath("."), text)]
+    waiting = [(where, PurePosixPath("."), text)]
     while waiting:
-        where, folder, source = waiting.pop()
-        for number, line in _logical_lines(where, source):
-            for name in _check(f"{where}, line {number}", line, folder, files, libraries):
-                if name not in seen:
-                    seen.add(name)
-                    waiting.append((name, PurePosixPath(name).parent, files[name].decode("latin-1")))
+        place, folder, source = waiting.pop()
+        for line in lexer.logical_lines(source, where=place):
+            at = f"{place}, line {line.first}"
+            reference = _included(line, at)
+            for target in (*_data_files(line), *([reference.file] if reference else [])):
+                for name in _own_files(at, target, folder, files, libraries):
+                    if name not in seen:
+                        seen.add(name)
+                        waiting.append((name, PurePosixPath(name).parent, lexer.decode(files[name])))
+    for library in libraries:
+        library_files(library, own=files)
 
 
-def _logical_lines(where: str, text: str) -> Iterator[tuple[int, str]]:
-    """(number, line) without comments, continuation lines joined. ngspice's own order of events is kept."""
-    held: tuple[int, str] | None = None
-    for number, raw in enumerate(text.split("\n"), start=1):
-        line = raw.strip()
-        if not all(c.isprintable() or c == "\t" for c in line):
-            raise InputError(f"{where}, line {number}: control characters do not belong into a netlist")
-        if line.startswith("*#"):
-            raise InputError(f"{where}, line {number}: {line!r}: ngspice runs what follows *# as a command")
-        if not line or line.startswith("*"):
-            continue
-        if line.startswith("+") and held is not None:
-            held = (held[0], f"{held[1]} {line[1:]}")
-            continue
-        if held is not None:
-            yield held
-        held = (number, line)
-    if held is not None:
-        yield held
-
-
-def _check(
-    where: str, line: str, folder: PurePosixPath, files: Mapping[str, bytes], libraries: tuple[str, ...]
-) -> Iterator[str]:
-    """Yield the deck's own files that ``line`` includes."""
-    for match in _FILE.finditer(line):
-        # ngspice reads data files relative to the deck, and a missing one as zeros without an error.
-        _own_file(where, match[1].strip("\"'"), PurePosixPath("."), files, libraries)
-    if not line.startswith("."):
-        return
-    dotted = _CARD.match(line)
-    assert dotted is not None, "the pattern matches everything that starts with a dot"
-    card, rest = dotted[1].lower(), dotted[2]
-    if card not in _CARDS:
-        raise InputError(f"{where}: {line!r} is not a card of a circuit; a netlist must not bring commands")
-    if card == "model" and (kind := _MODEL.match(rest)) and kind[1].lower() in _MODELS_THAT_RUN_PROGRAMS:
-        raise InputError(f"{where}: a model of type {kind[1]} runs other programs")
-    arguments = ["".join(groups) for groups in _ARGUMENT.findall(rest)]
-    # `.lib NAME` opens a section, `.lib FILE NAME` reads one.
-    reads_file = card in ("include", "inc") or (card == "lib" and len(arguments) > 1)
-    if reads_file:
-        if not arguments:
-            raise InputError(f"{where}: {line!r} names no file")
-        name = _own_file(where, arguments[0], folder, files, libraries)
-        if name is not None:
-            yield name
-
-
-def _own_file(
-    where: str, target: str, folder: PurePosixPath, files: Mapping[str, bytes], libraries: tuple[str, ...]
-) -> str | None:
-    """The deck's file that ``target`` names, None for a library; anything else is refused."""
-    if target in libraries:
+def _included(line: lexer.Line, at: str) -> lexer.FileReference | None:
+    """The file that ``line`` includes, if any. Raises InputError for a line that does not belong into a circuit."""
+    lower = line.text.lower()
+    words = set(_SEPARATORS.split(lower))
+    if programs := words & _MODELS_THAT_RUN_PROGRAMS:
+        raise InputError(f"{at}: a model of type {', '.join(programs)} runs other programs")
+    found = _CARD.match(lower)
+    if found is None:
         return None
-    # ngspice looks beside the including file first, then beside the deck. The names in `files` lead nowhere else.
-    for name in (posixpath.normpath(folder / target), posixpath.normpath(target)):
-        if name in files:
-            return name
-    raise InputError(f"{where}: {target!r} is neither a file of this deck nor one of its libraries")
+    if found[0] not in _CARDS:
+        raise InputError(f"{at}: {line.text!r} is not a card of a circuit; a netlist must not bring commands")
+    if found[0] in (".include", ".inc", ".lib") and line.card != found[0]:
+        raise InputError(f"{at}: {line.text!r}: write a blank behind {found[0]}")
+    reference = lexer.file_reference(line)
+    if reference and reference.section and reference.section[0] in "$;*/":
+        raise InputError(f"{at}: {line.text!r}: ngspice takes the comment for a section of a file: remove it")
+    return reference
+
+
+def _data_files(line: lexer.Line) -> list[str]:
+    # ngspice reads data files relative to the deck, and a missing one as zeros without an error.
+    return [f"./{match[1].strip(QUOTES)}" for match in _FILE.finditer(line.text)]
+
+
+def _own_files(
+    at: str, target: str, folder: PurePosixPath, files: Mapping[str, bytes], libraries: tuple[str, ...]
+) -> Iterator[str]:
+    """The deck's files that ``target`` may name, none for a library; anything else is refused."""
+    if target in libraries:
+        return
+    # ngspice looks beside the deck first, then beside the including file. The names in `files` lead nowhere else.
+    here = [posixpath.normpath(target), *([] if target.startswith("./") else [posixpath.normpath(folder / target)])]
+    found = [name for name in dict.fromkeys(here) if name in files]
+    if not found:
+        raise InputError(f"{at}: {target.removeprefix('./')!r} is neither a file of this deck nor one of its libraries")
+    yield from found
+
+
+# --- libraries -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """A checked file of models: its ``sections``, and the files that it ``reads``, as written, with their lines."""
+
+    sha256: str
+    sections: frozenset[str]
+    reads: tuple[tuple[int, lexer.FileReference], ...]
+
+
+def library(path: str) -> Library:
+    """The file ``path``, checked. Raises InputError for one that cannot be read or is not only a circuit."""
+    try:
+        # Not read again while it stays as it is: a process has megabytes of models, and dies are many.
+        found = os.stat(path)  # noqa: PTH116
+        return _library(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({reason(error)}): correct the path to it") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _library(path: str, _version: tuple[int, ...]) -> Library:
+    content = read_regular(path)
+    try:
+        lines = list(lexer.logical_lines(lexer.decode(content), where=path))
+        sections = frozenset(name for _, name in lexer.sections(lines) if name is not None)
+    except InputError as error:
+        raise InputError(str(error) if path in str(error) else f"{path}: {error}") from None
+    reads = []
+    for line in lines:
+        at = f"{path}, line {line.first}"
+        if data := _data_files(line):
+            raise InputError(f"{at}: a library must not read the data file {data[0].removeprefix('./')!r}")
+        if reference := _included(line, at):
+            reads.append((line.first, reference))
+    return Library(sha256=hashlib.sha256(content).hexdigest(), sections=sections, reads=tuple(reads))
+
+
+def library_files(path: str, *, own: Mapping[str, bytes] | None = None) -> dict[str, Library]:
+    """The library ``path`` and every file that can be reached from it, checked, by absolute path.
+
+    ``own`` are the files of the deck, which ngspice prefers. Raises InputError for a file that cannot be read, is not
+    only a circuit, or has the name of one of ``own``.
+    """
+    found: dict[str, Library] = {}
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        if here in found:
+            continue
+        found[here] = library(here)
+        for line, reference in found[here].reads:
+            at, target = f"{here}, line {line}", reference.file
+            if target.startswith("~"):
+                raise InputError(f"{at}: write the path {target!r} in full")
+            if own and posixpath.normpath(target) in own:
+                raise InputError(f"{at}: {target!r} is also the name of a file of the deck: rename it")
+            reached = os.path.realpath(Path(here).parent / target)
+            if Path(reached).exists():
+                waiting.append(reached)
+            elif reference.section is None:
+                # A section of a missing file may stand in a section that nobody reads; if not, ngspice ends there.
+                raise InputError(f"{at}: {target!r} is not there: correct the path in it")
+    return found
+
+
+def library_sha256(path: str) -> str:
+    """SHA-256 over the library ``path`` and every file that can be reached from it, wherever they lie."""
+    found = library_files(path)
+    parts = [found[path].sha256, *sorted(one.sha256 for one in found.values())]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()

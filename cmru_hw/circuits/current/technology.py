@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cmru_hw.core.errors import TechnologyError, reason
+from cmru_hw.core.regular_file import read_text
 from cmru_hw.core.signals import Array
 
 LANDINGS = ("across", "beside", "half")
@@ -209,7 +210,7 @@ def load(name_or_path: str | Path) -> CurrentTechnology:
             f"no current-mode technology is called {text!r}: choose one of {names}, or give the path of a TOML file"
         )
     try:
-        content = path.read_text(encoding="utf-8")
+        content = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise TechnologyError(f"technology file {text!r} cannot be read ({reason(error)}): check the path") from error
     return parse(content, where=f"technology file {text!r}")

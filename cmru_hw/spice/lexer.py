@@ -1,0 +1,294 @@
+"""Read SPICE netlists as ngspice reads them: logical lines, words, parameters and included files.
+
+The rules are those of ngspice 39, found by experiment (``tests/test_lexer.py`` repeats them with the simulator):
+
+* A line that begins with ``*``, ``$`` or ``//`` is a comment. Within a line, ``;`` and ``//`` begin a comment, and so
+  does ``$`` after a blank, a comma or a tab; quotes protect none of them.
+* A line that begins with ``+`` continues the last line that is no comment; blank lines may stand between. So does the
+  line after one that ends with ``\\\\``. A line that begins with ``;`` is a comment that takes its continuations along.
+* ``.lib`` takes its words before comments are removed, and quotes do not protect a blank in them.
+* Values are ``{...}``, ``'...'``, ``"..."`` or one word; blanks may surround ``=``.
+
+Where ngspice would do something that nobody intends (stop reading, run a comment as a command), this module refuses.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from cmru_hw.core.errors import InputError
+
+_BLANK = " \t"
+_COMMENT = re.compile(r"(?<=.);|//|(?<=[ ,\t])\$")
+_QUOTED = re.compile(r"\s*(?:\"([^\"]*)\"|'([^']*)'|(\S+))")
+_LIB_WORD = re.compile(r"[^\s\"']+")
+# ngspice inserts a file, or a section, where such a line stands: a continuation would continue the file's last line.
+_NOT_CONTINUED = (".inc", ".lib", ".endl")
+_CLOSING = {"{": "}", "'": "'", '"': '"'}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A logical line: ``text`` without comments, continuations joined; physical lines ``first`` to ``last`` (from 1).
+
+    Of a ``.lib`` line, ``text`` has the comment too.
+    """
+
+    text: str
+    first: int
+    last: int
+
+    @property
+    def card(self) -> str:
+        """The first word in lower case: ".subckt", "x1", "r2"."""
+        return self.text.split(maxsplit=1)[0].lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A line taken apart, in lower case: ``words``, then ``parameters`` (name → expression without braces or quotes).
+
+    ``stray`` words stand behind a parameter.
+    """
+
+    words: tuple[str, ...]
+    parameters: Mapping[str, str]
+    stray: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subcircuit:
+    """A subcircuit's definition: ``parameters`` with their defaults, ``lines`` between ``.subckt`` and ``.ends``."""
+
+    name: str
+    pins: tuple[str, ...]
+    parameters: Mapping[str, str]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileReference:
+    """A file that a line reads, as written, and the section of it; None for the whole file."""
+
+    file: str
+    section: str | None
+
+
+def decode(content: bytes) -> str:
+    """Text of a netlist: UTF-8, with or without a byte order mark, or else Latin-1.
+
+    Raises InputError for UTF-16 and UTF-32, which ngspice cannot read.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4096]:
+        raise InputError("a netlist in UTF-16, or no text: save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def logical_lines(text: str, *, where: str = "the netlist") -> Iterator[Line]:
+    """All logical lines of ``text``, a file that begins without a title line; ``where`` names it in errors.
+
+    Raises InputError, with the number of the line.
+    """
+    held: Line | None = None
+    # A comment that begins with ";" takes its continuations along.
+    swallowing = continued = False
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.replace("\r", "").lstrip(_BLANK)
+        if not line.strip():
+            continue
+        at = f"{where}, line {number}"
+        if continued:
+            if line.startswith("."):
+                raise InputError(f"{at}: {line!r} continues a line that ends with \\\\: ngspice reads it as both")
+            line = "+" + line
+        line, continued = _without_backslashes(line)
+        if _is_comment(line, at):
+            if line.startswith(";"):
+                if held is not None:
+                    yield held
+                held, swallowing = None, True
+            continue
+        line = line.rstrip() if line.lower().startswith(".lib") else _without_comment(line)
+        if not line:
+            continue
+        _check_code(line, raw, at)
+        if not line.startswith("+"):
+            if held is not None:
+                yield held
+            held, swallowing = Line(text=line, first=number, last=number), False
+        elif held is not None:
+            held = _joined(held, line, number, at)
+        elif not swallowing:
+            raise InputError(f"{at}: {line!r} continues nothing: a file must not begin with a continuation")
+    if held is not None:
+        yield held
+
+
+def _without_backslashes(line: str) -> tuple[str, bool]:
+    """``line`` without the two backslashes at its end, and whether it had them."""
+    stripped = line.rstrip()
+    if line[0] in "*$" or not stripped.endswith("\\\\"):
+        return line, False
+    return stripped[:-2] + "  ", True
+
+
+def _is_comment(line: str, at: str) -> bool:
+    if line[0] in "*;$" and line[1:2] == "#":
+        raise InputError(f"{at}: {line!r}: ngspice runs what follows {line[:2]} as a command")
+    if line[0] in "@#":
+        raise InputError(f"{at}: ngspice does not read on at {line[0]!r} in front of a line: comments begin with *")
+    return line[0] in "*;$" or line.startswith("//")
+
+
+def _without_comment(line: str) -> str:
+    """``line`` up to its comment, without blanks at the end."""
+    found = _COMMENT.search(line)
+    return (line[: found.start()] if found else line).rstrip()
+
+
+def _check_code(line: str, raw: str, at: str) -> None:
+    if "\r" in _without_comment(raw):
+        raise InputError(f"{at}: a carriage return inside a line: save the file with line ends of Unix or Windows")
+    if not all(c.isprintable() or c == "\t" for c in line):
+        raise InputError(f"{at}: control characters do not belong into a netlist")
+
+
+def _joined(held: Line, continuation: str, number: int, at: str) -> Line:
+    if held.text.lower().startswith(_NOT_CONTINUED):
+        raise InputError(f"{at}: {continuation!r} continues a line that reads a file: write that in one line")
+    return Line(text=f"{held.text} {continuation[1:].strip()}", first=held.first, last=number)
+
+
+def file_reference(line: Line) -> FileReference | None:
+    """The file that ``line`` reads: ``.include FILE``, ``.inc FILE`` or ``.lib FILE SECTION``; None for other lines.
+
+    Raises InputError for an ``.include`` that names none.
+    """
+    card, _, rest = line.text.replace("\t", " ").partition(" ")
+    if card.lower() in (".include", ".inc"):
+        found = _QUOTED.match(rest)
+        if found is None:
+            raise InputError(f"{line.text!r} names no file")
+        return FileReference(file="".join(group or "" for group in found.groups()), section=None)
+    words = _LIB_WORD.findall(rest) if card.lower() == ".lib" else []
+    return FileReference(file=words[0], section=words[1].lower()) if len(words) > 1 else None
+
+
+def section(line: Line) -> str | None:
+    """Name of the section that ``line`` opens (``.lib NAME``), in lower case; None for other lines."""
+    words = _LIB_WORD.findall(line.text)
+    return words[1].lower() if len(words) == 2 and words[0].lower() == ".lib" else None
+
+
+def sections(lines: Iterable[Line]) -> Iterator[tuple[Line, str | None]]:
+    """Each line with the section that it stands in, None outside; ``.lib`` and ``.endl`` belong to theirs.
+
+    Raises InputError for a section inside another, or one that does not end.
+    """
+    inside: str | None = None
+    for line in lines:
+        opened = section(line)
+        if opened is not None:
+            if inside is not None:
+                raise InputError(f"section {opened} begins before section {inside} has ended: an .endl is missing")
+            inside = opened
+        yield line, inside
+        if line.card == ".endl":
+            inside = None
+    if inside is not None:
+        raise InputError(f"section {inside} does not end: an .endl is missing")
+
+
+def statement(line: Line) -> Statement:
+    """``line`` as words and parameters. Raises InputError for a brace or quote that is not closed."""
+    card = line.card
+    tokens = list(_tokens(line.text.lower()))
+    if card.startswith((".subckt", "x")):
+        tokens = [token.removeprefix("params:") for token in tokens if token != "params:"]
+    names = [place for place in range(len(tokens) - 1) if tokens[place + 1] == "="]
+    words = [token.rstrip(",") or token for token in (tokens[: names[0]] if names else tokens)]
+    # pins may stand in parentheses
+    place = 2 if card == ".subckt" else 1
+    if len(words) > place and words[place].startswith("(") and words[place].endswith(")"):
+        words[place : place + 1] = words[place][1:-1].split()
+    parameters: dict[str, str] = {}
+    stray: list[str] = []
+    for begin, end in zip(names, [*names, len(tokens)][1:], strict=True):
+        values = tokens[begin + 2 : end]
+        if not values or "=" in values:
+            raise InputError(f"{line.text!r}: {tokens[begin]} has no value")
+        if card == ".param":
+            values = [" ".join(map(unwrapped, values))]
+        parameters[tokens[begin]] = unwrapped(values[0])
+        stray += values[1:]
+    return Statement(words=tuple(words), parameters=parameters, stray=tuple(stray))
+
+
+def unwrapped(token: str) -> str:
+    """``token`` without the braces or quotes around it."""
+    if len(token) > 1 and _CLOSING.get(token[0]) == token[-1]:
+        return token[1:-1].strip()
+    return token
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """Words, values in braces, quotes or parentheses as one, and ``=``."""
+    at = 0
+    while at < len(text):
+        here = text[at]
+        end = at + 1
+        if here in _CLOSING:
+            end = text.find(_CLOSING[here], at + 1) + 1
+            if not end:
+                raise InputError(f"{text!r}: {here} is not closed")
+        elif here != "=" and not here.isspace():
+            depth = here == "("
+            while end < len(text) and (depth or not (text[end].isspace() or text[end] in "={'\"")):
+                depth += (text[end] == "(") - (text[end] == ")")
+                end += 1
+            if depth > 0:
+                raise InputError(f"{text!r}: ( is not closed")
+        if not here.isspace():
+            yield text[at:end]
+        at = end
+
+
+def subcircuits(lines: Iterable[Line]) -> dict[str, Subcircuit]:
+    """All subcircuits by name, those inside others too. Raises InputError for one that does not end, or has no name."""
+    found: dict[str, Subcircuit] = {}
+    opened: list[tuple[Statement, list[Line]]] = []
+    for line in lines:
+        if line.card == ".subckt":
+            taken = statement(line)
+            if len(taken.words) < 2:
+                raise InputError(f"{line.text!r} has no name")
+            if taken.stray:
+                raise InputError(f"{line.text!r}: {taken.stray[0]!r} is no parameter: put expressions in braces")
+            opened.append((taken, []))
+        elif line.card.startswith(".ends"):
+            if not opened:
+                raise InputError(f"{line.text!r} ends no subcircuit")
+            taken, inside = opened.pop()
+            _, name, *pins = taken.words
+            found[name] = Subcircuit(name=name, pins=tuple(pins), parameters=taken.parameters, lines=tuple(inside))
+        elif opened:
+            opened[-1][1].append(line)
+    if opened:
+        raise InputError(f"subcircuit {opened[-1][0].words[1]} does not end: an .ends is missing")
+    return found
+
+
+def outside_subcircuits(lines: Iterable[Line]) -> Iterator[Line]:
+    """The lines that stand in no subcircuit."""
+    depth = 0
+    for line in lines:
+        depth += line.card == ".subckt"
+        if depth <= 0:
+            yield line
+        depth -= line.card.startswith(".ends")
