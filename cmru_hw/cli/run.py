@@ -191,7 +191,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
         report.write([output], output / "report", force=True)
     print_comparison(design, verified)
     click.echo(
-        f"energy     {si(joules['per_timestep_J'], 'J')} per timestep, {joules['label']}, without comparators, "
+        f"energy     {si(joules.per_timestep_J, 'J')} per timestep, {joules.label}, without comparators, "
         f"amplifiers, logic and clocks: by block in {output / 'energy.json'}"
     )
     click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers in {output / 'summary.json'}")
