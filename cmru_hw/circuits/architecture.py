@@ -73,7 +73,7 @@ class Architecture:
     calibrate: Callable[[Trained, Sequences | None], Any]
     map_network: Callable[[Trained, Any, Any], AnyDesign]
     with_templates: Callable[[Any, tuple[tuple[str, str], ...]], AnyDesign]
-    describe: Callable[[Any], dict[str, Any]]
+    describe: Callable[[Any], dict[str, object]]
     fingerprint: Callable[[Any], str]
     network_text: Callable[[Any], str]
     cell_files: Callable[[Any], dict[str, bytes]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cmru_hw.circuits.architecture import Architecture
 from cmru_hw.circuits.comparison import Reference
@@ -22,7 +21,7 @@ from cmru_hw.process.device_count import Inventory
 from cmru_hw.spice import Engine
 
 
-def describe(design: CurrentDesign) -> dict[str, Any]:
+def describe(design: CurrentDesign) -> dict[str, object]:
     """The sizes of a design, and what of the trained network it does not hold."""
     counts = netlist.transistors(design)
     upper = [layer.upper for layer in design.layers]
