@@ -23,7 +23,9 @@ import numpy as np
 
 from cmru_hw import spice
 from cmru_hw.analysis.corners.api import run_corners
+from cmru_hw.analysis.corners.result import CornerFigures
 from cmru_hw.analysis.energy.api import run_energy
+from cmru_hw.analysis.energy.result import EnergyResult
 from cmru_hw.circuits.charge import compare, mapping, power_gated_netlist, simulate, single_unit
 from cmru_hw.circuits.charge.mapping import Design
 from cmru_hw.core import package_data
@@ -156,13 +158,14 @@ def memories(folder: Path, jobs: int) -> None:
         network(folder / memory, jobs, mine, chosen(data, [index]))
 
 
-def report(joules: dict) -> None:
+def report(joules: EnergyResult) -> None:
     print(
-        f"energy {joules['per_timestep_J'] * 1e12:.2f} pJ per timestep ({joules['label']}); "
-        f"ledger gap {joules['ledger_gap']:.2e}"
+        f"energy {joules.per_timestep_J * 1e12:.2f} pJ per timestep ({joules.label}); "
+        f"ledger gap {joules.ledger_gap:.2e}"
     )
-    for name, entry in joules["blocks"].items():
-        print(f"  {name:12} {entry['static_J'] * 1e12:7.3f} static {entry['dynamic_J'] * 1e12:7.3f} dynamic pJ")
+    for name, entry in joules.blocks.items():
+        assert entry.static_J is not None and entry.dynamic_J is not None
+        print(f"  {name:12} {entry.static_J * 1e12:7.3f} static {entry.dynamic_J * 1e12:7.3f} dynamic pJ")
 
 
 def corners(folder: Path, jobs: int, only: list[str]) -> None:
@@ -176,14 +179,14 @@ def corners(folder: Path, jobs: int, only: list[str]) -> None:
 
     place = folder / "corners"
     found = run_corners(mine, picked, folder=place, only=only, jobs=jobs, timeout=36000, progress=progress)
-    print(f"every decision right in {found['all_right']} of {found['asked']} corners, {found['failed']} failed")
-    for result in found["corners"]:
-        if result["status"] != "ok":
-            print(f"  {result['corner']}: {result['status']}")
-        elif result["decisions"]["agree"] < result["decisions"]["total"]:
-            print(f"  {result['corner']}: {result['decisions']['agree']} of {result['decisions']['total']} decisions")
-    energies = {result["corner"]: result["per_timestep_J"] for result in found["corners"] if result["status"] == "ok"}
-    for name in ("typical/27/1.8", found["worst"]["energy"]):
+    print(f"every decision right in {found.all_right} of {found.asked} corners, {found.failed} failed")
+    for result in found.corners:
+        if not isinstance(result, CornerFigures):
+            print(f"  {result.corner}: {result.status}")
+        elif result.decisions.agree < result.decisions.total:
+            print(f"  {result.corner}: {result.decisions.agree} of {result.decisions.total} decisions")
+    energies = {result.corner: result.per_timestep_J for result in found.good}
+    for name in ("typical/27/1.8", found.worst.energy):
         if name in energies:
             print(f"{name}: {energies[name] * 1e12:.2f} pJ per timestep")
 

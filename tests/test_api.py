@@ -70,7 +70,7 @@ def test_the_pipeline_reads_as_it_runs(tmp_path):
         shown = cmru_hw.unit_waveforms(design, data, engine, unit=(1, 2))
     summary = cmru_hw.run_montecarlo(exported, data, dies=4, folder=tmp_path / "dies", seed=1)
     report = cmru_hw.write_report([tmp_path / "design", tmp_path / "compare", tmp_path / "dies"], tmp_path / "report")
-    assert verified.comparison.holds() and kept["netlist_sha256"] == summary["netlist_sha256"]
+    assert verified.comparison.holds() and kept.provenance.netlist_sha256 == summary.provenance.netlist_sha256
     assert report.page.is_file() and report.figures == ("unit", "states", "dies", "yield")
     waveforms_leave_as_they_are(shown.traces, tmp_path)
 

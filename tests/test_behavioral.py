@@ -157,5 +157,5 @@ def test_vowels_die_by_die():
     table = statistics.scores(job, range(50))
     found = statistics.engine_agreement(table)
     print(found)
-    assert found is not None and found["dies"] == 50
-    assert found["value"] >= 0.999 and found["unexplained"] == 0
+    assert found is not None and found.dies == 50
+    assert found.value >= 0.999 and found.unexplained == 0

@@ -10,6 +10,7 @@ import pytest
 
 from cmru_hw.analysis.corners import grid
 from cmru_hw.analysis.corners.api import run_corners
+from cmru_hw.analysis.corners.result import CornersResult
 from cmru_hw.circuits.charge import mapping, measured_technology
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
@@ -70,20 +71,26 @@ def test_finished_corners_are_kept_and_summed_up(tmp_path):
     only = ["typical/*/1.8"]
     prepare(design, out, only)
     found = run_corners(design, data, folder=out, only=only)
-    assert found["asked"] == 3 and found["failed"] == 0 and found["level"] == "macro"
-    assert found["worst"]["energy"] in [result["corner"] for result in found["corners"]]
-    energy = [result["per_timestep_J"] for result in found["corners"]]
-    assert max(energy) == found["worst_per_timestep_J"] and min(energy) > 1e-12
+    assert found.asked == 3 and found.failed == 0 and found.level == "macro"
+    assert found.worst.energy in [result.corner for result in found.corners]
+    energy = [result.per_timestep_J for result in found.good]
+    assert max(energy) == found.worst_per_timestep_J and min(energy) > 1e-12
+    assert CornersResult.load(out / "corners.json") == found
     rows = list(csv.DictReader((out / "corners.csv").open()))
-    assert [row["corner"] for row in rows] == [result["corner"] for result in found["corners"]]
+    assert [row["corner"] for row in rows] == [result.corner for result in found.corners]
     assert (out / "corners.svg").stat().st_size > 5000
     # the same again: nothing is simulated, the numbers are those of the files
     (kept,) = out.glob("corners/typical_27_1.8_*.json")
     changed = json.loads(kept.read_text())
     kept.write_text(json.dumps({**changed, "per_timestep_J": 1.0}))
-    assert run_corners(design, data, folder=out, only=only)["worst_per_timestep_J"] == 1.0
+    assert run_corners(design, data, folder=out, only=only).worst_per_timestep_J == 1.0
+    # a file of another corner, or a damaged one, is not believed
+    other = next(path for path in out.glob("corners/typical_*.json") if path != kept)
+    for content in (other.read_text(), kept.read_text()[:-20], json.dumps({**changed, "per_timestep_J": -1.0})):
+        kept.write_text(content)
+        assert run_corners(design, data, folder=out, only=only).corners == found.corners
     # another input is another job
-    assert run_corners(design, data.first(1), folder=out, only=only)["worst_per_timestep_J"] < 1e-9
+    assert run_corners(design, data.first(1), folder=out, only=only).worst_per_timestep_J < 1e-9
 
 
 @pytest.mark.slow
@@ -94,7 +101,7 @@ def test_several_processes_find_what_one_does(tmp_path):
     for jobs in (1, 2):
         prepare(design, tmp_path / str(jobs), only)
         found.append(run_corners(design, data, folder=tmp_path / str(jobs), only=only, jobs=jobs))
-    assert found[0]["corners"] == found[1]["corners"]
+    assert found[0].corners == found[1].corners
 
 
 @pytest.mark.spice
@@ -102,7 +109,7 @@ def test_a_corner_that_fails_is_a_result(tmp_path):
     design, data, out = exported(tmp_path / "d"), random_sequences(SHAPE), tmp_path / "out"
     prepare(design, out, ["typical/27/1.8"])
     found = run_corners(design, data, folder=out, only=["typical/27/1.8"], timeout=1e-6)
-    assert found["failed"] == found["asked"] == 1 and found["corners"][0]["status"].startswith("failed")
+    assert found.failed == found.asked == 1 and found.corners[0].status.startswith("failed")
     assert not list(out.glob("corners/*.json"))
     arguments = ("--input", data_file(tmp_path), "--only", "typical/27/1.8", "-o", out)
     assert "no corner could be simulated" in refused("corners", tmp_path / "d", *arguments, "--timeout", 1e-6, code=4)
@@ -125,9 +132,9 @@ def test_current_mode_is_simulated_where_it_is(tmp_path):
     assert run("export", models / "detect-fq-bmru-2x4.safetensors", *arguments).returncode == 0
     data = load_sequences(models / "detect-eval.npz").first(1)
     found = run_corners(design_folder.load(design), data, folder=tmp_path / "out", only=["ss/-40/1.62", "ff/125/1.98"])
-    slow, fast = sorted(found["corners"], key=lambda result: result["vdd_V"])
-    assert found["label"] == "simulated" and found["failed"] == 0
-    assert fast["per_timestep_J"] > slow["per_timestep_J"]
+    slow, fast = sorted(found.good, key=lambda result: result.vdd_V)
+    assert found.label == "simulated" and found.failed == 0
+    assert fast.per_timestep_J > slow.per_timestep_J
 
 
 @pytest.mark.slow
@@ -135,9 +142,9 @@ def test_current_mode_is_simulated_where_it_is(tmp_path):
 def test_a_corner_is_measured_on_transistors(tmp_path):
     design, data = exported(tmp_path / "d"), random_sequences(SHAPE)
     found = run_corners(design, data, folder=tmp_path / "out", only=["typical/27/1.8", "ff/125/1.98"])
-    typical, fast = found["corners"]
-    assert fast["leakage_A"] > 10 * typical["leakage_A"] and fast["per_timestep_J"] > typical["per_timestep_J"]
-    assert found["worst"]["energy"] == "ff/125/1.98"
+    typical, fast = found.good
+    assert fast.facts.leakage_A > 10 * typical.facts.leakage_A and fast.per_timestep_J > typical.per_timestep_J
+    assert found.worst.energy == "ff/125/1.98"
     (measured,) = (tmp_path / "out" / "measured").glob("gf180_ff_125_1.98_*.toml")
     assert "ff, 125 C, 1.98 V" in measured.read_text()
 

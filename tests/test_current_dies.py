@@ -82,7 +82,7 @@ def test_dies_agree_in_both_engines_and_their_states_too():
     table = statistics.scores(mine, [0, 3])
     fast = statistics.scores(job(), [0, 3])
     found = statistics.engine_agreement(table)
-    assert found is not None and found["value"] >= 0.98 and found["unexplained"] == 0
+    assert found is not None and found.value >= 0.98 and found.unexplained == 0
     for name in ("decisions_agree", "accuracy"):
         assert np.allclose(table[name].to_pylist(), fast[name].to_pylist(), rtol=0.03), name
     # outputs of dies differ from software's by the gain of their cells: the same gain in both engines

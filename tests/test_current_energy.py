@@ -35,14 +35,14 @@ def test_the_ledger_closes_and_static_mirrors_say_the_same(exported):
     design, data = exported
     with spice.open_engine() as engine:
         found = run_energy(design, data, engine)
-    assert (found["label"], found["level"], found["architecture"]) == ("simulated", "transistor", "cm")
-    assert abs(found["ledger_gap"]) < 1e-6
-    blocks = found["blocks"]
-    assert sum(e["static_J"] + e["dynamic_J"] for e in blocks.values()) == pytest.approx(found["supply_total_J"])
+    assert (found.label, found.level, found.architecture) == ("simulated", "transistor", "cm")
+    assert abs(found.ledger_gap) < 1e-6
+    blocks = found.blocks
+    assert sum(e.static_J + e.dynamic_J for e in blocks.values()) == pytest.approx(found.supply_total_J)
     for name, entry in blocks.items():
-        assert entry["static_J"] + entry["dynamic_J"] == pytest.approx(entry["analytic_J"], rel=0.1), name
-        assert abs(entry["dynamic_J"]) < 0.1 * entry["static_J"], name
-    assert blocks["references"]["analytic_J"] == pytest.approx(blocks["references"]["static_J"], rel=1e-3)
+        assert entry.static_J + entry.dynamic_J == pytest.approx(entry.analytic_J, rel=0.1), name
+        assert abs(entry.dynamic_J) < 0.1 * entry.static_J, name
+    assert blocks["references"].analytic_J == pytest.approx(blocks["references"].static_J, rel=1e-3)
 
 
 @pytest.mark.spice
@@ -63,10 +63,10 @@ def test_a_corner_is_the_same_drawing_on_other_devices(exported):
             run_energy(replace(design, design=which), data.first(1), engine) for which in (design.design, moved)
         )
     # bias currents are what they are told to be: only the supply changes what they cost
-    references = [found["blocks"]["references"]["static_J"] for found in (one, other)]
+    references = [found.blocks["references"].static_J for found in (one, other)]
     assert references[1] / references[0] == pytest.approx(1.9 / 1.8, rel=1e-4)
-    assert one["blocks"]["fc"]["static_J"] != pytest.approx(other["blocks"]["fc"]["static_J"], rel=1e-3)
-    assert one["design_sha256"] != other["design_sha256"]
+    assert one.blocks["fc"].static_J != pytest.approx(other.blocks["fc"].static_J, rel=1e-3)
+    assert one.provenance.design_sha256 != other.provenance.design_sha256
 
 
 @pytest.mark.spice
@@ -74,11 +74,11 @@ def test_energy_of_current_mode_grows_by_a_law_too(exported, tmp_path):
     design, _ = exported
     with spice.open_engine() as engine:
         found = run_scaling(design, engine, folder=tmp_path / "out", widths=(2, 4, 8), depths=(1, 2, 3), seed=1)
-    assert (found["level"], found["label"]) == ("transistor", "simulated")
+    assert (found.level, found.label) == ("transistor", "simulated")
     # three bias currents for each unit, and one for the constant
-    assert found["laws"]["units"]["references"]["exponent"] == pytest.approx(1, abs=0.15)
-    assert all(law["low"] <= law["exponent"] <= law["high"] for law in found["laws"]["units"].values())
-    assert "of size 1/√n" in found["excludes"][1] and "measured unit" not in found["excludes"][2]
+    assert found.laws["units"]["references"].exponent == pytest.approx(1, abs=0.15)
+    assert all(law.low <= law.exponent <= law.high for law in found.laws["units"].values())
+    assert "of size 1/√n" in found.excludes[1] and "measured unit" not in found.excludes[2]
     assert (tmp_path / "out" / "scaling.svg").stat().st_size > 5000
 
 

@@ -84,18 +84,18 @@ def test_a_capacitor_charged_through_a_switch_dissipates_half_of_what_it_takes(e
 )
 def test_the_ledger_closes_and_hand_calculation_agrees(engine, tmp_path, shape):
     found = run_energy(exported(tmp_path / "d", shape), random_sequences(shape), engine)
-    assert abs(found["ledger_gap"]) < 1e-9
-    known = {name: entry for name, entry in found["blocks"].items() if entry["static_J"] is not None}
+    assert abs(found.ledger_gap) < 1e-9
+    known = {name: entry for name, entry in found.blocks.items() if entry.static_J is not None}
     assert set(known) == set(macro.NETLIST)
-    whole = sum(entry["static_J"] + entry["dynamic_J"] for entry in known.values())
-    assert whole == pytest.approx(found["per_timestep_J"]) == pytest.approx(found["supply_total_J"])
-    assert found["per_inference_J"] == pytest.approx(whole * random_sequences(shape).lengths.mean())
+    whole = sum(entry.static_J + entry.dynamic_J for entry in known.values())
+    assert whole == pytest.approx(found.per_timestep_J) == pytest.approx(found.supply_total_J)
+    assert found.per_inference_J == pytest.approx(whole * random_sequences(shape).lengths.mean())
     for name, entry in known.items():
-        simulated = entry["static_J"] + entry["dynamic_J"]
+        simulated = entry.static_J + entry.dynamic_J
         # a source follows what it loads in several steps, not in the one that is calculated: a few percent at most
-        assert simulated == pytest.approx(entry["analytic_J"], rel=0.25, abs=1e-17), name
+        assert simulated == pytest.approx(entry.analytic_J, rel=0.25, abs=1e-17), name
     # ideal parts do not leak
-    assert sum(entry["static_J"] for entry in known.values()) < 1e-4 * whole
+    assert sum(entry.static_J for entry in known.values()) < 1e-4 * whole
 
 
 @pytest.mark.spice
@@ -121,7 +121,7 @@ def test_leakage_is_static_and_scales(engine, tmp_path):
         )
         for n in (1, 2)
     ]
-    static = [one["blocks"]["amplifiers"]["static_J"] for one in found]
+    static = [one.blocks["amplifiers"].static_J for one in found]
     # three amplifiers replace what leaks out of their virtual grounds, all of 10 ms long, from VDD
     assert static[0] == pytest.approx(3 * leak * 10e-3 * 1.8, rel=0.02)
     assert static[1] == pytest.approx(2 * static[0], rel=0.02)
@@ -132,15 +132,15 @@ def test_a_measured_unit_is_counted_once_for_every_unit(engine, tmp_path):
     shape, names = Shape(units=(3, 2)), technology.Energy.__annotations__
     unit = {name: 1e-12 * (place + 1) for place, name in enumerate(names)}
     found = run_energy(exported(tmp_path / "d", shape, energy=unit), random_sequences(shape), engine)
-    entry = found["blocks"]["comparators"]
-    assert entry["dynamic_J"] == pytest.approx(5 * unit["comparators"])
-    assert entry["static_J"] == pytest.approx(5 * 10e-3 * unit["comparators_leakage"])
-    assert found["label"] == "estimate" and entry["from"] == "measured unit"
+    entry = found.blocks["comparators"]
+    assert entry.dynamic_J == pytest.approx(5 * unit["comparators"])
+    assert entry.static_J == pytest.approx(5 * 10e-3 * unit["comparators_leakage"])
+    assert found.label == "estimate" and entry.source == "measured unit"
     # the amplifiers' bias delivers the charge of the states: not on top of it
-    amplifiers = found["blocks"]["amplifiers"]
-    assert amplifiers["dynamic_J"] == pytest.approx(5 * unit["amplifier"]) and amplifiers["load_J"] > 0
-    assert found["per_timestep_J"] == pytest.approx(found["supply_total_J"])
-    assert not any("no measured unit" in what for what in found["excludes"])
+    amplifiers = found.blocks["amplifiers"]
+    assert amplifiers.dynamic_J == pytest.approx(5 * unit["amplifier"]) and amplifiers.load_J > 0
+    assert found.per_timestep_J == pytest.approx(found.supply_total_J)
+    assert not any("no measured unit" in what for what in found.excludes)
 
 
 def test_a_measured_unit_survives_the_technology_file():
@@ -212,13 +212,13 @@ def test_energy_grows_with_units_and_layers(engine, tmp_path):
     unit = dict.fromkeys(technology.Energy.__annotations__, 1e-12)
     design = exported(tmp_path / "d", Shape(skip=False), energy=unit)
     found = run_scaling(design, engine, folder=tmp_path / "out", widths=(2, 4, 8), depths=(1, 2, 3), seed=4)
-    laws = found["laws"]
+    laws = found.laws
     # a measured unit is counted once for each
-    assert laws["units"]["comparators"]["exponent"] == pytest.approx(1)
+    assert laws["units"]["comparators"].exponent == pytest.approx(1)
     # inputs feed the first layer only, and every one of its units
-    assert laws["units"]["inputs"]["exponent"] > 0.6 and abs(laws["layers"]["inputs"]["exponent"]) < 0.5
+    assert laws["units"]["inputs"].exponent > 0.6 and abs(laws["layers"]["inputs"].exponent) < 0.5
     rows = list(csv.DictReader((tmp_path / "out" / "scaling.csv").open()))
-    assert len(rows) == len(found["points"]) == 18
+    assert len(rows) == len(found.points) == 18
     assert (tmp_path / "out" / "scaling.svg").stat().st_size > 5000
     again = run_scaling(design, engine, widths=(2, 4, 8), depths=(1, 2, 3), seed=4)
-    assert again["points"] == found["points"]
+    assert again.points == found.points

@@ -89,11 +89,11 @@ def test_training_on_dies_helps_dies():
     trained, data = shipped("vowels-cmru-2x16"), tasks.get("vowels")
     recipe = hardware_aware.recipe_of(training.RECIPES["vowels"], steps=200)
     tuned = hardware_aware.improve(trained, data.train, data.test, heavy(3), recipe, dies=60, seed=0)
-    before, after = tuned.before["accuracy"], tuned.after["accuracy"]
-    assert before["median"] < before["software"] - 0.03
-    assert after["median"] > before["median"]
-    assert after["p05"] > before["p05"]
-    assert tuned.after["yield"]["k"] >= tuned.before["yield"]["k"]
+    before, after = tuned.before.accuracy, tuned.after.accuracy
+    assert before.median < before.software - 0.03
+    assert after.median > before.median
+    assert after.p05 > before.p05
+    assert tuned.after.yield_.k >= tuned.before.yield_.k
     notes = tuned.trained.config.training["hardware_aware"]
     assert notes["from_sha256"] == trained.sha256
     assert notes["recipe"] == asdict(recipe)
@@ -103,7 +103,7 @@ def test_the_goal_is_that_of_before():
     """A network that software does worse is not judged by its own, lower standard."""
     trained, data = shipped("detect-cmru-2x4"), tasks.get("detect")
     own = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40)
-    same = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40, goal=own["accuracy"]["software"])
+    same = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40, goal=own.accuracy.software)
     harder = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40, goal=1.0)
     assert same["yield"] == own["yield"]
     assert harder["yield"]["k"] < own["yield"]["k"]

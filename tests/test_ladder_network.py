@@ -129,7 +129,7 @@ def test_a_network_of_ladders_equals_software(engine, tmp_path):
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     joules = run_energy(folder.write(tmp_path / "d", trained, design, sequences), sequences, engine)
-    assert joules["per_timestep_J"] > 0 and {"memory", "lines"} <= joules["blocks"].keys()
+    assert joules.per_timestep_J > 0 and {"memory", "lines"} <= joules.blocks.keys()
     deck, plan = circuit.deck(design, [sequences.inputs[0].astype(float)])
     piece = simulate.decode(design, engine.run(deck).traces, plan, 0)
     expected = compare.reference(design, trained, sequences).response

@@ -85,7 +85,9 @@ def spelled(draw, words: list[str]) -> str:
             else:
                 comment = draw(comments)
                 text += draw(st.sampled_from(["", f" ; {comment}", f" $ {comment}", f"// {comment}"])) + "\n"
-                text += draw(st.sampled_from(["", "\n", " \t\n", f"* {comment}\n", f"$ {comment}\n", f"// {comment}\n"]))
+                text += draw(
+                    st.sampled_from(["", "\n", " \t\n", f"* {comment}\n", f"$ {comment}\n", f"// {comment}\n"])
+                )
                 text += draw(st.sampled_from(["+", "+ ", "  +\t"]))
         upper = draw(st.booleans()) and "µ" not in word
         text += word.upper() if upper else word
@@ -108,7 +110,12 @@ def dividers(draw, tag: int, ra: int, rb: int, rc: int) -> str:
         [".subckt", f"div{tag}", *pins, *draw(st.sampled_from([[], params])), *draw(st.permutations(own))],
         ["r1", "in", "out", *series],
         [".param", draw(assignments("rc", rc))],
-        ["r2", "out", draw(st.sampled_from(["0", "gnd"])), draw(st.sampled_from(["{rb+rc}", "'rb + rc'", "{ rc+rb }"]))],
+        [
+            "r2",
+            "out",
+            draw(st.sampled_from(["0", "gnd"])),
+            draw(st.sampled_from(["{rb+rc}", "'rb + rc'", "{ rc+rb }"])),
+        ],
         [".ends", *draw(st.sampled_from([[], [f"div{tag}"]]))],
         [f"x{tag}", *outside, f"div{tag}", *draw(st.sampled_from([[], params])), *draw(st.permutations(given))],
     ]
@@ -185,7 +192,9 @@ def test_comments_and_continuations_are_those_of_ngspice(tmp_path):
     found = operating_point(tmp_path, "v1 a 0 0\n" + sources + "\n".join(texts))
     for tag, text in enumerate(texts):
         taken = [lexer.statement(line) for line in lexer.logical_lines(text)]
-        values = resolve({key: value for one in taken if one.words[0] == ".param" for key, value in one.parameters.items()})
+        values = resolve(
+            {key: value for one in taken if one.words[0] == ".param" for key, value in one.parameters.items()}
+        )
         (mine,) = [one for one in taken if one.words[0] == f"rn{tag}"]
         loads = [evaluate(mine.words[3] if len(mine.words) > 3 else mine.parameters["r"], values)]
         loads += [evaluate(one.words[3]) for one in taken if one.words[0] == f"rxn{tag}"]
@@ -373,7 +382,22 @@ def test_expressions_have_the_values_that_ngspice_gives_them(texts, tmp_path_fac
 
 @pytest.mark.parametrize(
     "text",
-    ["1+", "(1", "--1", "1 2", "2(3)", "x", "agauss(0,1,1)", "1/0", "sqrt(0-1)", "(0-2)**2", "1>2", "'", "min(1)", "__import__"],
+    [
+        "1+",
+        "(1",
+        "--1",
+        "1 2",
+        "2(3)",
+        "x",
+        "agauss(0,1,1)",
+        "1/0",
+        "sqrt(0-1)",
+        "(0-2)**2",
+        "1>2",
+        "'",
+        "min(1)",
+        "__import__",
+    ],
 )
 def test_what_cannot_be_evaluated_is_refused(text):
     with pytest.raises(InputError):

@@ -21,6 +21,7 @@ from scipy import stats
 
 from cmru_hw.analysis.montecarlo import scheduler, statistics, workers
 from cmru_hw.analysis.montecarlo.job import Job
+from cmru_hw.analysis.montecarlo.result import MonteCarloResult
 from cmru_hw.analysis.montecarlo.shards import Block, Store, blocks
 from cmru_hw.circuits.charge import dies as charge
 from cmru_hw.circuits.charge import mapping, variation
@@ -101,7 +102,7 @@ def test_engines_agree_and_say_so():
     assert table["level_error_max"].to_numpy() == pytest.approx(fast["level_error_max"].to_numpy(), abs=1e-4)
     found = statistics.engine_agreement(table)
     assert found is not None
-    assert found["agree"] == found["decisions"] and found["unexplained"] == 0
+    assert found.agree == found.decisions and found.unexplained == 0
 
 
 @pytest.mark.spice
@@ -118,9 +119,9 @@ def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch):
     table = statistics.scores(job(engine="spice"), [0, 1, 2])
     assert table["status"].to_pylist() == ["ok", "SimulationError", "ok"]
     assert table.take([0, 2]).equals(whole.take([0, 2]))
-    summary = statistics.summary(job(engine="spice"), table, drop=1.0)
-    assert (summary["dies"], summary["failed"]) == (3, 1)
-    assert (summary["yield"]["k"], summary["yield"]["n"]) == (2, 3)
+    summary = statistics.statistics(job(engine="spice"), table, drop=1.0)
+    assert (summary.dies, summary.failed) == (3, 1)
+    assert (summary.yield_.k, summary.yield_.n) == (2, 3)
 
 
 # --- Statistics --------------------------------------------------------------------------------------------------
@@ -307,6 +308,7 @@ def test_command_writes_what_it_says(exported, tmp_path):
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+    assert MonteCarloResult.load(tmp_path / "out" / "summary.json").to_plain() == summary
     assert (summary["dies"], summary["failed"], summary["seed"]) == (150, 0, 3)
     assert set(summary["yield"]) == {"k", "n", "value", "ci95"}
     assert set(summary["accuracy"]) == {"software", "median", "p05", "min"}

@@ -9,11 +9,13 @@ from dataclasses import replace
 import pytest
 
 from cmru_hw import spice
+from cmru_hw.analysis.retention.result import RetentionResult
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge import mapping
 from cmru_hw.circuits.charge.architecture import CHARGE
 from cmru_hw.circuits.charge.retention import Cell, doubling, lost, lost_asleep, weakest
 from cmru_hw.circuits.current import retention
+from cmru_hw.circuits.retention import HeldState
 from cmru_hw.core.errors import InputError
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.process import technology
@@ -75,16 +77,16 @@ def test_a_cell_restores_its_state_unless_its_window_is_elsewhere(engine):
     design = current_design(current_network(), without_grid("generic180"))
     index, _ = retention.narrowest(design)
 
-    def row(share: float) -> dict:
+    def row(share: float) -> HeldState:
         layers = list(design.layers)
         layers[index] = replace(layers[index], thresh=share * layers[index].thresh)
         found, _ = retention.unit(replace(design, layers=tuple(layers)), engine, "typical").hold(27.0)
         return found
 
     kept, lost = row(1.0), row(1.5)
-    assert not kept["lost_in_simulation"] and kept["seconds"] == kept["simulated_s"] and kept["moved"] < 1e-3
+    assert not kept.lost_in_simulation and kept.seconds == kept.simulated_s and kept.moved < 1e-3
     # the candidate is below where the cell resets: it did before there was time to look
-    assert lost["lost_in_simulation"] and lost["seconds"] < 1
+    assert lost.lost_in_simulation and lost.seconds < 1
 
 
 @pytest.mark.spice
@@ -95,6 +97,7 @@ def test_the_command_says_how_long_and_what_is_left_out(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "not included" in done.stdout and "105 °C" in done.stdout
     found = json.loads((tmp_path / "out" / "retention.json").read_text())
+    assert RetentionResult.load(tmp_path / "out" / "retention.json").to_plain() == found
     warm, hot = found["temperatures"]
     assert not found["worst_at_least"]
     assert warm["timesteps"] > hot["timesteps"] == found["worst_timesteps"] and found["worst_temperature_C"] == 125

@@ -1,16 +1,16 @@
-"""What a comparison leaves in a folder, so that a report can be made of it later."""
+"""A comparison with software, and a simulation: their results, and what a comparison leaves in a folder."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import cmru_hw
-from cmru_hw.circuits.design import AnyDesign
-from cmru_hw.circuits.simulation import Simulation, Verified
-from cmru_hw.core.errors import OutputError
-from cmru_hw.core.units import json_text
+from cmru_hw.analysis.agreement import ClassAgreement, DecisionAgreement, Level
+from cmru_hw.analysis.provenance import Provenance, provenance
+from cmru_hw.circuits.simulation import Simulation, Verified, busiest_unit
+from cmru_hw.core.records import INLINE, OMIT_NONE, REST, Count, Invalid, NotNegative, Record
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import Sequences
 from cmru_hw.spice import Engine
@@ -18,69 +18,166 @@ from cmru_hw.spice import Engine
 SUMMARY = "summary.json"
 
 
-def comparison(design: AnyDesign, verified: Verified) -> dict[str, Any]:
-    """The stable keys of a comparison with software."""
-    result = verified.comparison
-    unit = result.margin_unit
-    return {
-        "architecture": design.architecture,
-        "level": design.technology.level,
-        "technology": design.technology.name,
-        "decisions": {
-            "total": result.total,
-            "agree": result.agree,
-            "excluded": result.excluded,
-            f"resolution_{unit}": result.resolution,
-            f"smallest_margin_{unit}": result.smallest_margin,
-        },
-        "level_error_max": result.level_error,
-        "level_error_unit": "share of the swing" if design.config.cell == "acmru" else "levels",
-        "logit_error_max": result.logit_error,
-        "classification": {
-            "total": result.classified,
-            "agree": result.classified_alike,
-            "correct_software": result.correct_software,
-            "correct_circuit": result.correct_circuit,
-        },
-        "first_divergence": None if result.first_divergence is None else asdict(result.first_divergence),
-        "swing_used": result.swing_used,
-        "refined": verified.refined,
-        **result.details(),
-        **simulated(design, verified.simulation),
-    }
+@dataclass(frozen=True, kw_only=True)
+class ComparedDecisions(DecisionAgreement):
+    """``excluded`` decisions were too close to call: their margin is below the resolution, or they follow from one
+    whose margin is. Margins are in V in the charge domain, in A in current mode; None where no decision counts."""
+
+    excluded: Count
+    resolution_V: NotNegative | None = field(default=None, metadata=OMIT_NONE)
+    resolution_A: NotNegative | None = field(default=None, metadata=OMIT_NONE)
+    smallest_margin_V: NotNegative | None = field(default=None, metadata=OMIT_NONE)
+    smallest_margin_A: NotNegative | None = field(default=None, metadata=OMIT_NONE)
+
+    @property
+    def counted(self) -> int:
+        """Decisions that were not excluded."""
+        return self.total - self.excluded
+
+    def check(self) -> None:
+        super().check()
+        if self.agree + self.excluded > self.total:
+            raise Invalid("excluded", f"is {self.excluded}, and {self.agree} agree, of a total of {self.total}")
+        if (self.resolution_V is None) == (self.resolution_A is None):
+            raise Invalid("resolution_V", "or resolution_A must be there, and not both")
 
 
-def simulated(design: AnyDesign, simulation: Simulation) -> dict[str, Any]:
-    """The stable keys of anything that was simulated."""
-    return {
-        "level": design.technology.level,
-        "architecture": design.architecture,
-        "versions": {"cmru_hw": cmru_hw.__version__, "simulator": simulation.simulator},
-        "cpu_seconds": simulation.cpu_seconds,
-        "attempts": list(simulation.attempts),
+@dataclass(frozen=True, kw_only=True)
+class ComparedClasses(ClassAgreement):
+    """``correct_software``: sequences that software classifies as labelled; None without labels."""
+
+    correct_software: Count | None
+
+    def check(self) -> None:
+        super().check()
+        if (self.correct_software or 0) > self.total:
+            raise Invalid("correct_software", f"is {self.correct_software} of a total of {self.total}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstDivergence(Record):
+    """`cmru_hw.circuits.comparison.Divergence` as it is written."""
+
+    sequence: Count
+    timestep: Count
+    layer: Count
+    unit: Count
+    software: int
+    circuit: int
+    margin: float | None
+    margin_unit: str
+    inherited: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonResult(Record):
+    """A circuit compared with software: see `cmru_hw.circuits.comparison.Comparison`. Errors are None where they are
+    not finite. ``details`` are what only this kind of circuit has to say."""
+
+    kind: Literal["comparison"] = "comparison"
+    architecture: str
+    level: Level
+    technology: str
+    decisions: ComparedDecisions
+    level_error_max: NotNegative | None
+    level_error_unit: str
+    logit_error_max: NotNegative | None
+    classification: ComparedClasses
+    first_divergence: FirstDivergence | None
+    swing_used: NotNegative | None
+    refined: Count = 0
+    cpu_seconds: NotNegative = 0.0
+    attempts: tuple[str, ...] = ()
+    provenance: Provenance = field(metadata=INLINE)
+    details: Mapping[str, object] = field(default_factory=dict, metadata=REST)
+
+    def check(self) -> None:
+        differ = self.decisions.counted - self.decisions.agree
+        if differ and self.first_divergence is None:
+            raise Invalid("first_divergence", f"is null, but {differ} decisions differ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationResult(Record):
+    """A circuit in ngspice. ``classes``: names, sequence by sequence; ``correct``: those that are as labelled."""
+
+    level: Level
+    architecture: str
+    cpu_seconds: NotNegative
+    attempts: tuple[str, ...]
+    edited: bool
+    sequences: Count
+    classes: tuple[str, ...]
+    correct: Count | None
+    provenance: Provenance = field(metadata=INLINE)
+
+
+def compared(exported: Exported, verified: Verified, *, command: str = "") -> ComparisonResult:
+    """The result that is written. ``command`` makes it again."""
+    design, result, simulation = exported.design, verified.comparison, verified.simulation
+    margins = {
+        f"resolution_{result.margin_unit}": result.resolution,
+        f"smallest_margin_{result.margin_unit}": result.smallest_margin,
     }
+    divergence = result.first_divergence
+    return ComparisonResult(
+        architecture=design.architecture,
+        level=design.technology.level,
+        technology=design.technology.name,
+        decisions=ComparedDecisions(total=result.total, agree=result.agree, excluded=result.excluded, **margins),
+        level_error_max=result.level_error,
+        level_error_unit="share of the swing" if design.config.cell == "acmru" else "levels",
+        logit_error_max=result.logit_error,
+        classification=ComparedClasses(
+            total=result.classified,
+            agree=result.classified_alike,
+            correct_software=result.correct_software,
+            correct_circuit=result.correct_circuit,
+        ),
+        first_divergence=None if divergence is None else FirstDivergence(**asdict(divergence)),
+        swing_used=result.swing_used,
+        refined=verified.refined,
+        cpu_seconds=simulation.cpu_seconds,
+        attempts=tuple(simulation.attempts),
+        provenance=provenance(exported, simulator=simulation.simulator, command=command),
+        details=result.details(),
+    )
+
+
+def simulated(
+    exported: Exported, simulation: Simulation, *, classes: tuple[str, ...], correct: int | None, command: str = ""
+) -> SimulationResult:
+    """The result of a simulation by itself. ``classes`` are names, one for each sequence."""
+    return SimulationResult(
+        level=exported.design.technology.level,
+        architecture=exported.design.architecture,
+        cpu_seconds=simulation.cpu_seconds,
+        attempts=tuple(simulation.attempts),
+        edited=exported.edited,
+        sequences=len(classes),
+        classes=classes,
+        correct=correct,
+        provenance=provenance(exported, simulator=simulation.simulator, command=command),
+    )
 
 
 def keep_comparison(
     folder: str | Path, exported: Exported, data: Sequences, verified: Verified, engine: Engine, *, command: str = ""
-) -> dict[str, Any]:
-    """Write ``summary.json`` and the figures of a comparison to ``folder``; returns what the summary says.
+) -> ComparisonResult:
+    """Write ``summary.json`` and the figures of a comparison to ``folder``; returns the result in it.
 
     ``verified`` is the result on ``data``, whose first sequence is simulated once more for the waveforms of the
     busiest unit. ``command`` is kept as what makes the folder again. Raises OutputError.
     """
-    # drawing takes a second to load, which a comparison without figures need not wait for
-    from cmru_hw.circuits.plots import busiest_unit, states
-
     folder = Path(folder)
-    found = {**comparison(exported.design, verified), "netlist_sha256": exported.netlist_sha256, "command": command}
+    found = compared(exported, verified, command=command)
     architecture = exported.architecture
     shown = architecture.waveforms(exported.design, data, engine, unit=busiest_unit(verified), network=exported.network)
+    # drawing takes a second to load, which a comparison without figures need not wait for
+    from cmru_hw.circuits.plots import states
+
     for suffix in ("svg", "pdf"):
         architecture.draw_unit(exported.design, shown, verified.expected, folder / f"unit.{suffix}")
         states(exported.design, verified, folder / f"states.{suffix}")
-    try:
-        (folder / SUMMARY).write_text(json_text(found) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{folder / SUMMARY} cannot be written: {error.strerror or error}") from error
+    found.save(folder / SUMMARY)
     return found

@@ -16,14 +16,14 @@ The dies of training are never those of a Monte-Carlo: theirs are streams of oth
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cmru_hw.analysis.montecarlo.job import Job
-from cmru_hw.analysis.montecarlo.statistics import scores, summary
+from cmru_hw.analysis.montecarlo.result import DieStatistics
+from cmru_hw.analysis.montecarlo.statistics import scores, statistics
 from cmru_hw.circuits.charge import mapping, variation
 from cmru_hw.circuits.charge.mapping import Calibration, Design, Layer, Row
 from cmru_hw.circuits.charge.noise import BOLTZMANN
@@ -45,8 +45,8 @@ class Tuned:
     """A network before and after, and what :func:`on_dies` says of each."""
 
     trained: Trained
-    before: dict[str, Any]
-    after: dict[str, Any]
+    before: DieStatistics
+    after: DieStatistics
 
 
 def recipe_of(recipe: Recipe, *, steps: int) -> Recipe:
@@ -94,7 +94,7 @@ def on_dies(
     seed: int = 0,
     drop: float = 0.01,
     goal: float | None = None,
-) -> dict[str, Any]:
+) -> DieStatistics:
     """What becomes of ``dies`` dies on labelled ``data``: as the summary of a Monte-Carlo on the fast engine has it.
 
     ``goal`` is the accuracy that a good die misses by no more than ``drop``; by default software's own. Dies are a
@@ -107,7 +107,7 @@ def on_dies(
     table = scores(job, range(dies))
     if goal is not None:
         drop = drop + job.goal.accuracy - goal
-    return summary(job, table, drop=drop)
+    return statistics(job, table, drop=drop)
 
 
 def improve(
@@ -127,10 +127,10 @@ def improve(
     The goal is the accuracy of software before, less ``drop``: a network that software itself does worse gains no
     yield by it.
     """
-    arguments: dict[str, Any] = {"dies": dies, "seed": seed, "drop": drop}
-    before = on_dies(trained, technology, train, test, **arguments)
+    before = on_dies(trained, technology, train, test, dies=dies, seed=seed, drop=drop)
     tuned = fine_tune(trained, train, technology, recipe, seed=seed, progress=progress)
-    after = on_dies(tuned, technology, train, test, goal=before["accuracy"]["software"], **arguments)
+    goal = before.accuracy.software
+    after = on_dies(tuned, technology, train, test, dies=dies, seed=seed, drop=drop, goal=goal)
     found = {"train": training.accuracy(tuned, train), "test": training.accuracy(tuned, test)}
     return Tuned(
         trained=Trained(config=replace(tuned.config, scores=found), tensors=tuned.tensors), before=before, after=after

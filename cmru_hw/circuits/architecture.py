@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmru_hw.circuits.comparison import Reference
-from cmru_hw.circuits.corner import Corner
+from cmru_hw.circuits.corner import Corner, CornerFacts
 from cmru_hw.circuits.design import AnyDesign, AnyTechnology
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.energy import EnergyModel
@@ -19,7 +19,7 @@ from cmru_hw.process.device_count import Inventory
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
 
-AtCorner = Callable[[Any, Trained, Corner, Engine, Path], tuple[AnyDesign, dict[str, Any]]]
+AtCorner = Callable[[Any, Trained, Corner, Engine, Path], tuple[AnyDesign, CornerFacts]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Architecture:
     calibrate: Callable[[Trained, Sequences | None], Any]
     map_network: Callable[[Trained, Any, Any], AnyDesign]
     with_templates: Callable[[Any, tuple[tuple[str, str], ...]], AnyDesign]
-    describe: Callable[[Any], dict[str, Any]]
+    describe: Callable[[Any], dict[str, object]]
     fingerprint: Callable[[Any], str]
     network_text: Callable[[Any], str]
     cell_files: Callable[[Any], dict[str, bytes]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ class Comparison:
             if not count
         )
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         """What only this kind of circuit has to say, in plain numbers: more keys of the comparison."""
         return {
             "differences": [asdict(found) for found in self.divergences],

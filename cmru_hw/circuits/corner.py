@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from cmru_hw.core.records import OMIT_NONE, Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,3 +21,13 @@ class Corner:
     @property
     def stem(self) -> str:
         return str(self).replace("/", "_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CornerFacts(Record):
+    """What a design is at a corner. ``source``: where its numbers are from; ``gain`` of its amplifiers and
+    ``leakage_A`` of an integrator [A], None for a circuit without them."""
+
+    source: str
+    gain: float | None = field(default=None, metadata=OMIT_NONE)
+    leakage_A: float | None = field(default=None, metadata=OMIT_NONE)

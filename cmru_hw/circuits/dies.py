@@ -40,6 +40,28 @@ class DieJob(Protocol):
     def goal(self) -> Any: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class DieScores:
+    """One die: the columns of `cmru_hw.analysis.montecarlo.statistics.SCHEMA`.
+
+    ``status`` is "ok" or the cause of a failure. ``accuracy`` is the share of sequences classified as labelled (without
+    labels: as software does), ``classes_alike`` the number classified as in software. ``decisions_agree`` of
+    ``decisions`` are those of software. Level errors are in levels (αCMRU: shares of the swing). ``engines_agree``
+    decisions are the same in both engines; ``engines_close`` differ because they are too close to call.
+    """
+
+    die: int
+    status: str
+    accuracy: float | None = None
+    classes_alike: int | None = None
+    decisions: int | None = None
+    decisions_agree: int | None = None
+    level_error_max: float | None = None
+    level_error_rms: float | None = None
+    engines_agree: int | None = None
+    engines_close: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Replay:
     """One die over the first sequence: its deck, the fast engine's response, and the software reference."""
@@ -55,9 +77,8 @@ class DieSimulator:
 
     * ``goal(job)``: the software run that dies are compared with
     * ``draw(job, dies)``: the dies with these numbers
-    * ``fast(job, dies)``: one row for each die from the fast engine; a row maps columns of
-      `cmru_hw.analysis.montecarlo.statistics.SCHEMA` to values
-    * ``simulated(job, drawn, engine)``: the row of the only die drawn, from SPICE, with its agreement with the fast
+    * ``fast(job, dies)``: the scores of each die from the fast engine
+    * ``simulated(job, drawn, engine)``: the scores of the only die drawn, from SPICE, with its agreement with the fast
       engine
     * ``replay(job, die)``: one die in both engines, to look at
     * ``resolution``: in words, the decisions that are too close to call between the engines
@@ -65,7 +86,7 @@ class DieSimulator:
 
     goal: Callable[[DieJob], Goal]
     draw: Callable[[DieJob, Sequence[int]], Any]
-    fast: Callable[[DieJob, Sequence[int]], list[dict[str, Any]]]
-    simulated: Callable[[DieJob, Any, Engine], dict[str, Any]]
+    fast: Callable[[DieJob, Sequence[int]], list[DieScores]]
+    simulated: Callable[[DieJob, Any, Engine], DieScores]
     replay: Callable[[DieJob, int], Replay]
     resolution: str

@@ -36,13 +36,3 @@ def states(design: AnyDesign, verified: Verified, path: Path) -> None:
         axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[1].set_xlabel(f"timestep ({design.timestep * 1e3:g} ms each)")
         save(figure, path)
-
-
-def busiest_unit(verified: Verified) -> tuple[int, int]:
-    """(layer, unit) that changes its mind most over the first sequence: the one worth a look."""
-    busiest, most = (0, 0), -1
-    for layer, decisions in enumerate(verified.simulation.response.decisions):
-        changes = (np.diff(decisions[0].astype(int), axis=0) != 0).sum(axis=0)
-        if changes.max() > most:
-            busiest, most = (layer, int(changes.argmax())), int(changes.max())
-    return busiest

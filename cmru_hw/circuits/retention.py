@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from cmru_hw.core.records import OMIT_NONE, NotNegative, Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldLevel(Record):
+    """A level at ``level_V`` from the common mode [V], and the timesteps until it is lost."""
+
+    level_V: float
+    timesteps: NotNegative
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldState(Record):
+    """A unit that is held at one temperature.
+
+    ``timesteps`` and ``seconds`` until the first state is lost; ``lost_in_simulation``: whether the loss was simulated;
+    ``simulated_s``: for how long the state was followed [s].
+
+    Of a level on a capacitor: ``level_V``, the level that is lost first, from the common mode [V]; ``leakage_A``, its
+    mean leakage in the beginning [A]; ``law_timesteps``, which that leakage would need if it stayed constant; and all
+    ``levels``. Of a unit that restores its state: ``moved``, by which its output moved, as a share of the high level.
+    """
+
+    temperature_C: float
+    level_V: float | None = field(default=None, metadata=OMIT_NONE)
+    timesteps: NotNegative
+    seconds: NotNegative
+    lost_in_simulation: bool
+    simulated_s: NotNegative
+    leakage_A: float | None = field(default=None, metadata=OMIT_NONE)
+    law_timesteps: float | None = field(default=None, metadata=OMIT_NONE)
+    levels: tuple[HeldLevel, ...] | None = field(default=None, metadata=OMIT_NONE)
+    moved: float | None = field(default=None, metadata=OMIT_NONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionFacts(Record):
+    """What holds at every temperature. Of a level on a capacitor ``integrator_F`` [F]: it is lost when it is off by
+    ``half_packet_V`` [V], and ``law`` says how ``law_timesteps`` follow. Of a unit that restores its state:
+    ``window_of_threshold``, its window as a share of its threshold."""
+
+    half_packet_V: float | None = field(default=None, metadata=OMIT_NONE)
+    integrator_F: float | None = field(default=None, metadata=OMIT_NONE)
+    law: str | None = field(default=None, metadata=OMIT_NONE)
+    window_of_threshold: float | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionUnit:
     """The unit ``name`` ("layer.unit") on devices of ``process``, at ``vdd`` [V].
 
-    ``hold(temperature)`` [degrees Celsius] gives a row of the result and the simulator's name. A row has ``timesteps``
-    and ``seconds`` until the first state is lost, ``lost_in_simulation``: whether the loss was simulated, and
-    ``simulated_s``: for how long the state was followed. ``restores``: whether the unit restores its state to its
-    level. ``facts`` hold at every temperature, ``trend(rows)`` over them; ``excludes`` is left out.
+    ``hold(temperature)`` [degrees Celsius] gives what became of it and the simulator's name. ``restores``: whether the
+    unit restores its state to its level. ``doubling(states)``: the warming [K] that halves the retention, or None;
+    ``excludes`` is left out.
     """
 
     name: str
@@ -22,7 +66,7 @@ class RetentionUnit:
     vdd: float
     testbench: str
     restores: bool
-    facts: Mapping[str, Any]
+    facts: RetentionFacts
     excludes: tuple[str, ...]
-    hold: Callable[[float], tuple[dict[str, Any], str]]
-    trend: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]] = lambda rows: {}
+    hold: Callable[[float], tuple[HeldState, str]]
+    doubling: Callable[[Sequence[HeldState]], float | None] = lambda states: None

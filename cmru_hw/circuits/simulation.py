@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from cmru_hw.circuits.comparison import Comparison, Reference
 from cmru_hw.core.signals import Response, Traces
 from cmru_hw.spice.schedule import Schedule
@@ -54,3 +56,13 @@ class Waveforms:
     unit: int
     traces: Traces
     plan: Schedule
+
+
+def busiest_unit(verified: Verified) -> tuple[int, int]:
+    """(layer, unit) that changes its mind most over the first sequence: the one worth a look."""
+    busiest, most = (0, 0), -1
+    for layer, decisions in enumerate(verified.simulation.response.decisions):
+        changes = (np.diff(decisions[0].astype(int), axis=0) != 0).sum(axis=0)
+        if changes.max() > most:
+            busiest, most = (layer, int(changes.argmax())), int(changes.max())
+    return busiest

@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.core.errors import DataError, OutputError, one_line
+from cmru_hw.core.records import Record
 from cmru_hw.core.units import json_text
 
 if TYPE_CHECKING:
@@ -179,8 +180,8 @@ def check_place(path: Path) -> None:
         raise OutputError(f"{path} cannot be written: no permission for {above}; choose another -o")
 
 
-def print_json(value: Any) -> None:
-    click.echo(json_text(value))
+def print_json(value: Record | Mapping[str, object]) -> None:
+    click.echo(json_text(value.to_plain() if isinstance(value, Record) else value))
 
 
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:

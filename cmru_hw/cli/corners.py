@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cmru_hw.cli import common
 from cmru_hw.core.errors import CheckFailed, SimulationError
 from cmru_hw.core.units import percent, si
+
+if TYPE_CHECKING:
+    from cmru_hw.analysis.corners.result import CornersResult
 
 
 @click.command()
@@ -66,46 +69,43 @@ def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement:
         common.print_json(found)
     else:
         _print(found, asked.design_path, output)
-    if found["failed"] == found["asked"]:
-        raise SimulationError(f"no corner could be simulated: {found['corners'][0]['status']}")
-    if agreement is not None and found["worst_agreement"] < agreement:
+    if found.worst_agreement is None:
+        raise SimulationError(f"no corner could be simulated: {found.corners[0].status}")
+    if agreement is not None and found.worst_agreement < agreement:
         raise CheckFailed(
-            f"at {found['worst']['decisions']} {percent(found['worst_agreement'])} of decisions agree with software"
+            f"at {found.worst.decisions} {percent(found.worst_agreement)} of decisions agree with software"
         )
 
 
-def _print(found: dict[str, Any], design: Path, output: Path) -> None:
-    header = ("corner", "decisions as in software", "classes", f"per timestep, {found['label']}", "amplifier gain")
+def _print(found: CornersResult, design: Path, output: Path) -> None:
+    from cmru_hw.analysis.corners.result import CornerFigures
+
+    header = ("corner", "decisions as in software", "classes", f"per timestep, {found.label}", "amplifier gain")
     # only a charge-domain design of macros has one
-    columns = len(header) if any("gain" in result for result in found["corners"]) else len(header) - 1
+    columns = len(header) if any(result.facts.gain is not None for result in found.good) else len(header) - 1
     rows = []
-    for result in found["corners"]:
-        if result["status"] != "ok":
-            rows.append((result["corner"], result["status"], "", "", ""))
+    for result in found.corners:
+        if not isinstance(result, CornerFigures):
+            rows.append((result.corner, result.status, "", "", ""))
             continue
-        decisions, classes = result["decisions"], result["classification"]
-        share = percent(decisions["agree"] / decisions["total"])
         rows.append(
             (
-                result["corner"],
-                share,
-                f"{classes['agree']} of {classes['total']}",
-                si(result["per_timestep_J"], "J"),
-                f"{result['gain']:.0f}" if "gain" in result else "",
+                result.corner,
+                percent(result.decisions.share),
+                f"{result.classification.agree} of {result.classification.total}",
+                si(result.per_timestep_J, "J"),
+                "" if result.facts.gain is None else f"{result.facts.gain:.0f}",
             )
         )
-    title = f"{design}, {found['level']} level, {found['timesteps']} timesteps"
+    title = f"{design}, {found.level} level, {found.timesteps} timesteps"
     common.print_columns(title, header[:columns], [row[:columns] for row in rows])
-    worst = found["worst"]
-    if worst["energy"]:
+    worst = found.worst
+    if found.worst_agreement is not None and found.worst_per_timestep_J is not None:
         summary = [
-            ("all decisions right", f"{found['all_right']} of {found['asked']} corners, {found['failed']} failed"),
-            (
-                "worst decisions",
-                f"{worst['decisions']}: {percent(found['worst_agreement'])}" if worst["decisions"] else "none",
-            ),
-            ("worst energy", f"{worst['energy']}: {si(found['worst_per_timestep_J'], 'J')} per timestep"),
-            ("not included", "; ".join(found["excludes"])),
+            ("all decisions right", f"{found.all_right} of {found.asked} corners, {found.failed} failed"),
+            ("worst decisions", f"{worst.decisions}: {percent(found.worst_agreement)}" if worst.decisions else "none"),
+            ("worst energy", f"{worst.energy}: {si(found.worst_per_timestep_J, 'J')} per timestep"),
+            ("not included", "; ".join(found.excludes)),
             ("results", str(output)),
         ]
         click.echo()

@@ -73,16 +73,16 @@ def inspect(
     technology = _technology(kind, technology_name, level, memory)
     sequences = _sequences_beside(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
     found = _describe(trained)
+    circuit: dict[str, object]
     try:
         design = kind.map_network(trained, technology, kind.calibrate(trained, sequences))
     except MappingError as error:
-        found["circuit"] = {"realisable": False, "reason": str(error)}
+        circuit = {"realisable": False, "reason": str(error)}
     else:
-        found["circuit"] = {"realisable": True, **_describe_design(design)}
+        circuit = {"realisable": True, **_describe_design(design)}
     if as_json:
-        common.print_json(found)
+        common.print_json({**found, "circuit": circuit})
         return
-    circuit = found.pop("circuit")
     common.print_table(str(checkpoint_path), [(key, _shown(value)) for key, value in found.items()])
     click.echo()
     common.print_table(f"circuit in {technology.name}", [(key, _shown(value)) for key, value in circuit.items()])
@@ -142,7 +142,7 @@ def export(
              cmru-hw export models/detect-fq-bmru-2x4.safetensors --architecture cm -o out/current
     """
     from cmru_hw import spice
-    from cmru_hw.analysis.comparison import comparison
+    from cmru_hw.analysis.comparison import compared
     from cmru_hw.circuits.calibration import assumed_sequences
     from cmru_hw.cli.run import print_comparison
     from cmru_hw.design_folder import folder, templates
@@ -160,7 +160,7 @@ def export(
     design = templates.with_templates(design, own_templates)
     stimulus = given if given is not None else assumed_sequences(trained)
     exported = folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "output": str(output),
         "netlist_sha256": exported.netlist_sha256,
         **_describe_design(design),
@@ -180,7 +180,9 @@ def export(
         verified = kind.verify(design, trained, chosen, engine, progress=report)
     holds = verified.comparison.holds()
     if as_json:
-        common.print_json({**found, "verified": holds, **comparison(design, verified)})
+        common.print_json(
+            {**found, "verified": holds, **compared(exported, verified, command=common.command_line()).to_plain()}
+        )
     else:
         click.echo()
         print_comparison(design, verified)
@@ -218,7 +220,7 @@ def _sequences_beside(path: Path) -> Sequences | None:
     return checkpoint.load_sequences(beside) if beside.is_file() else None
 
 
-def _describe(trained: Trained) -> dict[str, Any]:
+def _describe(trained: Trained) -> dict[str, object]:
     config = trained.config
     tensors = trained.tensors
     layers = {f"layer {index}": _layer(trained, index) for index in range(len(config.units))}
@@ -252,7 +254,7 @@ def _thresholds(trained: Trained, index: int) -> str:
     return "fixed thresholds" if fixed else "input-dependent thresholds"
 
 
-def _describe_design(design: AnyDesign) -> dict[str, Any]:
+def _describe_design(design: AnyDesign) -> dict[str, object]:
     from cmru_hw.circuits import registry
 
     return {
@@ -264,7 +266,7 @@ def _describe_design(design: AnyDesign) -> dict[str, Any]:
     }
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(entry)}" for key, entry in value.items()) or "none"
     if isinstance(value, list | tuple):

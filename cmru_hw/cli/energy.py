@@ -42,7 +42,7 @@ def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -
     if asked.as_json:
         common.print_json(found)
         return
-    common.print_table(f"energy of {asked.design_path}, {found['level']} level", tables.summary_rows(found))
+    common.print_table(f"energy of {asked.design_path}, {found.level} level", tables.summary_rows(found))
     click.echo()
     common.print_columns("", tables.HEADER, tables.rows(found))
     if output is not None:
@@ -60,11 +60,9 @@ def _scaling(asked: common.Asked, output: Path | None, seed: int) -> None:
         common.print_json(found)
         return
     header = ("energy grows as n^…", "units of one layer", "layers of four units")
-    title = f"random networks like {asked.design_path}: {found['label']}, {found['level']} level, exponents (95 %)"
+    title = f"random networks like {asked.design_path}: {found.label}, {found.level} level, exponents (95 %)"
     common.print_columns(title, header, law_rows(found))
     click.echo()
-    common.print_table(
-        "", [("not included" if not place else "", what) for place, what in enumerate(found["excludes"])]
-    )
+    common.print_table("", [("not included" if not place else "", what) for place, what in enumerate(found.excludes)])
     if output is not None:
         click.echo(f"results    {output}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.core.errors import OutputError, SimulationError
+from cmru_hw.core.errors import InputError, OutputError, SimulationError
 
 if TYPE_CHECKING:
+    from cmru_hw.analysis.montecarlo.api import Follow
     from cmru_hw.analysis.montecarlo.job import Job
-    from cmru_hw.analysis.montecarlo.statistics import Effect, Interval
-    from cmru_hw.design_folder.folder import Exported
+    from cmru_hw.analysis.montecarlo.result import Effect, Interval, MonteCarloResult
 
-SENSITIVITY_DIES = 200
 # An upper bound far above practical use; the plan of blocks has room for it.
 MOST = 10_000_000
 
@@ -115,6 +113,7 @@ def montecarlo(
     Example: cmru-hw montecarlo out/vowels --input models/vowels-eval.npz -n 1000 --jobs 2
     """
     from cmru_hw.analysis.montecarlo import workers as pools
+    from cmru_hw.analysis.montecarlo.api import Plan, run_job
     from cmru_hw.analysis.montecarlo.job import Job
     from cmru_hw.analysis.montecarlo.shards import Store
     from cmru_hw.design_folder import folder as design_folder
@@ -142,16 +141,14 @@ def montecarlo(
     opened = pools.cluster(scheduler) if scheduler else pools.local(jobs)
     try:
         with opened if scheduler or jobs > 1 else nullcontext(pools.serial) as workers:
-            summary = _run(
+            summary = run_job(
                 exported,
                 job,
                 folder,
-                workers,
-                dies=dies,
-                drop=drop,
-                paired=paired,
-                until=until_ci,
-                sensitive=sensitivity,
+                Plan(dies=dies, drop=drop, until=until_ci, paired=paired, sensitivity=sensitivity),
+                team=workers,
+                phases=_progress,
+                command=common.command_line(),
             )
     except KeyboardInterrupt:
         kept = Store.of(folder, job).folder
@@ -161,73 +158,21 @@ def montecarlo(
         common.print_json(summary)
     else:
         _print(design_path, folder, summary)
-    if summary["failed"] == summary["dies"]:
-        raise SimulationError(f"all {summary['dies']} dies failed to simulate: {summary['failures']}")
-
-
-def _run(
-    exported: Exported,
-    job: Job,
-    folder: Path,
-    workers: Any,
-    *,
-    dies: int,
-    drop: float,
-    paired: int | None,
-    until: float | None,
-    sensitive: bool,
-) -> dict[str, Any]:
-    from cmru_hw.analysis.montecarlo import plots
-    from cmru_hw.analysis.montecarlo import scheduler as running
-    from cmru_hw.analysis.montecarlo import statistics as scoring
-    from cmru_hw.analysis.montecarlo.api import provenance
-    from cmru_hw.analysis.montecarlo.shards import Store, write_results
-
-    with _progress(f"{job.engine}, dies") as report:
-        table = running.collect(job, range(dies), Store.of(folder, job), workers, drop=drop, until=until, report=report)
-    summary = scoring.summary(job, table, drop=drop) | provenance(exported, job, command=common.command_line())
-    if until is not None:
-        summary["stopping"] = {"width": until, "fewest": running.FEWEST, "block": scoring.BLOCK[job.engine]}
-    if paired is not None:
-        twin = replace(job, engine="spice")
-        chosen = scoring.subset(job.seed, len(table), min(paired, len(table)))
-        with _progress("spice, dies") as report:
-            both = running.collect(twin, chosen, Store.of(folder, twin), workers, drop=drop, report=report)
-        agreed = scoring.engine_agreement(both) or {"dies": 0}
-        summary["paired"] = {"requested": len(chosen), "resolution": job.simulator.resolution, **agreed}
-    effects: list[Effect] = []
-    if sensitive:
-        with _progress("sensitivity") as report:
-            effects = running.sensitivity(
-                replace(job, engine="fast"),
-                range(min(dies, SENSITIVITY_DIES)),
-                lambda one: Store.of(folder, one),
-                workers,
-                drop=drop,
-                report=report,
-            )
-        summary["sensitivity"] = [_effect(effect) for effect in effects]
-        plots.sensitivity(effects, folder / "sensitivity.svg")
-    yielded = summary["yield"]
-    interval = scoring.clopper_pearson(yielded["k"], yielded["n"])
-    plots.dies(table, summary["accuracy"]["software"], drop, interval, folder / "dies.svg")
-    write_results(folder, table, summary)
-    return summary
+    if summary.failed == summary.dies:
+        raise SimulationError(f"all {summary.dies} dies failed to simulate: {dict(summary.failures)}")
 
 
 def _claim(folder: Path, job: Job, force: bool) -> None:
     """Refuse a folder with the results of another job, unless ``force``. One folder can hold shards of several jobs."""
-    import json
-
-    from cmru_hw.analysis.montecarlo.shards import SUMMARY
+    from cmru_hw.analysis.montecarlo.result import SUMMARY, MonteCarloResult
 
     path = folder / SUMMARY
     common.check_folder(folder)
     if not path.is_file() or force:
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("job_sha256")
-    except (OSError, ValueError, AttributeError):
+        found = MonteCarloResult.load(path).provenance.job_sha256
+    except InputError:
         found = None
     if found != job.sha256:
         raise OutputError(f"{path} belongs to another job: choose another -o, or give --force to replace it")
@@ -262,8 +207,8 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Any]:
-    """A progress bar with the yield's current interval on stderr; yields ``report(done, all, interval)``."""
+def _progress(what: str) -> Iterator[Follow]:
+    """A progress bar with the yield's current interval on stderr."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -273,6 +218,8 @@ def _progress(what: str) -> Iterator[Any]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+
+    from cmru_hw.analysis.montecarlo.api import Follow
 
     columns = (
         TextColumn("{task.description}"),
@@ -285,75 +232,64 @@ def _progress(what: str) -> Iterator[Any]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None, interval="")
 
-        def report(done: int | str, total: int = 0, interval: Interval | None = None) -> None:
-            if isinstance(done, str):
-                bar.update(task, description=f"{what}: {done}")
-            elif interval is not None:
-                shown = f"yield {100 * interval.low:.1f} to {100 * interval.high:.1f} %"
-                bar.update(task, completed=done, total=total, interval=shown)
+        def dies(done: int, total: int, interval: Interval) -> None:
+            shown = f"yield {100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+            bar.update(task, completed=done, total=total, interval=shown)
 
-        yield report
+        yield Follow(dies=dies, element=lambda name: bar.update(task, description=f"{what}: {name}"))
 
 
-def _effect(effect: Effect) -> dict[str, Any]:
-    found = asdict(effect)
-    for name in ("alone", "without"):
-        interval = getattr(effect, name)
-        found[name] = {"k": interval.k, "n": interval.n, "value": interval.value, "ci95": [interval.low, interval.high]}
-    return found
-
-
-def _print(design_path: Path, folder: Path, summary: dict[str, Any]) -> None:
-    yielded, accuracy = summary["yield"], summary["accuracy"]
+def _print(design_path: Path, folder: Path, summary: MonteCarloResult) -> None:
+    yielded, accuracy = summary.yield_, summary.accuracy
     rows = [
         (
             "yield",
-            f"{_share(yielded['value'])} ({yielded['k']} of {yielded['n']}), 95 % interval "
-            f"{_share(yielded['ci95'][0])} to {_share(yielded['ci95'][1])}",
+            f"{_share(yielded.value)} ({yielded.k} of {yielded.n}), 95 % interval "
+            f"{_share(yielded.low)} to {_share(yielded.high)}",
         ),
         (
             "a good die has",
-            f"accuracy at most {_share(summary['drop'])} below software's {_share(accuracy['software'])}, "
-            f"with respect to {summary['accuracy_of']}",
+            f"accuracy at most {_share(summary.drop)} below software's {_share(accuracy.software)}, "
+            f"with respect to {summary.accuracy_of}",
         ),
         (
             "accuracy",
-            f"median {_share(accuracy['median'])}, 5th percentile {_share(accuracy['p05'])}, worst "
-            f"{_share(accuracy['min'])} (die {summary['worst_die']})",
+            f"median {_share(accuracy.median)}, 5th percentile {_share(accuracy.p05)}, worst "
+            f"{_share(accuracy.min)} (die {summary.worst_die})",
         ),
-        ("decisions as in software", _share(summary["decision_agreement"])),
-        ("failed", f"{summary['failed']} {summary['failures'] or ''}"),
+        ("decisions as in software", _share(summary.decision_agreement)),
+        ("failed", f"{summary.failed} {dict(summary.failures) or ''}"),
+        *_paired_rows(summary),
+        ("results", str(folder)),
     ]
-    if paired := summary.get("paired"):
-        if paired["dies"]:
-            rows.append(
-                (
-                    "both engines",
-                    f"{paired['agree']} of {paired['decisions']} decisions agree on {paired['dies']} "
-                    f"dies, 95 % interval from {_share(paired['ci95'][0])}; {paired['margin_limited']} of the others "
-                    f"too close to call ({paired['resolution']}), {paired['unexplained']} not explained",
-                )
-            )
-        else:
-            rows.append(("both engines", "no die could be simulated in ngspice"))
-    common.print_table(
-        f"{summary['dies']} dies of {design_path}, {summary['engine']} engine", [*rows, ("results", str(folder))]
-    )
-    if effects := summary.get("sensitivity"):
+    common.print_table(f"{summary.dies} dies of {design_path}, {summary.engine} engine", rows)
+    if summary.sensitivity:
         click.echo()
         header = ("decisions as in software", "varied alone", "yield", "not varied", "yield")
-        keys = (("agreement_alone", "alone"), ("agreement_without", "without"))
-        common.print_columns(
-            "",
-            header,
-            [
-                (
-                    effect["name"],
-                    *(_share(number) for share, side in keys for number in (effect[share], effect[side]["value"])),
-                )
-                for effect in effects
-            ],
+        common.print_columns("", header, [_effect_row(effect) for effect in summary.sensitivity])
+
+
+def _paired_rows(summary: MonteCarloResult) -> list[tuple[str, str]]:
+    from cmru_hw.analysis.montecarlo.result import PairedDies
+
+    paired = summary.paired
+    if paired is None:
+        return []
+    if not isinstance(paired, PairedDies):
+        return [("both engines", "no die could be simulated in ngspice")]
+    return [
+        (
+            "both engines",
+            f"{paired.agree} of {paired.decisions} decisions agree on {paired.dies} "
+            f"dies, 95 % interval from {_share(paired.ci95[0])}; {paired.margin_limited} of the others "
+            f"too close to call ({paired.resolution}), {paired.unexplained} not explained",
         )
+    ]
+
+
+def _effect_row(effect: Effect) -> tuple[str, ...]:
+    numbers = (effect.agreement_alone, effect.alone.value, effect.agreement_without, effect.without.value)
+    return (effect.name, *map(_share, numbers))
 
 
 def _share(value: float | None) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmru_hw.cli import common
 from cmru_hw.core.units import percent, si
 from cmru_hw.process import CORNERS
+
+if TYPE_CHECKING:
+    from cmru_hw.analysis.retention.result import RetentionResult
 
 
 @click.command()
@@ -70,44 +73,44 @@ def retention(
     if as_json:
         common.print_json(found)
         return
-    title, header, rows = (_cell if found["restores"] else _integrator)(found)
-    common.print_columns(f"{design_path}: unit {found['weakest_unit']} {title}", header, rows)
+    title, header, rows = (_cell if found.restores else _integrator)(found)
+    common.print_columns(f"{design_path}: unit {found.weakest_unit} {title}", header, rows)
     click.echo()
-    notes = [("not included" if not place else "", what) for place, what in enumerate(found["excludes"])]
-    if found.get("doubling_C"):
-        notes.insert(0, ("halved", f"by every {found['doubling_C']:.3g} °C more, at high temperature"))
+    notes = [("not included" if not place else "", what) for place, what in enumerate(found.excludes)]
+    if found.doubling_C:
+        notes.insert(0, ("halved", f"by every {found.doubling_C:.3g} °C more, at high temperature"))
     if output is not None:
         notes.append(("results", str(output)))
     common.print_table("", notes)
 
 
-def _integrator(found: dict[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+def _integrator(found: RetentionResult) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
     """Title, header and rows for a level that droops."""
     rows: list[tuple[str, ...]] = [
         (
-            f"{row['temperature_C']:g} °C",
-            f"{row['timesteps']:.3g}" + ("" if row["lost_in_simulation"] else " (extrapolated)"),
-            si(row["seconds"], "s"),
-            f"{si(row['level_V'], 'V')} from V_cm",
-            f"{row['law_timesteps']:.3g}",
-            si(row["simulated_s"], "s"),
+            f"{row.temperature_C:g} °C",
+            f"{row.timesteps:.3g}" + ("" if row.lost_in_simulation else " (extrapolated)"),
+            si(row.seconds, "s"),
+            f"{si(row.level_V or 0.0, 'V')} from V_cm",
+            "" if row.law_timesteps is None else f"{row.law_timesteps:.3g}",
+            si(row.simulated_s, "s"),
         )
-        for row in found["temperatures"]
+        for row in found.temperatures
     ]
     header = ("temperature", "timesteps", "time", "first lost level", "from initial leakage", "simulated for")
-    return f"loses a level at a drift of {si(found['half_packet_V'], 'V')}", header, rows
+    return f"loses a level at a drift of {si(found.facts.half_packet_V or 0.0, 'V')}", header, rows
 
 
-def _cell(found: dict[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+def _cell(found: RetentionResult) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
     """Title, header and rows for a cell that restores its state."""
     rows: list[tuple[str, ...]] = [
         (
-            f"{row['temperature_C']:g} °C",
-            ("" if row["lost_in_simulation"] else "at least ") + f"{row['timesteps']:.3g}",
-            si(row["seconds"], "s"),
-            "loses a state" if row["lost_in_simulation"] else "holds",
+            f"{row.temperature_C:g} °C",
+            ("" if row.lost_in_simulation else "at least ") + f"{row.timesteps:.3g}",
+            si(row.seconds, "s"),
+            "loses a state" if row.lost_in_simulation else "holds",
         )
-        for row in found["temperatures"]
+        for row in found.temperatures
     ]
-    share = percent(found["window_of_threshold"])
+    share = percent(found.facts.window_of_threshold or 0.0)
     return f"has the narrowest window, {share} of its threshold", ("temperature", "timesteps", "time", ""), rows

@@ -69,14 +69,13 @@ def simulate(
         _save_arrays(output, result)
     classes = classes_of(result.response, design.config.decision)
     named = [design.config.classes[index] for index in classes]
-    found = {
-        **comparison.simulated(design, result),
-        "netlist_sha256": exported.netlist_sha256,
-        "edited": exported.edited,
-        "sequences": len(data),
-        "classes": named,
-        "correct": None if data.labels is None else int((classes == data.labels).sum()),
-    }
+    found = comparison.simulated(
+        exported,
+        result,
+        classes=tuple(named),
+        correct=None if data.labels is None else int((classes == data.labels).sum()),
+        command=common.command_line(),
+    )
     if asked.as_json:
         common.print_json(found)
         return
@@ -85,8 +84,8 @@ def simulate(
         ("level", design.technology.level),
         ("classes", " ".join(named)),
     ]
-    if data.labels is not None:
-        rows.append(("correct", f"{found['correct']} of {len(data)}"))
+    if found.correct is not None:
+        rows.append(("correct", f"{found.correct} of {len(data)}"))
     rows += _run_rows(result)
     common.print_table(f"{asked.design_path} in {result.simulator}", rows)
 
@@ -130,8 +129,7 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
         if output is not None:
             comparison.keep_comparison(output, exported, data, verified, engine, command=common.command_line())
     if asked.as_json:
-        found = comparison.comparison(exported.design, verified)
-        common.print_json({**found, "netlist_sha256": exported.netlist_sha256})
+        common.print_json(comparison.compared(exported, verified, command=common.command_line()))
     else:
         print_comparison(exported.design, verified)
     if not verified.comparison.holds():
@@ -193,7 +191,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
         report.write([output], output / "report", force=True)
     print_comparison(design, verified)
     click.echo(
-        f"energy     {si(joules['per_timestep_J'], 'J')} per timestep ({joules['label']}, without comparators, "
+        f"energy     {si(joules.per_timestep_J, 'J')} per timestep ({joules.label}, without comparators, "
         f"amplifiers, logic and clocks); by block in {output / 'energy.json'}"
     )
     click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers in {output / 'summary.json'}")

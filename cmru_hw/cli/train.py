@@ -6,7 +6,7 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +16,7 @@ from cmru_hw.core.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cmru_hw.analysis.training_result import Improvement, SeedScores
     from cmru_hw.nn.checkpoint import Trained
     from cmru_hw.nn.training import Recipe
     from cmru_hw.process.technology import Technology
@@ -114,6 +115,7 @@ def train(
     common.check_output(output, force)
     from dataclasses import replace
 
+    from cmru_hw.analysis.training_result import TrainingResult
     from cmru_hw.nn import checkpoint, training
     from cmru_hw.process import technology as technologies
 
@@ -125,70 +127,83 @@ def train(
     if steps is not None:
         recipe = replace(recipe, steps=steps)
     command = " ".join(["cmru-hw", *sys.argv[1:]])
-    tried: list[dict[str, Any]] = []
+    tried: list[SeedScores] = []
     if start is not None:
         trained = checkpoint.load(start)
     else:
-        arguments: dict[str, Any] = {"cell": cell, "units": (int(sized[2]),) * int(sized[1]), "epsilon": epsilon}
-        arguments |= {"levels": levels or None, "skip": skip, "recipe": recipe, "command": command}
-        trained, tried = _best(task, seed, best_of, arguments)
-    found: dict[str, Any] = {"tried": tried} if tried else {}
+        fit = partial(
+            training.train,
+            cell=cell,
+            units=(int(sized[2]),) * int(sized[1]),
+            epsilon=epsilon,
+            levels=levels or None,
+            skip=skip,
+            recipe=recipe,
+            command=command,
+        )
+        trained, tried = _best(task, seed, best_of, fit, recipe)
+    improvement: Improvement | None = None
     if process is not None:
-        trained, found = _improved(trained, task, process, recipe, tune_steps, dies, seed, command)
+        trained, improvement = _improved(trained, task, process, recipe, tune_steps, dies, seed, command)
     output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(trained, output, force=force)
     shape = f"{len(trained.config.units)}x{trained.config.units[0]}"
-    found = {"output": str(output), "scores": dict(trained.config.scores), "sha256": trained.sha256, **found}
     if as_json:
-        common.print_json(found)
+        result = TrainingResult(
+            output=str(output),
+            scores=trained.config.scores,
+            sha256=trained.sha256,
+            tried=tuple(tried) or None,
+            hardware_aware=improvement,
+        )
+        common.print_json(result)
         return
     rows = [("checkpoint", str(output)), ("sha256", trained.sha256)]
     rows += [(name, f"{value}") for name, value in trained.config.scores.items()]
-    rows += [(f"seed {one['seed']}", f"loss {one['loss']:.4f}, test {one['scores']['test']:.2%}") for one in tried]
+    rows += [(f"seed {one.seed}", f"loss {one.loss:.4f}, test {one.scores['test']:.2%}") for one in tried]
     common.print_table(f"{task}, {trained.config.cell} {shape}", rows)
-    if process is not None:
-        _print_improved(found["hardware_aware"])
+    if improvement is not None:
+        _print_improved(improvement)
 
 
 def _report(report: Callable[[int, int], None], place: int, count: int, step: int, steps: int, loss: float) -> None:
     report(place * steps + step, count * steps)
 
 
-def _best(task: str, first: int, count: int, arguments: dict[str, Any]) -> tuple[Trained, list[dict[str, Any]]]:
+def _best(
+    task: str, first: int, count: int, fit: Callable[..., Trained], recipe: Recipe
+) -> tuple[Trained, list[SeedScores]]:
     """The best of ``count`` networks by training loss (never by test sequences), and a record of all of them."""
     from dataclasses import replace
 
+    from cmru_hw.analysis.training_result import SeedScores
     from cmru_hw.nn import tasks, training
 
     data = tasks.get(task)
-    tried: list[dict[str, Any]] = []
+    tried: list[SeedScores] = []
     best: Trained | None = None
     with common.progress("training, steps") as report:
         for place in range(count):
-            made = training.train(
-                data,
-                seed=first + place,
-                progress=partial(_report, report, place, count),
-                **arguments,
-            )
+            made = fit(data, seed=first + place, progress=partial(_report, report, place, count))
             if count == 1:
                 return made, []
-            loss = training.objective(made, data.train, arguments["recipe"])
-            if best is None or loss < min(one["loss"] for one in tried):
+            loss = training.objective(made, data.train, recipe)
+            if best is None or loss < min(one.loss for one in tried):
                 best = made
-            tried.append({"seed": first + place, "loss": loss, "scores": dict(made.config.scores)})
+            tried.append(SeedScores(seed=first + place, loss=loss, scores=made.config.scores))
     assert best is not None
-    notes = {**best.config.training, "best_of": {one["seed"]: one["loss"] for one in tried}}
+    notes = {**best.config.training, "best_of": {one.seed: one.loss for one in tried}}
     return replace(best, config=replace(best.config, training=notes)), tried
 
 
 def _improved(
     trained: Trained, task: str, process: Technology, recipe: Recipe, steps: int, dies: int, seed: int, command: str
-) -> tuple[Trained, dict[str, Any]]:
+) -> tuple[Trained, Improvement]:
     """The network after fine-tuning on dies of ``process``, and the summaries before and after."""
     from dataclasses import replace
 
     from cmru_hw.analysis import hardware_aware
+    from cmru_hw.analysis.training_result import Improvement
     from cmru_hw.nn import tasks
 
     data = tasks.get(task)
@@ -206,21 +221,32 @@ def _improved(
         )
     notes = {**tuned.trained.config.training, "command": command}
     config = replace(tuned.trained.config, training=notes)
-    found = {"technology": process.name, "steps": steps, "seed": seed, "before": tuned.before, "after": tuned.after}
-    return replace(tuned.trained, config=config), {"hardware_aware": found}
+    found = Improvement(technology=process.name, steps=steps, seed=seed, before=tuned.before, after=tuned.after)
+    return replace(tuned.trained, config=config), found
 
 
-def _print_improved(found: dict[str, Any]) -> None:
-    before, after = found["before"], found["after"]
-    names = (("software", "software"), ("median die", "median"), ("5th percentile", "p05"), ("worst die", "min"))
-    rows = [(name, f"{before['accuracy'][key]:.2%} before, {after['accuracy'][key]:.2%} after") for name, key in names]
+def _print_improved(found: Improvement) -> None:
+    before, after = found.before, found.after
+    rows = [
+        (name, f"{_share(one)} before, {_share(other)} after")
+        for name, one, other in (
+            ("software", before.accuracy.software, after.accuracy.software),
+            ("median die", before.accuracy.median, after.accuracy.median),
+            ("5th percentile", before.accuracy.p05, after.accuracy.p05),
+            ("worst die", before.accuracy.min, after.accuracy.min),
+        )
+    ]
     yielded = (
-        f"{one['yield']['value']:.1%} [{one['yield']['ci95'][0]:.1%}, {one['yield']['ci95'][1]:.1%}] {when}"
-        for one, when in ((before, "before"), (after, "after"))
+        f"{one.value:.1%} [{one.low:.1%}, {one.high:.1%}] {when}"
+        for one, when in ((before.yield_, "before"), (after.yield_, "after"))
     )
     rows.append(("yield", ", ".join(yielded)))
-    agree = f"{before['decision_agreement']:.2%} before, {after['decision_agreement']:.2%} after"
+    agree = f"{_share(before.decision_agreement)} before, {_share(after.decision_agreement)} after"
     rows.append(("decisions as in software", agree))
-    goal = before["accuracy"]["software"] - before["drop"]
+    goal = before.accuracy.software - before.drop
     rows.append(("a good die has", f"accuracy of at least {goal:.2%}, before and after"))
-    common.print_table(f"test accuracy of {before['dies']} dies of {found['technology']}, fast engine", rows)
+    common.print_table(f"test accuracy of {before.dies} dies of {found.technology}, fast engine", rows)
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2%}"

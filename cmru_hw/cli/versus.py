@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-import cmru_hw
 from cmru_hw.cli import common
 from cmru_hw.core.errors import InputError
 
@@ -35,9 +33,7 @@ def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | Non
     \b
     Example: cmru-hw versus out/charge out/current --runs out
     """
-    from cmru_hw.analysis import versus
-    from cmru_hw.analysis.montecarlo.shards import write_whole
-    from cmru_hw.core.units import json_text
+    from cmru_hw.analysis.versus import api
     from cmru_hw.design_folder import folder as design_folder
 
     if len(designs) < 2:
@@ -50,22 +46,15 @@ def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | Non
                 f"--runs {folder} is not a folder: give one that contains results, or folders with results"
             )
     folders = list(runs) or sorted({path.absolute().parent for path in designs})
-    found = [versus.find(design_folder.load(path), folders) for path in designs]
-    lines = versus.side_by_side(found)
-    kept = {
-        "designs": [str(path) for path in designs],
-        "lines": [asdict(line) for line in lines],
-        "versions": {"cmru_hw": cmru_hw.__version__},
-        "command": common.command_line(),
-    }
+    table = api.versus([design_folder.load(path) for path in designs], folders, command=common.command_line())
     if output is not None:
-        write_whole(output, lambda path: path.write_text(json_text(kept) + "\n", encoding="utf-8"))
+        table.save(output)
     if as_json:
-        common.print_json(kept)
+        common.print_json(table)
         return
-    rows = [(line.name, *(entry.shown for entry in line.entries)) for line in lines]
+    rows = [(line.name, *(entry.shown for entry in line.entries)) for line in table.lines]
     common.print_columns("", ("", *map(str, designs)), rows)
-    missing = {entry.source: None for line in lines for entry in line.entries if entry.value is None}
+    missing = {entry.source: None for line in table.lines for entry in line.entries if entry.value is None}
     if missing:
         click.echo()
         common.print_table("", [("not run" if not place else "", source) for place, source in enumerate(missing)])

@@ -6,13 +6,13 @@ therefore be traced. Prose is a sequence of plain text and facts.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cmru_hw.core import records
 from cmru_hw.core.errors import InputError, reason
 
 
@@ -25,7 +25,7 @@ class Source:
 
     @cached_property
     def content(self) -> Any:
-        return _READERS.get(self.path.suffix, _json)(self.path)
+        return _READERS.get(self.path.suffix, records.read)(self.path)
 
     def value(self, key: str) -> Any:
         """The value at ``key``, a path with slashes such as ``yield/ci95/0``. Raises InputError if there is none."""
@@ -143,14 +143,7 @@ class Report:
         return [(section, fact) for section in self.sections for fact in section.every_fact()]
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({reason(error)}): make it again") from error
-
-
-def _checkpoint(path: Path) -> dict[str, Any]:
+def _checkpoint(path: Path) -> dict[str, object]:
     """The JSON of a checkpoint, with ``units`` (per layer) and ``features`` from the shapes of its tensors."""
     from cmru_hw.nn import checkpoint
 
@@ -169,4 +162,4 @@ def _rows(path: Path) -> dict[str, list[Any]]:
         raise InputError(f"{path} cannot be read ({reason(error)}): make it again") from error
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {".json": _json, ".safetensors": _checkpoint, ".parquet": _rows}
+_READERS: dict[str, Callable[[Path], Any]] = {".json": records.read, ".safetensors": _checkpoint, ".parquet": _rows}

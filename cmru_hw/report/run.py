@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmru_hw.core.errors import OutputError
+from cmru_hw.core.units import count, si
 from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source
 from cmru_hw.report.published import Own
+
+
+# Level → participle for its energies
+ENERGY_IS = {"macro": "estimated", "transistor": "simulated"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,18 @@ def level_excludes(level: str) -> tuple[Prose, ...]:
     if level != "macro":
         return ()
     return (("The macro level has no transistors, no layout parasitics and no energy of a process.",),)
+
+
+def netlist_of(source: Source, key: str = "netlist_sha256") -> Fact:
+    return source.fact("netlist sha256", key, short, rule="first 12 digits")
+
+
+def part_of(part: int, whole: int) -> str:
+    return f"{count(part)} of {count(whole)}"
+
+
+def joule(value: float) -> str:
+    return si(value, "J")
 
 
 def short(digest: str) -> str:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from cmru_hw.analysis.versus.result import VersusResult
 from cmru_hw.report.facts import Cell, Prose, Section, Source, Table
 from cmru_hw.report.run import Run, versions
 
 
-def versus(source: Source) -> Run:
+def versus(source: Source, found: VersusResult) -> Run:
     """The file that ``cmru-hw versus -o`` wrote."""
-    designs = [str(name) for name in source.value("designs")]
+    designs = found.designs
     rows: list[tuple[Cell, ...]] = []
     missing: dict[str, None] = {}
-    for place, line in enumerate(source.value("lines")):
-        row: list[Cell] = [str(source.value(f"lines/{place}/name"))]
-        for column, name in enumerate(designs):
-            at = f"lines/{place}/entries/{column}"
-            row.append(source.fact(f"{line['name']}, {name}", f"{at}/shown", str))
-            if not source.has(f"{at}/value"):
-                missing[str(source.value(f"{at}/source"))] = None
+    for place, line in enumerate(found.lines):
+        row: list[Cell] = [line.name]
+        for column, (name, entry) in enumerate(zip(designs, line.entries, strict=True)):
+            row.append(source.fact(f"{line.name}, {name}", f"lines/{place}/entries/{column}/shown", str))
+            if entry.value is None:
+                missing[entry.source] = None
         rows.append(tuple(row))
     lead: list[Prose] = [
         ("Each figure comes from a run whose netlist hash matches the design. The designs may differ in architecture, "
@@ -32,7 +32,7 @@ def versus(source: Source) -> Run:
         level="of each design",
         scope=(source.fact("designs", "designs", lambda names: str(len(names))), " designs: ", ", ".join(designs)),
         netlist=None,
-        versions=versions(source) if source.has("versions") else "not stated",
+        versions=versions(source) if found.versions else "not stated",
         sections=(
             Section(
                 name="versus",

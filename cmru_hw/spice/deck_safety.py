@@ -34,7 +34,19 @@ QUOTES = "\"'"
 # The analysis is one transient, so other analyses are not here; neither is .end, which would cut the circuit short.
 _CARDS = frozenset(
     (
-        *(".subckt", ".ends", ".model", ".param", ".func", ".global", ".options", ".option", ".ic", ".nodeset", ".temp"),
+        *(
+            ".subckt",
+            ".ends",
+            ".model",
+            ".param",
+            ".func",
+            ".global",
+            ".options",
+            ".option",
+            ".ic",
+            ".nodeset",
+            ".temp",
+        ),
         *(".tran", ".save", ".include", ".inc", ".lib", ".endl", ".if", ".elseif", ".else", ".endif", ".meas"),
         ".measure",
     )

@@ -14,28 +14,35 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cmru_hw
 from cmru_hw import spice
 from cmru_hw.analysis.corners import grid
+from cmru_hw.analysis.corners.result import (
+    FAILED,
+    RESULT,
+    CornerFigures,
+    CornersResult,
+    FailedCorner,
+    FinishedCorner,
+    summarised,
+)
 from cmru_hw.analysis.energy.api import run_energy
+from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.core.atomic_write import write_whole
-from cmru_hw.core.errors import OutputError, SimulationError
-from cmru_hw.core.units import json_text
+from cmru_hw.core.errors import InputError, SimulationError
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import Sequences
 
-RESULT = "corners.json"
 COLUMNS = (
     *("corner", "process", "temperature_C", "vdd_V", "status", "decisions_agree", "decisions_total", "classes_agree"),
     *("classes_total", "per_timestep_J", "gain", "leakage_A"),
@@ -75,8 +82,8 @@ def run_corners(
     timeout: float = 600.0,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
-) -> dict[str, Any]:
-    """Decisions and energy of ``exported`` on ``data`` at 45 corners; returns what ``corners.json`` in ``folder`` says.
+) -> CornersResult:
+    """Decisions and energy of ``exported`` on ``data`` at 45 corners; written to ``folder`` as ``corners.json``.
 
     ``only`` names some of them, process/temperature/supply: ``["ff/125/1.98", "ss/*/1.62"]``.
     At macro level the technology of every corner is measured first, on its transistors; transistors are
@@ -86,49 +93,73 @@ def run_corners(
     """
     corners = grid.chosen(grid.every(registry.of(exported.design).supply(exported.design)), only)
     job = Job(exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout)
-    found: dict[Corner, dict[str, Any]] = {}
+    found: dict[Corner, CornerFigures | FailedCorner] = {}
     for corner, result in _results(job, corners, jobs):
         found[corner] = result
         if progress:
             progress(len(found), len(corners))
-    summary = _summary(job, [found[corner] for corner in corners], command)
+    summary = _summary(job, tuple(found[corner] for corner in corners), command)
     write(summary, job.folder)
     return summary
 
 
-def one(job: Job, corner: Corner) -> dict[str, Any]:
+def one(job: Job, corner: Corner) -> CornerFigures | FailedCorner:
     """The result of ``corner``: kept from before, or simulated and then kept."""
-    path = job.path(corner)
-    if path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    path, identity = job.path(corner), job.sha256()
+    if (kept := _kept(path, corner, identity)) is not None:
         return kept
-    named = {
-        "corner": str(corner),
-        "process": corner.process,
-        "temperature_C": corner.temperature,
-        "vdd_V": corner.vdd,
-    }
     try:
         with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
-            found = {**named, "status": "ok", **_at(job, corner, engine)}
+            found = _at(job, corner, engine)
     except SimulationError as error:
         # not kept: what failed for want of time or memory may do better the next time
-        return {**named, "status": f"failed: {error}"}
-    write_whole(path, lambda place: place.write_text(json_text(found) + "\n", encoding="utf-8"))
+        return FailedCorner(
+            corner=str(corner),
+            process=corner.process,
+            temperature_C=corner.temperature,
+            vdd_V=corner.vdd,
+            status=f"{FAILED}{error}",
+        )
+    FinishedCorner(job_sha256=identity, figures=found).save(path)
     return found
 
 
-def _at(job: Job, corner: Corner, engine: spice.Engine) -> dict[str, Any]:
+def _kept(path: Path, corner: Corner, identity: str) -> CornerFigures | None:
+    """The finished corner in ``path``; None for a file that is damaged, or of another corner or job."""
+    if not path.is_file():
+        return None
+    try:
+        found = FinishedCorner.load(path)
+    except InputError:
+        return None
+    fits = found.job_sha256 == identity and found.figures.corner == str(corner)
+    return found.figures if fits else None
+
+
+def _at(job: Job, corner: Corner, engine: spice.Engine) -> CornerFigures:
     design = job.exported.design
     kind = registry.of(design)
     moved, facts = kind.at_corner(design, job.exported.trained, corner, engine, job.folder / "measured")
     network = kind.network_text(moved)
     energy = run_energy(replace(job.exported, design=moved, network=network), job.data, engine)
-    kept = ("label", "decisions", "classification", "per_timestep_J", "per_inference_J", "ledger_gap", "versions")
-    return {**{key: energy[key] for key in kept}, "blocks": energy["blocks"], **facts}
+    return CornerFigures(
+        corner=str(corner),
+        process=corner.process,
+        temperature_C=corner.temperature,
+        vdd_V=corner.vdd,
+        label=energy.label,
+        decisions=energy.decisions,
+        classification=energy.classification,
+        per_timestep_J=energy.per_timestep_J,
+        per_inference_J=energy.per_inference_J,
+        ledger_gap=energy.ledger_gap,
+        versions=energy.provenance.versions,
+        blocks=energy.blocks,
+        facts=facts,
+    )
 
 
-def _results(job: Job, corners: Sequence[Corner], jobs: int) -> Iterator[tuple[Corner, dict[str, Any]]]:
+def _results(job: Job, corners: Sequence[Corner], jobs: int) -> Iterator[tuple[Corner, CornerFigures | FailedCorner]]:
     """Each corner as it is done, in any order."""
     if jobs == 1 or len(corners) == 1:
         for corner in corners:
@@ -150,66 +181,44 @@ def _deaf() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _summary(job: Job, found: Sequence[dict[str, Any]], command: str) -> dict[str, Any]:
+def _summary(job: Job, found: tuple[CornerFigures | FailedCorner, ...], command: str) -> CornersResult:
     design = job.exported.design
-    good = [result for result in found if result["status"] == "ok"]
-    worst: dict[str, Any] = {"decisions": None, "energy": None}
-    if good:
-        weakest = min(good, key=_agreement)
-        worst["decisions"] = weakest["corner"] if _agreement(weakest) < 1 else None
-        worst["energy"] = max(good, key=lambda result: result["per_timestep_J"])["corner"]
-    return {
-        "kind": "corners",
-        "level": design.technology.level,
-        "label": good[0]["label"] if good else None,
-        "architecture": design.architecture,
-        "technology": design.technology.name,
-        "timestep_s": design.timestep,
-        "sequences": len(job.data),
-        "timesteps": int(job.data.lengths.sum()),
-        "asked": len(found),
-        "failed": len(found) - len(good),
-        "all_right": sum(_agreement(result) == 1 for result in good),
-        "worst": worst,
-        "worst_agreement": min(map(_agreement, good), default=None),
-        "worst_per_timestep_J": max((result["per_timestep_J"] for result in good), default=None),
-        "corners": list(found),
-        "excludes": ["mismatch: every corner is its nominal die"],
-        "versions": good[0]["versions"] if good else {"cmru_hw": cmru_hw.__version__},
-        "netlist_sha256": job.exported.netlist_sha256,
-        "job_sha256": job.sha256(),
-        "seed": None,
-        "command": command,
-    }
+    versions = next((corner.versions for corner in found if isinstance(corner, CornerFigures)), {})
+    return summarised(
+        found,
+        level=design.technology.level,
+        architecture=design.architecture,
+        technology=design.technology.name,
+        timestep=design.timestep,
+        sequences=len(job.data),
+        timesteps=int(job.data.lengths.sum()),
+        excludes=("mismatch: every corner is its nominal die",),
+        provenance=provenance(job.exported, versions=versions, command=command, job_sha256=job.sha256()),
+    )
 
 
-def _agreement(result: dict[str, Any]) -> float:
-    share: float = result["decisions"]["agree"] / result["decisions"]["total"]
-    return share
-
-
-def write(summary: dict[str, Any], folder: Path) -> None:
+def write(summary: CornersResult, folder: Path) -> None:
     """``corners.json``, ``corners.csv`` and the map in ``folder``. Raises OutputError."""
-    from cmru_hw.analysis.corners import plots
+    summary.save(folder / RESULT)
+    write_whole(folder / "corners.csv", partial(Path.write_text, data=as_csv(summary), encoding="utf-8"))
+    if summary.good:
+        # drawing takes a second to load, which only a map needs
+        from cmru_hw.analysis.corners import plots
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RESULT).write_text(json_text(summary) + "\n", encoding="utf-8")
-        (folder / "corners.csv").write_text(as_csv(summary), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
-    if summary["asked"] > summary["failed"]:
         for suffix in ("svg", "pdf"):
             plots.heat_map(summary, folder / f"corners.{suffix}")
 
 
-def as_csv(summary: dict[str, Any]) -> str:
+def as_csv(summary: CornersResult) -> str:
+    """One row of COLUMNS for each corner; of one that failed, its name and status."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
-    for result in summary["corners"]:
-        row = {name: result[name] for name in COLUMNS if name in result}
-        for group, name in (("decisions", "decisions"), ("classification", "classes")):
-            row |= {f"{name}_{key}": result[group][key] for key in ("agree", "total") if group in result}
+    for result in summary.corners:
+        plain = result.to_plain()
+        row = {name: plain[name] for name in COLUMNS if name in plain}
+        if isinstance(result, CornerFigures):
+            row |= {"decisions_agree": result.decisions.agree, "decisions_total": result.decisions.total}
+            row |= {"classes_agree": result.classification.agree, "classes_total": result.classification.total}
         writer.writerow(row)
     return out.getvalue()

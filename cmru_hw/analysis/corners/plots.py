@@ -3,49 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import colors
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, LogLocator
 
+from cmru_hw.analysis.corners.result import CornerFigures, CornersResult
 from cmru_hw.core.figures import STYLE, joules, save
 
 
-def heat_map(summary: dict[str, Any], path: Path) -> None:
+def heat_map(summary: CornersResult, path: Path) -> None:
     """Share of decisions as in software, and energy per timestep; the worst has a frame, grey was not simulated."""
-    found = summary["corners"]
-    processes = list(dict.fromkeys(result["process"] for result in found))
-    columns = sorted({(result["vdd_V"], result["temperature_C"]) for result in found})
+    found = summary.corners
+    processes = list(dict.fromkeys(result.process for result in found))
+    columns = sorted({(result.vdd_V, result.temperature_C) for result in found})
     agreement, energy = (np.full((len(processes), len(columns)), np.nan) for _ in range(2))
     place = {}
     for result in found:
-        here = processes.index(result["process"]), columns.index((result["vdd_V"], result["temperature_C"]))
-        place[result["corner"]] = here
-        if result["status"] == "ok":
-            agreement[here] = 100 * result["decisions"]["agree"] / result["decisions"]["total"]
-            energy[here] = result["per_timestep_J"]
+        here = processes.index(result.process), columns.index((result.vdd_V, result.temperature_C))
+        place[result.corner] = here
+        if isinstance(result, CornerFigures):
+            agreement[here] = 100 * result.decisions.share
+            energy[here] = result.per_timestep_J
     scale, unit = joules(float(np.nanmax(energy)))
     energy *= scale
     low = min(99.0, float(np.nanmin(agreement)))
     spread = colors.LogNorm(float(np.nanmin(energy)), max(float(np.nanmax(energy)), 1.001 * float(np.nanmin(energy))))
     panels = (
-        ("decisions as in software [%]", agreement, "RdYlGn", colors.Normalize(low, 100), "decisions"),
-        (f"energy per timestep [{unit}], {summary['label']}", energy, "YlOrRd", spread, "energy"),
+        ("decisions as in software [%]", agreement, "RdYlGn", colors.Normalize(low, 100), summary.worst.decisions),
+        (f"energy per timestep [{unit}], {summary.label}", energy, "YlOrRd", spread, summary.worst.energy),
     )
     width, height = max(3.6, 1.6 + 0.62 * len(columns)), 1.4 + 0.62 * len(processes)
     with plt.style.context([STYLE]):
         figure, axes = plt.subplots(2, 1, figsize=(width, height), sharex=True, layout="constrained")
-        for axis, (title, values, colours, norm, key) in zip(axes, panels, strict=True):
+        for axis, (title, values, colours, norm, worst) in zip(axes, panels, strict=True):
             palette = plt.get_cmap(colours).with_extremes(bad="#dddddd")
             image = axis.imshow(values, aspect="auto", cmap=palette, norm=norm)
             for (row, column), value in np.ndenumerate(values):
                 if np.isfinite(value):
                     dark = sum(palette(norm(value))[:3]) < 1.6
-                    text = f"{value:.3g}" if key == "energy" else "100" if value == 100 else f"{value:.4g}"
+                    text = f"{value:.3g}" if values is energy else "100" if value == 100 else f"{value:.4g}"
                     axis.text(column, row, text, ha="center", va="center", fontsize=6, color="w" if dark else "k")
-            worst = summary["worst"][key]
             if worst:
                 row, column = place[worst]
                 frame = plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.6)
@@ -55,7 +54,7 @@ def heat_map(summary: dict[str, Any], path: Path) -> None:
             axis.spines[:].set_visible(False)
             axis.tick_params(length=0)
             bar = figure.colorbar(image, ax=axis, pad=0.01)
-            if key == "energy":
+            if values is energy:
                 # plain numbers, few enough not to run into each other
                 bar.locator = LogLocator(subs=(1.0, 2.0, 5.0))
                 bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
+from cmru_hw.analysis.energy.result import EnergyResult, ScalingResult
 from cmru_hw.core.figures import STYLE, joules, save
 
 COLOURS = {
@@ -26,9 +26,9 @@ COLOURS = {
 OTHER = "#555555"
 
 
-def over_time(found: dict[str, Any], path: Path) -> None:
+def over_time(found: EnergyResult, path: Path) -> None:
     """Energy of each block in each timestep of the first sequence, stacked; the dashed line is the mean of all."""
-    series = {name: np.array(values) for name, values in found["series"]["blocks_J"].items()}
+    series = {name: np.array(values) for name, values in found.series.blocks_J.items()}
     # the largest at the bottom, where it can be read off
     names = sorted(series, key=lambda name: -float(series[name].sum()))
     timesteps = len(next(iter(series.values())))
@@ -40,35 +40,35 @@ def over_time(found: dict[str, Any], path: Path) -> None:
             axis.bar(np.arange(timesteps), scale * series[name], 0.85, bottom=scale * floor,
                      color=COLOURS.get(name, OTHER), label=name.replace("_", " "))  # fmt: skip
             floor = floor + series[name]
-        mean = scale * found["per_timestep_J"]
+        mean = scale * found.per_timestep_J
         axis.axhline(mean, color="black", linestyle="--", linewidth=0.8, label=f"mean {mean:.3g} {unit}")
-        axis.set_xlabel(f"timestep ({1e3 * found['timestep_s']:g} ms each)")
+        axis.set_xlabel(f"timestep ({1e3 * found.timestep_s:g} ms each)")
         axis.set_ylabel(f"energy [{unit}]")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlim(-0.7, timesteps - 0.3)
         handles, labels = axis.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=7)
-        axis.set_title(f"{found['level']} level, {found['label']}d" if found["label"] == "estimate" else
-                       f"{found['level']} level, {found['label']}", loc="left", fontsize=8)  # fmt: skip
+        axis.set_title(f"{found.level} level, {found.label}d" if found.label == "estimate" else
+                       f"{found.level} level, {found.label}", loc="left", fontsize=8)  # fmt: skip
         save(figure, path)
 
 
-def scaling(found: dict[str, Any], path: Path) -> None:
+def scaling(found: ScalingResult, path: Path) -> None:
     """Energy per timestep against units of a layer and against layers: every network, and the laws that fit."""
     with plt.style.context([STYLE]):
         figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.0), sharey=True, layout="constrained")
         titles = {"units": "units of one layer", "layers": "layers of four units"}
         for axis, (name, title) in zip(axes, titles.items(), strict=True):
-            points = [point for point in found["points"] if point["axis"] == name]
-            sizes = np.array([point["size"] for point in points])
+            points = [point for point in found.points if point.axis == name]
+            sizes = np.array([point.size for point in points])
             grid = np.geomspace(sizes.min(), sizes.max(), 20)
-            for block, law in found["laws"][name].items():
+            for block, law in found.laws[name].items():
                 whole = block == "all"
                 colour = "black" if whole else COLOURS.get(block, OTHER)
-                energy = [point["per_timestep_J"] if whole else point["blocks_J"][block] for point in points]
+                energy = [point.per_timestep_J if whole else point.blocks_J[block] for point in points]
                 axis.plot(sizes, 1e12 * np.array(energy), "o", color=colour, markersize=2)
-                label = f"{block.replace('_', ' ')}: n^{law['exponent']:.2f}"
-                axis.plot(grid, 1e12 * law["factor"] * grid ** law["exponent"], color=colour,
+                label = f"{block.replace('_', ' ')}: n^{law.exponent:.2f}"
+                axis.plot(grid, 1e12 * law.factor * grid**law.exponent, color=colour,
                           linewidth=1.4 if whole else 0.8, label=label)  # fmt: skip
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")

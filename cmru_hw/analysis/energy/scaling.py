@@ -13,24 +13,26 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
 from scipy import stats
 
 from cmru_hw.analysis.energy.api import run_energy
+from cmru_hw.analysis.energy.result import SCALING, EnergyResult, Law, ScalingPoint, ScalingResult
+from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign
-from cmru_hw.core.errors import OutputError
-from cmru_hw.core.units import json_text
+from cmru_hw.core.atomic_write import write_whole
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.spice import Engine
 
-RESULT = "scaling.json"
+Axis = Literal["units", "layers"]
 WIDTHS = (2, 4, 8, 16, 32)
 DEPTHS = (1, 2, 3, 4, 6)
 TIMESTEPS = 16
@@ -38,16 +40,6 @@ TIMESTEPS = 16
 NETWORKS = 3
 CONFIDENCE = 0.95
 GROWS = {"estimate": ", and clocks: blocks of a measured unit grow with the units by construction"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Law:
-    """E = ``factor`` n^``exponent`` [J]; ``low`` and ``high`` bound the exponent with 95 % confidence."""
-
-    factor: float
-    exponent: float
-    low: float
-    high: float
 
 
 def run_scaling(
@@ -60,41 +52,42 @@ def run_scaling(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
-) -> dict[str, Any]:
+) -> ScalingResult:
     """Energy per timestep of random networks like ``exported``: over ``widths`` of one layer, and over ``depths``.
 
-    Networks of several layers have four units in each. Returns what ``scaling.json`` says, and writes it to ``folder``.
+    Networks of several layers have four units in each. The result is written to ``folder``.
     Raises SimulationError, OutputError.
     """
     design = exported.design
-    shapes = [("units", width, (width,)) for width in widths] + [("layers", depth, (4,) * depth) for depth in depths]
-    points: list[dict[str, Any]] = []
+    shapes: list[tuple[Axis, int, tuple[int, ...]]] = [("units", width, (width,)) for width in widths]
+    shapes += [("layers", depth, (4,) * depth) for depth in depths]
+    points: list[ScalingPoint] = []
+    simulator = ""
     for axis, size, units in shapes:
         for number in range(NETWORKS):
             found = _one(exported, design, units, seed + number, engine)
-            points.append({"axis": axis, "size": size, "network": number, **found})
+            simulator = found.provenance.versions["simulator"]
+            points.append(_point(found, axis, size, number))
             if progress:
                 progress(len(points), len(shapes) * NETWORKS)
-    result = {
-        "kind": "scaling",
-        "level": design.technology.level,
-        "label": points[0]["label"],
-        "technology": design.technology.name,
-        "timestep_s": design.timestep,
-        "features": design.config.features,
-        "networks_per_size": NETWORKS,
-        "points": points,
-        "laws": {axis: _laws([point for point in points if point["axis"] == axis]) for axis in ("units", "layers")},
-        "law": "E = factor n^exponent, 95 % interval of the exponent",
-        "excludes": [
+    axes: tuple[Axis, ...] = ("units", "layers")
+    result = ScalingResult(
+        level=design.technology.level,
+        label=points[0].label,
+        technology=design.technology.name,
+        timestep_s=design.timestep,
+        features=design.config.features,
+        networks_per_size=NETWORKS,
+        points=tuple(points),
+        laws={axis: _laws([point for point in points if point.axis == axis]) for axis in axes},
+        law="E = factor n^exponent, 95 % interval of the exponent",
+        excludes=(
             "everything that the energy of a design excludes",
             "trained weights: these are random" + registry.of(design).random_weights,
-            "wires that grow with the area" + GROWS.get(points[0]["label"], ""),
-        ],
-        "versions": points[0]["versions"],
-        "seed": seed,
-        "command": command,
-    }
+            "wires that grow with the area" + GROWS.get(points[0].label, ""),
+        ),
+        provenance=provenance(exported, simulator=simulator, seed=seed, command=command),
+    )
     if folder is not None:
         _write(result, Path(folder))
     return result
@@ -132,56 +125,53 @@ def fit(sizes: Sequence[float], energies: Sequence[float]) -> Law:
     return Law(factor=math.exp(found.intercept), exponent=slope, low=slope - reach, high=slope + reach)
 
 
-def _one(exported: Exported, design: AnyDesign, units: tuple[int, ...], seed: int, engine: Engine) -> dict[str, Any]:
+def _one(exported: Exported, design: AnyDesign, units: tuple[int, ...], seed: int, engine: Engine) -> EnergyResult:
     kind = registry.of(design)
     trained = random_network(design.config, units, seed)
     inputs = np.random.default_rng(seed).normal(size=(1, TIMESTEPS, design.config.features)).astype(np.float32)
     data = Sequences(inputs=inputs)
     mapped = kind.map_network(trained, design.technology, kind.calibrate(trained, data))
     here = Exported(path=exported.path, trained=trained, design=mapped, network=kind.network_text(mapped), edited=False)
-    found = run_energy(here, data, engine)
-    blocks = {
-        name: entry["static_J"] + entry["dynamic_J"]
-        for name, entry in found["blocks"].items()
-        if entry["static_J"] is not None
-    }
-    return {key: found[key] for key in ("per_timestep_J", "label", "versions")} | {"blocks_J": blocks}
+    return run_energy(here, data, engine)
 
 
-def _laws(points: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _point(found: EnergyResult, axis: Axis, size: int, number: int) -> ScalingPoint:
+    blocks = {name: entry.total for name, entry in found.blocks.items() if entry.total is not None}
+    return ScalingPoint(
+        axis=axis, size=size, network=number, per_timestep_J=found.per_timestep_J, label=found.label, blocks_J=blocks
+    )
+
+
+def _laws(points: Sequence[ScalingPoint]) -> dict[str, Law]:
     """Law of the whole and of every block."""
-    sizes = [point["size"] for point in points]
-    series = {"all": [point["per_timestep_J"] for point in points]}
-    series |= {name: [point["blocks_J"][name] for point in points] for name in points[0]["blocks_J"]}
-    return {name: vars(fit(sizes, energies)) for name, energies in series.items() if min(energies) > 0}
+    sizes = [point.size for point in points]
+    series = {"all": [point.per_timestep_J for point in points]}
+    series |= {name: [point.blocks_J[name] for point in points] for name in points[0].blocks_J}
+    return {name: fit(sizes, energies) for name, energies in series.items() if min(energies) > 0}
 
 
-def law_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+def law_rows(found: ScalingResult) -> list[tuple[str, str, str]]:
     """Block, exponent against units, exponent against layers: as people read it."""
 
     def shown(axis: str, name: str) -> str:
-        law = found["laws"][axis].get(name)
-        return f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})" if law else ""
+        law = found.laws[axis].get(name)
+        return f"{law.exponent:.2f} ({law.low:.2f} to {law.high:.2f})" if law else ""
 
-    names = ["all", *found["points"][0]["blocks_J"]]
+    names = ["all", *found.points[0].blocks_J]
     return [(name.replace("_", " "), shown("units", name), shown("layers", name)) for name in names]
 
 
-def _write(found: dict[str, Any], folder: Path) -> None:
+def _write(found: ScalingResult, folder: Path) -> None:
     from cmru_hw.analysis.energy import plots
 
     out = io.StringIO()
-    names = list(found["points"][0]["blocks_J"])
+    names = list(found.points[0].blocks_J)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("axis", "size", "network", "per_timestep_J", *(f"{name}_J" for name in names)))
-    for point in found["points"]:
-        head = (point["axis"], point["size"], point["network"], point["per_timestep_J"])
-        writer.writerow((*head, *(point["blocks_J"][name] for name in names)))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RESULT).write_text(json_text(found) + "\n", encoding="utf-8")
-        (folder / "scaling.csv").write_text(out.getvalue(), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
+    for point in found.points:
+        head = (point.axis, point.size, point.network, point.per_timestep_J)
+        writer.writerow((*head, *(point.blocks_J[name] for name in names)))
+    found.save(folder / SCALING)
+    write_whole(folder / "scaling.csv", partial(Path.write_text, data=out.getvalue(), encoding="utf-8"))
     for suffix in ("svg", "pdf"):
         plots.scaling(found, folder / f"scaling.{suffix}")

@@ -3,22 +3,61 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
-import cmru_hw
+from cmru_hw.analysis.montecarlo import scheduler, statistics
 from cmru_hw.analysis.montecarlo.job import EngineName, Job
-from cmru_hw.analysis.montecarlo.scheduler import collect
+from cmru_hw.analysis.montecarlo.result import (
+    Effect,
+    FailedPairs,
+    Interval,
+    MonteCarloResult,
+    PairedDies,
+    Stopping,
+)
 from cmru_hw.analysis.montecarlo.shards import Store, write_results
-from cmru_hw.analysis.montecarlo.statistics import Interval, clopper_pearson
-from cmru_hw.analysis.montecarlo.statistics import summary as summary_of
 from cmru_hw.analysis.montecarlo.workers import Workers, serial
+from cmru_hw.analysis.provenance import provenance
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import Sequences
+
+# Dies for the ranking of what costs the most: each class of elements needs as many twice.
+SENSITIVITY_DIES = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many ``dies``, and what else to find out.
+
+    A die is good if its accuracy is at most ``drop`` below software's. With ``until``, stop when the interval of the
+    yield is no wider; ``paired``: so many of the dies in SPICE as well; ``sensitivity``: rank the classes of elements.
+    """
+
+    dies: int
+    drop: float = 0.01
+    until: float | None = None
+    paired: int | None = None
+    sensitivity: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follow:
+    """Who is told of the progress: ``dies(done, all, interval)`` after blocks of dies, ``element(name)`` before each
+    class of elements."""
+
+    dies: Callable[[int, int, Interval], None]
+    element: Callable[[str], None]
+
+
+Phases = Callable[[str], AbstractContextManager[Follow]]
+"""Opens the progress of one phase, by its name."""
 
 
 def run_montecarlo(
@@ -33,8 +72,8 @@ def run_montecarlo(
     varied: frozenset[str] | None = None,
     team: Workers = serial,
     report: Callable[[int, int, Interval], None] | None = None,
-) -> dict[str, Any]:
-    """Make ``dies`` dies of a design and write what becomes of them to ``folder``; returns what the summary says.
+) -> MonteCarloResult:
+    """Make ``dies`` dies of a design and write what becomes of them to ``folder``.
 
     A die is good if its accuracy on ``data`` is at most ``drop`` below software's. ``varied`` are the
     sources of variation (``exported.architecture.select_variations``; all by default), and ``team`` computes. Finished
@@ -42,7 +81,6 @@ def run_montecarlo(
     Clopper and Pearson (Biometrika 26, 404, 1934). Raises OutputError, and InputError for sources that the
     design does not have.
     """
-    folder = Path(folder)
     job = Job(
         design=exported.design,
         trained=exported.trained,
@@ -51,33 +89,87 @@ def run_montecarlo(
         varied=exported.architecture.select_variations(exported.design) if varied is None else varied,
         engine=engine,
     )
-    table = collect(job, range(dies), Store.of(folder, job), team, drop=drop, report=report)
-    summary = summary_of(job, table, drop=drop) | provenance(exported, job)
-    interval = clopper_pearson(summary["yield"]["k"], summary["yield"]["n"])
+
+    @contextmanager
+    def phases(_: str) -> Iterator[Follow]:
+        yield Follow(dies=report or (lambda done, count, interval: None), element=lambda name: None)
+
+    return run_job(exported, job, Path(folder), Plan(dies=dies, drop=drop), team=team, phases=phases)
+
+
+def run_job(
+    exported: Exported, job: Job, folder: Path, plan: Plan, *, team: Workers, phases: Phases, command: str = ""
+) -> MonteCarloResult:
+    """Do what ``plan`` says and write the result to ``folder``. ``command`` makes it again. Raises OutputError."""
+    with phases(f"{job.engine}, dies") as follow:
+        table = scheduler.collect(
+            job,
+            range(plan.dies),
+            Store.of(folder, job),
+            team,
+            drop=plan.drop,
+            until=plan.until,
+            report=follow.dies,
+        )
+    result = MonteCarloResult(
+        **vars(statistics.statistics(job, table, drop=plan.drop)),
+        engine=job.engine,
+        level=job.design.technology.level,
+        architecture=job.design.architecture,
+        varies=tuple(sorted(job.varied)),
+        sequences=len(job.sequences),
+        provenance=provenance(
+            exported, versions=_versions(), command=command, seed=job.seed, job_sha256=job.sha256
+        ),
+        stopping=None if plan.until is None else _stopping(job, plan.until),
+        paired=None if plan.paired is None else _paired(job, table, folder, plan, team, phases),
+        sensitivity=_sensitivity(job, folder, plan, team, phases) if plan.sensitivity else None,
+    )  # fmt: skip
+    _draw(result, table, folder)
+    write_results(folder, table, result)
+    return result
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+
+
+def _stopping(job: Job, width: float) -> Stopping:
+    return Stopping(width=width, fewest=scheduler.FEWEST, block=statistics.BLOCK[job.engine])
+
+
+def _paired(
+    job: Job, table: pa.Table, folder: Path, plan: Plan, team: Workers, phases: Phases
+) -> PairedDies | FailedPairs:
+    """Some of the dies of ``table`` in SPICE, compared with the fast engine."""
+    twin = replace(job, engine="spice")
+    chosen = statistics.subset(job.seed, len(table), min(plan.paired or 0, len(table)))
+    with phases("spice, dies") as follow:
+        both = scheduler.collect(twin, chosen, Store.of(folder, twin), team, drop=plan.drop, report=follow.dies)
+    agreed = statistics.engine_agreement(both)
+    resolution = job.simulator.resolution
+    if agreed is None:
+        return FailedPairs(requested=len(chosen), resolution=resolution)
+    return PairedDies(**vars(agreed), requested=len(chosen), resolution=resolution)
+
+
+def _sensitivity(job: Job, folder: Path, plan: Plan, team: Workers, phases: Phases) -> tuple[Effect, ...]:
+    with phases("sensitivity") as follow:
+        effects = scheduler.sensitivity(
+            replace(job, engine="fast"),
+            range(min(plan.dies, SENSITIVITY_DIES)),
+            lambda one: Store.of(folder, one),
+            team,
+            drop=plan.drop,
+            report=follow.element,
+        )
+    return tuple(effects)
+
+
+def _draw(result: MonteCarloResult, table: pa.Table, folder: Path) -> None:
+    # drawing takes a second to load, which only the process that draws needs
     from cmru_hw.analysis.montecarlo import plots
 
-    plots.dies(table, summary["accuracy"]["software"], drop, interval, folder / "dies.svg")
-    write_results(folder, table, summary)
-    return summary
-
-
-def provenance(exported: Exported, job: Job, *, command: str = "") -> dict[str, Any]:
-    """What the rows of ``job`` follow from."""
-    return {
-        "engine": job.engine,
-        "level": job.design.technology.level,
-        "architecture": job.design.architecture,
-        "seed": job.seed,
-        "varies": sorted(job.varied),
-        "sequences": len(job.sequences),
-        "versions": {
-            "cmru_hw": cmru_hw.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "netlist_sha256": exported.netlist_sha256,
-        "design_sha256": exported.architecture.fingerprint(job.design),
-        "job_sha256": job.sha256,
-        "command": command,
-    }
+    if result.sensitivity is not None:
+        plots.sensitivity(result.sensitivity, folder / "sensitivity.svg")
+    plots.dies(table, result.accuracy.software, result.drop, result.yield_, folder / "dies.svg")

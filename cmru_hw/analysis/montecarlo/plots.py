@@ -10,7 +10,7 @@ import pyarrow as pa
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from cmru_hw.analysis.montecarlo.statistics import Effect, Interval
+from cmru_hw.analysis.montecarlo.result import Effect, Interval
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from cmru_hw.analysis.montecarlo.job import Job
+from cmru_hw.analysis.montecarlo.result import Effect, Interval
 from cmru_hw.analysis.montecarlo.shards import Store, blocks
-from cmru_hw.analysis.montecarlo.statistics import SCHEMA, Effect, Interval, clopper_pearson, passed
+from cmru_hw.analysis.montecarlo.statistics import SCHEMA, clopper_pearson, passed
 from cmru_hw.analysis.montecarlo.workers import Workers
 
 # Intervals of fewer dies jump about; nothing is decided on them.

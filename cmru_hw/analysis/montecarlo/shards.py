@@ -11,20 +11,18 @@ dies. Another design, seed, input or version is another job and never meets them
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cmru_hw.analysis.montecarlo.job import Job
+from cmru_hw.analysis.montecarlo.result import SUMMARY, MonteCarloResult
 from cmru_hw.analysis.montecarlo.statistics import BLOCK, SCHEMA
 from cmru_hw.core.atomic_write import write_whole
 
-SUMMARY = "summary.json"
 DIES = "dies.parquet"
 
 
@@ -82,8 +80,7 @@ def blocks(job: Job, dies: Sequence[int]) -> list[Block]:
     return [Block(number=number, dies=tuple(members)) for number, members in found.items()]
 
 
-def write_results(folder: Path, table: pa.Table, summary: dict[str, Any]) -> None:
+def write_results(folder: Path, table: pa.Table, summary: MonteCarloResult) -> None:
     """``dies.parquet`` and ``summary.json``. Raises OutputError."""
     write_whole(folder / DIES, lambda path: pq.write_table(table, path))
-    text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
-    write_whole(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
+    summary.save(folder / SUMMARY)

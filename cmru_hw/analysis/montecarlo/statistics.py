@@ -8,8 +8,6 @@ how, and it counts as a die that does not do its task.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +17,8 @@ from scipy.special import betaincinv
 
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo.job import EngineName, Job, one_thread
+from cmru_hw.analysis.montecarlo.result import DieAccuracy, DieStatistics, EngineAgreement, Interval, LevelErrors
+from cmru_hw.circuits.dies import DieScores
 from cmru_hw.core.errors import SimulationError
 
 # Dies that are computed and stored together: some seconds of work, so that an interruption costs no more than that.
@@ -50,60 +50,30 @@ def scores(job: Job, dies: Sequence[int]) -> pa.Table:
     """One row of SCHEMA for each of ``dies``. Raises what would meet every die, like SimulatorMissing."""
     with one_thread():
         rows = job.simulator.fast(job, dies) if job.engine == "fast" else _spice(job, dies)
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    return pa.Table.from_pylist([vars(row) for row in rows], schema=SCHEMA)
 
 
-def _spice(job: Job, dies: Sequence[int]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+def _spice(job: Job, dies: Sequence[int]) -> list[DieScores]:
+    rows: list[DieScores] = []
     with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
         for number in dies:
             try:
                 rows.append(job.simulator.simulated(job, job.simulator.draw(job, [number]), engine))
             except SimulationError as error:
-                rows.append({"die": number, "status": type(error).__name__})
+                rows.append(DieScores(die=number, status=type(error).__name__))
     return rows
 
 
 # --- Together ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """``k`` of ``n`` and the Clopper-Pearson 95 % interval of the share behind them (Biometrika 26, 404, 1934)."""
-
-    k: int
-    n: int
-    low: float
-    high: float
-
-    @property
-    def value(self) -> float:
-        return self.k / self.n
-
-    @property
-    def width(self) -> float:
-        return self.high - self.low
-
-
 def clopper_pearson(k: int, n: int, *, confidence: float = 0.95) -> Interval:
     """The exact interval of a share of which ``k`` in ``n`` ≥ 1 were seen."""
     tail = (1 - confidence) / 2
+    # quantiles of beta distributions; scipy.stats, which has them too, takes a second to load
     low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
     high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
-    return Interval(k=k, n=n, low=low, high=high)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """What a class of elements does: scores with it alone, and with all but it. Accuracies are means over dies."""
-
-    name: str
-    alone: Interval
-    without: Interval
-    accuracy_alone: float
-    accuracy_without: float
-    agreement_alone: float
-    agreement_without: float
+    return Interval(k=k, n=n, value=k / n, ci95=(low, high))
 
 
 def passed(table: pa.Table, software: float, drop: float) -> NDArray[np.bool_]:
@@ -114,36 +84,35 @@ def passed(table: pa.Table, software: float, drop: float) -> NDArray[np.bool_]:
     return ok & (accuracy >= software - drop - 1e-12)
 
 
-def summary(job: Job, table: pa.Table, *, drop: float) -> dict[str, Any]:
-    """What the dies of ``table`` say together, in plain numbers; shares of nothing are None."""
+def statistics(job: Job, table: pa.Table, *, drop: float) -> DieStatistics:
+    """What the dies of ``table`` say together."""
     good = table.filter(pc.equal(table["status"], "ok"))
     accuracy = good["accuracy"].to_numpy()
-    yielded = clopper_pearson(int(passed(table, job.goal.accuracy, drop).sum()), len(table))
     decisions = int(good["decisions"].to_numpy().sum())
-    return {
-        "dies": len(table),
-        "failed": len(table) - len(good),
-        "failures": _counts([status for status in table["status"].to_pylist() if status != "ok"]),
-        "yield": {"k": yielded.k, "n": yielded.n, "value": yielded.value, "ci95": [yielded.low, yielded.high]},
-        "accuracy": {
-            "software": job.goal.accuracy,
-            "median": _quantile(accuracy, 0.5),
-            "p05": _quantile(accuracy, 0.05),
-            "min": _quantile(accuracy, 0.0),
-        },
-        "accuracy_of": "labels" if job.sequences.labels is not None else "software's classes",
-        "drop": drop,
-        "decision_agreement": int(good["decisions_agree"].to_numpy().sum()) / decisions if decisions else None,
-        "level_error": {
-            "max": _quantile(good["level_error_max"].to_numpy(), 1.0),
-            "median": _quantile(good["level_error_max"].to_numpy(), 0.5),
-            "rms": float(np.sqrt(np.mean(good["level_error_rms"].to_numpy() ** 2))) if len(good) else None,
-        },
-        "worst_die": int(good["die"].to_numpy()[np.argmin(accuracy)]) if len(good) else None,
-    }
+    return DieStatistics(
+        dies=len(table),
+        failed=len(table) - len(good),
+        failures=_counts([status for status in table["status"].to_pylist() if status != "ok"]),
+        yield_=clopper_pearson(int(passed(table, job.goal.accuracy, drop).sum()), len(table)),
+        accuracy=DieAccuracy(
+            software=job.goal.accuracy,
+            median=_quantile(accuracy, 0.5),
+            p05=_quantile(accuracy, 0.05),
+            min=_quantile(accuracy, 0.0),
+        ),
+        accuracy_of="labels" if job.sequences.labels is not None else "software's classes",
+        drop=drop,
+        decision_agreement=int(good["decisions_agree"].to_numpy().sum()) / decisions if decisions else None,
+        level_error=LevelErrors(
+            max=_quantile(good["level_error_max"].to_numpy(), 1.0),
+            median=_quantile(good["level_error_max"].to_numpy(), 0.5),
+            rms=float(np.sqrt(np.mean(good["level_error_rms"].to_numpy() ** 2))) if len(good) else None,
+        ),
+        worst_die=int(good["die"].to_numpy()[np.argmin(accuracy)]) if len(good) else None,
+    )
 
 
-def engine_agreement(table: pa.Table) -> dict[str, Any] | None:
+def engine_agreement(table: pa.Table) -> EngineAgreement | None:
     """How far SPICE and the fast engine agree, die by die, on the dies that both simulated; None if there are none."""
     both = table.filter(pc.is_valid(table["engines_agree"]))
     if not len(both):
@@ -151,15 +120,15 @@ def engine_agreement(table: pa.Table) -> dict[str, Any] | None:
     agree, total = int(both["engines_agree"].to_numpy().sum()), int(both["decisions"].to_numpy().sum())
     close = int(both["engines_close"].to_numpy().sum())
     interval = clopper_pearson(agree, total)
-    return {
-        "dies": len(both),
-        "decisions": total,
-        "agree": agree,
-        "value": interval.value,
-        "ci95": [interval.low, interval.high],
-        "margin_limited": close,
-        "unexplained": total - agree - close,
-    }
+    return EngineAgreement(
+        dies=len(both),
+        decisions=total,
+        agree=agree,
+        value=interval.value,
+        ci95=interval.ci95,
+        margin_limited=close,
+        unexplained=total - agree - close,
+    )
 
 
 def subset(seed: int, dies: int, count: int) -> list[int]:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import cmru_hw
+from cmru_hw.analysis.provenance import provenance
+from cmru_hw.analysis.retention.result import RESULT, RetentionResult
 from cmru_hw.circuits import registry
-from cmru_hw.core.errors import OutputError
-from cmru_hw.core.units import json_text
+from cmru_hw.circuits.retention import HeldState
+from cmru_hw.core.atomic_write import write_whole
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 
-RESULT = "retention.json"
 TEMPERATURES = (-40.0, 0.0, 27.0, 60.0, 85.0, 105.0, 125.0)
 COLUMNS = (
     *("temperature_C", "level_V", "timesteps", "seconds", "lost_in_simulation", "simulated_s", "leakage_A"),
@@ -37,70 +37,64 @@ def run_retention(
     corner: str = "typical",
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
-) -> dict[str, Any]:
+) -> RetentionResult:
     """Timesteps until the first level of ``exported`` is lost, at each of ``temperatures`` [degrees Celsius].
 
-    The unit that loses its state first is taken, in silicon of the process corner ``corner``. Returns what
-    ``retention.json`` says, and writes it to ``folder``. Raises InputError for a technology that was measured on no
+    The unit that loses its state first is taken, in silicon of the process corner ``corner``. The
+    result is written to ``folder`` as ``retention.json``. Raises InputError for a technology that was measured on no
     transistors and for ladders, SimulationError, OutputError.
     """
     design = exported.design
     unit = registry.of(design).retention_unit(design, engine, corner)
-    rows: list[dict[str, Any]] = []
+    states: list[HeldState] = []
     simulator = ""
     for place, temperature in enumerate(temperatures):
-        row, simulator = unit.hold(temperature)
-        rows.append({"temperature_C": temperature, **row})
+        state, simulator = unit.hold(temperature)
+        states.append(state)
         if progress:
             progress(place + 1, len(temperatures))
     models = device_models.devices(unit.process)
-    worst = min(rows, key=lambda row: row["timesteps"])
-    found = {
-        "kind": "retention",
-        "level": "transistor",
-        "label": "simulated",
-        "architecture": design.architecture,
-        "technology": design.technology.name,
-        "models": models.version,
-        "models_sha256": models.sha256,
-        "corner": corner,
-        "vdd_V": unit.vdd,
-        "timestep_s": design.timestep,
-        "weakest_unit": unit.name,
-        "testbench": unit.testbench,
-        "restores": unit.restores,
-        **unit.facts,
-        "temperatures": rows,
-        **unit.trend(rows),
-        "worst_temperature_C": worst["temperature_C"],
-        "worst_timesteps": worst["timesteps"],
+    worst = min(states, key=lambda state: state.timesteps)
+    result = RetentionResult(
+        level="transistor",
+        label="simulated",
+        architecture=design.architecture,
+        technology=design.technology.name,
+        models=models.version,
+        models_sha256=models.sha256,
+        corner=corner,
+        vdd_V=unit.vdd,
+        timestep_s=design.timestep,
+        weakest_unit=unit.name,
+        testbench=unit.testbench,
+        restores=unit.restores,
+        facts=unit.facts,
+        temperatures=tuple(states),
+        doubling_C=unit.doubling(states),
+        worst_temperature_C=worst.temperature_C,
+        worst_timesteps=worst.timesteps,
         # it was followed for that long and had not lost anything
-        "worst_at_least": not worst["lost_in_simulation"] and worst["seconds"] <= worst["simulated_s"],
-        "excludes": [*unit.excludes, f"process corners other than {corner}"],
-        "versions": {"cmru_hw": cmru_hw.__version__, "simulator": simulator},
-        "netlist_sha256": exported.netlist_sha256,
-        "seed": None,
-        "command": command,
-    }
+        worst_at_least=not worst.lost_in_simulation and worst.seconds <= worst.simulated_s,
+        excludes=(*unit.excludes, f"process corners other than {corner}"),
+        provenance=provenance(exported, simulator=simulator, command=command),
+    )
     if folder is not None:
-        write(found, Path(folder))
-    return found
+        write(result, Path(folder))
+    return result
 
 
-def write(found: dict[str, Any], folder: Path) -> None:
+def write(found: RetentionResult, folder: Path) -> None:
     """``retention.json``, ``.csv`` and the figure in ``folder``. Raises OutputError."""
+    # drawing takes a second to load, which only a result in a folder needs
     from cmru_hw.analysis.retention import plots
 
-    columns = [name for name in COLUMNS if name in found["temperatures"][0]]
+    rows = [state.to_plain() for state in found.temperatures]
+    columns = [name for name in COLUMNS if name in rows[0]]
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(found["temperatures"])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RESULT).write_text(json_text(found) + "\n", encoding="utf-8")
-        (folder / "retention.csv").write_text(out.getvalue(), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
+    writer.writerows(rows)
+    found.save(folder / RESULT)
+    write_whole(folder / "retention.csv", partial(Path.write_text, data=out.getvalue(), encoding="utf-8"))
     for suffix in ("svg", "pdf"):
         plots.over_temperature(found, folder / f"retention.{suffix}")

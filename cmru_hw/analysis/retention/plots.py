@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from matplotlib import pyplot as plt
 
+from cmru_hw.analysis.retention.result import RetentionResult
 from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 from cmru_hw.core.units import percent
 
 
-def over_temperature(found: dict[str, Any], path: Path) -> None:
+def over_temperature(found: RetentionResult, path: Path) -> None:
     """Timesteps until the first level is lost; open circles were not followed to the end."""
-    rows = found["temperatures"]
-    droops = "half_packet_V" in found
+    rows, facts = found.temperatures, found.facts
+    droops = facts.half_packet_V is not None
     with plt.style.context([STYLE]):
         figure, axis = plt.subplots(figsize=(4.6, 3.0), layout="constrained")
         for row in rows if droops else ():
-            steps = [level["timesteps"] for level in row["levels"]]
-            axis.vlines(row["temperature_C"], min(steps), max(steps), color=SECOND, linewidth=1.5,
+            steps = [level.timesteps for level in row.levels or ()]
+            axis.vlines(row.temperature_C, min(steps), max(steps), color=SECOND, linewidth=1.5,
                         label="_nolegend_" if row is not rows[0] else "all levels of the ladder")  # fmt: skip
-        warm = [row["temperature_C"] for row in rows]
-        axis.plot(warm, [row["timesteps"] for row in rows], "-", color=CIRCUIT, linewidth=0.8)
+        warm = [row.temperature_C for row in rows]
+        axis.plot(warm, [row.timesteps for row in rows], "-", color=CIRCUIT, linewidth=0.8)
         for lost, fill, label in (
             (True, CIRCUIT, "first level lost, simulated"),
             (False, "white", "by its last rate" if droops else "at least: it holds"),
         ):
-            some = [row for row in rows if row["lost_in_simulation"] == lost]
+            some = [row for row in rows if row.lost_in_simulation == lost]
             if some:
-                axis.plot([row["temperature_C"] for row in some], [row["timesteps"] for row in some], "o",
+                axis.plot([row.temperature_C for row in some], [row.timesteps for row in some], "o",
                           color=CIRCUIT, markerfacecolor=fill, markersize=4, label=label)  # fmt: skip
-        if droops:
-            axis.plot(warm, [row["law_timesteps"] for row in rows], "--", color=SOFTWARE, linewidth=0.8,
+        law = [row.law_timesteps for row in rows if row.law_timesteps is not None]
+        if len(law) == len(rows):
+            axis.plot(warm, law, "--", color=SOFTWARE, linewidth=0.8,
                       label="law: the first leakage")  # fmt: skip
-            what = f"lost when {1e3 * found['half_packet_V']:.3g} mV off"
-        else:
-            what = f"window {percent(found['window_of_threshold'])} of its threshold"
+        what = ""
+        if facts.half_packet_V is not None:
+            what = f": lost when {1e3 * facts.half_packet_V:.3g} mV off"
+        if facts.window_of_threshold is not None:
+            what = f": window {percent(facts.window_of_threshold)} of its threshold"
         axis.set_yscale("log")
         axis.set_xlabel("temperature [°C]")
-        axis.set_ylabel(f"timesteps of {1e3 * found['timestep_s']:g} ms")
-        seconds = axis.secondary_yaxis("right", functions=(lambda n: n * found["timestep_s"],
-                                                           lambda s: s / found["timestep_s"]))  # fmt: skip
+        axis.set_ylabel(f"timesteps of {1e3 * found.timestep_s:g} ms")
+        seconds = axis.secondary_yaxis(
+            "right",
+            functions=(lambda n: np.multiply(n, found.timestep_s), lambda s: np.divide(s, found.timestep_s)),
+        )
         seconds.set_ylabel("seconds")
         seconds.spines["right"].set_visible(True)
         axis.legend(loc="lower left", fontsize=7)
-        title = f"unit {found['weakest_unit']}: {what} ({found['technology']}, {found['corner']})"
+        title = f"unit {found.weakest_unit}{what} ({found.technology}, {found.corner})"
         axis.set_title(title, loc="left", fontsize=8)
         save(figure, path)

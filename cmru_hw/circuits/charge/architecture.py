@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from cmru_hw.process import device_count, technology
 from cmru_hw.process.device_count import Inventory
 
 
-def describe(design: Design) -> dict[str, Any]:
+def describe(design: Design) -> dict[str, object]:
     """The sizes of a design, and what of the trained network it does not hold."""
     sizes = [np.abs(row.weights[row.weights != 0]) for layer in design.layers for row in (layer.low, layer.high)]
     dropped = sum(deviation.got == 0 for deviation in design.deviations)

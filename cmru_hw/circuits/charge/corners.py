@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cmru_hw.circuits.charge import measured_technology
 from cmru_hw.circuits.charge.mapping import Design, Operating, map_network
-from cmru_hw.circuits.corner import Corner
+from cmru_hw.circuits.corner import Corner, CornerFacts
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.spice import Engine
 
@@ -21,17 +20,15 @@ def supply(design: Design) -> float:
 
 def at_corner(
     design: Design, trained: Trained, corner: Corner, engine: Engine, folder: Path
-) -> tuple[Design, dict[str, Any]]:
+) -> tuple[Design, CornerFacts]:
     """The same capacitors at ``corner``, and facts about it; a measured technology is kept in ``folder``."""
     if design.technology.level == "transistor":
         at = Operating(corner=corner.process, temperature=corner.temperature, vdd=corner.vdd)
-        return replace(design, operating=at), {"source": str(corner)}
+        return replace(design, operating=at), CornerFacts(source=str(corner))
     measured = measured_technology.measured_at(corner, design.technology, engine, folder)
     technology = measured_technology.at_corner(design.technology, corner, measured)
     moved = map_network(trained, technology, design.calibration)
-    facts = {
-        "gain": technology.amplifier.gain,
-        "leakage_A": technology.leakage.integrator,
-        "source": technology.source,
-    }
+    facts = CornerFacts(
+        source=technology.source, gain=technology.amplifier.gain, leakage_A=technology.leakage.integrator
+    )
     return replace(moved, templates=design.templates), facts

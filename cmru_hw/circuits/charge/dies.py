@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from cmru_hw.circuits.charge.compare import RESOLUTION, reference
 from cmru_hw.circuits.charge.fast import Packed
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.circuits.comparison import classes_of
-from cmru_hw.circuits.dies import DieJob, DieSimulator, Replay
+from cmru_hw.circuits.dies import DieJob, DieScores, DieSimulator, Replay
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array, Response
 
@@ -53,7 +52,7 @@ def _goal(job: DieJob) -> ChargeGoal:
     )
 
 
-def _fast(job: DieJob, dies: Sequence[int]) -> list[dict[str, Any]]:
+def _fast(job: DieJob, dies: Sequence[int]) -> list[DieScores]:
     # drawing costs the same for one die as for many
     drawn = _draw(job, dies)
     return [
@@ -66,7 +65,7 @@ def _draw(job: DieJob, dies: Sequence[int]) -> Dies:
     return variation.draw(job.design, seed=job.seed, dies=dies, varied=job.varied)
 
 
-def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> dict[str, Any]:
+def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> DieScores:
     response = simulate_die(job, drawn, engine)
     packed = job.goal.packed
     decisions = [packed.places(layer) for layer in response.decisions]
@@ -74,7 +73,9 @@ def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> dict[str, Any]
         packed.places(values * layer.step) for values, layer in zip(response.states, job.design.layers, strict=True)
     ]
     classes = classes_of(response, job.design.config.decision)
-    return _row(job, int(drawn.numbers[0]), decisions, states, classes) | _engines(job, drawn, decisions)
+    row = _row(job, int(drawn.numbers[0]), decisions, states, classes)
+    agree, close = _engines(job, drawn, decisions)
+    return replace(row, engines_agree=agree, engines_close=close)
 
 
 def simulate_die(job: DieJob, drawn: Dies, engine: spice.Engine) -> Response:
@@ -93,7 +94,7 @@ def _row(
     decisions: Sequence[NDArray[np.int8]],
     states: Sequence[Array],
     classes: NDArray[np.int64],
-) -> dict[str, Any]:
+) -> DieScores:
     """Scores of a die from ``decisions`` and ``states`` [V], (units, places), and ``classes`` (sequences,)."""
     goal, design = job.goal, job.design
     agree, largest, squares = 0, 0.0, 0.0
@@ -106,20 +107,20 @@ def _row(
         agree += int(np.count_nonzero(got == wanted))
         largest, squares = max(largest, most), squares + sum_
     total = sum(wanted.size for wanted in goal.decisions)
-    return {
-        "die": number,
-        "status": "ok" if math.isfinite(squares) else "NotFinite",
-        "accuracy": float((classes == goal.wanted).mean()),
-        "classes_alike": int((classes == goal.classes).sum()),
-        "decisions": total,
-        "decisions_agree": agree,
-        "level_error_max": largest,
-        "level_error_rms": math.sqrt(squares / total),
-    }
+    return DieScores(
+        die=number,
+        status="ok" if math.isfinite(squares) else "NotFinite",
+        accuracy=float((classes == goal.wanted).mean()),
+        classes_alike=int((classes == goal.classes).sum()),
+        decisions=total,
+        decisions_agree=agree,
+        level_error_max=largest,
+        level_error_rms=math.sqrt(squares / total),
+    )
 
 
-def _engines(job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) -> dict[str, int]:
-    """How the decisions that SPICE made compare with the fast engine's on the same die."""
+def _engines(job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) -> tuple[int, int]:
+    """Decisions that SPICE and the fast engine make alike on the same die, and others that are too close to call."""
     packed = job.goal.packed
     (found,) = fast.run(drawn, packed, margins=True)
     assert found.margins is not None
@@ -136,7 +137,7 @@ def _engines(job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) ->
         undecided = (layer_differ & (layer_close | follows)).any(0)
         np.minimum.at(since, packed.sequence[undecided], packed.time[undecided])
     total = sum(layer.size for layer in differ)
-    return {"engines_agree": total - sum(int(layer.sum()) for layer in differ), "engines_close": explained}
+    return total - sum(int(layer.sum()) for layer in differ), explained
 
 
 def _replay(job: DieJob, number: int) -> Replay:

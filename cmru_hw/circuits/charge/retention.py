@@ -14,14 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from cmru_hw.characterize.testbench import Conditions, Testbench
 from cmru_hw.circuits.charge.mapping import Design, has_ladders
 from cmru_hw.circuits.charge.measured_technology import process_of
-from cmru_hw.circuits.retention import RetentionUnit
+from cmru_hw.circuits.retention import HeldLevel, HeldState, RetentionFacts, RetentionUnit
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.spice import Engine
@@ -88,21 +87,22 @@ def unit(design: Design, engine: Engine, corner: str) -> RetentionUnit:
     left = lost_asleep if sleeps else lost
     swing = design.technology.signal.state_swing
 
-    def hold(temperature: float) -> tuple[dict[str, Any], str]:
+    def hold(temperature: float) -> tuple[HeldState, str]:
         conditions = Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
         losses = [left(engine, conditions, cell, share * swing) for share in LEVELS]
         first = min(losses, key=lambda loss: loss.seconds)
-        row = {
-            "level_V": first.level,
-            "timesteps": first.seconds / cell.timestep,
-            "seconds": first.seconds,
-            "lost_in_simulation": first.lost,
-            "simulated_s": first.simulated,
-            "leakage_A": first.leakage,
-            "law_timesteps": _by_law(cell, first.leakage) / cell.timestep,
-            "levels": [{"level_V": loss.level, "timesteps": loss.seconds / cell.timestep} for loss in losses],
-        }
-        return row, first.simulator
+        state = HeldState(
+            temperature_C=temperature,
+            level_V=first.level,
+            timesteps=first.seconds / cell.timestep,
+            seconds=first.seconds,
+            lost_in_simulation=first.lost,
+            simulated_s=first.simulated,
+            leakage_A=first.leakage,
+            law_timesteps=_by_law(cell, first.leakage) / cell.timestep,
+            levels=tuple(HeldLevel(level_V=loss.level, timesteps=loss.seconds / cell.timestep) for loss in losses),
+        )
+        return state, first.simulator
 
     return RetentionUnit(
         name=name,
@@ -110,20 +110,20 @@ def unit(design: Design, engine: Engine, corner: str) -> RetentionUnit:
         vdd=vdd,
         testbench=f"{ASLEEP if sleeps else BENCH}.cir",
         restores=False,
-        facts={
-            "half_packet_V": cell.tolerance,
-            "integrator_F": cell.integrator,
-            "law": f"constant leakage of the first {'timestep' if sleeps else 'second'}: I t / C_int",
-        },
+        facts=RetentionFacts(
+            half_packet_V=cell.tolerance,
+            integrator_F=cell.integrator,
+            law=f"constant leakage of the first {'timestep' if sleeps else 'second'}: I t / C_int",
+        ),
         excludes=(
             "mismatch of leakage from switch to switch",
             "what the clocks of the timesteps in between disturb"
             + (", but for those of the amplifier" if sleeps else ": it is one long hold"),
         ),
         hold=hold,
-        trend=lambda rows: {
-            "doubling_C": doubling([row["temperature_C"] for row in rows], [row["seconds"] for row in rows])
-        },
+        doubling=lambda states: doubling(
+            [state.temperature_C for state in states], [state.seconds for state in states]
+        ),
     )
 
 

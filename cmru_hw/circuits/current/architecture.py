@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cmru_hw.circuits.architecture import Architecture
 from cmru_hw.circuits.comparison import Reference
-from cmru_hw.circuits.corner import Corner
+from cmru_hw.circuits.corner import Corner, CornerFacts
 from cmru_hw.circuits.current import dies, energy, mapping, netlist, retention, simulate, technology, variation
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.technology import CurrentTechnology
@@ -22,7 +21,7 @@ from cmru_hw.process.device_count import Inventory
 from cmru_hw.spice import Engine
 
 
-def describe(design: CurrentDesign) -> dict[str, Any]:
+def describe(design: CurrentDesign) -> dict[str, object]:
     """The sizes of a design, and what of the trained network it does not hold."""
     counts = netlist.transistors(design)
     upper = [layer.upper for layer in design.layers]
@@ -68,10 +67,10 @@ def _at_level(technology: CurrentTechnology, level: str, memory: str | None = No
 
 def _at_corner(
     design: CurrentDesign, trained: Trained, corner: Corner, engine: Engine, folder: Path
-) -> tuple[CurrentDesign, dict[str, Any]]:
+) -> tuple[CurrentDesign, CornerFacts]:
     """The same drawing on the devices of ``corner``."""
     moved = mapping.at_corner(design, corner=corner.process, temperature=corner.temperature, vdd=corner.vdd)
-    return moved, {"source": str(corner)}
+    return moved, CornerFacts(source=str(corner))
 
 
 CURRENT = Architecture(

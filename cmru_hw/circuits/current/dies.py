@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from cmru_hw.circuits.comparison import Reference, classes_of
 from cmru_hw.circuits.current import fast as behavioral
 from cmru_hw.circuits.current import netlist, simulate, variation
 from cmru_hw.circuits.current.variation import CurrentDies
-from cmru_hw.circuits.dies import DieJob, DieSimulator, Replay
+from cmru_hw.circuits.dies import DieJob, DieScores, DieSimulator, Replay
 from cmru_hw.core.signals import Response
 from cmru_hw.spice import Engine
 
@@ -45,7 +44,7 @@ def _draw(job: DieJob, numbers: Sequence[int]) -> CurrentDies:
     return variation.draw(job.design, seed=job.seed, dies=numbers, varied=job.varied)
 
 
-def _fast(job: DieJob, numbers: Sequence[int]) -> list[dict[str, Any]]:
+def _fast(job: DieJob, numbers: Sequence[int]) -> list[DieScores]:
     found = []
     # a few dies at a time: what they did is large, and a row is small
     for first in range(0, len(numbers), behavioral.DIES_AT_ONCE):
@@ -55,9 +54,10 @@ def _fast(job: DieJob, numbers: Sequence[int]) -> list[dict[str, Any]]:
     return found
 
 
-def _simulated(job: DieJob, drawn: CurrentDies, engine: Engine) -> dict[str, Any]:
+def _simulated(job: DieJob, drawn: CurrentDies, engine: Engine) -> DieScores:
     response = simulate_die(job, drawn, engine)
-    return _row(job, int(drawn.numbers[0]), response) | _engines(job, drawn, response)
+    agree, close = _engines(job, drawn, response)
+    return replace(_row(job, int(drawn.numbers[0]), response), engines_agree=agree, engines_close=close)
 
 
 def simulate_die(job: DieJob, drawn: CurrentDies, engine: Engine) -> Response:
@@ -66,7 +66,7 @@ def simulate_die(job: DieJob, drawn: CurrentDies, engine: Engine) -> Response:
     return simulate.simulate(job.design, job.sequences, engine, network=text).response
 
 
-def _row(job: DieJob, number: int, response: Response) -> dict[str, Any]:
+def _row(job: DieJob, number: int, response: Response) -> DieScores:
     wanted = job.goal.expected.response
     valid = wanted.valid[:, :, None]
     agree = sum(int((valid & (a == b)).sum()) for a, b in zip(response.decisions, wanted.decisions, strict=True))
@@ -74,24 +74,24 @@ def _row(job: DieJob, number: int, response: Response) -> dict[str, Any]:
     errors = np.concatenate([np.where(valid, a - b, 0.0).ravel() for a, b in pairs])
     total = int(valid.sum()) * sum(layer.units for layer in job.design.layers)
     classes = classes_of(response, job.design.config.decision)
-    return {
-        "die": number,
-        "status": "ok" if np.isfinite(errors).all() else "NotFinite",
-        "accuracy": float((classes == job.goal.wanted).mean()),
-        "classes_alike": int((classes == job.goal.expected.classes).sum()),
-        "decisions": total,
-        "decisions_agree": agree,
-        "level_error_max": float(np.abs(errors).max()),
-        "level_error_rms": math.sqrt(float((errors**2).sum()) / total),
-    }
+    return DieScores(
+        die=number,
+        status="ok" if np.isfinite(errors).all() else "NotFinite",
+        accuracy=float((classes == job.goal.wanted).mean()),
+        classes_alike=int((classes == job.goal.expected.classes).sum()),
+        decisions=total,
+        decisions_agree=agree,
+        level_error_max=float(np.abs(errors).max()),
+        level_error_rms=math.sqrt(float((errors**2).sum()) / total),
+    )
 
 
-def _engines(job: DieJob, drawn: CurrentDies, simulated: Response) -> dict[str, int]:
-    """How the decisions that SPICE made compare with the fast engine's on the same die."""
+def _engines(job: DieJob, drawn: CurrentDies, simulated: Response) -> tuple[int, int]:
+    """Decisions that SPICE and the fast engine make alike on the same die, and others that are too close to call."""
     run = behavioral.run(drawn, job.sequences)
     fast = run.response(0)
     valid = fast.valid[:, :, None]
-    total = agree = explained = 0
+    agree = explained = 0
     # What is in front of a unit (sequences, timesteps, 1), or was before it in its own layer, has gone another way.
     front = np.zeros_like(valid)
     for index, layer in enumerate(job.design.layers):
@@ -100,11 +100,10 @@ def _engines(job: DieJob, drawn: CurrentDies, simulated: Response) -> dict[str, 
         near = run.margins[index][0] < CLOSE * layer.upper
         caused = np.maximum.accumulate(apart & (near | front), axis=1)
         follows = front | np.concatenate([np.zeros_like(caused[:, :1]), caused[:, :-1]], axis=1)
-        total += int(valid.sum()) * layer.units
         agree += int((valid & ~decided).sum())
         explained += int((valid & decided & (near | follows)).sum())
         front = front | caused.any(axis=2, keepdims=True)
-    return {"engines_agree": agree, "engines_close": explained}
+    return agree, explained
 
 
 def _replay(job: DieJob, number: int) -> Replay:

@@ -6,13 +6,11 @@ nominal one; then it does not lose its state by and by, but has only one.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cmru_hw.characterize.testbench import deck
 from cmru_hw.circuits.current.mapping import CurrentDesign
-from cmru_hw.circuits.retention import RetentionUnit
+from cmru_hw.circuits.retention import HeldState, RetentionFacts, RetentionUnit
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 
@@ -44,7 +42,7 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
         "ls": technology.sink_length,
     }
 
-    def hold(temperature: float) -> tuple[dict[str, Any], str]:
+    def hold(temperature: float) -> tuple[HeldState, str]:
         models = device_models.devices(technology.process, corner=corner, temperature=temperature)
         saved = ("i(vset)", "i(vreset)")
         outcome = engine.run(deck(BENCH, models, saved=saved, parameters=values, stop=LONGEST))
@@ -58,14 +56,15 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
         seconds = float(time[gone[0]]) - RELEASED if lost else LONGEST
         moments = np.array([1.0, LONGEST])
         moved = max(abs(float(np.diff(np.interp(moments, time, output))[0])) for output in outputs)
-        row = {
-            "timesteps": seconds / design.timestep,
-            "seconds": seconds,
-            "lost_in_simulation": lost,
-            "simulated_s": LONGEST,
-            "moved": moved,
-        }
-        return row, outcome.simulator
+        state = HeldState(
+            temperature_C=temperature,
+            timesteps=seconds / design.timestep,
+            seconds=seconds,
+            lost_in_simulation=lost,
+            simulated_s=LONGEST,
+            moved=moved,
+        )
+        return state, outcome.simulator
 
     return RetentionUnit(
         name=f"{index}.{i}",
@@ -73,7 +72,7 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
         vdd=technology.vdd,
         testbench=f"{BENCH}.cir",
         restores=True,
-        facts={"window_of_threshold": float((layer.upper - layer.low)[i] / layer.upper[i])},
+        facts=RetentionFacts(window_of_threshold=float((layer.upper - layer.low)[i] / layer.upper[i])),
         excludes=(
             "mismatch: it moves a window as heat does",
             "noise, and whatever else a candidate does: it stands in the middle of the nominal window",

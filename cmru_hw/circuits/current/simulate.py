@@ -117,7 +117,7 @@ class CurrentComparison(Comparison):
         decided = self.agree >= AGREEMENT * (self.total - self.excluded)
         return decided and self.classified_alike >= AGREEMENT * self.classified
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         return {
             "states_agree": self.states_agree,
             "wrong_by_their_own_margin": {"decisions": self.roots, "largest_of_threshold": self.root_margin},

@@ -1,0 +1,188 @@
+"""The result of a Monte-Carlo: what ``summary.json`` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from cmru_hw.analysis.agreement import Level
+from cmru_hw.analysis.provenance import Provenance
+from cmru_hw.core.records import (
+    INLINE,
+    OMIT_NONE,
+    Count,
+    Invalid,
+    NotNegative,
+    OneOf,
+    Range,
+    Record,
+    Share,
+    approximately,
+    named,
+)
+
+SUMMARY = "summary.json"
+Engine = Annotated[str, OneOf(("fast", "spice"))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval(Record):
+    """``k`` of ``n``, their ratio ``value``, and the Clopper-Pearson 95 % interval of the share behind them
+    (Biometrika 26, 404, 1934): see :func:`cmru_hw.analysis.montecarlo.statistics.clopper_pearson`."""
+
+    k: Count
+    n: Annotated[int, Range(low=1)]
+    value: Share
+    ci95: tuple[Share, Share]
+
+    @property
+    def low(self) -> float:
+        return self.ci95[0]
+
+    @property
+    def high(self) -> float:
+        return self.ci95[1]
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+    def check(self) -> None:
+        if self.k > self.n:
+            raise Invalid("k", f"is {self.k} of {self.n}")
+        if not approximately(self.value, self.k / self.n):
+            raise Invalid("value", f"is {self.value:g}, but k/n is {self.k / self.n:g}")
+        if not self.low <= self.value <= self.high:
+            raise Invalid("ci95", f"is {self.low:g} to {self.high:g}, which {self.value:g} is outside of")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DieAccuracy(Record):
+    """Accuracy of software, and of the dies that were simulated: median, 5th percentile and worst; None without any."""
+
+    software: Share
+    median: Share | None
+    p05: Share | None
+    min: Share | None
+
+    def check(self) -> None:
+        found = [value for value in (self.min, self.p05, self.median) if value is not None]
+        if found != sorted(found):
+            raise Invalid("median", "is below p05, or p05 below min")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelErrors(Record):
+    """State errors in levels (αCMRU: shares of the swing): the largest of all dies, the median of their largest ones,
+    and the rms over everything; None without any die."""
+
+    max: NotNegative | None
+    median: NotNegative | None
+    rms: NotNegative | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DieStatistics(Record):
+    """Scores of all dies together. ``failures``: status → number of dies that failed with it. ``accuracy_of``: what a
+    die's classes are compared with. A die is good if its accuracy is at most ``drop`` below software's."""
+
+    dies: Count
+    failed: Count
+    failures: Mapping[str, Count]
+    yield_: Interval = field(metadata=named("yield"))
+    accuracy: DieAccuracy
+    accuracy_of: str
+    drop: float
+    decision_agreement: Share | None
+    level_error: LevelErrors
+    worst_die: Count | None
+
+    def check(self) -> None:
+        if self.yield_.n != self.dies:
+            raise Invalid("yield/n", f"is {self.yield_.n}, but there are {self.dies} dies")
+        if sum(self.failures.values()) != self.failed:
+            raise Invalid("failed", f"is {self.failed}, but {sum(self.failures.values())} failures are listed")
+        if self.yield_.k > self.dies - self.failed:
+            raise Invalid("yield/k", f"is {self.yield_.k}, but only {self.dies - self.failed} dies did not fail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping(Record):
+    """The rule of ``--until-ci``: at the first end of a block of ``block`` dies after which there are at least
+    ``fewest`` and the interval is no wider than ``width``."""
+
+    width: Share
+    fewest: Count
+    block: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineAgreement(Record):
+    """Decisions of both engines on the same ``dies``: ``agree`` of ``decisions`` are alike, with the 95 % interval of
+    that share; of the others ``margin_limited`` are too close to call and ``unexplained`` are not."""
+
+    dies: Count
+    decisions: Count
+    agree: Count
+    value: Share
+    ci95: tuple[Share, Share]
+    margin_limited: Count
+    unexplained: Count
+
+    def check(self) -> None:
+        if self.agree + self.margin_limited + self.unexplained != self.decisions:
+            raise Invalid("decisions", f"is {self.decisions}, which its parts do not sum up to")
+        if not self.decisions or not approximately(self.value, self.agree / self.decisions):
+            raise Invalid("value", f"is {self.value:g}, which is not agree/decisions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDies(EngineAgreement):
+    """The same of ``requested`` dies; ``resolution`` says which decisions are too close to call."""
+
+    requested: Count
+    resolution: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedPairs(Record):
+    """None of the ``requested`` dies could be simulated in both engines."""
+
+    dies: Literal[0] = 0
+    requested: Count
+    resolution: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect(Record):
+    """What a class of elements does: yield with it ``alone``, and ``without`` it with all others. Accuracies and
+    agreements with software's decisions are means over dies."""
+
+    name: str
+    alone: Interval
+    without: Interval
+    accuracy_alone: Share
+    accuracy_without: Share
+    agreement_alone: Share
+    agreement_without: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonteCarloResult(DieStatistics):
+    """Dies of a design: their statistics, and everything that these follow from.
+
+    ``engine`` simulated them; ``varies`` are the sources of variation, as leaves of their tree. ``sensitivity``: the
+    classes of elements, worst first.
+    """
+
+    kind: Literal["montecarlo"] = "montecarlo"
+    engine: Engine
+    level: Level
+    architecture: str
+    varies: tuple[str, ...]
+    sequences: Count
+    provenance: Provenance = field(metadata=INLINE)
+    stopping: Stopping | None = field(default=None, metadata=OMIT_NONE)
+    paired: PairedDies | FailedPairs | None = field(default=None, metadata=OMIT_NONE)
+    sensitivity: tuple[Effect, ...] | None = field(default=None, metadata=OMIT_NONE)

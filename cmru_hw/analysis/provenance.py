@@ -1,0 +1,52 @@
+"""The origin of a result: versions, command, seed, and the hashes of everything that it follows from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import cmru_hw
+from cmru_hw.core.records import OMIT_NONE, Count, Record, Sha256
+from cmru_hw.design_folder.folder import Exported
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance(Record):
+    """``versions``: name of a program → its version, with ``simulator`` where one ran. ``command``: the command that
+    makes the result again, "" for a result of Python code. ``seed``: that of all draws, None without any.
+
+    The hashes are of the netlist as it was simulated, of the design's numbers, of the technology's, and of the job;
+    None where a result does not follow from one. ``certificate``: the numerical certificate of a simulation of
+    transistors, as `NumericalCertificate` writes it.
+    """
+
+    versions: Mapping[str, str]
+    command: str = ""
+    seed: Count | None = None
+    netlist_sha256: Sha256 | None = None
+    design_sha256: Sha256 | None = field(default=None, metadata=OMIT_NONE)
+    technology_sha256: Sha256 | None = field(default=None, metadata=OMIT_NONE)
+    job_sha256: Sha256 | None = field(default=None, metadata=OMIT_NONE)
+    certificate: Mapping[str, object] | None = field(default=None, metadata=OMIT_NONE)
+
+
+def provenance(
+    exported: Exported,
+    *,
+    simulator: str = "",
+    versions: Mapping[str, str] | None = None,
+    command: str = "",
+    seed: int | None = None,
+    job_sha256: str | None = None,
+) -> Provenance:
+    """The provenance of a result of ``exported``; ``versions`` are those of other programs than this one."""
+    found = {"cmru_hw": cmru_hw.__version__, **(versions or {})}
+    return Provenance(
+        versions=found | ({"simulator": simulator} if simulator else {}),
+        command=command,
+        seed=seed,
+        netlist_sha256=exported.netlist_sha256,
+        design_sha256=exported.architecture.fingerprint(exported.design),
+        technology_sha256=exported.design.technology.sha256,
+        job_sha256=job_sha256,
+    )

@@ -1,0 +1,132 @@
+"""All kinds of results: the file that each is in, the class that reads and writes it, and the command that makes it.
+
+``report`` and ``versus`` know results from this table alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmru_hw.analysis.comparison import SUMMARY as COMPARISON
+from cmru_hw.analysis.comparison import ComparisonResult
+from cmru_hw.analysis.corners.result import RESULT as CORNERS
+from cmru_hw.analysis.corners.result import CornersResult
+from cmru_hw.analysis.energy.result import RESULT as ENERGY
+from cmru_hw.analysis.energy.result import SCALING, EnergyResult, ScalingResult
+from cmru_hw.analysis.montecarlo.result import SUMMARY as MONTECARLO
+from cmru_hw.analysis.montecarlo.result import MonteCarloResult
+from cmru_hw.analysis.retention.result import RESULT as RETENTION
+from cmru_hw.analysis.retention.result import RetentionResult
+from cmru_hw.analysis.versus.result import VersusResult
+from cmru_hw.circuits import registry
+from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.core import records
+
+Result = (
+    ComparisonResult
+    | MonteCarloResult
+    | EnergyResult
+    | ScalingResult
+    | CornersResult
+    | RetentionResult
+    | VersusResult
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of result.
+
+    ``file``: the name of its file; "" where the user chooses it. ``known_by``: keys of a file that belongs to this
+    kind, where it does not say so itself. ``command`` makes the result of a ``{design}``; ``require(design)`` raises
+    InputError for a design that it is not for.
+    """
+
+    name: str
+    file: str
+    record: type[Result]
+    known_by: tuple[str, ...]
+    command: str
+    require: Callable[[AnyDesign], object] = lambda design: None
+
+    def fits(self, content: object) -> bool:
+        """Whether JSON ``content`` is a result of this kind, sound or not."""
+        if not isinstance(content, Mapping):
+            return False
+        if isinstance(stated := content.get("kind"), str):
+            return stated == self.name
+        return all(key in content for key in self.known_by)
+
+    def read(self, content: object, path: Path) -> Result:
+        """The result in ``content`` of ``path``. Raises InputError with the file, the field and the cause."""
+        return self.record.from_plain(content, where=path)
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="comparison",
+            file=COMPARISON,
+            record=ComparisonResult,
+            known_by=("decisions", "classification"),
+            command="cmru-hw compare {design} --input FILE.npz -o DIR",
+        ),
+        Kind(
+            name="montecarlo",
+            file=MONTECARLO,
+            record=MonteCarloResult,
+            known_by=("yield", "dies"),
+            command="cmru-hw montecarlo {design} --input FILE.npz -o DIR",
+            require=lambda design: registry.of(design).die_simulator(design),
+        ),
+        Kind(
+            name="energy",
+            file=ENERGY,
+            record=EnergyResult,
+            known_by=("per_timestep_J", "blocks"),
+            command="cmru-hw energy {design} --input FILE.npz -o DIR",
+        ),
+        Kind(
+            name="corners",
+            file=CORNERS,
+            record=CornersResult,
+            known_by=("corners", "asked"),
+            command="cmru-hw corners {design} --input FILE.npz -o DIR",
+            require=lambda design: registry.of(design).supply(design),
+        ),
+        Kind(
+            name="retention",
+            file=RETENTION,
+            record=RetentionResult,
+            known_by=("temperatures", "worst_timesteps"),
+            command="cmru-hw retention {design} -o DIR",
+            require=lambda design: registry.of(design).require_retention(design),
+        ),
+        Kind(
+            name="scaling",
+            file=SCALING,
+            record=ScalingResult,
+            known_by=("points", "laws"),
+            command="cmru-hw energy {design} --scaling -o DIR",
+        ),
+        Kind(
+            name="versus",
+            file="",
+            record=VersusResult,
+            known_by=("designs", "lines"),
+            command="cmru-hw versus {design} DESIGN -o FILE.json",
+        ),
+    )
+}
+
+
+def in_folder(folder: Path) -> Iterator[tuple[Kind, Path, object]]:
+    """Each result in ``folder`` with its file and the JSON in it, not yet checked. Raises InputError for a file with a
+    result's name that is no JSON."""
+    for kind in KINDS.values():
+        path = folder / kind.file
+        if kind.file and path.is_file() and kind.fits(content := records.read(path)):
+            yield kind, path, content

@@ -1,0 +1,40 @@
+"""The result of ``train``: scores of the network, of the seeds that were tried, and of dies before and after tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cmru_hw.analysis.montecarlo.result import DieStatistics
+from cmru_hw.core.records import OMIT_NONE, Count, Record, Sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedScores(Record):
+    """One of several networks: its ``loss`` on variations of the training data, and its scores by split."""
+
+    seed: Count
+    loss: float
+    scores: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Improvement(Record):
+    """Dies of ``technology`` before and after ``steps`` of training on dies, judged by the same goal."""
+
+    technology: str
+    steps: Count
+    seed: Count
+    before: DieStatistics
+    after: DieStatistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult(Record):
+    """The checkpoint ``output`` with the hash ``sha256``, and its ``scores``, as the checkpoint holds them."""
+
+    output: str
+    scores: Mapping[str, object]
+    sha256: Sha256
+    tried: tuple[SeedScores, ...] | None = field(default=None, metadata=OMIT_NONE)
+    hardware_aware: Improvement | None = field(default=None, metadata=OMIT_NONE)

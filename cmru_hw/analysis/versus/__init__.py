@@ -1,0 +1,1 @@
+"""Designs next to each other, with the results of each."""

@@ -1,0 +1,250 @@
+"""Designs side by side: what they are, and what the runs of these very netlists say of each.
+
+A result belongs to a design if it names the hash of its netlist. What nobody has run is said to be so, with the
+command that would; nothing is estimated in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cmru_hw
+from cmru_hw.analysis import results
+from cmru_hw.analysis.comparison import ComparedClasses, ComparedDecisions, ComparisonResult
+from cmru_hw.analysis.corners.result import CornersResult
+from cmru_hw.analysis.energy.result import EnergyResult
+from cmru_hw.analysis.montecarlo.result import MonteCarloResult
+from cmru_hw.analysis.results import KINDS, Result
+from cmru_hw.analysis.retention.result import RetentionResult
+from cmru_hw.analysis.versus.result import Entry, Line, VersusResult
+from cmru_hw.core.errors import InputError, MappingError, TechnologyError
+from cmru_hw.core.units import percent, si
+from cmru_hw.design_folder.folder import Exported
+from cmru_hw.process import device_count
+from cmru_hw.process.device_count import Inventory
+
+R = TypeVar("R", bound=Result)
+Said = tuple[object, str]
+"""A figure in plain numbers, and as people read it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """What was found for one design, by kind: result and file. Of several, that of most dies, corners or sequences."""
+
+    design: Exported
+    found: Mapping[str, tuple[Result, Path]]
+
+    def of(self, record: type[R]) -> tuple[R, Path] | None:
+        """The result of the kind that ``record`` is of, if there is one."""
+        return next(((result, path) for result, path in self.found.values() if isinstance(result, record)), None)
+
+    def counted(self) -> tuple[ComparisonResult | EnergyResult, Path] | None:
+        """The result with decisions and classes: energy counts them too, and of a chip in transistors one run takes
+        hours."""
+        return self.of(ComparisonResult) or self.of(EnergyResult)
+
+    def entry(self, kind: str, found: tuple[R, Path] | None, say: Callable[[R], Said]) -> Entry:
+        """What ``say`` makes of a result; without one, the command that makes one of this ``kind``."""
+        if found is None:
+            return self._not_run(kind)
+        value, shown = say(found[0])
+        return Entry(value=value, shown=shown, source=str(found[1]))
+
+    def _not_run(self, kind: str) -> Entry:
+        try:
+            KINDS[kind].require(self.design.design)
+        except InputError as error:
+            return Entry(value=None, shown="not for this design", source=f"{self.design.path}: {error}")
+        return Entry(value=None, shown="not run", source=KINDS[kind].command.format(design=self.design.path))
+
+
+def versus(designs: Sequence[Exported], folders: Sequence[Path], *, command: str = "") -> VersusResult:
+    """The table of ``designs``, with their results in ``folders``. Raises InputError for a damaged result of one."""
+    return VersusResult(
+        designs=tuple(str(design.path) for design in designs),
+        lines=tuple(side_by_side([find(design, folders) for design in designs])),
+        versions={"cmru_hw": cmru_hw.__version__},
+        command=command,
+    )
+
+
+def find(design: Exported, folders: Sequence[Path]) -> Runs:
+    """Results of ``design`` in ``folders`` and in the folders in them.
+
+    Raises InputError for a file that is of this design and damaged, and for one that is no JSON.
+    """
+    places = sorted({place for folder in folders for place in (folder, *folder.glob("*/"))})
+    found: dict[str, tuple[Result, Path]] = {}
+    for folder in places:
+        for kind, path, content in results.in_folder(folder):
+            if not (isinstance(content, Mapping) and content.get("netlist_sha256") == design.netlist_sha256):
+                continue
+            result = kind.read(content, path)
+            if kind.name not in found or _breadth(result) > _breadth(found[kind.name][0]):
+                found[kind.name] = (result, path)
+    return Runs(design=design, found=found)
+
+
+def _breadth(result: Result) -> int:
+    """Dies, corners or sequences of a result: of several, the one with the most counts."""
+    if isinstance(result, MonteCarloResult):
+        return result.dies
+    if isinstance(result, CornersResult):
+        return result.asked
+    if isinstance(result, ComparisonResult | EnergyResult):
+        return result.classification.total
+    return 0
+
+
+def side_by_side(runs: Sequence[Runs]) -> list[Line]:
+    """The table."""
+
+    def line(name: str, entry: Callable[[Runs], Entry]) -> Line:
+        return Line(name=name, entries=tuple(map(entry, runs)))
+
+    def of_run(name: str, kind: str, record: type[R], say: Callable[[R], Said]) -> Line:
+        return line(name, lambda one: one.entry(kind, one.of(record), say))
+
+    def of_decisions(name: str, say: Callable[[ComparisonResult | EnergyResult], Said]) -> Line:
+        return line(name, lambda one: one.entry("comparison", one.counted(), say))
+
+    return [
+        line("network", lambda one: _said(one, _network(one.design))),
+        line("circuit", lambda one: _said(one, _circuit(one.design))),
+        line("transistors", _transistors),
+        line("area, estimated before layout", _area),
+        of_run("energy per timestep", "energy", EnergyResult, lambda r: _energy(r, r.per_timestep_J)),
+        of_run("energy per inference", "energy", EnergyResult, lambda r: _energy(r, r.per_inference_J)),
+        of_decisions("decisions as in software", _decisions),
+        of_decisions("classes as in software", _classes),
+        of_decisions("accuracy of the circuit", _accuracy),
+        of_run("yield under mismatch", "montecarlo", MonteCarloResult, _yield),
+        of_run("accuracy of the median die", "montecarlo", MonteCarloResult, _median),
+        of_run("worst corner, decisions", "corners", CornersResult, _worst),
+        of_run("worst corner, energy", "corners", CornersResult, _dearest),
+        of_run("retention", "retention", RetentionResult, _kept),
+    ]
+
+
+def _said(one: Runs, what: str) -> Entry:
+    return Entry(value=what, shown=what, source=str(one.design.path / "design.json"))
+
+
+def _network(design: Exported) -> str:
+    config = design.trained.config
+    return f"{config.cell.upper()}, {config.features} inputs, {' + '.join(map(str, config.units))} units"
+
+
+def _circuit(design: Exported) -> str:
+    technology = design.design.technology
+    return f"{design.design.architecture}, {technology.name}, {technology.level} level"
+
+
+def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
+    """What ``design`` is built of, whether that is of its transistor twin, and where it is counted.
+
+    A macro-level design is counted as the same network of the same technology in transistors, where there is such a
+    twin; where not, the last entry says why.
+    """
+    kind = design.architecture
+    own = kind.parts(design.design)
+    if own is not None:
+        return own, False, str(design.path / "network.cir")
+    try:
+        technology = kind.at_level(design.design.technology, "transistor", None)
+        twin = kind.map_network(design.trained, technology, design.design.calibration)
+        return kind.parts(twin), True, "the same network exported with --level transistor"
+    except (TechnologyError, MappingError) as error:
+        return None, False, str(error)
+
+
+def _transistors(one: Runs) -> Entry:
+    parts, twin, source = _parts(one.design)
+    if parts is None:
+        return Entry(value=None, shown="not known at macro level", source=source)
+    capacitors = f", {si(parts.capacitance, 'F')} of capacitors" if parts.capacitance else ""
+    return Entry(value=parts.transistors, shown=f"{parts.transistors}{capacitors}{_of_twin(twin)}", source=source)
+
+
+def _area(one: Runs) -> Entry:
+    parts, twin, source = _parts(one.design)
+    if parts is None:
+        return Entry(value=None, shown="not known at macro level", source=source)
+    of_gates = f"{device_count.LAYOUT:g} times diffusion; {parts.gates * 1e12:.0f} µm² of gates"
+    plates = f", {parts.plates * 1e12:.0f} µm² of capacitors" if parts.plates else ""
+    shown = f"{parts.area * 1e12:.0f} µm² ({of_gates}{plates}){_of_twin(twin)}"
+    return Entry(value=parts.area, shown=shown, source=source)
+
+
+def _of_twin(twin: bool) -> str:
+    return ", as its transistor twin" if twin else ""
+
+
+def _energy(found: EnergyResult, joules: float) -> Said:
+    return [joules, found.label], f"{si(joules, 'J')}, {found.label}"
+
+
+def _median(found: MonteCarloResult) -> Said:
+    value = found.accuracy.median
+    return value, "none" if value is None else percent(value)
+
+
+def _decisions(found: ComparisonResult | EnergyResult) -> Said:
+    decisions = found.decisions
+    counted = decisions.counted if isinstance(decisions, ComparedDecisions) else decisions.total
+    shown = f"{percent(decisions.agree / counted) if counted else 'none'} of {counted}"
+    return decisions.to_plain(), shown
+
+
+def _classes(found: ComparisonResult | EnergyResult) -> Said:
+    classes = found.classification
+    return classes.to_plain(), f"{classes.agree} of {classes.total}"
+
+
+def _accuracy(found: ComparisonResult | EnergyResult) -> Said:
+    classes = found.classification
+    if classes.correct_circuit is None:
+        return classes.to_plain(), "no labels"
+    software = f", software {classes.correct_software}" if isinstance(classes, ComparedClasses) else ""
+    return classes.to_plain(), f"{classes.correct_circuit} of {classes.total}{software}"
+
+
+def _yield(found: MonteCarloResult) -> Said:
+    yielded = found.yield_
+    interval = f"{percent(yielded.low)} to {percent(yielded.high)}"
+    means = f"at most {percent(found.drop)} worse, {found.engine} engine"
+    value = {**yielded.to_plain(), "drop": found.drop, "engine": found.engine}
+    return value, f"{percent(yielded.value)} of {yielded.n} dies ({interval}), {means}"
+
+
+def _worst(found: CornersResult) -> Said:
+    corner, value, count = found.worst.decisions, found.worst_agreement, len(found.good)
+    plain = {"corner": corner, "value": value, "of": count}
+    if value is None:
+        return plain, "none could be simulated"
+    where = "every decision right" if corner is None else f"{corner}: {percent(value)}"
+    return plain, f"{where}, of {count} corners"
+
+
+def _dearest(found: CornersResult) -> Said:
+    corner, value, count = found.worst.energy, found.worst_per_timestep_J, len(found.good)
+    plain = {"corner": corner, "value": value, "of": count}
+    if value is None:
+        return plain, "none could be simulated"
+    return plain, f"{corner}: {si(value, 'J')}, of {count} corners"
+
+
+def _kept(found: RetentionResult) -> Said:
+    plain = {
+        "of": len(found.temperatures),
+        "worst_timesteps": found.worst_timesteps,
+        "worst_temperature_C": found.worst_temperature_C,
+        "worst_at_least": found.worst_at_least,
+    }
+    at_least = "at least " if found.worst_at_least else ""
+    where = f"{found.worst_temperature_C:g} °C, of {len(found.temperatures)} temperatures"
+    return plain, f"{at_least}{found.worst_timesteps:.3g} timesteps at {where}"

@@ -1,0 +1,45 @@
+"""A table of designs: what ``versus -o`` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cmru_hw.core.records import Invalid, Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Record):
+    """One figure of one design: ``value`` in plain numbers, ``shown`` as people read it, ``source`` where it is from.
+
+    ``value`` is None for what was not run; ``source`` is then the command that would, or why none does.
+    """
+
+    value: object
+    shown: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Record):
+    """One property of all designs, in their order."""
+
+    name: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersusResult(Record):
+    """``designs`` are paths; every line has one entry for each."""
+
+    kind: Literal["versus"] = "versus"
+    designs: tuple[str, ...]
+    lines: tuple[Line, ...]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+
+    def check(self) -> None:
+        for place, line in enumerate(self.lines):
+            if len(line.entries) != len(self.designs):
+                raise Invalid(f"lines/{place}/entries", f"has {len(line.entries)} for {len(self.designs)} designs")

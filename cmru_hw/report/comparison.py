@@ -1,0 +1,158 @@
+"""A comparison of software with SPICE in a report."""
+
+from __future__ import annotations
+
+from cmru_hw.analysis.comparison import ComparisonResult
+from cmru_hw.core.units import count, percent, si
+from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source
+from cmru_hw.report.published import Own
+from cmru_hw.report.run import Run, copied, level_excludes, netlist_of, part_of, versions
+
+
+def comparison(source: Source, found: ComparisonResult) -> Run:
+    """A folder of ``cmru-hw compare -o``."""
+    agree = source.fact("decisions as in software", ("decisions/agree", "decisions/total"), part_of)
+    alike = source.fact(
+        "sequences classified as in software", ("classification/agree", "classification/total"), part_of
+    )
+    excluded = source.fact(
+        "too close to call",
+        "decisions/excluded",
+        count,
+        meaning="margin below the resolution, or a consequence of such a decision; counted neither as agreement nor as "
+        "difference",
+    )
+    unit = "V" if found.decisions.resolution_V is not None else "A"
+    resolution = source.fact("resolution", f"decisions/resolution_{unit}", lambda v: si(v, unit))
+    errors = _errors(source, found)
+    sequences = source.fact("sequences", "classification/total", count)
+    lead: Prose = (
+        "At every timestep, every unit (a recurrent neuron) moves its state up, holds it, or moves it down. Circuit "
+        "and software are the same network if all these decisions and all states agree. Here ",
+        agree,
+        " decisions agree, and ",
+        alike,
+        " sequences get the same class.",
+    )
+    scope = (
+        f"the design of this report; {found.level} level, technology {found.technology}, "
+        f"{found.provenance.versions.get('simulator', 'simulator not stated')}"
+    )
+    section = Section(
+        name="comparison",
+        title="Software compared with SPICE",
+        lead=(lead,),
+        headlines=(agree, alike, *errors[:1]),
+        facts=(agree, _differ(source), excluded, resolution, *_margin(source, found, unit), *errors, alike,
+               *_others(source, found)),
+        figures=_figures(source),
+    )  # fmt: skip
+    return Run(
+        source=source,
+        kind="comparison",
+        title="software compared with SPICE",
+        level=source.fact("level", "level", str),
+        scope=(sequences, " sequences"),
+        netlist=netlist_of(source),
+        versions=versions(source),
+        sections=(section,),
+        methods=(_methods(source, sequences, resolution),),
+        excludes=(
+            (excluded, " decisions were too close to call and are not counted."),
+            *level_excludes(found.level),
+        ),
+        own=(Own(measure="classes", fact=alike, scope=scope), *_suppression(source, scope)),
+    )
+
+
+def _differ(source: Source) -> Fact:
+    return source.fact(
+        "decisions that differ",
+        ("decisions/total", "decisions/agree", "decisions/excluded"),
+        lambda total, same, out: count(total - same - out),
+        rule="total − agree − excluded",
+    )
+
+
+def _margin(source: Source, found: ComparisonResult, unit: str) -> list[Fact]:
+    if found.decisions.smallest_margin_V is None and found.decisions.smallest_margin_A is None:
+        return []
+    meaning = "smallest distance of a decision from its threshold, in software"
+    place = f"decisions/smallest_margin_{unit}"
+    return [source.fact("smallest margin that counted", place, lambda v: si(v, unit), meaning=meaning)]
+
+
+def _errors(source: Source, found: ComparisonResult) -> list[Fact]:
+    """The largest errors of a state and of a readout, where they are finite."""
+    facts = []
+    if found.level_error_max is not None:
+        unit = "of the swing" if found.level_error_unit.startswith("share") else "of a level"
+        facts.append(
+            source.fact(
+                "largest state error",
+                "level_error_max",
+                lambda v: f"{percent(v)} {unit}",
+                meaning="between the stored state and its level in software, over all units and timesteps",
+            )
+        )
+    if found.logit_error_max is not None:
+        meaning = "of the largest readout"
+        facts.append(source.fact("largest readout error", "logit_error_max", lambda v: f"{v:.2g}", meaning=meaning))
+    return facts
+
+
+def _others(source: Source, found: ComparisonResult) -> list[Fact]:
+    facts = []
+    for who, correct in (
+        ("software", found.classification.correct_software),
+        ("circuit", found.classification.correct_circuit),
+    ):
+        if correct is not None:
+            keys = (f"classification/correct_{who}", "classification/total")
+            facts.append(source.fact(f"classified correctly by {who}", keys, part_of))
+    if found.first_divergence is not None:
+        places = tuple(f"first_divergence/{name}" for name in ("sequence", "timestep", "layer", "unit"))
+        facts.append(source.fact("first difference", places, _divergence))
+    if found.swing_used is not None:
+        meaning = "largest state, as a share of the intended swing"
+        facts.append(source.fact("swing used", "swing_used", percent, meaning=meaning))
+    return facts
+
+
+def _methods(source: Source, sequences: Fact, resolution: Fact) -> Prose:
+    return (
+        "It was simulated in ",
+        source.fact("simulator", "versions/simulator", str),
+        " on ",
+        sequences,
+        " sequences and compared with the same network in double precision, decision by decision; decisions with a "
+        "margin below ",
+        resolution,
+        " are too close to call.",
+    )
+
+
+def _figures(source: Source) -> tuple[Figure, ...]:
+    folder = source.path.parent
+    unit = "One unit in SPICE: its candidate and thresholds, its rows, its decisions, and its state, compared with " \
+        "software."  # fmt: skip
+    states = "All units over one sequence, and the difference between circuit and software."
+    figures = (copied(folder, "unit", source, unit), copied(folder, "states", source, states))
+    return tuple(figure for figure in figures if figure is not None)
+
+
+def _suppression(source: Source, scope: str) -> list[Own]:
+    key = "error_rms/suppression"
+    if not source.has(key):
+        return []
+    fact = source.fact(
+        "error suppression",
+        key,
+        lambda v: f"{v:.3g} times",
+        meaning="relative rms error of candidates over that of outputs",
+    )
+    return [Own(measure="suppression", fact=fact, scope=scope)]
+
+
+def _divergence(sequence: int, timestep: int, layer: int, unit: int) -> str:
+    return f"sequence {sequence}, timestep {timestep}, layer {layer}, unit {unit}"
