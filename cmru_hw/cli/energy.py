@@ -63,8 +63,6 @@ def _scaling(asked: common.Asked, output: Path | None, seed: int) -> None:
     title = f"random networks like {asked.design_path}: {found.label}, {found.level} level, exponents (95 %)"
     common.print_columns(title, header, law_rows(found))
     click.echo()
-    common.print_table(
-        "", [("not included" if not place else "", what) for place, what in enumerate(found.excludes)]
-    )
+    common.print_table("", [("not included" if not place else "", what) for place, what in enumerate(found.excludes)])
     if output is not None:
         click.echo(f"results    {output}")

@@ -221,9 +221,7 @@ def _improved(
         )
     notes = {**tuned.trained.config.training, "command": command}
     config = replace(tuned.trained.config, training=notes)
-    found = Improvement(
-        technology=process.name, steps=steps, seed=seed, before=tuned.before, after=tuned.after
-    )
+    found = Improvement(technology=process.name, steps=steps, seed=seed, before=tuned.before, after=tuned.after)
     return replace(tuned.trained, config=config), found
 
 
