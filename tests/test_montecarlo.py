@@ -119,7 +119,7 @@ def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch):
     table = statistics.scores(job(engine="spice"), [0, 1, 2])
     assert table["status"].to_pylist() == ["ok", "SimulationError", "ok"]
     assert table.take([0, 2]).equals(whole.take([0, 2]))
-    summary = statistics.statistics(job(engine="spice"), table, drop=1.0)
+    summary = statistics.summary(job(engine="spice"), table, drop=1.0)
     assert (summary.dies, summary.failed) == (3, 1)
     assert (summary.yield_.k, summary.yield_.n) == (2, 3)
 

@@ -32,7 +32,7 @@ from cmru_hw.core.errors import InputError, OutputError
 from cmru_hw.core.units import count, percent, si
 from cmru_hw.report import latex, runs, variation_names
 from cmru_hw.report.write import write
-from tests import needs
+from tests import needs, results
 from tests.test_current import design_of, network
 
 COMMANDS = (
@@ -323,19 +323,7 @@ def test_nothing_is_replaced_unasked(inside, tmp_path):
 
 
 def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path):
-    summary = {
-        "level": "macro",
-        "timestep_s": 1e-2,
-        "per_timestep_J": 3e-11,
-        "per_inference_J": 6e-10,
-        "blocks": {"comparators": {"static_J": 0.0, "dynamic_J": 3e-11, "analytic_J": 2.9e-11}},
-        "supply_total_J": 3e-11,
-        "excludes": ["the input drivers"],
-        "versions": {"cmru_hw": "0", "simulator": "ngspice 39"},
-        "command": "cmru-hw energy out/detect",
-    }
-    (tmp_path / "energy").mkdir()
-    (tmp_path / "energy" / "energy.json").write_text(json.dumps(summary))
+    results.energy().save(tmp_path / "energy" / "energy.json")
     write([tmp_path / "energy"], tmp_path / "report")
     content = (tmp_path / "report" / "index.html").read_text()
     for piece in ("30 pJ", "600 pJ", "3 nW", "estimated", "29 pJ", "does not include the input drivers", "below 1 µW"):
@@ -344,10 +332,7 @@ def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path):
 
 
 def test_designs_side_by_side_are_a_section_of_their_own(tmp_path):
-    made = {"value": 2e-9, "shown": "2 nJ, simulated", "source": "out/energy/energy.json"}
-    missing = {"value": None, "shown": "not run", "source": "cmru-hw energy out/b --input FILE.npz"}
-    table = {"designs": ["out/a", "out/b"], "lines": [{"name": "energy per timestep", "entries": [made, missing]}]}
-    (tmp_path / "versus.json").write_text(json.dumps({**table, "command": "cmru-hw versus out/a out/b"}))
+    results.versus().save(tmp_path / "versus.json")
     written = write([tmp_path / "versus.json"], tmp_path / "report")
     content = written.page.read_text()
     for piece in ("Comparison of designs", "2\u00a0nJ, simulated", "not run", "produces them: cmru-hw energy out/b"):
@@ -368,23 +353,9 @@ def test_all_that_varies_is_said_in_words():
 
 def test_names_from_files_stay_text(tmp_path):
     hostile = "</td><script>alert(1)</script> \\input{x} %"
-    summary = {
-        "decisions": {"total": 1, "agree": 1, "excluded": 0, "resolution_V": 1e-6, "smallest_margin_V": 1.0},
-        "level_error_max": 0.0,
-        "level_error_unit": "levels",
-        "logit_error_max": 0.0,
-        "classification": {"total": 1, "agree": 1, "correct_software": None, "correct_circuit": None},
-        "first_divergence": None,
-        "swing_used": 0.5,
-        "level": "macro",
-        "technology": hostile,
-        "versions": {"cmru_hw": hostile, "simulator": hostile},
-        "netlist_sha256": hostile,
-        "command": hostile,
-    }
     folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "summary.json").write_text(json.dumps(summary))
+    provenance = results.provenance(versions={"cmru_hw": hostile, "simulator": hostile}, command=hostile)
+    results.comparison(technology=hostile, provenance=provenance).save(folder / "summary.json")
     write([folder], tmp_path / "report", title=hostile)
     assert "script" not in Page((tmp_path / "report" / "index.html").read_text()).tags
     for path in (tmp_path / "report").rglob("*.tex"):
@@ -395,7 +366,7 @@ def test_names_from_files_stay_text(tmp_path):
     ("content", "message"),
     [
         ("{", "cannot be read"),
-        ('{"decisions": {"agree": 1}, "classification": 3}', "has no decisions/total"),
+        ('{"decisions": {"agree": 1}, "classification": 3}', "has no architecture"),
         ('{"dies": 3}', "no results for a report"),
         ("[]", "no results for a report"),
     ],

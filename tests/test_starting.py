@@ -29,7 +29,7 @@ trained = cmru_hw.load_model({str(MODELS / "flipflop-cmru-1x2.safetensors")!r})
 data = cmru_hw.load_sequences({str(MODELS / "flipflop-eval.npz")!r}).first(2)
 design = cmru_hw.map_network(trained, cmru_hw.load_technology("macro"), cmru_hw.calibrate(trained, data))
 job = Job(design=design, trained=trained, sequences=data, seed=0, varied=frozenset())
-print(statistics.summary(job, statistics.scores(job, [0]), drop=0.0)["yield"])
+print(statistics.summary(job, statistics.scores(job, [0]), drop=0.0).yield_)
 """
 
 

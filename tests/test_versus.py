@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from cmru_hw.analysis.energy.result import BlockEnergy
 from cmru_hw.circuits.current import netlist
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
 from cmru_hw.process import device_count
+from tests import results
 from tests.test_cli import SMALL, refused, run
 from tests.test_current import design_of, network, without_grid
 from tests.test_current_cli import small
@@ -27,22 +30,14 @@ def pair(small, tmp_path_factory) -> tuple[Path, Path, Path]:
     runs = folder / "runs"
     (runs / "energy").mkdir(parents=True)
     mine = json.loads((small[0] / "design.json").read_text())["files"]["network.cir"]
-    result = {"per_timestep_J": 2e-9, "per_inference_J": 3e-8, "label": "simulated", "sequences": 3}
-    result |= {
-        "decisions": {"total": 50, "agree": 49},
-        "classification": {"total": 3, "agree": 3, "correct_circuit": 2},
-    }
-    (runs / "energy" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": mine}))
-    corners = {"worst": {"decisions": None, "energy": "ff/125/1.98"}, "asked": 45, "failed": 1}
-    corners |= {"worst_agreement": 1.0, "worst_per_timestep_J": 3e-9, "netlist_sha256": mine}
-    (runs / "corners").mkdir()
-    (runs / "corners" / "corners.json").write_text(json.dumps(corners))
-    kept = {"temperatures": [{}, {}], "worst_timesteps": 1e5, "worst_temperature_C": -40.0}
-    kept |= {"worst_at_least": True, "netlist_sha256": mine}
-    (runs / "kept").mkdir()
-    (runs / "kept" / "retention.json").write_text(json.dumps(kept))
-    (runs / "stranger").mkdir()
-    (runs / "stranger" / "energy.json").write_text(json.dumps({**result, "netlist_sha256": "0" * 64}))
+    of_mine = {"provenance": results.provenance(netlist_sha256=mine)}
+    two = BlockEnergy(static_J=0.0, dynamic_J=2e-9, analytic_J=None, source="netlist", note="")
+    joules = {"per_timestep_J": 2e-9, "per_inference_J": 3e-8, "mean_power_W": 2e-7, "label": "simulated"}
+    found = results.energy(**joules, blocks={"cells": two}, level="transistor", **of_mine)
+    found.save(runs / "energy" / "energy.json")
+    results.corners(failed=1, **of_mine).save(runs / "corners" / "corners.json")
+    results.retention(**of_mine).save(runs / "kept" / "retention.json")
+    results.energy().save(runs / "stranger" / "energy.json")
     return folder / "charge", small[0], runs
 
 
@@ -60,8 +55,8 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_pat
     assert found["decisions as in software"][1]["shown"] == "98 % of 50"
     assert found["accuracy of the circuit"][1]["shown"] == "2 of 3"
     assert all(entry["value"] is None for entry in found["yield under mismatch"])
-    assert found["worst corner, decisions"][1]["shown"] == "every decision right, of 44 corners"
-    assert found["worst corner, energy"][1]["shown"] == "ff/125/1.98: 3 nJ, of 44 corners"
+    assert found["worst corner, decisions"][1]["shown"] == "every decision right, of 3 corners"
+    assert found["worst corner, energy"][1]["shown"] == "ff/125/1.98: 3 nJ, of 3 corners"
     # no command is named that would only refuse
     assert found["retention"][0]["shown"] == found["worst corner, energy"][0]["shown"] == "not for this design"
     assert "--technology gf180" in found["retention"][0]["source"]
@@ -72,6 +67,18 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_pat
     shown = run("versus", charge, current, "--runs", runs).stdout
     assert "2 nJ, simulated" in shown and f"cmru-hw montecarlo {charge}" in shown
     assert "--force" in refused("versus", charge, current, "-o", out)
+
+
+def test_a_damaged_result_of_a_design_is_refused_and_of_another_one_not_read(pair, tmp_path):
+    charge, current, runs = pair
+    shutil.copytree(runs, tmp_path / "runs")
+    stranger, own = (tmp_path / "runs" / name / "energy.json" for name in ("stranger", "energy"))
+    stranger.write_text(stranger.read_text().replace('"sequences": 3', '"sequences": null'))
+    assert run("versus", charge, current, "--runs", tmp_path / "runs").returncode == 0
+    own.write_text(own.read_text().replace('"sequences": 3', '"sequences": null'))
+    assert f"{own}: sequences is null" in refused("versus", charge, current, "--runs", tmp_path / "runs")
+    own.write_text("{")
+    assert f"{own} cannot be read" in refused("versus", charge, current, "--runs", tmp_path / "runs")
 
 
 def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path):

@@ -85,9 +85,9 @@ class ComparisonResult(Record):
     classification: ComparedClasses
     first_divergence: FirstDivergence | None
     swing_used: NotNegative | None
-    refined: Count = 0
-    cpu_seconds: NotNegative = 0.0
-    attempts: tuple[str, ...] = ()
+    refined: Count
+    cpu_seconds: NotNegative
+    attempts: tuple[str, ...]
     provenance: Provenance = field(metadata=INLINE)
     details: Mapping[str, object] = field(default_factory=dict, metadata=REST)
 

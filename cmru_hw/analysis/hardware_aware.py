@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.result import DieStatistics
-from cmru_hw.analysis.montecarlo.statistics import scores, statistics
+from cmru_hw.analysis.montecarlo.statistics import scores, summary
 from cmru_hw.circuits.charge import mapping, variation
 from cmru_hw.circuits.charge.mapping import Calibration, Design, Layer, Row
 from cmru_hw.circuits.charge.noise import BOLTZMANN
@@ -107,7 +107,7 @@ def on_dies(
     table = scores(job, range(dies))
     if goal is not None:
         drop = drop + job.goal.accuracy - goal
-    return statistics(job, table, drop=drop)
+    return summary(job, table, drop=drop)
 
 
 def improve(

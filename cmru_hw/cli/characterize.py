@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -165,7 +165,7 @@ def _timesteps(found: Figures) -> str:
     return f"{found.retention:.3g}" if math.isfinite(found.retention) else "unlimited while supplied"
 
 
-def _memory(found: Figures) -> dict[str, Any]:
+def _memory(found: Figures) -> dict[str, object]:
     return {
         "memory": found.memory,
         "right": found.right,
@@ -180,7 +180,7 @@ def _memory(found: Figures) -> dict[str, Any]:
     }
 
 
-def _numbers(measured: Characterization, chip: ChipBlocks | None) -> dict[str, Any]:
+def _numbers(measured: Characterization, chip: ChipBlocks | None) -> dict[str, object]:
     drawn = [("offset_V", measured.offset), ("packet", measured.packet), ("skew", measured.skew)]
     if chip is not None:
         drawn += [("chip_offset_V", chip.offset), ("chip_packet", chip.packet)]

@@ -180,9 +180,8 @@ def export(
         verified = kind.verify(design, trained, chosen, engine, progress=report)
     holds = verified.comparison.holds()
     if as_json:
-        common.print_json(
-            {**found, "verified": holds, **compared(exported, verified, command=common.command_line()).to_plain()}
-        )
+        result = compared(exported, verified, command=common.command_line())
+        common.print_json({**found, "verified": holds, **result.to_plain()})
     else:
         click.echo()
         print_comparison(design, verified)

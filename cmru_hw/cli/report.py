@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -38,9 +37,13 @@ def report(runs: tuple[Path, ...], output: Path, title: str, force: bool, as_jso
 
     common.check_place(output)
     written = write.write(runs, output, title=title, force=force)
-    found: dict[str, Any] = {"page": str(written.page), "numbers": written.numbers, "figures": list(written.figures)}
     if as_json:
+        found = {"page": str(written.page), "numbers": written.numbers, "figures": list(written.figures)}
         common.print_json({**found, "sections": list(written.runs)})
     else:
-        common.print_table(str(output), [("page", found["page"]), ("numbers", f"{written.numbers}, each with its file"),
-                                         ("figures", ", ".join(written.figures) or "none")])  # fmt: skip
+        rows = [
+            ("page", str(written.page)),
+            ("numbers", f"{written.numbers}, each with its file"),
+            ("figures", ", ".join(written.figures) or "none"),
+        ]
+        common.print_table(str(output), rows)

@@ -29,6 +29,8 @@ from cmru_hw.core.units import json_text
 INLINE: Mapping[str, object] = {"inline": True}
 REST: Mapping[str, object] = {"rest": True}
 OMIT_NONE: Mapping[str, object] = {"omit": True}
+ABSENT = "is absent"
+"""The problem of a field that a file must have and has not."""
 # Deeper than any result, and far from Python's own limit.
 DEEPEST = 50
 
@@ -111,12 +113,12 @@ class Record:
         try:
             return _record(cls, content, "")
         except Invalid as error:
-            problem = f" has no {error.place}" if error.problem == _ABSENT else f": {error}"
+            problem = f" has no {error.place}" if error.problem == ABSENT else f": {error}"
             raise InputError(f"{where}{problem}: it is damaged or of another version; make it again") from None
 
     @classmethod
     def from_json(cls, text: str, *, where: str | Path) -> Self:
-        """The record in ``text``, the content of ``where``. Raises InputError with the file, the field and the cause."""
+        """The record in ``text``, the content of ``where``. Raises InputError with file, field and cause."""
         return cls.from_plain(parse(text, where=where), where=where)
 
     @classmethod
@@ -218,7 +220,6 @@ def _key(field: Field[Any]) -> str:
 
 # --- Reading -----------------------------------------------------------------------------------------------------
 
-_ABSENT = "is absent"
 _NAMES: Mapping[object, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -252,7 +253,7 @@ def _record(kind: Any, content: object, place: str) -> Any:
         elif key in content:
             values[field.name] = _value(hint, content[key], _inside(place, key))
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise Invalid(_inside(place, key), _ABSENT)
+            raise Invalid(_inside(place, key), ABSENT)
     found = kind(**values)
     if isinstance(found, Record):
         try:
@@ -308,9 +309,8 @@ def _tuple(kinds: tuple[Any, ...], value: object, place: str) -> tuple[object, .
     if kinds[-1] is not Ellipsis and len(kinds) != len(value):
         raise Invalid(place, f"has {len(value)} entries, not {len(kinds)}")
     each = [kinds[0]] * len(value) if kinds[-1] is Ellipsis else kinds
-    return tuple(
-        _value(kind, one, _inside(place, str(n))) for n, (kind, one) in enumerate(zip(each, value, strict=True))
-    )
+    pairs = enumerate(zip(each, value, strict=True))
+    return tuple(_value(kind, one, _inside(place, str(number))) for number, (kind, one) in pairs)
 
 
 def _scalar(hint: Any, value: object, place: str) -> object:

@@ -315,7 +315,7 @@ def _check_name(name: str) -> None:
 # --- JSON --------------------------------------------------------------------------------------------------------
 
 
-def _essentials(config: ModelConfig) -> dict[str, Any]:
+def _essentials(config: ModelConfig) -> dict[str, object]:
     return {
         "cell": config.cell,
         "epsilon": config.epsilon,
@@ -342,7 +342,7 @@ def _parse(text: str) -> dict[str, Any]:
         raise CheckpointError("its JSON is not an object; see cmru_hw/nn/checkpoint.py for the keys")
     if found.get("format") != FORMAT or isinstance(found["format"], bool):
         raise CheckpointError(f'"format" is {found.get("format")!r}; this version reads format {FORMAT}')
-    required: dict[str, Any] = {
+    required: dict[str, type | tuple[type, ...]] = {
         "format": int,
         "cell": str,
         "epsilon": (int, float),
@@ -351,7 +351,7 @@ def _parse(text: str) -> dict[str, Any]:
         "decision": str,
         "classes": list,
     }
-    optional = {"task": dict, "training": dict, "scores": dict}
+    optional: dict[str, type | tuple[type, ...]] = {"task": dict, "training": dict, "scores": dict}
     for key in required.keys() - found.keys():
         raise CheckpointError(f'"{key}" is missing from its JSON; add it')
     for key, value in found.items():
@@ -367,7 +367,7 @@ def _parse(text: str) -> dict[str, Any]:
     return found
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a key occurs twice")

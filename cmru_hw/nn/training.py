@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -393,11 +392,11 @@ def _cost(
 ) -> Tensor:
     """The loss of ``output`` on variations ``x``, of lengths ``valid``, of the sequences ``rows``, or of ``each``."""
     recipe = source.recipe
-    over: dict[str, Any] = {"reduction": "none" if each else "mean"}
+    over = "none" if each else "mean"
     found = evidence(output.logits, valid, config.decision if config.decision == "last" else "mean")
-    loss = nn.functional.cross_entropy(found, source.labels[rows], label_smoothing=recipe.smoothing, **over)
+    loss = nn.functional.cross_entropy(found, source.labels[rows], label_smoothing=recipe.smoothing, reduction=over)
     if recipe.taught:
-        taught = nn.functional.cross_entropy(found, source.teach(x, valid), **over)
+        taught = nn.functional.cross_entropy(found, source.teach(x, valid), reduction=over)
         loss = torch.lerp(loss, taught, recipe.taught)
     if config.cell == "acmru":
         loss = loss + _excess(output.outputs, output.alphas, valid, recipe.swing)

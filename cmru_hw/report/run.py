@@ -11,7 +11,6 @@ from cmru_hw.core.units import count, si
 from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source
 from cmru_hw.report.published import Own
 
-
 # Level → participle for its energies
 ENERGY_IS = {"macro": "estimated", "transistor": "simulated"}
 

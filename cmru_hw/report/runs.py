@@ -23,7 +23,6 @@ from cmru_hw.report.retention import retention
 from cmru_hw.report.run import Run
 from cmru_hw.report.versus import versus
 
-
 # (source, result of the class of its kind) → run
 MAKERS: Mapping[str, Callable[[Source, Any], Run]] = {
     "comparison": comparison,

@@ -23,6 +23,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,7 +108,7 @@ def _die_with_parent(home: Path) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _send(connection: Connection[Any, Any], message: dict[str, Any]) -> None:
+def _send(connection: Connection[Any, Any], message: Mapping[str, object]) -> None:
     connection.send_bytes(json.dumps(message).encode())
 
 
@@ -128,7 +129,7 @@ def _send_result(connection: Connection[Any, Any], finished: Finished) -> None:
     connection.send_bytes(plot.data.tobytes() if plot else b"")
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
+def _failure(error: BaseException) -> dict[str, str]:
     evidence = error.evidence if isinstance(error, CmruError) else traceback.format_exc()
     return {"event": "failed", "error": type(error).__name__, "message": str(error), "evidence": evidence}
 

@@ -112,7 +112,7 @@ def run_job(
             report=follow.dies,
         )
     result = MonteCarloResult(
-        **vars(statistics.statistics(job, table, drop=plan.drop)),
+        **vars(statistics.summary(job, table, drop=plan.drop)),
         engine=job.engine,
         level=job.design.technology.level,
         architecture=job.design.architecture,

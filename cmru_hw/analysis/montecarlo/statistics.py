@@ -84,7 +84,7 @@ def passed(table: pa.Table, software: float, drop: float) -> NDArray[np.bool_]:
     return ok & (accuracy >= software - drop - 1e-12)
 
 
-def statistics(job: Job, table: pa.Table, *, drop: float) -> DieStatistics:
+def summary(job: Job, table: pa.Table, *, drop: float) -> DieStatistics:
     """What the dies of ``table`` say together."""
     good = table.filter(pc.equal(table["status"], "ok"))
     accuracy = good["accuracy"].to_numpy()

@@ -8,7 +8,17 @@ from typing import Literal
 from cmru_hw.analysis.agreement import Label, Level
 from cmru_hw.analysis.provenance import Provenance
 from cmru_hw.circuits.retention import HeldState, RetentionFacts
-from cmru_hw.core.records import INLINE, OMIT_NONE, Invalid, NotNegative, Positive, Record, Sha256, approximately
+from cmru_hw.core.records import (
+    ABSENT,
+    INLINE,
+    OMIT_NONE,
+    Invalid,
+    NotNegative,
+    Positive,
+    Record,
+    Sha256,
+    approximately,
+)
 
 RESULT = "retention.json"
 
@@ -47,9 +57,16 @@ class RetentionResult(Record):
     def check(self) -> None:
         if not self.temperatures:
             raise Invalid("temperatures", "is empty")
+        if self.restores and self.facts.window_of_threshold is None:
+            raise Invalid("window_of_threshold", ABSENT)
+        if not self.restores and self.facts.half_packet_V is None:
+            raise Invalid("half_packet_V", ABSENT)
         worst = min(self.temperatures, key=lambda state: state.timesteps)
         if not approximately(worst.timesteps, self.worst_timesteps):
             raise Invalid("worst_timesteps", f"is {self.worst_timesteps:g}, but the fewest are {worst.timesteps:g}")
         for place, state in enumerate(self.temperatures):
             if not approximately(state.timesteps * self.timestep_s, state.seconds, share=1e-6):
                 raise Invalid(f"temperatures/{place}/seconds", "is not the timesteps times their length")
+            for name in () if self.restores else ("level_V", "law_timesteps", "levels"):
+                if getattr(state, name) is None:
+                    raise Invalid(f"temperatures/{place}/{name}", ABSENT)

@@ -237,10 +237,10 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
     cell, mirror = data["cell"], data["mirror"]
     _same_keys(cell, CellTable, f"{where}, [cell]")
     _same_keys(mirror, MirrorTable, f"{where}, [mirror]")
-    axes: dict[str, Any] = {
+    axes: dict[str, tuple[float, ...]] = {
         key: _row(cell[key], f"{where}: cell.{key}") for key in ("thresh", "fraction", "gain", "high")
     }
-    grids: dict[str, Any] = {}
+    grids: dict[str, tuple[tuple[float, ...], ...]] = {}
     for key in ("up", "lost"):
         if not isinstance(cell[key], list | tuple) or len(cell[key]) != len(axes["thresh"]):
             raise TechnologyError(f"{where}: cell.{key} needs one row for each of cell.thresh")
@@ -275,7 +275,14 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
         source=data["source"],
         corner=data["corner"],
         **numbers,
-        cell=CellTable(**axes, **grids),
+        cell=CellTable(
+            thresh=axes["thresh"],
+            fraction=axes["fraction"],
+            up=grids["up"],
+            lost=grids["lost"],
+            gain=axes["gain"],
+            high=axes["high"],
+        ),
         mirror=MirrorTable(aspect=aspect, current=current, ratios=ratios),
     )
 

@@ -1,0 +1,211 @@
+"""Small results of every kind, sound in themselves, for tests of their readers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cmru_hw.analysis.agreement import ClassAgreement, DecisionAgreement
+from cmru_hw.analysis.comparison import ComparedClasses, ComparedDecisions, ComparisonResult
+from cmru_hw.analysis.corners.result import CornerFigures, CornersResult, FailedCorner, summarised
+from cmru_hw.analysis.energy.result import (
+    BlockEnergy,
+    EnergyResult,
+    EnergySeries,
+    Law,
+    ScalingPoint,
+    ScalingResult,
+)
+from cmru_hw.analysis.montecarlo.result import (
+    DieAccuracy,
+    Interval,
+    LevelErrors,
+    MonteCarloResult,
+)
+from cmru_hw.analysis.provenance import Provenance
+from cmru_hw.analysis.retention.result import RetentionResult
+from cmru_hw.analysis.versus.result import Entry, Line, VersusResult
+from cmru_hw.circuits.corner import CornerFacts
+from cmru_hw.circuits.retention import HeldState, RetentionFacts
+
+NETLIST = "0123456789abcdef" * 4
+
+
+def provenance(**changes: Any) -> Provenance:
+    given = {
+        "versions": {"cmru_hw": "0", "simulator": "ngspice 39"},
+        "command": "cmru-hw made this",
+        "netlist_sha256": NETLIST,
+    }
+    return Provenance(**{**given, **changes})
+
+
+def energy(**changes: Any) -> EnergyResult:
+    comparators = BlockEnergy(static_J=0.0, dynamic_J=3e-11, analytic_J=2.9e-11, source="netlist", note="")
+    clocks = BlockEnergy(static_J=None, dynamic_J=None, analytic_J=None, source=None, note="not modelled")
+    given = {
+        "level": "macro",
+        "label": "estimate",
+        "architecture": "sc",
+        "technology": "macro",
+        "timestep_s": 1e-2,
+        "per_timestep_J": 3e-11,
+        "per_inference_J": 6e-10,
+        "mean_power_W": 3e-9,
+        "frame_rate_Hz": 100.0,
+        "duty_cycle": 0.01,
+        "sequences": 3,
+        "timesteps": 60,
+        "blocks": {"comparators": comparators, "clocks": clocks},
+        "supply_total_J": 3e-11,
+        "ledger_gap": 0.0,
+        "ledger_tolerance": 0.01,
+        "excludes": ("the input drivers",),
+        "decisions": DecisionAgreement(total=50, agree=49),
+        "classification": ClassAgreement(total=3, agree=3, correct_circuit=2),
+        "series": EnergySeries(sequence=0, blocks_J={"comparators": (3e-11, 3e-11)}),
+        "cpu_seconds": 0.1,
+        "attempts": (),
+        "provenance": provenance(),
+    }
+    return EnergyResult(**{**given, **changes})
+
+
+def corners(*, failed: int = 1, **changes: Any) -> CornersResult:
+    """Three corners with all decisions right, and ``failed`` others."""
+    good = tuple(
+        CornerFigures(
+            corner=f"ff/{temperature:g}/1.98",
+            process="ff",
+            temperature_C=temperature,
+            vdd_V=1.98,
+            label="simulated",
+            decisions=DecisionAgreement(total=50, agree=50),
+            classification=ClassAgreement(total=3, agree=3, correct_circuit=None),
+            per_timestep_J=joules,
+            per_inference_J=20 * joules,
+            ledger_gap=0.0,
+            versions={"cmru_hw": "0"},
+            blocks={},
+            facts=CornerFacts(source="ff"),
+        )
+        for temperature, joules in ((-40.0, 1e-9), (27.0, 2e-9), (125.0, 3e-9))
+    )
+    bad = FailedCorner(corner="ss/27/1.62", process="ss", temperature_C=27.0, vdd_V=1.62, status="failed: timeout")
+    given = {
+        "level": "transistor",
+        "architecture": "cm",
+        "technology": "gf180",
+        "timestep": 1e-2,
+        "sequences": 3,
+        "timesteps": 60,
+        "excludes": ("mismatch",),
+        "provenance": provenance(),
+    }
+    return summarised((*good, *(bad,) * failed), **{**given, **changes})
+
+
+def retention(**changes: Any) -> RetentionResult:
+    states = tuple(
+        HeldState(
+            temperature_C=temperature, timesteps=1e5, seconds=1e3, lost_in_simulation=False, simulated_s=1e3, moved=0.0
+        )
+        for temperature in (-40.0, 27.0)
+    )
+    given = {
+        "level": "transistor",
+        "label": "simulated",
+        "architecture": "cm",
+        "technology": "gf180",
+        "models": "gf180 1",
+        "models_sha256": NETLIST,
+        "corner": "typical",
+        "vdd_V": 1.8,
+        "timestep_s": 1e-2,
+        "weakest_unit": "0.1",
+        "testbench": "current_hold.cir",
+        "restores": True,
+        "facts": RetentionFacts(window_of_threshold=0.2),
+        "temperatures": states,
+        "worst_temperature_C": -40.0,
+        "worst_timesteps": 1e5,
+        "worst_at_least": True,
+        "excludes": ("noise",),
+        "provenance": provenance(),
+    }
+    return RetentionResult(**{**given, **changes})
+
+
+def comparison(**changes: Any) -> ComparisonResult:
+    decisions = ComparedDecisions(total=10, agree=9, excluded=1, resolution_V=1e-6, smallest_margin_V=1e-3)
+    given = {
+        "architecture": "sc",
+        "level": "macro",
+        "technology": "macro",
+        "decisions": decisions,
+        "level_error_max": 0.0,
+        "level_error_unit": "levels",
+        "logit_error_max": 0.0,
+        "classification": ComparedClasses(total=1, agree=1, correct_circuit=None, correct_software=None),
+        "first_divergence": None,
+        "swing_used": 0.5,
+        "refined": 0,
+        "cpu_seconds": 0.1,
+        "attempts": (),
+        "provenance": provenance(),
+        "details": {"unseen": ["0.1 up"]},
+    }
+    return ComparisonResult(**{**given, **changes})
+
+
+def montecarlo(**changes: Any) -> MonteCarloResult:
+    given = {
+        "dies": 4,
+        "failed": 1,
+        "failures": {"SimulationTimeout": 1},
+        "yield_": Interval(k=2, n=4, value=0.5, ci95=(0.067, 0.933)),
+        "accuracy": DieAccuracy(software=0.9, median=0.9, p05=0.8, min=0.8),
+        "accuracy_of": "labels",
+        "drop": 0.01,
+        "decision_agreement": 0.99,
+        "level_error": LevelErrors(max=1.0, median=0.5, rms=0.1),
+        "worst_die": 3,
+        "engine": "fast",
+        "level": "macro",
+        "architecture": "sc",
+        "varies": ("layer0/offset",),
+        "sequences": 3,
+        "provenance": provenance(seed=5, job_sha256=NETLIST),
+    }
+    return MonteCarloResult(**{**given, **changes})
+
+
+def scaling() -> ScalingResult:
+    points = tuple(
+        ScalingPoint(axis=axis, size=size, network=0, per_timestep_J=1e-12 * size, label="estimate", blocks_J={})
+        for axis in ("units", "layers")
+        for size in (1, 2)
+    )
+    law = Law(factor=1e-12, exponent=1.0, low=0.9, high=1.1)
+    return ScalingResult(
+        level="macro",
+        label="estimate",
+        technology="macro",
+        timestep_s=1e-2,
+        features=2,
+        networks_per_size=1,
+        points=points,
+        laws={"units": {"all": law}, "layers": {"all": law}},
+        law="E = factor n^exponent",
+        excludes=(),
+        provenance=provenance(seed=0),
+    )
+
+
+def versus() -> VersusResult:
+    made = Entry(value=[2e-9, "simulated"], shown="2 nJ, simulated", source="out/energy/energy.json")
+    missing = Entry(value=None, shown="not run", source="cmru-hw energy out/b --input FILE.npz")
+    return VersusResult(
+        designs=("out/a", "out/b"),
+        lines=(Line(name="energy per timestep", entries=(made, missing)),),
+        command="cmru-hw versus out/a out/b",
+    )
