@@ -36,7 +36,7 @@ def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | Non
     Example: cmru-hw versus out/charge out/current --runs out
     """
     from cmru_hw.analysis import versus
-    from cmru_hw.analysis.montecarlo.shards import write_whole
+    from cmru_hw.core.atomic_write import write_whole
     from cmru_hw.core.units import json_text
     from cmru_hw.design_folder import folder as design_folder
 

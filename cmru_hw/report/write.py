@@ -13,7 +13,7 @@ import cmru_hw
 from cmru_hw.core.errors import InputError, OutputError
 from cmru_hw.report import html, latex, published, runs
 from cmru_hw.report.facts import Fact, Prose, Report, Section, Table
-from cmru_hw.report.runs import Run
+from cmru_hw.report.run import Run
 
 PAGE = "index.html"
 NUMBERS = "numbers.csv"
