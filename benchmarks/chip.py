@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,6 +86,12 @@ def covering(design: Design, trained: Trained, data: Sequences, picked: list[int
     return sorted(found)
 
 
+def drawn(mine: Exported) -> Design:
+    """The design of ``mine``, which `exported` made."""
+    assert isinstance(mine.design, Design)
+    return mine.design
+
+
 def clear(design: Design, trained: Trained, data: Sequences) -> int:
     """The shortest sequence whose least margin is CLEAR."""
     margins = compare.reference(design, trained, data).margins
@@ -94,7 +101,7 @@ def clear(design: Design, trained: Trained, data: Sequences) -> int:
 
 def network(folder: Path, jobs: int, mine: Exported, picked: Sequences) -> None:
     with spice.open_engine(jobs=jobs, timeout=36000, cache=folder / "cache") as engine:
-        verified = simulate.verify(mine.design, mine.trained, picked, engine)
+        verified = simulate.verify(drawn(mine), mine.trained, picked, engine)
         joules = run_energy(mine, picked, engine, folder=folder / "energy")
     found = verified.comparison
     print(f"sequences {len(picked)}, timesteps {int(picked.lengths.sum())}")
@@ -112,7 +119,7 @@ def network(folder: Path, jobs: int, mine: Exported, picked: Sequences) -> None:
 
 def utterances(folder: Path, jobs: int) -> None:
     mine, data = exported(folder)
-    network(folder, jobs, mine, chosen(data, covering(mine.design, mine.trained, data, first(data))))
+    network(folder, jobs, mine, chosen(data, covering(drawn(mine), mine.trained, data, first(data))))
 
 
 def flipflop(folder: Path, jobs: int) -> None:
@@ -125,13 +132,13 @@ def units(folder: Path, jobs: int) -> None:
     parts = np.array_split(np.arange(len(data)), ALONE)
     picked = chosen(data, [int(part[np.argmin(data.lengths[part])]) for part in parts])
     print(f"utterances {len(picked)}, timesteps {int(picked.lengths.sum())}", flush=True)
-    expected = compare.reference(mine.design, mine.trained, picked)
+    expected = compare.reference(drawn(mine), mine.trained, picked)
     valid = expected.response.valid
-    for layer, group in enumerate(mine.design.layers):
-        inputs, software = single_unit.recorded(mine.design, mine.trained, picked, layer)
+    for layer, group in enumerate(drawn(mine).layers):
+        inputs, software = single_unit.recorded(drawn(mine), mine.trained, picked, layer)
         for number in range(group.units):
             with spice.open_engine(jobs=jobs, timeout=36000, cache=folder / "cache") as engine:
-                simulated = simulate.simulate(single_unit.unit(mine.design, layer, number), inputs, engine)
+                simulated = simulate.simulate(single_unit.unit(drawn(mine), layer, number), inputs, engine)
             wanted = software.decisions[layer][..., number][valid]
             got = simulated.response.decisions[0][..., 0][valid]
             margins = expected.margins[layer][..., number][valid]
@@ -151,7 +158,7 @@ def units(folder: Path, jobs: int) -> None:
 
 def memories(folder: Path, jobs: int) -> None:
     chip_design, data = exported(folder / "gated")
-    index = clear(chip_design.design, chip_design.trained, data)
+    index = clear(drawn(chip_design), chip_design.trained, data)
     for memory in ("integrator", "ladder"):
         print(f"{memory}: utterance {index}")
         mine, _ = exported(folder / memory, memory=memory)
@@ -170,7 +177,7 @@ def report(joules: EnergyResult) -> None:
 
 def corners(folder: Path, jobs: int, only: list[str]) -> None:
     mine, data = exported(folder)
-    index = clear(mine.design, mine.trained, data)
+    index = clear(drawn(mine), mine.trained, data)
     picked = chosen(data, [index])
     print(f"utterance {index}, {int(picked.lengths[0])} timesteps", flush=True)
 

@@ -188,7 +188,7 @@ def engines(whole: Job) -> None:
         f"{UTTERANCES} utterances, by timesteps"
     )
     for name, on in (
-        ("everything on", whole.on),
+        ("everything on", whole.varied),
         ("mismatch only", variation.select_variations(whole.design, without=["noise"])),
     ):
         simulated, computed = taking_turns(replace(some, varied=on), replace(whole, varied=on), all_steps / steps)

@@ -147,11 +147,20 @@ def against_jax(timesteps: int, batch: int, seconds: float) -> None:
         forward = jax.jit(run)
         if not np.array_equal(ours().transpose(0, 1).numpy(), np.asarray(forward(b))):
             raise AssertionError(f"the scan is not {name}")
-        calls: list[Callable[[], object]] = [ours, lambda forward=forward: forward(b).block_until_ready()]
+        calls: list[Callable[[], object]] = [ours, partial(_finished, forward, b)]
         if timesteps <= longest:
-            back = jax.jit(jax.grad(lambda b, run=run: (run(b) * w).sum()))
-            calls += [both, lambda back=back: back(b).block_until_ready()]
+            back = jax.jit(jax.grad(partial(_weighted, run, w)))
+            calls += [both, partial(_finished, back, b)]
         _print_peer(name, timesteps, batch, best(tuple(calls), seconds))
+
+
+def _finished(run: Callable[[Any], Any], b: Any) -> object:
+    """The result of ``run``, waited for: JAX returns before it has computed."""
+    return run(b).block_until_ready()
+
+
+def _weighted(run: Callable[[Any], Any], weight: Any, b: Any) -> Any:
+    return (run(b) * weight).sum()
 
 
 def _problem(timesteps: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:

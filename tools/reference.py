@@ -37,7 +37,9 @@ def api() -> str:
     parts.append("## Values")
     for name in classes:
         kind = getattr(cmru_hw, name)
-        parts += _entry(name, inspect.signature(kind) if dataclasses.is_dataclass(kind) else None)
+        parts += _entry(
+            name, inspect.signature(kind) if dataclasses.is_dataclass(kind) and isinstance(kind, type) else None
+        )
     return "\n\n".join(parts) + "\n"
 
 

@@ -62,7 +62,8 @@ def recur_with(recurrence: Callable[..., Tensor]) -> Recur:
         start = initial.flatten()[:, None].expand(-1, batch)
         # Units of all models are the sequences that the scan sees, and sequences its units.
         gains = None if a is None else a.expand_as(b).flatten(0, 1)
-        return recurrence(gains, b.flatten(0, 1), start, lo, hi).unflatten(0, (models, units))
+        states: Tensor = recurrence(gains, b.flatten(0, 1), start, lo, hi).unflatten(0, (models, units))
+        return states
 
     return recur
 
@@ -72,7 +73,8 @@ RECURRENCES: Mapping[str, Recur] = {form.__name__: recur_with(form) for form in 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """W x + b of each model: x (M, F, T, B), weight (M, N, F), bias (M, N)."""
-    return torch.baddbmm(bias[:, :, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
+    found: Tensor = torch.baddbmm(bias[:, :, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
+    return found
 
 
 @dataclass(frozen=True)

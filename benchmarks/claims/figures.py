@@ -11,6 +11,7 @@ matplotlib.use("agg")
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.claims import intervals
@@ -147,13 +148,13 @@ def _gradients(records: Records) -> Figure | None:
     return _with_legend(figure, [axis], "gradient, relative")
 
 
-def _line(axis: plt.Axes, cell: str, points: Sequence[tuple[float, intervals.Estimate]]) -> None:
+def _line(axis: Axes, cell: str, points: Sequence[tuple[float, intervals.Estimate]]) -> None:
     x = [at for at, _ in points]
     axis.plot(x, [one.value for _, one in points], color=COLOURS[cell], marker=MARKERS[cell], markersize=3, label=cell)
     axis.fill_between(x, [p.low for _, p in points], [p.high for _, p in points], color=COLOURS[cell], alpha=0.12)
 
 
-def _panels(count: int, columns: int, *, height: float) -> tuple[Figure, list[plt.Axes]]:
+def _panels(count: int, columns: int, *, height: float) -> tuple[Figure, list[Axes]]:
     columns = min(columns, count)
     rows = -(-count // columns)
     figure, axes = plt.subplots(
@@ -165,7 +166,7 @@ def _panels(count: int, columns: int, *, height: float) -> tuple[Figure, list[pl
     return figure, flat[:count]
 
 
-def _with_legend(figure: Figure, axes: Sequence[plt.Axes], label: str, columns: int | None = None) -> Figure:
+def _with_legend(figure: Figure, axes: Sequence[Axes], label: str, columns: int | None = None) -> Figure:
     for axis in axes[:: columns or len(axes)]:
         axis.set_ylabel(label)
     handles, labels = axes[0].get_legend_handles_labels()

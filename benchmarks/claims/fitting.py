@@ -87,7 +87,12 @@ def _evidence(outputs: Tensor, lengths: Tensor, decision: str) -> Tensor:
 
 @torch.no_grad()
 def score(
-    models: Models, part: Part, decision: str, *, recur: Recur = RECURRENCES["scan"], noise: Callable | None = None
+    models: Models,
+    part: Part,
+    decision: str,
+    *,
+    recur: Recur = RECURRENCES["scan"],
+    noise: Callable[[Tensor], Tensor] | None = None,
 ) -> list[float]:
     """Of each model: accuracy, or R² of a course. ``noise(x)`` is added to inputs (1 or M, features, T, B)."""
     count, time, _ = part.inputs.shape

@@ -31,12 +31,12 @@ class Estimate:
 
 def median(values: Sequence[float]) -> Estimate:
     """Of one value per seed; bootstrap over seeds."""
-    return _bootstrap((values,), lambda sample, axis: np.median(sample, axis=axis))
+    return _bootstrap((values,), lambda sample, axis: np.asarray(np.median(sample, axis=axis)))
 
 
 def difference(one: Sequence[float], other: Sequence[float]) -> Estimate:
     """Median of ``one`` less median of ``other``; both resampled."""
-    return _bootstrap((one, other), lambda a, b, axis: np.median(a, axis=axis) - np.median(b, axis=axis))
+    return _bootstrap((one, other), lambda a, b, axis: np.asarray(np.median(a, axis=axis) - np.median(b, axis=axis)))
 
 
 def mean_difference(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Estimate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -111,6 +112,10 @@ def scan_error(models: Models, problem: Problem) -> list[float | None]:
     return [error if math.isfinite(error) else None for error in errors.tolist()]
 
 
+def _by_scan(cell: str, parameters: dict[str, Tensor], u: Tensor) -> Tensor:
+    return CELLS[cell].run(parameters, u, RECURRENCES["scan"], 1.0)
+
+
 def gradients(seeds: Sequence[int], *, time_: int = LAGS) -> dict[str, list[list[float]]]:
     """‖∂L/∂x‖ of each input, (seeds, lags) from the last timestep back, of untrained layers.
 
@@ -124,7 +129,7 @@ def gradients(seeds: Sequence[int], *, time_: int = LAGS) -> dict[str, list[list
         if epsilon == 1.0 or not bound
     }
     for name in ("lru", "mingru"):
-        cases[name] = lambda parameters, u, name=name: CELLS[name].run(parameters, u, RECURRENCES["scan"], 1.0)
+        cases[name] = partial(_by_scan, name)
     found = {}
     for name, run in cases.items():
         cell = CELLS[name if name in CELLS else "cmru"]

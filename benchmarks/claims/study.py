@@ -20,7 +20,7 @@ from benchmarks.claims import checkpoints, probes, problems
 from benchmarks.claims.cells import CELLS
 from benchmarks.claims.fitting import Budget, fit, score
 from benchmarks.claims.networks import shape_of
-from cmru_hw.analysis.montecarlo.shards import write_whole
+from cmru_hw.core.atomic_write import write_whole
 
 Record = Mapping[str, Any]
 

@@ -335,7 +335,8 @@ def _kept(curve: Mapping[str, Sequence[float]], bound: float) -> list[float]:
     """Of each model that learnt: its mean score over all noises, as a share of its score without."""
     clean = np.array(curve["0"])
     noisy = np.mean([values for deviation, values in curve.items() if deviation != "0"], axis=0)
-    return (noisy[clean >= bound] / clean[clean >= bound]).tolist()
+    shares: list[float] = (noisy[clean >= bound] / clean[clean >= bound]).tolist()
+    return shares
 
 
 def _persistence(records: Records, *, quiet: bool) -> Verdict:
@@ -455,16 +456,15 @@ def _hybrid(records: Records) -> Verdict:
         kept, other = ("lru", "bmru") if problem == "leaky" else ("bmru", "lru")
         if problem != "leaky" and not problem.startswith(RETENTION):
             continue
-        scores = {name: records.scores(name, problem, size) for name in ("hybrid", kept, other)}
-        if any(found is None for found in scores.values()):
+        hybrid, better, worse = (records.scores(name, problem, size) for name in ("hybrid", kept, other))
+        if hybrid is None or better is None or worse is None:
             continue
-        pairs.append((scores["hybrid"] or [], scores[kept] or []))
-        gap = intervals.difference(scores["hybrid"] or [], scores[kept] or [])
+        pairs.append((hybrid, better))
+        gap = intervals.difference(hybrid, better)
         supports.append(_above(gap, -MATCH))
         evidence.append(
-            f"{problem}, {size} parameters: hybrid {np.median(scores['hybrid']):.3f}, {kept} "
-            f"{np.median(scores[kept]):.3f}, {other} {np.median(scores[other]):.3f}; hybrid less {kept} "
-            f"{gap.percent('+')} points"
+            f"{problem}, {size} parameters: hybrid {np.median(hybrid):.3f}, {kept} {np.median(better):.3f}, "
+            f"{other} {np.median(worse):.3f}; hybrid less {kept} {gap.percent('+')} points"
         )
     return Verdict(
         claim="A memory unit beside a linear one has both persistent and fading memory.",

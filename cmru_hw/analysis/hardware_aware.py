@@ -155,7 +155,8 @@ class _Dies:
         errors = self.errors[self.step % DRAWN]
         self.step += 1
         values = {name: value + errors[name] for name, value in network.named_parameters()}
-        return torch.func.functional_call(network, values, (x,))
+        output: NetworkOutput = torch.func.functional_call(network, values, (x,))
+        return output
 
     def _draw(self, current: Trained) -> None:
         """The next dies: by how much each number that they compute with is off."""

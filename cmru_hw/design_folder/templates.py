@@ -81,4 +81,4 @@ def check(text: str, name: str, original: str) -> None:
 def interface(text: str, name: str) -> Interface | None:
     """That of ``.subckt name`` in ``text``, lower-case as ngspice reads it; None if there is no such subcircuit."""
     found = lexer.subcircuits(lexer.logical_lines(text)).get(name.lower())
-    return found and Interface(pins=found.pins, parameters=frozenset(found.parameters))
+    return None if found is None else Interface(pins=found.pins, parameters=frozenset(found.parameters))

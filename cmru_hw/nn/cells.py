@@ -69,12 +69,14 @@ class _Step(torch.autograd.Function):
 
 def heaviside(x: Tensor, slope: float = 1.0) -> Tensor:
     """H(x) with H(0) = 1; surrogate gradient a / (1 + (π a x)²) for ``slope`` a."""
-    return _Step.apply(x, slope, 0.0)
+    step: Tensor = _Step.apply(x, slope, 0.0)  # type: ignore[no-untyped-call]
+    return step
 
 
 def sign(x: Tensor, slope: float = 1.0) -> Tensor:
     """sgn(x) with sgn(0) = +1; surrogate gradient 2 a / (1 + (π a x)²) for ``slope`` a."""
-    return _Step.apply(x, slope, -1.0)
+    step: Tensor = _Step.apply(x, slope, -1.0)  # type: ignore[no-untyped-call]
+    return step
 
 
 def gate(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:

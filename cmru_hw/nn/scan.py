@@ -39,7 +39,8 @@ def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, 
     _check_bounds(lo, hi)
     if a is not None and a.shape != b.shape:
         a = a.expand_as(b)
-    return _Compiled.apply(a, b, initial, lo, hi)
+    states: Tensor = _Compiled.apply(a, b, initial, lo, hi)  # type: ignore[no-untyped-call]
+    return states
 
 
 def parallel(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
@@ -48,7 +49,8 @@ def parallel(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = No
     # Time first and contiguous: each step of the recursion then reads whole rows.
     packets = b.transpose(0, 1).contiguous()
     gains = None if a is None else a.expand_as(b).transpose(0, 1).contiguous()
-    return _Parallel.apply(gains, packets, initial.expand(packets.shape[1:]), lo, hi).transpose(0, 1)
+    states: Tensor = _Parallel.apply(gains, packets, initial.expand(packets.shape[1:]), lo, hi)  # type: ignore[no-untyped-call]
+    return states.transpose(0, 1)
 
 
 def loop(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
@@ -202,7 +204,7 @@ class _Maps:
 def _steps(part: Any, blocks: int, reverse: bool) -> Iterable[Any]:
     if not isinstance(part, Tensor):
         return itertools.repeat(part)
-    views = part.unflatten(0, (blocks, -1)).unbind(1)
+    views: tuple[Tensor, ...] = part.unflatten(0, (blocks, -1)).unbind(1)
     return reversed(views) if reverse else views
 
 

@@ -454,11 +454,13 @@ class _Source:
 
     def teach(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Probabilities (batch, classes) of linear discriminant analysis, for classes that are equally likely."""
-        return (self._parts(_evenly(x, lengths)) @ self.discriminant + self.bias).softmax(-1)
+        odds: Tensor = self._parts(_evenly(x, lengths)) @ self.discriminant + self.bias
+        return odds.softmax(-1)
 
     def _parts(self, evenly: Tensor) -> Tensor:
         """(batch, 8 features): the mean of each eighth of sequences (batch, EVENLY, features), in their spread."""
-        return (evenly / self.spread).unflatten(1, (8, -1)).mean(2).flatten(1)
+        eighths: Tensor = (evenly / self.spread).unflatten(1, (8, -1))
+        return eighths.mean(2).flatten(1)
 
     def _mixed(self, rows: Tensor, random: torch.Generator) -> Tensor:
         """(batch, EVENLY, features): some sequences as they are, the others made."""

@@ -157,7 +157,8 @@ def _rows(path: Path) -> dict[str, list[Any]]:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path).to_pydict()
+        columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
+        return columns
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({reason(error)}): make it again") from error
 

@@ -248,7 +248,7 @@ def _tokens(text: str) -> Iterator[str]:
             if not end:
                 raise InputError(f"{text!r}: {here} is not closed")
         elif here != "=" and not here.isspace():
-            depth = here == "("
+            depth = int(here == "(")
             while end < len(text) and (depth or not (text[end].isspace() or text[end] in "={'\"")):
                 depth += (text[end] == "(") - (text[end] == ")")
                 end += 1

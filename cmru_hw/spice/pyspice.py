@@ -25,7 +25,7 @@ _LIBRARY = "libngspice.so.0"
 _LOG_LINES = 10_000
 
 
-class _NgSpice(NgSpiceShared):
+class _NgSpice(NgSpiceShared):  # type: ignore[misc]
     """PySpice's binding, with the reading of ngspice's output in our hands.
 
     PySpice 1.5 (the version is pinned) raises on harmless notes, on failed .meas and on nodes called "error". Here

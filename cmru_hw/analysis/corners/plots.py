@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colors
 from matplotlib import pyplot as plt
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from cmru_hw.analysis.corners.result import CornerFigures, CornersResult
@@ -47,7 +48,7 @@ def heat_map(summary: CornersResult, path: Path) -> None:
                     axis.text(column, row, text, ha="center", va="center", fontsize=6, color="w" if dark else "k")
             if worst:
                 row, column = place[worst]
-                frame = plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.6)
+                frame = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.6)
                 axis.add_patch(frame)
             axis.set_yticks(range(len(processes)), processes)
             axis.set_title(f"{title}; {f'worst {worst}' if worst else 'all right'}", loc="left", fontsize=8)

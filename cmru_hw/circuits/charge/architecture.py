@@ -63,7 +63,7 @@ def _die_simulator(design: Design) -> DieSimulator:
 def _energy_model(design: Design) -> EnergyModel:
     if is_gated(design.technology):
         return power_gated.energy_model(design)
-    return (transistor if fidelity.in_transistors(design) else macro).energy_model(design)
+    return transistor.energy_model(design) if fidelity.in_transistors(design) else macro.energy_model(design)
 
 
 CHARGE = Architecture(

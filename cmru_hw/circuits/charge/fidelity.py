@@ -14,7 +14,8 @@ from cmru_hw.spice.schedule import Schedule
 
 def network_text(design: Design) -> str:
     """``network.cir`` of ``design``. Raises MappingError for a cell that its level does not have."""
-    return _level(design).network_text(design)
+    text: str = _level(design).network_text(design)
+    return text
 
 
 def deck(
@@ -29,12 +30,17 @@ def deck(
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``: see `cmru_hw.circuits.charge.macro_netlist.deck` and
     `cmru_hw.circuits.charge.clocked_netlist.deck`."""
-    return _level(design).deck(design, inputs, network=network, noise=noise, save=save, refine=refine, metered=metered)
+    level = _level(design)
+    made: tuple[Deck, Schedule] = level.deck(
+        design, inputs, network=network, noise=noise, save=save, refine=refine, metered=metered
+    )
+    return made
 
 
 def cell_files(design: Design) -> dict[str, bytes]:
     """The templates that ``design`` instantiates: path in the deck → content."""
-    return _level(design).cell_files(design)
+    files: dict[str, bytes] = _level(design).cell_files(design)
+    return files
 
 
 def excludes(design: Design) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class Row:
     @property
     def total(self) -> Array:
         """ΣC of each row [F], without parasitics."""
-        return np.abs(self.weights).sum(-1) + np.abs(self.bias) + np.abs(self.threshold) + self.pad
+        return np.asarray(np.abs(self.weights).sum(-1) + np.abs(self.bias) + np.abs(self.threshold) + self.pad)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,9 +26,9 @@ KELVIN = 273.15
 
 def process_of(nominal: Technology) -> str:
     """The process that ``nominal`` was measured on. Raises InputError for one that was measured on none."""
-    if nominal.name not in device_models.PROCESSES:
+    if nominal.name not in technology.PROCESSES:
         raise InputError(
-            f"technology {nominal.name} was measured on none of the processes {', '.join(device_models.PROCESSES)}, "
+            f"technology {nominal.name} was measured on none of the processes {', '.join(technology.PROCESSES)}, "
             f"so its corners are not known: export with --technology gf180, or a file of cmru-hw characterize"
         )
     return nominal.name

@@ -49,7 +49,7 @@ class Source:
 
     @property
     def units(self) -> int:
-        return self.key.shape[2]
+        return int(self.key.shape[2])
 
     @property
     def left(self) -> Array:

@@ -134,7 +134,7 @@ def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], 
 def capacitor_sigma(capacitance: Array, law: Mismatch) -> Array:
     """σ(ΔC/C) of capacitors of the given sizes [F]; of none at all, 0."""
     area = np.abs(capacitance) / law.density
-    return np.divide(law.capacitor, np.sqrt(area), out=np.zeros_like(area), where=area > 0)
+    return np.asarray(np.divide(law.capacitor, np.sqrt(area), out=np.zeros_like(area), where=area > 0))
 
 
 def offset_sigma(law: Mismatch) -> float:

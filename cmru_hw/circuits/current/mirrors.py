@@ -147,10 +147,10 @@ def draw(
 
 def mean(rows: Rows, lines: Sequence[str]) -> Array:
     """Weights (rows,) with which ``rows`` reads ``lines``, which all carry the same."""
-    return rows.weights[:, [k for k, line in enumerate(rows.lines) if line in lines]].mean(axis=1)
+    return np.asarray(rows.weights[:, [k for k, line in enumerate(rows.lines) if line in lines]].mean(axis=1))
 
 
 def read(rows: Rows, sources: Sequence[Rows]) -> Array:
     """Weights (rows, width) with which ``rows`` reads each of ``sources``: the same for all of them."""
     found = [rows.weights[:, [rows.lines.index(name) for name in source.names]] for source in sources]
-    return np.mean(found, axis=0)
+    return np.asarray(np.mean(found, axis=0))

@@ -66,7 +66,7 @@ class CellTable:
         share = place - below
         index = np.arange(thresh.size).reshape(thresh.shape)
         flat = rows.reshape(len(rows), -1)
-        return (1 - share) * flat[below, index] + share * flat[below + 1, index]
+        return np.asarray((1 - share) * flat[below, index] + share * flat[below + 1, index])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +82,17 @@ class MirrorTable:
 
     def ratio(self, aspect: ArrayLike, polarity: str, landing: str, current: float) -> Array:
         """Current ratio of arms of ``aspect``: linear between swept ones on logarithmic scales."""
-        return np.exp(np.interp(np.log(aspect), np.log(self.aspect), self._at(polarity, landing, current)))
+        return np.asarray(np.exp(np.interp(np.log(aspect), np.log(self.aspect), self._at(polarity, landing, current))))
 
     def aspect_for(self, ratio: ArrayLike, polarity: str, landing: str, current: float) -> Array:
         """Inverse of :meth:`ratio`; the nearest swept aspect beyond the ends."""
-        return np.exp(np.interp(np.log(ratio), self._at(polarity, landing, current), np.log(self.aspect)))
+        return np.asarray(np.exp(np.interp(np.log(ratio), self._at(polarity, landing, current), np.log(self.aspect))))
 
     def at_currents(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
         """Ratio of one arm of ``aspect`` at each diode ``current`` [A] > 0, of any shape."""
-        return np.exp(np.interp(np.log(current), np.log(self.current), self._swept(aspect, polarity, landing)))
+        return np.asarray(
+            np.exp(np.interp(np.log(current), np.log(self.current), self._swept(aspect, polarity, landing)))
+        )
 
     def landing(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
         """By which power of the current in the diode that it ends on an arm of the unit ``aspect`` changes.
@@ -103,7 +105,7 @@ class MirrorTable:
             return np.zeros_like(current)
         swept = self._swept(aspect, polarity, "across")
         slopes = np.gradient(swept, np.log(self.current))
-        power = np.interp(np.log(current), np.log(self.current), slopes) / 2
+        power: Array = np.interp(np.log(current), np.log(self.current), slopes) / 2
         return power if landing == "across" else -power
 
     def _swept(self, aspect: float, polarity: str, landing: str) -> Array:
@@ -116,7 +118,7 @@ class MirrorTable:
         table = np.log(self.ratios[f"{polarity}_{landing}"])
         place = float(np.interp(np.log(current), np.log(self.current), np.arange(len(table))))
         below = min(int(place), len(table) - 2)
-        return table[below] + (place - below) * (table[below + 1] - table[below])
+        return np.asarray(table[below] + (place - below) * (table[below + 1] - table[below]))
 
 
 @dataclass(frozen=True, kw_only=True)

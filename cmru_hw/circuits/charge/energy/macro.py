@@ -148,7 +148,7 @@ class _Paths:
 
     @property
     def count(self) -> int:
-        return self.after.shape[1]
+        return int(self.after.shape[1])
 
     def beside(self, other: _Paths) -> _Paths:
         pairs = ((self.before, other.before), (self.between, other.between), (self.after, other.after))
@@ -158,7 +158,7 @@ class _Paths:
     def rises(self, load: Array | float) -> Array:
         """Charge (timesteps, nodes) that capacitors ``load`` [F] to a fixed voltage take on the way up."""
         first, second = self.between - self.before, self.after - self.between
-        return np.maximum(first * load, 0.0) + np.maximum(second * load, 0.0)
+        return np.asarray(np.maximum(first * load, 0.0) + np.maximum(second * load, 0.0))
 
 
 def _has_limit(design: Design) -> bool:

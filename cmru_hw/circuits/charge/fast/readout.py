@@ -65,7 +65,7 @@ class Readout:
             length = packed.lengths[sequence]
             moment = noise.moments(sequence, np.arange(1, length + 1))
             means[:, sequence] += self.rows.source.at(die, moment).mean(1) * self.scale
-        return means.argmax(0)
+        return np.asarray(means.argmax(0))
 
     def _read(self, volts: Array) -> Array:
         return (volts - self.offset[:, None]) * self.scale[:, None]
