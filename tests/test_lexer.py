@@ -310,10 +310,57 @@ def test_sections_that_do_not_end(text, message):
 
 # ---- numbers and expressions
 
-NUMBERS = (
-    "1 1.5 .5 5. 1e3 1E3 1e-3 1meg 1MEG 1Meg 1m 1M 1t 1T 1g 1k 1u 1n 1p 1f 1x 1megohm 1kohm 10uF 1e3k 1e3meg 1mm 1me "
-    "1e 1ohm 1v 1s 1h 1q 1e3m 1µ 1ug 1fF 1mi +1 -1 -1k +.5k 1db 1d 1e-3meg 1tera 1mega 1.e3"
-).split()
+NUMBERS = [
+    "1",
+    "1.5",
+    ".5",
+    "5.",
+    "1e3",
+    "1E3",
+    "1e-3",
+    "1meg",
+    "1MEG",
+    "1Meg",
+    "1m",
+    "1M",
+    "1t",
+    "1T",
+    "1g",
+    "1k",
+    "1u",
+    "1n",
+    "1p",
+    "1f",
+    "1x",
+    "1megohm",
+    "1kohm",
+    "10uF",
+    "1e3k",
+    "1e3meg",
+    "1mm",
+    "1me",
+    "1e",
+    "1ohm",
+    "1v",
+    "1s",
+    "1h",
+    "1q",
+    "1e3m",
+    "1µ",
+    "1ug",
+    "1fF",
+    "1mi",
+    "+1",
+    "-1",
+    "-1k",
+    "+.5k",
+    "1db",
+    "1d",
+    "1e-3meg",
+    "1tera",
+    "1mega",
+    "1.e3",
+]
 
 
 @spice
@@ -346,7 +393,7 @@ def trees():
     leaves = st.sampled_from(["1", "2", "0.5", "3k", "4m", "1.5", "7", "1e2"])
 
     def grown(inner):
-        pairs = st.tuples(inner, st.sampled_from("+ - * / **".split()), inner, st.sampled_from(["", " "]))
+        pairs = st.tuples(inner, st.sampled_from(["+", "-", "*", "/", "**"]), inner, st.sampled_from(["", " "]))
         return st.one_of(
             pairs.map(lambda found: f"{found[3]}".join(found[:3])),
             inner.map(lambda text: f"({text})"),

@@ -111,10 +111,11 @@ class Record:
     def from_plain(cls, content: object, *, where: str | Path) -> Self:
         """The record with the keys of ``content``, from the file ``where``. Raises InputError: see :meth:`from_json`"""
         try:
-            return _record(cls, content, "")
+            made: Self = _record(cls, content, "")
         except Invalid as error:
             problem = f" has no {error.place}" if error.problem == ABSENT else f": {error}"
             raise InputError(f"{where}{problem}: it is damaged or of another version; make it again") from None
+        return made
 
     @classmethod
     def from_json(cls, text: str, *, where: str | Path) -> Self:
