@@ -14,10 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +37,7 @@ from cmru_hw.circuits import registry
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.core.atomic_write import write_whole
 from cmru_hw.core.errors import InputError, SimulationError
+from cmru_hw.core.process_pool import process_pool
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import Sequences
 
@@ -165,20 +163,8 @@ def _results(job: Job, corners: Sequence[Corner], jobs: int) -> Iterator[tuple[C
         for corner in corners:
             yield corner, one(job, corner)
         return
-    # spawned: torch does not survive a fork
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(corners)), mp_context=context, initializer=_deaf) as pool:
-        waiting = {pool.submit(one, job, corner): corner for corner in corners}
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _deaf() -> None:
-    """Ctrl-C reaches every process of a terminal; the first one decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with process_pool(min(jobs, len(corners))) as pool:
+        yield from pool.run(one, job, corners)
 
 
 def _summary(job: Job, found: tuple[CornerFigures | FailedCorner, ...], command: str) -> CornersResult:

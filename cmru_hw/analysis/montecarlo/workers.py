@@ -6,28 +6,23 @@ them can change a row; a worker that dies costs its block, which is then given t
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing import connection
-from multiprocessing.process import BaseProcess
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.shards import Block
 from cmru_hw.analysis.montecarlo.statistics import scores
-from cmru_hw.core.errors import CmruError, InputError, reason
+from cmru_hw.core.errors import InputError, reason
+from cmru_hw.core.process_pool import process_pool
 
 Workers = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, pa.Table]]]
-# So many workers lost over one call are no accident.
-_LOSSES = 5
+# How often Dask starts a block again whose worker was lost.
+_RETRIES = 5
 
 
 def serial(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
@@ -39,48 +34,12 @@ def serial(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]
 @contextmanager
 def local(jobs: int) -> Iterator[Workers]:
     """``jobs`` processes of this machine, which stay for all jobs that are given to them."""
-    idle: list[_Worker] = []
+    with process_pool(jobs) as pool:
+        yield partial(pool.run, _rows)
 
-    def run(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
-        waiting, lost = deque(blocks), 0
-        told: set[_Worker] = set()
-        busy: dict[_Worker, Block] = {}
-        try:
-            while waiting or busy:
-                while waiting and len(busy) < jobs:
-                    worker = idle.pop() if idle else _Worker.start()
-                    busy[worker] = waiting.popleft()
-                    # One that is already dead is noticed below, where its answer should come from.
-                    with suppress(OSError):
-                        # a job is large and its blocks are many
-                        worker.connection.send((None if worker in told else job, busy[worker].dies))
-                    told.add(worker)
-                ready = connection.wait([worker.connection for worker in busy])
-                for worker in [worker for worker in busy if worker.connection in ready]:
-                    block = busy.pop(worker)
-                    try:
-                        answer = worker.connection.recv()
-                    except (EOFError, OSError):
-                        worker.end()
-                        lost += 1
-                        if lost == _LOSSES:
-                            raise CmruError(f"{lost} workers died at work: give fewer --jobs, or more memory") from None
-                        waiting.appendleft(block)
-                        continue
-                    idle.append(worker)
-                    if isinstance(answer, CmruError):
-                        raise answer
-                    yield block, answer
-        finally:
-            # Left early: what these are at is of no use, and their answers would be taken for others.
-            for worker in busy:
-                worker.end()
 
-    try:
-        yield run
-    finally:
-        for worker in idle:
-            worker.end()
+def _rows(job: Job, block: Block) -> pa.Table:
+    return scores(job, block.dies)
 
 
 @contextmanager
@@ -106,7 +65,7 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
         # As the result of a task and not scattered: what only a worker holds is gone with that worker, for good.
         shared = client.submit(_itself, job, pure=False)
         # Not pure: Dask would tell blocks apart by hashing the job. Retried: a lost worker is no failure.
-        futures = {client.submit(scores, shared, block.dies, pure=False, retries=_LOSSES): block for block in blocks}
+        futures = {client.submit(scores, shared, block.dies, pure=False, retries=_RETRIES): block for block in blocks}
         try:
             for future in as_completed(list(futures)):
                 yield futures[future], future.result()
@@ -131,40 +90,3 @@ def _await(file: Path, patience: float) -> None:
 
 def _itself(job: Job) -> Job:
     return job
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Worker:
-    process: BaseProcess
-    connection: connection.Connection[Any, Any]
-
-    @classmethod
-    def start(cls) -> _Worker:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs,), daemon=True)
-        process.start()
-        # with our copy closed, either side hears of the other's end
-        theirs.close()
-        return cls(process=process, connection=ours)
-
-    def end(self) -> None:
-        self.process.terminate()
-        self.connection.close()
-
-
-def _work(tasks: connection.Connection[Any, Any]) -> None:
-    """Body of a worker process: a job and dies in, rows or an error out, until the other side is gone."""
-    # Ctrl-C reaches every process of a terminal; the first one decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    job: Job | None = None
-    with suppress(EOFError, OSError):
-        while True:
-            new, dies = tasks.recv()
-            job = new or job
-            assert job is not None
-            try:
-                answer: Any = scores(job, dies)
-            except CmruError as error:
-                answer = error
-            tasks.send(answer)

@@ -1,0 +1,129 @@
+"""The one pool of worker processes: Monte-Carlo blocks and corners run in it.
+
+Unlike those of the standard library, it replaces a worker that dies (the system kills processes that take too much
+memory) and gives its item to another. Workers are spawned, because torch does not survive a fork.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from cmru_hw.core.errors import CmruError
+
+# So many workers lost over one call are no accident.
+_LOSSES = 5
+
+Shared = TypeVar("Shared")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Pool:
+    """At most ``jobs`` processes, started when there is work, and kept from one call of `run` to the next."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._idle: list[_Worker] = []
+
+    def run(
+        self, function: Callable[[Shared, Item], Answer], shared: Shared, items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Answer]]:
+        """``(item, function(shared, item))`` of all ``items``, in the order in which they are done.
+
+        ``function`` is one of a module's, and all arguments and answers can be pickled. Each worker gets ``shared``
+        once. Raises a CmruError that ``function`` raises, and CmruError if several workers die. Closing the iterator
+        early ends the workers that are busy.
+        """
+        waiting, lost = deque(items), 0
+        told: set[_Worker] = set()
+        busy: dict[_Worker, Item] = {}
+        try:
+            while waiting or busy:
+                while waiting and len(busy) < self._jobs:
+                    worker = self._idle.pop() if self._idle else _Worker.start()
+                    busy[worker] = waiting.popleft()
+                    # One that is already dead is noticed below, where its answer should come from.
+                    with suppress(OSError):
+                        news = (function, None if worker in told else (shared,), busy[worker])
+                        worker.connection.send(news)
+                    told.add(worker)
+                ready = connection.wait([worker.connection for worker in busy])
+                for worker in [worker for worker in busy if worker.connection in ready]:
+                    item = busy.pop(worker)
+                    try:
+                        answer = worker.connection.recv()
+                    except (EOFError, OSError):
+                        worker.end()
+                        lost += 1
+                        if lost == _LOSSES:
+                            raise CmruError(f"{lost} workers died at work: give fewer --jobs, or more memory") from None
+                        waiting.appendleft(item)
+                        continue
+                    self._idle.append(worker)
+                    if isinstance(answer, CmruError):
+                        raise answer
+                    yield item, answer
+        finally:
+            # Left early: their answers would be taken for those of a later call.
+            for worker in busy:
+                worker.end()
+
+    def close(self) -> None:
+        """End all workers."""
+        while self._idle:
+            self._idle.pop().end()
+
+
+@contextmanager
+def process_pool(jobs: int) -> Iterator[Pool]:
+    """A pool of ``jobs`` processes, ended with the context."""
+    pool = Pool(jobs)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Worker:
+    process: BaseProcess
+    connection: connection.Connection[Any, Any]
+
+    @classmethod
+    def start(cls) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs,), daemon=True)
+        process.start()
+        # with our copy closed, either side hears of the other's end
+        theirs.close()
+        return cls(process=process, connection=ours)
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.connection.close()
+
+
+def _work(tasks: connection.Connection[Any, Any]) -> None:
+    """Body of a worker process: items in, answers or errors out, until the other side is gone."""
+    # Ctrl-C reaches every process of a terminal; the first one decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    shared: Any = None
+    with suppress(EOFError, OSError):
+        while True:
+            function, new, item = tasks.recv()
+            if new is not None:
+                (shared,) = new
+            try:
+                answer: Any = function(shared, item)
+            except CmruError as error:
+                answer = error
+            tasks.send(answer)
