@@ -1,4 +1,4 @@
-"""``benchmarks/results/README.md``: written from the records, never by hand."""
+"""``benchmarks/results/README.md``, generated from the records."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmarks.claims.study import Plan
 from benchmarks.claims.verdicts import MATCH, Records, Verdict
 
 CAPTIONS = {
-    "scores": "Every dot is a seed, every bar a median.",
-    "initialisation": "Bands are 95 % intervals of the median, here and below.",
-    "noise": "Noise on inputs, on weights, and on states at every timestep.",
-    "lengths": "Answers further back than any in training, with noise in between as in training and without.",
-    "gradients": "Median and quartiles over seeds of untrained layers; what is less is drawn at the lower edge.",
+    "scores": "Each dot is one seed, each bar a median.",
+    "initialisation": "Bands are 95 % intervals of the median, also in the figures below.",
+    "noise": "Noise on inputs, on weights, and on the states of every timestep.",
+    "lengths": "Recall over longer times than in training, with noise in between as in training, and without.",
+    "gradients": "Median and quartiles over seeds of untrained layers. Values below the axis are drawn at its edge.",
 }
 
 
@@ -36,23 +36,24 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
     whole = len(records.all) == planned
     deviations = "; ".join(f"{kind} {', '.join(map(str, found))}" for kind, found in probes.NOISES.items())
     parts = [
-        "# The claims of the abstracts, held against software",
-        f"Made by `{command}` from {len(records.all)} of {planned} planned jobs ({seconds / 60:.0f} minutes of one "
-        f"core); `records.json` has them all, and `{command} --report` writes this page from it again. "
-        + ("" if whole else "**Jobs that are missing are missing below; nothing stands in for them.** ")
+        "# The claims of the abstracts, tested in software",
+        f"Made by `{command}` from {len(records.all)} of {planned} planned jobs ({seconds / 60:.0f} minutes on one "
+        f"core). `records.json` has all records, and `{command} --report` writes this page from them. "
+        + ("" if whole else "**Results of missing jobs are missing below.** ")
         + "Intervals are 95 %: bootstrap over seeds for medians and their differences, Clopper-Pearson for shares, "
         "Newcombe for differences of shares.",
-        f"{len(cells.CELLS)} recurrent cells of equal parameter count in one backbone, with one budget and one tuning, "
-        f"{plan.seeds} seeds each, on {problem_list}. This package builds circuits of cmru, acmru and bmru. "
-        "[How it was done](#how-it-was-done) says what each cell and problem is.",
+        f"The study compares {len(cells.CELLS)} recurrent cells of equal parameter count in one backbone, with equal "
+        f"budget and tuning and {plan.seeds} seeds each, on {problem_list}. This package builds circuits of cmru, "
+        "acmru and bmru. [Method](#method) describes cells and problems.",
         "## Verdicts",
         _summary(verdicts),
-        '"Holds": the interval excludes the contrary in every comparison; "in part": in some; "does not hold": it '
-        'excludes the claim in at least one and supports it in none; "undecided": no interval excludes anything. '
-        f"Two cells match if the interval excludes being behind by more than {100 * MATCH:g} points. Points are of "
-        "accuracy in percent, or hundredths of R² where the problem is a regression. Every line follows from "
-        f"`{command}`; the speed of the scan beside others' from `python -m benchmarks.scan`, and that a flip-flop of "
-        "models/ is exact over 10 000 timesteps from `pytest tests/test_claims.py -k ten_thousand`.",
+        '"Holds": the interval excludes the opposite in every comparison. "In part": it does so in some. "Does not '
+        'hold": it excludes the claim in at least one, and supports it in none. "Undecided": no interval excludes '
+        "anything. "
+        f"Two cells match if the interval excludes a deficit of more than {100 * MATCH:g} points. A point is 1 % of "
+        f"accuracy, or 0.01 of R² for a regression. `{command}` produces every line. `python -m benchmarks.scan` "
+        "compares the speed of the scan with other implementations. `pytest tests/test_claims.py -k ten_thousand` "
+        "shows that a flip-flop of models/ is exact over 10 000 timesteps.",
         "## Figures",
         *(f"{CAPTIONS[name]}\n\n![{name}]({name}.svg)" for name in figures),
         "## Medians",
@@ -61,34 +62,34 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         *(_section(number, verdict) for number, verdict in enumerate(verdicts, 1)),
         *checkpoint_section(records),
         "## Training step, by form of the recurrence",
-        "*scan* is the compiled loop that networks use on a processor, *parallel* the form in log depth that they use "
-        f"elsewhere, *loop* the definition in torch operations. {tables.throughput(records).title}:",
+        "*scan* is the compiled loop that networks use on a CPU, *parallel* is the form of logarithmic depth that they "
+        f"use elsewhere, and *loop* is the definition in torch operations. {tables.throughput(records).title}:",
         tables.throughput(records).markdown(),
-        "The recurrence alone beside others' implementations, `torch.cumsum` and JAX's `lax.scan` and "
-        "`lax.associative_scan`, as `python -m benchmarks.scan` printed it: [scan.txt](scan.txt).",
-        "## How it was done",
+        "[scan.txt](scan.txt) is the output of `python -m benchmarks.scan`: the recurrence compared with "
+        "`torch.cumsum` and with JAX's `lax.scan` and `lax.associative_scan`.",
+        "## Method",
         f"**Cells.**\n\n```text\n{recurrences}\n```",
-        f"The ladder of cmru saturates at the same level on every problem. lru starts with |λ| in "
-        f"{cells.RING[0]:g} to {cells.RING[1]:g} and phases below π/10; mingru with gate biases for memories of 1 to "
-        f"{cells.LONGEST:g} timesteps: both are prepared for long memory. lru, mingru and hybrid cannot be built by "
-        "this package.",
+        f"The levels of cmru have the same limit on every problem. lru starts with |λ| from {cells.RING[0]:g} to "
+        f"{cells.RING[1]:g} and phases below π/10. mingru starts with gate biases for memories of 1 to "
+        f"{cells.LONGEST:g} timesteps. Both are therefore initialised for long memory. This package cannot build "
+        "circuits of lru, mingru and hybrid.",
         f"**Backbone.** Linear projection, {networks.LAYERS} × (cell, linear, ReLU, added to its input), linear "
-        "readout at every timestep; the same for all. Widths and units are chosen by one rule for the same number of "
-        "parameters (the table of scores has each).",
+        "readout at every timestep, the same for all cells. One rule selects widths and units for equal numbers of "
+        "parameters (see the table of scores).",
         f"**Problems.**\n\n```text\n{questions}\n```",
-        f"Here: {problem_list}. vowels and digits are decided by the mean of the readout over time, flipflop and "
-        "recall by the last timestep.",
+        f"This page has {problem_list}. vowels and digits are decided by the mean of the readout over time, flipflop "
+        "and recall by the last timestep.",
         f"**Budget.** {budgets}. AdamW, weight decay {fitting.DECAY:g}, gradients clipped to {fitting.CLIP:g}, "
-        f"warm-up and cosine. **Tuning.** The same for every cell: learning rate {rates}, whichever has the better "
-        f"median over {plan.seeds} seeds on validation sequences; nothing else is tuned. Test sequences are scored "
-        "once. Other starting scales multiply every weight matrix at its start and keep the rate that was chosen at 1.",
-        "**Noise.** On inputs, in their own deviation; on weights and biases, relative (linear units keep their "
-        "eigenvalues exact); on states at every timestep, relative to their root mean square, after which cmru and "
-        f"bmru restore the nearest level, as their circuits can. {probes.NOISY} test sequences, mean of 3 draws; the "
-        f"shares above are means over the deviations {deviations}.",
-        "**What this does not say.** Networks of a few hundred parameters, short budgets, small data: no word on "
-        "large models. The papers' own benchmarks, hyperparameters and sizes are others; that α of αCMRU is an affine "
-        "function of the input is a reading of its abstract.",
+        f"warm-up and cosine schedule. **Tuning.** For every cell, the learning rate is {rates}, by the better median "
+        f"over {plan.seeds} seeds on validation sequences. Nothing else is tuned. Test sequences are scored once. "
+        "Another starting scale multiplies every weight matrix at its start; the learning rate is that of scale 1.",
+        "**Noise.** On inputs, relative to their standard deviation. On weights and biases, relative to each (linear "
+        "units keep exact eigenvalues). On the states of every timestep, relative to their root mean square; cmru and "
+        f"bmru then restore the nearest level, as their circuits can. {probes.NOISY} test sequences, mean of 3 draws. "
+        f"The shares above are means over the deviations {deviations}.",
+        "**Scope.** The networks have a few hundred parameters, and budgets and data are small: the study does not "
+        "cover large models. The papers use other benchmarks, hyperparameters and sizes. That α of the αCMRU is an "
+        "affine function of the input is our reading of its abstract.",
         "## All numbers",
         "Tables as CSV: " + ", ".join(f"[{t.name}]({t.name}.csv)" for t in tables.every(records)) + ".",
         tables.scores(records).title + ":",
@@ -101,7 +102,7 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
 
 
 def checkpoint_section(records: Records) -> list[str]:
-    """The section on what models/ ships."""
+    """The section on the checkpoints of models/."""
     table = tables.checkpoints(records)
     if not table.rows:
         return []
@@ -109,14 +110,14 @@ def checkpoint_section(records: Records) -> list[str]:
     rates = " or ".join(f"{rate:g}" for rate in fitting.Budget.rates)
     return [
         "## Checkpoints of models/",
-        "The backbone above has layers between its cells that the charge domain has no circuit for. The networks of "
-        "models/ are those that `cmru-hw train` makes and `cmru-hw export` builds. Each is made again here by its own "
-        f"recipe, which its file carries, from {rows[0]['seeds']} seeds, and its tuning is what every cell above had: "
-        f"learning rate {rates}, here by {checkpoints.FOLDS}-fold cross-validation on the training sequences; its "
-        "recipe's, unless the other is better by more than chance. A seed is chosen by its validation loss, on fresh "
-        "variations of the training sequences, as `cmru-hw train --best-of` does. A checkpoint stays unless the best "
-        "seed's loss is lower by more than chance (95 %, paired over sequences, corrected for the number of seeds). No "
-        "test sequence has a say: test scores are listed, not used.",
+        "The backbone above has layers between its cells that have no charge-domain circuit. The networks of models/ "
+        "come from `cmru-hw train`, and `cmru-hw export` builds them. The study trains each of them again, by the "
+        f"recipe in its file, from {rows[0]['seeds']} seeds. The learning rate ({rates}) is selected by "
+        f"{checkpoints.FOLDS}-fold cross-validation on the training sequences; that of the recipe is kept unless the "
+        "other is significantly better. The seed is selected by validation loss on fresh variations of the training "
+        "sequences, as in `cmru-hw train --best-of`. A checkpoint stays unless the loss of the best seed is "
+        "significantly lower (95 %, paired over sequences, corrected for the number of seeds). Test scores are listed, "
+        "and not used for any selection.",
         "\n".join(f"- {_kept(row)}" for row in rows),
         tables.chosen_columns(
             table, ("checkpoint", *table.columns[2:6], *table.columns[10:13], *table.columns[13:])
@@ -125,23 +126,23 @@ def checkpoint_section(records: Records) -> list[str]:
 
 
 def _kept(row: Mapping[str, Any]) -> str:
-    """What became of one checkpoint."""
+    """The result for one checkpoint."""
     name, best, same = row["checkpoint"], row["best seed"], row["identical seed"]
-    found = "is none of these bit for bit." if same == "none" else f"is seed {same}, bit for bit."
+    found = "is not identical to any seed." if same == "none" else f"is identical to seed {same}, bit for bit."
     if same == best:
-        judged = f"No other of the {row['seeds']} has a lower loss: it is the one."
+        judged = f"None of the {row['seeds']} seeds has a lower loss."
     else:
         gain = f"{row['gain']:.2g} [{row['gain low']:.2g}, {row['gain high']:.2g}]"
         chance = row["gain low"] <= 0
-        judged = f"Least loss: seed {best}, lower by {gain}, " + (
-            "which is not more than chance: it stays." if chance else "more than chance: **to be replaced**."
+        judged = f"Seed {best} has the lowest loss, lower by {gain}: " + (
+            "not significant, so the checkpoint stays." if chance else "significant: **to be replaced**."
         )
     tuned = f" **To be trained at rate {row['rate']:g}.**" if row["rate"] != row["recipe's rate"] else ""
     return f"[{name}](../../models/{name}.md) {found} {judged}{tuned}"
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
-    lines = ["| | claim | here | what it comes down to |", "|---|---|---|---|"]
+    lines = ["| | claim | verdict | main result |", "|---|---|---|---|"]
     for number, verdict in enumerate(verdicts, 1):
         lines.append(f"| {number} | {verdict.claim} | **{verdict.holds}** | {verdict.number} |")
     return "\n".join(lines)

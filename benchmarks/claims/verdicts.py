@@ -1,4 +1,4 @@
-"""Claims of the abstracts, each held against the records. A claim that does not reproduce is reported as such.
+"""Claims of the abstracts, each tested on the records. A claim that does not reproduce is reported as such.
 
 The words: "holds" if the 95 % interval of what is claimed excludes its contrary in every comparison named; "does not
 hold" if it excludes the claim in one of them and supports it in none; "in part" if some comparisons support it and
@@ -31,7 +31,7 @@ BASELINES, QUANTISED = ("lru", "mingru"), ("cmru", "bmru")
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """``number`` is what it comes down to, over all comparisons; ``evidence``: a sentence for each of them."""
+    """``number``: the main result over all comparisons; ``evidence``: one sentence for each of them."""
 
     claim: str
     source: str
@@ -104,7 +104,7 @@ def _decided(supports: Sequence[bool | None]) -> str:
 
 def _mean(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> str:
     """Mean difference of all comparisons of a claim, each of which counts alike; an R² of 1 is 100 points."""
-    return f"{intervals.mean_difference(pairs).percent('+')} points" if pairs else "not asked"
+    return f"{intervals.mean_difference(pairs).percent('+')} points" if pairs else "not tested"
 
 
 def _above(estimate: Estimate, bound: float = 0.0) -> bool | None:
@@ -153,7 +153,7 @@ def _convergence(records: Records) -> Verdict:
                 f"{two:.3f}; {cell}'s is the wider in {wider}"
             )
     if idle:
-        evidence.append(f"left out, because no run of any of the three learns: {'; '.join(idle)}")
+        evidence.append(f"not included, because no run of any of the three learns: {'; '.join(idle)}")
     return Verdict(
         claim="The cumulative update makes convergence more stable than the BMRU's.",
         source="arXiv:2605.11855",
@@ -185,13 +185,13 @@ def _initialisation(records: Records) -> Verdict:
                 )
                 evidence.append(
                     f"{problem}, {size} parameters, medians started at scales {', '.join(f'{s:g}' for s in scales)}: "
-                    f"{'; '.join(shown)}; range of bmru less range of {cell} {gap.percent('+')} points"
+                    f"{'; '.join(shown)}; range of bmru minus range of {cell} {gap.percent('+')} points"
                 )
     return Verdict(
         claim="The cumulative update makes the result depend less on initialisation than the BMRU's.",
         source="arXiv:2605.11855",
         holds=_decided(supports),
-        number="range over starting scales, bmru's less its own: "
+        number="range over starting scales, of bmru minus that of: "
         + "; ".join(
             f"{cell} " + ", ".join(f"{gap.percent('+')}" for gap in found) + " points" for cell, found in gaps.items()
         ),
@@ -206,8 +206,8 @@ def _compared(one: Sequence[float], other: Sequence[float]) -> tuple[str, bool |
     if gap.low > 0:
         word = "outperforms {}"
     elif match is None:
-        behind = f"is behind, undecided whether by {100 * MATCH:g} points, {{}}"
-        word = behind if gap.high < 0 else "is undecided against {}"
+        behind = f"is behind, perhaps by less than {100 * MATCH:g} points, {{}}"
+        word = behind if gap.high < 0 else "is not distinguishable from {}"
     else:
         word = "matches {}" if match else "is behind {}"
     return (
@@ -234,7 +234,7 @@ def _against_baselines(records: Records, cell: str) -> Verdict:
                 word, match = _compared(tuned[1], rival[1])
                 supports.append(match)
                 evidence.append(
-                    f"{problem}, {size} parameters, each from the starting scale that suits it, {tuned[0]:g} and "
+                    f"{problem}, {size} parameters, each at its best starting scale, {tuned[0]:g} and "
                     f"{rival[0]:g}: {cell} {word.format(baseline)}"
                 )
     name = {"cmru": "CMRU", "acmru": "αCMRU"}[cell]
@@ -264,7 +264,7 @@ def _retention(records: Records) -> Verdict:
                 gap = intervals.difference(one, two)
                 supports.append(_above(gap))
                 evidence.append(
-                    f"{problem}, trained on about 100 timesteps, asked for {furthest}: cmru median "
+                    f"{problem}, trained on about 100 timesteps, tested at {furthest}: cmru median "
                     f"{np.median(one):.3f}, {baseline} {np.median(two):.3f}, difference {gap.percent('+')} points"
                 )
     for problem, size in records.settings():
@@ -275,7 +275,7 @@ def _retention(records: Records) -> Verdict:
                     gap = intervals.difference(one, two)
                     supports.append(_above(gap))
                     evidence.append(
-                        f"{problem}, trained and asked alike: cmru median {np.median(one):.3f}, {baseline} "
+                        f"{problem}, tested as trained: cmru median {np.median(one):.3f}, {baseline} "
                         f"{np.median(two):.3f}, difference {gap.percent('+')} points"
                     )
                 tuned, rival = (records.at_best_scale(name, problem, size) for name in ("cmru", baseline))
@@ -283,15 +283,15 @@ def _retention(records: Records) -> Verdict:
                     gap = intervals.difference(tuned[1], rival[1])
                     supports.append(_above(gap))
                     evidence.append(
-                        f"the same, each from the starting scale that suits it, {tuned[0]:g} and {rival[0]:g}: cmru "
+                        f"the same, each at its best starting scale, {tuned[0]:g} and {rival[0]:g}: cmru "
                         f"median {np.median(tuned[1]):.3f}, {baseline} {np.median(rival[1]):.3f}, difference "
                         f"{gap.percent('+')} points"
                     )
     return Verdict(
-        claim="The CMRU has an advantage where discrete information is kept for long.",
+        claim="The CMRU has an advantage where discrete information is stored for long times.",
         source="arXiv:2605.11855",
         holds=_decided(supports),
-        number=f"asked for {furthest} timesteps: mean difference to LRU and minGRU {_mean(pairs)}",
+        number=f"at {furthest} timesteps: mean difference to LRU and minGRU {_mean(pairs)}",
         evidence=tuple(evidence),
     )
 
@@ -300,7 +300,7 @@ def _noise(records: Records, kind: str) -> Verdict:
     supports, evidence = [], []
     pairs = []
     words = {"input": "inputs", "weight": "weights and biases"}
-    words["state"] = "states, restored to levels where they have any"
+    words["state"] = "states, restored to the nearest level if quantised"
     asked = dict.fromkeys(
         (r["job"]["problem"], r["job"]["size"]) for r in records.of("score", scale=1.0) if "noise" in r["result"]
     )
@@ -326,7 +326,7 @@ def _noise(records: Records, kind: str) -> Verdict:
         claim=f"Quantised states withstand noise better than continuous ones: noise on {words[kind]}.",
         source="arXiv:2605.11855, 2601.09495",
         holds=_decided(supports),
-        number=f"share of the score that is kept: mean difference to LRU and minGRU {_mean(pairs)}",
+        number=f"remaining share of the score: mean difference to LRU and minGRU {_mean(pairs)}",
         evidence=tuple(evidence),
     )
 
@@ -369,10 +369,10 @@ def _persistence(records: Records, *, quiet: bool) -> Verdict:
         ]
     silence = "silence" if quiet else "the noise it was trained in"
     return Verdict(
-        claim=f"Memory is persistent: what a quantised state holds in {silence}, it holds for any time.",
+        claim=f"Memory is persistent: a quantised state that holds in {silence} holds for any time.",
         source="arXiv:2601.09495",
         holds=_decided(supports),
-        number=f"at {far} timesteps {held} of {asked_of} runs of cmru and bmru answer as at {near}: "
+        number=f"at {far} timesteps, {held} of {asked_of} runs of cmru and bmru answer as at {near}: "
         f"{intervals.share(held, asked_of).percent()}"
         if asked_of
         else "",
@@ -411,14 +411,15 @@ def _gradients(records: Records) -> Verdict | None:
     last: dict[str, list[float]] = {}
     for name, rows in record["result"].items():
         last[name] = [row[-1] for row in rows]
-        evidence.append(f"{name}: {intervals.median(last[name])} of the last input's gradient, {len(rows[0]) - 1} back")
+        share, back = intervals.median(last[name]), len(rows[0]) - 1
+        evidence.append(f"{name}: {share} of the gradient of the last input, {back} timesteps back")
     forward = intervals.difference(last["epsilon 1"], last["epsilon 0"])
     return Verdict(
-        claim="State updates block the gradient at ε = 0, and let it pass at ε = 1.",
+        claim="State updates block the gradient at ε = 0 and pass it at ε = 1.",
         source="arXiv:2605.11855",
         holds=_decided([_above(forward)]),
-        number=f"gradient {len(next(iter(record['result'].values()))[0]) - 1} timesteps back, of the last one: "
-        f"{intervals.median(last['epsilon 1'])} at ε = 1, {intervals.median(last['epsilon 0'])} at ε = 0",
+        number=f"gradient {len(next(iter(record['result'].values()))[0]) - 1} timesteps back, relative to the last "
+        f"one: {intervals.median(last['epsilon 1'])} at ε = 1, {intervals.median(last['epsilon 0'])} at ε = 0",
         evidence=tuple(evidence),
     )
 
@@ -439,10 +440,10 @@ def _fading(records: Records) -> Verdict:
                         f"{np.median(other):.3f}, difference {gap}"
                     )
     return Verdict(
-        claim="Where memory is to fade, linear units are better (expected: the task is linear by nature).",
+        claim="Where memory must fade, linear units are better (as expected: the task is linear).",
         source="arXiv:2601.09495",
         holds=_decided(supports),
-        number=f"R² of the LRU less that of cmru, acmru and bmru: mean {intervals.mean_difference(pairs)}"
+        number=f"R² of the LRU minus that of cmru, acmru and bmru: mean {intervals.mean_difference(pairs)}"
         if pairs
         else "",
         evidence=tuple(evidence),
@@ -464,13 +465,13 @@ def _hybrid(records: Records) -> Verdict:
         supports.append(_above(gap, -MATCH))
         evidence.append(
             f"{problem}, {size} parameters: hybrid {np.median(hybrid):.3f}, {kept} {np.median(better):.3f}, "
-            f"{other} {np.median(worse):.3f}; hybrid less {kept} {gap.percent('+')} points"
+            f"{other} {np.median(worse):.3f}; hybrid minus {kept} {gap.percent('+')} points"
         )
     return Verdict(
-        claim="A memory unit beside a linear one has both persistent and fading memory.",
+        claim="A hybrid of a memory unit and a linear unit has both persistent and fading memory.",
         source="arXiv:2601.09495",
         holds=_decided(supports),
-        number=f"hybrid less the one of its halves that suits the problem: mean difference {_mean(pairs)}",
+        number=f"hybrid minus the half that suits the problem: mean difference {_mean(pairs)}",
         evidence=tuple(evidence),
     )
 
