@@ -26,8 +26,8 @@ from cmru_hw.analysis.corners.api import run_corners
 from cmru_hw.analysis.corners.result import CornerFigures
 from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.analysis.energy.result import EnergyResult
-from cmru_hw.circuits.charge import compare, mapping, power_gated_netlist, simulate, single_unit
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge import compare, fidelity, mapping, power_gated_netlist, simulate, single_unit
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.core import package_data
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.design_folder.folder import Exported
@@ -47,7 +47,7 @@ def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "gated"
     models = package_data.folder("models")
     trained = checkpoint.load(models / f"{model}.safetensors")
     data = checkpoint.load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
-    kind = technology.at_level(technology.load("gf180"), "transistor", memory)
+    kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     return design_folder.write(folder / "design", trained, design, data, force=True), data
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from cmru_hw import cli, spice
 from cmru_hw.characterize import counter_memory
 from cmru_hw.characterize.testbench import Conditions
-from cmru_hw.circuits.charge import counter_memory as ladder_cells
+from cmru_hw.circuits.charge.memories import counter as ladder_cells
 from cmru_hw.core.errors import InputError, MappingError
 from cmru_hw.process import device_count, device_models
 

@@ -24,7 +24,7 @@ BITS = (1, 2, 4, -8)
 
 
 def design_of(trained, sequences, memory="ladder"):
-    kind = technology.at_level(technology.load("generic180"), "transistor", memory)
+    kind = fidelity.at_level(technology.load("generic180"), "transistor", memory)
     return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
 
@@ -69,7 +69,7 @@ def test_the_netlist_has_bits_and_no_amplifier():
     # bits of layer 0 are lines of layer 1, its inputs stay analog
     assert re.search(r"^xline1_0 q0_0_0 p1_0 n1_0 e1 vl ladder_line$", text, re.MULTILINE)
     assert re.search(r"^xline_p0_0 x0 .* halfline$", text, re.MULTILINE)
-    deck, _ = circuit.deck(design, [sequences.inputs[0].astype(float)])
+    deck, _ = fidelity.deck(design, [sequences.inputs[0].astype(float)])
     assert "amplifier" not in "".join(deck.files) and "account_amplifiers" not in deck.saved
     assert {"account_memory", "account_lines"} <= set(deck.saved)
     # its ends are those of K = 2
@@ -78,7 +78,10 @@ def test_the_netlist_has_bits_and_no_amplifier():
 
 def test_a_window_of_ladders_is_shorter_and_in_order():
     trained = random_network(TINY)
-    clocks, longer = (circuit.window(design_of(trained, None, memory)) for memory in ("ladder", "integrator"))
+    clocks, longer = (
+        circuit.window(design_of(trained, None, memory), counts=memory == "ladder")
+        for memory in ("ladder", "integrator")
+    )
     pulses = clocks.pulses
     assert clocks.length < longer.length - design_of(trained, None).technology.transistor.settle
     for layer in range(2):
@@ -103,7 +106,7 @@ def test_a_unit_alone_cannot_read_bits():
 
 def test_memory_is_a_choice_in_transistors_only():
     with pytest.raises(TechnologyError, match="--level transistor"):
-        technology.at_level(technology.load("gf180"), "macro", "ladder")
+        fidelity.at_level(technology.load("gf180"), "macro", "ladder")
 
 
 def test_export_takes_the_memory(tmp_path):
@@ -130,7 +133,7 @@ def test_a_network_of_ladders_equals_software(engine, tmp_path):
     design = design_of(trained, sequences)
     joules = run_energy(folder.write(tmp_path / "d", trained, design, sequences), sequences, engine)
     assert joules.per_timestep_J > 0 and {"memory", "lines"} <= joules.blocks.keys()
-    deck, plan = circuit.deck(design, [sequences.inputs[0].astype(float)])
+    deck, plan = fidelity.deck(design, [sequences.inputs[0].astype(float)])
     piece = simulate.decode(design, engine.run(deck).traces, plan, 0)
     expected = compare.reference(design, trained, sequences).response
     for layer in range(2):

@@ -37,7 +37,7 @@ level_option = click.option(
 )
 memory_option = click.option(
     "--memory",
-    type=click.Choice(["gated", "integrator", "ladder"]),
+    metavar="integrator|ladder|gated",
     help="State storage at transistor level. gated: a capacitor, on a chip that sleeps between two timesteps; "
     "integrator: a capacitor, with external clocks; ladder: a 4-bit saturating counter, with external clocks.  "
     "[default: from the technology]",

@@ -17,9 +17,6 @@ from cmru_hw.core.regular_file import read_text
 LEVELS = ("macro", "transistor")
 # Device models that netlists/devices has: see cmru_hw.process.device_models.
 PROCESSES = ("gf180", "generic180")
-# What holds a unit's level in transistors: a capacitor, or bits.
-MEMORIES = ("integrator", "ladder", "gated")
-_WORDS = {"process": PROCESSES, "memory": MEMORIES}
 # A process of one's own is the file that defines its devices.
 DEVICES_SUFFIX = ".lib"
 
@@ -229,7 +226,7 @@ class Technology:
     """One process and circuit family. ``level`` says what its netlists are made of: "macro" or "transistor".
 
     ``energy`` is None where no transistor was measured, ``transistor`` where there are no devices; at transistor level
-    it is what counts, see `at_level`.
+    it is what counts.
     """
 
     name: str
@@ -330,64 +327,6 @@ def parse(content: str, *, where: str) -> Technology:
     return from_dict(data, where=where)
 
 
-def at_level(technology: Technology, level: str, memory: str | None = None) -> Technology:
-    """``technology`` as its netlists of ``level`` are mapped.
-
-    In transistors every capacitor is made of fingers, the line of the constant 1 is the supply itself, and so is the
-    reference of a packet, whose plate goes from rail to rail. There ``memory`` says what holds the levels, one of
-    MEMORIES; without it the technology does. Raises TechnologyError where there are no devices, or for a memory of
-    macros.
-    """
-    devices = technology.transistor
-    if level == technology.level:
-        if memory is not None and (level != "transistor" or devices is None or memory != devices.memory):
-            raise TechnologyError(
-                f"a memory is chosen, {' or '.join(MEMORIES)}, for a network in transistors: add --level transistor"
-            )
-        return technology
-    if devices is None or level != "transistor":
-        names = ", ".join(name for name in available() if load(name).transistor is not None)
-        raise TechnologyError(f"technology {technology.name!r} has no {level} level; transistors are in {names}")
-    if memory is not None and memory not in MEMORIES:
-        raise TechnologyError(f"no memory is called {memory!r}: choose one of {', '.join(MEMORIES)}")
-    supply, chosen = technology.supply, memory or devices.memory
-    moved = replace(
-        technology,
-        level=level,
-        signal=replace(technology.signal, bias=supply.vdd - supply.common_mode, reference=supply.vdd),
-        capacitor=replace(
-            technology.capacitor,
-            row=devices.row,
-            integrator=devices.integrator,
-            sample=devices.limit,
-            minimum=devices.piece if chosen == "ladder" else devices.minimum,
-            parasitic=devices.parasitic,
-        ),
-        transistor=replace(devices, memory=chosen),
-    )
-    return _gated(moved, devices) if chosen == "gated" else moved
-
-
-def _gated(technology: Technology, devices: Transistor) -> Technology:
-    """V_cm is where a single n device is a good switch; the constant 1 is a clock that steps by the whole supply."""
-    gated, supply = technology.gated, technology.supply
-    if gated is None:
-        raise TechnologyError(f"technology {technology.name!r} has no section [gated]: choose another memory")
-    return replace(
-        technology,
-        supply=replace(supply, common_mode=supply.vdd * gated.common_mode),
-        signal=replace(technology.signal, state_swing=gated.swing, input_swing=gated.input_swing, bias=supply.vdd),
-        capacitor=replace(
-            technology.capacitor,
-            row=gated.row,
-            integrator=gated.integrator,
-            sample=gated.limit,
-            minimum=devices.minimum,
-        ),
-        transistor=replace(devices, memory="gated", limit=gated.limit),
-    )
-
-
 def from_dict(data: dict[str, Any], *, where: str) -> Technology:
     """Inverse of ``dataclasses.asdict``."""
     absent = {name for name in _OPTIONAL if data.get(name) is None}
@@ -411,10 +350,10 @@ def _section(values: Any, name: str, kind: type, where: str) -> Any:
     _same_keys(set(values), set(kind.__annotations__), f"{where}, [{name}]")
     words = {key: value for key, value in values.items() if kind.__annotations__[key] == "str"}
     for key, value in words.items():
-        if key == "process" and isinstance(value, str) and value.endswith(DEVICES_SUFFIX):
-            continue
-        if value not in _WORDS[key]:
-            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(_WORDS[key])}")
+        if not isinstance(value, str) or not value.isprintable():
+            raise TechnologyError(f"{where}: {name}.{key} must be one line of text")
+        if key == "process" and value not in PROCESSES and not value.endswith(DEVICES_SUFFIX):
+            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(PROCESSES)}")
     numbers = {key: value for key, value in values.items() if key not in words}
     for key, value in numbers.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)

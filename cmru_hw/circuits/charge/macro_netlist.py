@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmru_hw.circuits.charge.mapping import Design, Layer, Row
+from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError
 from cmru_hw.core.signals import Array

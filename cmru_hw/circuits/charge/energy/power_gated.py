@@ -9,22 +9,18 @@ itself. Only the amplifiers conduct for longer; how long says the delay line, st
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from cmru_hw.circuits.charge import power_gated_netlist
-from cmru_hw.circuits.charge.energy import macro, transistor
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.energy import macro
 from cmru_hw.circuits.comparison import Reference
-from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.core.signals import Array
 from cmru_hw.process.device_count import GROUND, Device, devices
 from cmru_hw.process.technology import Hand
 
-# After the inputs have changed, and before the strobe rises.
-QUIET = (power_gated_netlist.INPUT_CHANGE + 0.05, power_gated_netlist.WINDOW - 0.02)
 # Two stages of static logic are complements: one of them is high.
 HIGH = 0.5
 # Plates of cmim to the substrate, as in netlists/devices: bottom and top, of its C.
@@ -42,19 +38,9 @@ APART = {
 }
 
 
-def energy_model(design: Design) -> EnergyModel:
-    """The energy model of a power-gated chip."""
-    return transistor.metered_model(
-        power_gated_netlist.accounts(design),
-        quiet=QUIET,
-        analytic=functools.partial(analytic, design),
-        duty=power_gated_netlist.require(design)[1].strobe / design.timestep,
-        excludes=power_gated_netlist.excludes(design),
-        apart=APART,
-    )
-
-
-def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
+def analytic(
+    design: Design, network: str, cells: Mapping[str, bytes], expected: Reference, inputs: Array, sequence: int
+) -> dict[str, Array]:
     """Block → (timesteps,) [J]; ``inputs`` (timesteps, features).
 
     Without long-channel numbers of the process (`Hand`) that is the inputs' alone.
@@ -63,13 +49,14 @@ def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) 
     hand = design.technology.hand
     if hand is None:
         return found
-    parts = list(devices(power_gated_netlist.network_text(design), power_gated_netlist.cell_files(design)))
+    parts = list(devices(network, cells))
     load, vdd = loads(parts, hand), design.supply
     moved = sum(layer[sequence, : len(inputs)] != 0 for layer in expected.response.decisions).sum(axis=1)
     units = sum(layer.units for layer in design.layers)
-    for name, (rail, width) in power_gated_netlist.SUPPLIES.items():
+    for name, supply in power_gated_netlist.SUPPLIES.items():
+        rail = supply.node
         nodes = charged(parts, rail)
-        high = dict.fromkeys(nodes, HIGH if name == "logic" else 1.0) | {rail: 1.0 if width else 0.0}
+        high = dict.fromkeys(nodes, HIGH if name == "logic" else 1.0) | {rail: 1.0 if supply.header else 0.0}
         joule = {node: share * load[node] * vdd**2 for node, share in high.items()}
         # of each unit's three comparators, the limit's fires only for a move
         limits = sum(value for node, value in joule.items() if name == "comparators" and ".xl." in node)
@@ -102,7 +89,8 @@ def loads(parts: Sequence[Device], hand: Hand) -> dict[str, float]:
 
 def charged(parts: Sequence[Device], rail: str) -> set[str]:
     """Nodes that channels of p devices can charge from ``rail``, and itself."""
-    others = {name for node, _ in power_gated_netlist.SUPPLIES.values() for name in (node, f"s_{node}")}
+    rails = [supply.node for supply in power_gated_netlist.SUPPLIES.values()]
+    others = {name for node in rails for name in (node, f"s_{node}")}
     channels = [(part.nodes[0], part.nodes[2]) for part in parts if part.kind == "pf"]
     found, waiting = {rail}, [rail]
     while waiting:
