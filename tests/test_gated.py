@@ -10,9 +10,9 @@ import pytest
 from cmru_hw import spice
 from cmru_hw.characterize import power_gated_chip
 from cmru_hw.characterize.testbench import Conditions
-from cmru_hw.process import device_models
+from cmru_hw.process import pdk
 
-PROCESSES = pytest.mark.parametrize("process", device_models.PROCESSES)
+PROCESSES = pytest.mark.parametrize("process", pdk.names())
 # Of one unit as the chip has it: seven levels of 28.6 mV, thresholds at +-85 mV.
 SIZES = {"cw": 191e-15, "tap": 9e-15, "cs": 7.94e-15, "cint": 500e-15, "wf": 0.15e-6}
 ENDS = pytest.mark.parametrize(("corner", "temperature", "vdd"), [("ss", -40.0, 1.62), ("ff", 125.0, 1.98)])

@@ -13,9 +13,9 @@ from cmru_hw.characterize import counter_memory
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge.memories import counter as ladder_cells
 from cmru_hw.core.errors import InputError, MappingError
-from cmru_hw.process import device_count, device_models
+from cmru_hw.process import device_count, pdk
 
-PROCESSES = pytest.mark.parametrize("process", device_models.PROCESSES)
+PROCESSES = pytest.mark.parametrize("process", pdk.names())
 # A switch of 26 megohm needs time: slow and cold the window is longer.
 SLOW = {"evaluate": 8e-6, "decide": 2e-6, "count": 2e-6}
 

@@ -215,7 +215,7 @@ def _figures(
         hold=float(dynamic[~moved[1:]].mean()) + static,
         static=static,
         retention=retention,
-        parts=device_count.of(template),
+        parts=device_count.of(template, process=conditions.process),
         provenance=measured.provenance,
     )
 

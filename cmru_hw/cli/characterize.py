@@ -115,7 +115,7 @@ def characterize(
     with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, testbenches"):
         # ngspice takes no seed of 0
         measured = benches.characterize(engine, conditions, dies=dies, seed=seed + 1)
-        memory = memory or ("gated" if process == "gf180" else "integrator")
+        memory = memory or technology.default_memory(process)
         chip = (
             power_gated_chip.blocks(engine, conditions, dies=dies, seed=seed + 1)
             if dies and memory == "gated"

@@ -13,12 +13,9 @@ from typing import Any
 
 from cmru_hw.core.errors import TechnologyError, reason
 from cmru_hw.core.regular_file import read_text
+from cmru_hw.process import pdk
 
 LEVELS = ("macro", "transistor")
-# Device models that netlists/devices has: see cmru_hw.process.device_models.
-PROCESSES = ("gf180", "generic180")
-# A process of one's own is the file that defines its devices.
-DEVICES_SUFFIX = ".lib"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,6 +287,12 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml")))
 
 
+def default_memory(process: str) -> str:
+    """The memory of the technology that comes with ``process``; an integrator where none does."""
+    devices = load(process).transistor if process in available() else None
+    return devices.memory if devices is not None else "integrator"
+
+
 def load(name_or_path: str | Path) -> Technology:
     """Read a technology: one of :func:`available` by name, or a TOML file by path.
 
@@ -311,9 +314,9 @@ def load(name_or_path: str | Path) -> Technology:
         raise TechnologyError(f"technology file {text!r} cannot be read ({reason(error)}): check the path") from error
     found = parse(content, where=f"technology file {text!r}")
     devices = found.transistor
-    if devices is None or not devices.process.endswith(DEVICES_SUFFIX):
+    if devices is None or not pdk.is_path(devices.process):
         return found
-    # a file of devices is named from where the technology lies
+    # a process of its own is named from where the technology lies
     process = str((path.parent / devices.process).resolve())
     return replace(found, transistor=replace(devices, process=process))
 
@@ -352,8 +355,8 @@ def _section(values: Any, name: str, kind: type, where: str) -> Any:
     for key, value in words.items():
         if not isinstance(value, str) or not value.isprintable():
             raise TechnologyError(f"{where}: {name}.{key} must be one line of text")
-        if key == "process" and value not in PROCESSES and not value.endswith(DEVICES_SUFFIX):
-            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(PROCESSES)}")
+        if key == "process" and value not in pdk.names() and not pdk.is_path(value):
+            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(pdk.names())}")
     numbers = {key: value for key, value in values.items() if key not in words}
     for key, value in numbers.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -39,9 +39,10 @@ def describe(design: Design) -> dict[str, object]:
 
 def parts(design: Design) -> Inventory | None:
     """Devices of a transistor-level netlist, weight capacitors included."""
-    if not fidelity.in_transistors(design):
+    devices = design.technology.transistor
+    if not fidelity.in_transistors(design) or devices is None:
         return None
-    return device_count.of_netlist(fidelity.network_text(design), fidelity.cell_files(design))
+    return device_count.of_netlist(fidelity.network_text(design), fidelity.cell_files(design), process=devices.process)
 
 
 def _draw_unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:

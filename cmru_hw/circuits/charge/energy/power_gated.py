@@ -49,7 +49,8 @@ def analytic(
     hand = design.technology.hand
     if hand is None:
         return found
-    parts = list(devices(network, cells))
+    transistors = power_gated_netlist.require(design)[0]
+    parts = list(devices(network, cells, process=transistors.process))
     load, vdd = loads(parts, hand), design.supply
     moved = sum(layer[sequence, : len(inputs)] != 0 for layer in expected.response.decisions).sum(axis=1)
     units = sum(layer.units for layer in design.layers)
