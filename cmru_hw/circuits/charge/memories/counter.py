@@ -14,7 +14,7 @@ from functools import partial
 
 from cmru_hw.circuits.charge import clocked_netlist
 from cmru_hw.circuits.charge.design import Design
-from cmru_hw.circuits.charge.memories.integrator import APART, INTEGRATOR
+from cmru_hw.circuits.charge.memories.integrator import INTEGRATOR
 from cmru_hw.circuits.charge.transistor_parts import Source, Supply
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core import package_data
@@ -125,6 +125,6 @@ COUNTER = replace(
     start=partial(clocked_netlist.start, supplies=SUPPLIES, outputs=False, inner=("fa", "fb"), leaning=("qab", "qbb")),
     awake=lambda design: clocked_netlist.window(design, counts=True).length,
     analytic=no_estimate,
-    apart=APART,
+    apart={},
     restores="a ladder keeps its level as bits for as long as it is supplied",
 )
