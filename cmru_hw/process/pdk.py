@@ -18,6 +18,7 @@ from typing import Any
 
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import TechnologyError, reason
+from cmru_hw.core.regular_file import read_text
 from cmru_hw.process import CORNERS
 
 # Suffixes of a process that is given by its path: its description, or its devices alone.
@@ -120,7 +121,7 @@ def get(process: str) -> Process:
     if process.endswith(FILE):
         path = Path(process)
         try:
-            content = path.read_text(encoding="utf-8")
+            content = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
             raise TechnologyError(f"process {process!r} cannot be read ({reason(error)}): check the path") from error
         return _parse(content, path.stem, path.parent, shipped=False, where=f"process {process!r}")
