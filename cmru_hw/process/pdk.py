@@ -61,11 +61,16 @@ class Fet:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacitor:
-    """``density`` [F/m²], ``mismatch`` A_C [m], and the smallest that can be drawn, ``minimum`` [F]."""
+    """``density`` [F/m²], ``mismatch`` A_C [m], and the smallest that can be drawn, ``minimum`` [F].
+
+    ``bottom`` and ``top`` are the capacitances of its plates to the substrate, relative to its own.
+    """
 
     density: float
     mismatch: float
     minimum: float
+    bottom: float
+    top: float
 
 
 @dataclass(frozen=True, kw_only=True)

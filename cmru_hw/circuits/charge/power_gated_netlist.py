@@ -65,7 +65,7 @@ EXCLUDES = ("the source of the strobe and of the power-on signals", "the input d
 POWER_ON_CHANGE = 0.1
 # Frames of power-on before a sequence: states are emptied, then the first packet goes.
 LEAD = 2
-# What a line that an amplifier carries has to ground beside its wire [F].
+# What a line that an amplifier carries has to ground in addition to its wire [F].
 DUMMY = 6e-14
 # With trtol=80 a row is within 0.3 mV of a run with a hundredth of these tolerances. Now and then a step is so long
 # that comparators fall over as another clock rises: then smaller steps are asked for.

@@ -1,10 +1,8 @@
-"""The ledger of a whole chip: one supply with an account for each block, and one for all of them together.
+"""Analytic energy of a power-gated chip, without a simulation.
 
-Nothing is estimated: what a supply delivers is what the transistors took, through their headers, leakage included.
-
-Beside it stands what a designer works out by hand. Every supply comes up from nothing once a timestep, and so does
-every node that it drives: C VDD² each, with the capacitances of gates, junctions and wires counted in the netlist
-itself. Only the amplifiers conduct for longer; how long says the delay line, stage by stage.
+Every supply rises from 0 V once a timestep, and so does every node that it drives: C VDD² each, with the capacitances
+of gates, junctions and wires counted in the netlist. Only the amplifiers conduct for longer; the stages of the delay
+line give the time.
 """
 
 from __future__ import annotations
@@ -18,23 +16,22 @@ from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import macro
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core.signals import Array
+from cmru_hw.process import pdk
 from cmru_hw.process.device_count import GROUND, Device, devices
 from cmru_hw.process.technology import Hand
 
 # Two stages of static logic are complements: one of them is high.
 HIGH = 0.5
-# Plates of cmim to the substrate, as in netlists/devices: bottom and top, of its C.
-PLATES = (0.05, 0.01)
 APART = {
-    "inputs": "by hand a line moves by what its input is off zero, with the wires, switches and weights on it",
-    "logic": "by hand half of the nodes are high, whatever was decided",
-    "comparators": "by hand every node of one that fires rises to VDD once, and nothing flows straight through",
-    "amplifiers": "by hand currents are those of long channels, and a stage switches at VDD/2",
-    "clocks": "by hand every node rises to VDD once, and nothing flows straight through a slow gate",
-    "sequencer": "by hand every node rises to VDD once, and nothing flows straight through a slow gate",
-    "vcm": "by hand V_cm feeds its own load and the plates of its capacitors only, no rows",
-    "readout": "by hand every node rises to VDD once, and nothing flows straight through",
-    "wake": "by hand the node of its gate rises to VDD once",
+    "inputs": "analytic: a line moves by what its input is off zero, with the wires, switches and weights on it",
+    "logic": "analytic: half of the nodes are high, whatever was decided",
+    "comparators": "analytic: every node of one that fires rises to VDD once, and nothing flows straight through",
+    "amplifiers": "analytic: currents are those of long channels, and a stage switches at VDD/2",
+    "clocks": "analytic: every node rises to VDD once, and nothing flows straight through a slow gate",
+    "sequencer": "analytic: every node rises to VDD once, and nothing flows straight through a slow gate",
+    "vcm": "analytic: V_cm feeds its own load and the plates of its capacitors only, no rows",
+    "readout": "analytic: every node rises to VDD once, and nothing flows straight through",
+    "wake": "analytic: the node of its gate rises to VDD once",
 }
 
 
@@ -149,9 +146,10 @@ def common_mode(design: Design) -> float:
 
     The flying capacitors come from V_cm, which the load has lowered, and go in series between supply and V_cm.
     """
-    gated, vdd = power_gated_netlist.require(design)[1], design.supply
+    (devices, gated), vdd = power_gated_netlist.require(design), design.supply
     low = vdd * gated.common_mode
-    bottom, top = PLATES
+    plates = pdk.get(devices.process).cmim
+    bottom, top = plates.bottom, plates.top
     # two in series share the rest of the supply, but for what the plates between them take
     upper = (vdd - low + (bottom + top) * vdd / 2) / (2 + (bottom + top) / 2)
     return vdd * gated.flying * (upper - low + top * (vdd - low))

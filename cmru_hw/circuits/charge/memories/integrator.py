@@ -26,7 +26,7 @@ APART = {
     "amplifiers": "an amplifier of the network stays on until all that read it have decided",
     "logic": "how often units move differs between the testbench and these sequences",
     "comparators": "the limit's comparator fires only for a unit that moves",
-    "inputs": "by hand rows settle completely and switches have no capacitance of their own",
+    "inputs": "analytic: rows settle completely and switches have no capacitance of their own",
 }
 
 
