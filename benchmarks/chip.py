@@ -42,7 +42,7 @@ ALONE = 20
 CLEAR = 4e-3
 
 
-def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "gated") -> tuple[Exported, Sequences]:
+def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "power-gated") -> tuple[Exported, Sequences]:
     """A shipped network in transistors, and all of its held-out sequences."""
     models = package_data.folder("models")
     trained = checkpoint.load(models / f"{model}.safetensors")
@@ -156,9 +156,9 @@ def units(folder: Path, jobs: int) -> None:
 
 
 def memories(folder: Path, jobs: int) -> None:
-    chip_design, data = exported(folder / "gated")
+    chip_design, data = exported(folder / "power-gated")
     index = clear(drawn(chip_design), chip_design.trained, data)
-    for memory in ("integrator", "ladder"):
+    for memory in ("integrator", "counter"):
         print(f"{memory}: utterance {index}")
         mine, _ = exported(folder / memory, memory=memory)
         network(folder / memory, jobs, mine, chosen(data, [index]))

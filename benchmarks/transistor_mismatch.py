@@ -48,14 +48,14 @@ def one_unit() -> Design:
         "layers.0.initial_state": -torch.ones(1),
         "readout.weight": torch.tensor([[-1.0], [1.0]]),
     }
-    kind = fidelity.at_level(technology.load("gf180"), "transistor", "gated")
+    kind = fidelity.at_level(technology.load("gf180"), "transistor", "power-gated")
     seen = Calibration(inputs=1.0, states=(float(LEVELS),), source="the whole range")
     return mapping.map_network(Trained(config=config, tensors=tensors), kind, seen)
 
 
 def sizes(design: Design) -> dict[str, float]:
     """``design`` as parameters of the testbench."""
-    layer, chip = design.layers[0], design.technology.gated
+    layer, chip = design.layers[0], design.technology.power_gated
     assert chip is not None
     weight, tap = float(layer.low.weights[0, 0]), -float(layer.low.bias[0] + layer.low.threshold[0])
     packet, integrator = float(layer.packet[0]), float(layer.integrator[0])

@@ -20,7 +20,7 @@ from cmru_hw.core.signals import Traces
 from cmru_hw.design_folder import folder
 from cmru_hw.process import device_count, technology
 from cmru_hw.process.device_count import Device
-from cmru_hw.process.technology import Hand
+from cmru_hw.process.technology import LongChannel
 from cmru_hw.spice.schedule import Edge, schedule
 from tests.networks import Shape, random_network, random_sequences
 from tests.test_transistor_network import chosen, shipped_network
@@ -29,12 +29,12 @@ TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 
 
 def design_of(trained, sequences):
-    kind = fidelity.at_level(technology.load("gf180"), "transistor", "gated")
+    kind = fidelity.at_level(technology.load("gf180"), "transistor", "power-gated")
     return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
 
 def detector():
-    return shipped_network("detect-cmru-2x4", "gf180", memory="gated")
+    return shipped_network("detect-cmru-2x4", "gf180", memory="power-gated")
 
 
 # ---- netlist
@@ -43,7 +43,14 @@ def detector():
 def test_a_chip_counts_everything_and_says_what_it_leaves_out():
     _, _, design = detector()
     text = fidelity.network_text(design)
-    for cell in ("wake", "sequencer_begin", "sequencer_layer", "sequencer_readout", "common_mode", "gated_power_on"):
+    for cell in (
+        "wake",
+        "sequencer_begin",
+        "sequencer_layer",
+        "sequencer_readout",
+        "common_mode",
+        "power_gated_power_on",
+    ):
         assert re.search(rf" {cell}( |$)", text, re.MULTILINE), cell
     assert text.count(" header ") == sum(supply.header > 0 for supply in power_gated_netlist.SUPPLIES.values())
     left = " ".join(fidelity.excludes(design))
@@ -93,8 +100,8 @@ def test_inputs_are_ratios_of_the_supply():
         for text in texts
     ]
     assert np.allclose(pwl[1][1::2], 0.9 * pwl[0][1::2])
-    gated = design.technology.gated
-    assert pwl[0][1::2].max() <= gated.zero + gated.input_swing + 1e-9
+    chip = design.technology.power_gated
+    assert pwl[0][1::2].max() <= chip.zero + chip.input_swing + 1e-9
     assert pwl[0][1::2].min() >= 0
 
 
@@ -106,17 +113,19 @@ def test_a_cell_without_a_chip_names_the_remedy(shape):
 
 def test_a_technology_without_a_chip_names_the_remedy():
     with pytest.raises(TechnologyError, match="choose another memory"):
-        fidelity.at_level(technology.load("generic180"), "transistor", "gated")
+        fidelity.at_level(technology.load("generic180"), "transistor", "power-gated")
 
 
 def test_one_memory_leaves_nothing_of_another():
     nominal = technology.load("gf180")
     kinds = {memory: fidelity.at_level(nominal, "transistor", memory) for memory in registry.MEMORIES}
-    assert kinds["gated"] == fidelity.at_level(nominal, "transistor")
-    assert kinds["gated"].supply.common_mode < kinds["integrator"].supply.common_mode == nominal.supply.common_mode
+    assert kinds["power-gated"] == fidelity.at_level(nominal, "transistor")
+    assert (
+        kinds["power-gated"].supply.common_mode < kinds["integrator"].supply.common_mode == nominal.supply.common_mode
+    )
     assert kinds["integrator"].signal.state_swing == nominal.signal.state_swing
     with pytest.raises(TechnologyError, match="--level transistor"):
-        fidelity.at_level(kinds["gated"], "transistor", "integrator")
+        fidelity.at_level(kinds["power-gated"], "transistor", "integrator")
 
 
 def test_noise_is_not_for_chips():
@@ -138,7 +147,7 @@ def test_a_design_folder_remembers_its_chip(tmp_path):
     trained, sequences = random_network(TINY), random_sequences(TINY)
     folder.write(tmp_path / "d", trained, design_of(trained, sequences), sequences)
     loaded = folder.load(tmp_path / "d")
-    assert loaded.design.technology.transistor.memory == "gated"
+    assert loaded.design.technology.transistor.memory == "power-gated"
     assert loaded.network == fidelity.network_text(loaded.design)
 
 
@@ -162,7 +171,7 @@ def test_an_edge_is_found_in_every_frame_or_missed_by_name():
 
 # ---- by hand
 
-HAND = Hand(oxide=4e-3, overlap=1e-10, junction=1e-9, slope_n=1e-4, slope_p=4e-5, threshold=0.7)
+HAND = LongChannel(oxide=4e-3, overlap=1e-10, junction=1e-9, slope_n=1e-4, slope_p=4e-5, threshold=0.7)
 
 
 def test_loads_are_counted_node_by_node():
@@ -183,13 +192,13 @@ def test_loads_are_counted_node_by_node():
 
 def test_by_hand_an_amplifier_costs_its_tail_for_as_long_as_it_is_on():
     _, _, design = detector()
-    gated = design.technology.gated
-    slower = replace(design, technology=replace(design.technology, gated=replace(gated, rest=2 * gated.rest)))
-    weaker = replace(design, technology=replace(design.technology, gated=replace(gated, tail=2 * gated.tail)))
+    chip = design.technology.power_gated
+    slower = replace(design, technology=replace(design.technology, power_gated=replace(chip, rest=2 * chip.rest)))
+    weaker = replace(design, technology=replace(design.technology, power_gated=replace(chip, tail=2 * chip.tail)))
 
     def amplifiers(design):
         parts = list(device_count.devices(fidelity.network_text(design), fidelity.cell_files(design)))
-        hand = design.technology.hand
+        hand = design.technology.long_channel
         return energy_chip.bias(design, parts, energy_chip.loads(parts, hand), hand)
 
     usual = amplifiers(design)
@@ -203,7 +212,7 @@ def test_by_hand_a_network_without_long_channel_numbers_has_its_inputs_alone():
     design = design_of(trained, sequences)
     software = compare.reference(design, trained, sequences)
     given = sequences.inputs[0].astype(float)
-    without = replace(design, technology=replace(design.technology, hand=None))
+    without = replace(design, technology=replace(design.technology, long_channel=None))
     assert set(energy_transistor.analytic(without, software, given, 0)) == {"inputs"}
     whole = energy_transistor.analytic(design, software, given, 0)
     assert {f"account_{name}" for name in whole} == set(transistor_netlist.accounts(design))

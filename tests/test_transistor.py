@@ -253,7 +253,7 @@ def test_unit_goes_up_down_holds_and_stops(engine, at):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["generic180"])
 def test_characterization_becomes_a_technology(engine, at, monkeypatch):
-    # the ladder of seven levels is for the real thing
+    # seven levels are for the real thing
     short = characterize.integrator(engine, at, k=1)
     monkeypatch.setattr(characterize, "integrator", lambda engine, conditions, **times: short)
     measured = characterize.characterize(engine, at, dies=6)

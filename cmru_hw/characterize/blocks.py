@@ -190,7 +190,7 @@ def comparator_offset(
 def integrator(
     engine: Engine, conditions: Conditions, *, k: int = 7, frame: float = 12e-6, settle: float = 2e-6
 ) -> Integrator:
-    """``k`` packets up, 2k down, k up, with holds between: packets over the whole ladder, gain, settling, energy."""
+    """``k`` packets up, 2k down, k up, with holds between: packets over all levels, gain, settling, energy."""
     saved = ("o", "x", "md", "ma")
     frames = 4 * k + 5
     parameters = {"k": float(k), "frame": frame, "settle": settle}
@@ -200,7 +200,7 @@ def integrator(
     change = np.diff(_state(traces, starts, frame))
     quiet = np.zeros(frames - 1, dtype=bool)
     quiet[[k, k + 1, 3 * k + 2, 3 * k + 3]] = True
-    # At the end of two holds, a ladder apart: the output moved by 2k packets, the virtual ground by that over the gain.
+    # After two holds, 2k levels apart: the output moved by 2k packets, the virtual ground by that over the gain.
     settled = starts[[k + 2, 3 * k + 4]] + 0.5 * frame + 0.3e-6 + settle
     output, ground = np.diff(_at(traces, "o", settled))[0], np.diff(_at(traces, "x", settled))[0]
     begins = starts[2] + 0.5 * frame + 0.4e-6 + 40e-9
@@ -316,11 +316,11 @@ class Characterization:
 
 
 def characterize(
-    engine: Engine, conditions: Conditions, *, dies: int = 100, seed: int = 1, ladder: int = 7
+    engine: Engine, conditions: Conditions, *, dies: int = 100, seed: int = 1, levels: int = 7
 ) -> Characterization:
     """Run every testbench; ``dies`` draws of mismatch for the comparator, a third as many for the packet; 0: none.
 
-    ``ladder`` is how many packets up and down the integrator is taken.
+    ``levels`` is how many packets up and down the integrator is taken.
     """
     packet = skew = offset = None
     if dies:
@@ -333,7 +333,7 @@ def characterize(
         switch=switch(engine, conditions),
         comparator=comparator(engine, conditions),
         offset=offset,
-        integrator=integrator(engine, conditions, k=ladder, frame=frame, settle=whole.settle),
+        integrator=integrator(engine, conditions, k=levels, frame=frame, settle=whole.settle),
         packet=packet,
         skew=skew,
         droop=droop(engine, conditions),

@@ -141,8 +141,8 @@ class Transistor:
     """What a netlist of transistors needs beside the rest.
 
     ``process`` names the device models (see `cmru_hw.process.device_models`), ``memory`` what holds a unit's level
-    ("integrator" or "ladder"). Windows [s]: ``evaluate`` for rows on inputs to settle, ``read`` for those on states,
-    whose amplifiers have to charge the lines, ``decide`` for a comparator (and a ladder), ``settle`` for a packet,
+    ("integrator" or "counter"). Windows [s]: ``evaluate`` for rows on inputs to settle, ``read`` for those on states,
+    whose amplifiers have to charge the lines, ``decide`` for a comparator (and a counter), ``settle`` for a packet,
     ``gap`` between two edges that must not swap, ``edge`` for a clock's rise. Sizes [F] of finger capacitors:
     ``row``, ``integrator`` and ``limit`` as wholes, ``minimum`` of any, ``piece`` of any that one bit switches.
     ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: what a line has to carry past one unit.
@@ -166,7 +166,7 @@ class Transistor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gated:
+class PowerGated:
     """What a chip behind power headers needs beside the devices: see `cmru_hw.circuits.charge.power_gated_netlist`.
 
     ``strobe`` [s]: how long the external frame clock is high, and so the chip awake. ``swing`` [V]: the most that a
@@ -203,7 +203,7 @@ class Gated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hand:
+class LongChannel:
     """Long-channel numbers of the FETs, for calculations beside a simulation.
 
     A gate has ``oxide`` [F/m2] and on either side ``overlap`` [F/m] of its width, a source or drain ``junction`` [F/m]
@@ -240,8 +240,8 @@ class Technology:
     mismatch: Mismatch
     energy: Energy | None = None
     transistor: Transistor | None = None
-    gated: Gated | None = None
-    hand: Hand | None = None
+    power_gated: PowerGated | None = None
+    long_channel: LongChannel | None = None
 
     @property
     def sha256(self) -> str:
@@ -261,10 +261,10 @@ _SECTIONS: dict[str, type] = {
     "mismatch": Mismatch,
     "energy": Energy,
     "transistor": Transistor,
-    "gated": Gated,
-    "hand": Hand,
+    "power_gated": PowerGated,
+    "long_channel": LongChannel,
 }
-_OPTIONAL = {"energy", "transistor", "gated", "hand"}
+_OPTIONAL = {"energy", "transistor", "power_gated", "long_channel"}
 _MAY_BE_ZERO = {
     "capacitor.minimum",
     "capacitor.step",

@@ -55,7 +55,7 @@ class Layer:
 
     ``line_unit`` (lines,) [V per unit of what the line carries] and ``line_sign`` (lines,) ±1 describe the lines it
     reads: first the previous layer's units, then (with skip) what that layer read. ``spread`` (inputs, lines): input =
-    spread · lines; the identity, but for the bits of a ladder. ``low`` carries candidate − threshold, ``high``
+    spread · lines; the identity, but for the bits of a counter. ``low`` carries candidate − threshold, ``high``
     candidate + threshold, ``packet_row`` (αCMRU only) α(x). ``packet`` (units,) [F] is C_s, ``integrator`` (units,) [F]
     C_int; ``start_packet`` (units,) [F] the packet of the power-on frame. ``unit`` [V per software unit of h];
     ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;

@@ -54,7 +54,7 @@ def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
     with torch.no_grad():
         out = trained.network().double()(inputs, lengths)
     scale, offset = (trained.tensors[f"input.{name}"].double() for name in ("scale", "offset"))
-    # a ladder is never smaller than its first level, whatever the calibration happened to visit
+    # the range is never smaller than the first level, whatever the calibration happened to visit
     states = tuple(max(1.0, float(state[valid].abs().max())) for state in out.states)
     return Calibration(inputs=float((inputs * scale + offset)[valid].abs().max()), states=states, source=source)
 
@@ -156,7 +156,7 @@ def _tap(row: Row, capacitance: Array, technology: Technology) -> Array:
 def _outputs(layer: Layer, technology: Technology) -> tuple[Array, Array, Array]:
     """The lines that carry a layer's units to its readers: their units [V], signs, and spread (units, lines).
 
-    An integrator is one line. A ladder is a line for each bit of its level, in two's complement, that goes from rail
+    An integrator is one line. A counter is a line for each bit of its level, in two's complement, that goes from rail
     to rail; α is then a factor of the weights, its sign included.
     """
     memory = registry.of(technology)
@@ -178,9 +178,7 @@ def _refuse(trained: Trained) -> None:
             "anneal epsilon to 0 or 1 in training"
         )
     if config.cell == "acmru" and config.levels is not None:
-        raise MappingError(
-            "an alpha-CMRU has no ladder of levels that a packet could stop at: train it with levels = null"
-        )
+        raise MappingError("an alpha-CMRU has no levels that a packet could stop at: train it with levels = null")
 
 
 def _layer(

@@ -42,7 +42,7 @@ def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Pat
     conditions = Conditions(
         process=process_of(nominal), corner=corner.process, temperature=corner.temperature, vdd=corner.vdd
     )
-    measured = blocks.characterize(engine, conditions, dies=0, ladder=2)
+    measured = blocks.characterize(engine, conditions, dies=0, levels=2)
     text = blocks.technology_toml(measured, nominal)
     write_whole(path, lambda place: place.write_text(text, encoding="utf-8"))
     return text

@@ -36,14 +36,30 @@ from cmru_hw.circuits.charge.transistor_parts import (
 )
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
-from cmru_hw.process.technology import Gated, Transistor
+from cmru_hw.process.technology import PowerGated, Transistor
 from cmru_hw.spice.deck import num
 from cmru_hw.spice.schedule import Edge, Schedule, schedule
 
 CELLS = (
-    *("supply", "logic", "header", "sequencer", "common_mode", "gated_power_on", "gated_comparator", "gated_row"),
-    *("gated_dummy", "gated_line", "gated_amplifier", "gated_integrator", "gated_limit", "gated_control"),
-    "gated_unit_accumulate",
+    *(
+        "supply",
+        "logic",
+        "header",
+        "sequencer",
+        "common_mode",
+        "power_gated_power_on",
+        "power_gated_comparator",
+        "power_gated_row",
+    ),
+    *(
+        "power_gated_dummy",
+        "power_gated_line",
+        "power_gated_amplifier",
+        "power_gated_integrator",
+        "power_gated_limit",
+        "power_gated_control",
+    ),
+    "power_gated_unit",
 )
 LAYER_CLOCKS = ("r", "e", "f", "ckn", "n", "en", "enb", "pb", "pc", "pcb", "sm")
 UNIT_CLOCKS = ("r", "ckn", "n", "en", "enb", "pb", "pc", "pcb", "sm", "init")
@@ -71,22 +87,22 @@ DUMMY = 6e-14
 # that comparators fall over as another clock rises: then smaller steps are asked for.
 OPTIONS = ".options method=gear maxord=2 chgtol=1e-16 gmin=1e-17 abstol=1e-16 reltol=1e-4 bypass=1"
 TRUNCATION, FINER = 80.0, 2.0
-DECISION = "xdecision y1 y0 cknr qy1 qy0 vr vr gated_comparator"
+DECISION = "xdecision y1 y0 cknr qy1 qy0 vr vr power_gated_comparator"
 # Where nothing moves, as shares of a timestep: after the inputs have changed, and before the strobe rises.
 QUIET = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
 
 
-def require(design: Design) -> tuple[Transistor, Gated]:
+def require(design: Design) -> tuple[Transistor, PowerGated]:
     """The devices of ``design`` and the sizes of its chip. Raises MappingError for what has no such circuit."""
-    devices, gated = require_devices(design), design.technology.gated
-    if gated is None:
-        raise MappingError(f"technology {design.technology.name} has no section [gated]: choose another --memory")
-    return devices, gated
+    devices, chip = require_devices(design), design.technology.power_gated
+    if chip is None:
+        raise MappingError(f"technology {design.technology.name} has no section [power_gated]: choose another --memory")
+    return devices, chip
 
 
 def head(design: Design) -> list[str]:
     """Power headers, clocks of all layers and of the readout, V_cm and power-on."""
-    _, gated = require(design)
+    _, chip = require(design)
     layers = len(design.layers)
     lines = [
         "\n* ==== headers, clocks and V_cm",
@@ -96,23 +112,23 @@ def head(design: Design) -> list[str]:
             for supply in SUPPLIES.values()
             if supply.header
         ),
-        f"xbegin strobe sleep s0 a0 nr se seb par vs vk sequencer_begin lrise={num(gated.rest)}",
+        f"xbegin strobe sleep s0 a0 nr se seb par vs vk sequencer_begin lrise={num(chip.rest)}",
     ]
     for index in range(layers):
         names = " ".join(f"{clock}{index}" for clock in LAYER_CLOCKS)
-        fall, rise = (gated.read_fall, gated.read_rise) if index else (gated.evaluate_fall, gated.evaluate_rise)
+        fall, rise = (chip.read_fall, chip.read_rise) if index else (chip.evaluate_fall, chip.evaluate_rise)
         lines.append(
             f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} n{group_name(reader(design, index), layers)} "
             f"r{group_name(index + 1, layers)} "
             f"{names} vs vk sequencer_layer\n"
-            f"+ lfall={num(fall)} lrise={num(rise)} lsettle={num(gated.settle)} lrest={num(gated.rest)}"
+            f"+ lfall={num(fall)} lrise={num(rise)} lsettle={num(chip.settle)} lrest={num(chip.rest)}"
         )
     names = " ".join(f"{clock}r" for clock in READOUT_CLOCKS)
     lines += [
         f"xclocks_r s{layers} a{layers} {names} vs vk sequencer_readout "
-        f"lfall={num(gated.read_fall)} lrise={num(gated.read_rise)}",
-        f"xvcm vcm se seb par vh vw common_mode cf={num(gated.flying)} ch={num(gated.holding)} cl={num(gated.load)}",
-        "xpoweron first firstn ref_up ref_down vcm vd vw gated_power_on",
+        f"lfall={num(chip.read_fall)} lrise={num(chip.read_rise)}",
+        f"xvcm vcm se seb par vh vw common_mode cf={num(chip.flying)} ch={num(chip.holding)} cl={num(chip.load)}",
+        "xpoweron first firstn ref_up ref_down vcm vd vw power_gated_power_on",
     ]
     for index in range(layers):
         # C_int is emptied with its amplifier on, and for as long as nobody reads it: slow and cold that takes a while
@@ -131,7 +147,7 @@ def no_head(design: Design, index: int = 0) -> list[str]:
 def line(source: Source, group: str, node: str, rising: bool) -> str:
     """Switches of a bottom-plate line that goes from its source's zero to ``source``, or back."""
     first, second = ("e", "f") if rising else ("f", "e")
-    return f"xline_{node} {source.node} {node} {first}{group} {second}{group} {source.zero} gated_halfline"
+    return f"xline_{node} {source.node} {node} {first}{group} {second}{group} {source.zero} power_gated_halfline"
 
 
 def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str, tuple[str, float]]:
@@ -149,7 +165,7 @@ def dummies(index: int, sources: Sequence[Source], used: Set[str], load: float) 
     """A dummy line for each bottom-plate line that an amplifier carries, with what hangs on that."""
     carried = {f"p{index}_{j}": f"d{index}_{j}" for j, source in enumerate(sources) if source.zero == "vcm"}
     lines = [
-        f"xdummy_{carried[node]} {carried[node]} vcm vd gated_dummy c={num(DUMMY + load)}"
+        f"xdummy_{carried[node]} {carried[node]} vcm vd power_gated_dummy c={num(DUMMY + load)}"
         for node in sorted(used & carried.keys())
     ]
     return carried, lines
@@ -163,7 +179,7 @@ def gates(rows: Rows) -> dict[str, tuple[float, float]]:
 
 def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     """One unit."""
-    _, gated = require(design)
+    _, chip = require(design)
     layer, here = design.layers[index], f"{index}_{i}"
     clocks = " ".join(f"{clock}{index}" for clock in UNIT_CLOCKS)
     highest = layer.levels if layer.levels else 1
@@ -171,9 +187,9 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     reference = "ref_up" if layer.initial[i] > 0 else "ref_down"
     return [
         f"xunit{here} a{here} b{here} fa{here} fb{here} o{here} qa{here} qb{here} vcm vcm vcm\n"
-        f"+ {reference} {reference} {clocks} vcm vd vc va vw gated_unit_accumulate\n"
+        f"+ {reference} {reference} {clocks} vcm vd vc va vw power_gated_unit\n"
         f"+ cs={num(layer.packet[i])} cint={num(layer.integrator[i])}{sizes}\n"
-        f"+ cla={num(gated.limit)} clb={num(gated.limit * (highest - 0.5) * ratio)} lt={num(gated.tail)}"
+        f"+ cla={num(chip.limit)} clb={num(chip.limit * (highest - 0.5) * ratio)} lt={num(chip.tail)}"
     ]
 
 
@@ -186,11 +202,11 @@ def class_row(design: Design, k: int, rows: Rows) -> list[str]:
 
 def plan(design: Design, lengths: Sequence[int]) -> Schedule:
     """What is sampled is sampled where the simulation has it: see the module's head."""
-    _, gated = require(design)
+    _, chip = require(design)
     layers, begin, supply = len(design.layers), WINDOW * design.timestep, design.supply
 
     def edge(clock: str) -> Edge:
-        return Edge(clock=clock, level=0.9 * supply, begin=begin, end=begin + gated.strobe)
+        return Edge(clock=clock, level=0.9 * supply, begin=begin, end=begin + chip.strobe)
 
     return schedule(
         design.timestep,
@@ -210,13 +226,13 @@ def plan(design: Design, lengths: Sequence[int]) -> Schedule:
 
 def stimulus(design: Design, plan: Schedule) -> list[str]:
     """Strobe, power-on signals and the zero of the inputs; a tick ends the long step of the hold before the window."""
-    devices, gated = require(design)
+    devices, chip = require(design)
     supply, timestep, begin = design.supply, design.timestep, WINDOW * design.timestep
     return [
         f"vtick tick 0 pulse(0 1e-3 {num(begin - INPUT_EDGE)} {num(INPUT_EDGE / 2)} {num(INPUT_EDGE / 2)} "
-        f"{num(gated.strobe)} {num(timestep)})",
+        f"{num(chip.strobe)} {num(timestep)})",
         f"vstrobe strobe 0 pulse(0 {num(supply)} {num(begin)} {num(devices.edge)} {num(devices.edge)} "
-        f"{num(gated.strobe)} {num(timestep)})",
+        f"{num(chip.strobe)} {num(timestep)})",
         *_power_on(plan, supply, devices.edge),
         f"vzero zero 0 {num(idle_input(design))}",
     ]

@@ -1,7 +1,7 @@
 """The charge domain: a state lives on C_int, and leaks.
 
 It is lost when it is half a packet off its level: from then on a rounding to levels would find another one. The
-transistor integrator is left alone at several levels of its ladder until that has happened, so nothing is extrapolated
+transistor integrator is left alone at several levels until that has happened, so nothing is extrapolated
 unless a level outlasts LONGEST. Beside each time stands what the usual law makes of the first second: a constant
 leakage, I t / C_int.
 
@@ -26,8 +26,8 @@ from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.spice import Engine
 
-BENCH, ASLEEP = "transistor_hold", "transistor_gated_hold"
-# Where on the ladder, as shares of the swing: leakage depends on the voltages across the open switches.
+BENCH, ASLEEP = "transistor_hold", "transistor_power_gated_hold"
+# Which levels, as shares of the swing: leakage depends on the voltages across the open switches.
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 # A chip is awake for this long [s]: its amplifiers have settled.
 AWAKE = 20e-6
@@ -72,7 +72,7 @@ def require(design: Design) -> None:
     memory = registry.of(design.technology)
     if memory and memory.restores:
         raise InputError(
-            f"{memory.restores}, so there is nothing to wait for: cmru-hw characterize --blocks ladder measures what "
+            f"{memory.restores}, so there is nothing to wait for: cmru-hw characterize --blocks counter measures what "
             "that takes"
         )
 

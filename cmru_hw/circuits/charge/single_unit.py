@@ -20,11 +20,11 @@ def unit(design: Design, layer: int, number: int) -> Design:
     """Unit ``number`` of ``layer`` as a network of one unit, without readout.
 
     Its inputs are the lines that the layer reads, in V above the common mode: see `recorded`. Raises InputError where
-    those are bits of ladders, which no voltage stands for.
+    those are bits of counters, which no voltage stands for.
     """
     memory = registry.of(design.technology)
     if layer > 0 and memory and memory.bits:
-        raise InputError(f"layer {layer} reads bits of ladders: only units of layer 0 can be simulated alone")
+        raise InputError(f"layer {layer} reads bits of counters: only units of layer 0 can be simulated alone")
     whole = design.layers[layer]
     kept = np.array([number])
     of_lines = ("line_unit", "line_sign", "spread")

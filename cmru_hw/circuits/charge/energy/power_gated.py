@@ -18,7 +18,7 @@ from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core.signals import Array
 from cmru_hw.process import pdk
 from cmru_hw.process.device_count import GROUND, Device, devices
-from cmru_hw.process.technology import Hand
+from cmru_hw.process.technology import LongChannel
 
 # Two stages of static logic are complements: one of them is high.
 HIGH = 0.5
@@ -40,10 +40,10 @@ def analytic(
 ) -> dict[str, Array]:
     """Block → (timesteps,) [J]; ``inputs`` (timesteps, features).
 
-    Without long-channel numbers of the process (`Hand`) that is the inputs' alone.
+    Without long-channel numbers of the process (`LongChannel`) that is the inputs' alone.
     """
     found = {"inputs": macro.analytic(design, expected, inputs, sequence)["inputs"]}
-    hand = design.technology.hand
+    hand = design.technology.long_channel
     if hand is None:
         return found
     transistors = power_gated_netlist.require(design)[0]
@@ -65,7 +65,7 @@ def analytic(
     return found
 
 
-def loads(parts: Sequence[Device], hand: Hand) -> dict[str, float]:
+def loads(parts: Sequence[Device], hand: LongChannel) -> dict[str, float]:
     """Node → everything that hangs on it [F]: gates as if inverted, junctions, wires, plates."""
     found: dict[str, float] = {}
 
@@ -100,7 +100,7 @@ def charged(parts: Sequence[Device], rail: str) -> set[str]:
     return found
 
 
-def lines(design: Design, parts: Sequence[Device], hand: Hand, inputs: Array) -> Array:
+def lines(design: Design, parts: Sequence[Device], hand: LongChannel, inputs: Array) -> Array:
     """Charge (timesteps,) [C] of the inputs' lines themselves: up with a positive input, and with a negative one back.
 
     ``inputs`` (timesteps, features).
@@ -116,7 +116,7 @@ def lines(design: Design, parts: Sequence[Device], hand: Hand, inputs: Array) ->
     return np.abs(shift) @ farad * design.supply / design.technology.supply.vdd
 
 
-def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], hand: Hand) -> float:
+def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], hand: LongChannel) -> float:
     """What the tails of all amplifiers conduct while these are on [J per timestep].
 
     That is from when the layer's limits have answered until the last rows that read it have decided. The tail's drain
@@ -146,16 +146,16 @@ def common_mode(design: Design) -> float:
 
     The flying capacitors come from V_cm, which the load has lowered, and go in series between supply and V_cm.
     """
-    (devices, gated), vdd = power_gated_netlist.require(design), design.supply
-    low = vdd * gated.common_mode
+    (devices, chip), vdd = power_gated_netlist.require(design), design.supply
+    low = vdd * chip.common_mode
     plates = pdk.get(devices.process).cmim
     bottom, top = plates.bottom, plates.top
     # two in series share the rest of the supply, but for what the plates between them take
     upper = (vdd - low + (bottom + top) * vdd / 2) / (2 + (bottom + top) / 2)
-    return vdd * gated.flying * (upper - low + top * (vdd - low))
+    return vdd * chip.flying * (upper - low + top * (vdd - low))
 
 
-def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: float, hand: Hand) -> float:
+def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: float, hand: LongChannel) -> float:
     """Until ``node`` has come half of the way [s], through its only device of ``kind`` to a rail."""
     (device,) = [
         part for part in parts if part.kind == kind and part.nodes[0] == node and part.nodes[2] in (GROUND, "vs")
@@ -163,7 +163,7 @@ def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: floa
     return load * vdd / 2 / _current(device, vdd, hand, vdd)
 
 
-def _current(device: Device, vdd: float, hand: Hand, drop: float) -> float:
+def _current(device: Device, vdd: float, hand: LongChannel, drop: float) -> float:
     """Of a long channel whose gate is at the other rail [A], ``drop`` [V] along it."""
     over = vdd - hand.threshold
     drop = min(drop, over)

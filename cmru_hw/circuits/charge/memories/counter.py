@@ -36,7 +36,7 @@ def end_nets(levels: int) -> tuple[str, ...]:
     """Nets of the gate's inputs for K = ``levels``. Raises MappingError where four bits do not reach."""
     if not 1 <= levels <= LARGEST:
         raise MappingError(
-            f"a ladder has {BITS} bits and counts to {LARGEST}, not to {levels or 'infinity'}: train with levels = "
+            f"a counter has {BITS} bits and counts to {LARGEST}, not to {levels or 'infinity'}: train with levels = "
             f"{LARGEST} or less, or export with --memory integrator"
         )
     nets = []
@@ -48,8 +48,8 @@ def end_nets(levels: int) -> tuple[str, ...]:
 
 
 def end_template(levels: int) -> str:
-    """The template ``ladder_end`` for K = ``levels``."""
-    text = (package_data.folder("netlists") / "cells" / "transistor" / "ladder_end.cir").read_text(encoding="utf-8")
+    """The template ``counter_end`` for K = ``levels``."""
+    text = (package_data.folder("netlists") / "cells" / "transistor" / "counter_end.cir").read_text(encoding="utf-8")
     nets = end_nets(levels)
     inverters = [f"x{net} {net[:-1]} {net} vd inv" for net in nets if net[0] == "a" and net.endswith("b")]
     gate = f"xe {' '.join(nets)} endb vd nand4"
@@ -82,14 +82,14 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
         *lines,
         # an observer, not a part: the level as the voltage that an integrator would have
         f"xunit{here} a{here} b{here} {' '.join(bits)} qa{here} qb{here} {za} {zb} "
-        f"{reference} {reference}\n+ {clocks} init vcm vd vc vm unit_ladder{sizes}\n"
+        f"{reference} {reference}\n+ {clocks} init vcm vd vc vm unit_counter{sizes}\n"
         f"eo{here} o{here} 0 vol='v(vcm)+{num(layer.step[i])}*({level})/v(vm)'",
     ]
 
 
 def bit_lines(source: Source, group: str, pair: tuple[str, str]) -> str:
     """The driver of the lines ``pair``, which go from rail to rail where the bit is set."""
-    return f"xline{pair[0][1:]} {source.node} {' '.join(pair)} e{group} vl ladder_line"
+    return f"xline{pair[0][1:]} {source.node} {' '.join(pair)} e{group} vl counter_line"
 
 
 def no_estimate(
@@ -105,18 +105,18 @@ def _bits(here: str) -> list[str]:
 
 COUNTER = replace(
     INTEGRATOR,
-    name="ladder",
+    name="counter",
     bits=BIT_VALUES,
     cells=(
         *clocked_netlist.CELLS,
-        *("ladder_bit", "ladder_end", "ladder_count", "ladder_line", "unit_ladder", "ladder_clocks"),
+        *("counter_bit", "counter_end", "counter_core", "counter_line", "unit_counter", "counter_clocks"),
     ),
     supplies=SUPPLIES,
     adapt=adapt,
     check_levels=check_levels,
-    templates=lambda design: {"ladder_end": end_template(design.config.levels or 0)},
+    templates=lambda design: {"counter_end": end_template(design.config.levels or 0)},
     layer_wires=CLOCKS,
-    layer_head=partial(clocked_netlist.layer_head, edges=EDGES, clocks=CLOCKS, driver="ladder_clocks"),
+    layer_head=partial(clocked_netlist.layer_head, edges=EDGES, clocks=CLOCKS, driver="counter_clocks"),
     bit_lines=bit_lines,
     unit=unit,
     outputs=lambda here: [Source(node=node, digital=True) for node in _bits(here)],
@@ -126,5 +126,5 @@ COUNTER = replace(
     awake=lambda design: clocked_netlist.window(design, counts=True).length,
     analytic=no_estimate,
     apart={},
-    restores="a ladder keeps its level as bits for as long as it is supplied",
+    restores="a counter keeps its level as bits for as long as it is supplied",
 )

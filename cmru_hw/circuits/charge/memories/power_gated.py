@@ -19,15 +19,15 @@ def adapt(technology: Technology) -> Technology:
 
     Raises TechnologyError for a technology without sizes of such a chip.
     """
-    gated, supply, devices = technology.gated, technology.supply, technology.transistor
-    if gated is None or devices is None:
-        raise TechnologyError(f"technology {technology.name!r} has no section [gated]: choose another memory")
+    sizes, supply, devices = technology.power_gated, technology.supply, technology.transistor
+    if sizes is None or devices is None:
+        raise TechnologyError(f"technology {technology.name!r} has no section [power_gated]: choose another memory")
     return replace(
         technology,
-        supply=replace(supply, common_mode=supply.vdd * gated.common_mode),
-        signal=replace(technology.signal, state_swing=gated.swing, input_swing=gated.input_swing, bias=supply.vdd),
-        capacitor=replace(technology.capacitor, row=gated.row, integrator=gated.integrator, sample=gated.limit),
-        transistor=replace(devices, limit=gated.limit),
+        supply=replace(supply, common_mode=supply.vdd * sizes.common_mode),
+        signal=replace(technology.signal, state_swing=sizes.swing, input_swing=sizes.input_swing, bias=supply.vdd),
+        capacitor=replace(technology.capacitor, row=sizes.row, integrator=sizes.integrator, sample=sizes.limit),
+        transistor=replace(devices, limit=sizes.limit),
     )
 
 
@@ -37,8 +37,8 @@ def asleep(design: Design) -> dict[str, float]:
 
 
 POWER_GATED = Memory(
-    name="gated",
-    comment="transistor, gated",
+    name="power-gated",
+    comment="transistor, power-gated",
     bits=(),
     # a tap is the difference of two capacitors, and as small as it likes
     small_taps=True,

@@ -1,4 +1,4 @@
-"""The ladder counter: every count, both ends, retention, and rows that read it."""
+"""The counter memory: every count, both ends, retention, and rows that read it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from cmru_hw import cli, spice
 from cmru_hw.characterize import counter_memory
 from cmru_hw.characterize.testbench import Conditions
-from cmru_hw.circuits.charge.memories import counter as ladder_cells
+from cmru_hw.circuits.charge.memories import counter as counter_cells
 from cmru_hw.core.errors import InputError, MappingError
 from cmru_hw.process import device_count, pdk
 
@@ -38,13 +38,13 @@ def at(need, process):
 
 def test_devices_are_counted_where_they_stand():
     # two inverters, the reset, five that write, two inverters and a switch to copy, one more for the complement
-    assert device_count.of("ladder_bit").transistors == 4 + 1 + 5 + 2 + 2 + 2 + 2
+    assert device_count.of("counter_bit").transistors == 4 + 1 + 5 + 2 + 2 + 2 + 2
     assert device_count.of("nand2").transistors == 4
     assert device_count.of("cmom", {"c": 8e-15}).area == pytest.approx(1e-11)
     # parameters go down through the levels: the replica of a row is as large as it is told
-    small, large = (device_count.of("unit_ladder", {"ca": c, "cb": 50e-15}).capacitance for c in (50e-15, 150e-15))
+    small, large = (device_count.of("unit_counter", {"ca": c, "cb": 50e-15}).capacitance for c in (50e-15, 150e-15))
     assert (small, large) == pytest.approx((100e-15, 200e-15))
-    longer = device_count.of("ladder_count", {"l": 4e-6}).gates - device_count.of("ladder_count", {"l": 2e-6}).gates
+    longer = device_count.of("counter_core", {"l": 4e-6}).gates - device_count.of("counter_core", {"l": 2e-6}).gates
     assert longer == pytest.approx(4 * 5 * 0.3e-6 * 2e-6)
 
 
@@ -55,7 +55,7 @@ def test_an_unknown_template_is_refused():
 
 @pytest.mark.parametrize("levels", range(1, 8))
 def test_one_gate_guards_both_ends(levels):
-    nets = ladder_cells.end_nets(levels)
+    nets = counter_cells.end_nets(levels)
     for level in range(-levels, levels + 1):
         bits = [level >> place & 1 for place in range(4)]
         for up in (True, False):
@@ -66,13 +66,13 @@ def test_one_gate_guards_both_ends(levels):
             assert all(seen[net] for net in nets) == (level == (levels if up else -levels))
 
 
-def test_a_ladder_of_four_bits_ends_at_seven():
+def test_a_counter_of_four_bits_ends_at_seven():
     with pytest.raises(MappingError, match="--memory integrator"):
-        ladder_cells.end_nets(8)
+        counter_cells.end_nets(8)
 
 
 def test_a_comparison_of_memories_is_no_technology():
-    done = CliRunner().invoke(cli.group, ["characterize", "generic180", "--blocks", "ladder", "-o", "x.toml"])
+    done = CliRunner().invoke(cli.group, ["characterize", "generic180", "--blocks", "counter", "-o", "x.toml"])
     assert done.exit_code == 2 and "--json" in done.stderr
 
 
@@ -81,7 +81,7 @@ def test_a_comparison_of_memories_is_no_technology():
 
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_ladder_counts_up_stops_holds_and_turns(engine, at):
+def test_counter_counts_up_stops_holds_and_turns(engine, at):
     measured = counter_memory.unit(engine, at, frames=13)
     assert measured.expected == (-1, 0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 6, 5)
     assert measured.right, measured.levels
@@ -146,12 +146,12 @@ def test_rows_read_the_weighted_sum_of_levels(engine, at):
 @pytest.mark.slow
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_ladder_costs_less_than_the_integrator_and_forgets_nothing(at):
-    done = CliRunner().invoke(cli.group, ["characterize", "gf180", "--blocks", "ladder", "--json"])
+def test_counter_costs_less_than_the_integrator_and_forgets_nothing(at):
+    done = CliRunner().invoke(cli.group, ["characterize", "gf180", "--blocks", "counter", "--json"])
     assert done.exit_code == 0, done.output
     integrator, counter = json.loads(done.stdout)["memories"]
     assert integrator["right"] and counter["right"]
     assert counter["count_J"] < integrator["count_J"] and counter["hold_J"] < integrator["hold_J"]
     assert integrator["retention_timesteps"] > 1 and counter["retention_timesteps"] is None
     assert counter["area_m2"] < integrator["area_m2"]
-    assert "transistor_unit_ladder.cir" in counter["source"]
+    assert "transistor_unit_counter.cir" in counter["source"]

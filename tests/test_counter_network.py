@@ -1,4 +1,4 @@
-"""Networks whose units are ladders: weights in bits, netlist, and the whole against software."""
+"""Networks whose units are counters: weights in bits, netlist, and the whole against software."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 BITS = (1, 2, 4, -8)
 
 
-def design_of(trained, sequences, memory="ladder"):
+def design_of(trained, sequences, memory="counter"):
     kind = fidelity.at_level(technology.load("generic180"), "transistor", memory)
     return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
@@ -65,22 +65,22 @@ def test_the_netlist_has_bits_and_no_amplifier():
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     text = fidelity.network_text(design)
-    assert "unit_ladder" in text and "unit_accumulate" not in text
+    assert "unit_counter" in text and "unit_accumulate" not in text
     # bits of layer 0 are lines of layer 1, its inputs stay analog
-    assert re.search(r"^xline1_0 q0_0_0 p1_0 n1_0 e1 vl ladder_line$", text, re.MULTILINE)
+    assert re.search(r"^xline1_0 q0_0_0 p1_0 n1_0 e1 vl counter_line$", text, re.MULTILINE)
     assert re.search(r"^xline_p0_0 x0 .* halfline$", text, re.MULTILINE)
     deck, _ = fidelity.deck(design, [sequences.inputs[0].astype(float)])
     assert "amplifier" not in "".join(deck.files) and "account_amplifiers" not in deck.saved
     assert {"account_memory", "account_lines"} <= set(deck.saved)
     # its ends are those of K = 2
-    assert b"This is K = 2" in deck.files["cells/ladder_end.cir"]
+    assert b"This is K = 2" in deck.files["cells/counter_end.cir"]
 
 
-def test_a_window_of_ladders_is_shorter_and_in_order():
+def test_a_window_of_counters_is_shorter_and_in_order():
     trained = random_network(TINY)
     clocks, longer = (
-        circuit.window(design_of(trained, None, memory), counts=memory == "ladder")
-        for memory in ("ladder", "integrator")
+        circuit.window(design_of(trained, None, memory), counts=memory == "counter")
+        for memory in ("counter", "integrator")
     )
     pulses = clocks.pulses
     assert clocks.length < longer.length - design_of(trained, None).technology.transistor.settle
@@ -91,7 +91,7 @@ def test_a_window_of_ladders_is_shorter_and_in_order():
 
 
 @pytest.mark.parametrize("levels", [None, 8])
-def test_a_ladder_too_long_for_its_bits_is_refused(levels):
+def test_a_counter_too_short_for_its_bits_is_refused(levels):
     trained = random_network(Shape(features=2, units=(1,), levels=levels, skip=False))
     with pytest.raises(MappingError, match="--memory integrator"):
         design_of(trained, None)
@@ -99,27 +99,27 @@ def test_a_ladder_too_long_for_its_bits_is_refused(levels):
 
 def test_a_unit_alone_cannot_read_bits():
     design = design_of(random_network(TINY), None)
-    assert "unit_ladder" in fidelity.network_text(single_unit.unit(design, 0, 0))
+    assert "unit_counter" in fidelity.network_text(single_unit.unit(design, 0, 0))
     with pytest.raises(InputError, match="only units of layer 0"):
         single_unit.unit(design, 1, 0)
 
 
 def test_memory_is_a_choice_in_transistors_only():
     with pytest.raises(TechnologyError, match="--level transistor"):
-        fidelity.at_level(technology.load("gf180"), "macro", "ladder")
+        fidelity.at_level(technology.load("gf180"), "macro", "counter")
 
 
 def test_export_takes_the_memory(tmp_path):
     model, out = package_data.folder("models") / "detect-cmru-2x4.safetensors", tmp_path / "d"
-    chosen = f"--technology generic180 --level transistor --memory ladder --no-verify -o {out}"
+    chosen = f"--technology generic180 --level transistor --memory counter --no-verify -o {out}"
     done = CliRunner().invoke(cli.group, ["export", str(model), *chosen.split()])
     assert done.exit_code == 0, done.output
     loaded = folder.load(tmp_path / "d")
-    assert loaded.design.technology.transistor.memory == "ladder"
+    assert loaded.design.technology.transistor.memory == "counter"
     assert loaded.network == fidelity.network_text(loaded.design)
 
 
-def test_nothing_is_calculated_by_hand_for_ladders():
+def test_nothing_is_calculated_analytically_for_counters():
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     expected = compare.reference(design, trained, sequences)
@@ -128,7 +128,7 @@ def test_nothing_is_calculated_by_hand_for_ladders():
 
 @pytest.mark.slow
 @pytest.mark.spice
-def test_a_network_of_ladders_equals_software(engine, tmp_path):
+def test_a_network_of_counters_equals_software(engine, tmp_path):
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     joules = run_energy(folder.write(tmp_path / "d", trained, design, sequences), sequences, engine)

@@ -91,7 +91,7 @@ def test_blocks_of_the_chip_draw_dies(engine, at):
         assert len(set(sigma.values)) == 4 and sigma.failed == 0
         assert max(abs(value) for value in sigma.values) < 40e-3
     assert found.packet.values == pytest.approx([0.99] * 4, abs=0.02)
-    assert "transistor_gated_comparator.cir" in str(found.provenance)
+    assert "transistor_power_gated_comparator.cir" in str(found.provenance)
 
 
 @pytest.mark.slow
