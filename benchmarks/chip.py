@@ -26,8 +26,8 @@ from cmru_hw.analysis.corners.api import run_corners
 from cmru_hw.analysis.corners.result import CornerFigures
 from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.analysis.energy.result import EnergyResult
-from cmru_hw.circuits.charge import compare, mapping, power_gated_netlist, simulate, single_unit
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge import compare, fidelity, mapping, power_gated_netlist, simulate, single_unit
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.core import package_data
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.design_folder.folder import Exported
@@ -42,12 +42,12 @@ ALONE = 20
 CLEAR = 4e-3
 
 
-def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "gated") -> tuple[Exported, Sequences]:
+def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "power-gated") -> tuple[Exported, Sequences]:
     """A shipped network in transistors, and all of its held-out sequences."""
     models = package_data.folder("models")
     trained = checkpoint.load(models / f"{model}.safetensors")
     data = checkpoint.load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
-    kind = technology.at_level(technology.load("gf180"), "transistor", memory)
+    kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     return design_folder.write(folder / "design", trained, design, data, force=True), data
 
@@ -156,9 +156,9 @@ def units(folder: Path, jobs: int) -> None:
 
 
 def memories(folder: Path, jobs: int) -> None:
-    chip_design, data = exported(folder / "gated")
+    chip_design, data = exported(folder / "power-gated")
     index = clear(drawn(chip_design), chip_design.trained, data)
-    for memory in ("integrator", "ladder"):
+    for memory in ("integrator", "counter"):
         print(f"{memory}: utterance {index}")
         mine, _ = exported(folder / memory, memory=memory)
         network(folder / memory, jobs, mine, chosen(data, [index]))

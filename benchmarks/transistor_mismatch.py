@@ -19,10 +19,10 @@ from scipy import stats
 from cmru_hw import spice
 from cmru_hw.characterize import power_gated_chip
 from cmru_hw.characterize.testbench import Conditions, Sigma, sample
-from cmru_hw.circuits.charge import mapping, variation
-from cmru_hw.circuits.charge.clocked_netlist import replica_gates
+from cmru_hw.circuits.charge import fidelity, mapping, variation
+from cmru_hw.circuits.charge.design import Calibration, Design
 from cmru_hw.circuits.charge.fast import respond
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.transistor_parts import replica_gates
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.process import technology
@@ -48,18 +48,18 @@ def one_unit() -> Design:
         "layers.0.initial_state": -torch.ones(1),
         "readout.weight": torch.tensor([[-1.0], [1.0]]),
     }
-    kind = technology.at_level(technology.load("gf180"), "transistor", "gated")
-    seen = mapping.Calibration(inputs=1.0, states=(float(LEVELS),), source="the whole range")
+    kind = fidelity.at_level(technology.load("gf180"), "transistor", "power-gated")
+    seen = Calibration(inputs=1.0, states=(float(LEVELS),), source="the whole range")
     return mapping.map_network(Trained(config=config, tensors=tensors), kind, seen)
 
 
 def sizes(design: Design) -> dict[str, float]:
     """``design`` as parameters of the testbench."""
-    layer, chip = design.layers[0], design.technology.gated
+    layer, chip = design.layers[0], design.technology.power_gated
     assert chip is not None
     weight, tap = float(layer.low.weights[0, 0]), -float(layer.low.bias[0] + layer.low.threshold[0])
     packet, integrator = float(layer.packet[0]), float(layer.integrator[0])
-    width, length = replica_gates({"a": {"0": weight}, "b": {"0": weight}})["a"]
+    width, length = replica_gates({"a": {"0": ("p0", weight)}, "b": {"0": ("p0", weight)}})["a"]
     return {
         "cw": weight,
         "tap": tap,

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from cmru_hw.analysis.retention.api import run_retention
     from cmru_hw.circuits.charge.compare import compare as compare_response
     from cmru_hw.circuits.charge.compare import reference
-    from cmru_hw.circuits.charge.mapping import Design, calibrate, map_network, realised
+    from cmru_hw.circuits.charge.design import Design
+    from cmru_hw.circuits.charge.mapping import calibrate, map_network, realised
     from cmru_hw.circuits.charge.simulate import simulate as simulate_design
     from cmru_hw.circuits.charge.simulate import verify
     from cmru_hw.circuits.charge.simulate import waveforms as unit_waveforms
@@ -77,7 +78,7 @@ _HOMES = {
     "Sequences": "nn.checkpoint.Sequences",
     "ModelConfig": "nn.checkpoint.ModelConfig",
     "Technology": "process.technology.Technology",
-    "Design": "circuits.charge.mapping.Design",
+    "Design": "circuits.charge.design.Design",
     "Comparison": "circuits.comparison.Comparison",
     "CmruError": "core.errors.CmruError",
 }

@@ -1,4 +1,4 @@
-"""Random networks and sequences for tests: any size, cell, sign, threshold and ladder that can be built."""
+"""Random networks and sequences for tests: any size, cell, sign, threshold and number of levels that can be built."""
 
 from __future__ import annotations
 

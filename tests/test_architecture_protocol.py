@@ -19,7 +19,7 @@ from networks import Shape, random_network, random_sequences
 import cmru_hw
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.charge.architecture import CHARGE
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.cli import group
 from cmru_hw.nn import checkpoint

@@ -12,7 +12,7 @@ from cmru_hw.analysis.montecarlo import statistics
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.circuits.charge import compare, mapping, noise, simulate, variation
 from cmru_hw.circuits.charge import fast as behavioral
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.circuits.comparison import classes_of
 from cmru_hw.core import package_data

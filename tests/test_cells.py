@@ -299,7 +299,7 @@ def test_past_its_length_a_sequence_is_held(config):
         torch.testing.assert_close(states[0, 5:], states[0, 4].expand(7, -1), rtol=0.0, atol=off)
 
 
-def test_levels_bound_the_ladder():
+def test_levels_bound_the_state():
     made = network(CellConfig(cell="cmru", levels=2))
     states = torch.cat([s.flatten() for s in made(torch.randn(8, 200, 3, dtype=torch.double)).states])
     assert states.abs().max() == 2

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.circuits.charge import compare, fidelity, mapping, power_gated_netlist, simulate
+from cmru_hw.circuits.charge import compare, fidelity, mapping, power_gated_netlist, simulate, transistor_netlist
+from cmru_hw.circuits.charge.design import Operating
 from cmru_hw.circuits.charge.energy import power_gated as energy_chip
-from cmru_hw.circuits.charge.mapping import Operating
+from cmru_hw.circuits.charge.energy import transistor as energy_transistor
+from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.comparison import LEVEL_TOLERANCE
 from cmru_hw.core.errors import InputError, LatchTurned, MappingError, ResultRejected, TechnologyError
 from cmru_hw.core.signals import Traces
 from cmru_hw.design_folder import folder
 from cmru_hw.process import device_count, technology
 from cmru_hw.process.device_count import Device
-from cmru_hw.process.technology import Hand
+from cmru_hw.process.technology import LongChannel
 from cmru_hw.spice.schedule import Edge, schedule
 from tests.networks import Shape, random_network, random_sequences
 from tests.test_transistor_network import chosen, shipped_network
@@ -27,12 +29,12 @@ TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 
 
 def design_of(trained, sequences):
-    kind = technology.at_level(technology.load("gf180"), "transistor", "gated")
+    kind = fidelity.at_level(technology.load("gf180"), "transistor", "power-gated")
     return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
 
 def detector():
-    return shipped_network("detect-cmru-2x4", "gf180", memory="gated")
+    return shipped_network("detect-cmru-2x4", "gf180", memory="power-gated")
 
 
 # ---- netlist
@@ -41,9 +43,16 @@ def detector():
 def test_a_chip_counts_everything_and_says_what_it_leaves_out():
     _, _, design = detector()
     text = fidelity.network_text(design)
-    for cell in ("wake", "sequencer_begin", "sequencer_layer", "sequencer_readout", "common_mode", "gated_power_on"):
+    for cell in (
+        "wake",
+        "sequencer_begin",
+        "sequencer_layer",
+        "sequencer_readout",
+        "common_mode",
+        "power_gated_power_on",
+    ):
         assert re.search(rf" {cell}( |$)", text, re.MULTILINE), cell
-    assert text.count(" header ") == sum(width > 0 for _, width in power_gated_netlist.SUPPLIES.values())
+    assert text.count(" header ") == sum(supply.header > 0 for supply in power_gated_netlist.SUPPLIES.values())
     left = " ".join(fidelity.excludes(design))
     assert "strobe" in left and "input drivers" in left and "V_cm" not in left
 
@@ -83,9 +92,7 @@ def test_inputs_are_ratios_of_the_supply():
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     inputs = [sequences.inputs[0].astype(float)]
-    texts = [
-        power_gated_netlist.deck(replace(design, operating=Operating(vdd=vdd)), inputs)[0].text for vdd in (None, 1.62)
-    ]
+    texts = [fidelity.deck(replace(design, operating=Operating(vdd=vdd)), inputs)[0].text for vdd in (None, 1.62)]
     pwl = [
         np.array(
             re.search(r"^vx0 x0 0 pwl\((.*(?:\n\+.*)*)\)", text, re.MULTILINE)[1].replace("\n+", "").split(), float
@@ -93,8 +100,8 @@ def test_inputs_are_ratios_of_the_supply():
         for text in texts
     ]
     assert np.allclose(pwl[1][1::2], 0.9 * pwl[0][1::2])
-    gated = design.technology.gated
-    assert pwl[0][1::2].max() <= gated.zero + gated.input_swing + 1e-9
+    chip = design.technology.power_gated
+    assert pwl[0][1::2].max() <= chip.zero + chip.input_swing + 1e-9
     assert pwl[0][1::2].min() >= 0
 
 
@@ -106,22 +113,24 @@ def test_a_cell_without_a_chip_names_the_remedy(shape):
 
 def test_a_technology_without_a_chip_names_the_remedy():
     with pytest.raises(TechnologyError, match="choose another memory"):
-        technology.at_level(technology.load("generic180"), "transistor", "gated")
+        fidelity.at_level(technology.load("generic180"), "transistor", "power-gated")
 
 
 def test_one_memory_leaves_nothing_of_another():
     nominal = technology.load("gf180")
-    kinds = {memory: technology.at_level(nominal, "transistor", memory) for memory in technology.MEMORIES}
-    assert kinds["gated"] == technology.at_level(nominal, "transistor")
-    assert kinds["gated"].supply.common_mode < kinds["integrator"].supply.common_mode == nominal.supply.common_mode
+    kinds = {memory: fidelity.at_level(nominal, "transistor", memory) for memory in registry.MEMORIES}
+    assert kinds["power-gated"] == fidelity.at_level(nominal, "transistor")
+    assert (
+        kinds["power-gated"].supply.common_mode < kinds["integrator"].supply.common_mode == nominal.supply.common_mode
+    )
     assert kinds["integrator"].signal.state_swing == nominal.signal.state_swing
     with pytest.raises(TechnologyError, match="--level transistor"):
-        technology.at_level(kinds["gated"], "transistor", "integrator")
+        fidelity.at_level(kinds["power-gated"], "transistor", "integrator")
 
 
 def test_noise_is_not_for_chips():
     with pytest.raises(InputError, match="macro level"):
-        power_gated_netlist.deck(design_of(random_network(TINY), None), [np.zeros((1, 2))], noise=[{}])
+        fidelity.deck(design_of(random_network(TINY), None), [np.zeros((1, 2))], noise=[{}])
 
 
 def test_weights_come_back_from_a_chip():
@@ -138,7 +147,7 @@ def test_a_design_folder_remembers_its_chip(tmp_path):
     trained, sequences = random_network(TINY), random_sequences(TINY)
     folder.write(tmp_path / "d", trained, design_of(trained, sequences), sequences)
     loaded = folder.load(tmp_path / "d")
-    assert mapping.is_gated(loaded.design.technology)
+    assert loaded.design.technology.transistor.memory == "power-gated"
     assert loaded.network == fidelity.network_text(loaded.design)
 
 
@@ -162,7 +171,7 @@ def test_an_edge_is_found_in_every_frame_or_missed_by_name():
 
 # ---- by hand
 
-HAND = Hand(oxide=4e-3, overlap=1e-10, junction=1e-9, slope_n=1e-4, slope_p=4e-5, threshold=0.7)
+HAND = LongChannel(oxide=4e-3, overlap=1e-10, junction=1e-9, slope_n=1e-4, slope_p=4e-5, threshold=0.7)
 
 
 def test_loads_are_counted_node_by_node():
@@ -183,15 +192,13 @@ def test_loads_are_counted_node_by_node():
 
 def test_by_hand_an_amplifier_costs_its_tail_for_as_long_as_it_is_on():
     _, _, design = detector()
-    gated = design.technology.gated
-    slower = replace(design, technology=replace(design.technology, gated=replace(gated, rest=2 * gated.rest)))
-    weaker = replace(design, technology=replace(design.technology, gated=replace(gated, tail=2 * gated.tail)))
+    chip = design.technology.power_gated
+    slower = replace(design, technology=replace(design.technology, power_gated=replace(chip, rest=2 * chip.rest)))
+    weaker = replace(design, technology=replace(design.technology, power_gated=replace(chip, tail=2 * chip.tail)))
 
     def amplifiers(design):
-        parts = list(
-            device_count.devices(power_gated_netlist.network_text(design), power_gated_netlist.cell_files(design))
-        )
-        hand = design.technology.hand
+        parts = list(device_count.devices(fidelity.network_text(design), fidelity.cell_files(design)))
+        hand = design.technology.long_channel
         return energy_chip.bias(design, parts, energy_chip.loads(parts, hand), hand)
 
     usual = amplifiers(design)
@@ -205,13 +212,13 @@ def test_by_hand_a_network_without_long_channel_numbers_has_its_inputs_alone():
     design = design_of(trained, sequences)
     software = compare.reference(design, trained, sequences)
     given = sequences.inputs[0].astype(float)
-    without = replace(design, technology=replace(design.technology, hand=None))
-    assert set(energy_chip.analytic(without, software, given, 0)) == {"inputs"}
-    whole = energy_chip.analytic(design, software, given, 0)
-    assert {f"account_{name}" for name in whole} == set(power_gated_netlist.accounts(design))
+    without = replace(design, technology=replace(design.technology, long_channel=None))
+    assert set(energy_transistor.analytic(without, software, given, 0)) == {"inputs"}
+    whole = energy_transistor.analytic(design, software, given, 0)
+    assert {f"account_{name}" for name in whole} == set(transistor_netlist.accounts(design))
     # inputs at their zero move nothing but what states and the constant move
     still = replace(sequences, inputs=0 * sequences.inputs)
-    idle = energy_chip.analytic(design, compare.reference(design, trained, still), 0 * given, 0)
+    idle = energy_transistor.analytic(design, compare.reference(design, trained, still), 0 * given, 0)
     assert (idle["inputs"] < whole["inputs"]).all()
 
 
@@ -235,7 +242,7 @@ def test_the_smallest_chip_of_two_layers_equals_software(need, engine):
     need("gf180")
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
-    deck, plan = power_gated_netlist.deck(design, [sequences.inputs[0].astype(float)])
+    deck, plan = fidelity.deck(design, [sequences.inputs[0].astype(float)])
     outcome = engine.run(deck)
     traces = outcome.traces
     piece = simulate.decode(design, traces, plan, 0)
@@ -246,12 +253,12 @@ def test_the_smallest_chip_of_two_layers_equals_software(need, engine):
         assert piece.states[layer] == pytest.approx(expected.states[layer][0], abs=LEVEL_TOLERANCE["transistor"])
     # every supply's own account against what comes back at the common return
     ends = (plan.starts[0] + np.arange(4)) * plan.timestep
-    names = [name for name in power_gated_netlist.accounts(design) if name != "account_inputs"]
+    names = [name for name in transistor_netlist.accounts(design) if name != "account_inputs"]
     charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
     assert sum(charge.values()) == pytest.approx(np.diff(traces.at("account_total", ends)) * 1e-9, rel=0.01)
     assert 4e-12 < design.supply * sum(values.mean() for values in charge.values()) < 15e-12
     # and each against what its capacitances take by hand
-    analytic = energy_chip.analytic(design, software, sequences.inputs[0].astype(float), 0)
+    analytic = energy_transistor.analytic(design, software, sequences.inputs[0].astype(float), 0)
     for name, coulombs in charge.items():
         block = name.removeprefix("account_")
         within = 0.35 if block == "vcm" else 0.25

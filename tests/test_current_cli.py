@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_one_line_with_the_remedy(tmp_path):
     assert "--architecture cm" in refused("export", FQ, "-o", out, "--architecture", "sc")
     assert "choose one of generic180, gf180" in refused("export", FQ, "-o", out, "--technology", "macro")
     assert "has no macro level" in refused("export", FQ, "-o", out, "--level", "macro")
-    assert "--architecture sc" in refused("export", FQ, "-o", out, "--memory", "ladder")
+    assert "--architecture sc" in refused("export", FQ, "-o", out, "--memory", "counter")
     own = tmp_path / "own.toml"
     shipped_text = (Path(technology.__file__).parent / "technologies" / "gf180.toml").read_text()
     own.write_text(shipped_text.replace("unit = 1e-09", "unit = 1e-06"))

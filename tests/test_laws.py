@@ -10,7 +10,7 @@ from scipy import stats
 
 from cmru_hw import spice
 from cmru_hw.circuits.charge import fast, macro_netlist, mapping, noise, simulate, variation
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.checkpoint import Sequences

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmru_hw.circuits.charge import mapping
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.core.errors import MappingError
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.process import technology
@@ -29,7 +30,7 @@ shapes = st.builds(
 )
 
 
-def mapped(shape: Shape, kind: technology.Technology = MACRO) -> tuple[Trained, mapping.Design]:
+def mapped(shape: Shape, kind: technology.Technology = MACRO) -> tuple[Trained, Design]:
     trained = random_network(shape)
     return trained, mapping.map_network(trained, kind, mapping.calibrate(trained, random_sequences(shape)))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cmru_hw.circuits.charge import macro_netlist, mapping
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.core import package_data
 from cmru_hw.process import technology
 from cmru_hw.spice import complete_text, refuse_code
@@ -66,7 +67,7 @@ def test_testbench(bench, tmp_path):
         assert measured[name] == pytest.approx(expected, abs=tolerance), name
 
 
-def design_of(shape: Shape, kind: str = "macro") -> mapping.Design:
+def design_of(shape: Shape, kind: str = "macro") -> Design:
     trained = random_network(shape)
     return mapping.map_network(trained, technology.load(kind), mapping.calibrate(trained, random_sequences(shape)))
 

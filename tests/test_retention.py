@@ -11,7 +11,7 @@ import pytest
 from cmru_hw import spice
 from cmru_hw.analysis.retention.result import RetentionResult
 from cmru_hw.characterize.testbench import Conditions
-from cmru_hw.circuits.charge import mapping
+from cmru_hw.circuits.charge import fidelity, mapping
 from cmru_hw.circuits.charge.architecture import CHARGE
 from cmru_hw.circuits.charge.retention import Cell, doubling, lost, lost_asleep, weakest
 from cmru_hw.circuits.current import retention
@@ -126,8 +126,8 @@ def test_a_chip_loses_a_little_every_time_it_wakes(engine):
 
 def test_a_chip_is_asked_as_one_that_sleeps():
     trained, data = random_network(SHAPE), random_sequences(SHAPE)
-    for memory, sleeps in (("gated", True), ("integrator", False)):
-        kind = technology.at_level(technology.load("gf180"), "transistor", memory)
+    for memory, sleeps in (("power-gated", True), ("integrator", False)):
+        kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
         design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
         _, cell = weakest(design)
         assert (cell.tail is not None) == sleeps == (cell.common_mode is not None)
@@ -135,8 +135,8 @@ def test_a_chip_is_asked_as_one_that_sleeps():
 
 def test_bits_do_not_leak():
     trained, data = random_network(SHAPE), random_sequences(SHAPE)
-    kind = technology.at_level(technology.load("gf180"), "transistor", "ladder")
-    with pytest.raises(InputError, match="--blocks ladder"):
+    kind = fidelity.at_level(technology.load("gf180"), "transistor", "counter")
+    with pytest.raises(InputError, match="--blocks counter"):
         CHARGE.require_retention(mapping.map_network(trained, kind, mapping.calibrate(trained, data)))
 
 

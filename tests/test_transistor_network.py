@@ -11,7 +11,7 @@ import torch
 
 from cmru_hw import spice
 from cmru_hw.circuits.charge import clocked_netlist as circuit
-from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, single_unit
+from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, single_unit, transistor_netlist
 from cmru_hw.circuits.comparison import LEVEL_TOLERANCE
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError, ResultRejected, TechnologyError
@@ -25,7 +25,7 @@ TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 
 
 def design_of(trained, sequences, name="generic180", memory="integrator"):
-    kind = technology.at_level(technology.load(name), "transistor", memory)
+    kind = fidelity.at_level(technology.load(name), "transistor", memory)
     return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
 
@@ -54,13 +54,13 @@ def test_a_cell_without_transistors_names_the_remedy(shape):
 
 def test_a_technology_without_devices_names_those_that_have_some():
     with pytest.raises(TechnologyError, match="transistors are in generic180, gf180"):
-        technology.at_level(technology.load("macro"), "transistor")
+        fidelity.at_level(technology.load("macro"), "transistor")
 
 
 def test_noise_is_not_for_transistors():
     design = design_of(random_network(TINY), random_sequences(TINY))
     with pytest.raises(InputError, match="macro level"):
-        circuit.deck(design, [np.zeros((1, 2))], noise=[{"za0_0": np.zeros(2)}])
+        fidelity.deck(design, [np.zeros((1, 2))], noise=[{"za0_0": np.zeros(2)}])
 
 
 def test_every_weight_is_a_capacitor_that_exists():
@@ -109,7 +109,7 @@ def test_what_is_too_small_is_said():
 def test_clocks_of_a_window_come_in_order(skip):
     shape = Shape(features=2, units=(1, 2, 1), skip=skip)
     design = design_of(random_network(shape), random_sequences(shape))
-    clocks = circuit.window(design)
+    clocks = circuit.window(design, counts=False)
     pulses = clocks.pulses
     for layer in range(3):
         r, e, ck, pl, en, pb, pc, s = (
@@ -128,7 +128,7 @@ def test_a_window_longer_than_the_timestep_is_refused():
     design = design_of(random_network(TINY), random_sequences(TINY))
     timing = replace(design.technology.timing, timestep=10e-6)
     with pytest.raises(MappingError, match=r"raise timing\.timestep"):
-        circuit.window(replace(design, technology=replace(design.technology, timing=timing)))
+        circuit.window(replace(design, technology=replace(design.technology, timing=timing)), counts=False)
 
 
 def test_a_design_folder_remembers_its_level(tmp_path):
@@ -170,7 +170,7 @@ def test_a_network_of_transistors_equals_software(engine):
     """Two layers of one unit: power-on, packets up and down, a level limit, a layer that reads another, a decision."""
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
-    deck, plan = circuit.deck(design, [sequences.inputs[0].astype(float)])
+    deck, plan = fidelity.deck(design, [sequences.inputs[0].astype(float)])
     traces = engine.run(deck).traces
     piece = simulate.decode(design, traces, plan, 0)
     expected = compare.reference(design, trained, sequences).response
@@ -189,11 +189,13 @@ def test_a_network_of_transistors_equals_software(engine):
         simulate.decode(design, replace(traces, values={**traces.values, "qb1_0": lost}), plan, 0)
     # the ledger closes: every supply's own account against what comes back at the common return
     ends = (plan.starts[0] + np.arange(3)) * plan.timestep
-    names = [name for name in circuit.accounts(design) if name != "account_inputs"]
+    names = [name for name in transistor_netlist.accounts(design) if name != "account_inputs"]
     charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
     total = np.diff(traces.at("account_total", ends)) * 1e-9
     assert sum(charge.values()) == pytest.approx(total, rel=0.01)
-    energy = sum(volts * charge[name].mean() for name, volts in circuit.accounts(design).items() if name in charge)
+    energy = sum(
+        volts * charge[name].mean() for name, volts in transistor_netlist.accounts(design).items() if name in charge
+    )
     assert 3e-12 < energy < 20e-12
 
 

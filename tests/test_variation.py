@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from cmru_hw.circuits.charge import mapping, variation
-from cmru_hw.circuits.charge.mapping import Design, Row
+from cmru_hw.circuits.charge.design import Design, Row
 from cmru_hw.core import counter_rng, kernels
 from cmru_hw.core.errors import InputError
 from cmru_hw.process import technology

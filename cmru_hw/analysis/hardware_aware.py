@@ -25,7 +25,7 @@ from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.result import DieStatistics
 from cmru_hw.analysis.montecarlo.statistics import scores, summary
 from cmru_hw.circuits.charge import mapping, variation
-from cmru_hw.circuits.charge.mapping import Calibration, Design, Layer, Row
+from cmru_hw.circuits.charge.design import Calibration, Design, Layer, Row
 from cmru_hw.circuits.charge.noise import BOLTZMANN
 from cmru_hw.core.errors import DataError
 from cmru_hw.core.signals import Array

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.characterize.testbench import Conditions, Provenance, Sigma, Testbench, draws, run_testbench, sample
 from cmru_hw.core.signals import Array, Traces
-from cmru_hw.process.device_count import DENSITY
+from cmru_hw.process import pdk
 from cmru_hw.process.technology import Technology
 from cmru_hw.spice import Engine
 
@@ -29,8 +28,6 @@ WINDOWS = (
     {"evaluate": 1e-6, "decide": 0.3e-6, "settle": 2e-6},
     {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6},
 )
-# A_VT [V m] of a PMOS pair (GF180MCU pfet_03v3), with which the chip's comparator begins; a base has an NMOS pair's.
-P_PAIR = 6.66e-9
 # A supply's account (cells/transistor/supply.cir) is a capacitor of 1 nF.
 _ACCOUNT = 1e-9
 
@@ -193,7 +190,7 @@ def comparator_offset(
 def integrator(
     engine: Engine, conditions: Conditions, *, k: int = 7, frame: float = 12e-6, settle: float = 2e-6
 ) -> Integrator:
-    """``k`` packets up, 2k down, k up, with holds between: packets over the whole ladder, gain, settling, energy."""
+    """``k`` packets up, 2k down, k up, with holds between: packets over all levels, gain, settling, energy."""
     saved = ("o", "x", "md", "ma")
     frames = 4 * k + 5
     parameters = {"k": float(k), "frame": frame, "settle": settle}
@@ -203,7 +200,7 @@ def integrator(
     change = np.diff(_state(traces, starts, frame))
     quiet = np.zeros(frames - 1, dtype=bool)
     quiet[[k, k + 1, 3 * k + 2, 3 * k + 3]] = True
-    # At the end of two holds, a ladder apart: the output moved by 2k packets, the virtual ground by that over the gain.
+    # After two holds, 2k levels apart: the output moved by 2k packets, the virtual ground by that over the gain.
     settled = starts[[k + 2, 3 * k + 4]] + 0.5 * frame + 0.3e-6 + settle
     output, ground = np.diff(_at(traces, "o", settled))[0], np.diff(_at(traces, "x", settled))[0]
     begins = starts[2] + 0.5 * frame + 0.4e-6 + 40e-9
@@ -319,11 +316,11 @@ class Characterization:
 
 
 def characterize(
-    engine: Engine, conditions: Conditions, *, dies: int = 100, seed: int = 1, ladder: int = 7
+    engine: Engine, conditions: Conditions, *, dies: int = 100, seed: int = 1, levels: int = 7
 ) -> Characterization:
     """Run every testbench; ``dies`` draws of mismatch for the comparator, a third as many for the packet; 0: none.
 
-    ``ladder`` is how many packets up and down the integrator is taken.
+    ``levels`` is how many packets up and down the integrator is taken.
     """
     packet = skew = offset = None
     if dies:
@@ -336,7 +333,7 @@ def characterize(
         switch=switch(engine, conditions),
         comparator=comparator(engine, conditions),
         offset=offset,
-        integrator=integrator(engine, conditions, k=ladder, frame=frame, settle=whole.settle),
+        integrator=integrator(engine, conditions, k=levels, frame=frame, settle=whole.settle),
         packet=packet,
         skew=skew,
         droop=droop(engine, conditions),
@@ -349,54 +346,11 @@ def technology_toml(measured: Characterization, base: Technology, chip: ChipBloc
 
     A number without a comment is that of ``base``. What differs from die to die is that of ``chip``, where it is given.
     """
-    at = measured.conditions
     table: dict[str, Any] = asdict(base)
-    table["name"] = Path(at.process).stem
+    table["name"] = pdk.get(measured.conditions.process).name
     table["source"] = f"measured on {measured.comparator.provenance.models}; the rest from {base.name}"
-    threshold = base.mismatch.threshold if chip is None else P_PAIR
-    pair = threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
-    bench, packets = measured.comparator.provenance, measured.integrator.provenance
-    numbers = {
-        "supply.vdd": (at.vdd, "V"),
-        "supply.common_mode": (at.vdd / 2, "V"),
-        "amplifier.gain": (measured.integrator.gain, f"V/V; {packets}"),
-        "amplifier.time_constant": (measured.integrator.settling / math.log(100), f"s, from 1 % settling; {packets}"),
-        "leakage.integrator": (
-            measured.droop * measured.cint / 10e-3,
-            f"A, from the droop of a held packet; {packets}",
-        ),
-        "capacitor.integrator": (measured.cint, f"F, the one that was measured; {packets}"),
-        # the packet's plate is a logic node that goes from rail to rail: of what a reference can be, the most
-        "signal.reference": (at.vdd / 2, f"V; {packets}"),
-        "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
-    }
-    offset, where = (measured.offset, bench) if chip is None else (chip.offset, chip.provenance)
-    if offset is not None:
-        numbers["mismatch.comparator_rest"] = (
-            math.sqrt(max(offset.sigma**2 - pair**2, 0.0)) or 1e-9,
-            f"V; offset sigma {offset.sigma:.3g} V, {offset}; {where}",
-        )
-    if chip is not None:
-        numbers |= {
-            "mismatch.limit": (chip.limit.sigma, f"V; {chip.limit}; {where}"),
-            "mismatch.amplifier": (chip.amplifier.sigma, f"V; {chip.amplifier}; {where}"),
-            "mismatch.threshold": (threshold, "V m, A_VT of a PMOS pair; GF180MCU pfet_03v3"),
-            # of which all capacitors of a chip are
-            "mismatch.density": (DENSITY["cmom"], "F/m2, of metal fingers: netlists/devices"),
-        }
     table["energy"] = {}
-    whole = measured.unit
-    for block in BLOCKS:
-        # the first frame is power-on
-        frames = whole.dynamic[block][1:]
-        numbers[f"energy.{block}"] = (
-            max(float(np.mean(frames)), 0.0),
-            f"J per timestep, mean of {len(frames)}; {whole.provenance}",
-        )
-        numbers[f"energy.{block}_leakage"] = (
-            max(whole.static[block] / whole.frame, 0.0),
-            f"W in the hold; {whole.provenance}",
-        )
+    numbers = _measured(measured, base, chip)
     sources = {}
     for key, (number, comment) in numbers.items():
         section, name = key.split(".")
@@ -412,6 +366,57 @@ def technology_toml(measured: Characterization, base: Technology, chip: ChipBloc
                 written = json.dumps(value) if isinstance(value, str) else repr(float(value))
                 lines.append(f"{name} = {written}" + (f"  # {source}" if source else ""))
     return "\n".join(lines) + "\n"
+
+
+def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | None) -> dict[str, tuple[float, str]]:
+    """Numbers of a technology file and their comments, by ``section.key``."""
+    at = measured.conditions
+    process = pdk.get(at.process)
+    # an always-on comparator begins with an NMOS pair, the chip's with a PMOS pair
+    threshold, kind = (process.nf.threshold, "NMOS") if chip is None else (process.pf.threshold, "PMOS")
+    pair = threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
+    bench, packets = measured.comparator.provenance, measured.integrator.provenance
+    numbers = {
+        "supply.vdd": (at.vdd, "V"),
+        "supply.common_mode": (at.vdd / 2, "V"),
+        "amplifier.gain": (measured.integrator.gain, f"V/V; {packets}"),
+        "amplifier.time_constant": (measured.integrator.settling / math.log(100), f"s, from 1 % settling; {packets}"),
+        "leakage.integrator": (
+            measured.droop * measured.cint / 10e-3,
+            f"A, from the droop of a held packet; {packets}",
+        ),
+        "capacitor.integrator": (measured.cint, f"F, the one that was measured; {packets}"),
+        # the packet's plate is a logic node that goes from rail to rail: of what a reference can be, the most
+        "signal.reference": (at.vdd / 2, f"V; {packets}"),
+        "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
+        "mismatch.threshold": (threshold, f"V m, A_VT of {kind} pairs; {process.title}"),
+    }
+    offset, where = (measured.offset, bench) if chip is None else (chip.offset, chip.provenance)
+    if offset is not None:
+        numbers["mismatch.comparator_rest"] = (
+            math.sqrt(max(offset.sigma**2 - pair**2, 0.0)) or 1e-9,
+            f"V; offset sigma {offset.sigma:.3g} V, {offset}; {where}",
+        )
+    if chip is not None:
+        numbers |= {
+            "mismatch.limit": (chip.limit.sigma, f"V; {chip.limit}; {where}"),
+            "mismatch.amplifier": (chip.amplifier.sigma, f"V; {chip.amplifier}; {where}"),
+            # of which all capacitors of a chip are
+            "mismatch.density": (process.cmom.density, "F/m2, of metal fingers: netlists/devices"),
+        }
+    whole = measured.unit
+    for block in BLOCKS:
+        # the first frame is power-on
+        frames = whole.dynamic[block][1:]
+        numbers[f"energy.{block}"] = (
+            max(float(np.mean(frames)), 0.0),
+            f"J per timestep, mean of {len(frames)}; {whole.provenance}",
+        )
+        numbers[f"energy.{block}_leakage"] = (
+            max(whole.static[block] / whole.frame, 0.0),
+            f"W in the hold; {whole.provenance}",
+        )
+    return numbers
 
 
 def _state(traces: Traces, starts: NDArray[Any], frame: float) -> Array:

@@ -1,6 +1,6 @@
-"""The two memories of a unit side by side: the integrator, and the ladder counter that restores its level.
+"""The two memories of a unit side by side: the integrator, and the counter that restores its level.
 
-An integrator keeps its level as a voltage on a capacitor, which leaks. A ladder (``unit_ladder``) keeps it as four bits
+An integrator keeps its level as a voltage on a capacitor, which leaks. A counter (``unit_counter``) keeps it as bits
 on a supply that is never switched off, and its readers see it through binary-weighted capacitors. Both are measured
 here in one unit with clock drivers of its own, by the testbenches that a designer runs by hand.
 """
@@ -29,7 +29,7 @@ _SHORT = 13
 # An account is a capacitor of 1 nF: cells/transistor/supply.cir.
 _ACCOUNT = 1e-9
 
-# bits of cells/transistor/unit_ladder.cir
+# bits of cells/transistor/unit_counter.cir
 BITS = 4
 
 
@@ -49,7 +49,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """Two rows that read two ladders, over the frames of the testbench.
+    """Two rows that read two counters, over the frames of the testbench.
 
     ``sums`` (rows, frames) [F]: weight capacitor per level times level; ``rows`` (rows, frames) [V] from V_cm;
     ``decisions`` (rows, frames) of their comparators. ``levels`` (frames,) of the unit they decide for, and what the
@@ -110,10 +110,10 @@ def unit(
     count: float = 0.3e-6,
     frames: int = len(EXPECTED),
 ) -> Unit:
-    """The ladder unit through the first ``frames`` of its testbench; times [s] of one window as there."""
+    """The counter unit through the first ``frames`` of its testbench; times [s] of one window as there."""
     parameters = {"frame": frame, "evaluate": evaluate, "decide": decide, "count": count, "frames": float(frames)}
     saved = ("level", *BLOCKS.values())
-    bench = Testbench(name="transistor_unit_ladder", saved=saved, stop=frames * frame, parameters=parameters)
+    bench = Testbench(name="transistor_unit_counter", saved=saved, stop=frames * frame, parameters=parameters)
     traces, provenance = run_testbench(engine, bench, conditions)
     starts = frame * np.arange(float(frames))
     static, dynamic = {}, {}
@@ -141,7 +141,7 @@ def memory(engine: Engine, conditions: Conditions, *, level: int = 5, hold: floa
     """Hold ``level`` for ``hold`` [s] with every other supply off, and through a ``dip`` [V] of the one that is on."""
     bits = {f"b{place}": float(level >> place & 1) for place in range(BITS)}
     parameters = {**bits, "hold": hold, "dip": dip}
-    bench = Testbench(name="transistor_ladder_memory", saved=("level", "m"), stop=hold, parameters=parameters)
+    bench = Testbench(name="transistor_counter_memory", saved=("level", "m"), stop=hold, parameters=parameters)
     traces, provenance = run_testbench(engine, bench, conditions)
     half, full = _at(traces, "m", hold * np.array([0.5, 1 - 1e-6])) * _ACCOUNT
     return Memory(
@@ -153,12 +153,12 @@ def memory(engine: Engine, conditions: Conditions, *, level: int = 5, hold: floa
 
 
 def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frames: int = 22) -> Layer:
-    """Two ladders that wander, read by both rows of a third unit."""
+    """Two counters that wander, read by both rows of a third unit."""
     evaluate, decide, count = 1e-6, 0.3e-6, 0.3e-6
     accounts = {**BLOCKS, "lines": "ml"}
     saved = ("a", "b", "k0", "k1", "k2", "qa", "qb", *accounts.values())
     parameters = {"frame": frame, "frames": float(frames), "evaluate": evaluate, "decide": decide, "count": count}
-    bench = Testbench(name="transistor_ladder_layer", saved=saved, stop=frames * frame, parameters=parameters)
+    bench = Testbench(name="transistor_counter_layer", saved=saved, stop=frames * frame, parameters=parameters)
     traces, provenance = run_testbench(engine, bench, conditions)
     starts = frame * np.arange(float(frames))
     # just before the comparators of layer 1 fire
@@ -186,7 +186,7 @@ def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frame
 
 
 def figures(engine: Engine, conditions: Conditions, *, timestep: float = 10e-3) -> tuple[Figures, Figures]:
-    """Integrator and ladder at one point, for timesteps of ``timestep`` [s].
+    """Integrator and counter at one point, for timesteps of ``timestep`` [s].
 
     Windows are simulated in frames of a tenth of that, long enough for switched supplies to collapse.
     """
@@ -196,7 +196,7 @@ def figures(engine: Engine, conditions: Conditions, *, timestep: float = 10e-3) 
     droop = blocks.droop(engine, conditions, per=timestep)
     return (
         _figures("integrator", "unit_accumulate", conditions, integrator, timestep, 0.03 * conditions.vdd / 2 / droop),
-        _figures("ladder", "unit_ladder", conditions, counter, timestep, math.inf),
+        _figures("counter", "unit_counter", conditions, counter, timestep, math.inf),
     )
 
 
@@ -215,7 +215,7 @@ def _figures(
         hold=float(dynamic[~moved[1:]].mean()) + static,
         static=static,
         retention=retention,
-        parts=device_count.of(template),
+        parts=device_count.of(template, process=conditions.process),
         provenance=measured.provenance,
     )
 

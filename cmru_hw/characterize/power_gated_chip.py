@@ -39,11 +39,11 @@ ORDER = (
 )
 # Out of that row: an amplifier goes off when its reader has decided, and its packet's plate follows.
 FOLLOWS = (("n2-", "en1-"), ("en1-", "pc1-"), ("n3-", "en2-"), ("en2-", "pc2-"))
-# A row of transistor_gated_comparator.cir [F].
+# A row of transistor_power_gated_comparator.cir [F].
 ROW = 200e-15
 # The level limit's row [F] with seven levels of 28.6 mV, and what of it samples the state.
 _LIMIT_ROW, _LIMIT_SAMPLE = 145e-15, 120e-15
-# Of transistor_gated_unit.cir [s].
+# Of transistor_power_gated_unit.cir [s].
 _FRAME = 3e-6
 # An account is a capacitor of 1 nF: cells/transistor/supply.cir.
 _ACCOUNT = 1e-9
@@ -122,7 +122,7 @@ class UnitDie:
     state: float
 
 
-# The search of transistor_gated_unit.cir: its frames up, those down, and what is left open when it ends [V].
+# The search of transistor_power_gated_unit.cir: its frames up, those down, and what is left open when it ends [V].
 _UP, _DOWN = np.arange(4, 9), np.arange(9, 14)
 RESOLUTION = 0.5e-3
 
@@ -130,7 +130,7 @@ RESOLUTION = 0.5e-3
 def unit_bench(parameters: Mapping[str, float]) -> Testbench:
     """One unit whose sizes are ``parameters`` of its testbench: see :func:`unit_die` for what it measures."""
     saved = ("o", "vcm", "a", "b", "fa", "fb", "ckn", "qa", "qb", "tu", "td")
-    return Testbench(name="transistor_gated_unit", saved=saved, stop=14 * _FRAME, parameters=parameters)
+    return Testbench(name="transistor_power_gated_unit", saved=saved, stop=14 * _FRAME, parameters=parameters)
 
 
 def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, float]) -> UnitDie:
@@ -183,7 +183,7 @@ def slowest(traces: Traces, conditions: Conditions, die: UnitDie) -> tuple[float
 def amplifier_gain(engine: Engine, conditions: Conditions) -> float:
     """Gain of the amplifier, of equal devices, from one end of the states to the other."""
     traces, _ = run_testbench(
-        engine, Testbench(name="transistor_gated_amplifier", saved=("x", "o"), stop=20e-6), conditions
+        engine, Testbench(name="transistor_power_gated_amplifier", saved=("x", "o"), stop=20e-6), conditions
     )
     output, ground = (np.diff(traces.at(node, np.array([9.9e-6, 19.9e-6])))[0] for node in "ox")
     return float(abs(output / ground))
@@ -192,7 +192,7 @@ def amplifier_gain(engine: Engine, conditions: Conditions) -> float:
 def row_parasitic(engine: Engine, conditions: Conditions) -> float:
     """What a row has beside its capacitors [F], of equal devices: its step is smaller than its line's."""
     period = 2e-6
-    bench = Testbench(name="transistor_gated_comparator", saved=("trim", "a", "f"), stop=10 * period)
+    bench = Testbench(name="transistor_power_gated_comparator", saved=("trim", "a", "f"), stop=10 * period)
     traces, _ = run_testbench(engine, bench, conditions)
     before: Array = period * (np.arange(10, dtype=np.float64) + 0.59)
     moved: Array = traces.at("a", before) - traces.at("f", before)
@@ -203,7 +203,7 @@ def row_parasitic(engine: Engine, conditions: Conditions) -> float:
 def blocks(engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1) -> ChipBlocks:
     """Comparators, packets and amplifier of the chip over ``dies`` draws of mismatch, each block alone."""
     frame, ratio = 3e-6, 7.94 / 500
-    bench = Testbench(name="transistor_gated_packet", saved=("o", "vcm"), stop=4 * frame)
+    bench = Testbench(name="transistor_power_gated_packet", saved=("o", "vcm"), stop=4 * frame)
     _, provenance = run_testbench(engine, bench, conditions)
     drawn = draws(engine, bench, conditions, range(seed, seed + dies))
     read: Array = frame * np.arange(1, 4, dtype=np.float64) + 1.49e-6
@@ -215,7 +215,11 @@ def blocks(engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1) 
         limit=comparator_offset(engine, conditions, dies=dies, seed=seed, limit=True),
         packet=sample(((up + down) / 2 / (ratio * conditions.vdd)).tolist(), failed=failed),
         amplifier=sample(((up - down) / (2 * ratio)).tolist(), failed=failed),
-        provenance=replace(provenance, testbench="transistor_gated_comparator.cir, transistor_gated_packet", dies=dies),
+        provenance=replace(
+            provenance,
+            testbench="transistor_power_gated_comparator.cir, transistor_power_gated_packet",
+            dies=dies,
+        ),
     )
 
 
@@ -224,7 +228,7 @@ def comparator_offset(
 ) -> Sigma:
     """Offset [V] over ``dies`` draws of mismatch: a row's comparator's at the row, the level ``limit``'s as a state."""
     parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
-    bench = Testbench(name="transistor_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
+    bench = Testbench(name="transistor_power_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
     drawn = draws(engine, bench, conditions, range(seed, seed + dies))
     # what is found is a voltage below all of a row's capacitors: a state is below some of the limit's
     share = _LIMIT_ROW / _LIMIT_SAMPLE if limit else ROW / (ROW + row_parasitic(engine, conditions))
@@ -277,7 +281,7 @@ def chip(
 ) -> Chip:
     """The smallest chip through the first ``frames`` of its testbench, from the strobe alone."""
     bench = Testbench(
-        name="transistor_gated_chip",
+        name="transistor_power_gated_chip",
         saved=("o", "xunit.x", "vcm", "q", "cknr", *BLOCKS.values()),
         stop=frames * frame,
         parameters={"frame": frame, "window": window, "frames": float(frames)},

@@ -11,7 +11,7 @@ from scipy.special import chdtri
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, SimulationError
 from cmru_hw.core.signals import Traces
-from cmru_hw.process import device_models
+from cmru_hw.process import device_models, pdk
 from cmru_hw.spice import Engine, lexer
 from cmru_hw.spice.deck import Deck
 
@@ -22,7 +22,7 @@ STAND_IN = "../devices/generic180.lib"
 class Conditions:
     """Under what to measure: ``temperature`` in degrees Celsius, ``vdd`` [V]."""
 
-    process: str = "gf180"
+    process: str = pdk.DEFAULT
     corner: str = "typical"
     temperature: float = 27.0
     vdd: float = 1.8

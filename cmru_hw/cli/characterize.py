@@ -47,15 +47,15 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--blocks",
-    type=click.Choice(["technology", "ladder"]),
+    type=click.Choice(["technology", "counter"]),
     default="technology",
     show_default=True,
-    help="technology: everything for a technology file; ladder: compare integrator and counter memory.",
+    help="technology: everything for a technology file; counter: compare integrator and counter memory.",
 )
 @click.option(
     "--memory",
-    type=click.Choice(["integrator", "gated"]),
-    help="Source of the mismatch: always-on blocks or the power-gated chip.  [default: gated for gf180]",
+    type=click.Choice(["integrator", "power-gated"]),
+    help="Source of the mismatch: always-on blocks or the power-gated chip.  [default: the technology's]",
 )
 @common.seed_option
 @common.jobs_option
@@ -85,11 +85,11 @@ def characterize(
     that represents no particular process), or your own .lib file with the devices nf, pf, cmim and cmom
     (docs/bring-your-own.md).
 
-    With --memory gated, die-to-die variation is that of the chip's comparators and amplifiers.
+    With --memory power-gated, die-to-die variation is that of the chip's comparators and amplifiers.
 
     \b
     Example: cmru-hw characterize generic180 --dies 6 -o out/generic180.toml
-    Example: cmru-hw characterize gf180 --blocks ladder --corner ff --temperature 125 --vdd 1.98
+    Example: cmru-hw characterize gf180 --blocks counter --corner ff --temperature 125 --vdd 1.98
     """
     from cmru_hw import spice
     from cmru_hw.characterize import blocks as benches
@@ -100,14 +100,14 @@ def characterize(
     # fail before the first testbench if a file is missing or lacks the corner
     device_models.devices(process, corner=corner, temperature=temperature)
 
-    if output is not None and blocks == "ladder":
-        raise click.UsageError("-o writes a technology, which --blocks ladder does not measure: use --json")
+    if output is not None and blocks == "counter":
+        raise click.UsageError("-o writes a technology, which --blocks counter does not measure: use --json")
     if output is not None:
         if output.suffix != ".toml":
             raise OutputError(f"{output}: a technology must be named .toml; change the name")
         common.check_output(output, force)
     conditions = Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
-    if blocks == "ladder":
+    if blocks == "counter":
         with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, memories"):
             memories = counter_memory.figures(engine, conditions)
         _print_memories(memories, as_json)
@@ -115,10 +115,10 @@ def characterize(
     with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, testbenches"):
         # ngspice takes no seed of 0
         measured = benches.characterize(engine, conditions, dies=dies, seed=seed + 1)
-        memory = memory or ("gated" if process == "gf180" else "integrator")
+        memory = memory or technology.default_memory(process)
         chip = (
             power_gated_chip.blocks(engine, conditions, dies=dies, seed=seed + 1)
-            if dies and memory == "gated"
+            if dies and memory == "power-gated"
             else None
         )
     if output is not None:

@@ -37,9 +37,9 @@ level_option = click.option(
 )
 memory_option = click.option(
     "--memory",
-    type=click.Choice(["gated", "integrator", "ladder"]),
-    help="State storage at transistor level. gated: a capacitor, on a chip that sleeps between two timesteps; "
-    "integrator: a capacitor, with external clocks; ladder: a 4-bit saturating counter, with external clocks.  "
+    metavar="integrator|counter|power-gated",
+    help="State storage at transistor level. power-gated: a capacitor, on a chip that sleeps between two timesteps; "
+    "integrator: a capacitor, with external clocks; counter: a 4-bit saturating counter, with external clocks.  "
     "[default: from the technology]",
 )
 

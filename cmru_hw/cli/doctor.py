@@ -20,9 +20,10 @@ def doctor(as_json: bool) -> None:
     \b
     Example: cmru-hw doctor
     """
+    from cmru_hw.process import device_models
     from cmru_hw.spice import doctor as examination
 
-    checks = examination.checks()
+    checks = examination.checks(device_models.packages())
     wrong = [check for check in checks if check.required and not check.ok]
     if as_json:
         common.print_json({"ok": not wrong, "checks": [asdict(check) for check in checks]})

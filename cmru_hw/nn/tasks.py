@@ -30,7 +30,7 @@ DETECTED = 3
 """The speaker to detect: the one with most test utterances (88 of 370), so that both kinds of error can be measured."""
 
 PULSE = 4
-"""Timesteps that a flipflop pulse lasts: enough for a ladder of −2 … +2 to travel from one end to the other."""
+"""Timesteps that a flipflop pulse lasts: enough for a level to travel from −2 to +2 or back."""
 SHORTEST_HOLD, LONGEST_HOLD = 50, 1000
 
 _VOWELS: Mapping[str, Any] = {

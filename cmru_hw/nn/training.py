@@ -328,7 +328,7 @@ def _initial(config: ModelConfig, recipe: Recipe, centre: Tensor, unit: Tensor, 
             if isinstance(layer, WindowLayer):
                 _start_window(layer, recipe, random)
             elif isinstance(layer, HysteresisLayer):
-                # One bit and no ladder: at the α of a ladder's level the layers behind it would hardly see it move.
+                # One bit and no levels: at the α of a level the layers behind it would hardly see it move.
                 layer.alpha.fill_(1.0)
     return network
 
@@ -360,7 +360,7 @@ def _optimiser(network: Network, recipe: Recipe) -> tuple[torch.optim.Optimizer,
 
 
 def _annealed(target: float, step: int, recipe: Recipe) -> float:
-    """ε on its way from 1 to ``target``; the ladder of ε = 1 has the gradients that a reset hides."""
+    """ε on its way from 1 to ``target``; the levels of ε = 1 have the gradients that a reset hides."""
     steps = recipe.annealed * recipe.steps
     return 1 + (target - 1) * min(1.0, step / steps) if steps else target
 

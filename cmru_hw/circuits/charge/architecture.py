@@ -9,15 +9,15 @@ import numpy as np
 
 from cmru_hw.circuits.architecture import Architecture
 from cmru_hw.circuits.charge import compare, corners, dies, fidelity, mapping, retention, simulate, variation
-from cmru_hw.circuits.charge.energy import macro, power_gated, transistor
-from cmru_hw.circuits.charge.mapping import Design, is_gated
+from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.energy import macro, transistor
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.circuits.simulation import Waveforms
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.units import si
-from cmru_hw.process import device_count, technology
+from cmru_hw.process import device_count
 from cmru_hw.process.device_count import Inventory
 
 
@@ -39,9 +39,10 @@ def describe(design: Design) -> dict[str, object]:
 
 def parts(design: Design) -> Inventory | None:
     """Devices of a transistor-level netlist, weight capacitors included."""
-    if not fidelity.in_transistors(design):
+    devices = design.technology.transistor
+    if not fidelity.in_transistors(design) or devices is None:
         return None
-    return device_count.of_netlist(fidelity.network_text(design), fidelity.cell_files(design))
+    return device_count.of_netlist(fidelity.network_text(design), fidelity.cell_files(design), process=devices.process)
 
 
 def _draw_unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:
@@ -61,8 +62,6 @@ def _die_simulator(design: Design) -> DieSimulator:
 
 
 def _energy_model(design: Design) -> EnergyModel:
-    if is_gated(design.technology):
-        return power_gated.energy_model(design)
     return transistor.energy_model(design) if fidelity.in_transistors(design) else macro.energy_model(design)
 
 
@@ -75,9 +74,9 @@ CHARGE = Architecture(
     resolution=compare.RESOLUTION,
     margin_unit="V",
     random_weights="",
-    load_technology=technology.load,
-    at_level=technology.at_level,
-    technology_from=technology.from_dict,
+    load_technology=fidelity.load_technology,
+    at_level=fidelity.at_level,
+    technology_from=fidelity.technology_from,
     calibration_from=mapping.calibration,
     calibrate=mapping.calibrate,
     map_network=mapping.map_network,

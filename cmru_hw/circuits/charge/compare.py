@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.charge.mapping import Design, Row
+from cmru_hw.circuits.charge.design import Design, Row
 from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.cells import classify

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cmru_hw.circuits.charge import measured_technology
-from cmru_hw.circuits.charge.mapping import Design, Operating, map_network
+from cmru_hw.circuits.charge.design import Design, Operating
+from cmru_hw.circuits.charge.mapping import map_network
 from cmru_hw.circuits.corner import Corner, CornerFacts
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.spice import Engine

@@ -1,21 +1,75 @@
-"""The netlist and the deck of a design, of macros or of transistors as its technology's level says."""
+"""The level of a design, macro or transistor: its technology there, its netlist and its deck."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from cmru_hw.circuits.charge import clocked_netlist, macro_netlist, power_gated_netlist
-from cmru_hw.circuits.charge.mapping import Design, is_gated
+from cmru_hw.circuits.charge import macro_netlist, transistor_deck, transistor_netlist
+from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.memories import registry
+from cmru_hw.core.errors import TechnologyError
 from cmru_hw.core.signals import Array
+from cmru_hw.process import technology as technologies
+from cmru_hw.process.technology import Technology
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule
 
 
+def load_technology(name_or_path: str | Path) -> Technology:
+    """A technology whose memory there is. Raises TechnologyError: see `cmru_hw.process.technology.load`."""
+    return _known(technologies.load(name_or_path), where=f"technology {str(name_or_path)!r}")
+
+
+def technology_from(data: dict[str, Any], *, where: str) -> Technology:
+    """Inverse of ``dataclasses.asdict``. Raises TechnologyError."""
+    return _known(technologies.from_dict(data, where=where), where=where)
+
+
+def at_level(technology: Technology, level: str, memory: str | None = None) -> Technology:
+    """``technology`` as its netlists of ``level`` are mapped.
+
+    In transistors every capacitor is made of fingers, the line of the constant 1 is the supply itself, and so is the
+    reference of a packet, whose plate goes from rail to rail. There ``memory`` says what holds the levels, one of
+    `cmru_hw.circuits.charge.memories.registry.MEMORIES`; without it the technology does. Raises TechnologyError where
+    there are no devices, or for a memory of macros.
+    """
+    devices = technology.transistor
+    if level == technology.level:
+        if memory is not None and (level != "transistor" or devices is None or memory != devices.memory):
+            raise TechnologyError(
+                f"a memory is chosen, {' or '.join(registry.MEMORIES)}, for a network in transistors: add --level "
+                "transistor"
+            )
+        return technology
+    if devices is None or level != "transistor":
+        names = ", ".join(name for name in technologies.available() if technologies.load(name).transistor is not None)
+        raise TechnologyError(f"technology {technology.name!r} has no {level} level; transistors are in {names}")
+    chosen, supply = registry.named(memory or devices.memory), technology.supply
+    moved = replace(
+        technology,
+        level=level,
+        signal=replace(technology.signal, bias=supply.vdd - supply.common_mode, reference=supply.vdd),
+        capacitor=replace(
+            technology.capacitor,
+            row=devices.row,
+            integrator=devices.integrator,
+            sample=devices.limit,
+            minimum=devices.minimum,
+            parasitic=devices.parasitic,
+        ),
+        transistor=replace(devices, memory=chosen.name),
+    )
+    return chosen.adapt(moved)
+
+
 def network_text(design: Design) -> str:
     """``network.cir`` of ``design``. Raises MappingError for a cell that its level does not have."""
-    text: str = _level(design).network_text(design)
-    return text
+    if in_transistors(design):
+        return transistor_netlist.network_text(design)
+    return macro_netlist.network_text(design)
 
 
 def deck(
@@ -29,30 +83,32 @@ def deck(
     metered: bool = False,
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``: see `cmru_hw.circuits.charge.macro_netlist.deck` and
-    `cmru_hw.circuits.charge.clocked_netlist.deck`."""
-    level = _level(design)
-    made: tuple[Deck, Schedule] = level.deck(
-        design, inputs, network=network, noise=noise, save=save, refine=refine, metered=metered
-    )
-    return made
+    `cmru_hw.circuits.charge.transistor_deck.deck`."""
+    build = transistor_deck.deck if in_transistors(design) else macro_netlist.deck
+    return build(design, inputs, network=network, noise=noise, save=save, refine=refine, metered=metered)
 
 
 def cell_files(design: Design) -> dict[str, bytes]:
     """The templates that ``design`` instantiates: path in the deck → content."""
-    files: dict[str, bytes] = _level(design).cell_files(design)
-    return files
+    if in_transistors(design):
+        return transistor_netlist.cell_files(design)
+    return macro_netlist.cell_files(design)
 
 
 def excludes(design: Design) -> tuple[str, ...]:
     """What a netlist of transistors leaves to the outside; nothing for macros, which are no circuit to be complete."""
-    return tuple(_level(design).excludes(design)) if in_transistors(design) else ()
+    return transistor_netlist.excludes(design) if in_transistors(design) else ()
 
 
 def in_transistors(design: Design) -> bool:
+    """Whether the design is at transistor level."""
     return design.technology.level == "transistor"
 
 
-def _level(design: Design) -> ModuleType:
-    if is_gated(design.technology):
-        return power_gated_netlist
-    return clocked_netlist if in_transistors(design) else macro_netlist
+def _known(technology: Technology, *, where: str) -> Technology:
+    devices = technology.transistor
+    if devices is not None and devices.memory not in registry.MEMORIES:
+        raise TechnologyError(
+            f"{where}: transistor.memory is {devices.memory!r}, must be one of {', '.join(registry.MEMORIES)}"
+        )
+    return technology

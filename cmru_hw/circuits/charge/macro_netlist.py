@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmru_hw.circuits.charge.mapping import Design, Layer, Row
+from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError
 from cmru_hw.core.signals import Array
@@ -275,11 +275,11 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], dri
     ]
     for i in range(layer.units):
         here = f"{index}_{i}"
-        ladder = "no ladder" if cell == "unit_alpha" else f"one level {layer.step[i]:.6g} V"
+        levels = "no levels" if cell == "unit_alpha" else f"one level {layer.step[i]:.6g} V"
         if layer.sign[i] < 0:
-            ladder += ", alpha negative: its readers count it negative"
+            levels += ", alpha negative: its readers count it negative"
         threshold = layer.high.threshold[i] / layer.high.scale[i] * technology.signal.bias
-        lines.append(f"* ---- unit {here}: {ladder}; constant part of its threshold {threshold:.6g}")
+        lines.append(f"* ---- unit {here}: {levels}; constant part of its threshold {threshold:.6g}")
         lines += _row(layer.low, "a", str(index), i, f"a{here}")
         lines += _row(layer.high, "b", str(index), i, f"b{here}")
         za = _precharge(f"za{here}", layer.low.offset[i], driven, lines)
@@ -309,7 +309,7 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], dri
                 f"e{index} m{index} u{index} init vcm vrp vrn vdd {cell}\n+ {packet} {values}"
             )
         else:
-            # without a ladder limit the state may go anywhere: the limit is then out of reach
+            # without a level limit the state may go anywhere: the limit is then out of reach
             limit = min(layer.limit[i], 1e3)
             lines.append(
                 f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {same[0]} {same[1]} "

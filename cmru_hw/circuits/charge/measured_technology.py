@@ -17,7 +17,7 @@ from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
 from cmru_hw.core.atomic_write import write_whole
 from cmru_hw.core.errors import InputError
-from cmru_hw.process import device_models, technology
+from cmru_hw.process import device_models, pdk, technology
 from cmru_hw.process.technology import Technology
 from cmru_hw.spice import Engine
 
@@ -26,9 +26,9 @@ KELVIN = 273.15
 
 def process_of(nominal: Technology) -> str:
     """The process that ``nominal`` was measured on. Raises InputError for one that was measured on none."""
-    if nominal.name not in technology.PROCESSES:
+    if nominal.name not in pdk.names():
         raise InputError(
-            f"technology {nominal.name} was measured on none of the processes {', '.join(technology.PROCESSES)}, "
+            f"technology {nominal.name} was measured on none of the processes {', '.join(pdk.names())}, "
             f"so its corners are not known: export with --technology gf180, or a file of cmru-hw characterize"
         )
     return nominal.name
@@ -42,7 +42,7 @@ def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Pat
     conditions = Conditions(
         process=process_of(nominal), corner=corner.process, temperature=corner.temperature, vdd=corner.vdd
     )
-    measured = blocks.characterize(engine, conditions, dies=0, ladder=2)
+    measured = blocks.characterize(engine, conditions, dies=0, levels=2)
     text = blocks.technology_toml(measured, nominal)
     write_whole(path, lambda place: place.write_text(text, encoding="utf-8"))
     return text
@@ -58,7 +58,7 @@ def at_corner(nominal: Technology, corner: Corner, measured: str) -> Technology:
     """``nominal`` at ``corner``, with the numbers ``measured`` there (the text of a technology file)."""
     found = technology.parse(measured, where=f"technology at {corner}")
     supply = corner.vdd / nominal.supply.vdd
-    size = device_models.MIM[corner.process]
+    size = pdk.get(process_of(nominal)).mim(corner.process)
     signal, capacitor = nominal.signal, nominal.capacitor
     return replace(
         found,

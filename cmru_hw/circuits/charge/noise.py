@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.charge.mapping import Layer, Row
+from cmru_hw.circuits.charge.design import Layer, Row
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core import counter_rng, kernels
 from cmru_hw.core.counter_rng import Hashed

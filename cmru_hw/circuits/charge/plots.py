@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from cmru_hw.circuits.charge.compare import row_gain
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.simulation import Waveforms
 from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save

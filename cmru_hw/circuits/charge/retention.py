@@ -1,7 +1,7 @@
 """The charge domain: a state lives on C_int, and leaks.
 
 It is lost when it is half a packet off its level: from then on a rounding to levels would find another one. The
-transistor integrator is left alone at several levels of its ladder until that has happened, so nothing is extrapolated
+transistor integrator is left alone at several levels until that has happened, so nothing is extrapolated
 unless a level outlasts LONGEST. Beside each time stands what the usual law makes of the first second: a constant
 leakage, I t / C_int.
 
@@ -18,15 +18,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmru_hw.characterize.testbench import Conditions, Testbench
-from cmru_hw.circuits.charge.mapping import Design, has_ladders
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.measured_technology import process_of
+from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.retention import HeldLevel, HeldState, RetentionFacts, RetentionUnit
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.spice import Engine
 
-BENCH, ASLEEP = "transistor_hold", "transistor_gated_hold"
-# Where on the ladder, as shares of the swing: leakage depends on the voltages across the open switches.
+BENCH, ASLEEP = "transistor_hold", "transistor_power_gated_hold"
+# Which levels, as shares of the swing: leakage depends on the voltages across the open switches.
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 # A chip is awake for this long [s]: its amplifiers have settled.
 AWAKE = 20e-6
@@ -68,10 +69,11 @@ class Loss:
 def require(design: Design) -> None:
     """Raises InputError for a technology that was measured on no transistors, and for levels that are bits."""
     process_of(design.technology)
-    if has_ladders(design.technology):
+    memory = registry.of(design.technology)
+    if memory and memory.restores:
         raise InputError(
-            "a ladder keeps its level as bits for as long as it is supplied, so there is nothing to wait for: "
-            "cmru-hw characterize --blocks ladder measures what that takes"
+            f"{memory.restores}, so there is nothing to wait for: cmru-hw characterize --blocks counter measures what "
+            "that takes"
         )
 
 
@@ -129,10 +131,8 @@ def unit(design: Design, engine: Engine, corner: str) -> RetentionUnit:
 
 def weakest(design: Design) -> tuple[str, Cell]:
     """The unit (``"layer.unit"``) that has the least charge to lose before its level is another."""
-    devices, gated = design.technology.transistor, design.technology.gated
-    asleep: dict[str, float] = {}
-    if design.technology.level == "transistor" and devices and devices.memory == "gated" and gated:
-        asleep = {"common_mode": design.technology.supply.common_mode, "tail": gated.tail}
+    memory = registry.of(design.technology)
+    asleep = memory.asleep(design) if memory else {}
     cells = {
         f"{index}.{i}": Cell(
             packet=float(layer.packet[i]),

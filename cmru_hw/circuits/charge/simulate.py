@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge import fidelity
 from cmru_hw.circuits.charge.compare import RESOLUTION, compare, reference
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms, shared_decks
 from cmru_hw.core.errors import LatchTurned, ResultRejected, SimulationError
 from cmru_hw.core.signals import Array, Response, Traces, padded

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge.compare import reference
-from cmru_hw.circuits.charge.mapping import Design, Layer, Row, has_ladders
+from cmru_hw.circuits.charge.design import Design, Layer, Row
+from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.checkpoint import Sequences, Trained
@@ -19,10 +20,11 @@ def unit(design: Design, layer: int, number: int) -> Design:
     """Unit ``number`` of ``layer`` as a network of one unit, without readout.
 
     Its inputs are the lines that the layer reads, in V above the common mode: see `recorded`. Raises InputError where
-    those are bits of ladders, which no voltage stands for.
+    those are bits of counters, which no voltage stands for.
     """
-    if layer > 0 and has_ladders(design.technology):
-        raise InputError(f"layer {layer} reads bits of ladders: only units of layer 0 can be simulated alone")
+    memory = registry.of(design.technology)
+    if layer > 0 and memory and memory.bits:
+        raise InputError(f"layer {layer} reads bits of counters: only units of layer 0 can be simulated alone")
     whole = design.layers[layer]
     kept = np.array([number])
     of_lines = ("line_unit", "line_sign", "spread")

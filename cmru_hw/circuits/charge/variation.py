@@ -1,6 +1,6 @@
 """(seed, die) → the circuit that this die is.
 
-A die is a perturbed :class:`~cmru_hw.circuits.charge.mapping.Design`: every physical number of a design is an array,
+A die is a perturbed :class:`~cmru_hw.circuits.charge.design.Design`: every physical number of a design is an array,
 so :func:`draw` returns one Design whose arrays have a leading axis of dies, and ``Dies.one`` takes a single die out
 of it for a netlist.
 
@@ -30,7 +30,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.charge.mapping import Design, Layer, Row
+from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.circuits.variation import select
 from cmru_hw.core import counter_rng
 from cmru_hw.core.signals import Array

@@ -47,7 +47,7 @@ def parts(design: CurrentDesign) -> Inventory:
     """Devices of the netlist, without the readers that a simulation looks through."""
     lines = netlist.network_text(design).splitlines()
     chip = "\n".join(line for line in lines if not line.lstrip().startswith("xprobe"))
-    return device_count.of_netlist(chip, netlist.cell_files(design))
+    return device_count.of_netlist(chip, netlist.cell_files(design), process=design.technology.process)
 
 
 def _draw_unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path: Path) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmru_hw.circuits.charge.design import Design, Row
 from cmru_hw.circuits.charge.macro_netlist import INPUT_CHANGE, TOTAL, meters
-from cmru_hw.circuits.charge.mapping import Design, Row
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.energy import ChargeMeter, EnergyModel, Frames
 from cmru_hw.core.errors import MappingError

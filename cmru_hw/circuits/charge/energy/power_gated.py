@@ -1,75 +1,60 @@
-"""The ledger of a whole chip: one supply with an account for each block, and one for all of them together.
+"""Analytic energy of a power-gated chip, without a simulation.
 
-Nothing is estimated: what a supply delivers is what the transistors took, through their headers, leakage included.
-
-Beside it stands what a designer works out by hand. Every supply comes up from nothing once a timestep, and so does
-every node that it drives: C VDD² each, with the capacitances of gates, junctions and wires counted in the netlist
-itself. Only the amplifiers conduct for longer; how long says the delay line, stage by stage.
+Every supply rises from 0 V once a timestep, and so does every node that it drives: C VDD² each, with the capacitances
+of gates, junctions and wires counted in the netlist. Only the amplifiers conduct for longer; the stages of the delay
+line give the time.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from cmru_hw.circuits.charge import power_gated_netlist
-from cmru_hw.circuits.charge.energy import macro, transistor
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.energy import macro
 from cmru_hw.circuits.comparison import Reference
-from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.core.signals import Array
+from cmru_hw.process import pdk
 from cmru_hw.process.device_count import GROUND, Device, devices
-from cmru_hw.process.technology import Hand
+from cmru_hw.process.technology import LongChannel
 
-# After the inputs have changed, and before the strobe rises.
-QUIET = (power_gated_netlist.INPUT_CHANGE + 0.05, power_gated_netlist.WINDOW - 0.02)
 # Two stages of static logic are complements: one of them is high.
 HIGH = 0.5
-# Plates of cmim to the substrate, as in netlists/devices: bottom and top, of its C.
-PLATES = (0.05, 0.01)
 APART = {
-    "inputs": "by hand a line moves by what its input is off zero, with the wires, switches and weights on it",
-    "logic": "by hand half of the nodes are high, whatever was decided",
-    "comparators": "by hand every node of one that fires rises to VDD once, and nothing flows straight through",
-    "amplifiers": "by hand currents are those of long channels, and a stage switches at VDD/2",
-    "clocks": "by hand every node rises to VDD once, and nothing flows straight through a slow gate",
-    "sequencer": "by hand every node rises to VDD once, and nothing flows straight through a slow gate",
-    "vcm": "by hand V_cm feeds its own load and the plates of its capacitors only, no rows",
-    "readout": "by hand every node rises to VDD once, and nothing flows straight through",
-    "wake": "by hand the node of its gate rises to VDD once",
+    "inputs": "analytic: a line moves by what its input is off zero, with the wires, switches and weights on it",
+    "logic": "analytic: half of the nodes are high, whatever was decided",
+    "comparators": "analytic: every node of one that fires rises to VDD once, and nothing flows straight through",
+    "amplifiers": "analytic: currents are those of long channels, and a stage switches at VDD/2",
+    "clocks": "analytic: every node rises to VDD once, and nothing flows straight through a slow gate",
+    "sequencer": "analytic: every node rises to VDD once, and nothing flows straight through a slow gate",
+    "vcm": "analytic: V_cm feeds its own load and the plates of its capacitors only, no rows",
+    "readout": "analytic: every node rises to VDD once, and nothing flows straight through",
+    "wake": "analytic: the node of its gate rises to VDD once",
 }
 
 
-def energy_model(design: Design) -> EnergyModel:
-    """The energy model of a power-gated chip."""
-    return transistor.metered_model(
-        power_gated_netlist.accounts(design),
-        quiet=QUIET,
-        analytic=functools.partial(analytic, design),
-        duty=power_gated_netlist.require(design)[1].strobe / design.timestep,
-        excludes=power_gated_netlist.excludes(design),
-        apart=APART,
-    )
-
-
-def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
+def analytic(
+    design: Design, network: str, cells: Mapping[str, bytes], expected: Reference, inputs: Array, sequence: int
+) -> dict[str, Array]:
     """Block → (timesteps,) [J]; ``inputs`` (timesteps, features).
 
-    Without long-channel numbers of the process (`Hand`) that is the inputs' alone.
+    Without long-channel numbers of the process (`LongChannel`) that is the inputs' alone.
     """
     found = {"inputs": macro.analytic(design, expected, inputs, sequence)["inputs"]}
-    hand = design.technology.hand
+    hand = design.technology.long_channel
     if hand is None:
         return found
-    parts = list(devices(power_gated_netlist.network_text(design), power_gated_netlist.cell_files(design)))
+    transistors = power_gated_netlist.require(design)[0]
+    parts = list(devices(network, cells, process=transistors.process))
     load, vdd = loads(parts, hand), design.supply
     moved = sum(layer[sequence, : len(inputs)] != 0 for layer in expected.response.decisions).sum(axis=1)
     units = sum(layer.units for layer in design.layers)
-    for name, (rail, width) in power_gated_netlist.SUPPLIES.items():
+    for name, supply in power_gated_netlist.SUPPLIES.items():
+        rail = supply.node
         nodes = charged(parts, rail)
-        high = dict.fromkeys(nodes, HIGH if name == "logic" else 1.0) | {rail: 1.0 if width else 0.0}
+        high = dict.fromkeys(nodes, HIGH if name == "logic" else 1.0) | {rail: 1.0 if supply.header else 0.0}
         joule = {node: share * load[node] * vdd**2 for node, share in high.items()}
         # of each unit's three comparators, the limit's fires only for a move
         limits = sum(value for node, value in joule.items() if name == "comparators" and ".xl." in node)
@@ -80,7 +65,7 @@ def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) 
     return found
 
 
-def loads(parts: Sequence[Device], hand: Hand) -> dict[str, float]:
+def loads(parts: Sequence[Device], hand: LongChannel) -> dict[str, float]:
     """Node → everything that hangs on it [F]: gates as if inverted, junctions, wires, plates."""
     found: dict[str, float] = {}
 
@@ -102,7 +87,8 @@ def loads(parts: Sequence[Device], hand: Hand) -> dict[str, float]:
 
 def charged(parts: Sequence[Device], rail: str) -> set[str]:
     """Nodes that channels of p devices can charge from ``rail``, and itself."""
-    others = {name for node, _ in power_gated_netlist.SUPPLIES.values() for name in (node, f"s_{node}")}
+    rails = [supply.node for supply in power_gated_netlist.SUPPLIES.values()]
+    others = {name for node in rails for name in (node, f"s_{node}")}
     channels = [(part.nodes[0], part.nodes[2]) for part in parts if part.kind == "pf"]
     found, waiting = {rail}, [rail]
     while waiting:
@@ -114,7 +100,7 @@ def charged(parts: Sequence[Device], rail: str) -> set[str]:
     return found
 
 
-def lines(design: Design, parts: Sequence[Device], hand: Hand, inputs: Array) -> Array:
+def lines(design: Design, parts: Sequence[Device], hand: LongChannel, inputs: Array) -> Array:
     """Charge (timesteps,) [C] of the inputs' lines themselves: up with a positive input, and with a negative one back.
 
     ``inputs`` (timesteps, features).
@@ -130,7 +116,7 @@ def lines(design: Design, parts: Sequence[Device], hand: Hand, inputs: Array) ->
     return np.abs(shift) @ farad * design.supply / design.technology.supply.vdd
 
 
-def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], hand: Hand) -> float:
+def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], hand: LongChannel) -> float:
     """What the tails of all amplifiers conduct while these are on [J per timestep].
 
     That is from when the layer's limits have answered until the last rows that read it have decided. The tail's drain
@@ -160,15 +146,16 @@ def common_mode(design: Design) -> float:
 
     The flying capacitors come from V_cm, which the load has lowered, and go in series between supply and V_cm.
     """
-    gated, vdd = power_gated_netlist.require(design)[1], design.supply
-    low = vdd * gated.common_mode
-    bottom, top = PLATES
+    (devices, chip), vdd = power_gated_netlist.require(design), design.supply
+    low = vdd * chip.common_mode
+    plates = pdk.get(devices.process).cmim
+    bottom, top = plates.bottom, plates.top
     # two in series share the rest of the supply, but for what the plates between them take
     upper = (vdd - low + (bottom + top) * vdd / 2) / (2 + (bottom + top) / 2)
-    return vdd * gated.flying * (upper - low + top * (vdd - low))
+    return vdd * chip.flying * (upper - low + top * (vdd - low))
 
 
-def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: float, hand: Hand) -> float:
+def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: float, hand: LongChannel) -> float:
     """Until ``node`` has come half of the way [s], through its only device of ``kind`` to a rail."""
     (device,) = [
         part for part in parts if part.kind == kind and part.nodes[0] == node and part.nodes[2] in (GROUND, "vs")
@@ -176,7 +163,7 @@ def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: floa
     return load * vdd / 2 / _current(device, vdd, hand, vdd)
 
 
-def _current(device: Device, vdd: float, hand: Hand, drop: float) -> float:
+def _current(device: Device, vdd: float, hand: LongChannel, drop: float) -> float:
     """Of a long channel whose gate is at the other rail [A], ``drop`` [V] along it."""
     over = vdd - hand.threshold
     drop = min(drop, over)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge import noise
-from cmru_hw.circuits.charge.mapping import Design
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.core.counter_rng import Hashed
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import Sequences

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cmru_hw.circuits.charge.design import Design, Layer
 from cmru_hw.circuits.charge.fast.batching import Packed
-from cmru_hw.circuits.charge.mapping import Design, Layer
 from cmru_hw.circuits.charge.noise import Source
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core import kernels

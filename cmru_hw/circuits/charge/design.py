@@ -1,0 +1,176 @@
+"""A charge-domain network as capacitors and voltages: what a mapping makes and every netlist is written from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.design import Deviation
+from cmru_hw.core.signals import Array
+from cmru_hw.nn.checkpoint import ModelConfig
+from cmru_hw.process.technology import Technology
+
+# An unbounded state may go further on new data than it did in calibration.
+HEADROOM = 1.25
+# All clock phases together, as a share of the timestep: the rest, with the change of the inputs in it, is hold.
+LONGEST_WINDOW = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Largest magnitudes seen in software: of the scaled inputs, and of each layer's state (level; αCMRU: h)."""
+
+    inputs: float
+    states: tuple[float, ...]
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Weighted sums of one kind, one per unit.
+
+    Capacitances [F] carry the weight's sign: ``weights`` (units, inputs); ``bias`` and ``threshold`` (units,), taps on
+    the line of the constant 1; ``pad`` (units,) >= 0, to the common mode. ``scale`` (units,) [F·V] turns weights into
+    capacitances. ``offset`` (units,) [V] is what the row's comparator adds (0 in a nominal design).
+    """
+
+    weights: Array
+    bias: Array
+    threshold: Array
+    pad: Array
+    scale: Array
+    offset: Array
+
+    @property
+    def total(self) -> Array:
+        """ΣC of each row [F], without parasitics."""
+        return np.asarray(np.abs(self.weights).sum(-1) + np.abs(self.bias) + np.abs(self.threshold) + self.pad)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer of units.
+
+    ``line_unit`` (lines,) [V per unit of what the line carries] and ``line_sign`` (lines,) ±1 describe the lines it
+    reads: first the previous layer's units, then (with skip) what that layer read. ``spread`` (inputs, lines): input =
+    spread · lines; the identity, but for the bits of a counter. ``low`` carries candidate − threshold, ``high``
+    candidate + threshold, ``packet_row`` (αCMRU only) α(x). ``packet`` (units,) [F] is C_s, ``integrator`` (units,) [F]
+    C_int; ``start_packet`` (units,) [F] the packet of the power-on frame. ``unit`` [V per software unit of h];
+    ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;
+    ``levels`` K or None. ``limit`` (units,) [V] is the state from which on no packet is sent further out (infinite
+    where nothing stops it), ``packet_offset`` (units,) [V] the error of what C_s is precharged to, ``unsettled``
+    (units,) the share of a packet that does not arrive in time. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
+    """
+
+    line_unit: Array
+    line_sign: Array
+    spread: Array
+    low: Row
+    high: Row
+    packet_row: Row | None
+    packet: Array
+    start_packet: Array
+    integrator: Array
+    unit: float
+    step: Array
+    sign: Array
+    initial: Array
+    levels: int | None
+    limit: Array
+    packet_offset: Array
+    unsettled: Array
+    gain: Array
+    leak: Array
+
+    @property
+    def units(self) -> int:
+        return len(self.initial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operating:
+    """Where a circuit of transistors is asked to work, whatever it was designed for.
+
+    ``corner`` of the process, ``temperature`` [degrees Celsius], ``vdd`` [V], None for that of the design.
+    """
+
+    corner: str = "typical"
+    temperature: float = 27.0
+    vdd: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A charge-domain network: everything a netlist needs, in SI units.
+
+    ``input_unit`` [V per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers of
+    the input lines: V_x = V_cm + input_unit (scale·x + offset). ``bias``, ``reference_up`` and ``reference_down`` ()
+    [V] are the distances of the constant-1 line and of the packet references from V_cm. ``readout`` has one row per
+    class, all with the same total capacitance, so that their voltages compare. ``templates`` are (name, netlist text)
+    of cells that a user gave in the place of those that come with the program. ``operating`` counts for transistors.
+    """
+
+    config: ModelConfig
+    technology: Technology
+    calibration: Calibration
+    input_unit: float
+    input_scale: Array
+    input_offset: Array
+    bias: Array
+    reference_up: Array
+    reference_down: Array
+    layers: tuple[Layer, ...]
+    readout: Row
+    readout_unit: Array
+    readout_sign: Array
+    readout_spread: Array
+    deviations: tuple[Deviation, ...]
+    model_sha256: str
+    templates: tuple[tuple[str, str], ...] = ()
+    operating: Operating = Operating()
+
+    @property
+    def architecture(self) -> str:
+        return "sc"
+
+    @property
+    def supply(self) -> float:
+        """VDD [V] of where it is asked to work."""
+        return self.technology.supply.vdd if self.operating.vdd is None else self.operating.vdd
+
+    @property
+    def timestep(self) -> float:
+        """[s]"""
+        return self.technology.timing.timestep
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Clock phases of one timestep, in the order in which they rise."""
+        return clock_phases(self.config)
+
+    @property
+    def phase(self) -> float:
+        """From one clock phase to the next, as a share of the timestep."""
+        return phase_share(self.config, self.technology)
+
+    def voltages(self, inputs: NDArray[np.floating]) -> Array:
+        """Voltages of the input lines [V] for ``inputs`` (..., features)."""
+        scaled = inputs.astype(np.float64) * self.input_scale + self.input_offset
+        return self.technology.supply.common_mode + self.input_unit * scaled
+
+
+def clock_phases(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the clock phases, in the order in which they rise: layer by layer, then the readout."""
+    middle = ("m",) if config.epsilon == 0.0 and config.cell != "acmru" else ()
+    layers = (f"{kind}{index}" for index in range(len(config.units)) for kind in ("e", *middle, "u"))
+    return (*layers, "r")
+
+
+def phase_share(config: ModelConfig, technology: Technology) -> float:
+    """From one clock phase to the next, as a share of the timestep: all phases of a deep network must fit its window.
+
+    Long phases are cheap to simulate (ngspice doubles its step from the last edge on) and change no result.
+    """
+    return min(technology.timing.phase, LONGEST_WINDOW / (len(clock_phases(config)) + 1))

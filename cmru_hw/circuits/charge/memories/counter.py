@@ -1,0 +1,130 @@
+"""A level held as the bits of a saturating up/down counter, among clocks that come from outside.
+
+One template depends on K: which nets tell that the level is at its end. At level K counting up, and at -K counting
+down, every input of one gate must be high. Each is a bit that is the same at both ends (``m0`` or, where it is 0,
+``m0b``), or a bit that is not, as seen in the direction of the count (``a1`` or ``a1b``): so one gate guards both ends,
+whatever K is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from cmru_hw.circuits.charge import clocked_netlist
+from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.memories.integrator import INTEGRATOR
+from cmru_hw.circuits.charge.transistor_parts import Source, Supply
+from cmru_hw.circuits.comparison import Reference
+from cmru_hw.core import package_data
+from cmru_hw.core.errors import MappingError, TechnologyError
+from cmru_hw.core.signals import Array
+from cmru_hw.process.technology import Technology
+from cmru_hw.spice.deck import num
+
+# What each bit of a level counts, least first: two's complement.
+BIT_VALUES = (1.0, 2.0, 4.0, -8.0)
+BITS = len(BIT_VALUES)
+LARGEST = 2 ** (BITS - 1) - 1
+EDGES = ("kr", "ke", "kck", "ken", "kpb")
+CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck", "en", "pb")
+SUPPLIES = {"lines": Supply(node="vl"), "memory": Supply(node="vm"), **clocked_netlist.SUPPLIES}
+
+
+def end_nets(levels: int) -> tuple[str, ...]:
+    """Nets of the gate's inputs for K = ``levels``. Raises MappingError where four bits do not reach."""
+    if not 1 <= levels <= LARGEST:
+        raise MappingError(
+            f"a counter has {BITS} bits and counts to {LARGEST}, not to {levels or 'infinity'}: train with levels = "
+            f"{LARGEST} or less, or export with --memory integrator"
+        )
+    nets = []
+    for place in range(BITS - 1):
+        top, bottom = levels >> place & 1, -levels >> place & 1
+        nets.append(("m" if top == bottom else "a") + str(place) + ("" if top else "b"))
+    # the sign bit is 0 at the upper end and 1 at the lower, whatever K
+    return (*nets, f"a{BITS - 1}")
+
+
+def end_template(levels: int) -> str:
+    """The template ``counter_end`` for K = ``levels``."""
+    text = (package_data.folder("netlists") / "cells" / "transistor" / "counter_end.cir").read_text(encoding="utf-8")
+    nets = end_nets(levels)
+    inverters = [f"x{net} {net[:-1]} {net} vd inv" for net in nets if net[0] == "a" and net.endswith("b")]
+    gate = f"xe {' '.join(nets)} endb vd nand4"
+    return text.replace("This is K = 7;", f"This is K = {levels};").replace(
+        f"xe {' '.join(end_nets(LARGEST))} endb vd nand4", "\n".join([*inverters, gate])
+    )
+
+
+def check_levels(levels: int | None) -> None:
+    """Raises MappingError where four bits do not reach."""
+    end_nets(levels or 0)
+
+
+def adapt(technology: Technology) -> Technology:
+    """A weight is a capacitor for each bit, and may be as small as what one bit switches."""
+    if technology.transistor is None:
+        raise TechnologyError(f"technology {technology.name!r} has no devices")
+    return replace(technology, capacitor=replace(technology.capacitor, minimum=technology.transistor.piece))
+
+
+def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
+    """One unit, with the precharge sources of its rows."""
+    layer, here = design.layers[index], f"{index}_{i}"
+    lines: list[str] = []
+    za, zb, _, reference = clocked_netlist.unit_pins(design, index, i, lines)
+    clocks = " ".join(f"{clock}{index}" for clock in ("r", "rb", "ck", "en", "pb"))
+    bits = _bits(here)
+    level = "+".join(f"{num(value)}*v({bit})" for bit, value in zip(bits, BIT_VALUES, strict=True))
+    return [
+        *lines,
+        # an observer, not a part: the level as the voltage that an integrator would have
+        f"xunit{here} a{here} b{here} {' '.join(bits)} qa{here} qb{here} {za} {zb} "
+        f"{reference} {reference}\n+ {clocks} init vcm vd vc vm unit_counter{sizes}\n"
+        f"eo{here} o{here} 0 vol='v(vcm)+{num(layer.step[i])}*({level})/v(vm)'",
+    ]
+
+
+def bit_lines(source: Source, group: str, pair: tuple[str, str]) -> str:
+    """The driver of the lines ``pair``, which go from rail to rail where the bit is set."""
+    return f"xline{pair[0][1:]} {source.node} {' '.join(pair)} e{group} vl counter_line"
+
+
+def no_estimate(
+    design: Design, network: str, cells: Mapping[str, bytes], expected: Reference, inputs: Array, sequence: int
+) -> dict[str, Array]:
+    """Nothing: the technology's measured unit is an integrator."""
+    return {}
+
+
+def _bits(here: str) -> list[str]:
+    return [f"q{here}_{place}" for place in range(BITS)]
+
+
+COUNTER = replace(
+    INTEGRATOR,
+    name="counter",
+    bits=BIT_VALUES,
+    cells=(
+        *clocked_netlist.CELLS,
+        *("counter_bit", "counter_end", "counter_core", "counter_line", "unit_counter", "counter_clocks"),
+    ),
+    supplies=SUPPLIES,
+    adapt=adapt,
+    check_levels=check_levels,
+    templates=lambda design: {"counter_end": end_template(design.config.levels or 0)},
+    layer_wires=CLOCKS,
+    layer_head=partial(clocked_netlist.layer_head, edges=EDGES, clocks=CLOCKS, driver="counter_clocks"),
+    bit_lines=bit_lines,
+    unit=unit,
+    outputs=lambda here: [Source(node=node, digital=True) for node in _bits(here)],
+    schedule=partial(clocked_netlist.plan, counts=True),
+    stimulus=partial(clocked_netlist.stimulus, counts=True),
+    start=partial(clocked_netlist.start, supplies=SUPPLIES, outputs=False, inner=("fa", "fb"), leaning=("qab", "qbb")),
+    awake=lambda design: clocked_netlist.window(design, counts=True).length,
+    analytic=no_estimate,
+    apart={},
+    restores="a counter keeps its level as bits for as long as it is supplied",
+)

@@ -1,0 +1,35 @@
+"""All memories by name. A new one is its module and one entry here."""
+
+from __future__ import annotations
+
+from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.memories.counter import COUNTER
+from cmru_hw.circuits.charge.memories.integrator import INTEGRATOR
+from cmru_hw.circuits.charge.memories.memory import Memory
+from cmru_hw.circuits.charge.memories.power_gated import POWER_GATED
+from cmru_hw.core.errors import TechnologyError
+from cmru_hw.process.technology import Technology
+
+MEMORIES = {memory.name: memory for memory in (INTEGRATOR, COUNTER, POWER_GATED)}
+
+
+def named(name: str) -> Memory:
+    """The memory called ``name``. Raises TechnologyError, naming those that there are."""
+    if name not in MEMORIES:
+        raise TechnologyError(f"no memory is called {name!r}: choose one of {', '.join(MEMORIES)}")
+    return MEMORIES[name]
+
+
+def of(technology: Technology) -> Memory | None:
+    """The memory of a technology at transistor level, or None at macro level. Raises TechnologyError."""
+    if technology.level != "transistor" or technology.transistor is None:
+        return None
+    return named(technology.transistor.memory)
+
+
+def of_design(design: Design) -> Memory:
+    """The memory of a design in transistors. Raises TechnologyError for one of macros."""
+    memory = of(design.technology)
+    if memory is None:
+        raise TechnologyError("a design of macros has no memory in transistors: export with --level transistor")
+    return memory

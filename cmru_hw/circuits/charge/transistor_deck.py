@@ -1,0 +1,115 @@
+"""Design × inputs → Deck, in transistors, with any memory: supplies with accounts, stimulus and the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cmru_hw.circuits.charge import transistor_netlist
+from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.memories import registry
+from cmru_hw.circuits.charge.memories.memory import Memory
+from cmru_hw.circuits.charge.transistor_parts import INPUT_CHANGE, piecewise, require_devices, wrapped
+from cmru_hw.core.errors import InputError
+from cmru_hw.core.signals import Array
+from cmru_hw.process import device_models
+from cmru_hw.spice.deck import Deck, num, save_lines
+from cmru_hw.spice.schedule import Schedule
+
+# All charge once more, counted where it comes back.
+TOTAL = "account_total"
+
+
+def deck(
+    design: Design,
+    inputs: Sequence[Array],
+    *,
+    network: str | None = None,
+    noise: Sequence[Mapping[str, Array]] | None = None,
+    save: Sequence[str] = (),
+    refine: int = 0,
+    metered: bool = True,
+) -> tuple[Deck, Schedule]:
+    """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
+
+    Arguments as of `cmru_hw.circuits.charge.macro_netlist.deck`; accounts are always kept, ``metered`` or not, and
+    ``refine`` asks for smaller steps. At another supply than that of the design, V_cm and inputs are the same share of
+    it. Raises InputError for noise, which this level does not take, and MappingError for a design that has no circuit
+    in transistors.
+    """
+    if noise:
+        raise InputError("noise is for macro level: transistors bring no random number of their own")
+    devices, memory, at = require_devices(design), registry.of_design(design), design.operating
+    models = device_models.devices(devices.process, corner=at.corner, temperature=at.temperature)
+    plan = memory.schedule(design, [len(x) for x in inputs])
+    stop = (plan.frames + INPUT_CHANGE / 2) * design.timestep
+    text = network if network is not None else transistor_netlist.network_text(design)
+    cells = transistor_netlist.cell_files(design)
+    saved = _saved(design, plan, save)
+    lines = [
+        models.text.rstrip(),
+        *[f".include {path}" for path in cells],
+        *_supply_lines(memory, design),
+        *memory.stimulus(design, plan),
+        *_input_lines(memory, design, inputs, plan),
+        ".include network.cir",
+        _start_line(memory, design),
+        *save_lines(saved),
+        *memory.analysis(design, refine, stop),
+    ]
+    built = Deck(
+        text="\n".join(lines) + "\n",
+        stop=stop,
+        saved=tuple(saved),
+        files={"network.cir": text.encode(), **models.files, **cells},
+        libraries=models.libraries,
+        settings=models.settings,
+    )
+    return built, plan
+
+
+def _saved(design: Design, plan: Schedule, more: Sequence[str]) -> list[str]:
+    saved = [
+        f"{node}{index}_{i}"
+        for index, layer in enumerate(design.layers)
+        for i in range(layer.units)
+        for node in ("o", "qa", "qb")
+    ]
+    saved += [f"y{k}" for k in range(len(design.readout.bias))]
+    saved += ["qy1"] if len(design.readout.bias) == 2 else []
+    saved += [plan.common] if plan.common else []
+    saved += [*plan.clocks, *transistor_netlist.accounts(design), TOTAL]
+    return saved + [name for name in more if name not in saved]
+
+
+def _supply_lines(memory: Memory, design: Design) -> list[str]:
+    return [
+        "vret ret 0 0",
+        *[
+            f"xs_{name} {'s_' if supply.header else ''}{supply.node} account_{name} ret returned "
+            f"volts={num(design.supply * supply.share)}"
+            for name, supply in memory.supplies.items()
+        ],
+        f"fret {TOTAL} 0 vret 1",
+        f"cret {TOTAL} 0 1e-9 ic=0",
+    ]
+
+
+def _input_lines(memory: Memory, design: Design, inputs: Sequence[Array], plan: Schedule) -> list[str]:
+    columns = np.full((plan.frames, design.config.features), memory.idle_input(design))
+    for begin, sequence in zip(plan.starts, inputs, strict=True):
+        columns[begin : begin + len(sequence)] = memory.input_voltages(design, np.asarray(sequence))
+    drivers = [*(f"vx{j}" for j in range(columns.shape[1])), *memory.drivers]
+    return [
+        *[f"vx{j} x{j} 0 {piecewise(values, design.timestep)}" for j, values in enumerate(columns.T)],
+        # what an input driver sources it takes from the supply; what it sinks it gives to nobody
+        "binputs 0 account_inputs i=" + "+".join(f"max(0,-i({name}))" for name in drivers),
+        "cinputs account_inputs 0 1e-9 ic=0",
+    ]
+
+
+def _start_line(memory: Memory, design: Design) -> str:
+    middle, high = memory.start(design)
+    values = dict.fromkeys(middle, memory.common_mode(design)) | dict.fromkeys(high, design.supply)
+    return ".ic " + wrapped(f"v({node})={num(value)}" for node, value in values.items())

@@ -1,0 +1,146 @@
+"""Design → network.cir in transistors: rows of capacitors, lines, units and readout, with any memory.
+
+Nodes have the names of the macro level (``o0_3 a0_3 b0_3 qa0_3 qb0_3 x7 p0_7 n0_7 y1``). Every capacitor and switch is
+a device of the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cmru_hw.circuits.charge.design import Design, Layer, Row
+from cmru_hw.circuits.charge.memories import registry
+from cmru_hw.circuits.charge.memories.memory import Memory
+from cmru_hw.circuits.charge.transistor_parts import (
+    SWITCH_LENGTH,
+    SWITCH_WIDTH,
+    Capacitors,
+    Rows,
+    Source,
+    require_devices,
+    row_lines,
+    total,
+    weights,
+    wires,
+)
+from cmru_hw.core import package_data
+from cmru_hw.process.technology import Transistor
+from cmru_hw.spice.deck import num
+
+
+def excludes(design: Design) -> tuple[str, ...]:
+    """What the netlist leaves to the outside."""
+    left = list(registry.of_design(design).excludes)
+    if len(design.readout.bias) > 2:
+        left.append(f"the decision among {len(design.readout.bias)} classes: only their rows are built")
+    if design.config.decision != "last":
+        left.append(f"the {design.config.decision} of the readout over the timesteps")
+    return tuple(left)
+
+
+def accounts(design: Design) -> dict[str, float]:
+    """Saved vectors that count delivered charge (1 mV for a picocoulomb), and the voltage [V] it was delivered at."""
+    found = {name: design.supply * supply.share for name, supply in registry.of_design(design).supplies.items()}
+    return {f"account_{name}": volts for name, volts in (found | {"inputs": design.supply}).items()}
+
+
+def cell_files(design: Design) -> dict[str, bytes]:
+    """The templates of ``design``: path in the deck → content, in the order to include them."""
+    folder, memory = package_data.folder("netlists") / "cells" / "transistor", registry.of_design(design)
+    own = {name: text.encode() for name, text in (*memory.templates(design).items(), *design.templates)}
+    return {f"cells/{cell}.cir": own.get(cell) or (folder / f"{cell}.cir").read_bytes() for cell in memory.cells}
+
+
+def network_text(design: Design) -> str:
+    """``network.cir``: weights, units, clocks and readout of ``design``, without supplies and stimulus.
+
+    Raises MappingError for a design that has no circuit in transistors.
+    """
+    memory, devices, config = registry.of_design(design), require_devices(design), design.config
+    memory.require(design)
+    lines = [
+        f"* {config.cell} network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "
+        f"{len(design.readout.bias)} readout rows",
+        f"* technology {design.technology.name} ({memory.comment}); model sha256 {design.model_sha256[:16]}",
+        f"* an input of 1 after scaling is {design.input_unit:.6g} V above V_cm",
+        *memory.head(design),
+    ]
+    own: list[Source] = []
+    sources = [memory.input_source(j) for j in range(config.features)]
+    for index, layer in enumerate(design.layers):
+        lines += _layer(memory, design, devices, index, layer, sources)
+        own = [source for i in range(layer.units) for source in memory.outputs(f"{index}_{i}")]
+        sources = own + sources if config.skip else own
+    rows = {f"y{k}": _capacitors(memory, design.readout, k, "r", devices) for k in range(len(design.readout.bias))}
+    lines += [
+        "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare",
+        *memory.readout_head(design),
+        *wires(memory.readout_wires, "r", devices.wire * len(rows)),
+        *_lines(memory, "r", own, rows, devices),
+    ]
+    for k in range(len(rows)):
+        lines += memory.class_row(design, k, rows)
+    if len(rows) == 2:
+        lines += ["* class 1 beats class 0: qy1 high", memory.decision]
+    return "\n".join(lines) + "\n"
+
+
+def _layer(
+    memory: Memory, design: Design, devices: Transistor, index: int, layer: Layer, sources: Sequence[Source]
+) -> list[str]:
+    rows = {
+        f"{kind}{index}_{i}": _capacitors(memory, row, i, str(index), devices)
+        for i in range(layer.units)
+        for kind, row in (("a", layer.low), ("b", layer.high))
+    }
+    used = {node for row in rows.values() for node, _ in row.values()}
+    images, dummies = memory.dummies(index, sources, used, devices.wire * len(rows) / 2)
+    lines = [
+        f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is {layer.unit:.6g} V",
+        *memory.layer_head(design, index),
+        *wires(memory.layer_wires, str(index), devices.wire * layer.units),
+        *_lines(memory, str(index), sources, rows, devices),
+        *dummies,
+    ]
+    # the rest of a row has one switch below its replica
+    rest = {top: {n: part for n, part in row.items() if part[0] not in images} for top, row in rows.items()}
+    gates = memory.gates(rest)
+    for i in range(layer.units):
+        here, sizes = f"{index}_{i}", ""
+        lines.append(f"* ---- unit {here}: one level {layer.step[i]:.6g} V")
+        for kind, row in (("a", layer.low), ("b", layer.high)):
+            top, pad = f"{kind}{here}", float(row.pad[i])
+            lines += row_lines(top, top, rows[top], pad, memory.pad)
+            lines += [
+                f"xf{top}_{name} f{top} {images[node]} cmom c={num(size)}"
+                for name, (node, size) in rows[top].items()
+                if node in images
+            ]
+            width, length = gates.get(top, (SWITCH_WIDTH, SWITCH_LENGTH))
+            sizes += f" c{kind}={num(total(rest[top]) + pad)} wf{kind}={num(width)} lf{kind}={num(length)}"
+        lines += memory.unit(design, index, i, sizes)
+    return lines
+
+
+def _capacitors(memory: Memory, row: Row, i: int, group: str, devices: Transistor) -> Capacitors:
+    taps = memory.taps(float(row.bias[i]), float(row.threshold[i]), group, devices.minimum)
+    return weights(row, i, group) | taps
+
+
+def _lines(memory: Memory, group: str, sources: Sequence[Source], rows: Rows, devices: Transistor) -> list[str]:
+    """Bottom-plate lines that any row of the group uses, and their wires."""
+    used = {node for row in rows.values() for node, _ in row.values()}
+    lines = []
+    named = [*((str(j), source) for j, source in enumerate(sources))]
+    named += [("bias", memory.constant)] if memory.constant else []
+    for name, source in named:
+        pair = (f"p{group}_{name}", f"n{group}_{name}")
+        if source.digital and not used.isdisjoint(pair):
+            lines.append(memory.bit_lines(source, group, pair))
+        for node, rising in zip(pair, (True, False), strict=True):
+            if node not in used:
+                continue
+            if not source.digital:
+                lines.append(memory.line(source, group, node, rising))
+            lines.append(f"cwire_{node} {node} 0 {num(devices.wire * len(rows) / 2)}")
+    return lines
