@@ -280,8 +280,6 @@ def test_ngspice_reads_micro_in_both_encodings(tmp_path):
         ('.include "My.cir";c', "My.cir", None),
         (".lib x.lib TT", "x.lib", "tt"),
         (".LIB 'x.lib' \"ff\" ; comment", "x.lib", "ff"),
-        # ngspice takes a comment for a section
-        (".lib tt $ typical", "tt", "$"),
     ],
 )
 def test_references_to_files(text, file, section):
@@ -298,6 +296,18 @@ def test_ngspice_reads_such_references(tmp_path):
     assert found["v(o)"] == found["v(p)"] == pytest.approx(0.75)
     lines = lexer.sections(lexer.logical_lines((tmp_path / "x.lib").read_text()))
     assert [name for line, name in lines if line.card == "r3"] == ["tt", "ff"]
+
+
+@spice
+def test_a_comment_behind_the_name_of_a_section_is_one_in_some_places_only(tmp_path):
+    (tmp_path / "x.lib").write_text("* x\n.lib tt $ typical\nr2 o 0 3k\n.endl\n")
+    assert operating_point(tmp_path, "v1 a 0 1\nr1 a o 1k\n.lib x.lib tt")["v(o)"] == pytest.approx(0.75)
+    (tmp_path / "y.lib").write_text(".lib ;\nr2 o 0 1k\n.endl\n")
+    assert operating_point(tmp_path, "v1 a 0 1\nr1 a o 1k\n.lib y.lib ;")["v(o)"] == pytest.approx(0.5)
+    lines = list(lexer.logical_lines(".lib tt $ typical\n.lib y.lib ;\n.lib z"))
+    assert [lexer.section(line) for line in lines] == ["tt", "y.lib", "z"]
+    hidden = [lexer.reference_in_comment(line) for line in lines]
+    assert hidden == [lexer.FileReference(file="tt", section="$"), lexer.FileReference(file="y.lib", section=";"), None]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -138,6 +138,7 @@ def refuse_code(
         for line in lexer.logical_lines(source, where=place):
             at = f"{place}, line {line.first}"
             reference = _included(line, at)
+            _refuse_hidden(line, at, lambda name, folder=folder: _known(name, folder, files, libraries))
             for target in (*_data_files(line), *([reference.file] if reference else [])):
                 for name in _own_files(at, target, folder, files, libraries):
                     if name not in seen:
@@ -160,15 +161,24 @@ def _included(line: lexer.Line, at: str) -> lexer.FileReference | None:
         raise InputError(f"{at}: {line.text!r} is not a card of a circuit; a netlist must not bring commands")
     if found[0] in (".include", ".inc", ".lib") and line.card != found[0]:
         raise InputError(f"{at}: {line.text!r}: write a blank behind {found[0]}")
-    reference = lexer.file_reference(line)
-    if reference and reference.section and reference.section[0] in "$;*/":
-        raise InputError(f"{at}: {line.text!r}: ngspice takes the comment for a section of a file: remove it")
-    return reference
+    return lexer.file_reference(line)
+
+
+def _refuse_hidden(line: lexer.Line, at: str, known: Callable[[str], bool]) -> None:
+    """Raise InputError where ngspice may take a comment for a section, of a file that is ``known``."""
+    hidden = lexer.reference_in_comment(line)
+    if hidden is not None and known(hidden.file):
+        raise InputError(f"{at}: {line.with_comment!r}: ngspice takes the comment for a section of a file: remove it")
 
 
 def _data_files(line: lexer.Line) -> list[str]:
     # ngspice reads data files relative to the deck, and a missing one as zeros without an error.
     return [f"./{match[1].strip(QUOTES)}" for match in _FILE.finditer(line.text)]
+
+
+def _known(name: str, folder: PurePosixPath, files: Mapping[str, bytes], libraries: tuple[str, ...]) -> bool:
+    here = (posixpath.normpath(name), posixpath.normpath(folder / name))
+    return name in libraries or any(one in files for one in here) or Path(name).is_absolute()
 
 
 def _own_files(
@@ -212,6 +222,8 @@ def _library(path: str, _version: tuple[int, ...]) -> Library:
     content = read_regular(path)
     try:
         lines = list(lexer.logical_lines(lexer.decode(content), where=path))
+        for line in lines:
+            _refuse_hidden(line, f"{path}, line {line.first}", lambda name: (Path(path).parent / name).exists())
         sections = frozenset(name for _, name in lexer.sections(lines) if name is not None)
     except InputError as error:
         raise InputError(str(error) if path in str(error) else f"{path}: {error}") from None

@@ -6,7 +6,7 @@ The rules are those of ngspice 39, found by experiment (``tests/test_lexer.py`` 
   does ``$`` after a blank, a comma or a tab; quotes protect none of them.
 * A line that begins with ``+`` continues the last line that is no comment; blank lines may stand between. So does the
   line after one that ends with ``\\\\``. A line that begins with ``;`` is a comment that takes its continuations along.
-* ``.lib`` takes its words before comments are removed, and quotes do not protect a blank in them.
+* ``.lib`` takes its words, in some places, before comments are removed; quotes do not protect a blank in them.
 * Values are ``{...}``, ``'...'``, ``"..."`` or one word; blanks may surround ``=``.
 
 Where ngspice would do something that nobody intends (stop reading, run a comment as a command), this module refuses.
@@ -34,12 +34,13 @@ _CLOSING = {"{": "}", "'": "'", '"': '"'}
 class Line:
     """A logical line: ``text`` without comments, continuations joined; physical lines ``first`` to ``last`` (from 1).
 
-    Of a ``.lib`` line, ``text`` has the comment too.
+    ``with_comment`` is the text of a ``.lib`` line before its comment was removed.
     """
 
     text: str
     first: int
     last: int
+    with_comment: str = ""
 
     @property
     def card(self) -> str:
@@ -114,14 +115,16 @@ def logical_lines(text: str, *, where: str = "the netlist") -> Iterator[Line]:
                     yield held
                 held, swallowing = None, True
             continue
-        line = line.rstrip() if line.lower().startswith(".lib") else _without_comment(line)
+        uncut = line.rstrip() if line.lower().startswith(".lib") else ""
+        line = _without_comment(line)
         if not line:
             continue
         _check_code(line, raw, at)
         if not line.startswith("+"):
             if held is not None:
                 yield held
-            held, swallowing = Line(text=line, first=number, last=number), False
+            held = Line(text=line, first=number, last=number, with_comment=uncut)
+            swallowing = False
         elif held is not None:
             held = _joined(held, line, number, at)
         elif not swallowing:
@@ -178,6 +181,17 @@ def file_reference(line: Line) -> FileReference | None:
         return FileReference(file="".join(group or "" for group in found.groups()), section=None)
     words = _LIB_WORD.findall(rest) if card.lower() == ".lib" else []
     return FileReference(file=words[0], section=words[1].lower()) if len(words) > 1 else None
+
+
+def reference_in_comment(line: Line) -> FileReference | None:
+    """What ``.lib NAME ; COMMENT`` reads where ngspice takes the comment for a section of a file NAME.
+
+    That is in a deck, and in the first line of an included file; elsewhere the line opens a section.
+    """
+    words = _LIB_WORD.findall(line.with_comment)
+    if section(line) is None or len(words) < 3:
+        return None
+    return FileReference(file=words[1], section=words[2])
 
 
 def section(line: Line) -> str | None:

@@ -39,7 +39,8 @@ def run_energy(
     All energies in J. ``per_timestep_J`` is the mean over all timesteps, ``per_inference_J`` that over sequences;
     every block has its ``static_J`` and ``dynamic_J`` per timestep and, where there is a hand calculation,
     ``analytic_J``. ``label`` is ``"estimate"`` at macro level. Power-on frames are not counted. Raises CheckFailed if
-    blocks and supplies differ by more than 1 %, after everything was written; SimulationError, OutputError.
+    blocks and supplies differ by more than 1 %, after everything was written; InputError, before anything is simulated;
+    SimulationError, OutputError.
     """
     design = exported.design
     kind = registry.of(design)
@@ -50,11 +51,13 @@ def run_energy(
         for place, number in enumerate(sequences):
             ledgers[number] = measure(traces, model.meters, model.total, model.frames(plan, place))
 
-    simulation = kind.simulate(design, data, engine, network=exported.network, observe=observe, progress=progress)
+    # before the simulation, which may take hours: a template whose devices cannot be counted ends here
     expected = kind.reference(design, exported.trained, data)
+    analytic = _analytic(model, expected, data)
+    simulation = kind.simulate(design, data, engine, network=exported.network, observe=observe, progress=progress)
     each = [ledgers[number] for number in range(len(data))]
     joined = _joined(each)
-    entries = _entries(joined, model, _analytic(model, expected, data))
+    entries = _entries(joined, model, analytic)
     total = sum(entry.total for entry in entries.values() if entry.total is not None)
     result = EnergyResult(
         level=design.technology.level,
