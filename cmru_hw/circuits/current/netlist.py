@@ -361,7 +361,7 @@ def _changes(plan: Schedule, values: Array) -> list[tuple[float, float]]:
 
 def _releases(plan: Schedule, layer: int, layers: int, high: float) -> list[tuple[float, float]]:
     """Corners of a layer's power-on line: up from the beginning of a power-on frame until the layer is let go."""
-    release = float(np.linspace(RELEASE_FIRST, RELEASE_LAST, layers + 1)[layer])
+    release = released(layer, layers)
     corners: list[tuple[float, float]] = []
     for first in plan.starts:
         start = first - 1
@@ -369,6 +369,11 @@ def _releases(plan: Schedule, layer: int, layers: int, high: float) -> list[tupl
         # The first frame begins with the line up; every later one raises it.
         corners += [(frame * plan.timestep, value) for frame, value in ([(start, 0.0)] if start else []) + steps]
     return [(0.0, high), *corners]
+
+
+def released(layer: int, layers: int) -> float:
+    """When in a power-on frame a layer is let go, as a share of the frame."""
+    return float(np.linspace(RELEASE_FIRST, RELEASE_LAST, layers + 1)[layer])
 
 
 def _pwl(corners: Sequence[tuple[float, float]]) -> str:
