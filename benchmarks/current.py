@@ -14,7 +14,7 @@ import numpy as np
 from cmru_hw import spice
 from cmru_hw.analysis.energy import scaling
 from cmru_hw.circuits.comparison import classes_of
-from cmru_hw.circuits.current import characterize, mapping, netlist, simulate, technology, variation
+from cmru_hw.circuits.current import characterize, compare, mapping, netlist, simulate, technology, variation, verify
 from cmru_hw.circuits.current import fast as behavioral
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint
@@ -111,9 +111,9 @@ def network() -> None:
             kind = _scaled(unit)
             design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
             with spice.open_engine() as engine:
-                verified = simulate.verify(design, trained, data, engine)
+                verified = verify.verify(design, trained, data, engine)
             result, run = verified.comparison, verified.simulation
-            assert isinstance(result, simulate.CurrentComparison)
+            assert isinstance(result, compare.CurrentComparison)
             assert isinstance(run, simulate.CurrentSimulation)
             signal = (data.lengths.sum() + len(data)) * kind.timestep
             lowest, highest = run.power_range
@@ -127,7 +127,7 @@ def network() -> None:
             )
             clear = result.clear
             print(
-                f"  {clear.share:.1%} of cells, {simulate.CLEAR:.0%} or more off their thresholds: candidate "
+                f"  {clear.share:.1%} of cells, {compare.CLEAR:.0%} or more off their thresholds: candidate "
                 f"{clear.candidate:.2%}, output {clear.state:.3%}: {clear.suppression:.1f} times less"
             )
             blocks = ", ".join(f"{block} {power * 1e9:.1f}" for block, power in run.power.items())
@@ -145,7 +145,7 @@ def fast() -> None:
     design = mapping.map_network(trained, _scaled(1.0), mapping.calibrate(trained, data))
     drawn = variation.draw(design, seed=0, dies=range(DIES))
     run = behavioral.run(drawn, data)
-    expected = simulate.reference(design, trained, data)
+    expected = compare.reference(design, trained, data)
     print("die  decisions alike: SPICE and fast, SPICE and software   classes as in software")
     with spice.open_engine() as engine:
         for die in range(DIES):
@@ -170,8 +170,8 @@ def heat() -> None:
             for what, kind in kinds.items():
                 drawn = mapping.map_network(trained, kind, calibration)
                 design = mapping.at_corner(drawn, corner="typical", temperature=warm, vdd=room.vdd)
-                result = simulate.verify(design, trained, data, engine).comparison
-                assert isinstance(result, simulate.CurrentComparison)
+                result = verify.verify(design, trained, data, engine).comparison
+                assert isinstance(result, compare.CurrentComparison)
                 print(f"{warm:4g} degrees, {what}: {result.agree} of {result.total} decisions, ", end="")
                 print(f"candidates off by {result.candidate_error:.1%}", flush=True)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.core.signals import Array
+from cmru_hw.core.units import percent, si
 
 Frame = tuple[int, int]
 """(sequence, timestep), both from 0."""
@@ -59,6 +60,19 @@ class NumericalCertificate:
         found["state_difference_levels"] = found.pop("state_difference")
         found["frames"] = [list(frame) for frame in self.frames]
         return found
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """The same for people: rows of a table."""
+        moved = [f"rows by {si(self.row_difference, self.row_unit)}", f"states by {self.state_difference:.2g}"]
+        if self.current_difference is not None:
+            moved.append(f"currents by {percent(self.current_difference)}")
+        if self.energy_difference is not None:
+            moved.append(f"energy by {percent(self.energy_difference)}")
+        changed = f"{self.decisions_changed} decisions and {self.states_changed} states"
+        return [
+            ("with finer steps", f"{len(self.frames)} frames move: {', '.join(moved)} at most; {changed} change"),
+            ("", f"{self.margins_inside} of {self.margins} margins lie inside that"),
+        ]
 
 
 def choose_frames(

@@ -7,40 +7,26 @@ its candidate in the same simulation, whatever mirrors and layers in front of it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.netlist import released
+from cmru_hw.circuits.current.thresholds import Thresholds
 from cmru_hw.core.errors import UncausedTransition
 from cmru_hw.core.signals import Array, Traces
 from cmru_hw.core.units import si
 from cmru_hw.spice.schedule import Schedule
 
+# A state is high if its output is above this share of its level. Decisions and classes follow from the same quantity.
+HIGH = 0.5
 # A cell's threshold in a network is the one that it has alone within this share of the upper threshold: the cell's
 # table is good to 0.1 % of it, and lines in a network couple to each other while they change.
 TOLERANCE = 0.01
 # A cell is at rest if its output is within this share of one of its levels. One that was not at rest when it was last
 # sampled was on its way already, and what sent it lies further back.
 REST = 0.1
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Thresholds:
-    """Candidates [A] (units,) at which the cells of one layer are set and reset.
-
-    ``up`` is inf for a cell that no candidate sets, ``down`` is -inf for one that no candidate resets.
-    """
-
-    up: Array
-    down: Array
-
-
-def nominal(design: CurrentDesign) -> tuple[Thresholds, ...]:
-    """Thresholds that the cells were designed for, by layer."""
-    return tuple(Thresholds(up=layer.upper, down=layer.low) for layer in design.layers)
 
 
 def require_causes(
@@ -62,7 +48,7 @@ def require_causes(
     for index, (layer, own) in enumerate(zip(design.layers, thresholds, strict=True)):
         begin = (plan.starts[place] - 1 + released(index, len(design.layers))) * plan.timestep
         edges = np.concatenate([[begin], instants])
-        high = np.concatenate([layer.initial[None] > 0.5, states[index] > 0.5])
+        high = np.concatenate([layer.initial[None] > HIGH, states[index] > HIGH])
         resting = np.concatenate([np.ones((1, layer.units), bool), np.abs(states[index] - high[1:]) < REST])
         for t, i in np.argwhere(high[1:] != high[:-1]).tolist():
             first = t
