@@ -130,7 +130,7 @@ def test_broken_technologies_are_named():
         (text.replace("vdd = 1.8", "vdd = 0"), "vdd"),
         (text.replace("vdd = 1.8\n", ""), "vdd"),
         (text.replace("vdd = 1.8", "vdd = 1.8\nnonsense = 1"), "nonsense"),
-        (re.sub(r"^fraction = \[0.06", "fraction = [2", text, flags=re.MULTILINE), "cell.fraction"),
+        (re.sub(r"^fraction = \[0.03", "fraction = [2", text, flags=re.MULTILINE), "cell.fraction"),
         (re.sub(r"^n_half = ", "n_all = ", text, flags=re.MULTILINE), "mirror.ratios"),
         (text.replace("[cell]", "[cell"), "TOML"),
         (text.replace("unit = 1e-09", "unit = nan"), "unit is nan, must be a positive number"),

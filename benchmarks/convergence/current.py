@@ -107,9 +107,7 @@ def _run(case: Case, numerics: Numerics, engine: spice.Engine) -> _Run | Simulat
         frames += plan.frames
 
     try:
-        result = simulate.simulate(
-            case.design, case.data, engine, numerics=numerics, observe=observe, check_transitions=False
-        )
+        result = simulate.simulate(case.design, case.data, engine, numerics=numerics, check=False, observe=observe)
     except SimulationError as error:
         return error
     signal = frames * case.design.timestep
@@ -132,9 +130,7 @@ def _difference(case: Case, run: _Run | SimulationError, reference: _Run | Simul
         candidate = max(candidate, float(moved[same].max()))
         state = max(state, float(np.abs(one - other)[resting].max()))
     energy = sum(found.energy.values()) / sum(wanted.energy.values()) - 1
-    return (
-        f"{changed} of {total}; {candidate:.3%}, {state:.2%}, {energy:+.3%}; {run.points:.0f}; {run.cost:.1f} s"
-    )
+    return f"{changed} of {total}; {candidate:.3%}, {state:.2%}, {energy:+.3%}; {run.points:.0f}; {run.cost:.1f} s"
 
 
 # --- Both engines -------------------------------------------------------------------------------------------------
@@ -152,7 +148,7 @@ def _engines(cases: Iterator[Case], engine: spice.Engine) -> None:
             continue
         lines, more = _states_apart(case, run)
         rule = case.design.config.decision
-        nominal = fast.run(variation.draw(case.design, seed=0, dies=[0], on=frozenset()), case.data).response(0)
+        nominal = fast.run(variation.draw(case.design, seed=0, dies=[0], varied=frozenset()), case.data).response(0)
         other = int((classes_of(run.response, rule) != classes_of(nominal, rule)).sum())
         states = int(case.data.lengths.sum()) * sum(layer.units for layer in case.design.layers)
         total, apart, unexplained = total + states, apart + len(lines), unexplained + more
@@ -168,7 +164,7 @@ def _engines(cases: Iterator[Case], engine: spice.Engine) -> None:
 
 def _states_apart(case: Case, run: CurrentSimulation) -> tuple[list[str], int]:
     """Every state that differs, in words, and how many of them no threshold explains."""
-    nominal = fast.run(variation.draw(case.design, seed=0, dies=[0], on=frozenset()), case.data)
+    nominal = fast.run(variation.draw(case.design, seed=0, dies=[0], varied=frozenset()), case.data)
     front = np.zeros((*case.data.inputs.shape[:2], 1), dtype=bool)
     lines: list[str] = []
     unexplained = 0

@@ -106,9 +106,8 @@ class Comparison:
         if self.classified != self.classified_alike:
             found.append(f"{self.classified - self.classified_alike} sequences get another class than in software")
         if not self.level_error < self.level_tolerance:
-            found.append(
-                f"states differ from software by up to {self.level_error:.3g} levels, more than {self.level_tolerance:g}"
-            )
+            error, limit = self.level_error, self.level_tolerance
+            found.append(f"states differ from software by up to {error:.3g} levels, more than {limit:g}")
         return tuple(found)
 
     @property

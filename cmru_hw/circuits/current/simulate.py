@@ -42,8 +42,8 @@ class CurrentSimulation(Simulation):
 
     ``candidates`` has per layer (sequences, timesteps, units) in software units. ``charge`` [C] has per block of
     `netlist.BLOCKS` (sequences, timesteps), what it drew from its supply of ``vdd`` [V] in steps of ``timestep`` [s].
-    ``numerics`` are the settings of the integration. ``transitions_checked`` is False for a netlist whose cells have
-    thresholds that are not known: see `transitions`.
+    ``numerics`` are the settings of the integration. ``transitions_checked`` is False where thresholds of cells
+    are not known, or nobody asked: see `transitions`.
     """
 
     candidates: tuple[Array, ...]
@@ -80,6 +80,7 @@ def simulate(
     network: str | None = None,
     refine: int = 0,
     numerics: Numerics = CONVERGED,
+    check: bool = True,
     devices: device_models.Devices | None = None,
     vdd: float | None = None,
     timestep: float | None = None,
@@ -88,7 +89,8 @@ def simulate(
 ) -> CurrentSimulation:
     """``sequences`` through ``design`` in ``engine``; see `netlist.deck` for the other parameters.
 
-    A deck with a transition that has no cause is run again with a finer integration. ``observe(traces, plan,
+    A deck with a transition that has no cause is run again with a finer integration, unless ``check`` is False: then
+    transitions are believed, which is for studies of settings. ``observe(traces, plan,
     sequences)`` sees every deck whose result counts and which sequences it holds, in any order. ``progress(done,
     total)`` counts timesteps. Raises SimulationError if any deck fails, UncausedTransition if a transition without a
     cause stays: a partial answer is no answer.
@@ -96,7 +98,7 @@ def simulate(
     lengths = [int(length) for length in sequences.lengths]
     inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, lengths, strict=True)]
     supply, period = vdd or design.technology.vdd, timestep or design.technology.timestep
-    own = _own_thresholds(design, engine, network=network, devices=devices, vdd=supply)
+    own = _own_thresholds(design, engine, network=network, devices=devices, vdd=supply) if check else None
     batches = list(shared_decks(lengths, FRAMES_PER_DECK))
     pieces: dict[int, list[_Piece]] = {}
     attempts: list[str] = []
