@@ -9,7 +9,9 @@ the same with the shipped networks. With ``--cache DIR`` a run that was ended go
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,8 +27,10 @@ from cmru_hw.circuits.current.simulate import CurrentSimulation
 from cmru_hw.circuits.current.transitions import HIGH
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import SimulationError
+from cmru_hw.core.signals import Traces
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.spice.schedule import Schedule
 
 SETTINGS = {
     # what the program used until chgtol was set: ngspice's default, 10 fC, is more than the charge of a cell
@@ -137,60 +141,93 @@ def _difference(case: Case, run: _Run | SimulationError, reference: _Run | Simul
 
 
 def _engines(cases: Iterator[Case], engine: spice.Engine) -> None:
-    total = apart = unexplained = networks = classes_apart = 0
+    total = unexplained = networks = classes_apart = 0
+    reasons: Counter[str] = Counter()
     for case in cases:
         networks += 1
+        swings = _Swings(case)
         try:
-            run = simulate.simulate(case.design, case.data, engine)
+            run = simulate.simulate(case.design, case.data, engine, observe=swings.see)
         except SimulationError as error:
             unexplained += 1
             print(f"{case.name}: {error}", flush=True)
             continue
-        lines, more = _states_apart(case, run)
+        static = fast.run(variation.draw(case.design, seed=0, dies=[0], varied=frozenset()), case.data)
+        found = _states_apart(case, run, static, swings)
         rule = case.design.config.decision
-        nominal = fast.run(variation.draw(case.design, seed=0, dies=[0], varied=frozenset()), case.data).response(0)
-        other = int((classes_of(run.response, rule) != classes_of(nominal, rule)).sum())
+        other = int((classes_of(run.response, rule) != classes_of(static.response(0), rule)).sum())
         states = int(case.data.lengths.sum()) * sum(layer.units for layer in case.design.layers)
-        total, apart, unexplained = total + states, apart + len(lines), unexplained + more
+        total += states
         classes_apart += other
+        reasons.update(reason for reason, _ in found)
         cost = run.cpu_seconds / ((case.data.lengths.sum() + len(case.data)) * case.design.timestep)
         print(
-            f"{case.name}: {len(lines)} of {states} states differ, {more} without a reason; {other} of "
-            f"{len(case.data)} classes; {len(run.attempts)} repeated; {cost:.1f} s of CPU for one second"
+            f"{case.name}: {len(found)} of {states} states and {other} of {len(case.data)} classes differ; "
+            f"{len(run.attempts)} decks repeated; {cost:.1f} s of CPU for one second of signal"
         )
-        print("".join(f"  {line}\n" for line in lines), end="", flush=True)
-    print(f"{networks} runs: {apart} of {total} states differ, {unexplained} without a reason, {classes_apart} classes")
+        print("".join(f"  {line}\n" for _, line in found), end="", flush=True)
+    print(f"{networks} runs: {sum(reasons.values())} of {total} states and {classes_apart} classes differ")
+    for reason, count in reasons.items():
+        print(f"  {count}: {reason}")
+    if unexplained:
+        print(f"  {unexplained} runs failed")
 
 
-def _states_apart(case: Case, run: CurrentSimulation) -> tuple[list[str], int]:
-    """Every state that differs, in words, and how many of them no threshold explains."""
-    nominal = fast.run(variation.draw(case.design, seed=0, dies=[0], varied=frozenset()), case.data)
+class _Swings:
+    """Smallest and largest candidates [A] between samples, by layer: (sequences, timesteps, units)."""
+
+    def __init__(self, case: Case) -> None:
+        shape = case.data.inputs.shape[:2]
+        self.least = [np.full((*shape, layer.units), np.inf) for layer in case.design.layers]
+        self.most = [np.full((*shape, layer.units), -np.inf) for layer in case.design.layers]
+
+    def see(self, traces: Traces, plan: Schedule, sequences: Sequence[int]) -> None:
+        for place, sequence in enumerate(sequences):
+            instants = plan.instants(place)
+            edges = np.searchsorted(traces.time, np.concatenate([[instants[0] - plan.timestep / 2], instants]))
+            for index, least in enumerate(self.least):
+                for i in range(least.shape[2]):
+                    candidate = traces.values[f"i(vc{index}_{i})"]
+                    for t, (first, last) in enumerate(itertools.pairwise(edges.tolist())):
+                        least[sequence, t, i] = candidate[first : last + 1].min()
+                        self.most[index][sequence, t, i] = candidate[first : last + 1].max()
+
+
+def _states_apart(
+    case: Case, run: CurrentSimulation, static: fast.Trajectories, swings: _Swings
+) -> list[tuple[str, str]]:
+    """(reason, in words) of every state that differs.
+
+    The reason is sought where the state began to differ: the static engine's candidate or SPICE's is near a threshold;
+    SPICE's crossed one on the way and came back, which a static engine cannot know; or a state in front differs.
+    """
     front = np.zeros((*case.data.inputs.shape[:2], 1), dtype=bool)
-    lines: list[str] = []
-    unexplained = 0
+    found: list[tuple[str, str]] = []
     for index, layer in enumerate(case.design.layers):
-        apart = (nominal.states[index][0] > HIGH) != (run.response.states[index] > HIGH)
-        distance = nominal.margins[index][0] / layer.upper
-        near = distance < CLOSE
-        caused = np.maximum.accumulate(near | front, axis=1) & apart
+        states = run.response.states[index]
+        apart = (static.states[index][0] > HIGH) != (states > HIGH)
+        seen = run.candidates[index] * layer.candidate.unit
+        nearest = np.minimum(np.abs(seen - layer.upper), np.abs(seen - layer.low))
+        distance = np.minimum(static.margins[index][0], nearest) / layer.upper
+        over = (swings.most[index] >= layer.upper) & (seen < layer.upper)
+        under = (swings.least[index] < layer.low) & (seen >= layer.low)
         for s, t, i in np.argwhere(apart).tolist():
-            before = apart[s, :t, i]
-            # the timestep since when this state has been another one
-            since = t - (int(np.argmin(before[::-1])) if not before.all() else t)
-            first = distance[s, since, i]
-            if near[s, since, i]:
-                why = "near a threshold" if since == t else f"near a threshold in timestep {since}"
+            since = t
+            while since and apart[s, since - 1, i]:
+                since -= 1
+            if distance[s, since, i] < CLOSE:
+                reason = f"candidate within {CLOSE:.0%} of a threshold"
             elif front[s, : since + 1].any():
-                why = "follows from a state in front"
+                reason = "follows from a state in front"
+            elif (over | under)[s, since, i]:
+                reason = "candidate crossed a threshold while inputs changed, and came back"
             else:
-                why, unexplained = "WITHOUT A REASON", unexplained + 1
-            level = run.response.states[index][s, t, i]
-            lines.append(
-                f"sequence {s}, timestep {t}, unit {index}.{i}: SPICE {level:.2f}, candidate {first:.2%} of the "
-                f"threshold away from it, {why}"
-            )
-        front = front | caused.any(axis=2, keepdims=True)
-    return lines, unexplained
+                reason = "NO REASON FOUND"
+            where = f"sequence {s}, timestep {t} (since {since}), unit {index}.{i}"
+            off = f"candidate {distance[s, since, i]:.2%} of the upper threshold away from a threshold"
+            found.append((reason, f"{where}: output {states[s, t, i]:.2f} in SPICE, {off}; {reason}"))
+        front = front | apart.any(axis=2, keepdims=True)
+    return found
 
 
 # --- Networks -----------------------------------------------------------------------------------------------------
