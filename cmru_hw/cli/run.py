@@ -105,7 +105,7 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
     """Simulate a design, and compare it with the software model.
 
     Compares every decision, level and class. Exit code 1 if they do not agree. In current mode, where no mirror is
-    exact, they agree if 98 % of all decisions and of all classes do.
+    exact, they agree if 98 % of all decisions, of all states and of all classes do.
 
     \b
     Example: cmru-hw compare out/vowels --input models/vowels-eval.npz --sequences 20
