@@ -49,7 +49,7 @@ class CurrentComparison(Comparison):
     any). ``candidate_error`` and ``state_error`` are rms over rms of the signal, where all states in front were right;
     the latter of output levels of right states, because wrong ones are counted. ``suppression`` is their ratio.
     ``clear`` are the same two errors, and the share of all cells and timesteps that they are of, where in software
-    the candidate is clear of both thresholds (`CLEAR`).
+    the candidate is clear of both thresholds (`CLEAR`). ``transitions_checked``: see `simulate.CurrentSimulation`.
     """
 
     states_agree: int
@@ -58,6 +58,7 @@ class CurrentComparison(Comparison):
     candidate_error: float
     state_error: float
     clear: ClearErrors
+    transitions_checked: bool
 
     margin_unit: ClassVar[str] = "A"
 
@@ -86,6 +87,7 @@ class CurrentComparison(Comparison):
     def details(self) -> dict[str, object]:
         return {
             "states_agree": self.states_agree,
+            "transitions_checked": self.transitions_checked,
             "wrong_by_their_own_margin": {"decisions": self.roots, "largest_of_threshold": self.root_margin},
             "error_rms": {
                 "candidate": self.candidate_error,
@@ -110,6 +112,8 @@ class CurrentComparison(Comparison):
         rows.append(("error suppression", f"{errors}: {self.suppression:.3g} times less"))
         far = f"{percent(self.clear.share)} of cells, whose candidate is {percent(CLEAR)} or more off its thresholds"
         rows.append(("", f"{self.clear.suppression:.3g} times less for the {far}"))
+        if not self.transitions_checked:
+            rows.append(("note", "the causes of transitions are not checked: thresholds of these cells are unknown"))
         if self.swing_used > 1.01:
             rows.append(("note", f"inputs went to {self.swing_used:.2f} of full scale: calibrate with more data"))
         return rows
@@ -215,6 +219,7 @@ def compare(
             candidate=_relative(errors["clear candidate"]),
             state=_relative(errors["clear state"]),
         ),
+        transitions_checked=simulation.transitions_checked,
     )
 
 
