@@ -11,7 +11,17 @@ import pytest
 import torch
 
 from cmru_hw import spice
-from cmru_hw.circuits.current import characterize, mapping, mirrors, netlist, simulate, technology, variation
+from cmru_hw.circuits.current import (
+    characterize,
+    compare,
+    mapping,
+    mirrors,
+    netlist,
+    simulate,
+    technology,
+    variation,
+    verify,
+)
 from cmru_hw.circuits.current import fast as behavioral
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import MappingError, TechnologyError
@@ -120,7 +130,7 @@ def test_broken_technologies_are_named():
         (text.replace("vdd = 1.8", "vdd = 0"), "vdd"),
         (text.replace("vdd = 1.8\n", ""), "vdd"),
         (text.replace("vdd = 1.8", "vdd = 1.8\nnonsense = 1"), "nonsense"),
-        (re.sub(r"^fraction = \[0.06", "fraction = [2", text, flags=re.MULTILINE), "cell.fraction"),
+        (re.sub(r"^fraction = \[0.03", "fraction = [2", text, flags=re.MULTILINE), "cell.fraction"),
         (re.sub(r"^n_half = ", "n_all = ", text, flags=re.MULTILINE), "mirror.ratios"),
         (text.replace("[cell]", "[cell"), "TOML"),
         (text.replace("unit = 1e-09", "unit = nan"), "unit is nan, must be a positive number"),
@@ -323,9 +333,9 @@ def test_a_network_of_transistors_is_its_software(skip):
     data = sequences(lengths=(12, 9, 14), seed=3)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     with spice.open_engine() as engine:
-        verified = simulate.verify(design, trained, data, engine)
+        verified = verify.verify(design, trained, data, engine)
     result = verified.comparison
-    assert isinstance(result, simulate.CurrentComparison)
+    assert isinstance(result, compare.CurrentComparison)
     assert result.agree >= 0.95 * result.total
     assert result.states_agree >= 0.95 * result.total
     assert result.root_margin < 0.1
@@ -391,7 +401,7 @@ def test_the_fast_engine_without_errors_is_the_software(skip):
     data = sequences(lengths=(20, 30, 25), seed=7)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     fast = behavioral.run(variation.draw(design, seed=0, dies=[0, 1], varied=frozenset()), data)
-    expected = simulate.reference(design, mapping.realised(design), data).response
+    expected = compare.reference(design, mapping.realised(design), data).response
     for die in range(2):
         agree, total = behavioral.agreement(fast.response(die), expected)
         assert agree == total

@@ -140,8 +140,13 @@ def compared(exported: Exported, verified: Verified, *, command: str = "") -> Co
         cpu_seconds=simulation.cpu_seconds,
         attempts=tuple(simulation.attempts),
         provenance=provenance(exported, simulator=simulation.simulator, command=command),
-        details=result.details(),
+        details={**result.details(), **_certified(verified)},
     )
+
+
+def _certified(verified: Verified) -> dict[str, object]:
+    found = verified.certificate
+    return {} if found is None else {"certificate": found.as_dict()}
 
 
 def simulated(

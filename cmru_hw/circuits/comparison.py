@@ -96,8 +96,19 @@ class Comparison:
 
     def holds(self) -> bool:
         """Whether circuit and software are the same network: every decision that counts, every class, every level."""
-        alike = self.classified == self.classified_alike
-        return not self.differ and alike and self.level_error < self.level_tolerance
+        return not self.failures()
+
+    def failures(self) -> tuple[str, ...]:
+        """What does not agree, a clause for each of decisions, classes and states."""
+        found = []
+        if self.differ:
+            found.append(f"{self.differ} decisions differ from software, first {self.first_divergence}")
+        if self.classified != self.classified_alike:
+            found.append(f"{self.classified - self.classified_alike} sequences get another class than in software")
+        if not self.level_error < self.level_tolerance:
+            error, limit = self.level_error, self.level_tolerance
+            found.append(f"states differ from software by up to {error:.3g} levels, more than {limit:g}")
+        return tuple(found)
 
     @property
     def level_tolerance(self) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmru_hw.circuits.certificate import NumericalCertificate
 from cmru_hw.circuits.comparison import Comparison, Reference
 from cmru_hw.core.signals import Response, Traces
 from cmru_hw.spice.schedule import Schedule
@@ -40,12 +41,17 @@ def shared_decks(lengths: Sequence[int], frames_per_deck: int) -> Iterator[list[
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Verified:
-    """A simulation held against software. ``refined`` says how often the largest time step was halved for it."""
+    """A simulation compared with software.
+
+    ``refined`` says how often the integration was made finer for it. ``certificate`` says how far the result moves with
+    a finer one; None where nothing was simulated again.
+    """
 
     comparison: Comparison
     simulation: Simulation
     expected: Reference
     refined: int
+    certificate: NumericalCertificate | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

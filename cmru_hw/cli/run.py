@@ -105,7 +105,7 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
     """Simulate a design, and compare it with the software model.
 
     Compares every decision, level and class. Exit code 1 if they do not agree. In current mode, where no mirror is
-    exact, they agree if 98 % of all decisions and of all classes do.
+    exact, they agree if 98 % of all decisions, of all states and of all classes do.
 
     \b
     Example: cmru-hw compare out/vowels --input models/vowels-eval.npz --sequences 20
@@ -133,7 +133,7 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
     else:
         print_comparison(exported.design, verified)
     if not verified.comparison.holds():
-        raise CheckFailed(_difference(verified))
+        raise CheckFailed("; ".join(verified.comparison.failures()))
 
 
 @click.command()
@@ -197,7 +197,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers in {output / 'summary.json'}")
     click.echo(f"report     {output / 'report' / 'index.html'}: open it in a browser")
     if not verified.comparison.holds():
-        raise CheckFailed(_difference(verified))
+        raise CheckFailed("; ".join(verified.comparison.failures()))
 
 
 def print_comparison(design: AnyDesign, verified: Verified) -> None:
@@ -221,6 +221,8 @@ def print_comparison(design: AnyDesign, verified: Verified) -> None:
     if result.first_divergence is not None:
         rows.append(("first divergence", str(result.first_divergence)))
     rows += result.remarks()
+    if verified.certificate is not None:
+        rows += verified.certificate.remarks()
     rows += _run_rows(verified.simulation)
     common.print_table(f"circuit ({design.technology.level} level) compared with software", rows)
 
@@ -228,15 +230,6 @@ def print_comparison(design: AnyDesign, verified: Verified) -> None:
 def _run_rows(simulation: Simulation) -> list[tuple[str, str]]:
     rows = [("simulator", f"{simulation.simulator}, {simulation.cpu_seconds:.2f} s of CPU")]
     return rows + [("repeated", attempt) for attempt in simulation.attempts]
-
-
-def _difference(verified: Verified) -> str:
-    result = verified.comparison
-    if result.first_divergence is not None:
-        return f"{result.differ} decisions differ from software, first {result.first_divergence}"
-    if result.classified != result.classified_alike:
-        return f"{result.classified - result.classified_alike} sequences get another class than in software"
-    return f"states differ from software by up to {result.level_error:.3g} levels, more than {result.level_tolerance:g}"
 
 
 def _unit(text: str, design: AnyDesign) -> tuple[int, int]:

@@ -16,7 +16,8 @@
         ├── SimulationTimeout          it ran past the time it was given
         ├── NotConverged               ngspice gave up ("timestep too small", "singular matrix", ...)
         └── ResultRejected                it ended without complaint, but the result fails a belief check
-            └── LatchTurned            a decision is not what it was when it was taken
+            ├── LatchTurned            a decision is not what it was when it was taken
+            └── UncausedTransition     a cell changed its state although its candidate crossed no threshold
 
 Ctrl-C ends the command line with exit 130. An exception is for one piece of work that failed alone; in a batch
 (Monte-Carlo) a failed die is a value.
@@ -89,6 +90,10 @@ class ResultRejected(SimulationError):
 
 
 class LatchTurned(ResultRejected):
+    pass
+
+
+class UncausedTransition(ResultRejected):
     pass
 
 

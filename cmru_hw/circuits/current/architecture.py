@@ -9,7 +9,18 @@ from pathlib import Path
 from cmru_hw.circuits.architecture import Architecture
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.corner import Corner, CornerFacts
-from cmru_hw.circuits.current import dies, energy, mapping, netlist, retention, simulate, technology, variation
+from cmru_hw.circuits.current import (
+    compare,
+    dies,
+    energy,
+    mapping,
+    netlist,
+    retention,
+    simulate,
+    technology,
+    variation,
+    verify,
+)
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.technology import CurrentTechnology
 from cmru_hw.circuits.simulation import Waveforms
@@ -95,9 +106,9 @@ CURRENT = Architecture(
     cell_files=netlist.cell_files,
     deck=netlist.deck,
     parts=parts,
-    reference=simulate.reference,
+    reference=compare.reference,
     simulate=simulate.simulate,
-    verify=simulate.verify,
+    verify=verify.verify,
     waveforms=simulate.waveforms,
     draw_unit=_draw_unit,
     select_variations=variation.select_variations,

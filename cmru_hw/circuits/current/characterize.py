@@ -23,7 +23,7 @@ from cmru_hw.process import device_models
 from cmru_hw.spice import Engine, open_engine
 
 THRESH = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
-FRACTION = (0.06, 0.1, 0.2, 0.4, 0.7, 0.97)
+FRACTION = (0.03, 0.06, 0.1, 0.2, 0.4, 0.7, 0.97)
 GAIN = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
 # Where mirrors are swept [A]: in weak inversion their ratios move by 1 % per decade. Mismatch is taken in the middle.
 MIRROR_CURRENTS = (0.03e-9, 0.3e-9, 3e-9, 30e-9)
@@ -70,7 +70,7 @@ def cells(
     Raises SimulationError.
     """
     ramps = _ramps(points, devices, engine, half)
-    return [_read(traces, PEAK * point.thresh, half) for traces, point in zip(ramps, points, strict=True)]
+    return [_read(traces, point, half) for traces, point in zip(ramps, points, strict=True)]
 
 
 def edge(point: Point, devices: device_models.Devices, engine: Engine, above: Sequence[float]) -> Array:
@@ -80,7 +80,7 @@ def edge(point: Point, devices: device_models.Devices, engine: Engine, above: Se
     """
     (traces,) = _ramps([point], [devices], engine, HALF)
     peak = PEAK * point.thresh
-    down = _read(traces, peak, HALF).down
+    down = _read(traces, point, HALF).down
     falling = HALF * (2 - (down + np.asarray(above) * point.thresh) / peak)
     return np.abs(traces.at("i(vy)", falling) / traces.at("i(vy)", np.array(HALF)) - 1)
 
@@ -109,7 +109,7 @@ def _ramps(
     for point, models in zip(points, devices, strict=True):
         values = {"thresh": point.thresh, "width": point.width, "gain": point.gain, "peak": PEAK * point.thresh}
         values |= {"vdd": VDD, "half": half, "w": point.w, "l": point.l, "ls": point.sink}
-        saved = ("v0", "ramp", "i(vy)")
+        saved = ("ramp", "i(vy)")
         decks.append(deck("current_cell", models, saved=saved, parameters=values, stop=2 * half))
     found: dict[int, Traces] = {}
     for index, outcome in engine.map(decks):
@@ -119,22 +119,27 @@ def _ramps(
     return [found[index] for index in range(len(points))]
 
 
-def _read(traces: Traces, peak: float, half: float) -> Cell:
-    state, ramp = traces.values["v0"], traces.values["ramp"] * peak
+def _read(traces: Traces, point: Point, half: float) -> Cell:
+    """Thresholds are where the output, which is all that other cells see, passes half its level.
+
+    The node v0 is no measure of them: it falls to a third of the supply, where the output hardly changes, at a
+    candidate that is 1 to 2 % of the threshold above the one that resets the cell.
+    """
+    output, ramp = traces.values["i(vy)"], traces.values["ramp"] * PEAK * point.thresh
     turn = int(np.argmax(ramp))
     high, low = (float(traces.at("i(vy)", np.array(when))) for when in (half, half / 10))
-    up, down = _crossing(state[: turn + 1], ramp[: turn + 1]), _crossing(-state[turn:], ramp[turn:])
+    middle = point.gain / 2
+    up, down = _crossing(output[: turn + 1] - middle, ramp[: turn + 1]), _crossing(middle - output[turn:], ramp[turn:])
     return Cell(up=up, down=down, high=high, low=low)
 
 
-def _crossing(state: Array, ramp: Array) -> float:
-    """The ramp where ``state`` first rises through the middle of its own range; NaN if it does not move."""
-    middle = (state.min() + state.max()) / 2
-    above = state >= middle
-    if above[0] or not above.any() or np.ptp(state) < VDD / 2:
+def _crossing(beyond: Array, ramp: Array) -> float:
+    """The ramp where ``beyond`` first rises through 0; NaN if it begins above it or stays below."""
+    above = beyond >= 0
+    if above[0] or not above.any():
         return float("nan")
     after = int(np.argmax(above))
-    share = (middle - state[after - 1]) / (state[after] - state[after - 1])
+    share = -beyond[after - 1] / (beyond[after] - beyond[after - 1])
     return float(ramp[after - 1] + share * (ramp[after] - ramp[after - 1]))
 
 

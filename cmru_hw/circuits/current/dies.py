@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.comparison import Reference, classes_of
+from cmru_hw.circuits.current import compare, netlist, simulate, variation
 from cmru_hw.circuits.current import fast as behavioral
-from cmru_hw.circuits.current import netlist, simulate, variation
 from cmru_hw.circuits.current.variation import CurrentDies
 from cmru_hw.circuits.dies import DieJob, DieScores, DieSimulator, Replay
 from cmru_hw.core.signals import Response
@@ -35,7 +35,7 @@ class CurrentGoal:
 
 
 def _goal(job: DieJob) -> CurrentGoal:
-    expected = simulate.reference(job.design, job.trained, job.sequences)
+    expected = compare.reference(job.design, job.trained, job.sequences)
     labels = job.sequences.labels
     return CurrentGoal(expected=expected, wanted=expected.classes if labels is None else labels)
 
@@ -112,7 +112,7 @@ def _replay(job: DieJob, number: int) -> Replay:
     inputs = first.inputs[0, : first.lengths[0]].astype(np.float64)
     deck, _ = netlist.deck(job.design, [inputs], network=netlist.network_text(job.design, strengths=drawn.one(0)))
     response = behavioral.run(drawn, first).response(0)
-    return Replay(deck=deck, response=response, expected=simulate.reference(job.design, job.trained, first))
+    return Replay(deck=deck, response=response, expected=compare.reference(job.design, job.trained, first))
 
 
 DIES = DieSimulator(

@@ -16,6 +16,7 @@ import numpy as np
 
 from cmru_hw.circuits.current.mapping import CurrentDesign, CurrentLayer
 from cmru_hw.circuits.current.mirrors import Rows
+from cmru_hw.circuits.current.numerics import CONVERGED, Numerics
 from cmru_hw.core import package_data
 from cmru_hw.core.signals import Array
 from cmru_hw.process import device_models
@@ -35,8 +36,6 @@ METER = 1e-9
 CHANGE = 0.01
 # In the power-on frame cells are let go layer by layer, so that none decides on what is not settled in front of it.
 RELEASE_FIRST, RELEASE_LAST = 0.4, 0.8
-# Without truncation of small currents: gmin of 1 pS would shift a threshold of 0.1 nA by per cent.
-OPTIONS = ".options method=gear gmin=1e-15 abstol=1e-15 reltol=1e-3 trtol=20 bypass=1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,13 +200,14 @@ def deck(
     vdd: float | None = None,
     timestep: float | None = None,
     refine: int = 0,
+    numerics: Numerics = CONVERGED,
     save: Sequence[str] = (),
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
     ``devices`` are those of the technology's process, corner and temperature unless given: a die with mismatch.
-    ``network`` replaces :func:`network_text`. ``vdd`` [V] and ``timestep`` [s] replace the technology's. ``refine``
-    halves the largest step and divides the tolerance by ten that many times.
+    ``network`` replaces :func:`network_text`. ``vdd`` [V] and ``timestep`` [s] replace the technology's. ``numerics``
+    are the settings of the integration, refined ``refine`` times (`Numerics.refined`).
     """
     technology = design.technology
     devices = devices or device_models.devices(
@@ -246,7 +246,7 @@ def deck(
     saved += [f"i(v{name})" for name in design.readout.names]
     saved += [name for name in save if name not in saved]
     stop = plan.frames * period
-    tolerance = OPTIONS.replace("reltol=1e-3", f"reltol={_n(1e-3 / 10**refine)}")
+    settings = numerics.refined(refine)
     lines = [
         devices.text.rstrip(),
         *[f".include {path}" for path in cell_files(design)],
@@ -256,8 +256,8 @@ def deck(
         *stimulus,
         ".include network.cir",
         *[".save " + " ".join(saved[first : first + 20]) for first in range(0, len(saved), 20)],
-        tolerance,
-        f".tran {_n(period / 10)} {_n(stop)} 0 {_n(period / 2 ** (1 + refine))}",
+        settings.options(),
+        f".tran {_n(period / 10)} {_n(stop)} 0 {_n(settings.largest_step(period))}",
     ]
     return (
         Deck(
@@ -361,7 +361,7 @@ def _changes(plan: Schedule, values: Array) -> list[tuple[float, float]]:
 
 def _releases(plan: Schedule, layer: int, layers: int, high: float) -> list[tuple[float, float]]:
     """Corners of a layer's power-on line: up from the beginning of a power-on frame until the layer is let go."""
-    release = float(np.linspace(RELEASE_FIRST, RELEASE_LAST, layers + 1)[layer])
+    release = released(layer, layers)
     corners: list[tuple[float, float]] = []
     for first in plan.starts:
         start = first - 1
@@ -369,6 +369,11 @@ def _releases(plan: Schedule, layer: int, layers: int, high: float) -> list[tupl
         # The first frame begins with the line up; every later one raises it.
         corners += [(frame * plan.timestep, value) for frame, value in ([(start, 0.0)] if start else []) + steps]
     return [(0.0, high), *corners]
+
+
+def released(layer: int, layers: int) -> float:
+    """When in a power-on frame a layer is let go, as a share of the frame."""
+    return float(np.linspace(RELEASE_FIRST, RELEASE_LAST, layers + 1)[layer])
 
 
 def _pwl(corners: Sequence[tuple[float, float]]) -> str:

@@ -1,41 +1,39 @@
-"""Run a current-mode design in SPICE, decode what the circuit did, and hold it against its software model.
+"""Run a current-mode design in SPICE and decode what the circuit did.
 
-Nothing in this circuit is a decision: a cell compares at every moment. So a decision is read off candidate and state
-together, at the end of a timestep: +1 where the candidate lies above the cell's upper threshold and the state is high,
-−1 where it lies below the lower one and the state is low, else 0. A cell that should have switched and did not thus
-counts as a wrong decision, and so does a candidate on the wrong side of a threshold.
+A state is high if the cell's output is nearer to its level than to 0. Nothing in this circuit is a decision: a cell
+compares at every moment. So a decision is read off candidate and state together, at the end of a timestep: +1 where the
+candidate lies above the cell's upper threshold and the state is high, −1 where it lies below the lower one and the
+state is low, else 0. A cell that should have switched and did not thus counts as a wrong decision, and so does a
+candidate on the wrong side of a threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of
-from cmru_hw.circuits.current import netlist
+from cmru_hw.circuits.current import netlist, thresholds, transitions
 from cmru_hw.circuits.current.mapping import CurrentDesign
-from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms, shared_decks
-from cmru_hw.core.errors import ResultRejected, SimulationError
+from cmru_hw.circuits.current.numerics import CONVERGED, Numerics
+from cmru_hw.circuits.current.thresholds import Thresholds
+from cmru_hw.circuits.simulation import Simulation, Waveforms, shared_decks
+from cmru_hw.core.errors import ResultRejected, SimulationError, UncausedTransition
 from cmru_hw.core.signals import Array, Response, Traces, padded
-from cmru_hw.core.units import percent
-from cmru_hw.nn.cells import classify
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Sequences
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
+from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule
 
 # Decks of this many timesteps: their sources take time in the square of it, and their loading takes half a second.
 FRAMES_PER_DECK = 120
-# A cell is clear of its thresholds if the candidate is farther from them than this share of the upper one. Nearer, its
-# output leaves its level, by 0.1 % at this distance and 2 % at the threshold (`python -m benchmarks.current cell`).
-CLEAR = 0.1
-# What is asked of a circuit: this share of all decisions, and of all classes, as in software.
-AGREEMENT = 0.98
+# How often a deck is run again with a finer integration because a transition in it had no cause.
+MOST_REFINEMENTS = 2
+# Where technologies are measured: a cell's thresholds are those that it was drawn for.
+MEASURED_AT = ("typical", 27.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,12 +42,16 @@ class CurrentSimulation(Simulation):
 
     ``candidates`` has per layer (sequences, timesteps, units) in software units. ``charge`` [C] has per block of
     `netlist.BLOCKS` (sequences, timesteps), what it drew from its supply of ``vdd`` [V] in steps of ``timestep`` [s].
+    ``numerics`` are the settings of the integration. ``transitions_checked`` is False where thresholds of cells
+    are not known, or nobody asked: see `transitions`.
     """
 
     candidates: tuple[Array, ...]
     charge: Mapping[str, Array]
     vdd: float
     timestep: float
+    numerics: Numerics
+    transitions_checked: bool
 
     @property
     def energy(self) -> dict[str, float]:
@@ -70,85 +72,6 @@ class CurrentSimulation(Simulation):
         return float(power.min()), float(power.max())
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClearErrors:
-    """Errors as in :class:`CurrentComparison`, of the ``share`` of cells that are clear of their thresholds."""
-
-    share: float
-    candidate: float
-    state: float
-
-    @property
-    def suppression(self) -> float:
-        return self.candidate / max(self.state, 1e-30)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurrentComparison(Comparison):
-    """As `compare.Comparison` with margins and ``resolution`` in A; ``swing_used`` is of the input's full scale.
-
-    Excluded are decisions with a smaller margin than ``resolution``. ``states_agree`` counts states (of ``total``).
-    ``roots`` of the wrong decisions happened where every state before and in front of them was right, so that only
-    their own margin explains them; ``root_margin`` is the largest of these margins over the upper threshold (0 without
-    any). ``candidate_error`` and ``state_error`` are rms over rms of the signal, where all states in front were right;
-    the latter of output levels of right states, because wrong ones are counted. ``suppression`` is their ratio.
-    ``clear`` are the same two errors, and the share of all cells and timesteps that they are of, where in software
-    the candidate is clear of both thresholds (`CLEAR`).
-    """
-
-    states_agree: int
-    roots: int
-    root_margin: float
-    candidate_error: float
-    state_error: float
-    clear: ClearErrors
-
-    margin_unit: ClassVar[str] = "A"
-
-    @property
-    def suppression(self) -> float:
-        return self.candidate_error / max(self.state_error, 1e-30)
-
-    def holds(self) -> bool:
-        """Whether circuit and software agree as far as transistors that are never exact can: see `AGREEMENT`.
-
-        ``level_tolerance`` is not used: an output has either of two levels, and a wrong one is a wrong state.
-        """
-        decided = self.agree >= AGREEMENT * (self.total - self.excluded)
-        return decided and self.classified_alike >= AGREEMENT * self.classified
-
-    def details(self) -> dict[str, object]:
-        return {
-            "states_agree": self.states_agree,
-            "wrong_by_their_own_margin": {"decisions": self.roots, "largest_of_threshold": self.root_margin},
-            "error_rms": {
-                "candidate": self.candidate_error,
-                "state": self.state_error,
-                "suppression": self.suppression,
-                "clear_of_thresholds": {
-                    "by_of_upper": CLEAR,
-                    "share": self.clear.share,
-                    "candidate": self.clear.candidate,
-                    "state": self.clear.state,
-                    "suppression": self.clear.suppression,
-                },
-            },
-        }
-
-    def remarks(self) -> list[tuple[str, str]]:
-        rows = [("states", f"{self.states_agree} of {self.total} agree")]
-        if self.differ:
-            because = f"{self.roots} with a candidate within {percent(self.root_margin)} of its threshold in software"
-            rows.append(("why they differ", f"{because}; the others follow from one of these"))
-        errors = f"candidates {percent(self.candidate_error)} rms off, outputs {percent(self.state_error)}"
-        rows.append(("error suppression", f"{errors}: {self.suppression:.3g} times less"))
-        far = f"{percent(self.clear.share)} of cells, whose candidate is {percent(CLEAR)} or more off its thresholds"
-        rows.append(("", f"{self.clear.suppression:.3g} times less for the {far}"))
-        if self.swing_used > 1.01:
-            rows.append(("note", f"inputs went to {self.swing_used:.2f} of full scale: calibrate with more data"))
-        return rows
-
-
 def simulate(
     design: CurrentDesign,
     sequences: Sequences,
@@ -156,6 +79,8 @@ def simulate(
     *,
     network: str | None = None,
     refine: int = 0,
+    numerics: Numerics = CONVERGED,
+    check: bool = True,
     devices: device_models.Devices | None = None,
     vdd: float | None = None,
     timestep: float | None = None,
@@ -164,56 +89,70 @@ def simulate(
 ) -> CurrentSimulation:
     """``sequences`` through ``design`` in ``engine``; see `netlist.deck` for the other parameters.
 
-    ``observe(traces, plan, sequences)`` sees every deck that has run and which sequences it holds, in any order.
-    ``progress(done, total)`` counts timesteps. Raises SimulationError if any deck fails: a partial answer is no answer.
+    A deck with a transition that has no cause is run again with a finer integration, unless ``check`` is False: then
+    transitions are believed, which is for studies of settings. ``observe(traces, plan,
+    sequences)`` sees every deck whose result counts and which sequences it holds, in any order. ``progress(done,
+    total)`` counts timesteps. Raises SimulationError if any deck fails, UncausedTransition if a transition without a
+    cause stays: a partial answer is no answer.
     """
     lengths = [int(length) for length in sequences.lengths]
     inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, lengths, strict=True)]
     supply, period = vdd or design.technology.vdd, timestep or design.technology.timestep
+    own = _own_thresholds(design, engine, network=network, devices=devices, vdd=supply) if check else None
     batches = list(shared_decks(lengths, FRAMES_PER_DECK))
-    plans: list[Schedule] = []
-
-    def decks() -> Iterator[Any]:
-        for batch in batches:
-            deck, plan = netlist.deck(
-                design,
-                [inputs[i] for i in batch],
-                devices=devices,
-                network=network,
-                vdd=supply,
-                timestep=period,
-                refine=refine,
-            )
-            plans.append(plan)
-            yield deck
-
     pieces: dict[int, list[_Piece]] = {}
     attempts: list[str] = []
-    seconds, simulator, done = 0.0, "", 0
-    for index, outcome in engine.map(decks()):
-        if isinstance(outcome, SimulationError):
-            raise outcome
-        plan = plans[index]
-        pieces[index] = [_decode(design, outcome.traces, plan, place, supply) for place in range(len(plan.lengths))]
-        if observe:
-            observe(outcome.traces, plan, batches[index])
-        seconds += outcome.cpu_seconds
-        simulator = outcome.simulator
-        attempts += outcome.attempts
-        done += sum(plan.lengths)
-        if progress:
-            progress(done, sum(lengths))
+    seconds, simulator = 0.0, ""
+    for finer in range(refine, refine + MOST_REFINEMENTS + 1):
+        waiting = [index for index in range(len(batches)) if index not in pieces]
+        plans: list[Schedule] = []
+
+        def decks(finer: int, waiting: list[int], plans: list[Schedule]) -> Iterator[Deck]:
+            for index in waiting:
+                deck, plan = netlist.deck(
+                    design,
+                    [inputs[i] for i in batches[index]],
+                    devices=devices,
+                    network=network,
+                    vdd=supply,
+                    timestep=period,
+                    refine=finer,
+                    numerics=numerics,
+                )
+                plans.append(plan)
+                yield deck
+
+        for place, outcome in engine.map(decks(finer, waiting, plans)):
+            if isinstance(outcome, SimulationError):
+                raise outcome
+            index, plan = waiting[place], plans[place]
+            seconds += outcome.cpu_seconds
+            simulator = outcome.simulator
+            attempts += outcome.attempts
+            try:
+                pieces[index] = [
+                    _decode(design, outcome.traces, plan, k, own, name=name) for k, name in enumerate(batches[index])
+                ]
+            except UncausedTransition as error:
+                if finer == refine + MOST_REFINEMENTS:
+                    raise
+                attempts.append(f"again with a finer integration: {error}")
+                continue
+            if observe:
+                observe(outcome.traces, plan, batches[index])
+            if progress:
+                progress(sum(lengths[i] for done in pieces for i in batches[done]), sum(lengths))
+        if len(pieces) == len(batches):
+            break
     ordered = [piece for index in range(len(batches)) for piece in pieces[index]]
-    time = sequences.inputs.shape[1]
-    layers = range(len(design.layers))
-    response = Response(
-        lengths=sequences.lengths,
-        decisions=tuple(padded([piece.decisions[layer] for piece in ordered], time) for layer in layers),
-        states=tuple(padded([piece.states[layer] for piece in ordered], time) for layer in layers),
-        logits=padded([piece.logits for piece in ordered], time),
-    )
+    time, layers = sequences.inputs.shape[1], range(len(design.layers))
     return CurrentSimulation(
-        response=response,
+        response=Response(
+            lengths=sequences.lengths,
+            decisions=tuple(padded([piece.decisions[layer] for piece in ordered], time) for layer in layers),
+            states=tuple(padded([piece.states[layer] for piece in ordered], time) for layer in layers),
+            logits=padded([piece.logits for piece in ordered], time),
+        ),
         cpu_seconds=seconds,
         simulator=simulator,
         attempts=tuple(attempts),
@@ -221,127 +160,29 @@ def simulate(
         charge={block: padded([piece.charge[block] for piece in ordered], time) for block in netlist.BLOCKS},
         vdd=supply,
         timestep=period,
+        numerics=numerics.refined(refine),
+        transitions_checked=own is not None,
     )
 
 
-def reference(design: CurrentDesign, trained: Trained, sequences: Sequences) -> Reference:
-    """The software truth in double precision; margins [A] are a candidate's distance from the nearer threshold."""
-    trained.check(sequences)
-    lengths = torch.from_numpy(sequences.lengths)
-    with torch.no_grad():
-        out = trained.network().double()(torch.from_numpy(sequences.inputs).double(), lengths)
-    valid = np.arange(sequences.inputs.shape[1])[None, :, None] < sequences.lengths[:, None, None]
-    margins = []
-    for layer, candidate, threshold in zip(design.layers, out.candidates, out.thresholds, strict=True):
-        low, high = threshold.numpy()
-        c = candidate.numpy()
-        margins.append(np.minimum(np.abs(c - low), np.abs(c - high)) * layer.candidate.unit)
-    response = Response(
-        lengths=sequences.lengths,
-        decisions=tuple(d.numpy() for d in out.decisions),
-        states=tuple(np.where(valid, s.numpy(), 0.0) for s in out.states),
-        logits=np.where(valid, out.logits.numpy(), 0.0),
+def _own_thresholds(
+    design: CurrentDesign, engine: Engine, *, network: str | None, devices: device_models.Devices | None, vdd: float
+) -> tuple[Thresholds, ...] | None:
+    """Thresholds of the cells in ``network``: measured, unless cells, devices and netlist are those of the design.
+
+    None where they cannot be known: the netlist lacks elements of a cell, or its devices have mismatch of the PDK's.
+    """
+    technology = design.technology
+    drawn = netlist.network_text(design)
+    if devices is not None and devices.mismatch is not None:
+        return None
+    same = (network is None or network == drawn) and not design.templates and devices is None
+    if same and (technology.corner, technology.temperature) == MEASURED_AT:
+        return thresholds.designed(design)
+    found = devices or device_models.devices(
+        technology.process, corner=technology.corner, temperature=technology.temperature
     )
-    classes = classify(out.logits, lengths, trained.config.decision).numpy()
-    return Reference(response=response, margins=tuple(margins), classes=classes)
-
-
-def compare(
-    design: CurrentDesign,
-    trained: Trained,
-    sequences: Sequences,
-    simulation: CurrentSimulation,
-    *,
-    expected: Reference | None = None,
-    resolution: float = 0.0,
-) -> CurrentComparison:
-    """Count agreement, and say where differences come from."""
-    expected = expected or reference(design, trained, sequences)
-    response = simulation.response
-    valid = expected.response.valid[:, :, None]
-    wanted_candidates = _candidates(trained, sequences)
-    # Right so far: all states of the layers in front, at this timestep, and of this unit, one timestep before.
-    front = np.ones_like(valid)
-    agree = total = excluded = states_agree = roots = 0
-    root_margin = level_error = 0.0
-    smallest = np.inf
-    divergences: list[Divergence] = []
-    # see _squares: of all cells, and of those that are clear of their thresholds
-    errors = {name: np.zeros(3) for name in ("candidate", "state", "clear candidate", "clear state")}
-    for index, layer in enumerate(design.layers):
-        wanted, got = expected.response.decisions[index], response.decisions[index]
-        margin = expected.margins[index]
-        right = (response.states[index] > 0.5) == (expected.response.states[index] > 0.5)
-        before = np.concatenate([np.ones_like(right[:, :1]), right[:, :-1]], axis=1)
-        counted = valid & (margin >= resolution)
-        total += int(valid.sum()) * layer.units
-        excluded += int((valid & (margin < resolution)).sum())
-        agree += int((counted & (wanted == got)).sum())
-        states_agree += int((valid & right).sum())
-        if counted.any():
-            smallest = min(smallest, float(margin[counted].min()))
-        wrong = counted & (wanted != got)
-        divergences += [_divergence(index, tuple(place), wanted, got, margin) for place in np.argwhere(wrong).tolist()]
-        root = wrong & front & before
-        roots += int(root.sum())
-        if root.any():
-            root_margin = max(root_margin, float((margin / layer.upper)[root].max()))
-        clean = np.broadcast_to(valid & front, right.shape)
-        for name, chosen in (("", clean), ("clear ", clean & (margin >= CLEAR * layer.upper))):
-            errors[f"{name}candidate"] += _squares(simulation.candidates[index], wanted_candidates[index], chosen)
-            wanted_states = expected.response.states[index]
-            errors[f"{name}state"] += _squares(response.states[index], wanted_states, chosen & right)
-        same = np.broadcast_to(valid, right.shape) & right
-        level_error = max(
-            level_error, float(np.abs(response.states[index] - expected.response.states[index])[same].max())
-        )
-        front = front & right.all(axis=2, keepdims=True)
-    classes = classes_of(response, design.config.decision)
-    logits = np.where(valid, response.logits - expected.response.logits, 0.0)
-    inputs = sequences.inputs * design.input_scale + design.input_offset
-    labels = sequences.labels
-    return CurrentComparison(
-        total=total,
-        agree=agree,
-        excluded=excluded,
-        resolution=resolution,
-        level_error=level_error,
-        logit_error=float(np.abs(logits).max() / max(np.abs(expected.response.logits).max(), 1e-30)),
-        classified=len(classes),
-        classified_alike=int((classes == expected.classes).sum()),
-        correct_software=None if labels is None else int((expected.classes == labels).sum()),
-        correct_circuit=None if labels is None else int((classes == labels).sum()),
-        first_divergence=min(divergences, key=lambda d: (d.sequence, d.timestep, d.layer, d.unit), default=None),
-        smallest_margin=smallest,
-        swing_used=float(np.abs(np.where(valid, inputs, 0)).max()) / design.calibration.inputs,
-        states_agree=states_agree,
-        roots=roots,
-        root_margin=root_margin,
-        candidate_error=_relative(errors["candidate"]),
-        state_error=_relative(errors["state"]),
-        clear=ClearErrors(
-            share=float(errors["clear candidate"][0] / max(errors["candidate"][0], 1)),
-            candidate=_relative(errors["clear candidate"]),
-            state=_relative(errors["clear state"]),
-        ),
-    )
-
-
-def verify(
-    design: CurrentDesign,
-    trained: Trained,
-    sequences: Sequences,
-    engine: Engine,
-    *,
-    network: str | None = None,
-    resolution: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Verified:
-    """Simulate and compare, once: a finer step moves currents by less than mirrors are off anyway."""
-    expected = reference(design, trained, sequences)
-    simulation = simulate(design, sequences, engine, network=network, progress=progress)
-    comparison = compare(design, trained, sequences, simulation, expected=expected, resolution=resolution)
-    return Verified(comparison=comparison, simulation=simulation, expected=expected, refined=0)
+    return thresholds.measured(design, engine, network=network or drawn, devices=found, vdd=vdd)
 
 
 def waveforms(
@@ -366,58 +207,39 @@ class _Piece:
     charge: Mapping[str, Array]
 
 
-def _squares(found: Array, wanted: Array, chosen: NDArray[np.bool_]) -> Array:
-    """(3,): how many are ``chosen``, the sum of squares of their error, and of what they should be."""
-    return np.array([chosen.sum(), ((found - wanted)[chosen] ** 2).sum(), (wanted[chosen] ** 2).sum()])
+def _decode(
+    design: CurrentDesign,
+    traces: Traces,
+    plan: Schedule,
+    place: int,
+    own: Sequence[Thresholds] | None,
+    *,
+    name: int,
+) -> _Piece:
+    """The ``place``-th sequence of a deck; ``name`` is its number in messages.
 
-
-def _relative(squares: Array) -> float:
-    return float(np.sqrt(squares[1] / max(squares[2], 1e-30)))
-
-
-def _decode(design: CurrentDesign, traces: Traces, plan: Schedule, sequence: int, vdd: float) -> _Piece:
-    """One sequence of a deck. Raises ResultRejected where a cell has not come to rest at a sampling instant."""
-    instants = plan.instants(sequence)
+    Raises ResultRejected for a state that is no number, UncausedTransition for one that changed without a cause.
+    """
+    instants = plan.instants(place)
     decisions, states, candidates = [], [], []
     for index, layer in enumerate(design.layers):
         here = [f"{index}_{i}" for i in range(layer.units)]
-        voltage = np.stack([traces.at(f"s{name}", instants) for name in here], axis=1)
         candidate = np.stack([traces.at(f"i(vc{name})", instants) for name in here], axis=1)
-        output = np.stack([traces.at(f"i(vh{name})", instants) for name in here], axis=1)
-        if not np.isfinite(voltage).all():
+        state = np.stack([traces.at(f"i(vh{name})", instants) for name in here], axis=1) / layer.high
+        if not np.isfinite(state).all():
             raise ResultRejected(f"a state of layer {index} is no number")
-        high = voltage > vdd / 2
+        high = state > transitions.HIGH
         up, down = high & (candidate >= layer.upper), ~high & (candidate < layer.low)
         decisions.append(up.astype(np.int8) - down.astype(np.int8))
-        states.append(output / layer.high)
+        states.append(state)
         candidates.append(candidate / layer.candidate.unit)
+    if own is not None:
+        transitions.require_causes(design, traces, plan, place, states, own, name=name)
     logits = np.stack([traces.at(f"i(v{name})", instants) for name in design.readout.names], axis=1)
     return _Piece(
         decisions=tuple(decisions),
         states=tuple(states),
         candidates=tuple(candidates),
         logits=logits / design.readout.unit,
-        charge=netlist.charge(traces.values, traces.time, plan.edges(sequence)),
-    )
-
-
-def _candidates(trained: Trained, sequences: Sequences) -> tuple[Array, ...]:
-    with torch.no_grad():
-        out = trained.network().double()(torch.from_numpy(sequences.inputs).double())
-    return tuple(candidate.numpy() for candidate in out.candidates)
-
-
-def _divergence(
-    layer: int, place: tuple[int, ...], wanted: NDArray[np.int8], got: NDArray[np.int8], margin: Array
-) -> Divergence:
-    sequence, timestep, unit = place
-    return Divergence(
-        sequence=sequence,
-        timestep=timestep,
-        layer=layer,
-        unit=unit,
-        software=int(wanted[place]),
-        circuit=int(got[place]),
-        margin=float(margin[place]),
-        margin_unit="A",
+        charge=netlist.charge(traces.values, traces.time, plan.edges(place)),
     )

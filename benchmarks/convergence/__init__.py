@@ -1,0 +1,1 @@
+"""Which simulator options are converged: loose, chosen and reference options of each kind of transistor deck."""

@@ -1,0 +1,257 @@
+"""Compare what a current-mode circuit did with its software model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of
+from cmru_hw.circuits.current.mapping import CurrentDesign
+from cmru_hw.circuits.current.simulate import CurrentSimulation
+from cmru_hw.circuits.current.transitions import HIGH
+from cmru_hw.core.signals import Array, Response
+from cmru_hw.core.units import percent
+from cmru_hw.nn.cells import classify
+from cmru_hw.nn.checkpoint import Sequences, Trained
+
+# A cell is clear of its thresholds if the candidate is farther from them than this share of the upper one. Nearer, its
+# output leaves its level, by 0.1 % at this distance and 2 % at the threshold (`python -m benchmarks.current cell`).
+CLEAR = 0.1
+# What is asked of a circuit: this share of all decisions, of all states and of all classes, as in software.
+AGREEMENT = 0.98
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClearErrors:
+    """Errors as in :class:`CurrentComparison`, of the ``share`` of cells that are clear of their thresholds."""
+
+    share: float
+    candidate: float
+    state: float
+
+    @property
+    def suppression(self) -> float:
+        return self.candidate / max(self.state, 1e-30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurrentComparison(Comparison):
+    """As `compare.Comparison` with margins and ``resolution`` in A; ``swing_used`` is of the input's full scale.
+
+    Excluded are decisions and states with a smaller margin than ``resolution``; ``states_agree`` counts the others that
+    agree.
+    ``roots`` of the wrong decisions happened where every state before and in front of them was right, so that only
+    their own margin explains them; ``root_margin`` is the largest of these margins over the upper threshold (0 without
+    any). ``candidate_error`` and ``state_error`` are rms over rms of the signal, where all states in front were right;
+    the latter of output levels of right states, because wrong ones are counted. ``suppression`` is their ratio.
+    ``clear`` are the same two errors, and the share of all cells and timesteps that they are of, where in software
+    the candidate is clear of both thresholds (`CLEAR`). ``transitions_checked``: see `simulate.CurrentSimulation`.
+    """
+
+    states_agree: int
+    roots: int
+    root_margin: float
+    candidate_error: float
+    state_error: float
+    clear: ClearErrors
+    transitions_checked: bool
+
+    margin_unit: ClassVar[str] = "A"
+
+    @property
+    def suppression(self) -> float:
+        return self.candidate_error / max(self.state_error, 1e-30)
+
+    def failures(self) -> tuple[str, ...]:
+        """Which of decisions, states and classes agree with software less than `AGREEMENT` asks.
+
+        ``level_tolerance`` is not used: an output has either of two levels, and a wrong one is a wrong state.
+        """
+        counted = self.total - self.excluded
+        found = []
+        for what, agree, of in (
+            ("decisions", self.agree, counted),
+            ("states", self.states_agree, counted),
+            ("classes", self.classified_alike, self.classified),
+        ):
+            if agree < AGREEMENT * of:
+                found.append(f"{of - agree} of {of} {what} differ from software, more than {percent(1 - AGREEMENT)}")
+        if found and self.agree < AGREEMENT * counted:
+            found[0] += f"; the first: {self.first_divergence}"
+        return tuple(found)
+
+    def details(self) -> dict[str, object]:
+        return {
+            "states_agree": self.states_agree,
+            "transitions_checked": self.transitions_checked,
+            "wrong_by_their_own_margin": {"decisions": self.roots, "largest_of_threshold": self.root_margin},
+            "error_rms": {
+                "candidate": self.candidate_error,
+                "state": self.state_error,
+                "suppression": self.suppression,
+                "clear_of_thresholds": {
+                    "by_of_upper": CLEAR,
+                    "share": self.clear.share,
+                    "candidate": self.clear.candidate,
+                    "state": self.clear.state,
+                    "suppression": self.clear.suppression,
+                },
+            },
+        }
+
+    def remarks(self) -> list[tuple[str, str]]:
+        rows = [("states", f"{self.states_agree} of {self.total - self.excluded} agree")]
+        if self.differ:
+            because = f"{self.roots} with a candidate within {percent(self.root_margin)} of its threshold in software"
+            rows.append(("why they differ", f"{because}; the others follow from one of these"))
+        errors = f"candidates {percent(self.candidate_error)} rms off, outputs {percent(self.state_error)}"
+        rows.append(("error suppression", f"{errors}: {self.suppression:.3g} times less"))
+        far = f"{percent(self.clear.share)} of cells, whose candidate is {percent(CLEAR)} or more off its thresholds"
+        rows.append(("", f"{self.clear.suppression:.3g} times less for the {far}"))
+        if not self.transitions_checked:
+            rows.append(("note", "the causes of transitions are not checked: thresholds of these cells are unknown"))
+        if self.swing_used > 1.01:
+            rows.append(("note", f"inputs went to {self.swing_used:.2f} of full scale: calibrate with more data"))
+        return rows
+
+
+def reference(design: CurrentDesign, trained: Trained, sequences: Sequences) -> Reference:
+    """The software truth in double precision; margins [A] are a candidate's distance from the nearer threshold."""
+    trained.check(sequences)
+    lengths = torch.from_numpy(sequences.lengths)
+    with torch.no_grad():
+        out = trained.network().double()(torch.from_numpy(sequences.inputs).double(), lengths)
+    valid = np.arange(sequences.inputs.shape[1])[None, :, None] < sequences.lengths[:, None, None]
+    margins = []
+    for layer, candidate, threshold in zip(design.layers, out.candidates, out.thresholds, strict=True):
+        low, high = threshold.numpy()
+        c = candidate.numpy()
+        margins.append(np.minimum(np.abs(c - low), np.abs(c - high)) * layer.candidate.unit)
+    response = Response(
+        lengths=sequences.lengths,
+        decisions=tuple(d.numpy() for d in out.decisions),
+        states=tuple(np.where(valid, s.numpy(), 0.0) for s in out.states),
+        logits=np.where(valid, out.logits.numpy(), 0.0),
+    )
+    classes = classify(out.logits, lengths, trained.config.decision).numpy()
+    return Reference(response=response, margins=tuple(margins), classes=classes)
+
+
+def compare(
+    design: CurrentDesign,
+    trained: Trained,
+    sequences: Sequences,
+    simulation: CurrentSimulation,
+    *,
+    expected: Reference | None = None,
+    resolution: float = 0.0,
+) -> CurrentComparison:
+    """Count agreement, and say where differences come from."""
+    expected = expected or reference(design, trained, sequences)
+    response = simulation.response
+    valid = expected.response.valid[:, :, None]
+    wanted_candidates = _candidates(trained, sequences)
+    # Right so far: all states of the layers in front, at this timestep, and of this unit, one timestep before.
+    front = np.ones_like(valid)
+    agree = total = excluded = states_agree = roots = 0
+    root_margin = level_error = 0.0
+    smallest = np.inf
+    divergences: list[Divergence] = []
+    # see _squares: of all cells, and of those that are clear of their thresholds
+    errors = {name: np.zeros(3) for name in ("candidate", "state", "clear candidate", "clear state")}
+    for index, layer in enumerate(design.layers):
+        wanted, got = expected.response.decisions[index], response.decisions[index]
+        margin = expected.margins[index]
+        right = (response.states[index] > HIGH) == (expected.response.states[index] > HIGH)
+        before = np.concatenate([np.ones_like(right[:, :1]), right[:, :-1]], axis=1)
+        counted = valid & (margin >= resolution)
+        total += int(valid.sum()) * layer.units
+        excluded += int((valid & (margin < resolution)).sum())
+        agree += int((counted & (wanted == got)).sum())
+        states_agree += int((counted & right).sum())
+        if counted.any():
+            smallest = min(smallest, float(margin[counted].min()))
+        wrong = counted & (wanted != got)
+        divergences += [_divergence(index, tuple(place), wanted, got, margin) for place in np.argwhere(wrong).tolist()]
+        root = wrong & front & before
+        roots += int(root.sum())
+        if root.any():
+            root_margin = max(root_margin, float((margin / layer.upper)[root].max()))
+        clean = np.broadcast_to(valid & front, right.shape)
+        for name, chosen in (("", clean), ("clear ", clean & (margin >= CLEAR * layer.upper))):
+            errors[f"{name}candidate"] += _squares(simulation.candidates[index], wanted_candidates[index], chosen)
+            wanted_states = expected.response.states[index]
+            errors[f"{name}state"] += _squares(response.states[index], wanted_states, chosen & right)
+        same = np.broadcast_to(valid, right.shape) & right
+        level_error = max(
+            level_error, float(np.abs(response.states[index] - expected.response.states[index])[same].max())
+        )
+        front = front & right.all(axis=2, keepdims=True)
+    classes = classes_of(response, design.config.decision)
+    logits = np.where(valid, response.logits - expected.response.logits, 0.0)
+    inputs = sequences.inputs * design.input_scale + design.input_offset
+    labels = sequences.labels
+    return CurrentComparison(
+        total=total,
+        agree=agree,
+        excluded=excluded,
+        resolution=resolution,
+        level_error=level_error,
+        logit_error=float(np.abs(logits).max() / max(np.abs(expected.response.logits).max(), 1e-30)),
+        classified=len(classes),
+        classified_alike=int((classes == expected.classes).sum()),
+        correct_software=None if labels is None else int((expected.classes == labels).sum()),
+        correct_circuit=None if labels is None else int((classes == labels).sum()),
+        first_divergence=min(divergences, key=lambda d: (d.sequence, d.timestep, d.layer, d.unit), default=None),
+        smallest_margin=smallest,
+        swing_used=float(np.abs(np.where(valid, inputs, 0)).max()) / design.calibration.inputs,
+        states_agree=states_agree,
+        roots=roots,
+        root_margin=root_margin,
+        candidate_error=_relative(errors["candidate"]),
+        state_error=_relative(errors["state"]),
+        clear=ClearErrors(
+            share=float(errors["clear candidate"][0] / max(errors["candidate"][0], 1)),
+            candidate=_relative(errors["clear candidate"]),
+            state=_relative(errors["clear state"]),
+        ),
+        transitions_checked=simulation.transitions_checked,
+    )
+
+
+# --- Steps of the above ------------------------------------------------------------------------------------------
+
+
+def _squares(found: Array, wanted: Array, chosen: NDArray[np.bool_]) -> Array:
+    """(3,): how many are ``chosen``, the sum of squares of their error, and of what they should be."""
+    return np.array([chosen.sum(), ((found - wanted)[chosen] ** 2).sum(), (wanted[chosen] ** 2).sum()])
+
+
+def _relative(squares: Array) -> float:
+    return float(np.sqrt(squares[1] / max(squares[2], 1e-30)))
+
+
+def _candidates(trained: Trained, sequences: Sequences) -> tuple[Array, ...]:
+    with torch.no_grad():
+        out = trained.network().double()(torch.from_numpy(sequences.inputs).double())
+    return tuple(candidate.numpy() for candidate in out.candidates)
+
+
+def _divergence(
+    layer: int, place: tuple[int, ...], wanted: NDArray[np.int8], got: NDArray[np.int8], margin: Array
+) -> Divergence:
+    sequence, timestep, unit = place
+    return Divergence(
+        sequence=sequence,
+        timestep=timestep,
+        layer=layer,
+        unit=unit,
+        software=int(wanted[place]),
+        circuit=int(got[place]),
+        margin=float(margin[place]),
+        margin_unit="A",
+    )

@@ -1,0 +1,121 @@
+"""Compare a design with its software in SPICE, and certify that the integration has converged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cmru_hw.circuits import certificate
+from cmru_hw.circuits.certificate import NumericalCertificate
+from cmru_hw.circuits.current.compare import compare, reference
+from cmru_hw.circuits.current.mapping import CurrentDesign
+from cmru_hw.circuits.current.simulate import MOST_REFINEMENTS, CurrentSimulation, simulate
+from cmru_hw.circuits.current.transitions import HIGH
+from cmru_hw.circuits.simulation import Verified
+from cmru_hw.core.signals import Array
+from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.process import device_models
+from cmru_hw.spice import Engine
+
+# Frames that a certificate is taken from unless asked for more. A circuit with a state has to run up to each of them
+# from the beginning of its sequence, and all timesteps on the way are compared too.
+CERTIFIED_FRAMES = 4
+
+
+def verify(
+    design: CurrentDesign,
+    trained: Trained,
+    sequences: Sequences,
+    engine: Engine,
+    *,
+    network: str | None = None,
+    resolution: float = 0.0,
+    progress: Callable[[int, int], None] | None = None,
+    seed: int = 0,
+) -> Verified:
+    """Simulate, compare, and simulate some frames again with a finer integration (:func:`certify`).
+
+    If that changes a decision or a state, everything is simulated again that much finer. ``refined`` of the result says
+    how often; its certificate says whether the last answer still changed. Raises SimulationError.
+    """
+    expected = reference(design, trained, sequences)
+    for refined in range(MOST_REFINEMENTS + 1):
+        simulation = simulate(design, sequences, engine, network=network, refine=refined, progress=progress)
+        found = certify(design, sequences, simulation, engine, network=network, seed=seed)
+        if not (found.decisions_changed or found.states_changed):
+            break
+    comparison = compare(design, trained, sequences, simulation, expected=expected, resolution=resolution)
+    return Verified(comparison=comparison, simulation=simulation, expected=expected, refined=refined, certificate=found)
+
+
+def certify(
+    design: CurrentDesign,
+    sequences: Sequences,
+    simulation: CurrentSimulation,
+    engine: Engine,
+    *,
+    network: str | None = None,
+    devices: device_models.Devices | None = None,
+    frames: int = CERTIFIED_FRAMES,
+    seed: int = 0,
+) -> NumericalCertificate:
+    """How far ``simulation``, a result on ``sequences``, moves with an integration that is refined once more.
+
+    ``network`` and ``devices`` are those of the result. ``frames`` are chosen with ``seed``, the one of the smallest
+    margin always among them; the certificate is of all timesteps up to each. A candidate's margin is its distance from
+    the nearer threshold that the cell was drawn for. Raises SimulationError.
+    """
+    candidates = [seen * layer.candidate.unit for seen, layer in zip(simulation.candidates, design.layers, strict=True)]
+    margins = [
+        np.minimum(np.abs(seen - layer.low), np.abs(seen - layer.upper))
+        for seen, layer in zip(candidates, design.layers, strict=True)
+    ]
+    chosen = certificate.choose_frames(sequences.lengths, margins, count=frames, seed=seed)
+    last = certificate.last_frames(chosen)
+    places = np.array(list(last))
+    some = sequences.take(places)
+    some = Sequences(inputs=some.inputs, lengths=np.array([timestep + 1 for timestep in last.values()]))
+    numerics = simulation.numerics
+    finer = simulate(
+        design,
+        some,
+        engine,
+        network=network,
+        refine=1,
+        numerics=numerics,
+        devices=devices,
+        vdd=simulation.vdd,
+        timestep=simulation.timestep,
+    )
+    valid = finer.response.valid[:, :, None]
+
+    def pairs(of: str) -> list[tuple[Array, Array]]:
+        one, other = getattr(simulation.response, of), getattr(finer.response, of)
+        return [(a[places], b) for a, b in zip(one, other, strict=True)]
+
+    moved = [
+        np.where(valid, np.abs(seen[places] - again * layer.candidate.unit), 0.0)
+        for seen, again, layer in zip(candidates, finer.candidates, design.layers, strict=True)
+    ]
+    row = max(float(m.max()) for m in moved)
+    inside, of = certificate.margins_inside(sequences.lengths, margins, row)
+    used = sum(float(charge.sum()) for charge in finer.charge.values())
+    before = sum(float(np.where(valid[:, :, 0], charge[places], 0.0).sum()) for charge in simulation.charge.values())
+    return NumericalCertificate(
+        architecture=design.architecture,
+        simulator=simulation.simulator,
+        options=numerics.text(simulation.timestep),
+        refined_options=finer.numerics.text(simulation.timestep),
+        frames=tuple((sequence, timestep) for sequence, end in last.items() for timestep in range(end + 1)),
+        row_difference=row,
+        row_unit="A",
+        state_difference=max(float(np.abs(np.where(valid, a - b, 0.0)).max()) for a, b in pairs("states")),
+        current_difference=max(float((m / layer.upper).max()) for m, layer in zip(moved, design.layers, strict=True)),
+        energy_difference=abs(before / used - 1),
+        decisions_changed=sum(int((valid & (a != b)).sum()) for a, b in pairs("decisions")),
+        states_changed=sum(int((valid & ((a > HIGH) != (b > HIGH))).sum()) for a, b in pairs("states")),
+        margins_inside=inside,
+        margins=of,
+        seed=seed,
+    )
