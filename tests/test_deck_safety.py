@@ -120,7 +120,7 @@ def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "fifo.lib")
     (tmp_path / "link.lib").symlink_to("/dev/zero")
     for name in ("fifo.lib", "link.lib", "."):
-        with pytest.raises(OSError, match="not a regular file|Is a directory"):
+        with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
             read_regular(tmp_path / name)
     with pytest.raises(TechnologyError, match=r"fifo\.lib cannot be read \(not a regular file\)"):
         device_models.devices(str(tmp_path / "fifo.lib"))

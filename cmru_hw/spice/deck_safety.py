@@ -15,6 +15,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -138,7 +139,8 @@ def refuse_code(
         for line in lexer.logical_lines(source, where=place):
             at = f"{place}, line {line.first}"
             reference = _included(line, at)
-            _refuse_hidden(line, at, lambda name, folder=folder: _known(name, folder, files, libraries))
+            known = partial(_known, folder=folder, files=files, libraries=libraries)
+            _refuse_hidden(line, at, known)
             for target in (*_data_files(line), *([reference.file] if reference else [])):
                 for name in _own_files(at, target, folder, files, libraries):
                     if name not in seen:
