@@ -117,7 +117,7 @@ def test_no_key_can_be_taken_away_unnoticed(name, tmp_path):
     """Every key that a result has is either refused by name when it is missing, or is one of those with a default."""
     kind, made = table.KINDS[name], MADE[name]()
     content = json.loads(made.to_json())
-    free = {"kind", "command", "seed", "netlist_sha256", "job_sha256", "unseen"}
+    free = {"kind", "command", "seed", "edited", "netlist_sha256", "job_sha256", "unseen"}
     free |= {"versions"} if name == "versus" else set()
     for key in content.keys() - free:
         with pytest.raises(InputError, match=f" has no {key}: it is damaged"):

@@ -29,7 +29,7 @@ def pair(small, tmp_path_factory) -> tuple[Path, Path, Path]:
     assert done.returncode == 0, done.stderr
     runs = folder / "runs"
     (runs / "energy").mkdir(parents=True)
-    mine = json.loads((small[0] / "design.json").read_text())["files"]["network.cir"]
+    mine = json.loads((small[0] / "design.json").read_text())["netlist_sha256"]
     of_mine = {"provenance": results.provenance(netlist_sha256=mine)}
     two = BlockEnergy(static_J=0.0, dynamic_J=2e-9, analytic_J=None, source="netlist", note="")
     joules = {"per_timestep_J": 2e-9, "per_inference_J": 3e-8, "mean_power_W": 2e-7, "label": "simulated"}

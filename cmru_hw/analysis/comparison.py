@@ -105,7 +105,6 @@ class SimulationResult(Record):
     architecture: str
     cpu_seconds: NotNegative
     attempts: tuple[str, ...]
-    edited: bool
     sequences: Count
     classes: tuple[str, ...]
     correct: Count | None
@@ -158,7 +157,6 @@ def simulated(
         architecture=exported.design.architecture,
         cpu_seconds=simulation.cpu_seconds,
         attempts=tuple(simulation.attempts),
-        edited=exported.edited,
         sequences=len(classes),
         classes=classes,
         correct=correct,

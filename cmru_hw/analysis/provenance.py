@@ -15,7 +15,9 @@ class Provenance(Record):
     """``versions``: name of a program → its version, with ``simulator`` where one ran. ``command``: the command that
     makes the result again, "" for a result of Python code. ``seed``: that of all draws, None without any.
 
-    The hashes are of the netlist as it was simulated, of the design's numbers, of the technology's, and of the job;
+    ``edited`` names the fields and files of the design folder that were changed after export.
+
+    The hashes are of everything that was simulated, of the design's numbers, of the technology's, and of the job;
     None where a result does not follow from one. ``certificate``: the numerical certificate of a simulation of
     transistors, as `NumericalCertificate` writes it.
     """
@@ -23,6 +25,7 @@ class Provenance(Record):
     versions: Mapping[str, str]
     command: str = ""
     seed: Count | None = None
+    edited: tuple[str, ...] = ()
     netlist_sha256: Sha256 | None = None
     design_sha256: Sha256 | None = field(default=None, metadata=OMIT_NONE)
     technology_sha256: Sha256 | None = field(default=None, metadata=OMIT_NONE)
@@ -45,6 +48,7 @@ def provenance(
         versions=found | ({"simulator": simulator} if simulator else {}),
         command=command,
         seed=seed,
+        edited=exported.edited,
         netlist_sha256=exported.netlist_sha256,
         design_sha256=exported.architecture.fingerprint(exported.design),
         technology_sha256=exported.design.technology.sha256,

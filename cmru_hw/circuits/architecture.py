@@ -41,8 +41,8 @@ class Architecture:
     ``with_templates(design, templates)``: the design with (name, text) of a user's own cells.
 
     From a design to a netlist: ``describe(design)`` for people, ``fingerprint(design)``, ``network_text(design)``,
-    ``cell_files(design)``, ``deck(design, inputs)``, and ``parts(design)``: its devices, or None where its level has
-    none.
+    ``cell_files(design)``, ``deck(design, inputs, network=…)``, and ``parts(design)``: its devices, or None where its
+    level has none.
 
     Simulation: ``reference(design, trained, sequences)`` in software; ``simulate``, ``verify`` and ``waveforms`` in an
     engine; ``draw_unit(design, waveforms, expected, path)`` draws one unit.
@@ -77,7 +77,7 @@ class Architecture:
     fingerprint: Callable[[Any], str]
     network_text: Callable[[Any], str]
     cell_files: Callable[[Any], dict[str, bytes]]
-    deck: Callable[[Any, Any], tuple[Deck, Any]]
+    deck: Callable[..., tuple[Deck, Any]]
     parts: Callable[[Any], Inventory | None]
     reference: Callable[[Any, Trained, Sequences], Reference]
     simulate: Callable[..., Simulation]

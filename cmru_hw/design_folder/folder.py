@@ -20,7 +20,9 @@ import io
 import json
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,10 @@ import cmru_hw
 from cmru_hw import spice
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.circuits.identity import simulated_sha256
 from cmru_hw.circuits.registry import Architecture
 from cmru_hw.core.errors import InputError, OutputError, TechnologyError, reason
-from cmru_hw.core.regular_file import read_text
+from cmru_hw.core.regular_file import read_regular, read_text
 from cmru_hw.design_folder import templates
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Sequences, Trained
@@ -41,27 +44,33 @@ FORMAT = 1
 MANIFEST = "design.json"
 MODEL = "model.safetensors"
 NETWORK = "network.cir"
+# What is not in the folder and belongs to the circuit.
+OUTSIDE = "device files or version of cmru_hw"
 # The stimulus beside an exported netlist is for looking at: one sequence, and not all of a long one.
 EXAMPLE_TIMESTEPS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A loaded design folder. ``network`` is the netlist text to simulate: the file's, not merely one like it."""
+    """A loaded design folder. ``network`` is the text of network.cir as found on disk, which may have been edited.
+
+    ``edited`` names what was changed after export: fields of design.json ("technology.mismatch.limit") and files.
+    """
 
     path: Path
     trained: Trained
     design: AnyDesign
     network: str
-    edited: bool
+    edited: tuple[str, ...]
 
     @property
     def architecture(self) -> Architecture:
         return registry.of(self.design)
 
-    @property
+    @cached_property
     def netlist_sha256(self) -> str:
-        return hashlib.sha256(self.network.encode()).hexdigest()
+        """Hash of everything that is simulated: see `cmru_hw.circuits.identity`."""
+        return simulated_sha256(self.design, self.network)
 
 
 def write(
@@ -104,7 +113,7 @@ def write(
     finally:
         if scratch is not None and scratch.exists():
             shutil.rmtree(scratch, ignore_errors=True)
-    return Exported(path=path, trained=trained, design=design, network=files[NETWORK].decode(), edited=False)
+    return Exported(path=path, trained=trained, design=design, network=files[NETWORK].decode(), edited=())
 
 
 def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
@@ -134,16 +143,60 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
         network = read_text(path / NETWORK)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path / NETWORK} cannot be read ({reason(error)}): export the design again") from error
-    edited = network != kind.network_text(design)
-    if edited and not allow_edited:
+    rewritten = network != kind.network_text(design)
+    if rewritten and not allow_edited:
         raise InputError(
             f"{path / NETWORK} is not what export wrote: export again, or give --allow-edited to simulate it as it is"
         )
-    return Exported(path=path, trained=trained, design=design, network=network, edited=edited)
+    edited = _edited(path, manifest)
+    if rewritten and NETWORK not in edited:
+        edited = (*edited, NETWORK)
+    found = Exported(path=path, trained=trained, design=design, network=network, edited=edited)
+    return found if edited or _as_exported(found, manifest) else replace(found, edited=(OUTSIDE,))
+
+
+def _edited(path: Path, manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of fields of design.json and of files that are not as export wrote them."""
+    wrote, files = manifest.get("fields_sha256"), manifest.get("files")
+    if not isinstance(wrote, dict) or not isinstance(files, dict):
+        raise InputError(f"{path / MANIFEST} is damaged (hashes of its fields): export the design again")
+    found = _fields_sha256(manifest)
+    edited = [name for name in {**wrote, **found} if wrote.get(name) != found.get(name)]
+    # The other files are for people: a simulation takes the templates and devices of design.json and of the package.
+    for name in (NETWORK, MODEL):
+        content = read_regular(path / name)
+        if files.get(name) != hashlib.sha256(content).hexdigest():
+            edited.append(name)
+    return tuple(edited)
+
+
+def _as_exported(found: Exported, manifest: Mapping[str, Any]) -> bool:
+    """Whether the same would be simulated as at export, device files outside of the folder included."""
+    try:
+        return found.netlist_sha256 == manifest.get("netlist_sha256")
+    except InputError:
+        # Device files are missing or refused: nothing can be simulated, and whoever tries is told why.
+        return True
+
+
+def _fields_sha256(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Field of design.json, as "technology.supply.vdd" → hash of its value."""
+    found: dict[str, str] = {}
+
+    def visit(name: str, value: object) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                visit(f"{name}.{key}", inner)
+        else:
+            found[name] = hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+    for name in ("architecture", "technology", "calibration", "templates"):
+        visit(name, manifest.get(name, {}))
+    return found
 
 
 def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[str, Any]:
-    return {
+    made: dict[str, Any] = {
         "format": FORMAT,
         "cmru_hw": cmru_hw.__version__,
         "command": command,
@@ -155,8 +208,12 @@ def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[
         "calibration": asdict(design.calibration),
         "templates": dict(design.templates),
         "deviations": len(design.deviations),
+        "netlist_sha256": simulated_sha256(design, files[NETWORK].decode()),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }
+    # as they are read back: a tuple is a list in JSON
+    made["fields_sha256"] = _fields_sha256(json.loads(json.dumps(made)))
+    return made
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def design(path: Path) -> Run:
     place = "technology/level" if source.has("technology/level") else "level"
     level = source.fact("level", place, str, meaning=LEVELS.get(str(source.value(place)), ""))
     digest = source.fact("model sha256", "model_sha256", short, rule="first 12 digits")
-    netlist = netlist_of(source, "files/network.cir")
+    netlist = netlist_of(source)
     lead: Prose = (
         "A trained network whose states have few levels, and its circuit",
         _unit(source.value("architecture")),

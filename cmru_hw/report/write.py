@@ -86,6 +86,7 @@ def make(found: Sequence[Run], title: str = "") -> Report:
     """The report: a table of the runs, their sections in the given order, published work, methods and exclusions."""
     if not found:
         raise InputError("no run is given: name at least one result folder")
+    _require_one_circuit(found)
     own = [figure for run in found for figure in run.own]
     sections = [_simulated(found), *(section for run in found for section in run.sections)]
     if (beside := published.section(own)) is not None:
@@ -97,19 +98,26 @@ def make(found: Sequence[Run], title: str = "") -> Report:
     return Report(title=title or "From network to circuit", sections=tuple(_named_apart(sections)))
 
 
+def _require_one_circuit(found: Sequence[Run]) -> None:
+    """Raise InputError, naming two of them, where the runs are of different circuits."""
+    known = [(run.source.path, run.netlist) for run in found if run.netlist is not None]
+    for path, netlist in known[1:]:
+        first_path, first = known[0]
+        if netlist.source.value(netlist.keys[0]) != first.source.value(first.keys[0]):
+            raise InputError(
+                f"{first_path} and {path} are of different circuits ({first.shown} and {netlist.shown}): report each "
+                f"by itself, or compare the designs with cmru-hw versus"
+            )
+
+
 def _simulated(found: Sequence[Run]) -> Section:
     rows = tuple(
         (run.title, run.scope, run.level, run.netlist or "not stated", run.versions, run.source.command or "not kept")
         for run in found
     )
-    lead: list[Prose] = []
-    netlists = {run.netlist.shown for run in found if run.netlist is not None}
-    if len(netlists) > 1:
-        lead.append((f"Note: these runs belong to {len(netlists)} different netlists; see the hashes.",))
     return Section(
         name="simulated",
         title="Simulations",
-        lead=tuple(lead),
         table=Table(header=("run", "scope", "level", "netlist sha256", "versions", "command"), rows=rows),
     )
 

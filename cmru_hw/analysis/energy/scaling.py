@@ -131,7 +131,7 @@ def _one(exported: Exported, design: AnyDesign, units: tuple[int, ...], seed: in
     inputs = np.random.default_rng(seed).normal(size=(1, TIMESTEPS, design.config.features)).astype(np.float32)
     data = Sequences(inputs=inputs)
     mapped = kind.map_network(trained, design.technology, kind.calibrate(trained, data))
-    here = Exported(path=exported.path, trained=trained, design=mapped, network=kind.network_text(mapped), edited=False)
+    here = Exported(path=exported.path, trained=trained, design=mapped, network=kind.network_text(mapped), edited=())
     return run_energy(here, data, engine)
 
 
