@@ -9,7 +9,6 @@ import argparse
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ import torch
 from benchmarks.claims import figures, page, study, tables, verdicts
 from benchmarks.claims.study import FULL, QUICK, Job, Store
 from benchmarks.claims.verdicts import Records
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_text
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -55,7 +54,7 @@ def write(plan: study.Plan, records: Records, output: Path) -> None:
     drawn = figures.draw_all(records, output)
     texts["README.md"] = page.write(plan, records, judged, drawn, command)
     for name, text in texts.items():
-        write_whole(output / name, partial(Path.write_text, data=text, encoding="utf-8"))
+        write_text(output / name, text)
     for verdict in judged:
         print(f"{verdict.holds:>14}  {verdict.claim}")
 

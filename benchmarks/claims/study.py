@@ -20,7 +20,7 @@ from benchmarks.claims import checkpoints, probes, problems
 from benchmarks.claims.cells import CELLS
 from benchmarks.claims.fitting import Budget, fit, score
 from benchmarks.claims.networks import shape_of
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_text
 
 Record = Mapping[str, Any]
 
@@ -166,7 +166,7 @@ class Store:
 
     def write(self, job: Job, record: Record) -> None:
         text = json.dumps(record, sort_keys=True, allow_nan=False)
-        write_whole(self.folder / f"{job.key}.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(self.folder / f"{job.key}.json", text)
 
 
 def run(

@@ -95,6 +95,7 @@ def characterize(
     from cmru_hw.characterize import blocks as benches
     from cmru_hw.characterize import counter_memory, power_gated_chip
     from cmru_hw.characterize.testbench import Conditions
+    from cmru_hw.core.atomic_write import write_text
     from cmru_hw.process import device_models, technology
 
     # fail before the first testbench if a file is missing or lacks the corner
@@ -124,11 +125,7 @@ def characterize(
     if output is not None:
         text = benches.technology_toml(measured, technology.load("macro"), chip)
         technology.parse(text, where=str(output))
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{output} cannot be written: {error.strerror or error}") from error
+        write_text(output, text)
     if as_json:
         common.print_json({"output": None if output is None else str(output), **_numbers(measured, chip)})
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,7 +182,7 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
     from cmru_hw import spice
     from cmru_hw.analysis.montecarlo import plots
     from cmru_hw.analysis.montecarlo import statistics as scoring
-    from cmru_hw.core.atomic_write import write_whole
+    from cmru_hw.core.atomic_write import write_bytes
 
     common.check_output(folder, force)
     (row,) = scoring.scores(job, [number]).to_pylist()
@@ -195,7 +194,7 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
         ".spiceinit": spice.startup_text(deck.settings).encode(),
     }
     for name, content in files.items():
-        write_whole(folder / name, partial(Path.write_bytes, data=content))
+        write_bytes(folder / name, content)
     plots.die(job.design, found.expected, found.response, number, folder / "die.svg")
     row |= {"software": job.goal.accuracy, "seed": job.seed, "engine": job.engine, "folder": str(folder)}
     if as_json:

@@ -244,12 +244,18 @@ def _unit(text: str, design: AnyDesign) -> tuple[int, int]:
 def _save_arrays(path: Path, result: Simulation) -> None:
     import numpy as np
 
+    from cmru_hw.core.atomic_write import write_whole
+
     response = result.response
     arrays: dict[str, Any] = {"lengths": response.lengths, "logits": response.logits}
     for index, (decisions, states) in enumerate(zip(response.decisions, response.states, strict=True)):
         arrays[f"decisions_{index}"], arrays[f"states_{index}"] = decisions, states
-    with _writing(path.parent), path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+
+    def write(scratch: Path) -> None:
+        with scratch.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    write_whole(path, write)
 
 
 @contextmanager

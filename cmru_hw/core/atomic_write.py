@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cmru_hw.core.errors import OutputError
@@ -31,3 +32,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         if scratch is not None:
             scratch.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` in UTF-8, whole or not at all. Raises OutputError."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path``, whole or not at all. Raises OutputError."""
+    write_whole(path, partial(Path.write_bytes, data=content))

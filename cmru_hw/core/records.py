@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.errors import InputError, reason
 from cmru_hw.core.units import json_text
 
@@ -104,8 +104,7 @@ class Record:
 
     def save(self, path: Path) -> None:
         """Write to ``path``, whole or not at all. Raises OutputError."""
-        text = self.to_json()
-        write_whole(path, lambda place: place.write_text(text, encoding="utf-8"))
+        write_text(path, self.to_json())
 
     @classmethod
     def from_plain(cls, content: object, *, where: str | Path) -> Self:

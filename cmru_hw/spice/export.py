@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmru_hw.core.errors import OutputError
+from cmru_hw.core.atomic_write import write_bytes
 from cmru_hw.core.signals import Traces
 
 
@@ -29,7 +29,7 @@ def write_raw(traces: Traces, path: Path) -> None:
         "Binary:\n",
     ]
     points = np.stack([traces.time, *(traces.values[name] for name in names)], axis=1)
-    _write(path, "\n".join(lines).encode() + points.astype("<f8").tobytes())
+    write_bytes(path, "\n".join(lines).encode() + points.astype("<f8").tobytes())
 
 
 def write_csv(traces: Traces, path: Path) -> None:
@@ -37,7 +37,7 @@ def write_csv(traces: Traces, path: Path) -> None:
     names = list(traces.values)
     points = np.stack([traces.time, *(traces.values[name] for name in names)], axis=1)
     rows = [",".join(["time", *map(_vector, names)]), *(",".join(f"{v:.10g}" for v in row) for row in points.tolist())]
-    _write(path, ("\n".join(rows) + "\n").encode())
+    write_bytes(path, ("\n".join(rows) + "\n").encode())
 
 
 def _vector(name: str) -> str:
@@ -46,11 +46,3 @@ def _vector(name: str) -> str:
 
 def _kind(name: str) -> str:
     return "current" if name.startswith("i(") else "voltage"
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -6,8 +6,6 @@ A result is that of one deck, whose content hash names its file, so nothing can 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmru_hw.core.errors import OutputError, SimulationError
+from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.signals import Traces
 from cmru_hw.spice import deck_safety
 from cmru_hw.spice.engine import Engine, Outcome
@@ -67,14 +66,12 @@ def _save(folder: Path, deck: Deck, outcome: Outcome) -> None:
         "simulator": outcome.simulator,
     }
     values = np.stack(list(outcome.traces.values.values()))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=folder, prefix=".", suffix=".npz")
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, facts=np.array(json.dumps(facts)), time=outcome.traces.time, values=values)
-        Path(scratch).replace(_path(folder, deck))
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    write_whole(
+        _path(folder, deck),
+        lambda path: np.savez_compressed(
+            path, facts=np.array(json.dumps(facts)), time=outcome.traces.time, values=values
+        ),
+    )
 
 
 def _load(folder: Path, deck: Deck) -> Outcome | None:

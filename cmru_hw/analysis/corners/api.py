@@ -16,7 +16,6 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import cmru_hw
@@ -35,7 +34,7 @@ from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.corner import Corner
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.errors import InputError, SimulationError
 from cmru_hw.core.process_pool import process_pool
 from cmru_hw.design_folder.folder import Exported
@@ -186,7 +185,7 @@ def _summary(job: Job, found: tuple[CornerFigures | FailedCorner, ...], command:
 def write(summary: CornersResult, folder: Path) -> None:
     """``corners.json``, ``corners.csv`` and the map in ``folder``. Raises OutputError."""
     summary.save(folder / RESULT)
-    write_whole(folder / "corners.csv", partial(Path.write_text, data=as_csv(summary), encoding="utf-8"))
+    write_text(folder / "corners.csv", as_csv(summary))
     if summary.good:
         # drawing takes a second to load, which only a map needs
         from cmru_hw.analysis.corners import plots

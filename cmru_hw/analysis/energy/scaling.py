@@ -14,7 +14,6 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +26,7 @@ from cmru_hw.analysis.energy.result import SCALING, EnergyResult, Law, ScalingPo
 from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_text
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.spice import Engine
@@ -172,6 +171,6 @@ def _write(found: ScalingResult, folder: Path) -> None:
         head = (point.axis, point.size, point.network, point.per_timestep_J)
         writer.writerow((*head, *(point.blocks_J[name] for name in names)))
     found.save(folder / SCALING)
-    write_whole(folder / "scaling.csv", partial(Path.write_text, data=out.getvalue(), encoding="utf-8"))
+    write_text(folder / "scaling.csv", out.getvalue())
     for suffix in ("svg", "pdf"):
         plots.scaling(found, folder / f"scaling.{suffix}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from functools import partial
 from pathlib import Path
 
 from cmru_hw.analysis.energy.result import RESULT, BlockEnergy, EnergyResult
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.units import percent, si
 
 COLUMNS = ("static_J", "dynamic_J", "analytic_J")
@@ -21,7 +20,7 @@ def write(found: EnergyResult, folder: Path) -> None:
 
     found.save(folder / RESULT)
     for suffix, text in (("csv", as_csv(found)), ("tex", as_latex(found))):
-        write_whole(folder / f"energy.{suffix}", partial(Path.write_text, data=text, encoding="utf-8"))
+        write_text(folder / f"energy.{suffix}", text)
     for suffix in ("svg", "pdf"):
         plots.over_time(found, folder / f"energy.{suffix}")
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from cmru_hw.analysis.provenance import provenance
 from cmru_hw.analysis.retention.result import RESULT, RetentionResult
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.retention import HeldState
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_text
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
@@ -95,6 +94,6 @@ def write(found: RetentionResult, folder: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     found.save(folder / RESULT)
-    write_whole(folder / "retention.csv", partial(Path.write_text, data=out.getvalue(), encoding="utf-8"))
+    write_text(folder / "retention.csv", out.getvalue())
     for suffix in ("svg", "pdf"):
         plots.over_temperature(found, folder / f"retention.{suffix}")

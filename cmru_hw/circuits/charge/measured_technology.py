@@ -15,7 +15,7 @@ from cmru_hw.characterize import blocks
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.errors import InputError
 from cmru_hw.process import device_models, pdk, technology
 from cmru_hw.process.technology import Technology
@@ -44,7 +44,7 @@ def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Pat
     )
     measured = blocks.characterize(engine, conditions, dies=0, levels=2)
     text = blocks.technology_toml(measured, nominal)
-    write_whole(path, lambda place: place.write_text(text, encoding="utf-8"))
+    write_text(path, text)
     return text
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tomlkit
+from tomlkit import items
 
 from cmru_hw.characterize.testbench import deck
 from cmru_hw.circuits.current.technology import LANDINGS, POLARITIES, CurrentTechnology, from_dict
@@ -34,6 +35,7 @@ HALF = 1000.0
 PEAK = 1.5
 VDD = 1.8
 ROOM = 27.0
+NUMBERS_A_LINE = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,32 +259,37 @@ def technology(process: str, engine: Engine, *, temperature: float = ROOM) -> Cu
 
 def toml(technology: CurrentTechnology) -> str:
     """The technology as the text of its file."""
-    lines = ["# Measured: see the source. Currents in A, sizes in m."]
-    tables: list[str] = []
+    document = tomlkit.document()
+    document.add(tomlkit.comment("Measured: see the source. Currents in A, sizes in m."))
     for key in technology.__annotations__:
         value = getattr(technology, key)
-        if key == "cell":
-            tables += ["", "[cell]"]
-            tables += [f"{name} = {_text(getattr(value, name))}" for name in value.__annotations__]
-        elif key == "mirror":
-            tables += ["", "[mirror]", f"aspect = {_text(value.aspect)}", f"current = {_text(value.current)}"]
-            tables += ["", "[mirror.ratios]"]
-            tables += [f"{name} = {_text(row)}" for name, row in value.ratios.items()]
-        else:
-            lines.append(f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value!r}")
-    return "\n".join(lines + tables) + "\n"
+        document.add(key, value if isinstance(value, str | float) else _table(vars(value)))
+    return tomlkit.dumps(document)
 
 
-def _text(value: Any) -> str:
-    """Six digits: the sweeps are not known better."""
-    if isinstance(value, tuple):
-        words = list(map(_text, value))
-        inner = ", ".join(words)
-        if len(inner) < 100:
-            return f"[{inner}]"
-        lines = [f"{word}," for word in words] if isinstance(value[0], tuple) else textwrap.wrap(inner + ",", 110)
-        return "\n".join(["[", *(f"  {line}" for line in lines), "]"])
-    return f"{value:.6g}"
+def _table(values: Mapping[str, Any]) -> items.Table:
+    table = tomlkit.table()
+    for name, value in values.items():
+        table.add(name, _table(value) if isinstance(value, Mapping) else _array(value))
+    return table
+
+
+def _array(values: Sequence[Any], indent: str = "") -> items.Array:
+    """Numbers in six digits, because the sweeps are not known better; ten in a line."""
+    array = tomlkit.array()
+    inner = indent + "  "
+    if isinstance(values[0], tuple):
+        for row in values:
+            array.add_line(_array(row, inner), indent=inner)
+    else:
+        numbers = [float(f"{value:.6g}") for value in values]
+        if len(numbers) <= NUMBERS_A_LINE:
+            array.extend(numbers)
+            return array
+        for first in range(0, len(numbers), NUMBERS_A_LINE):
+            array.add_line(*numbers[first : first + NUMBERS_A_LINE], indent=inner)
+    array.add_line(indent=indent)
+    return array
 
 
 def main() -> None:
