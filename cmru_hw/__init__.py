@@ -3,6 +3,8 @@
 The public names, in the order of the pipeline::
 
     load_model  load_sequences  load_technology        read the inputs
+    convert_model  load_outputs  compare_outputs       import a network of your own, and compare it with the original
+    improve                                            continue training with the mismatch of dies
     calibrate  map_network  realised                   map weights to capacitors, and back
     export_design  load_design                         write and read a design folder
     open_engine  simulate_design  verify               run the circuit in ngspice, and compare it with software
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from cmru_hw.analysis.comparison import keep_comparison
     from cmru_hw.analysis.corners.api import run_corners
     from cmru_hw.analysis.energy.api import run_energy
+    from cmru_hw.analysis.hardware_aware import Tuned, improve
     from cmru_hw.analysis.montecarlo.api import run_montecarlo
     from cmru_hw.analysis.retention.api import run_retention
     from cmru_hw.circuits.charge.compare import compare as compare_response
@@ -36,10 +39,14 @@ if TYPE_CHECKING:
     from cmru_hw.core.errors import CmruError
     from cmru_hw.design_folder.folder import load as load_design
     from cmru_hw.design_folder.folder import write as export_design
-    from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained, load_sequences, save_sequences
+    from cmru_hw.nn.checkpoint import ModelConfig, Trained
     from cmru_hw.nn.checkpoint import load as load_model
     from cmru_hw.nn.checkpoint import save as save_model
     from cmru_hw.nn.import_weights import convert as convert_model
+    from cmru_hw.nn.own_outputs import compare as compare_outputs
+    from cmru_hw.nn.own_outputs import load as load_outputs
+    from cmru_hw.nn.recipes import Recipe
+    from cmru_hw.nn.sequences import Sequences, load_sequences, save_sequences
     from cmru_hw.process.technology import Technology
     from cmru_hw.process.technology import load as load_technology
     from cmru_hw.report.write import write as write_report
@@ -52,8 +59,13 @@ _HOMES = {
     "load_model": "nn.checkpoint.load",
     "save_model": "nn.checkpoint.save",
     "convert_model": "nn.import_weights.convert",
-    "load_sequences": "nn.checkpoint.load_sequences",
-    "save_sequences": "nn.checkpoint.save_sequences",
+    "load_sequences": "nn.sequences.load_sequences",
+    "save_sequences": "nn.sequences.save_sequences",
+    "load_outputs": "nn.own_outputs.load",
+    "compare_outputs": "nn.own_outputs.compare",
+    "improve": "analysis.hardware_aware.improve",
+    "Tuned": "analysis.hardware_aware.Tuned",
+    "Recipe": "nn.recipes.Recipe",
     "load_technology": "process.technology.load",
     "calibrate": "circuits.charge.mapping.calibrate",
     "map_network": "circuits.charge.mapping.map_network",
@@ -75,7 +87,7 @@ _HOMES = {
     "write_raw": "spice.export.write_raw",
     "write_csv": "spice.export.write_csv",
     "Trained": "nn.checkpoint.Trained",
-    "Sequences": "nn.checkpoint.Sequences",
+    "Sequences": "nn.sequences.Sequences",
     "ModelConfig": "nn.checkpoint.ModelConfig",
     "Technology": "process.technology.Technology",
     "Design": "circuits.charge.design.Design",
@@ -88,16 +100,21 @@ __all__ = [
     "Comparison",
     "Design",
     "ModelConfig",
+    "Recipe",
     "Sequences",
     "Technology",
     "Trained",
+    "Tuned",
     "calibrate",
+    "compare_outputs",
     "compare_response",
     "convert_model",
     "export_design",
+    "improve",
     "keep_comparison",
     "load_design",
     "load_model",
+    "load_outputs",
     "load_sequences",
     "load_technology",
     "map_network",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 
@@ -140,10 +141,14 @@ SPOILED_TENSORS = [
     ("acmru", {"layers.0.alpha.bias": None}, "tensor layers.0.alpha.bias is missing"),
     ("cmru", {"layers.0.width": torch.ones(4)}, "tensor layers.0.width has no place in a cmru network"),
     ("cmru", {"layers.3.alpha": torch.ones(4)}, "tensor layers.3.alpha has no place"),
-    ("cmru", {"layers.00.alpha": torch.ones(4)}, "tensor name 'layers.00.alpha' is unknown"),
-    ("cmru", {"gru.weight_ih": torch.ones(4)}, "tensor name 'gru.weight_ih' is unknown"),
-    ("cmru", {"layers.0.alpha\n.control": torch.ones(4)}, r"tensor name 'layers.0.alpha\\n.control' is unknown"),
-    ("cmru", {"layers.0.alpha ": torch.ones(4)}, "tensor name 'layers.0.alpha ' is unknown"),
+    (
+        "cmru",
+        {"layers.00.alpha": torch.ones(4)},
+        "1 tensor name is unknown: 'layers.00.alpha' .nearest: layers.0.alpha",
+    ),
+    ("cmru", {"gru.weight_ih": torch.ones(4)}, "'gru.weight_ih' .nearest: .*cmru-hw convert --names"),
+    ("cmru", {"layers.0.alpha\n.control": torch.ones(4)}, r"is unknown: 'layers.0.alpha\\n.control'"),
+    ("cmru", {"layers.0.alpha ": torch.ones(4)}, "is unknown: 'layers.0.alpha ' .nearest: layers.0.alpha"),
     ("cmru", {"layers.1.norm.weight": torch.ones(4)}, "'layers.1.norm.weight' belongs to layer normalisation"),
     (
         "cmru",
@@ -153,19 +158,19 @@ SPOILED_TENSORS = [
     ("cmru", {"layers.0.glu.weight": torch.ones(4)}, "belongs to a gated linear unit"),
     ("cmru", {"attention.in_proj_weight": torch.ones(4)}, "belongs to attention"),
     ("cmru", {"layers.0.softmax.scale": torch.ones(4)}, "belongs to softmax"),
-    ("cmru", {"bn1.running_mean": torch.ones(4)}, "belongs to batch normalisation"),
+    (
+        "cmru",
+        {"bn1.running_mean": torch.ones(4)},
+        "belongs to batch normalisation; fold it, in evaluation mode, by a ..before.. of a map",
+    ),
     ("cmru", {"layers.1.candidate.weight": torch.ones(5, 4)}, r"has shape \(5, 4\), but .*skip.* it is \(5, 7\)"),
     ("cmru", {"layers.0.candidate.bias": torch.ones(2, 2)}, "layers.0.candidate.bias has shape .*it is a vector"),
     ("cmru", {"layers.0.alpha": torch.ones(5)}, r"layers.0.alpha has shape \(5,\)"),
     ("cmru", {"input.offset": torch.ones(4)}, r"input.offset has shape \(4,\)"),
     ("cmru", {"input.scale": torch.ones(0)}, "it is a vector"),
     ("cmru", {"readout.bias": torch.ones(3)}, "readout.bias has 3 rows for 2 classes"),
-    (
-        "cmru",
-        {"readout.weight": torch.ones(2, 5).double()},
-        "readout.weight is float64 on cpu; save it as dense float32",
-    ),
-    ("cmru", {"layers.0.alpha": torch.ones(4).half()}, "layers.0.alpha is float16"),
+    ("cmru", {"layers.0.alpha": torch.ones(4, dtype=torch.bool)}, "tensor 'layers.0.alpha' is boolean, .* float32"),
+    ("cmru", {"layers.0.alpha": torch.ones(4) * 1j}, "tensor 'layers.0.alpha' is complex64, but weights are real"),
     ("cmru", {"layers.0.alpha": nan(torch.ones(4))}, "layers.0.alpha holds NaN or infinity"),
     ("cmru", {"input.scale": torch.tensor([1.0, torch.inf, 1.0])}, "input.scale holds NaN or infinity"),
     ("cmru", {"layers.0.initial_state": torch.tensor([1.0, -1.0, 0.0, 1.0])}, "every initial state is -1 or 1"),
@@ -212,12 +217,16 @@ SPOILED_JSON = [
     ({"cell": 3}, '"cell" is int'),
     ({"epsilon": 1.5}, "epsilon is 1.5; it lies between 0 and 1"),
     ({"epsilon": 0.5}, "cell 'cmru' means 1.0; use cell 'eps'"),
-    ({"epsilon": True}, '"epsilon" is bool'),
+    ({"epsilon": True}, '"epsilon" is bool in its JSON; it is a number'),
+    ({"epsilon": "one"}, '"epsilon" is text in its JSON; it is a number'),
     ({"levels": 0}, "levels is 0; it is a positive whole number"),
     ({"levels": -3}, "levels is -3"),
+    ({"levels": 10**100}, "it is a positive whole number, at most 1000000"),
     ({"levels": 2.5}, '"levels" is float'),
     ({"levels": True}, '"levels" is bool'),
     ({"skip": 1}, '"skip" is int'),
+    ({"levels": ...}, '"levels" is missing from its JSON; it is the largest level, or null for no limit'),
+    ({"classes": "ab"}, '"classes" is text in its JSON; it is a list of texts'),
     ({"decision": "best"}, "decision 'best' is unknown; it is one of mean, last, majority"),
     ({"classes": ["yes"]}, "readout.bias has 2 rows for 1 classes"),
     ({"classes": []}, '"classes" is empty'),
@@ -267,7 +276,7 @@ def test_files_that_are_not_there_or_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
     assert "it is not a regular file" in refusal(tmp_path / "pipe.pt")
     (tmp_path / "net.onnx").write_bytes(b"x")
-    assert ".onnx is not read; give a .safetensors, .pt or .pth file" in refusal(tmp_path / "net.onnx")
+    assert ".onnx is not read; give a .safetensors, .pt, .pth, .ckpt, .npz file" in refusal(tmp_path / "net.onnx")
 
 
 def test_unreadable_file(tmp_path, monkeypatch):
@@ -276,7 +285,7 @@ def test_unreadable_file(tmp_path, monkeypatch):
     def denied(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(checkpoint.safetensors, "safe_open", denied)
+    monkeypatch.setattr(safetensors, "safe_open", denied)
     assert "it cannot be read (Permission denied)" in refusal(path)
 
 
@@ -322,7 +331,7 @@ def test_zip_that_unpacks_to_too_much(tmp_path):
 def test_safetensors_without_our_metadata(tmp_path):
     path = tmp_path / "net.safetensors"
     path.write_bytes(safetensors.torch.save(parts()[1]))
-    assert "there is no metadata entry 'cmru_hw'" in refusal(path)
+    assert "it has no settings: there is no entry 'cmru_hw' in it and there is no net.json beside it" in refusal(path)
 
 
 class Hostile:
@@ -341,8 +350,8 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, suffix, legacy):
     target = tmp_path / "pwned"
     path = tmp_path / f"net{suffix}"
     torch.save({"readout.bias": Hostile(target)}, path, _use_new_zipfile_serialization=not legacy)
-    unsafe = suffix != ".safetensors" and not legacy
-    assert ("which are never unpickled" if unsafe else "it is damaged, incomplete or no checkpoint") in refusal(path)
+    expected = "the format of PyTorch before 1.6, which is not read" if legacy else "which are never unpickled"
+    assert ("it is damaged, incomplete or no checkpoint" if suffix == ".safetensors" else expected) in refusal(path)
     path.write_bytes(pickle.dumps(Hostile(target)))
     assert "it is damaged, incomplete or no checkpoint" in refusal(path)
     assert not target.exists()
@@ -365,7 +374,12 @@ def test_torchscript_is_refused_as_code(tmp_path):
         ({1: torch.ones(2)}, "it holds a dict, not a state_dict"),
         ({"readout.bias": torch.ones(2)}, "there is no net.json beside it"),
         ({"cmru_hw": 3}, "its entry 'cmru_hw' is a int; it is a JSON string"),
-        ({"cmru_hw": "{}", "model": {"readout.bias": torch.ones(2)}}, "entry 'model' is a dict, not a tensor"),
+        ({"model": torch.ones(2), "step": 3}, "entry 'step' is a int, not a tensor"),
+        ({"cmru_hw": "{}"}, "it holds no tensors; save model.state_dict()"),
+        ({"state": {0: {"step": torch.ones(1)}}, "param_groups": [{}]}, "it is the state of an optimizer"),
+        ({"a": {"x": torch.ones(1)}, "b": {"x": torch.ones(1)}}, "it holds 2 sets of weights, 'a', 'b'; save the one"),
+        ({"model": {"x": torch.ones(1)}, "x": torch.ones(1)}, "tensor 'x' stands in it and in its 'model'"),
+        ({"model": {"x": torch.ones(1), "y": 3}}, "entry 'y' is a int, not a tensor"),
         ({"cmru_hw": "{}", "a\n.control": 3}, r"entry 'a\n.control' is a int"),
     ],
 )
@@ -418,16 +432,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path, monkeyp
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(OutputError, match="it cannot be written \\(No space left on device\\)"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="cannot be written: No space left on device; choose another place"):
         save(trained(levels=3), path, force=True)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_places_that_cannot_be_written(tmp_path):
-    with pytest.raises(OutputError, match="it cannot be written \\(No such file or directory\\)"):
-        save(trained(), tmp_path / "none" / "net.safetensors")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot be written: .*; choose another place"):
+        save(trained(), tmp_path / "file" / "net.safetensors")
     with pytest.raises(OutputError, match=r"written as \.safetensors"):
         save(trained(), tmp_path / "net.pt")
     with pytest.raises(OutputError, match=r"written as \.npz"):
@@ -482,7 +497,7 @@ def test_lengths_and_labels_may_be_left_out(tmp_path):
         ({"inputs": np.full((3, 5, 2), np.nan)}, "inputs hold NaN"),
         ({"inputs": np.full((3, 5, 2), 1e300)}, "inputs hold NaN or infinite"),
         ({"inputs": np.full((3, 5, 2), "a")}, "store them as float32"),
-        ({"inputs": np.full((3, 5, 2), None)}, "it is damaged or no .npz file"),
+        ({"inputs": np.full((3, 5, 2), None)}, "inputs are Python objects, .*; pad with zeros and give lengths"),
         ({"lengths": np.array([5, 1])}, "3 whole numbers are needed"),
         ({"lengths": np.array([5, 1, 6])}, "lengths run from 1 to 6; they lie between 1 and 5"),
         ({"lengths": np.array([5, 0, 3])}, "lengths run from 0"),

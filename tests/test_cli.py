@@ -357,7 +357,7 @@ def test_not_a_number_is_no_number(design):
 def test_files_that_cannot_be_read_are_named_without_codes(design, tmp_path):
     names = tmp_path / "names.toml"
     line = refused("convert", DATA, "--names", names, "-o", tmp_path / "x.safetensors")
-    assert f"{names} cannot be read (No such file or directory): give the map of names" in line
+    assert f"{names}: there is no such file; check the path" in line
     binary = f"comparator={DATA}"
     assert "is no text: give a netlist" in refused("export", SMALL, "-o", tmp_path / "x", "--template", binary)
     line = refused("export", SMALL, "-o", tmp_path / "x", "--template", f"comparator={tmp_path / 'absent.cir'}")

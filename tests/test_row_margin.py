@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from cmru_hw.circuits.charge import compare, fidelity, mapping
 from cmru_hw.cli import group
 from cmru_hw.core.errors import InputError
-from cmru_hw.nn import checkpoint, margin_loss, tasks, training
+from cmru_hw.nn import checkpoint, margin_loss, recipes, tasks, training
 from cmru_hw.nn.checkpoint import Sequences, Trained
 from cmru_hw.process import technology
 from tests.networks import Shape, random_network, random_sequences
@@ -79,7 +79,7 @@ def test_decisions_keep_clear_of_their_thresholds_and_the_task_is_done():
     task = tasks.get("detect")
     found, accuracy = {}, {}
     for share in (0.0, 0.1):
-        recipe = replace(training.RECIPES["detect"], steps=700, row_margin=share)
+        recipe = replace(recipes.RECIPES["detect"], steps=700, row_margin=share)
         made = [training.train(task, recipe=recipe, units=(4, 4), skip=False, seed=seed) for seed in (0, 1)]
         found[share] = np.mean([[np.mean(volts < 2e-3) for volts in margins(one, task.test)] for one in made], axis=0)
         accuracy[share] = np.mean([one.config.scores["test"] for one in made])
@@ -97,7 +97,7 @@ def test_decisions_keep_clear_of_their_thresholds_and_the_task_is_done():
 
 @pytest.mark.parametrize(("cell", "levels"), [("acmru", None), ("fq-bmru", 7), ("cmru", None)])
 def test_a_swing_that_is_not_known_is_refused(cell, levels):
-    recipe = training.Recipe(steps=1, row_margin=0.1)
+    recipe = recipes.Recipe(steps=1, row_margin=0.1)
     with pytest.raises(InputError, match=r"a row margin is a share of the swing, which a .* does not have; train a"):
         training.train("detect", cell=cell, units=(2,), levels=levels, recipe=recipe)
 

@@ -15,8 +15,9 @@ from cmru_hw.core.errors import DataError, InputError
 from cmru_hw.nn import tasks, training
 from cmru_hw.nn.cells import CELLS
 from cmru_hw.nn.checkpoint import Sequences, Trained, load, load_sequences
+from cmru_hw.nn.recipes import RECIPES, Recipe
 from cmru_hw.nn.tasks import Task
-from cmru_hw.nn.training import RECIPES, Recipe, accuracy, cross_validate, fit, predict, train
+from cmru_hw.nn.training import accuracy, cross_validate, fit, predict, train
 
 MODELS = Path(__file__).parent.parent / "models"
 EVALUATED = sorted(path.name.removesuffix("-eval.npz") for path in MODELS.glob("*-eval.npz"))

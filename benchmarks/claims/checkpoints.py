@@ -19,8 +19,8 @@ from benchmarks.claims import intervals
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint, tasks, training
 from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.recipes import Recipe
 from cmru_hw.nn.tasks import Task
-from cmru_hw.nn.training import Recipe
 
 FOLDS = 3
 

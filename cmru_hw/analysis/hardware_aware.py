@@ -32,12 +32,14 @@ from cmru_hw.core.signals import Array
 from cmru_hw.nn import training
 from cmru_hw.nn.cells import Network, NetworkOutput
 from cmru_hw.nn.checkpoint import Sequences, Trained
-from cmru_hw.nn.training import Recipe
+from cmru_hw.nn.recipes import Recipe
 from cmru_hw.process.technology import Technology
 
 DRAWN, RECALIBRATED = 16, 64
 """Optimiser steps between mappings, each of which draws the dies of the next, and between calibrations: weights move
 little in the one, and how far states swing in the other."""
+STEPS = 800
+"""Optimiser steps of fine-tuning, where no other number is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class Tuned:
     after: DieStatistics
 
 
-def recipe_of(recipe: Recipe, *, steps: int) -> Recipe:
+def recipe_of(recipe: Recipe, *, steps: int = STEPS) -> Recipe:
     """``recipe`` for going on where training ended: a lower rate, and no way to go for ε."""
     return replace(recipe, steps=steps, learning_rate=recipe.learning_rate / 5, annealed=0.0)
 
@@ -115,18 +117,22 @@ def improve(
     train: Sequences,
     test: Sequences,
     technology: Technology,
-    recipe: Recipe,
+    recipe: Recipe | None = None,
     *,
-    dies: int,
+    dies: int = 200,
     seed: int = 0,
     drop: float = 0.01,
     progress: training.Progress | None = None,
 ) -> Tuned:
-    """:func:`fine_tune`, judged before and after on the same dies, test sequences and goal.
+    """``trained`` fine-tuned on dies of ``technology``, and the summaries of ``dies`` other dies before and after.
+
+    ``train`` and ``test`` are labelled sequences; dies are judged on ``test``. ``recipe`` defaults to ``Recipe()`` at
+    a fifth of its learning rate, for 800 steps. The same ``seed`` gives the same network and the same dies.
 
     The goal is the accuracy of software before, less ``drop``: a network that software itself does worse gains no
-    yield by it.
+    yield by it. Raises MappingError for a network without a charge-domain circuit, DataError without labels.
     """
+    recipe = recipe_of(Recipe()) if recipe is None else recipe
     before = on_dies(trained, technology, train, test, dies=dies, seed=seed, drop=drop)
     tuned = fine_tune(trained, train, technology, recipe, seed=seed, progress=progress)
     goal = before.accuracy.software

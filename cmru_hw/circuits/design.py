@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from cmru_hw.nn.checkpoint import ModelConfig
+from cmru_hw.core.errors import MappingError
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +65,14 @@ class AnyDesign(Protocol):
     def model_sha256(self) -> str: ...
     @property
     def timestep(self) -> float: ...
+
+
+def refuse_dead_layers(trained: Trained) -> None:
+    """Raise MappingError for a layer whose decisions depend on nothing: all its weights are 0."""
+    parts = ("candidate",) if trained.config.cell == "fq-bmru" else ("candidate", "threshold")
+    for index in range(len(trained.config.units)):
+        if not any(trained.tensors[f"layers.{index}.{part}.weight"].any() for part in parts):
+            raise MappingError(
+                f"layer {index} has no live weight: all its candidate and threshold weights are 0, so that its units "
+                "do not depend on the input; train it again, or leave the layer out"
+            )

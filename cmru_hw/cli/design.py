@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cmru_hw.cli import common
+from cmru_hw.cli import common, own_check
 from cmru_hw.core.errors import CheckFailed, MappingError
 
 if TYPE_CHECKING:
     from cmru_hw.circuits.design import AnyDesign, AnyTechnology
     from cmru_hw.circuits.registry import Architecture
-    from cmru_hw.nn.checkpoint import Sequences, Trained
+    from cmru_hw.design_folder.folder import Exported
+    from cmru_hw.nn.checkpoint import Loaded, Sequences, Trained
+    from cmru_hw.spice import Engine
 
 # Enough to exercise every unit of a small network in seconds. For more, there is `compare`.
 SEQUENCES_TO_VERIFY = 5
@@ -51,6 +53,7 @@ memory_option = click.option(
 @level_option
 @memory_option
 @common.input_option
+@own_check.check_option
 @common.json_option
 def inspect(
     checkpoint_path: Path,
@@ -59,6 +62,7 @@ def inspect(
     level: str | None,
     memory: str | None,
     input_path: Path | None,
+    check_path: Path | None,
     as_json: bool,
 ) -> None:
     """Describe a checkpoint, and the circuit that it would become.
@@ -68,11 +72,13 @@ def inspect(
     """
     from cmru_hw.nn import checkpoint
 
-    trained = checkpoint.load(checkpoint_path)
+    loaded = checkpoint.read(checkpoint_path)
+    trained = loaded.trained
+    agreement = own_check.compared(trained, check_path)
     kind = _architecture(architecture, trained)
     technology = _technology(kind, technology_name, level, memory)
     sequences = _sequences_beside(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
-    found = _describe(trained)
+    found = {**_describe(trained), **_read(loaded)}
     circuit: dict[str, object]
     try:
         design = kind.map_network(trained, technology, kind.calibrate(trained, sequences))
@@ -81,11 +87,13 @@ def inspect(
     else:
         circuit = {"realisable": True, **_describe_design(design)}
     if as_json:
-        common.print_json({**found, "circuit": circuit})
-        return
-    common.print_table(str(checkpoint_path), [(key, _shown(value)) for key, value in found.items()])
-    click.echo()
-    common.print_table(f"circuit in {technology.name}", [(key, _shown(value)) for key, value in circuit.items()])
+        common.print_json({**found, "circuit": circuit, **own_check.facts(agreement)})
+    else:
+        shown = [(key, _shown(value)) for key, value in found.items()]
+        common.print_table(str(checkpoint_path), shown + own_check.rows(agreement))
+        click.echo()
+        common.print_table(f"circuit in {technology.name}", [(key, _shown(value)) for key, value in circuit.items()])
+    own_check.require(agreement, checkpoint_path, check_path)
 
 
 @click.command()
@@ -106,6 +114,7 @@ def inspect(
     callback=lambda _context, _option, given: [_named_file(one) for one in given],
     help="Replace a template of netlists/cells with your own subcircuit, which has the same pins. Repeatable.",
 )
+@own_check.check_option
 @click.option("--no-verify", is_flag=True, help="Do not simulate the design and compare it with software.")
 @common.backend_option
 @common.jobs_option
@@ -123,6 +132,7 @@ def export(
     sequences: int | None,
     spread: bool,
     own_templates: list[tuple[str, Path]],
+    check_path: Path | None,
     no_verify: bool,
     backend: Any,
     jobs: int,
@@ -142,42 +152,57 @@ def export(
              cmru-hw export models/detect-fq-bmru-2x4.safetensors --architecture cm -o out/current
     """
     from cmru_hw import spice
-    from cmru_hw.analysis.comparison import compared
     from cmru_hw.circuits.calibration import assumed_sequences
-    from cmru_hw.cli.run import print_comparison
     from cmru_hw.design_folder import folder, templates
     from cmru_hw.nn import checkpoint
 
-    trained = checkpoint.load(checkpoint_path)
+    loaded = checkpoint.read(checkpoint_path)
+    trained = loaded.trained
     kind = _architecture(architecture, trained)
     common.check_output(output, force)
+    agreement = own_check.compared(trained, check_path)
+    own_check.require(agreement, checkpoint_path, check_path)
     if input_path is None:
         given = _sequences_beside(checkpoint_path)
     else:
         given = common.load_sequences(input_path, sequences, spread=spread)
-    calibration = kind.calibrate(trained, given)
-    design = kind.map_network(trained, _technology(kind, technology_name, level, memory), calibration)
+    technology = _technology(kind, technology_name, level, memory)
+    design = kind.map_network(trained, technology, kind.calibrate(trained, given))
     design = templates.with_templates(design, own_templates)
     stimulus = given if given is not None else assumed_sequences(trained)
     exported = folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
-    found: dict[str, object] = {
-        "output": str(output),
-        "netlist_sha256": exported.netlist_sha256,
-        **_describe_design(design),
-    }
+    found: dict[str, object] = {"output": str(output), "netlist_sha256": exported.netlist_sha256}
+    found |= {**_describe_design(design), **_read(loaded)}
     if not as_json:
-        common.print_table(str(output), [(key, _shown(value)) for key, value in found.items()])
+        shown = [(key, _shown(value)) for key, value in found.items()]
+        common.print_table(str(output), shown + own_check.rows(agreement))
+    found |= own_check.facts(agreement)
     if no_verify:
         if as_json:
             common.print_json({**found, "verified": None})
         return
     count = sequences if sequences is not None else min(SEQUENCES_TO_VERIFY, len(stimulus))
-    with (
-        spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine,
-        common.progress("verifying, timesteps") as report,
-    ):
-        chosen = common.some(stimulus, min(count, len(stimulus)), spread=spread)
-        verified = kind.verify(design, trained, chosen, engine, progress=report)
+    chosen = common.some(stimulus, min(count, len(stimulus)), spread=spread)
+    with spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine:
+        _verify(kind, exported, chosen, engine, found=found, as_json=as_json)
+
+
+def _verify(
+    kind: Architecture,
+    exported: Exported,
+    sequences: Sequences,
+    engine: Engine,
+    *,
+    found: dict[str, object],
+    as_json: bool,
+) -> None:
+    """Simulate the design and print ``found`` with the comparison. Raises CheckFailed unless the two agree."""
+    from cmru_hw.analysis.comparison import compared
+    from cmru_hw.cli.run import print_comparison
+
+    design = exported.design
+    with common.progress("verifying, timesteps") as report:
+        verified = kind.verify(design, exported.trained, sequences, engine, progress=report)
     holds = verified.comparison.holds()
     if as_json:
         result = compared(exported, verified, command=common.command_line())
@@ -187,7 +212,7 @@ def export(
         print_comparison(design, verified)
     if not holds:
         raise CheckFailed(
-            f"{output} is written, but its circuit does not agree with the software model: see cmru-hw compare"
+            f"{found['output']} is written, but its circuit does not agree with the software model: see cmru-hw compare"
         )
 
 
@@ -217,6 +242,11 @@ def _sequences_beside(path: Path) -> Sequences | None:
 
     beside = path.with_name(f"{path.stem.split('-')[0]}-eval.npz")
     return checkpoint.load_sequences(beside) if beside.is_file() else None
+
+
+def _read(loaded: Loaded) -> dict[str, object]:
+    """What was removed or converted on reading; nothing for a checkpoint that was read as it stands."""
+    return {"read": list(loaded.notes)} if loaded.notes else {}
 
 
 def _describe(trained: Trained) -> dict[str, object]:

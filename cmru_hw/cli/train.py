@@ -1,4 +1,4 @@
-"""``train``: train a network on a named task."""
+"""``train``: train a network on a named task or on sequences of your own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,25 @@ if TYPE_CHECKING:
 
     from cmru_hw.analysis.training_result import Improvement, SeedScores
     from cmru_hw.nn.checkpoint import Trained
-    from cmru_hw.nn.training import Recipe
+    from cmru_hw.nn.recipes import Recipe
+    from cmru_hw.nn.tasks import Task
     from cmru_hw.process.technology import Technology
+
+# options that describe a network which is to be made
+_OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "skip", "decision", "best_of", "classes")
 
 
 @click.command()
-@click.argument("task", type=click.Choice(["vowels", "detect", "digits", "flipflop"]))
+@click.argument("task", required=False, type=click.Choice(["vowels", "detect", "digits", "flipflop"]))
+@click.option(
+    "--data",
+    "data_path",
+    type=common.FILE,
+    metavar="TRAIN.npz",
+    help="Instead of TASK: your own training sequences, with inputs, labels, and optionally lengths.",
+)
+@click.option("--test", "test_path", type=common.FILE, metavar="TEST.npz", help="With --data: the test sequences.")
+@click.option("--classes", metavar="A,B,...", help="With --data: class names, in the order of the labels.")
 @click.option(
     "-o", "--output", required=True, type=common.FILE, metavar="FILE.safetensors", help="The checkpoint to write."
 )
@@ -39,6 +52,11 @@ if TYPE_CHECKING:
 @click.option("--levels", type=click.IntRange(0), help="Largest level K; 0: unbounded.  [default: 7, for acmru 0]")
 @click.option(
     "--skip/--no-skip", default=True, show_default=True, help="A layer also reads the inputs of the previous layer."
+)
+@click.option(
+    "--decision",
+    type=click.Choice(["mean", "last", "majority"]),
+    help="How a sequence is classified.  [default: mean; flipflop last]",
 )
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps.  [default: depends on the task]")
 @click.option(
@@ -65,7 +83,11 @@ if TYPE_CHECKING:
     "before and after.",
 )
 @click.option(
-    "--from", "start", type=common.FILE, metavar="FILE", help="With --hardware-aware: start from this checkpoint."
+    "--from",
+    "start",
+    type=common.FILE,
+    metavar="FILE",
+    help="Start from this checkpoint, of this program or imported, instead of a new network.",
 )
 @click.option(
     "--technology", default="macro", show_default=True, metavar="NAME|FILE.toml", help="Technology of the dies."
@@ -77,14 +99,20 @@ if TYPE_CHECKING:
 @common.seed_option
 @common.force_option
 @common.json_option
+@click.pass_context
 def train(
-    task: str,
+    context: click.Context,
+    task: str | None,
+    data_path: Path | None,
+    test_path: Path | None,
+    classes: str | None,
     output: Path,
     cell: str,
     shape: str,
     epsilon: float | None,
     levels: int | None,
     skip: bool,
+    decision: str | None,
     steps: int | None,
     row_margin: float,
     best_of: int,
@@ -97,57 +125,119 @@ def train(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Train a network that can be built, and score it once on the task's test split.
+    """Train a network that can be built, and score it once on the test sequences.
 
-    Needs the data packages: pip install 'cmru_hw[train]'. With --hardware-aware, training continues with another die of
-    the technology in every step. Both networks are then evaluated on the same dies, drawn as in montecarlo.
+    TASK is a named task, whose data come with pip install 'cmru_hw[train]'. --data and --test are your own sequences.
+    --from continues with an existing network. With --hardware-aware, training continues with another die of the
+    technology in every step. Both networks are then evaluated on the same dies, drawn as in montecarlo.
 
     \b
     Example: cmru-hw train flipflop --shape 1x2 --levels 2 --seed 1 -o out/flipflop.safetensors
+             cmru-hw train --data train.npz --test test.npz --from mine.pt --hardware-aware -o out/mine.safetensors
     """
-    sized = re.fullmatch(r"([1-9]\d?)x([1-9]\d{0,2})", shape)
-    if sized is None:
-        raise click.BadParameter(f"{shape!r} is not LxN, such as 2x16", param_hint="--shape")
-    if output.suffix != ".safetensors":
-        raise OutputError(f"{output}: a checkpoint must be named .safetensors; change the name")
-    if start is not None and not aware:
-        raise click.UsageError("--from needs --hardware-aware")
+    units = _checked(context, start)
     common.check_output(output, force)
-    from dataclasses import replace
-
-    from cmru_hw.analysis.training_result import TrainingResult
-    from cmru_hw.nn import checkpoint, training
     from cmru_hw.process import technology as technologies
 
     process = technologies.load(technology) if aware else None
-    if levels is None:
-        # an αCMRU with a limit trains, but has no circuit
-        levels = 0 if cell == "acmru" else 7
-    recipe = replace(training.RECIPES.get(task, training.Recipe()), row_margin=row_margin)
-    if steps is not None:
-        recipe = replace(recipe, steps=steps)
     command = " ".join(["cmru-hw", *sys.argv[1:]])
+    named = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
+    given = _start(start)
+    data = _data(task, data_path, test_path, named if given is None else given.config.classes)
+    recipe = _recipe(data, steps, row_margin)
     tried: list[SeedScores] = []
-    if start is not None:
-        trained = checkpoint.load(start)
-    else:
+    if given is None:
+        from cmru_hw.nn import training
+
         fit = partial(
             training.train,
             cell=cell,
-            units=(int(sized[2]),) * int(sized[1]),
+            units=units,
             epsilon=epsilon,
-            levels=levels or None,
+            levels=_levels(cell, levels),
             skip=skip,
+            decision=decision,
             recipe=recipe,
             command=command,
         )
-        trained, tried = _best(task, seed, best_of, fit, recipe)
+        trained, tried = _best(data, seed, best_of, fit, recipe)
+    else:
+        trained = given if process is not None else _continued(given, data, recipe, steps, seed, command)
     improvement: Improvement | None = None
     if process is not None:
-        trained, improvement = _improved(trained, task, process, recipe, tune_steps, dies, seed, command)
+        trained, improvement = _improved(trained, data, process, recipe, tune_steps, dies, seed, command)
+    _keep(trained, output, data, tried, improvement, force=force, as_json=as_json)
+
+
+def _checked(context: click.Context, start: Path | None) -> tuple[int, ...]:
+    """The units of --shape, once the options are known to go together. Raises a usage error."""
+    given = context.params
+    if (given["task"] is None) == (given["data_path"] is None):
+        raise click.UsageError("give either a TASK or --data, for your own sequences")
+    if (given["data_path"] is None) != (given["test_path"] is None):
+        raise click.UsageError("--data and --test go together: a network is scored on sequences it was not trained on")
+    if given["classes"] is not None and given["data_path"] is None:
+        raise click.UsageError("--classes names the classes of --data: leave it out for a TASK")
+    if start is not None:
+        typed = click.core.ParameterSource.COMMANDLINE
+        for name in _OF_A_NEW_NETWORK:
+            if context.get_parameter_source(name) == typed:
+                raise click.UsageError(f"--{name.replace('_', '-')} describes a new network: leave it out with --from")
+    sized = re.fullmatch(r"([1-9]\d?)x([1-9]\d{0,2})", given["shape"])
+    if sized is None:
+        raise click.BadParameter(f"{given['shape']!r} is not LxN, such as 2x16", param_hint="--shape")
+    if given["output"].suffix != ".safetensors":
+        raise OutputError(f"{given['output']}: a checkpoint must be named .safetensors; change the name")
+    return (int(sized[2]),) * int(sized[1])
+
+
+def _levels(cell: str, levels: int | None) -> int | None:
+    if levels is None:
+        # an αCMRU with a limit trains, but has no circuit
+        return None if cell == "acmru" else 7
+    return levels or None
+
+
+def _start(path: Path | None) -> Trained | None:
+    from cmru_hw.nn import checkpoint
+
+    return None if path is None else checkpoint.load(path)
+
+
+def _data(task: str | None, train_path: Path | None, test_path: Path | None, classes: tuple[str, ...] | None) -> Task:
+    from cmru_hw.nn import tasks
+
+    if task is not None:
+        return tasks.get(task)
+    assert train_path is not None and test_path is not None
+    return tasks.own(train_path, test_path, classes)
+
+
+def _recipe(data: Task, steps: int | None, row_margin: float) -> Recipe:
+    from dataclasses import replace
+
+    from cmru_hw.nn import recipes
+
+    recipe = replace(recipes.RECIPES.get(data.name, recipes.Recipe()), row_margin=row_margin)
+    return recipe if steps is None else replace(recipe, steps=steps)
+
+
+def _keep(
+    trained: Trained,
+    output: Path,
+    data: Task,
+    tried: list[SeedScores],
+    improvement: Improvement | None,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the checkpoint, and print its scores."""
+    from cmru_hw.analysis.training_result import TrainingResult
+    from cmru_hw.nn import checkpoint
+
     output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(trained, output, force=force)
-    shape = f"{len(trained.config.units)}x{trained.config.units[0]}"
     if as_json:
         result = TrainingResult(
             output=str(output),
@@ -161,7 +251,8 @@ def train(
     rows = [("checkpoint", str(output)), ("sha256", trained.sha256)]
     rows += [(name, f"{value}") for name, value in trained.config.scores.items()]
     rows += [(f"seed {one.seed}", f"loss {one.loss:.4f}, test {one.scores['test']:.2%}") for one in tried]
-    common.print_table(f"{task}, {trained.config.cell} {shape}", rows)
+    shape = f"{len(trained.config.units)}x{trained.config.units[0]}"
+    common.print_table(f"{data.name}, {trained.config.cell} {shape}", rows)
     if improvement is not None:
         _print_improved(improvement)
 
@@ -171,15 +262,14 @@ def _report(report: Callable[[int, int], None], place: int, count: int, step: in
 
 
 def _best(
-    task: str, first: int, count: int, fit: Callable[..., Trained], recipe: Recipe
+    data: Task, first: int, count: int, fit: Callable[..., Trained], recipe: Recipe
 ) -> tuple[Trained, list[SeedScores]]:
     """The best of ``count`` networks by training loss (never by test sequences), and a record of all of them."""
     from dataclasses import replace
 
     from cmru_hw.analysis.training_result import SeedScores
-    from cmru_hw.nn import tasks, training
+    from cmru_hw.nn import training
 
-    data = tasks.get(task)
     tried: list[SeedScores] = []
     best: Trained | None = None
     with common.progress("training, steps") as report:
@@ -196,18 +286,42 @@ def _best(
     return replace(best, config=replace(best.config, training=notes)), tried
 
 
+def _continued(start: Trained, data: Task, recipe: Recipe, steps: int | None, seed: int, command: str) -> Trained:
+    """``start`` after more training on ``data``, without dies."""
+    from dataclasses import asdict, replace
+
+    from cmru_hw.analysis import hardware_aware
+    from cmru_hw.nn import training
+
+    start.check(data.train)
+    start.check(data.test)
+    going_on = hardware_aware.recipe_of(recipe, steps=recipe.steps if steps is None else steps)
+    with common.progress("training, steps") as report:
+        trained = training.fit(
+            start.config,
+            data.train,
+            going_on,
+            seed=seed,
+            start=start,
+            progress=lambda step, total, loss: report(step, total),
+        )
+    notes = {"command": command, "seed": seed, "from_sha256": start.sha256, "recipe": asdict(going_on)}
+    scores = {"train": training.accuracy(trained, data.train), "test": training.accuracy(trained, data.test)}
+    task = {"name": data.name, **data.notes}
+    return replace(trained, config=replace(trained.config, task=task, training=notes, scores=scores))
+
+
 def _improved(
-    trained: Trained, task: str, process: Technology, recipe: Recipe, steps: int, dies: int, seed: int, command: str
+    trained: Trained, data: Task, process: Technology, recipe: Recipe, steps: int, dies: int, seed: int, command: str
 ) -> tuple[Trained, Improvement]:
     """The network after fine-tuning on dies of ``process``, and the summaries before and after."""
     from dataclasses import replace
 
     from cmru_hw.analysis import hardware_aware
     from cmru_hw.analysis.training_result import Improvement
-    from cmru_hw.nn import tasks
 
-    data = tasks.get(task)
     trained.check(data.train)
+    trained.check(data.test)
     with common.progress("on dies, steps") as report:
         tuned = hardware_aware.improve(
             trained,
@@ -220,7 +334,8 @@ def _improved(
             progress=lambda step, total, loss: report(step, total),
         )
     notes = {**tuned.trained.config.training, "command": command}
-    config = replace(tuned.trained.config, training=notes)
+    task = dict(trained.config.task) or {"name": data.name, **data.notes}
+    config = replace(tuned.trained.config, task=task, training=notes)
     found = Improvement(technology=process.name, steps=steps, seed=seed, before=tuned.before, after=tuned.after)
     return replace(tuned.trained, config=config), found
 

@@ -28,7 +28,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(written.fileno())
         scratch.replace(path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
     finally:
         if scratch is not None:
             scratch.unlink(missing_ok=True)

@@ -38,6 +38,7 @@ from cmru_hw.nn.scan import loop, parallel, scan
 
 CELLS = ("bmru", "cmru", "eps", "acmru", "fq-bmru")
 DECISIONS = ("mean", "last", "majority")
+MAX_LEVELS = 1_000_000
 
 Mode = Literal["scan", "parallel", "loop"]
 Perturb = Callable[[int, str, Tensor], Tensor]
@@ -111,8 +112,11 @@ class CellConfig:
         fixed = {"bmru": 0.0, "cmru": 1.0, "acmru": 1.0}.get(self.cell)
         if fixed is not None and self.epsilon != fixed:
             raise InputError(f"epsilon is {self.epsilon}, but cell {self.cell!r} means {fixed}; use cell 'eps'")
-        if self.levels is not None and (type(self.levels) is not int or self.levels < 1):
-            raise InputError(f"levels is {self.levels}; it is a positive whole number, or null for no limit")
+        if self.levels is not None and (type(self.levels) is not int or not 1 <= self.levels <= MAX_LEVELS):
+            raise InputError(
+                f"levels is {str(self.levels)[:20]}; it is a positive whole number, at most {MAX_LEVELS}, or null for "
+                "no limit"
+            )
 
 
 class Update(NamedTuple):

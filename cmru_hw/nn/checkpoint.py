@@ -1,66 +1,66 @@
-"""File ⇄ Trained network, and the sequences that go with it.
+"""File ⇄ Trained network.
 
 A checkpoint is a ``.safetensors`` file of float32 tensors with one JSON string in its metadata under ``cmru_hw``::
 
     {"format": 1, "cell": "cmru|bmru|eps|acmru|fq-bmru", "epsilon": 1.0, "levels": 7 or null, "skip": true,
      "decision": "mean|last|majority", "classes": ["a", "b"], "task": {...}, "training": {...}, "scores": {...}}
 
-``task``, ``training`` and ``scores`` are free-form and may be left out. The tensors are ``input.scale|offset``;
-per layer N ``layers.N.candidate.weight|bias``, ``layers.N.threshold.weight|bias``, ``layers.N.alpha`` (αCMRU:
-``layers.N.alpha.weight|bias``), ``layers.N.initial_state``; and ``readout.weight|bias``. fq-bmru has
-``projection.weight|bias`` in front and per layer ``candidate.weight|bias``, ``low``, ``width``, ``alpha``,
-``output.weight|bias``, ``initial_state``. Weights are [out, in].
+``task``, ``training`` and ``scores`` are free-form and may be left out; so may settings that mean nothing for the
+cell: ``epsilon`` of all but eps, ``levels`` of bmru, acmru and fq-bmru, ``skip`` of one layer (fq-bmru has a use for
+it). The tensors are ``input.scale|offset``; per layer N ``layers.N.candidate.weight|bias``,
+``layers.N.threshold.weight|bias``, ``layers.N.alpha`` (αCMRU: ``layers.N.alpha.weight|bias``),
+``layers.N.initial_state``; and ``readout.weight|bias``. fq-bmru has ``projection.weight|bias`` in front and per layer
+``candidate.weight|bias``, ``low``, ``width``, ``alpha``, ``output.weight|bias``, ``initial_state``. Weights are
+[out, in].
 
-A plain torch ``state_dict`` (``.pt``, ``.pth``) with these tensors is read too; its JSON is a string entry
-``cmru_hw`` in the dict, or a file of the same stem that ends in ``.json``. Nothing that can execute code is ever
-unpickled. Everything is validated here, once: what has become a :class:`Trained` can be trusted.
+Files of other programs (:mod:`cmru_hw.nn.tensor_files`) with these tensors are read too; their JSON is an entry
+``cmru_hw`` of the dictionary, or a file of the same stem that ends in ``.json``. Nothing that can execute code is
+ever unpickled. Everything is validated here, once: what has become a :class:`Trained` can be trusted.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import pickle
-import re
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import safetensors
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from cmru_hw.core.errors import CheckpointError, CmruError, DataError, InputError, OutputError
+from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.errors import CheckpointError, DataError, InputError, OutputError, reason
 from cmru_hw.core.regular_file import read_text
+from cmru_hw.nn import tensor_files, tensor_names
 from cmru_hw.nn.cells import CELLS, DECISIONS, CellConfig, Network
+from cmru_hw.nn.input_files import MAX_NAME
+from cmru_hw.nn.sequences import Sequences, load_sequences, save_sequences
+from cmru_hw.nn.tensor_files import MAX_BYTES, MAX_JSON_BYTES, METADATA_KEY, TensorFile
+
+__all__ = [
+    "CELLS",
+    "DECISIONS",
+    "MAX_BYTES",
+    "MAX_JSON_BYTES",
+    "Loaded",
+    "ModelConfig",
+    "Sequences",
+    "Trained",
+    "check_settings",
+    "load",
+    "load_sequences",
+    "read",
+    "save",
+    "save_sequences",
+]
 
 FORMAT = 1
-METADATA_KEY = "cmru_hw"
-MAX_BYTES = 64 << 20
-"""Of one checkpoint's tensors: far above any network that fits a circuit, far below what hurts."""
-MAX_SEQUENCE_BYTES = 1 << 30
-MAX_JSON_BYTES = 1 << 20
-MAX_LAYERS = 64
-MAX_NAME = 64
-
-# What networks of this family are often trained with and no circuit here can have, by how such tensors are named.
-_UNFOLDABLE = {
-    "layer normalisation": r"norm|ln\d*|layer_?norm\d*|rms_?norm\d*|group_?norm\d*",
-    "batch normalisation": r"bn\d*|batch_?norm\d*|running_(mean|var)|num_batches_tracked",
-    "a gated linear unit": r"glu\d*|swiglu|geglu",
-    "attention": r"attn\d*|(self_|cross_)?attention|[qkv]_proj|in_proj_(weight|bias)",
-    "softmax": r"softmax",
-}
 
 
 # --- Values ------------------------------------------------------------------------------------------------------
@@ -88,6 +88,10 @@ class ModelConfig:
     scores: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        own = {key: getattr(self, key) for key in ("cell", "epsilon", "levels", "skip", "decision")}
+        if not 1 <= len(self.units) <= tensor_names.MAX_LAYERS:
+            raise CheckpointError(f"there are {len(self.units)} layers; a network has 1 to {tensor_names.MAX_LAYERS}")
+        check_settings({**own, "classes": list(self.classes)}, "the settings", depth=len(self.units), nulls=True)
         try:
             _ = self.cell_config
         except InputError as error:
@@ -171,59 +175,6 @@ class Trained:
             )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sequences:
-    """Padded sequences: ``inputs`` (sequences, timesteps, features) float32 in the data's own units.
-
-    ``lengths`` (sequences,) counts the valid timesteps; given as None it becomes all of them. ``labels`` (sequences,)
-    are class indices, or None. Raises DataError if they do not fit together.
-    """
-
-    inputs: NDArray[np.float32]
-    lengths: NDArray[np.int64] = None  # type: ignore[assignment]
-    labels: NDArray[np.int64] | None = None
-
-    def __post_init__(self) -> None:
-        inputs = self.inputs
-        if inputs.ndim != 3 or 0 in inputs.shape:
-            raise DataError(f"inputs have shape {inputs.shape}; they are (sequences, timesteps, features), none empty")
-        if inputs.dtype.kind not in "fiu":
-            raise DataError(f"inputs are of type {inputs.dtype}; store them as float32")
-        with np.errstate(over="ignore"):
-            inputs = np.ascontiguousarray(inputs, dtype=np.float32)
-        if not np.isfinite(inputs).all():
-            raise DataError("inputs hold NaN or infinite values; pad with zeros and give lengths")
-        count, time, _ = inputs.shape
-        lengths = np.full(count, time) if self.lengths is None else self.lengths
-        lengths = _indices("lengths", lengths, count, low=1, high=time)
-        labels = None if self.labels is None else _indices("labels", self.labels, count, low=0, high=1 << 31)
-        object.__setattr__(self, "inputs", inputs)
-        object.__setattr__(self, "lengths", lengths)
-        object.__setattr__(self, "labels", labels)
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def first(self, count: int) -> Sequences:
-        """The first ``count`` sequences."""
-        if not 1 <= count <= len(self):
-            raise DataError(f"{count} sequences were asked for, but there are {len(self)}")
-        return self.take(np.arange(count))
-
-    def take(self, indices: NDArray[np.int64]) -> Sequences:
-        """The sequences at ``indices``, in that order."""
-        labels = None if self.labels is None else self.labels[indices]
-        return Sequences(inputs=self.inputs[indices], lengths=self.lengths[indices], labels=labels)
-
-
-def _indices(name: str, values: NDArray[Any], count: int, *, low: int, high: int) -> NDArray[np.int64]:
-    if values.shape != (count,) or values.dtype.kind not in "iu":
-        raise DataError(f"{name} are {values.dtype} of shape {values.shape}; {count} whole numbers are needed")
-    if values.min() < low or values.max() > high:
-        raise DataError(f"{name} run from {values.min()} to {values.max()}; they lie between {low} and {high}")
-    return values.astype(np.int64)
-
-
 # --- Tensors -----------------------------------------------------------------------------------------------------
 
 
@@ -231,10 +182,7 @@ def _check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
     """Names and shapes are those of the network that would load them; values are such that it can be built."""
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in config.network().state_dict().items()}
-    if missing := sorted(expected.keys() - tensors.keys()):
-        raise CheckpointError(f"tensor {missing[0]} is missing; a {config.cell} network of this depth has it")
-    if unknown := sorted(tensors.keys() - expected.keys()):
-        raise CheckpointError(f"tensor {unknown[0]} has no place in a {config.cell} network; remove or rename it")
+    tensor_names.refuse_missing(config.cell, len(config.units), tensors.keys())
     if (rows := tensors["readout.bias"].numel()) != len(config.classes):
         raise CheckpointError(f"readout.bias has {rows} rows for {len(config.classes)} classes; name one per row")
     for name, shape in expected.items():
@@ -263,55 +211,6 @@ def _check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
                 )
 
 
-def read_shapes(tensors: Mapping[str, Tensor], cell: str) -> tuple[int, tuple[int, ...], tuple[int, ...] | None]:
-    """(features, units, widths) that the tensors state. Raises CheckpointError on a name that no network here has."""
-    for name in tensors:
-        _check_name(name)
-    if sum(tensor.numel() for tensor in tensors.values()) * 4 > MAX_BYTES:
-        raise CheckpointError(f"the tensors hold more than {MAX_BYTES >> 20} MiB; no network of that size can be built")
-    depth = 0
-    while any(name.startswith(f"layers.{depth}.") for name in tensors) and depth <= MAX_LAYERS:
-        depth += 1
-    if not 1 <= depth <= MAX_LAYERS:
-        raise CheckpointError(
-            f"there are {depth} layers; tensors layers.0.… to at most layers.{MAX_LAYERS - 1}.… are read"
-        )
-    units = tuple(_size(tensors, f"layers.{index}.candidate.bias") for index in range(depth))
-    widths = None
-    if cell == "fq-bmru":
-        rows = (_size(tensors, f"layers.{index}.output.bias") for index in range(depth))
-        widths = (_size(tensors, "projection.bias"), *rows)
-    return _size(tensors, "input.scale"), units, widths
-
-
-def _size(tensors: Mapping[str, Tensor], name: str) -> int:
-    if name not in tensors:
-        raise CheckpointError(f"tensor {name} is missing; every network has it")
-    if tensors[name].ndim != 1 or not len(tensors[name]):
-        raise CheckpointError(f"tensor {name} has shape {tuple(tensors[name].shape)}; it is a vector")
-    return len(tensors[name])
-
-
-_NAME = re.compile(
-    r"input\.(scale|offset)|(projection|readout)\.(weight|bias)"
-    r"|layers\.(0|[1-9]\d{0,3})\.((candidate|threshold|alpha|output)\.(weight|bias)|alpha|low|width|initial_state)"
-)
-
-
-def _check_name(name: str) -> None:
-    if _NAME.fullmatch(name):
-        return
-    shown = repr(name[: 2 * MAX_NAME])
-    for part in name.lower().split("."):
-        for what, pattern in _UNFOLDABLE.items():
-            if re.fullmatch(pattern, part):
-                raise CheckpointError(
-                    f"tensor {shown} belongs to {what}, which depends on the data it sees and cannot be folded into "
-                    "fixed weights; train a network without it"
-                )
-    raise CheckpointError(f"tensor name {shown} is unknown; the names are listed in cmru_hw/nn/checkpoint.py")
-
-
 # --- JSON --------------------------------------------------------------------------------------------------------
 
 
@@ -330,8 +229,62 @@ def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
+def check_settings(found: Mapping[str, Any], place: str, *, depth: int, nulls: bool) -> dict[str, Any]:
+    """The settings of a network of ``depth`` layers, with the ones that mean nothing for its cell filled in.
+
+    ``place`` says where they stand ("its JSON"); ``nulls`` whether absent levels can be written there. Raises
+    CheckpointError, which names the setting.
+    """
+    needed: dict[str, type | tuple[type, ...]] = {"cell": str, "decision": str, "classes": list}
+    optional: dict[str, type | tuple[type, ...]] = {"epsilon": (int, float), "levels": (int, type(None)), "skip": bool}
+    for key, value in found.items():
+        kinds = {**needed, **optional}.get(key)
+        if kinds is None:
+            text = f"{place} has an unknown key {str(key)[:MAX_NAME]!r}; it has {', '.join((*needed, *optional))}"
+            raise CheckpointError(text)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+            raise CheckpointError(f'"{key}" is {_kind(value)} in {place}; it is {_kind_name(kinds)}')
+    if "cell" not in found:
+        raise CheckpointError(f'"cell" is missing from {place}; it is one of {", ".join(CELLS)}')
+    cell = found["cell"]
+    if cell not in CELLS:
+        raise CheckpointError(f"cell {cell[:MAX_NAME]!r} is unknown; it is one of {', '.join(CELLS)}")
+    asked = [*needed]
+    asked += ["epsilon"] * (cell == "eps") + ["levels"] * (nulls and cell in ("cmru", "eps"))
+    asked += ["skip"] * (depth > 1 or cell == "fq-bmru")
+    if missing := [key for key in asked if key not in found]:
+        raise CheckpointError(f'"{missing[0]}" is missing from {place}; {_MEANING[missing[0]]}')
+    settings = {"epsilon": CELL_EPSILON.get(cell), "levels": None, "skip": False, **found}
+    if not all(isinstance(name, str) for name in settings["classes"]):
+        raise CheckpointError('"classes" holds something that is no text; name every class by a string, as ["0", "1"]')
+    if not 0 <= settings["epsilon"] <= 1:
+        raise CheckpointError(f"epsilon is {str(settings['epsilon'])[:MAX_NAME]}; it lies between 0 and 1")
+    return {**settings, "epsilon": float(settings["epsilon"]), "classes": tuple(settings["classes"])}
+
+
+CELL_EPSILON: Mapping[str, float] = MappingProxyType({"bmru": 0.0, "cmru": 1.0, "acmru": 1.0, "fq-bmru": 0.0})
+"""ε of every cell but eps, which has one of its own."""
+
+_MEANING = {
+    "decision": f"it says how a sequence is classified: {', '.join(DECISIONS)}",
+    "classes": 'it names every row of the readout, as ["no", "yes"]',
+    "epsilon": "cell eps keeps this share, 0 to 1, of its state when it moves",
+    "levels": "it is the largest level, or null for no limit",
+    "skip": "it says whether a layer sees the previous layer's input too: true or false",
+}
+
+
+def _kind(value: Any) -> str:
+    return {"str": "text", "dict": "a table", "NoneType": "null"}.get(type(value).__name__, type(value).__name__)
+
+
+def _kind_name(kinds: Any) -> str:
+    names = {str: "text", list: "a list of texts", bool: "true or false", (int, float): "a number"}
+    return names.get(kinds, "a whole number, or absent for no limit")
+
+
 def _parse(text: str) -> dict[str, Any]:
-    """The checkpoint's JSON as a dict whose keys and types are right."""
+    """The checkpoint's JSON as a dict; notes are right, settings are not yet looked at."""
     if len(text.encode(errors="replace")) > MAX_JSON_BYTES:
         raise CheckpointError(f"its JSON is larger than {MAX_JSON_BYTES >> 10} KiB; move logs elsewhere")
     try:
@@ -339,32 +292,16 @@ def _parse(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"its JSON cannot be read ({error}); write it with a JSON library") from None
     if not isinstance(found, dict):
-        raise CheckpointError("its JSON is not an object; see cmru_hw/nn/checkpoint.py for the keys")
+        raise CheckpointError(f"its JSON is not an object; {tensor_names.PAGE} has an example")
     if found.get("format") != FORMAT or isinstance(found["format"], bool):
-        raise CheckpointError(f'"format" is {found.get("format")!r}; this version reads format {FORMAT}')
-    required: dict[str, type | tuple[type, ...]] = {
-        "format": int,
-        "cell": str,
-        "epsilon": (int, float),
-        "levels": (int, type(None)),
-        "skip": bool,
-        "decision": str,
-        "classes": list,
-    }
-    optional: dict[str, type | tuple[type, ...]] = {"task": dict, "training": dict, "scores": dict}
-    for key in required.keys() - found.keys():
-        raise CheckpointError(f'"{key}" is missing from its JSON; add it')
-    for key, value in found.items():
-        kinds = {**required, **optional}.get(key)
-        if kinds is None:
-            raise CheckpointError(f"its JSON has an unknown key {key[:MAX_NAME]!r}; put notes under task or training")
-        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-            raise CheckpointError(f'"{key}" is {type(value).__name__} in its JSON, which it cannot be; see the format')
-    if found["cell"] not in CELLS:
-        raise CheckpointError(f"cell {found['cell'][:MAX_NAME]!r} is unknown; it is one of {', '.join(CELLS)}")
-    if not all(isinstance(name, str) for name in found["classes"]):
-        raise CheckpointError('"classes" holds something that is no text; name every class by a string')
+        raise CheckpointError(f'"format" is {str(found.get("format"))[:MAX_NAME]}; this version reads format {FORMAT}')
+    for key in _NOTES:
+        if not isinstance(found.get(key, {}), dict):
+            raise CheckpointError(f'"{key}" is {_kind(found[key])} in its JSON; it is an object')
     return found
+
+
+_NOTES = ("task", "training", "scores")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -381,183 +318,88 @@ def _refuse_constant(name: str) -> None:
 # --- Files -------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A network from a file, and ``notes`` on everything in the file that was not read as it stands there."""
+
+    trained: Trained
+    notes: tuple[str, ...]
+
+
 def load(path: str | os.PathLike[str]) -> Trained:
-    """The checkpoint at ``path`` (.safetensors, .pt or .pth). Raises CheckpointError: file, cause and remedy."""
-    path = Path(path)
-    with _reading(path, CheckpointError, "it is damaged, incomplete or no checkpoint; save it again"):
-        _check_file(path, CheckpointError, MAX_BYTES + MAX_JSON_BYTES)
-        if path.suffix == ".safetensors":
-            text, tensors = _read_safetensors(path)
-        elif path.suffix in (".pt", ".pth"):
-            text, tensors = _read_state_dict(path)
-        else:
-            raise CheckpointError(f"{path.suffix or 'no suffix'} is not read; give a .safetensors, .pt or .pth file")
-        found = _parse(text)
-        features, units, widths = read_shapes(tensors, found["cell"])
-        config = ModelConfig(
-            cell=found["cell"],
-            epsilon=float(found["epsilon"]),
-            levels=found["levels"],
-            skip=found["skip"],
-            decision=found["decision"],
-            classes=tuple(found["classes"]),
-            features=features,
-            units=units,
-            widths=widths,
-            task=found.get("task", {}),
-            training=found.get("training", {}),
-            scores=found.get("scores", {}),
+    """The checkpoint at ``path`` (.safetensors, .pt, .pth, .ckpt or .npz).
+
+    Raises CheckpointError: file, cause and remedy.
+    """
+    return read(path).trained
+
+
+def read(path: str | os.PathLike[str]) -> Loaded:
+    """As :func:`load`, with what is to be said of the file."""
+    file = tensor_files.read(path)
+    try:
+        return _loaded(file)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file.path}: {error}") from None
+
+
+def _loaded(file: TensorFile) -> Loaded:
+    names = file.tensors.keys() | file.refused.keys()
+    prefix = tensor_names.common_prefix(names)
+    tensor_names.check({name.removeprefix(prefix) for name in names})
+    file.refuse(names)
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in file.tensors.items()}
+    found = _parse(_settings_text(file))
+    notes = {key: found.pop(key, {}) for key in _NOTES}
+    del found["format"]
+    settings = check_settings(found, "its JSON", depth=tensor_names.depth(tensors), nulls=True)
+    features, units, widths = tensor_names.sizes(tensors, settings["cell"])
+    config = ModelConfig(**settings, features=features, units=units, widths=widths, **notes)
+    said = [f"prefix {prefix!r} removed"] if prefix else []
+    return Loaded(trained=Trained(config=config, tensors=tensors), notes=(*file.notes, *said))
+
+
+def _settings_text(file: TensorFile) -> str:
+    if file.settings is not None:
+        return file.settings
+    beside = file.path.with_suffix(".json")
+    if not beside.is_file():
+        raise CheckpointError(
+            f"it has no settings: there is no entry {METADATA_KEY!r} in it and there is no {beside.name} beside it; "
+            f"write one, or use cmru-hw convert --names, see {tensor_names.PAGE}"
         )
-        return Trained(config=config, tensors=tensors)
+    if beside.stat().st_size > MAX_JSON_BYTES:
+        raise CheckpointError(f"{beside.name} is larger than {MAX_JSON_BYTES >> 10} KiB; move logs elsewhere")
+    try:
+        return read_text(beside)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{beside.name} cannot be read ({reason(error)}); write it as UTF-8") from error
 
 
 def save(trained: Trained, path: str | os.PathLike[str], force: bool = False) -> None:
     """Write ``trained`` to ``path`` (.safetensors), whole or not at all. An existing file needs ``force``.
 
-    Raises OutputError.
+    The file is read back before it gets its name. Raises OutputError, or CheckpointError for a network that no reader
+    accepts.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise OutputError(f"{path}: checkpoints are written as .safetensors; change the name")
-    config = trained.config
-    notes = {"task": dict(config.task), "training": dict(config.training), "scores": dict(config.scores)}
-    text = _json({"format": FORMAT, **_essentials(config), **notes})
-    _write(path, safetensors.torch.save(dict(trained.tensors), {METADATA_KEY: text}), force)
-
-
-def load_sequences(path: str | os.PathLike[str]) -> Sequences:
-    """Sequences from an ``.npz`` with ``inputs`` and optionally ``lengths`` and ``labels``. Raises DataError."""
-    path = Path(path)
-    with _reading(path, DataError, "it is damaged or no .npz file; write it with numpy.savez"):
-        _check_file(path, DataError, MAX_SEQUENCE_BYTES)
-        _check_zip(path, DataError, MAX_SEQUENCE_BYTES)
-        with np.load(path, allow_pickle=False) as arrays:
-            if unknown := sorted(set(arrays.files) - {"inputs", "lengths", "labels"}):
-                raise DataError(f"array {unknown[0][:MAX_NAME]!r} is unknown; it holds inputs, lengths and labels")
-            if "inputs" not in arrays.files:
-                raise DataError("array 'inputs' is missing; it is (sequences, timesteps, features)")
-            return Sequences(**{name: arrays[name] for name in arrays.files})
-
-
-def save_sequences(sequences: Sequences, path: str | os.PathLike[str], force: bool = False) -> None:
-    """Write ``sequences`` to ``path`` (.npz), compressed. An existing file needs ``force``.
-
-    Raises OutputError.
-    """
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise OutputError(f"{path}: sequences are written as .npz; change the name")
-    arrays: dict[str, Any] = {"inputs": sequences.inputs, "lengths": sequences.lengths}
-    if sequences.labels is not None:
-        arrays["labels"] = sequences.labels
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    _write(path, buffer.getvalue(), force)
-
-
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Tensors under whatever names an ``.npz`` or ``.safetensors`` file has, as float32. Raises CheckpointError."""
-    path = Path(path)
-    with _reading(path, CheckpointError, "it is damaged, or neither .npz nor .safetensors; save it again"):
-        _check_file(path, CheckpointError, MAX_BYTES + MAX_JSON_BYTES)
-        if path.suffix == ".safetensors":
-            return {name: tensor.float() for name, tensor in safetensors.torch.load_file(path).items()}
-        if path.suffix != ".npz":
-            raise CheckpointError(f"{path.suffix or 'no suffix'} is not read; give an .npz or .safetensors file")
-        _check_zip(path, CheckpointError, MAX_BYTES)
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float32)) for name in arrays.files}
-
-
-def _read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
-    with safetensors.safe_open(path, framework="pt") as file:
-        text = (file.metadata() or {}).get(METADATA_KEY)
-        if text is None:
-            raise CheckpointError(
-                f"there is no metadata entry {METADATA_KEY!r}; save it with cmru_hw.nn.checkpoint.save"
-            )
-        return text, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-def _read_state_dict(path: Path) -> tuple[str, dict[str, Tensor]]:
-    names = _check_zip(path, CheckpointError, MAX_BYTES)
-    if any("/code/" in name or name.endswith("constants.pkl") for name in names):
-        raise CheckpointError("it holds TorchScript code, which is never run; save the network's state_dict() instead")
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        text = "it holds objects that are no tensors, which are never unpickled; save network.state_dict()"
-        raise CheckpointError(text, evidence=str(error)) from None
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise CheckpointError(f"it holds a {type(found).__name__}, not a state_dict; save network.state_dict()")
-    text = found.pop(METADATA_KEY, None)
-    if text is None:
-        sidecar = path.with_suffix(".json")
-        if not sidecar.is_file():
-            raise CheckpointError(f"it has no entry {METADATA_KEY!r} and there is no {sidecar.name} beside it; add one")
-        if sidecar.stat().st_size > MAX_JSON_BYTES:
-            raise CheckpointError(f"{sidecar.name} is larger than {MAX_JSON_BYTES >> 10} KiB; move logs elsewhere")
-        text = read_text(sidecar)
-    for name, value in found.items():
-        if not isinstance(value, Tensor):
-            shown = repr(name[: 2 * MAX_NAME])
-            raise CheckpointError(f"entry {shown} is a {type(value).__name__}, not a tensor; save network.state_dict()")
-    if not isinstance(text, str):
-        raise CheckpointError(f"its entry {METADATA_KEY!r} is a {type(text).__name__}; it is a JSON string")
-    return text, found
-
-
-def _check_file(path: Path, kind: type[CmruError], limit: int) -> None:
-    if path.is_dir():
-        raise kind("it is a directory; name the file in it")
-    if not path.exists():
-        raise kind("there is no such file; check the path")
-    if not path.is_file():
-        raise kind("it is not a regular file; copy it to one")
-    if path.stat().st_size > limit:
-        raise kind(f"it is larger than {limit >> 20} MiB; no such file is read")
-    if path.stat().st_size == 0:
-        raise kind("it is empty; save it again")
-
-
-def _check_zip(path: Path, kind: type[CmruError], limit: int) -> list[str]:
-    """Names in the archive, once it is known that unpacking it cannot fill the memory."""
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    if sum(entry.file_size for entry in entries) > limit:
-        raise kind(f"it unpacks to more than {limit >> 20} MiB; no such file is read")
-    return [entry.filename for entry in entries]
-
-
-@contextmanager
-def _reading(path: Path, kind: type[CmruError], otherwise: str) -> Iterator[None]:
-    """The one place where errors of foreign readers become ours, with the file's name and their text as evidence.
-
-    Any exception: a hostile file can make a parser raise anything, and the answer is the same for all of them.
-    """
-    try:
-        yield
-    except CmruError as error:
-        raise kind(f"{path}: {error}", evidence=error.evidence) from None
-    except OSError as error:
-        raise kind(
-            f"{path}: it cannot be read ({error.strerror or error}); check the file and its permissions"
-        ) from error
-    except Exception as error:
-        raise kind(f"{path}: {otherwise}", evidence=f"{type(error).__name__}: {error}") from error
-
-
-def _write(path: Path, content: bytes, force: bool) -> None:
     if path.exists() and not force:
         raise OutputError(f"{path} exists; choose another name, or force to replace it")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: it cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    config = trained.config
+    notes = {key: dict(getattr(config, key)) for key in _NOTES}
+    text = _json({"format": FORMAT, **_essentials(config), **notes})
+    content = safetensors.torch.save(dict(trained.tensors), {METADATA_KEY: text})
+
+    def write(scratch: Path) -> None:
+        scratch.write_bytes(content)
+        try:
+            same = load(scratch).sha256 == trained.sha256
+        except CheckpointError as error:
+            told = str(error).removeprefix(f"{scratch}: ")
+            raise CheckpointError(f"{path} is not written, because it could not be read again: {told}") from None
+        if not same:
+            raise OutputError(f"{path} is not written: read again it is another network; choose another disk")
+
+    write_whole(path, write)

@@ -16,15 +16,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.core.errors import InputError
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.core.errors import DataError, InputError
+from cmru_hw.nn.sequences import Sequences, load_sequences
 
 TASKS = ("vowels", "detect", "digits", "flipflop")
+
+OWN = "own data"
+MAX_CLASSES = 1000
 
 DETECTED = 3
 """The speaker to detect: the one with most test utterances (88 of 370), so that both kinds of error can be measured."""
@@ -58,6 +62,32 @@ def get(name: str) -> Task:
     if name not in makers:
         raise InputError(f"task {name!r} is unknown; it is one of {', '.join(TASKS)}")
     return makers[name]()
+
+
+def own(train_path: Path, test_path: Path, classes: tuple[str, ...] | None = None) -> Task:
+    """The task of two ``.npz`` files of labelled sequences; ``classes`` defaults to the numbers of the labels.
+
+    Raises DataError: file, cause and remedy.
+    """
+    train, test = load_sequences(train_path), load_sequences(test_path)
+    largest = 0
+    for path, part in ((train_path, train), (test_path, test)):
+        if part.labels is None:
+            raise DataError(f"{path}: it has no labels; add an array 'labels', one class index for each sequence")
+        largest = max(largest, int(part.labels.max()))
+        if largest >= MAX_CLASSES:
+            raise DataError(f"{path}: label {largest} is too large; labels are class indices, 0 to {MAX_CLASSES - 1}")
+    assert train.labels is not None
+    if len(np.unique(train.labels)) < 2:
+        raise DataError(f"{train_path}: all sequences are of one class; give sequences of two or more")
+    if train.inputs.shape[2] != test.inputs.shape[2]:
+        sizes = f"{train.inputs.shape[2]} features, {test_path} {test.inputs.shape[2]}"
+        raise DataError(f"{train_path} has {sizes}; give two parts of one data set")
+    names = classes or tuple(str(label) for label in range(largest + 1))
+    if len(names) <= largest:
+        raise DataError(f"there are {len(names)} class names, but label {largest} occurs; name every class from 0 on")
+    notes = {"data": train_path.name, "split": f"{train_path.name} trains, {test_path.name} tests"}
+    return Task(name=OWN, train=train, test=test, classes=names, notes=notes)
 
 
 def _vowels() -> Task:

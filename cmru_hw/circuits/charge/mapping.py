@@ -23,7 +23,7 @@ from scipy.linalg import block_diag
 from cmru_hw.circuits.calibration import ASSUMED, assumed_sequences
 from cmru_hw.circuits.charge.design import HEADROOM, Calibration, Design, Layer, Row, phase_share
 from cmru_hw.circuits.charge.memories import registry
-from cmru_hw.circuits.design import Deviation
+from cmru_hw.circuits.design import Deviation, refuse_dead_layers
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import valid_timesteps
@@ -179,6 +179,7 @@ def _refuse(trained: Trained) -> None:
         )
     if config.cell == "acmru" and config.levels is not None:
         raise MappingError("an alpha-CMRU has no levels that a packet could stop at: train it with levels = null")
+    refuse_dead_layers(trained)
 
 
 def _layer(

@@ -29,7 +29,7 @@ from cmru_hw.circuits.calibration import ASSUMED, assumed_sequences
 from cmru_hw.circuits.current import mirrors
 from cmru_hw.circuits.current.mirrors import Rows
 from cmru_hw.circuits.current.technology import CurrentTechnology
-from cmru_hw.circuits.design import Deviation
+from cmru_hw.circuits.design import Deviation, refuse_dead_layers
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import valid_timesteps
@@ -175,6 +175,7 @@ def _refuse(trained: Trained) -> None:
     if trained.config.cell != "fq-bmru":
         name = trained.config.cell.upper()
         raise MappingError(f"a current-mode circuit is an FQ-BMRU's: export this {name} with --architecture sc")
+    refuse_dead_layers(trained)
 
 
 def _mean_current(values: torch.Tensor) -> float:

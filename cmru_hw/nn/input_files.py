@@ -1,0 +1,84 @@
+"""Reading files that a user hands over: limits, and foreign errors as one line with cause and remedy.
+
+Nothing in such a file is ever executed. Archives are measured before they are unpacked.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.core.errors import CmruError
+
+MAX_NAME = 64
+"""Characters of a foreign name that a message quotes; tensor names get twice as many."""
+
+
+def quoted(name: str) -> str:
+    """A foreign tensor's or array's name for a message."""
+    return repr(name[: 2 * MAX_NAME])
+
+
+def check_file(path: Path, kind: type[CmruError], limit: int) -> None:
+    """Raise ``kind`` unless ``path`` is a regular file of 1 to ``limit`` bytes."""
+    if path.is_dir():
+        raise kind("it is a directory; name the file in it")
+    if not path.exists():
+        raise kind("there is no such file; check the path")
+    if not path.is_file():
+        raise kind("it is not a regular file; copy it to one")
+    if path.stat().st_size > limit:
+        raise kind(f"it is larger than {limit >> 20} MiB; no such file is read")
+    if path.stat().st_size == 0:
+        raise kind("it is empty; save it again")
+
+
+def check_zip(path: Path, kind: type[CmruError], limit: int) -> list[str]:
+    """Names in the archive, once it is known that unpacking it cannot fill the memory. Raises ``kind``."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if sum(entry.file_size for entry in entries) > limit:
+        raise kind(f"it unpacks to more than {limit >> 20} MiB; no such file is read")
+    return [entry.filename for entry in entries]
+
+
+def read_npz(path: Path, kind: type[CmruError], limit: int) -> dict[str, NDArray[Any]]:
+    """Arrays of an ``.npz`` by name, without unpickling. An array of Python objects comes back as a scalar of kind O.
+
+    Raises ``kind`` for an archive that unpacks to more than ``limit`` bytes.
+    """
+    check_zip(path, kind, limit)
+    found: dict[str, NDArray[Any]] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in arrays.files:
+            try:
+                found[name] = np.asarray(arrays[name])
+            except ValueError as error:
+                if "Object arrays" not in str(error):
+                    raise
+                found[name] = np.array(None, dtype=object)
+    return found
+
+
+@contextmanager
+def reading(path: Path, kind: type[CmruError], otherwise: str) -> Iterator[None]:
+    """The one place where errors of foreign readers become ours, with the file's name and their text as evidence.
+
+    Any exception: a hostile file can make a parser raise anything, and the answer is the same for all of them.
+    """
+    try:
+        yield
+    except CmruError as error:
+        raise kind(f"{path}: {error}", evidence=error.evidence) from None
+    except OSError as error:
+        raise kind(
+            f"{path}: it cannot be read ({error.strerror or error}); check the file and its permissions"
+        ) from error
+    except Exception as error:
+        raise kind(f"{path}: {otherwise}", evidence=f"{type(error).__name__}: {error}") from error
