@@ -105,8 +105,8 @@ def test_the_goal_is_that_of_before():
     own = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40)
     same = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40, goal=own.accuracy.software)
     harder = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40, goal=1.0)
-    assert same["yield"] == own["yield"]
-    assert harder["yield"]["k"] < own["yield"]["k"]
+    assert same.yield_ == own.yield_
+    assert harder.yield_.k < own.yield_.k
 
 
 def test_what_has_no_circuit_is_refused():

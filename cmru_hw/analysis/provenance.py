@@ -17,9 +17,9 @@ class Provenance(Record):
 
     ``edited`` names the fields and files of the design folder that were changed after export.
 
-    The hashes are of everything that was simulated, of the design's numbers, of the technology's, and of the job;
-    None where a result does not follow from one. ``certificate``: the numerical certificate of a simulation of
-    transistors, as `NumericalCertificate` writes it.
+    The hashes are of everything that was simulated, of the design (`Architecture.fingerprint`), of the technology's
+    numbers, and of the job; None where a result does not follow from one. ``certificate``: the numerical certificate of
+    a simulation of transistors, as `NumericalCertificate` writes it.
     """
 
     versions: Mapping[str, str]
@@ -27,8 +27,8 @@ class Provenance(Record):
     seed: Count | None = None
     edited: tuple[str, ...] = ()
     netlist_sha256: Sha256 | None = None
-    design_sha256: Sha256 | None = field(default=None, metadata=OMIT_NONE)
-    technology_sha256: Sha256 | None = field(default=None, metadata=OMIT_NONE)
+    design_sha256: str | None = field(default=None, metadata=OMIT_NONE)
+    technology_sha256: str | None = field(default=None, metadata=OMIT_NONE)
     job_sha256: Sha256 | None = field(default=None, metadata=OMIT_NONE)
     certificate: Mapping[str, object] | None = field(default=None, metadata=OMIT_NONE)
 

@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, g
 
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.errors import InputError, reason
+from cmru_hw.core.regular_file import read_text
 from cmru_hw.core.units import json_text
 
 INLINE: Mapping[str, object] = {"inline": True}
@@ -129,10 +130,8 @@ class Record:
 
 def read(path: Path) -> object:
     """The JSON in ``path``. Raises InputError for a file that cannot be read."""
-    if not path.is_file():
-        raise InputError(f"{path} cannot be read (it is no file): make it again")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({reason(error)}): make it again") from error
     return parse(text, where=path)
