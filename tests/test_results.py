@@ -12,9 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from cmru_hw.analysis import results as table
+from cmru_hw.analysis.provenance import WrittenCertificate
+from cmru_hw.circuits.certificate import NumericalCertificate
 from cmru_hw.cli import group
 from cmru_hw.core import records
 from cmru_hw.core.errors import InputError, OutputError
+from cmru_hw.core.units import json_text
 from cmru_hw.report import runs
 from tests import results
 
@@ -195,3 +198,32 @@ def test_a_report_has_every_result_of_a_folder(tmp_path):
     page = report(tmp_path / "all", tmp_path / "report")
     for piece in ("Software compared with SPICE", "30 pJ", "3 of 4", "gf180 1", "-40 °C"):
         assert piece in page
+
+
+def test_a_certificate_is_part_of_the_provenance():
+    certificate = NumericalCertificate(
+        architecture="cm",
+        simulator="ngspice 39",
+        options="reltol=1e-4",
+        refined_options="reltol=1e-5",
+        frames=((0, 3), (1, 2)),
+        row_difference=1e-12,
+        row_unit="A",
+        state_difference=0.01,
+        current_difference=1e-4,
+        energy_difference=float("nan"),
+        decisions_changed=0,
+        states_changed=0,
+        margins_inside=1,
+        margins=20,
+        seed=0,
+    )
+    written = WrittenCertificate.from_json(json_text(certificate.as_dict()), where="file")
+    assert written.frames == certificate.frames and written.row_difference_A == 1e-12
+    assert written.energy_difference is None
+    made = results.comparison(provenance=results.provenance(certificate=written))
+    assert type(made).from_json(made.to_json(), where="file") == made
+    content = json.loads(made.to_json())
+    put(content, "certificate/margins_inside", 21)
+    with pytest.raises(InputError, match="certificate/margins_inside is 21 of 20"):
+        type(made).from_plain(content, where="file")

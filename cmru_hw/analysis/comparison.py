@@ -138,14 +138,11 @@ def compared(exported: Exported, verified: Verified, *, command: str = "") -> Co
         refined=verified.refined,
         cpu_seconds=simulation.cpu_seconds,
         attempts=tuple(simulation.attempts),
-        provenance=provenance(exported, simulator=simulation.simulator, command=command),
-        details={**result.details(), **_certified(verified)},
+        provenance=provenance(
+            exported, simulator=simulation.simulator, command=command, certificate=verified.certificate
+        ),
+        details=result.details(),
     )
-
-
-def _certified(verified: Verified) -> dict[str, object]:
-    found = verified.certificate
-    return {} if found is None else {"certificate": found.as_dict()}
 
 
 def simulated(

@@ -6,8 +6,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import cmru_hw
-from cmru_hw.core.records import OMIT_NONE, Count, Record, Sha256
+from cmru_hw.circuits.certificate import NumericalCertificate
+from cmru_hw.core.records import OMIT_NONE, Count, Invalid, NotNegative, Record, Sha256
+from cmru_hw.core.units import json_text
 from cmru_hw.design_folder.folder import Exported
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenCertificate(Record):
+    """`cmru_hw.circuits.certificate.NumericalCertificate` as it is written. The row difference is in V in the charge
+    domain, in A in current mode."""
+
+    architecture: str
+    simulator: str
+    options: str
+    refined_options: str
+    frames: tuple[tuple[Count, Count], ...]
+    row_difference_V: NotNegative | None = field(default=None, metadata=OMIT_NONE)
+    row_difference_A: NotNegative | None = field(default=None, metadata=OMIT_NONE)
+    state_difference_levels: NotNegative | None
+    current_difference: NotNegative | None
+    energy_difference: NotNegative | None
+    decisions_changed: Count
+    states_changed: Count
+    margins_inside: Count
+    margins: Count
+    seed: Count
+
+    def check(self) -> None:
+        if self.margins_inside > self.margins:
+            raise Invalid("margins_inside", f"is {self.margins_inside} of {self.margins}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +46,8 @@ class Provenance(Record):
     ``edited`` names the fields and files of the design folder that were changed after export.
 
     The hashes are of everything that was simulated, of the design (`Architecture.fingerprint`), of the technology's
-    numbers, and of the job; None where a result does not follow from one. ``certificate``: the numerical certificate of
-    a simulation of transistors, as `NumericalCertificate` writes it.
+    numbers, and of the job; None where a result does not follow from one. ``certificate``: of a simulation of
+    transistors, how far it moves with a finer integration.
     """
 
     versions: Mapping[str, str]
@@ -30,7 +58,7 @@ class Provenance(Record):
     design_sha256: str | None = field(default=None, metadata=OMIT_NONE)
     technology_sha256: str | None = field(default=None, metadata=OMIT_NONE)
     job_sha256: Sha256 | None = field(default=None, metadata=OMIT_NONE)
-    certificate: Mapping[str, object] | None = field(default=None, metadata=OMIT_NONE)
+    certificate: WrittenCertificate | None = field(default=None, metadata=OMIT_NONE)
 
 
 def provenance(
@@ -41,6 +69,7 @@ def provenance(
     command: str = "",
     seed: int | None = None,
     job_sha256: str | None = None,
+    certificate: NumericalCertificate | None = None,
 ) -> Provenance:
     """The provenance of a result of ``exported``; ``versions`` are those of other programs than this one."""
     found = {"cmru_hw": cmru_hw.__version__, **(versions or {})}
@@ -53,4 +82,10 @@ def provenance(
         design_sha256=exported.architecture.fingerprint(exported.design),
         technology_sha256=exported.design.technology.sha256,
         job_sha256=job_sha256,
+        certificate=None if certificate is None else _written(certificate),
     )
+
+
+def _written(certificate: NumericalCertificate) -> WrittenCertificate:
+    # a number that is not finite is null in a file
+    return WrittenCertificate.from_json(json_text(certificate.as_dict()), where="the numerical certificate")
