@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -32,7 +32,7 @@ def compared(trained: Trained, path: Path | None) -> Agreement | None:
     return own_outputs.compare(trained, own_outputs.load(path))
 
 
-def facts(agreement: Agreement | None) -> dict[str, Any]:
+def facts(agreement: Agreement | None) -> dict[str, object]:
     """For --json; nothing without an agreement."""
     if agreement is None:
         return {}

@@ -195,8 +195,8 @@ def _fields_sha256(manifest: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[str, Any]:
-    made: dict[str, Any] = {
+def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[str, object]:
+    made: dict[str, object] = {
         "format": FORMAT,
         "cmru_hw": cmru_hw.__version__,
         "command": command,

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import safetensors
@@ -81,7 +81,7 @@ def read(path: str | os.PathLike[str]) -> TensorFile:
 
 # --- One reader for each kind of file ----------------------------------------------------------------------------
 
-_Read = tuple[str | None, dict[str, Any], list[str]]
+_Read = tuple[str | None, dict[str, object], list[str]]
 
 
 def _safetensors(path: Path) -> _Read:
@@ -91,11 +91,11 @@ def _safetensors(path: Path) -> _Read:
 
 
 def _npz(path: Path) -> _Read:
-    arrays: dict[str, Any] = dict(read_npz(path, CheckpointError, MAX_BYTES))
+    arrays = dict(read_npz(path, CheckpointError, MAX_BYTES))
     text = arrays.pop(METADATA_KEY, None)
     if text is not None and not (text.dtype.kind == "U" and text.ndim == 0):
         raise CheckpointError(f"its entry {METADATA_KEY!r} is {text.dtype}; it is a JSON string")
-    return None if text is None else str(text), arrays, []
+    return None if text is None else str(text), dict(arrays), []
 
 
 def _torch(path: Path) -> _Read:
@@ -126,7 +126,7 @@ def _torch(path: Path) -> _Read:
     return text, tensors, notes
 
 
-def _weights_of(found: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _weights_of(found: dict[str, object]) -> tuple[dict[str, object], list[str]]:
     """The tensors of a state_dict, or of the state_dict in a trainer's dictionary with the tensors next to it."""
     if found.keys() == {"state", "param_groups"}:
         raise CheckpointError("it is the state of an optimizer and holds no weights; save model.state_dict()")
@@ -148,7 +148,7 @@ def _weights_of(found: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return {**chosen, **beside}, [note]
 
 
-def _is_state_dict(value: Any) -> bool:
+def _is_state_dict(value: object) -> TypeGuard[dict[str, object]]:
     return (
         isinstance(value, dict)
         and all(isinstance(name, str) for name in value)
@@ -172,7 +172,7 @@ def _listed(names: list[str]) -> str:
 # --- Names and types ---------------------------------------------------------------------------------------------
 
 
-def _unwrapped(found: dict[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
+def _unwrapped(found: dict[str, object]) -> tuple[str, dict[str, object], list[str]]:
     """The prefix that wrappers put in front of every name, the tensors without it, and what is to be said of it."""
     notes = []
     if found.keys() > {"n_averaged"} and all(name.startswith("module.") for name in found.keys() - {"n_averaged"}):
