@@ -96,7 +96,7 @@ def test_the_same_is_public_in_python(data, tmp_path):
     recipe = cmru_hw.Recipe(steps=30, learning_rate=0.01)
     tuned = cmru_hw.improve(start, train, test, cmru_hw.load_technology("macro"), recipe, dies=8, seed=3)
     assert isinstance(tuned, cmru_hw.Tuned) and tuned.trained.sha256 != start.sha256
-    assert tuned.before["dies"] == tuned.after["dies"] == 8
+    assert tuned.before.dies == tuned.after.dies == 8
 
 
 USAGE = [
