@@ -7,54 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
+from benchmarks.convergence.current import SETTINGS, one_cell, wandering
 from cmru_hw import spice
 from cmru_hw.circuits.current import compare, fast, mapping, simulate, technology, thresholds, transitions, variation
 from cmru_hw.circuits.current import verify as certified
 from cmru_hw.circuits.current.mapping import CurrentDesign
-from cmru_hw.circuits.current.numerics import CONVERGED, Numerics
+from cmru_hw.circuits.current.numerics import CONVERGED
 from cmru_hw.core.errors import UncausedTransition
 from cmru_hw.core.signals import Traces
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import Sequences, Trained
 from cmru_hw.process import device_models
 from cmru_hw.spice.schedule import Schedule, schedule
 from tests.test_current import network, sequences
 
-LOOSE = Numerics(reltol=1e-3, trtol=20.0, chgtol=1e-14, bypass=True, steps=2)
-"""What the program integrated with before anyone compared it with a reference."""
-
-
-def one_cell(low: float, width: float) -> Trained:
-    """A network of one cell that sees its rectified input and drives two readout rows of opposite sign."""
-    config = ModelConfig(
-        cell="fq-bmru",
-        epsilon=0.0,
-        levels=None,
-        skip=False,
-        decision="mean",
-        classes=("a", "b"),
-        features=1,
-        units=(1,),
-        widths=(1, 1),
-    )
-    given = {"layers.0.low": low, "layers.0.width": width}
-    tensors = {}
-    for name, tensor in config.network().state_dict().items():
-        value = given.get(name, 1.0 if name.endswith(("weight", "alpha", "scale")) else 0.0)
-        tensors[name] = torch.full_like(tensor, value)
-    tensors["readout.weight"] = torch.tensor([[1.0], [-1.0]])
-    return Trained(config=config, tensors=tensors)
-
-
-def wandering(low: float, width: float, *, seed: int, count: int = 60) -> Sequences:
-    """Inputs that wander inside the window, and now and then set or reset the cell."""
-    rng = np.random.default_rng(seed)
-    x = low + width * rng.uniform(0.05, 0.95, count)
-    chance = rng.random(count)
-    x[chance < 0.12] = low + 1.5 * width
-    x[chance > 0.88] = max(low - 0.5 * width, 0.0)
-    return Sequences(inputs=x[None, :, None].astype(np.float32))
+LOOSE = SETTINGS["loose"]
 
 
 def at_unit(trained: Trained, data: Sequences, unit: float) -> CurrentDesign:

@@ -40,6 +40,7 @@ SETTINGS = {
 }
 UNITS = (1.0, 0.5, 0.3)  # nA for a software unit
 TABLE_UTTERANCES, TABLE_NETWORKS, TABLE_FRAMES = 3, 3, 30
+NARROW = (0.9, 0.05)  # low and width of a cell that loose settings get wrong
 FRAMES = 100
 MODELS = ("detect-fq-bmru-2x4", "detect-fq-bmru-2x8")
 # A state of both engines may differ where the candidate is this near to a threshold, as a share of the upper one.
@@ -87,7 +88,8 @@ def _table(units: tuple[float, ...], engine: spice.Engine) -> None:
     print("deck, settings: states changed; largest difference of a candidate [of its threshold], of a state at rest,")
     print("of the energy; time points per timestep; s of CPU for one second of signal")
     for unit in units:
-        cases = [_shipped(MODELS[0], unit, TABLE_UTTERANCES)]
+        cases = [_case(f"one narrow cell, {unit:g} nA", one_cell(*NARROW), wandering(*NARROW, seed=2), unit)]
+        cases.append(_shipped(MODELS[0], unit, TABLE_UTTERANCES))
         cases += [_random(number, unit, TABLE_FRAMES) for number in range(TABLE_NETWORKS)]
         for case in cases:
             runs = {name: _run(case, numerics, engine) for name, numerics in SETTINGS.items()}
@@ -287,3 +289,35 @@ def _case(name: str, trained: Trained, data: Sequences, unit: float) -> Case:
     kind = replace(kind, unit=unit * 1e-9, bias=unit * 1e-9, full_scale=2 * unit * 1e-9)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     return Case(name=name, trained=trained, design=design, data=data)
+
+
+def one_cell(low: float, width: float) -> Trained:
+    """A network of one cell that sees its rectified input and drives two readout rows of opposite sign."""
+    config = ModelConfig(
+        cell="fq-bmru",
+        epsilon=0.0,
+        levels=None,
+        skip=False,
+        decision="mean",
+        classes=("a", "b"),
+        features=1,
+        units=(1,),
+        widths=(1, 1),
+    )
+    given = {"layers.0.low": low, "layers.0.width": width}
+    tensors = {}
+    for name, tensor in config.network().state_dict().items():
+        value = given.get(name, 1.0 if name.endswith(("weight", "alpha", "scale")) else 0.0)
+        tensors[name] = torch.full_like(tensor, value)
+    tensors["readout.weight"] = torch.tensor([[1.0], [-1.0]])
+    return Trained(config=config, tensors=tensors)
+
+
+def wandering(low: float, width: float, *, seed: int, count: int = 60) -> Sequences:
+    """Inputs that wander inside the window, and now and then set or reset the cell."""
+    rng = np.random.default_rng(seed)
+    x = low + width * rng.uniform(0.05, 0.95, count)
+    chance = rng.random(count)
+    x[chance < 0.12] = low + 1.5 * width
+    x[chance > 0.88] = max(low - 0.5 * width, 0.0)
+    return Sequences(inputs=x[None, :, None].astype(np.float32))
