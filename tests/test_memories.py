@@ -13,7 +13,7 @@ from cmru_hw.circuits.charge import fidelity, mapping, transistor_netlist
 from cmru_hw.circuits.charge.architecture import CHARGE
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.memories.integrator import INTEGRATOR
-from cmru_hw.circuits.charge.transistor_parts import Supply
+from cmru_hw.circuits.charge.transistor_parts import MeteredSupply
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import MappingError, TechnologyError
 from cmru_hw.design_folder import folder
@@ -60,7 +60,7 @@ def test_a_fourth_memory_is_an_entry_of_the_registry(monkeypatch, tmp_path):
         if levels is None or levels > 2:
             raise MappingError("a toy counts to two")
 
-    supplies = {"toy": Supply(node="vtoy", share=0.25), **INTEGRATOR.supplies}
+    supplies = {"toy": MeteredSupply(node="vtoy", share=0.25), **INTEGRATOR.supplies}
     toy = replace(INTEGRATOR, name="toy", comment="toy", supplies=supplies, check_levels=refuse)
     with pytest.raises(TechnologyError, match="no memory is called 'toy': choose one of integrator"):
         design_of("toy")

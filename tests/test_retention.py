@@ -13,7 +13,7 @@ from cmru_hw.analysis.retention.result import RetentionResult
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge import fidelity, mapping
 from cmru_hw.circuits.charge.architecture import CHARGE
-from cmru_hw.circuits.charge.retention import Cell, doubling, lost, lost_asleep, weakest
+from cmru_hw.circuits.charge.retention import HeldIntegrator, doubling, lost, lost_asleep, weakest
 from cmru_hw.circuits.current import retention
 from cmru_hw.circuits.retention import HeldState
 from cmru_hw.core.errors import InputError
@@ -26,7 +26,7 @@ from tests.test_current import network as current_network
 from tests.test_current import without_grid
 
 SHAPE = Shape(units=(3, 2))
-CELL = Cell(packet=32e-15, integrator=1066e-15, tolerance=20e-3, timestep=10e-3)
+CELL = HeldIntegrator(packet=32e-15, integrator=1066e-15, tolerance=20e-3, timestep=10e-3)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_doubling_is_that_of_the_warm_half():
 
 @pytest.mark.spice
 def test_a_hot_state_is_lost_sooner_and_a_large_capacitor_holds_longer(engine):
-    def seconds(temperature: float, cell: Cell = CELL) -> float:
+    def seconds(temperature: float, cell: HeldIntegrator = CELL) -> float:
         loss = lost(engine, Conditions(process="generic180", temperature=temperature), cell, 0.3)
         assert loss.lost and loss.simulated >= loss.seconds
         return loss.seconds

@@ -1,7 +1,7 @@
 """Run the transistor testbenches and read off what a designer would ask; write it down as technology numbers.
 
 Every measurement takes an open engine and the `Conditions` to measure under, and returns a frozen value that carries
-its `Provenance`. Testbenches are files that a circuit designer can run alone; nothing is measured that they
+its `MeasurementSource`. Testbenches are files that a circuit designer can run alone; nothing is measured that they
 do not show.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.characterize.testbench import Conditions, Provenance, Sigma, Testbench, draws, run_testbench, sample
+from cmru_hw.characterize.testbench import Conditions, MeasurementSource, Sigma, Testbench, draws, run_testbench, sample
 from cmru_hw.core.signals import Array, Traces
 from cmru_hw.process import pdk
 from cmru_hw.process.technology import Technology
@@ -33,7 +33,7 @@ _ACCOUNT = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Switch:
+class MeasuredSwitch:
     """``resistance`` [ohm] at V_cm and the largest of any level; ``injection`` [V] onto 50 fF; ``leakage`` [A] across
     0.35 V; ``charge`` delivered over C VDD for a capacitor charged through it (1, but for its own junctions)."""
 
@@ -42,7 +42,7 @@ class Switch:
     injection: float
     leakage: float
     charge: float
-    provenance: Provenance
+    provenance: MeasurementSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Comparator:
     kick: float
     energy: float
     clock: float
-    provenance: Provenance
+    provenance: MeasurementSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Integrator:
     slew: float
     energy: float
     idle: float
-    provenance: Provenance
+    provenance: MeasurementSource
 
     @property
     def up(self) -> float:
@@ -105,7 +105,7 @@ class Unit:
     static: Mapping[str, float]
     frame: float
     settle: float
-    provenance: Provenance
+    provenance: MeasurementSource
 
     @property
     def right(self) -> bool:
@@ -124,17 +124,17 @@ class ChipBlocks:
     limit: Sigma
     packet: Sigma
     amplifier: Sigma
-    provenance: Provenance
+    provenance: MeasurementSource
 
 
-def switch(engine: Engine, conditions: Conditions) -> Switch:
+def switch(engine: Engine, conditions: Conditions) -> MeasuredSwitch:
     """The transmission gate: resistance, injection, leakage, and the charge a capacitor takes through it."""
     saved = ("level", "held", "charged", "m", "i(vron)", "i(vleak)")
     traces, provenance = run_testbench(engine, Testbench(name="transistor_switch", saved=saved, stop=40e-6), conditions)
     resistance = np.abs(10e-3 / _at(traces, "i(vron)", np.linspace(0.5e-6, 9.5e-6, 91)))
     before, after = _at(traces, "held", np.array([19.9e-6, 20.5e-6]))
     empty, full = _at(traces, "m", np.array([29e-6, 40e-6]))
-    return Switch(
+    return MeasuredSwitch(
         resistance=float(resistance[45]),
         resistance_max=float(resistance.max()),
         injection=float(after - before),
@@ -304,7 +304,7 @@ class Characterization:
     """
 
     conditions: Conditions
-    switch: Switch
+    switch: MeasuredSwitch
     comparator: Comparator
     offset: Sigma | None
     integrator: Integrator

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.characterize import blocks
 from cmru_hw.characterize.blocks import Unit
-from cmru_hw.characterize.testbench import Conditions, Provenance, Testbench, run_testbench
+from cmru_hw.characterize.testbench import Conditions, MeasurementSource, Testbench, run_testbench
 from cmru_hw.core.signals import Array, Traces
 from cmru_hw.process import device_count
 from cmru_hw.spice import Engine
@@ -34,13 +34,13 @@ BITS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
+class MeasuredMemory:
     """Bits between two windows: ``levels`` before and after the hold, ``leakage`` [A] of the supply that stays on."""
 
     before: int
     after: float
     leakage: float
-    provenance: Provenance
+    provenance: MeasurementSource
 
     @property
     def held(self) -> bool:
@@ -48,7 +48,7 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class MeasuredLayer:
     """Two rows that read two counters, over the frames of the testbench.
 
     ``sums`` (rows, frames) [F]: weight capacitor per level times level; ``rows`` (rows, frames) [V] from V_cm;
@@ -62,7 +62,7 @@ class Layer:
     levels: tuple[int, ...]
     expected: tuple[int, ...]
     energy: Mapping[str, float]
-    provenance: Provenance
+    provenance: MeasurementSource
 
     @property
     def right(self) -> bool:
@@ -97,7 +97,7 @@ class Figures:
     static: float
     retention: float
     parts: device_count.Inventory
-    provenance: Provenance
+    provenance: MeasurementSource
 
 
 def unit(
@@ -137,14 +137,16 @@ def unit(
     )
 
 
-def memory(engine: Engine, conditions: Conditions, *, level: int = 5, hold: float = 1.0, dip: float = 0.0) -> Memory:
+def memory(
+    engine: Engine, conditions: Conditions, *, level: int = 5, hold: float = 1.0, dip: float = 0.0
+) -> MeasuredMemory:
     """Hold ``level`` for ``hold`` [s] with every other supply off, and through a ``dip`` [V] of the one that is on."""
     bits = {f"b{place}": float(level >> place & 1) for place in range(BITS)}
     parameters = {**bits, "hold": hold, "dip": dip}
     bench = Testbench(name="transistor_counter_memory", saved=("level", "m"), stop=hold, parameters=parameters)
     traces, provenance = run_testbench(engine, bench, conditions)
     half, full = _at(traces, "m", hold * np.array([0.5, 1 - 1e-6])) * _ACCOUNT
-    return Memory(
+    return MeasuredMemory(
         before=level,
         after=float(traces.values["level"][-1]),
         leakage=float(full - half) / (0.5 * hold),
@@ -152,7 +154,7 @@ def memory(engine: Engine, conditions: Conditions, *, level: int = 5, hold: floa
     )
 
 
-def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frames: int = 22) -> Layer:
+def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frames: int = 22) -> MeasuredLayer:
     """Two counters that wander, read by both rows of a third unit."""
     evaluate, decide, count = 1e-6, 0.3e-6, 0.3e-6
     accounts = {**BLOCKS, "lines": "ml"}
@@ -171,7 +173,7 @@ def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frame
     expected = [-1]
     for move in moves[1:].tolist():
         expected.append(min(max(expected[-1] + move, -7), 7))
-    return Layer(
+    return MeasuredLayer(
         sums=sums,
         rows=np.stack([_at(traces, name, ready) for name in "ab"]) - conditions.vdd / 2,
         decisions=np.stack([_at(traces, name, late) for name in ("qa", "qb")]) > conditions.vdd / 2,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cmru_hw.characterize.blocks import ChipBlocks
-from cmru_hw.characterize.testbench import Conditions, Provenance, Sigma, Testbench, draws, run_testbench, sample
+from cmru_hw.characterize.testbench import Conditions, MeasurementSource, Sigma, Testbench, draws, run_testbench, sample
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.signals import Array, Traces
 from cmru_hw.spice import Engine
@@ -59,7 +59,7 @@ class Sequence:
     edges: Mapping[str, tuple[float, ...]]
     overlap: float
     energy: Mapping[str, float]
-    provenance: Provenance
+    provenance: MeasurementSource
 
     @property
     def ordered(self) -> bool:
@@ -92,7 +92,7 @@ class Chip:
     static: Mapping[str, float]
     common_mode: tuple[float, ...]
     state_low: float
-    provenance: Provenance
+    provenance: MeasurementSource
 
     @property
     def right(self) -> bool:

@@ -29,7 +29,7 @@ class Conditions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provenance:
+class MeasurementSource:
     """Where a number comes from: ``models`` and their ``sha256``, ``dies`` drawn (0: no mismatch)."""
 
     testbench: str
@@ -125,7 +125,7 @@ def deck(
     )
 
 
-def _with_values(line: lexer.Line, wanted: dict[str, float]) -> str:
+def _with_values(line: lexer.LogicalLine, wanted: dict[str, float]) -> str:
     values = {
         name: repr(float(wanted.pop(name))) if name in wanted else f"{{{text}}}"
         for name, text in lexer.statement(line).parameters.items()
@@ -133,11 +133,11 @@ def _with_values(line: lexer.Line, wanted: dict[str, float]) -> str:
     return " ".join([".param", *(f"{name}={value}" for name, value in values.items())])
 
 
-def run_testbench(engine: Engine, bench: Testbench, conditions: Conditions) -> tuple[Traces, Provenance]:
+def run_testbench(engine: Engine, bench: Testbench, conditions: Conditions) -> tuple[Traces, MeasurementSource]:
     """One run of ``bench`` without mismatch, and where its numbers come from."""
     outcome = engine.run(bench.deck(conditions))
     devices = device_models.devices(conditions.process)
-    provenance = Provenance(
+    provenance = MeasurementSource(
         testbench=bench.name,
         models=devices.version,
         sha256=devices.sha256,

@@ -41,7 +41,7 @@ def ranges(sequences: Sequences, spread: Tensor) -> tuple[Tensor, Tensor]:
     return (high + low) / 2, half / (half / spread).mean()
 
 
-class Source:
+class AugmentedSource:
     """Training sequences, and endless variations of them."""
 
     def __init__(self, sequences: Sequences, spread: Tensor, recipe: Recipe) -> None:

@@ -59,7 +59,7 @@ _GRAMMAR = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class TensorRule:
     """One tensor of a checkpoint: ``source`` is its name in the file, or None for ``fill`` everywhere."""
 
     name: str
@@ -103,7 +103,7 @@ class ImportMap:
 
     path: Path
     model: Mapping[str, Any]
-    entries: tuple[Entry, ...]
+    entries: tuple[TensorRule, ...]
     before: tuple[Before, ...]
     mean: Any
     std: Any
@@ -165,7 +165,7 @@ def _is_number(value: Any) -> bool:
     return abs(value) < 1e38 if isinstance(value, int) else math.isfinite(value)
 
 
-def _entry(name: str, entry: Any) -> Entry:
+def _entry(name: str, entry: Any) -> TensorRule:
     keys = set(entry) if isinstance(entry, dict) else set()
     if not ("from" in keys and keys <= _FROM) and keys not in ({"fill"}, {"fill", "size"}):
         raise CheckpointError(f"{name} is {_GRAMMAR}; change it")
@@ -179,7 +179,7 @@ def _entry(name: str, entry: Any) -> Entry:
             raise CheckpointError(f"{key} of {name} is {_shown(entry[key])}; it is true or false")
     if "scale" in keys and not _is_number(entry["scale"]):
         raise CheckpointError(f"the scale of {name} is {_shown(entry['scale'])}; it is a number")
-    return Entry(
+    return TensorRule(
         name=name,
         source=entry.get("from"),
         fill=float(entry.get("fill", 0.0)),

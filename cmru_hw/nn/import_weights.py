@@ -13,7 +13,7 @@ from torch import Tensor
 from cmru_hw.core.errors import CheckpointError
 from cmru_hw.nn import checkpoint, folding, import_map, tensor_files, tensor_names
 from cmru_hw.nn.checkpoint import Loaded, ModelConfig, Trained
-from cmru_hw.nn.import_map import Entry, ImportMap
+from cmru_hw.nn.import_map import ImportMap, TensorRule
 from cmru_hw.nn.input_files import quoted
 from cmru_hw.nn.tensor_files import TensorFile
 
@@ -116,7 +116,7 @@ class _Import:
         if left := len(names - self.used):
             self.notes.append(f"{left} tensor{'s' * (left > 1)} ignored, as the map says")
 
-    def _tensor(self, entry: Entry, cell: str) -> Tensor:
+    def _tensor(self, entry: TensorRule, cell: str) -> Tensor:
         found = self._look(str(entry.source))
         assert found is not None
         values = _reshaped(found, entry)
@@ -173,7 +173,7 @@ class _Import:
         return values.expand(features)
 
 
-def _reshaped(values: Tensor, entry: Entry) -> Tensor:
+def _reshaped(values: Tensor, entry: TensorRule) -> Tensor:
     if entry.shape is None:
         return values
     wanted = torch.Size(entry.shape)
@@ -184,7 +184,7 @@ def _reshaped(values: Tensor, entry: Entry) -> Tensor:
     return values.reshape(wanted)
 
 
-def _filled(entry: Entry, tensors: Mapping[str, Tensor]) -> Tensor:
+def _filled(entry: TensorRule, tensors: Mapping[str, Tensor]) -> Tensor:
     shape = entry.shape or _follows(entry.name, tensors)
     if shape is None:
         raise CheckpointError(f"the fill of {entry.name} needs a size: no tensor of the map says it")

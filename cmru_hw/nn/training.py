@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from cmru_hw.core.errors import DataError, InputError
 from cmru_hw.nn import margin_loss, tasks
-from cmru_hw.nn.augmentation import Source, moments, ranges
+from cmru_hw.nn.augmentation import AugmentedSource, moments, ranges
 from cmru_hw.nn.cells import (
     HysteresisLayer,
     Network,
@@ -121,7 +121,7 @@ def fit(
         network.load_state_dict(dict(start.tensors))
     if recipe.row_margin:
         margin_loss.refuse(network)
-    source = Source(sequences, spread, recipe)
+    source = AugmentedSource(sequences, spread, recipe)
     optimiser, schedule = _optimiser(network, recipe)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     network.slope = recipe.slope
@@ -199,7 +199,7 @@ def objectives(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds
     """:func:`objective` of each sequence: what is common to all (margins, swing) counts in each."""
     network = trained.network()
     network.slope = recipe.slope
-    source = Source(sequences, moments(sequences)[1], recipe)
+    source = AugmentedSource(sequences, moments(sequences)[1], recipe)
     random = torch.Generator().manual_seed(len(sequences))
     rows = torch.arange(len(sequences))
     found = []
@@ -283,7 +283,7 @@ def _with_dropout(share: float, random: torch.Generator, perturb: Perturb | None
 def _cost(
     network: Network,
     output: NetworkOutput,
-    source: Source,
+    source: AugmentedSource,
     rows: Tensor,
     x: Tensor,
     valid: Tensor,

@@ -15,7 +15,7 @@ from cmru_hw.core.errors import InputError
 from cmru_hw.process import pdk
 from cmru_hw.process.pdk import Process
 from cmru_hw.spice import lexer
-from cmru_hw.spice.lexer import Line, Subcircuit
+from cmru_hw.spice.lexer import LogicalLine, Subcircuit
 from cmru_hw.spice.values import evaluate, resolve
 
 # Spacing, wells, contacts and wires around a small device, over its diffusion: about that of a standard cell.
@@ -114,7 +114,7 @@ def _counted(found: Iterable[Device], process: Process) -> Inventory:
 
 
 def _flat(
-    line: Line, nodes: Mapping[str, str], prefix: str, values: Mapping[str, float], library: _Library
+    line: LogicalLine, nodes: Mapping[str, str], prefix: str, values: Mapping[str, float], library: _Library
 ) -> Iterator[Device]:
     """Devices of one line in a subcircuit whose pins are ``nodes``, its parameters ``values``."""
     if line.card == ".if":
@@ -160,7 +160,7 @@ def _instance(
         yield from _flat(line, pins, prefix, values, library)
 
 
-def _parameters(lines: Iterable[Line]) -> dict[str, str]:
+def _parameters(lines: Iterable[LogicalLine]) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in lines:
         if line.card == ".param":

@@ -207,7 +207,7 @@ def _check_devices(path: Path, found: Mapping[str, lexer.Subcircuit]) -> None:
             )
 
 
-def _own_section(path: Path, corner: str, lines: Sequence[tuple[lexer.Line, str | None]]) -> str | None:
+def _own_section(path: Path, corner: str, lines: Sequence[tuple[lexer.LogicalLine, str | None]]) -> str | None:
     """The file's own section for ``corner``; None for a file without sections, or one that reads its own by name."""
     names = {name for _, name in lines if name is not None}
     references = [lexer.file_reference(line) for line, name in lines if name is None]
@@ -222,7 +222,7 @@ def _own_section(path: Path, corner: str, lines: Sequence[tuple[lexer.Line, str 
     return fitting[0]
 
 
-def _left_out(lines: Sequence[tuple[lexer.Line, str | None]], chosen: str | None) -> Iterator[tuple[int, int]]:
+def _left_out(lines: Sequence[tuple[lexer.LogicalLine, str | None]], chosen: str | None) -> Iterator[tuple[int, int]]:
     """Physical lines, first and last, that a deck must not have: other sections, and where the chosen one begins."""
     begin = 0
     for line, name in lines:
@@ -234,7 +234,9 @@ def _left_out(lines: Sequence[tuple[lexer.Line, str | None]], chosen: str | None
             yield (line.first if name == chosen else begin), line.last
 
 
-def _library(path: Path, line: lexer.Line, reference: lexer.FileReference, corner: str) -> tuple[str, str | None]:
+def _library(
+    path: Path, line: lexer.LogicalLine, reference: lexer.FileReference, corner: str
+) -> tuple[str, str | None]:
     """Absolute path and section for ``corner`` of the file that ``line`` of ``path`` reads. Raises TechnologyError."""
     library = str((path.parent / reference.file).resolve())
     if not Path(library).exists():

@@ -60,7 +60,7 @@ class Fet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Capacitor:
+class CapacitorModel:
     """``density`` [F/m²], ``mismatch`` A_C [m], and the smallest that can be drawn, ``minimum`` [F].
 
     ``bottom`` and ``top`` are the capacitances of its plates to the substrate, relative to its own.
@@ -90,12 +90,12 @@ class Process:
     package: Package | None
     nf: Fet
     pf: Fet
-    cmim: Capacitor
-    cmom: Capacitor
+    cmim: CapacitorModel
+    cmom: CapacitorModel
     corners: Mapping[str, Mapping[str, float]]
 
     @property
-    def capacitors(self) -> dict[str, Capacitor]:
+    def capacitors(self) -> dict[str, CapacitorModel]:
         """Capacitors by the name of their subcircuit."""
         return {"cmim": self.cmim, "cmom": self.cmom}
 
@@ -186,8 +186,8 @@ def _fet(values: Any, where: str, name: str) -> Fet:
     return Fet(**_positive(values, set(Fet.__annotations__), where, name))
 
 
-def _capacitor(values: Any, where: str, name: str) -> Capacitor:
-    return Capacitor(**_positive(values, set(Capacitor.__annotations__), where, name))
+def _capacitor(values: Any, where: str, name: str) -> CapacitorModel:
+    return CapacitorModel(**_positive(values, set(CapacitorModel.__annotations__), where, name))
 
 
 def _positive(values: Any, keys: set[str], where: str, section: str) -> dict[str, float]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from cmru_hw.analysis.comparison import ComparisonResult
 from cmru_hw.core.units import count, percent, si
-from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source
+from cmru_hw.report.facts import Fact, Figure, Prose, ResultFile, Section
 from cmru_hw.report.published import Own
 from cmru_hw.report.run import Run, copied, level_excludes, netlist_of, part_of, versions
 
 
-def comparison(source: Source, found: ComparisonResult) -> Run:
+def comparison(source: ResultFile, found: ComparisonResult) -> Run:
     """A folder of ``cmru-hw compare -o``."""
     agree = source.fact("decisions as in software", ("decisions/agree", "decisions/total"), part_of)
     alike = source.fact(
@@ -65,7 +65,7 @@ def comparison(source: Source, found: ComparisonResult) -> Run:
     )
 
 
-def _differ(source: Source) -> Fact:
+def _differ(source: ResultFile) -> Fact:
     return source.fact(
         "decisions that differ",
         ("decisions/total", "decisions/agree", "decisions/excluded"),
@@ -74,7 +74,7 @@ def _differ(source: Source) -> Fact:
     )
 
 
-def _margin(source: Source, found: ComparisonResult, unit: str) -> list[Fact]:
+def _margin(source: ResultFile, found: ComparisonResult, unit: str) -> list[Fact]:
     if found.decisions.smallest_margin_V is None and found.decisions.smallest_margin_A is None:
         return []
     meaning = "smallest distance of a decision from its threshold, in software"
@@ -82,7 +82,7 @@ def _margin(source: Source, found: ComparisonResult, unit: str) -> list[Fact]:
     return [source.fact("smallest margin that counted", place, lambda v: si(v, unit), meaning=meaning)]
 
 
-def _errors(source: Source, found: ComparisonResult) -> list[Fact]:
+def _errors(source: ResultFile, found: ComparisonResult) -> list[Fact]:
     """The largest errors of a state and of a readout, where they are finite."""
     facts = []
     if found.level_error_max is not None:
@@ -101,7 +101,7 @@ def _errors(source: Source, found: ComparisonResult) -> list[Fact]:
     return facts
 
 
-def _others(source: Source, found: ComparisonResult) -> list[Fact]:
+def _others(source: ResultFile, found: ComparisonResult) -> list[Fact]:
     facts = []
     for who, correct in (
         ("software", found.classification.correct_software),
@@ -119,7 +119,7 @@ def _others(source: Source, found: ComparisonResult) -> list[Fact]:
     return facts
 
 
-def _methods(source: Source, sequences: Fact, resolution: Fact) -> Prose:
+def _methods(source: ResultFile, sequences: Fact, resolution: Fact) -> Prose:
     return (
         "It was simulated in ",
         source.fact("simulator", "versions/simulator", str),
@@ -132,7 +132,7 @@ def _methods(source: Source, sequences: Fact, resolution: Fact) -> Prose:
     )
 
 
-def _figures(source: Source) -> tuple[Figure, ...]:
+def _figures(source: ResultFile) -> tuple[Figure, ...]:
     folder = source.path.parent
     unit = "One unit in SPICE: its candidate and thresholds, its rows, its decisions, and its state, compared with " \
         "software."  # fmt: skip
@@ -141,7 +141,7 @@ def _figures(source: Source) -> tuple[Figure, ...]:
     return tuple(figure for figure in figures if figure is not None)
 
 
-def _suppression(source: Source, scope: str) -> list[Own]:
+def _suppression(source: ResultFile, scope: str) -> list[Own]:
     key = "error_rms/suppression"
     if not source.has(key):
         return []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from cmru_hw.analysis.corners.result import CornersResult
 from cmru_hw.core.units import count, percent
-from cmru_hw.report.facts import Fact, Prose, Section, Source
+from cmru_hw.report.facts import Fact, Prose, ResultFile, Section
 from cmru_hw.report.run import ENERGY_IS, Run, copied, joule, netlist_of, part_of, versions
 
 CORNER = "process/temperature/supply"
 
 
-def corners(source: Source, found: CornersResult) -> Run:
+def corners(source: ResultFile, found: CornersResult) -> Run:
     """A folder of ``cmru-hw corners``."""
     asked = source.fact("corners", "asked", count)
     sequences = source.fact("sequences at each corner", "sequences", count)
@@ -34,7 +34,7 @@ def corners(source: Source, found: CornersResult) -> Run:
     )
 
 
-def _section(source: Source, found: CornersResult, asked: Fact) -> Section:
+def _section(source: ResultFile, found: CornersResult, asked: Fact) -> Section:
     right = source.fact("corners with all decisions right", ("all_right", "asked"), part_of)
     failed = source.fact("corners that failed to simulate", "failed", count)
     decisions, energy = _worst(source, found)
@@ -65,7 +65,7 @@ def _section(source: Source, found: CornersResult, asked: Fact) -> Section:
     )
 
 
-def _worst(source: Source, found: CornersResult) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
+def _worst(source: ResultFile, found: CornersResult) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
     """The worst corner and its figure, for decisions and for energy; nothing where there is none."""
     decisions: tuple[Fact, ...] = ()
     energy: tuple[Fact, ...] = ()

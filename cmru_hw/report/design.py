@@ -8,7 +8,7 @@ from pathlib import Path
 from cmru_hw.circuits import registry
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.units import count, percent, si
-from cmru_hw.report.facts import Fact, Prose, Section, Source
+from cmru_hw.report.facts import Fact, Prose, ResultFile, Section
 from cmru_hw.report.run import Run, level_excludes, netlist_of, short
 
 MANIFEST = "design.json"
@@ -21,7 +21,7 @@ LEVELS = {
 def design(path: Path) -> Run:
     """The folder of ``cmru-hw export`` with the manifest ``path``. Raises InputError."""
     source = _source(path)
-    model = Source(path=path.with_name("model.safetensors"), command=source.command)
+    model = ResultFile(path=path.with_name("model.safetensors"), command=source.command)
     cell = model.fact("cell", "cell", str.upper, meaning="kind of recurrent unit")
     units = model.fact("units", "units", _sizes, meaning="recurrent units in each layer")
     technology = source.fact("technology", "technology/name", str)
@@ -63,16 +63,16 @@ def design(path: Path) -> Run:
     )
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path) -> ResultFile:
     """The manifest. Raises InputError for one that is damaged."""
-    source = Source(path=path, command="")
+    source = ResultFile(path=path, command="")
     for key in ("model_sha256", "technology/name", "architecture"):
         if not isinstance(source.value(key), str):
             raise InputError(f"{path}: {key} is no text: the design is damaged; export it again")
-    return Source(path=path, command=str(source.value("command")) if source.has("command") else "")
+    return ResultFile(path=path, command=str(source.value("command")) if source.has("command") else "")
 
 
-def _of_model(model: Source, cell: Fact, units: Fact) -> list[Fact]:
+def _of_model(model: ResultFile, cell: Fact, units: Fact) -> list[Fact]:
     facts = [
         cell,
         model.fact("inputs", "features", str, meaning="features per timestep"),
@@ -92,7 +92,7 @@ def _of_model(model: Source, cell: Fact, units: Fact) -> list[Fact]:
     return facts
 
 
-def _of_circuit(source: Source, technology: Fact, level: Fact) -> list[Fact]:
+def _of_circuit(source: ResultFile, technology: Fact, level: Fact) -> list[Fact]:
     facts = [
         source.fact("architecture", "architecture", _title),
         technology,

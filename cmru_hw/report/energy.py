@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cmru_hw.analysis.energy.result import BlockEnergy, EnergyResult
 from cmru_hw.core.units import count, percent, si
-from cmru_hw.report.facts import Fact, Prose, Section, Source, Table
+from cmru_hw.report.facts import Fact, Prose, ResultFile, Section, Table
 from cmru_hw.report.published import Own
 from cmru_hw.report.run import ENERGY_IS, Run, copied, joule, netlist_of, versions
 
@@ -16,7 +16,7 @@ LEADS = {
 }
 
 
-def energy(source: Source, found: EnergyResult) -> Run:
+def energy(source: ResultFile, found: EnergyResult) -> Run:
     """A folder of ``cmru-hw energy``."""
     word = ENERGY_IS[found.level]
     power = source.fact(
@@ -46,7 +46,7 @@ def energy(source: Source, found: EnergyResult) -> Run:
     )
 
 
-def _section(source: Source, found: EnergyResult, power: Fact) -> Section:
+def _section(source: ResultFile, found: EnergyResult, power: Fact) -> Section:
     word = ENERGY_IS[found.level]
     timestep = source.fact(f"energy per timestep, {word}", "per_timestep_J", joule)
     inference = source.fact(
@@ -72,7 +72,7 @@ def _section(source: Source, found: EnergyResult, power: Fact) -> Section:
     )
 
 
-def _conditions(source: Source) -> list[Fact]:
+def _conditions(source: ResultFile) -> list[Fact]:
     return [
         source.fact(name, key, show, meaning=meaning)
         for name, key, show, meaning in (
@@ -85,7 +85,7 @@ def _conditions(source: Source) -> list[Fact]:
     ]
 
 
-def _row(source: Source, name: str, block: BlockEnergy) -> tuple[str | Fact, ...]:
+def _row(source: ResultFile, name: str, block: BlockEnergy) -> tuple[str | Fact, ...]:
     at = f"blocks/{name}"
     numbers = [
         absent if value is None else source.fact(f"{name}, {part}", f"{at}/{part}_J", joule)

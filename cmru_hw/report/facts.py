@@ -17,7 +17,7 @@ from cmru_hw.core.errors import InputError, reason
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ResultFile:
     """A result file. ``command`` makes it again; empty if the file does not record it."""
 
     path: Path
@@ -71,7 +71,7 @@ class Fact:
 
     name: str
     shown: str
-    source: Source
+    source: ResultFile
     keys: tuple[str, ...]
     rule: str = ""
     meaning: str = ""
@@ -102,7 +102,7 @@ class Figure:
 
     name: str
     caption: str
-    source: Source
+    source: ResultFile
     draw: Callable[[Path], None] = field(repr=False)
 
 

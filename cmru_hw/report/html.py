@@ -10,7 +10,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from cmru_hw.report.facts import Cell, Fact, Figure, Prose, Report, Section, Source, Table, pieces, plain
+from cmru_hw.report.facts import Cell, Fact, Figure, Prose, Report, ResultFile, Section, Table, pieces, plain
 
 # Figures may come from folders that somebody else wrote. As images they can neither run nor fetch anything, and the
 # policy forbids the same to the page.
@@ -106,7 +106,7 @@ def _origins(numbers: Mapping[Fact, int]) -> Iterator[str]:
         "<p>Commands are shown as typed; run them in the same directory. "
         "<code>numbers.csv</code> has the same table.</p>"
     )
-    sources: dict[Source, list[Fact]] = {}
+    sources: dict[ResultFile, list[Fact]] = {}
     for fact in numbers:
         sources.setdefault(fact.source, []).append(fact)
     for source, facts in sources.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cmru_hw.analysis.montecarlo.result import Effect, MonteCarloResult, PairedDies
 from cmru_hw.core.units import count, percent
-from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source, Table
+from cmru_hw.report.facts import Fact, Figure, Prose, ResultFile, Section, Table
 from cmru_hw.report.run import Run, level_excludes, netlist_of, part_of, versions
 from cmru_hw.report.variation_names import meaning
 
@@ -22,7 +22,7 @@ DRAWN = 10
 ENGINES = {"fast": "the fast engine (equations of the circuit)", "spice": "ngspice"}
 
 
-def montecarlo(source: Source, found: MonteCarloResult) -> Run:
+def montecarlo(source: ResultFile, found: MonteCarloResult) -> Run:
     """A folder of ``cmru-hw montecarlo``."""
     dies = source.fact("dies", "dies", count)
     seed = source.fact("seed", "seed", str, meaning="together with its number it determines a die")
@@ -71,7 +71,7 @@ def montecarlo(source: Source, found: MonteCarloResult) -> Run:
     )
 
 
-def _yield(source: Source, found: MonteCarloResult, dies: Fact, seed: Fact) -> Section:
+def _yield(source: ResultFile, found: MonteCarloResult, dies: Fact, seed: Fact) -> Section:
     yielded = source.fact("yield", "yield/value", percent, meaning="share of dies that do the task")
     interval = source.fact(
         "95 % interval of the yield",
@@ -98,7 +98,7 @@ def _yield(source: Source, found: MonteCarloResult, dies: Fact, seed: Fact) -> S
         yielded,
         " are good.",
     )
-    rows = Source(path=source.path.with_name("dies.parquet"), command=source.command)
+    rows = ResultFile(path=source.path.with_name("dies.parquet"), command=source.command)
     return Section(
         name="montecarlo",
         title="Yield",
@@ -109,7 +109,7 @@ def _yield(source: Source, found: MonteCarloResult, dies: Fact, seed: Fact) -> S
     )
 
 
-def _confidence(source: Source, interval: Fact) -> Prose:
+def _confidence(source: ResultFile, interval: Fact) -> Prose:
     """The yield of all such dies, and the smallest flaw that would have been seen."""
     flaw = source.fact(
         "smallest flaw that would have been seen",
@@ -126,7 +126,7 @@ def _confidence(source: Source, interval: Fact) -> Prose:
     )
 
 
-def _scores(source: Source, found: MonteCarloResult) -> list[Fact]:
+def _scores(source: ResultFile, found: MonteCarloResult) -> list[Fact]:
     accuracy = found.accuracy
     facts = [
         source.fact(name, f"accuracy/{key}", percent)
@@ -144,7 +144,7 @@ def _scores(source: Source, found: MonteCarloResult) -> list[Fact]:
     return facts
 
 
-def _paired(source: Source, found: MonteCarloResult) -> list[Prose]:
+def _paired(source: ResultFile, found: MonteCarloResult) -> list[Prose]:
     """The agreement of the fast engine with SPICE on the same dies."""
     if not isinstance(found.paired, PairedDies):
         return []
@@ -161,7 +161,7 @@ def _paired(source: Source, found: MonteCarloResult) -> list[Prose]:
     ]
 
 
-def _die_figures(found: MonteCarloResult, rows: Source) -> tuple[Figure, ...]:
+def _die_figures(found: MonteCarloResult, rows: ResultFile) -> tuple[Figure, ...]:
     def table() -> pa.Table:
         import pyarrow.parquet as pq
 
@@ -193,7 +193,7 @@ def _die_figures(found: MonteCarloResult, rows: Source) -> tuple[Figure, ...]:
     )
 
 
-def _sensitivity(source: Source, effects: Sequence[Effect]) -> Section:
+def _sensitivity(source: ResultFile, effects: Sequence[Effect]) -> Section:
     def draw(path: Path) -> None:
         from cmru_hw.analysis.montecarlo import plots
 
@@ -230,7 +230,7 @@ def _sensitivity(source: Source, effects: Sequence[Effect]) -> Section:
     )
 
 
-def _effect(source: Source, place: int, effect: Effect) -> tuple[str | Fact, ...]:
+def _effect(source: ResultFile, place: int, effect: Effect) -> tuple[str | Fact, ...]:
     at = f"sensitivity/{place}"
     columns = (
         ("alone: decisions changed", "agreement_alone", _rest, "1 − agreement"),

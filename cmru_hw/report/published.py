@@ -14,7 +14,7 @@ Measure = Literal["classes", "power", "suppression"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class PublishedFigure:
     """One published statement. ``measure`` names what a run can have too, or is empty."""
 
     measure: str
@@ -34,10 +34,10 @@ class Own:
     scope: str
 
 
-def load() -> tuple[Row, ...]:
+def load() -> tuple[PublishedFigure, ...]:
     """The rows of ``published.toml``, in its order."""
     text = (resources.files("cmru_hw.report") / "published.toml").read_text(encoding="utf-8")
-    return tuple(Row(**row) for row in tomllib.loads(text)["row"])
+    return tuple(PublishedFigure(**row) for row in tomllib.loads(text)["row"])
 
 
 def section(own: Sequence[Own]) -> Section | None:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from cmru_hw.analysis.retention.result import RetentionResult
 from cmru_hw.circuits.retention import HeldState
 from cmru_hw.core.units import count, percent, si
-from cmru_hw.report.facts import Fact, Prose, Section, Source, Table
+from cmru_hw.report.facts import Fact, Prose, ResultFile, Section, Table
 from cmru_hw.report.run import Run, copied, netlist_of, versions
 
 LastColumns = Callable[[str, str], tuple[Fact, ...]]
 """The last columns of a row, from its place in the file and its name."""
 
 
-def retention(source: Source, found: RetentionResult) -> Run:
+def retention(source: ResultFile, found: RetentionResult) -> Run:
     """A folder of ``cmru-hw retention``."""
     return Run(
         source=source,
@@ -40,7 +40,7 @@ def retention(source: Source, found: RetentionResult) -> Run:
     )
 
 
-def _section(source: Source, found: RetentionResult) -> Section:
+def _section(source: ResultFile, found: RetentionResult) -> Section:
     worst = source.fact("timesteps until a level is lost, worst case", "worst_timesteps", _about)
     hot = source.fact("temperature of the worst case", "worst_temperature_C", lambda t: f"{t:g} °C")
     shortest = source.fact(
@@ -67,7 +67,7 @@ def _section(source: Source, found: RetentionResult) -> Section:
     )
 
 
-def _row(source: Source, place: int, state: HeldState, last: LastColumns) -> tuple[Fact, ...]:
+def _row(source: ResultFile, place: int, state: HeldState, last: LastColumns) -> tuple[Fact, ...]:
     at = f"temperatures/{place}"
     name = f"{state.temperature_C:g} °C"
     return (
@@ -82,7 +82,7 @@ Loss = tuple[Prose, Fact, tuple[str, ...], LastColumns]
 """How a state is lost: lead, its fact, header of the last columns, and their entries by row."""
 
 
-def _drooping(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Loss:
+def _drooping(source: ResultFile, unit: Fact, worst: Fact, hot: Fact) -> Loss:
     """A level on a capacitor."""
     half = source.fact("a level is lost at a drift of", "half_packet_V", lambda v: si(v, "V"), meaning="half a packet")
     lead = (
@@ -106,7 +106,7 @@ def _drooping(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Loss:
     return lead, half, ("obtained by", "from initial leakage"), last
 
 
-def _restored(source: Source, unit: Fact, worst: Fact, hot: Fact) -> Loss:
+def _restored(source: ResultFile, unit: Fact, worst: Fact, hot: Fact) -> Loss:
     """A cell that restores its state."""
     window = source.fact("window relative to threshold", "window_of_threshold", percent, meaning="the narrowest")
     lead = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cmru_hw.core.errors import OutputError
 from cmru_hw.core.units import count, si
-from cmru_hw.report.facts import Fact, Figure, Prose, Section, Source
+from cmru_hw.report.facts import Fact, Figure, Prose, ResultFile, Section
 from cmru_hw.report.published import Own
 
 # Level → participle for its energies
@@ -23,7 +23,7 @@ class Run:
     ``excludes`` the items that its numbers do not include.
     """
 
-    source: Source
+    source: ResultFile
     kind: str
     title: str
     level: str | Fact
@@ -36,7 +36,7 @@ class Run:
     own: tuple[Own, ...] = ()
 
 
-def copied(folder: Path, name: str, source: Source, caption: str) -> Figure | None:
+def copied(folder: Path, name: str, source: ResultFile, caption: str) -> Figure | None:
     """A copy of a figure that the run drew; None if it drew none."""
     if not (folder / f"{name}.svg").is_file():
         return None
@@ -50,7 +50,7 @@ def copied(folder: Path, name: str, source: Source, caption: str) -> Figure | No
     return Figure(name=name, caption=caption, source=source, draw=draw)
 
 
-def versions(source: Source) -> Fact:
+def versions(source: ResultFile) -> Fact:
     return source.fact(
         "versions",
         "versions",
@@ -64,7 +64,7 @@ def level_excludes(level: str) -> tuple[Prose, ...]:
     return (("The macro level has no transistors, no layout parasitics and no energy of a process.",),)
 
 
-def netlist_of(source: Source, key: str = "netlist_sha256") -> Fact:
+def netlist_of(source: ResultFile, key: str = "netlist_sha256") -> Fact:
     return source.fact("netlist sha256", key, short, rule="first 12 digits")
 
 

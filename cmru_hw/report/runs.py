@@ -17,14 +17,14 @@ from cmru_hw.report.comparison import comparison
 from cmru_hw.report.corners import corners
 from cmru_hw.report.design import MANIFEST, design
 from cmru_hw.report.energy import energy
-from cmru_hw.report.facts import Source
+from cmru_hw.report.facts import ResultFile
 from cmru_hw.report.montecarlo import montecarlo
 from cmru_hw.report.retention import retention
 from cmru_hw.report.run import Run
 from cmru_hw.report.versus import versus
 
 # (source, result of the class of its kind) → run
-MAKERS: Mapping[str, Callable[[Source, Any], Run]] = {
+MAKERS: Mapping[str, Callable[[ResultFile, Any], Run]] = {
     "comparison": comparison,
     "montecarlo": montecarlo,
     "energy": energy,
@@ -66,4 +66,4 @@ def _of_folder(path: Path) -> list[Run]:
 def _made(kind: results.Kind, path: Path, content: object) -> Run:
     result = kind.read(content, path)
     command = content.get("command") if isinstance(content, Mapping) else None
-    return MAKERS[kind.name](Source(path=path, command=str(command or "")), result)
+    return MAKERS[kind.name](ResultFile(path=path, command=str(command or "")), result)

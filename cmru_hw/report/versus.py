@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cmru_hw.analysis.versus.result import VersusResult
-from cmru_hw.report.facts import Cell, Prose, Section, Source, Table
+from cmru_hw.report.facts import Cell, Prose, ResultFile, Section, Table
 from cmru_hw.report.run import Run, versions
 
 
-def versus(source: Source, found: VersusResult) -> Run:
+def versus(source: ResultFile, found: VersusResult) -> Run:
     """The file that ``cmru-hw versus -o`` wrote."""
     designs = found.designs
     rows: list[tuple[Cell, ...]] = []

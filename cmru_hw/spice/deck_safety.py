@@ -150,7 +150,7 @@ def refuse_code(
         library_files(library, own=files)
 
 
-def _included(line: lexer.Line, at: str) -> lexer.FileReference | None:
+def _included(line: lexer.LogicalLine, at: str) -> lexer.FileReference | None:
     """The file that ``line`` includes, if any. Raises InputError for a line that does not belong into a circuit."""
     lower = line.text.lower()
     words = set(_SEPARATORS.split(lower))
@@ -166,14 +166,14 @@ def _included(line: lexer.Line, at: str) -> lexer.FileReference | None:
     return lexer.file_reference(line)
 
 
-def _refuse_hidden(line: lexer.Line, at: str, known: Callable[[str], bool]) -> None:
+def _refuse_hidden(line: lexer.LogicalLine, at: str, known: Callable[[str], bool]) -> None:
     """Raise InputError where ngspice may take a comment for a section, of a file that is ``known``."""
     hidden = lexer.reference_in_comment(line)
     if hidden is not None and known(hidden.file):
         raise InputError(f"{at}: {line.with_comment!r}: ngspice takes the comment for a section of a file: remove it")
 
 
-def _data_files(line: lexer.Line) -> list[str]:
+def _data_files(line: lexer.LogicalLine) -> list[str]:
     # ngspice reads data files relative to the deck, and a missing one as zeros without an error.
     return [f"./{match[1].strip(QUOTES)}" for match in _FILE.finditer(line.text)]
 
@@ -201,7 +201,7 @@ def _own_files(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Library:
+class LibraryFile:
     """A checked file of models: its ``sections``, and the files that it ``reads``, as written, with their lines."""
 
     sha256: str
@@ -209,7 +209,7 @@ class Library:
     reads: tuple[tuple[int, lexer.FileReference], ...]
 
 
-def library(path: str) -> Library:
+def library(path: str) -> LibraryFile:
     """The file ``path``, checked. Raises InputError for one that cannot be read or is not only a circuit."""
     try:
         # Not read again while it stays as it is: a process has megabytes of models, and dies are many.
@@ -220,7 +220,7 @@ def library(path: str) -> Library:
 
 
 @functools.lru_cache(maxsize=256)
-def _library(path: str, _version: tuple[int, ...]) -> Library:
+def _library(path: str, _version: tuple[int, ...]) -> LibraryFile:
     content = read_regular(path)
     try:
         lines = list(lexer.logical_lines(lexer.decode(content), where=path))
@@ -236,16 +236,16 @@ def _library(path: str, _version: tuple[int, ...]) -> Library:
             raise InputError(f"{at}: a library must not read the data file {data[0].removeprefix('./')!r}")
         if reference := _included(line, at):
             reads.append((line.first, reference))
-    return Library(sha256=hashlib.sha256(content).hexdigest(), sections=sections, reads=tuple(reads))
+    return LibraryFile(sha256=hashlib.sha256(content).hexdigest(), sections=sections, reads=tuple(reads))
 
 
-def library_files(path: str, *, own: Mapping[str, bytes] | None = None) -> dict[str, Library]:
+def library_files(path: str, *, own: Mapping[str, bytes] | None = None) -> dict[str, LibraryFile]:
     """The library ``path`` and every file that can be reached from it, checked, by absolute path.
 
     ``own`` are the files of the deck, which ngspice prefers. Raises InputError for a file that cannot be read, is not
     only a circuit, or has the name of one of ``own``.
     """
-    found: dict[str, Library] = {}
+    found: dict[str, LibraryFile] = {}
     waiting = [path]
     while waiting:
         here = waiting.pop()

@@ -15,7 +15,7 @@ from cmru_hw.core.errors import CmruError, NotConverged, SimulationError
 from cmru_hw.core.signals import Traces
 from cmru_hw.spice import deck_safety
 from cmru_hw.spice.checks import judge
-from cmru_hw.spice.process import NotBegun, Process
+from cmru_hw.spice.process import NotBegun, WorkerProcess
 
 if TYPE_CHECKING:
     from cmru_hw.spice.deck import Deck
@@ -68,8 +68,8 @@ class Engine:
         program = program or os.environ.get(VARIABLES[backend])
         # A path is meant from here, and the workers live elsewhere; a bare name is to be searched for.
         self._program = os.path.abspath(program) if program and os.sep in program else program  # noqa: PTH100
-        self._idle: list[Process] = []
-        self._busy: dict[Process, _Task] = {}
+        self._idle: list[WorkerProcess] = []
+        self._busy: dict[WorkerProcess, _Task] = {}
         self._mapping = False
 
     def __enter__(self) -> Engine:
@@ -142,11 +142,11 @@ class Engine:
             # Settings count only when ngspice starts, so another worker must make room.
             while self._idle and len(self._idle) + len(self._busy) >= self.jobs:
                 self._idle.pop().kill()
-            worker = Process(backend=self.backend, program=self._program, settings=settings)
+            worker = WorkerProcess(backend=self.backend, program=self._program, settings=settings)
         self._busy[worker] = task
         worker.submit(task.deck)
 
-    def _attend(self) -> list[Process]:
+    def _attend(self) -> list[WorkerProcess]:
         """Wait until workers have something to say or are past their deadline."""
         by_connection = {worker.connection: worker for worker in self._busy}
         deadline = min(worker.deadline for worker in self._busy)
@@ -154,7 +154,7 @@ class Engine:
         now = time.monotonic()
         return [worker for c, worker in by_connection.items() if c in heard or worker.deadline <= now]
 
-    def _answer(self, worker: Process, again: deque[_Task]) -> Iterator[tuple[int, Outcome | SimulationError]]:
+    def _answer(self, worker: WorkerProcess, again: deque[_Task]) -> Iterator[tuple[int, Outcome | SimulationError]]:
         """Take one message of ``worker`` (or its silence, or its end) for what it means to its task."""
         task = self._busy[worker]
         try:
@@ -199,7 +199,7 @@ class Engine:
                 ),
             )
 
-    def _discard(self, worker: Process) -> None:
+    def _discard(self, worker: WorkerProcess) -> None:
         """After any failure: a process that has seen one is not to be trusted with another deck."""
         del self._busy[worker]
         worker.kill()

@@ -31,7 +31,7 @@ _CLOSING = {"{": "}", "'": "'", '"': '"'}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class LogicalLine:
     """A logical line: ``text`` without comments, continuations joined; physical lines ``first`` to ``last`` (from 1).
 
     ``with_comment`` is the text of a ``.lib`` line before its comment was removed.
@@ -67,7 +67,7 @@ class Subcircuit:
     name: str
     pins: tuple[str, ...]
     parameters: Mapping[str, str]
-    lines: tuple[Line, ...]
+    lines: tuple[LogicalLine, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +91,12 @@ def decode(content: bytes) -> str:
         return content.decode("latin-1")
 
 
-def logical_lines(text: str, *, where: str = "the netlist") -> Iterator[Line]:
+def logical_lines(text: str, *, where: str = "the netlist") -> Iterator[LogicalLine]:
     """All logical lines of ``text``, a file that begins without a title line; ``where`` names it in errors.
 
     Raises InputError, with the number of the line.
     """
-    held: Line | None = None
+    held: LogicalLine | None = None
     # A comment that begins with ";" takes its continuations along.
     swallowing = continued = False
     for number, raw in enumerate(text.split("\n"), start=1):
@@ -123,7 +123,7 @@ def logical_lines(text: str, *, where: str = "the netlist") -> Iterator[Line]:
         if not line.startswith("+"):
             if held is not None:
                 yield held
-            held = Line(text=line, first=number, last=number, with_comment=uncut)
+            held = LogicalLine(text=line, first=number, last=number, with_comment=uncut)
             swallowing = False
         elif held is not None:
             held = _joined(held, line, number, at)
@@ -162,13 +162,13 @@ def _check_code(line: str, raw: str, at: str) -> None:
         raise InputError(f"{at}: control characters do not belong into a netlist")
 
 
-def _joined(held: Line, continuation: str, number: int, at: str) -> Line:
+def _joined(held: LogicalLine, continuation: str, number: int, at: str) -> LogicalLine:
     if held.text.lower().startswith(_NOT_CONTINUED):
         raise InputError(f"{at}: {continuation!r} continues a line that reads a file: write that in one line")
-    return Line(text=f"{held.text} {continuation[1:].strip()}", first=held.first, last=number)
+    return LogicalLine(text=f"{held.text} {continuation[1:].strip()}", first=held.first, last=number)
 
 
-def file_reference(line: Line) -> FileReference | None:
+def file_reference(line: LogicalLine) -> FileReference | None:
     """The file that ``line`` reads: ``.include FILE``, ``.inc FILE`` or ``.lib FILE SECTION``; None for other lines.
 
     Raises InputError for an ``.include`` that names none.
@@ -183,7 +183,7 @@ def file_reference(line: Line) -> FileReference | None:
     return FileReference(file=words[0], section=words[1].lower()) if len(words) > 1 else None
 
 
-def reference_in_comment(line: Line) -> FileReference | None:
+def reference_in_comment(line: LogicalLine) -> FileReference | None:
     """What ``.lib NAME ; COMMENT`` reads where ngspice takes the comment for a section of a file NAME.
 
     That is in a deck, and in the first line of an included file; elsewhere the line opens a section.
@@ -194,13 +194,13 @@ def reference_in_comment(line: Line) -> FileReference | None:
     return FileReference(file=words[1], section=words[2])
 
 
-def section(line: Line) -> str | None:
+def section(line: LogicalLine) -> str | None:
     """Name of the section that ``line`` opens (``.lib NAME``), in lower case; None for other lines."""
     words = _LIB_WORD.findall(line.text)
     return words[1].lower() if len(words) == 2 and words[0].lower() == ".lib" else None
 
 
-def sections(lines: Iterable[Line]) -> Iterator[tuple[Line, str | None]]:
+def sections(lines: Iterable[LogicalLine]) -> Iterator[tuple[LogicalLine, str | None]]:
     """Each line with the section that it stands in, None outside; ``.lib`` and ``.endl`` belong to theirs.
 
     Raises InputError for a section inside another, or one that does not end.
@@ -219,7 +219,7 @@ def sections(lines: Iterable[Line]) -> Iterator[tuple[Line, str | None]]:
         raise InputError(f"section {inside} does not end: an .endl is missing")
 
 
-def statement(line: Line) -> Statement:
+def statement(line: LogicalLine) -> Statement:
     """``line`` as words and parameters. Raises InputError for a brace or quote that is not closed."""
     card = line.card
     tokens = list(_tokens(line.text.lower()))
@@ -273,10 +273,10 @@ def _tokens(text: str) -> Iterator[str]:
         at = end
 
 
-def subcircuits(lines: Iterable[Line]) -> dict[str, Subcircuit]:
+def subcircuits(lines: Iterable[LogicalLine]) -> dict[str, Subcircuit]:
     """All subcircuits by name, those inside others too. Raises InputError for one that does not end, or has no name."""
     found: dict[str, Subcircuit] = {}
-    opened: list[tuple[Statement, list[Line]]] = []
+    opened: list[tuple[Statement, list[LogicalLine]]] = []
     for line in lines:
         if line.card == ".subckt":
             taken = statement(line)
@@ -298,7 +298,7 @@ def subcircuits(lines: Iterable[Line]) -> dict[str, Subcircuit]:
     return found
 
 
-def outside_subcircuits(lines: Iterable[Line]) -> Iterator[Line]:
+def outside_subcircuits(lines: Iterable[LogicalLine]) -> Iterator[LogicalLine]:
     """The lines that stand in no subcircuit."""
     depth = 0
     for line in lines:

@@ -32,7 +32,7 @@ class NotBegun(Exception):
     """The worker died before it began with the deck it was given."""
 
 
-class Process:
+class WorkerProcess:
     """One worker process, with a scratch directory of its own that goes when it goes."""
 
     def __init__(self, *, backend: str, program: str | None, settings: tuple[str, ...]) -> None:

@@ -47,7 +47,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class CornersJob:
     """What every corner is asked: ``exported`` on ``data``, results in ``folder``."""
 
     exported: Exported
@@ -89,7 +89,7 @@ def run_corners(
     OutputError.
     """
     corners = grid.chosen(grid.every(registry.of(exported.design).supply(exported.design)), only)
-    job = Job(exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout)
+    job = CornersJob(exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout)
     found: dict[Corner, CornerFigures | FailedCorner] = {}
     for corner, result in _results(job, corners, jobs):
         found[corner] = result
@@ -100,7 +100,7 @@ def run_corners(
     return summary
 
 
-def one(job: Job, corner: Corner) -> CornerFigures | FailedCorner:
+def one(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
     """The result of ``corner``: kept from before, or simulated and then kept."""
     path, identity = job.path(corner), job.sha256()
     if (kept := _kept(path, corner, identity)) is not None:
@@ -133,7 +133,7 @@ def _kept(path: Path, corner: Corner, identity: str) -> CornerFigures | None:
     return found.figures if fits else None
 
 
-def _at(job: Job, corner: Corner, engine: spice.Engine) -> CornerFigures:
+def _at(job: CornersJob, corner: Corner, engine: spice.Engine) -> CornerFigures:
     design = job.exported.design
     kind = registry.of(design)
     moved, facts = kind.at_corner(design, job.exported.trained, corner, engine, job.folder / "measured")
@@ -156,7 +156,9 @@ def _at(job: Job, corner: Corner, engine: spice.Engine) -> CornerFigures:
     )
 
 
-def _results(job: Job, corners: Sequence[Corner], jobs: int) -> Iterator[tuple[Corner, CornerFigures | FailedCorner]]:
+def _results(
+    job: CornersJob, corners: Sequence[Corner], jobs: int
+) -> Iterator[tuple[Corner, CornerFigures | FailedCorner]]:
     """Each corner as it is done, in any order."""
     if jobs == 1 or len(corners) == 1:
         for corner in corners:
@@ -166,7 +168,7 @@ def _results(job: Job, corners: Sequence[Corner], jobs: int) -> Iterator[tuple[C
         yield from pool.run(one, job, corners)
 
 
-def _summary(job: Job, found: tuple[CornerFigures | FailedCorner, ...], command: str) -> CornersResult:
+def _summary(job: CornersJob, found: tuple[CornerFigures | FailedCorner, ...], command: str) -> CornersResult:
     design = job.exported.design
     versions = next((corner.versions for corner in found if isinstance(corner, CornerFigures)), {})
     return summarised(

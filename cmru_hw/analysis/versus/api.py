@@ -19,7 +19,7 @@ from cmru_hw.analysis.energy.result import EnergyResult
 from cmru_hw.analysis.montecarlo.result import MonteCarloResult
 from cmru_hw.analysis.results import KINDS, Result
 from cmru_hw.analysis.retention.result import RetentionResult
-from cmru_hw.analysis.versus.result import Entry, Line, VersusResult
+from cmru_hw.analysis.versus.result import TableEntry, TableRow, VersusResult
 from cmru_hw.core.errors import InputError, MappingError, TechnologyError
 from cmru_hw.core.units import percent, si
 from cmru_hw.design_folder.folder import Exported
@@ -47,19 +47,19 @@ class Runs:
         hours."""
         return self.of(ComparisonResult) or self.of(EnergyResult)
 
-    def entry(self, kind: str, found: tuple[R, Path] | None, say: Callable[[R], Said]) -> Entry:
+    def entry(self, kind: str, found: tuple[R, Path] | None, say: Callable[[R], Said]) -> TableEntry:
         """What ``say`` makes of a result; without one, the command that makes one of this ``kind``."""
         if found is None:
             return self._not_run(kind)
         value, shown = say(found[0])
-        return Entry(value=value, shown=shown, source=str(found[1]))
+        return TableEntry(value=value, shown=shown, source=str(found[1]))
 
-    def _not_run(self, kind: str) -> Entry:
+    def _not_run(self, kind: str) -> TableEntry:
         try:
             KINDS[kind].require(self.design.design)
         except InputError as error:
-            return Entry(value=None, shown="not for this design", source=f"{self.design.path}: {error}")
-        return Entry(value=None, shown="not run", source=KINDS[kind].command.format(design=self.design.path))
+            return TableEntry(value=None, shown="not for this design", source=f"{self.design.path}: {error}")
+        return TableEntry(value=None, shown="not run", source=KINDS[kind].command.format(design=self.design.path))
 
 
 def versus(designs: Sequence[Exported], folders: Sequence[Path], *, command: str = "") -> VersusResult:
@@ -100,16 +100,16 @@ def _breadth(result: Result) -> int:
     return 0
 
 
-def side_by_side(runs: Sequence[Runs]) -> list[Line]:
+def side_by_side(runs: Sequence[Runs]) -> list[TableRow]:
     """The table."""
 
-    def line(name: str, entry: Callable[[Runs], Entry]) -> Line:
-        return Line(name=name, entries=tuple(map(entry, runs)))
+    def line(name: str, entry: Callable[[Runs], TableEntry]) -> TableRow:
+        return TableRow(name=name, entries=tuple(map(entry, runs)))
 
-    def of_run(name: str, kind: str, record: type[R], say: Callable[[R], Said]) -> Line:
+    def of_run(name: str, kind: str, record: type[R], say: Callable[[R], Said]) -> TableRow:
         return line(name, lambda one: one.entry(kind, one.of(record), say))
 
-    def of_decisions(name: str, say: Callable[[ComparisonResult | EnergyResult], Said]) -> Line:
+    def of_decisions(name: str, say: Callable[[ComparisonResult | EnergyResult], Said]) -> TableRow:
         return line(name, lambda one: one.entry("comparison", one.counted(), say))
 
     return [
@@ -130,8 +130,8 @@ def side_by_side(runs: Sequence[Runs]) -> list[Line]:
     ]
 
 
-def _said(one: Runs, what: str) -> Entry:
-    return Entry(value=what, shown=what, source=str(one.design.path / "design.json"))
+def _said(one: Runs, what: str) -> TableEntry:
+    return TableEntry(value=what, shown=what, source=str(one.design.path / "design.json"))
 
 
 def _network(design: Exported) -> str:
@@ -162,22 +162,22 @@ def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
         return None, False, str(error)
 
 
-def _transistors(one: Runs) -> Entry:
+def _transistors(one: Runs) -> TableEntry:
     parts, twin, source = _parts(one.design)
     if parts is None:
-        return Entry(value=None, shown="not known at macro level", source=source)
+        return TableEntry(value=None, shown="not known at macro level", source=source)
     capacitors = f", {si(parts.capacitance, 'F')} of capacitors" if parts.capacitance else ""
-    return Entry(value=parts.transistors, shown=f"{parts.transistors}{capacitors}{_of_twin(twin)}", source=source)
+    return TableEntry(value=parts.transistors, shown=f"{parts.transistors}{capacitors}{_of_twin(twin)}", source=source)
 
 
-def _area(one: Runs) -> Entry:
+def _area(one: Runs) -> TableEntry:
     parts, twin, source = _parts(one.design)
     if parts is None:
-        return Entry(value=None, shown="not known at macro level", source=source)
+        return TableEntry(value=None, shown="not known at macro level", source=source)
     of_gates = f"{device_count.LAYOUT:g} times diffusion; {parts.gates * 1e12:.0f} µm² of gates"
     plates = f", {parts.plates * 1e12:.0f} µm² of capacitors" if parts.plates else ""
     shown = f"{parts.area * 1e12:.0f} µm² ({of_gates}{plates}){_of_twin(twin)}"
-    return Entry(value=parts.area, shown=shown, source=source)
+    return TableEntry(value=parts.area, shown=shown, source=source)
 
 
 def _of_twin(twin: bool) -> str:

@@ -10,7 +10,7 @@ from cmru_hw.core.records import Invalid, Record
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry(Record):
+class TableEntry(Record):
     """One figure of one design: ``value`` in plain numbers, ``shown`` as people read it, ``source`` where it is from.
 
     ``value`` is None for what was not run; ``source`` is then the command that would, or why none does.
@@ -22,11 +22,11 @@ class Entry(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line(Record):
+class TableRow(Record):
     """One property of all designs, in their order."""
 
     name: str
-    entries: tuple[Entry, ...]
+    entries: tuple[TableEntry, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class VersusResult(Record):
 
     kind: Literal["versus"] = "versus"
     designs: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[TableRow, ...]
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
 

@@ -26,9 +26,9 @@ from cmru_hw.circuits.charge.transistor_parts import (
     INPUT_CHANGE,
     INPUT_EDGE,
     WINDOW,
+    LineSource,
+    MeteredSupply,
     Rows,
-    Source,
-    Supply,
     group_name,
     require_devices,
     row_lines,
@@ -45,11 +45,11 @@ INIT_RISE, INIT_FALL, FIRST_FALL = 0.1, 0.4, 0.9
 CELLS = ("supply", "logic", "tgate", "comparator", "row", "line", "nonoverlap", "readout_clocks", "power_on")
 READOUT_CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck")
 SUPPLIES = {
-    "logic": Supply(node="vd"),
-    "comparators": Supply(node="vc"),
-    "clocks": Supply(node="vk"),
-    "readout": Supply(node="vr"),
-    "vcm": Supply(node="vcm", share=0.5),
+    "logic": MeteredSupply(node="vd"),
+    "comparators": MeteredSupply(node="vc"),
+    "clocks": MeteredSupply(node="vk"),
+    "readout": MeteredSupply(node="vr"),
+    "vcm": MeteredSupply(node="vcm", share=0.5),
 }
 EXCLUDES = ("V_cm: an external source", "clock edges: ideal sources before the on-chip drivers", "the input drivers")
 # A coarser truncation (trtol=60 at reltol=1e-3) takes half the points, and comparators fall to the wrong side: steps
@@ -197,7 +197,7 @@ def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str,
     }
 
 
-def line(source: Source, group: str, node: str, rising: bool) -> str:
+def line(source: LineSource, group: str, node: str, rising: bool) -> str:
     """Transmission gates of a bottom-plate line that goes from V_cm to ``source``, or back."""
     clocks = ("e", "eb", "f", "fb") if rising else ("f", "fb", "e", "eb")
     return f"xline_{node} {source.node} {node} {' '.join(f'{clock}{group}' for clock in clocks)} vcm vk halfline"
@@ -243,7 +243,7 @@ def common_mode(design: Design) -> float:
 def start(
     design: Design,
     *,
-    supplies: Mapping[str, Supply],
+    supplies: Mapping[str, MeteredSupply],
     outputs: bool,
     inner: Sequence[str],
     leaning: Sequence[str],

@@ -1,8 +1,8 @@
 """Noise in time: what a die adds at every precharge, as a pure function of (seed, die, element, sequence, timestep).
 
 Everything that is random in time enters at a precharge node, as it does in the circuit: a row is sampled when its
-precharge switch opens, a packet when that of its capacitor does. A :class:`Source` is the noise at the nodes of one
-kind in one layer; SPICE takes it as stimulus columns, the fast engine asks for the few values that decide something.
+precharge switch opens, a packet when that of its capacitor does. A :class:`NoiseSource` is the noise at the nodes of
+one kind in one layer. SPICE takes it as stimulus columns; the fast engine computes the few values that can decide.
 
 * row: √(kT/ΣC); a comparator's own noise and its 1/f wander are referred to the row it looks at.
 * packet: charging and emptying C_s each leave √(kT C_s) of charge, together √(2kT C_s). As a voltage that C_s is
@@ -34,7 +34,7 @@ _SEQUENCE, _UNIT = 20, 44
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Source:
+class NoiseSource:
     """The sum of independent parts at the nodes ``z<kind><layer>_<unit>``; ``name`` is what comes before the unit.
 
     ``key`` and the standard deviations ``start`` (in the power-on frame) and ``sigma`` [V] are (dies, parts, units).
@@ -84,19 +84,19 @@ def moments(sequence: NDArray[np.int64] | int, frame: NDArray[np.int64] | int) -
 class LayerNoise:
     """``alpha`` is the third row of an αCMRU, and has no parts elsewhere."""
 
-    low: Source
-    high: Source
-    alpha: Source
-    packet: Source
+    low: NoiseSource
+    high: NoiseSource
+    alpha: NoiseSource
+    packet: NoiseSource
 
     @property
-    def compared(self) -> Source:
+    def compared(self) -> NoiseSource:
         """``low`` and ``high`` as one, low rows before high rows."""
         pair = (self.low, self.high)
         key, start, sigma = (
             np.concatenate([getattr(source, name) for source in pair], axis=2) for name in ("key", "start", "sigma")
         )
-        return Source(name="", key=key, start=start, sigma=sigma, octave=self.low.octave)
+        return NoiseSource(name="", key=key, start=start, sigma=sigma, octave=self.low.octave)
 
 
 def check(sequences: int, timesteps: int) -> None:
@@ -121,7 +121,7 @@ def layer_noise(dies: Dies, index: int) -> LayerNoise:
     )
 
 
-def readout_noise(dies: Dies) -> Source:
+def readout_noise(dies: Dies) -> NoiseSource:
     """The noise of the readout rows."""
     parts = _row(dies, "readout/y", dies.batch.readout, leaf="class", compared=False)
     return _source(dies, "zy", len(dies.nominal.readout.bias), parts)
@@ -151,9 +151,9 @@ class _Part:
     octave: int
 
 
-def _source(dies: Dies, name: str, units: int, parts: tuple[_Part, ...]) -> Source:
+def _source(dies: Dies, name: str, units: int, parts: tuple[_Part, ...]) -> NoiseSource:
     shape = (len(dies), len(parts), units)
-    source = Source(
+    source = NoiseSource(
         name=name,
         key=np.empty(shape, dtype=np.uint64),
         sigma=np.empty(shape),

@@ -23,9 +23,9 @@ from cmru_hw.circuits.charge.transistor_parts import (
     INPUT_CHANGE,
     INPUT_EDGE,
     WINDOW,
+    LineSource,
+    MeteredSupply,
     Rows,
-    Source,
-    Supply,
     group_name,
     replica_gates,
     require_devices,
@@ -67,14 +67,14 @@ READOUT_CLOCKS = ("r", "e", "f", "ckn", "n")
 # All supplies but wake's are behind a header of this width [m], which also sets what leaks through it: wide enough for
 # the largest edge of its block.
 SUPPLIES = {
-    "logic": Supply(node="vd", header=4e-6),
-    "comparators": Supply(node="vc", header=4e-6),
-    "amplifiers": Supply(node="va", header=4e-6),
-    "clocks": Supply(node="vk", header=8e-6),
-    "sequencer": Supply(node="vs", header=4e-6),
-    "vcm": Supply(node="vh", header=2e-6),
-    "readout": Supply(node="vr", header=1e-6),
-    "wake": Supply(node="vw"),
+    "logic": MeteredSupply(node="vd", header=4e-6),
+    "comparators": MeteredSupply(node="vc", header=4e-6),
+    "amplifiers": MeteredSupply(node="va", header=4e-6),
+    "clocks": MeteredSupply(node="vk", header=8e-6),
+    "sequencer": MeteredSupply(node="vs", header=4e-6),
+    "vcm": MeteredSupply(node="vh", header=2e-6),
+    "readout": MeteredSupply(node="vr", header=1e-6),
+    "wake": MeteredSupply(node="vw"),
 }
 EXCLUDES = ("the source of the strobe and of the power-on signals", "the input drivers and their zero")
 # When the power-on signals change, as a share of a frame.
@@ -144,7 +144,7 @@ def no_head(design: Design, index: int = 0) -> list[str]:
     return []
 
 
-def line(source: Source, group: str, node: str, rising: bool) -> str:
+def line(source: LineSource, group: str, node: str, rising: bool) -> str:
     """Switches of a bottom-plate line that goes from its source's zero to ``source``, or back."""
     first, second = ("e", "f") if rising else ("f", "e")
     return f"xline_{node} {source.node} {node} {first}{group} {second}{group} {source.zero} power_gated_halfline"
@@ -161,7 +161,7 @@ def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str,
     return {}
 
 
-def dummies(index: int, sources: Sequence[Source], used: Set[str], load: float) -> tuple[dict[str, str], list[str]]:
+def dummies(index: int, sources: Sequence[LineSource], used: Set[str], load: float) -> tuple[dict[str, str], list[str]]:
     """A dummy line for each bottom-plate line that an amplifier carries, with what hangs on that."""
     carried = {f"p{index}_{j}": f"d{index}_{j}" for j, source in enumerate(sources) if source.zero == "vcm"}
     lines = [

@@ -36,7 +36,7 @@ FIRST, LONGEST, LONGER = 1.0, 3e6, 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class HeldIntegrator:
     """The integrator whose retention is asked: capacitors [F], ``tolerance`` [V] of its state, ``timestep`` [s].
 
     ``common_mode`` [V] and ``tail`` [m], the length of the amplifier's, are those of a chip that sleeps; None for a
@@ -129,12 +129,12 @@ def unit(design: Design, engine: Engine, corner: str) -> RetentionUnit:
     )
 
 
-def weakest(design: Design) -> tuple[str, Cell]:
+def weakest(design: Design) -> tuple[str, HeldIntegrator]:
     """The unit (``"layer.unit"``) that has the least charge to lose before its level is another."""
     memory = registry.of(design.technology)
     asleep = memory.asleep(design) if memory else {}
     cells = {
-        f"{index}.{i}": Cell(
+        f"{index}.{i}": HeldIntegrator(
             packet=float(layer.packet[i]),
             integrator=float(layer.integrator[i]),
             tolerance=float(layer.step[i]) / 2,
@@ -148,7 +148,7 @@ def weakest(design: Design) -> tuple[str, Cell]:
     return name, cells[name]
 
 
-def lost(engine: Engine, conditions: Conditions, cell: Cell, level: float) -> Loss:
+def lost(engine: Engine, conditions: Conditions, cell: HeldIntegrator, level: float) -> Loss:
     """Leave a state at ``level`` [V] alone, for longer and longer, until half a packet is gone."""
     hold, leakage = FIRST, 0.0
     while True:
@@ -176,7 +176,7 @@ def lost(engine: Engine, conditions: Conditions, cell: Cell, level: float) -> Lo
         hold *= LONGER
 
 
-def lost_asleep(engine: Engine, conditions: Conditions, cell: Cell, level: float) -> Loss:
+def lost_asleep(engine: Engine, conditions: Conditions, cell: HeldIntegrator, level: float) -> Loss:
     """Leave a state at ``level`` [V] to a chip that wakes once a timestep, and see what one of these takes off it."""
     assert cell.common_mode is not None and cell.tail is not None
     parameters = {
@@ -211,7 +211,9 @@ def doubling(temperatures: Sequence[float], seconds: Sequence[float]) -> float |
     return -1 / slope
 
 
-def _held(engine: Engine, conditions: Conditions, cell: Cell, level: float, hold: float) -> tuple[Array, Array, str]:
+def _held(
+    engine: Engine, conditions: Conditions, cell: HeldIntegrator, level: float, hold: float
+) -> tuple[Array, Array, str]:
     """Time [s] and state [V] of one hold, and the simulator's name."""
     parameters = {"hold": hold, "level": level, "cs": cell.packet, "cint": cell.integrator}
     bench = Testbench(name=BENCH, saved=("state",), stop=hold, parameters=parameters)
@@ -219,5 +221,5 @@ def _held(engine: Engine, conditions: Conditions, cell: Cell, level: float, hold
     return outcome.traces.time, outcome.traces.values["state"], outcome.simulator
 
 
-def _by_law(cell: Cell, leakage: float) -> float:
+def _by_law(cell: HeldIntegrator, leakage: float) -> float:
     return cell.tolerance * cell.integrator / leakage if leakage > 0 else math.inf

@@ -15,8 +15,8 @@ from cmru_hw.circuits.charge.transistor_parts import (
     SWITCH_LENGTH,
     SWITCH_WIDTH,
     Capacitors,
+    LineSource,
     Rows,
-    Source,
     require_devices,
     row_lines,
     total,
@@ -65,7 +65,7 @@ def network_text(design: Design) -> str:
         f"* an input of 1 after scaling is {design.input_unit:.6g} V above V_cm",
         *memory.head(design),
     ]
-    own: list[Source] = []
+    own: list[LineSource] = []
     sources = [memory.input_source(j) for j in range(config.features)]
     for index, layer in enumerate(design.layers):
         lines += _layer(memory, design, devices, index, layer, sources)
@@ -86,7 +86,7 @@ def network_text(design: Design) -> str:
 
 
 def _layer(
-    memory: Memory, design: Design, devices: Transistor, index: int, layer: Layer, sources: Sequence[Source]
+    memory: Memory, design: Design, devices: Transistor, index: int, layer: Layer, sources: Sequence[LineSource]
 ) -> list[str]:
     rows = {
         f"{kind}{index}_{i}": _capacitors(memory, row, i, str(index), devices)
@@ -127,7 +127,7 @@ def _capacitors(memory: Memory, row: Row, i: int, group: str, devices: Transisto
     return weights(row, i, group) | taps
 
 
-def _lines(memory: Memory, group: str, sources: Sequence[Source], rows: Rows, devices: Transistor) -> list[str]:
+def _lines(memory: Memory, group: str, sources: Sequence[LineSource], rows: Rows, devices: Transistor) -> list[str]:
     """Bottom-plate lines that any row of the group uses, and their wires."""
     used = {node for row in rows.values() for node, _ in row.values()}
     lines = []

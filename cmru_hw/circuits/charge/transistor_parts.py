@@ -25,7 +25,7 @@ Rows = Mapping[str, Capacitors]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Supply:
+class MeteredSupply:
     """A supply on ``node``: ``share`` of VDD, behind a power switch of width ``header`` [m], 0 for none."""
 
     node: str
@@ -34,7 +34,7 @@ class Supply:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class LineSource:
     """A node that lines carry to the rows of a layer; ``digital`` if it is a bit and logic drives the lines.
 
     ``zero`` is the node at the voltage that stands for zero.

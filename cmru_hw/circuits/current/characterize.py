@@ -51,7 +51,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class MeasuredCell:
     """What a cell did [A]: NaN where it did not switch up, or did not switch back down."""
 
     up: float
@@ -66,7 +66,7 @@ class Cell:
 
 def cells(
     points: Sequence[Point], devices: Sequence[device_models.Devices], engine: Engine, *, half: float = HALF
-) -> list[Cell]:
+) -> list[MeasuredCell]:
     """Ramp every cell of ``points`` up and down, ``half`` [s] each way, each on its own ``devices``.
 
     Raises SimulationError.
@@ -121,7 +121,7 @@ def _ramps(
     return [found[index] for index in range(len(points))]
 
 
-def _read(traces: Traces, point: Point, half: float) -> Cell:
+def _read(traces: Traces, point: Point, half: float) -> MeasuredCell:
     """Thresholds are where the output, which is all that other cells see, passes half its level.
 
     The node v0 is no measure of them: it falls to a third of the supply, where the output hardly changes, at a
@@ -132,7 +132,7 @@ def _read(traces: Traces, point: Point, half: float) -> Cell:
     high, low = (float(traces.at("i(vy)", np.array(when))) for when in (half, half / 10))
     middle = point.gain / 2
     up, down = _crossing(output[: turn + 1] - middle, ramp[: turn + 1]), _crossing(middle - output[turn:], ramp[turn:])
-    return Cell(up=up, down=down, high=high, low=low)
+    return MeasuredCell(up=up, down=down, high=high, low=low)
 
 
 def _crossing(beyond: Array, ramp: Array) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.current.mapping import CurrentDesign, CurrentLayer
-from cmru_hw.circuits.current.mirrors import Rows, arm
+from cmru_hw.circuits.current.mirrors import MirrorRows, arm
 from cmru_hw.circuits.current.netlist import BLOCKS, devices, folds, input_lines
 from cmru_hw.circuits.current.variation import CurrentDies
 from cmru_hw.core.signals import Array, Response
@@ -102,7 +102,7 @@ def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequen
             lines[name]["p" if own == "n" else "n"] = folded / strength[f"diode_fold_{name}"][:, None]
             supply["fc"] += folded
 
-    def rows(which: Rows) -> list[Array]:
+    def rows(which: MirrorRows) -> list[Array]:
         """Currents (dies, places) of ``which``; those on diodes are rectified and become lines."""
         sums = []
         for row, name in enumerate(which.names):

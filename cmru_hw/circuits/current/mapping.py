@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.circuits.calibration import ASSUMED, assumed_sequences
 from cmru_hw.circuits.current import mirrors
-from cmru_hw.circuits.current.mirrors import Rows
+from cmru_hw.circuits.current.mirrors import MirrorRows
 from cmru_hw.circuits.current.technology import CurrentTechnology
 from cmru_hw.circuits.design import Deviation, refuse_dead_layers
 from cmru_hw.core.errors import MappingError
@@ -66,9 +66,9 @@ class CurrentLayer:
     and ``gain`` the bias currents that give them. ``alpha`` (units,) is the software's. ``initial`` (units,) 0 or 1.
     """
 
-    entry: Rows | None
-    candidate: Rows
-    output: Rows
+    entry: MirrorRows | None
+    candidate: MirrorRows
+    output: MirrorRows
     low: Array
     upper: Array
     high: Array
@@ -98,7 +98,7 @@ class CurrentDesign:
     input_scale: Array
     input_offset: Array
     layers: tuple[CurrentLayer, ...]
-    readout: Rows
+    readout: MirrorRows
     deviations: tuple[Deviation, ...]
     model_sha256: str
     templates: tuple[tuple[str, str], ...] = ()
@@ -113,9 +113,9 @@ class CurrentDesign:
         return self.technology.timestep
 
     @property
-    def rows(self) -> tuple[Rows, ...]:
+    def rows(self) -> tuple[MirrorRows, ...]:
         """All weighted sums, in the order of signal flow."""
-        found: list[Rows] = []
+        found: list[MirrorRows] = []
         for layer in self.layers:
             found += [rows for rows in (layer.entry, layer.candidate, layer.output) if rows is not None]
         return (*found, self.readout)
@@ -303,8 +303,8 @@ def _layer(
     index: int,
     tensors: Mapping[str, Array],
     technology: CurrentTechnology,
-    entry: Rows | None,
-    read: Sequence[Rows],
+    entry: MirrorRows | None,
+    read: Sequence[MirrorRows],
     behind: float,
     deviations: list[Deviation],
 ) -> CurrentLayer:

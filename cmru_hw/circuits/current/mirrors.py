@@ -13,7 +13,7 @@ from cmru_hw.core.signals import Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rows:
+class MirrorRows:
     """Weighted sums of currents. ``lines`` are what they read, ``names`` the rows themselves.
 
     ``ratio`` (rows, lines) is the signed mirror ratio that is drawn, ``width`` and ``length`` (rows, lines) [m] its
@@ -78,12 +78,12 @@ def constant(values: Array, technology: CurrentTechnology) -> Term:
     return Term(names=("one",), unit=current, typical=current, weights=values[:, None])
 
 
-def outputs(rows: Rows, weights: Array) -> Term:
+def outputs(rows: MirrorRows, weights: Array) -> Term:
     """``weights`` on what other ``rows`` put out."""
     return Term(names=rows.names, unit=rows.unit, typical=rows.typical, weights=weights)
 
 
-def identity(rows: Rows) -> Term:
+def identity(rows: MirrorRows) -> Term:
     """Each of other ``rows`` once more."""
     return outputs(rows, np.eye(len(rows.names)))
 
@@ -97,7 +97,7 @@ def draw(
     typical: Array,
     technology: CurrentTechnology,
     deviations: list[Deviation],
-) -> Rows:
+) -> MirrorRows:
     """Arms for the sum of ``terms``, as they can be drawn; every difference becomes a deviation of ``element``."""
     lines = tuple(line for term in terms for line in term.names)
     line_unit = np.concatenate([term.unit for term in terms])
@@ -132,7 +132,7 @@ def draw(
         place = f"{element}.{name}_{row}.{lines[column]}"
         deviations.append(Deviation(element=place, wanted=want, got=have, unit="1", reason=reason))
     names = tuple(f"{name}_{row}" if name != "y" else f"y{row}" for row in range(len(unit)))
-    return Rows(
+    return MirrorRows(
         names=names,
         lines=lines,
         diode=diode,
@@ -145,12 +145,12 @@ def draw(
     )
 
 
-def mean(rows: Rows, lines: Sequence[str]) -> Array:
+def mean(rows: MirrorRows, lines: Sequence[str]) -> Array:
     """Weights (rows,) with which ``rows`` reads ``lines``, which all carry the same."""
     return np.asarray(rows.weights[:, [k for k, line in enumerate(rows.lines) if line in lines]].mean(axis=1))
 
 
-def read(rows: Rows, sources: Sequence[Rows]) -> Array:
+def read(rows: MirrorRows, sources: Sequence[MirrorRows]) -> Array:
     """Weights (rows, width) with which ``rows`` reads each of ``sources``: the same for all of them."""
     found = [rows.weights[:, [rows.lines.index(name) for name in source.names]] for source in sources]
     return np.asarray(np.mean(found, axis=0))

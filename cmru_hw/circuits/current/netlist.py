@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmru_hw.circuits.current.mapping import CurrentDesign, CurrentLayer
-from cmru_hw.circuits.current.mirrors import Rows
+from cmru_hw.circuits.current.mirrors import MirrorRows
 from cmru_hw.circuits.current.numerics import CONVERGED, Numerics
 from cmru_hw.core import package_data
 from cmru_hw.core.signals import Array
@@ -39,7 +39,7 @@ RELEASE_FIRST, RELEASE_LAST = 0.4, 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Device:
+class PlacedDevice:
     """One transistor: ``polarity`` "n" or "p", drawn ``width`` and ``length`` [m].
 
     ``leaf`` says what it belongs to, as ``layer0/cells``: see `cmru_hw.circuits.current.variation`.
@@ -51,15 +51,15 @@ class Device:
     leaf: str
 
 
-def devices(design: CurrentDesign) -> dict[str, Device]:
+def devices(design: CurrentDesign) -> dict[str, PlacedDevice]:
     """Every transistor that carries a signal, by name: the instance's without its x, of a cell ``cell0_2.m1`` to m9."""
     technology = design.technology
 
-    def unit(kind: str, leaf: str) -> Device:
-        return Device(polarity=kind, width=technology.width, length=technology.length, leaf=leaf)
+    def unit(kind: str, leaf: str) -> PlacedDevice:
+        return PlacedDevice(polarity=kind, width=technology.width, length=technology.length, leaf=leaf)
 
-    def sink(leaf: str) -> Device:
-        return Device(polarity="n", width=technology.width, length=technology.sink_length, leaf=leaf)
+    def sink(leaf: str) -> PlacedDevice:
+        return PlacedDevice(polarity="n", width=technology.width, length=technology.sink_length, leaf=leaf)
 
     found = {f"diode_{line}": unit("n", "inputs/diodes") for line in (*input_lines(design), "one")}
     # which leaf a line comes from: its fold belongs there too
@@ -69,7 +69,7 @@ def devices(design: CurrentDesign) -> dict[str, Device]:
         if rows.diode:
             found |= {f"diode_{name}": unit(rows.diode, leaf) for name in rows.names}
         for row, column in np.argwhere(rows.ratio != 0).tolist():
-            found[f"{rows.names[row]}_{rows.lines[column]}"] = Device(
+            found[f"{rows.names[row]}_{rows.lines[column]}"] = PlacedDevice(
                 polarity=rows.polarity(row, column),
                 width=float(rows.width[row, column]),
                 length=float(rows.length[row, column]),
@@ -85,14 +85,14 @@ def devices(design: CurrentDesign) -> dict[str, Device]:
                 found[f"cell{index}_{i}.m{m}"] = sink(cells) if m in (2, 5, 8) else unit(kind, cells)
     for line, own in folds(design).items():
         width, length = _copy(design, line, own)
-        found[f"fold_{line}"] = Device(polarity=own, width=width, length=length, leaf=makers[line])
+        found[f"fold_{line}"] = PlacedDevice(polarity=own, width=width, length=length, leaf=makers[line])
         found[f"diode_fold_{line}"] = unit("p" if own == "n" else "n", makers[line])
     return found
 
 
-def weighted_sums(design: CurrentDesign) -> dict[str, Rows]:
+def weighted_sums(design: CurrentDesign) -> dict[str, MirrorRows]:
     """All weighted sums by leaf, in the order of signal flow: entry, candidate and output of each layer, readout."""
-    found: dict[str, Rows] = {}
+    found: dict[str, MirrorRows] = {}
     for index, layer in enumerate(design.layers):
         kinds = {"entry": layer.entry, "candidate": layer.candidate, "output": layer.output}
         found |= {f"layer{index}/{kind}": rows for kind, rows in kinds.items() if rows is not None}
@@ -280,7 +280,7 @@ def cell_files(design: CurrentDesign) -> dict[str, bytes]:
     return {f"cells/{name}.cir": own.get(name) or (folder / f"{name}.cir").read_bytes() for name in names}
 
 
-def _rows(rows: Rows, size: Callable[[str], str]) -> list[str]:
+def _rows(rows: MirrorRows, size: Callable[[str], str]) -> list[str]:
     where = {"n": "nf diodes", "p": "pf diodes", "": "readers at half the supply"}[rows.diode]
     lines = [f"\n* ==== rows {rows.names[0]} ...: weighted sums that end on {where}"]
     for row, name in enumerate(rows.names):

@@ -100,7 +100,7 @@ def simulate(
     supply, period = vdd or design.technology.vdd, timestep or design.technology.timestep
     own = _own_thresholds(design, engine, network=network, devices=devices, vdd=supply) if check else None
     batches = list(shared_decks(lengths, FRAMES_PER_DECK))
-    pieces: dict[int, list[_Piece]] = {}
+    pieces: dict[int, list[_CurrentPiece]] = {}
     attempts: list[str] = []
     seconds, simulator = 0.0, ""
     for finer in range(refine, refine + MOST_REFINEMENTS + 1):
@@ -199,7 +199,7 @@ def waveforms(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Piece:
+class _CurrentPiece:
     decisions: tuple[NDArray[np.int8], ...]
     states: tuple[Array, ...]
     candidates: tuple[Array, ...]
@@ -215,7 +215,7 @@ def _decode(
     own: Sequence[Thresholds] | None,
     *,
     name: int,
-) -> _Piece:
+) -> _CurrentPiece:
     """The ``place``-th sequence of a deck; ``name`` is its number in messages.
 
     Raises ResultRejected for a state that is no number, UncausedTransition for one that changed without a cause.
@@ -236,7 +236,7 @@ def _decode(
     if own is not None:
         transitions.require_causes(design, traces, plan, place, states, own, name=name)
     logits = np.stack([traces.at(f"i(v{name})", instants) for name in design.readout.names], axis=1)
-    return _Piece(
+    return _CurrentPiece(
         decisions=tuple(decisions),
         states=tuple(states),
         candidates=tuple(candidates),

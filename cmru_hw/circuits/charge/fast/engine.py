@@ -12,7 +12,7 @@ from cmru_hw.circuits.charge import noise
 from cmru_hw.circuits.charge.fast.batching import Packed, pack, rises
 from cmru_hw.circuits.charge.fast.integrators import Integrators, drift
 from cmru_hw.circuits.charge.fast.readout import Readout
-from cmru_hw.circuits.charge.fast.rows import Lines, Rows
+from cmru_hw.circuits.charge.fast.rows import FastRows, Lines
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.checkpoint import Sequences
@@ -54,8 +54,8 @@ class _Stage:
 
     reads: slice
     own: slice
-    rows: Rows
-    third: Rows | None
+    rows: FastRows
+    third: FastRows | None
     integrators: Integrators
     sampled: Array
 
@@ -134,8 +134,10 @@ def _prepared(dies: Dies) -> tuple[list[_Stage], Readout]:
             _Stage(
                 reads=reads,
                 own=own,
-                rows=Rows.of((layer.low, layer.high), dies, lines.among(reads), sources.compared, at=evaluate),
-                third=None if third is None else Rows.of([third], dies, lines.among(reads), sources.alpha, at=evaluate),
+                rows=FastRows.of((layer.low, layer.high), dies, lines.among(reads), sources.compared, at=evaluate),
+                third=None
+                if third is None
+                else FastRows.of([third], dies, lines.among(reads), sources.alpha, at=evaluate),
                 integrators=Integrators.of(dies, layer, sources.packet, released=released),
                 sampled=slope[:, own] * (rise["sample"] - update),
             )

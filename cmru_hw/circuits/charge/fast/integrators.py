@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge.design import Design, Layer
 from cmru_hw.circuits.charge.fast.batching import Packed
-from cmru_hw.circuits.charge.noise import Source
+from cmru_hw.circuits.charge.noise import NoiseSource
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array
@@ -39,15 +39,15 @@ class Integrators:
 
     half: Array
     common: Array
-    noise: Source
+    noise: NoiseSource
     lost: Array
     slope: Array
     limit: Array
     begun: Array
-    begun_noise: Source
+    begun_noise: NoiseSource
 
     @classmethod
-    def of(cls, dies: Dies, layer: Layer, source: Source, *, released: float) -> Integrators:
+    def of(cls, dies: Dies, layer: Layer, source: NoiseSource, *, released: float) -> Integrators:
         """``layer`` with the noise ``source``, left to itself for ``released`` [timesteps] after its first packet."""
         batch = dies.batch
         settled = 1 - layer.unsettled

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge import noise
 from cmru_hw.circuits.charge.fast.batching import Packed, rises
-from cmru_hw.circuits.charge.fast.rows import Lines, Rows
+from cmru_hw.circuits.charge.fast.rows import FastRows, Lines
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array
@@ -23,7 +23,7 @@ class Readout:
     are those of the nominal design.
     """
 
-    rows: Rows
+    rows: FastRows
     offset: Array
     scale: Array
     rule: str
@@ -34,7 +34,7 @@ class Readout:
         row = nominal.readout
         source = noise.readout_noise(dies)
         return cls(
-            rows=Rows.of([dies.batch.readout], dies, lines, source, at=rises(nominal)["r"]),
+            rows=FastRows.of([dies.batch.readout], dies, lines, source, at=rises(nominal)["r"]),
             offset=row.offset,
             scale=(row.total + nominal.technology.capacitor.parasitic) / row.scale,
             rule=nominal.config.decision,

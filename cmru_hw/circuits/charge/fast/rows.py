@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge.design import Row
 from cmru_hw.circuits.charge.fast.batching import Packed
-from cmru_hw.circuits.charge.noise import Source
+from cmru_hw.circuits.charge.noise import NoiseSource
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array
@@ -36,7 +36,7 @@ class Lines:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rows:
+class FastRows:
     """What lines weigh (dies, rows, lines), top plates (dies, rows) [V from V_cm] if the lines were at V_cm, and noise.
 
     ``left`` (dies, parts + 1, rows) [V] is what the parts of ``source`` from each on cannot exceed together.
@@ -44,11 +44,11 @@ class Rows:
 
     weights: Array
     level: Array
-    source: Source
+    source: NoiseSource
     left: Array
 
     @classmethod
-    def of(cls, rows: Sequence[Row], dies: Dies, lines: Lines, source: Source, *, at: float) -> Rows:
+    def of(cls, rows: Sequence[Row], dies: Dies, lines: Lines, source: NoiseSource, *, at: float) -> FastRows:
         """``rows`` one after the other, at the phase that rises ``at``, with what the lines have drifted by then."""
         parasitic, drifted = dies.nominal.technology.capacitor.parasitic, lines.slope * (at - lines.since)
         weights, levels = [], []

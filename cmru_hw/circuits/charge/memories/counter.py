@@ -15,7 +15,7 @@ from functools import partial
 from cmru_hw.circuits.charge import clocked_netlist
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.memories.integrator import INTEGRATOR
-from cmru_hw.circuits.charge.transistor_parts import Source, Supply
+from cmru_hw.circuits.charge.transistor_parts import LineSource, MeteredSupply
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import MappingError, TechnologyError
@@ -29,7 +29,7 @@ BITS = len(BIT_VALUES)
 LARGEST = 2 ** (BITS - 1) - 1
 EDGES = ("kr", "ke", "kck", "ken", "kpb")
 CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck", "en", "pb")
-SUPPLIES = {"lines": Supply(node="vl"), "memory": Supply(node="vm"), **clocked_netlist.SUPPLIES}
+SUPPLIES = {"lines": MeteredSupply(node="vl"), "memory": MeteredSupply(node="vm"), **clocked_netlist.SUPPLIES}
 
 
 def end_nets(levels: int) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     ]
 
 
-def bit_lines(source: Source, group: str, pair: tuple[str, str]) -> str:
+def bit_lines(source: LineSource, group: str, pair: tuple[str, str]) -> str:
     """The driver of the lines ``pair``, which go from rail to rail where the bit is set."""
     return f"xline{pair[0][1:]} {source.node} {' '.join(pair)} e{group} vl counter_line"
 
@@ -119,7 +119,7 @@ COUNTER = replace(
     layer_head=partial(clocked_netlist.layer_head, edges=EDGES, clocks=CLOCKS, driver="counter_clocks"),
     bit_lines=bit_lines,
     unit=unit,
-    outputs=lambda here: [Source(node=node, digital=True) for node in _bits(here)],
+    outputs=lambda here: [LineSource(node=node, digital=True) for node in _bits(here)],
     schedule=partial(clocked_netlist.plan, counts=True),
     stimulus=partial(clocked_netlist.stimulus, counts=True),
     start=partial(clocked_netlist.start, supplies=SUPPLIES, outputs=False, inner=("fa", "fb"), leaning=("qab", "qbb")),

@@ -11,7 +11,7 @@ from cmru_hw.circuits.charge import clocked_netlist, transistor_parts
 from cmru_hw.circuits.charge.design import HEADROOM, Design
 from cmru_hw.circuits.charge.energy import macro
 from cmru_hw.circuits.charge.memories.memory import Memory
-from cmru_hw.circuits.charge.transistor_parts import Source, Supply
+from cmru_hw.circuits.charge.transistor_parts import LineSource, MeteredSupply
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core.signals import Array
 from cmru_hw.process.technology import Technology
@@ -19,7 +19,7 @@ from cmru_hw.spice.deck import num
 
 EDGES = ("kr", "ke", "kck", "kpl", "ken", "kpb", "kpc", "ks")
 CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck", "pl", "pb", "pc", "pcb", "en", "s")
-SUPPLIES = {"amplifiers": Supply(node="va"), **clocked_netlist.SUPPLIES}
+SUPPLIES = {"amplifiers": MeteredSupply(node="va"), **clocked_netlist.SUPPLIES}
 APART = {
     "clocks": "the measured unit has clock drivers and two input lines of its own; a layer shares its drivers among "
     "all units, and drives all lines and wires",
@@ -64,12 +64,14 @@ def unchanged(technology: Technology) -> Technology:
     return technology
 
 
-def no_bits(source: Source, group: str, pair: tuple[str, str]) -> str:
+def no_bits(source: LineSource, group: str, pair: tuple[str, str]) -> str:
     """Raises TypeError: no unit of this memory has bits for lines to carry."""
     raise TypeError(f"{source.node} is no bit")
 
 
-def no_images(index: int, sources: Sequence[Source], used: Set[str], load: float) -> tuple[dict[str, str], list[str]]:
+def no_images(
+    index: int, sources: Sequence[LineSource], used: Set[str], load: float
+) -> tuple[dict[str, str], list[str]]:
     """Every line counts in the switch below the replica."""
     return {}, []
 
@@ -89,7 +91,7 @@ INTEGRATOR = Memory(
     check_levels=any_levels,
     require=transistor_parts.require_devices,
     templates=lambda design: {},
-    constant=Source(node="vk"),
+    constant=LineSource(node="vk"),
     layer_wires=CLOCKS,
     readout_wires=clocked_netlist.READOUT_CLOCKS,
     pad="vcm",
@@ -103,12 +105,12 @@ INTEGRATOR = Memory(
     dummies=no_images,
     gates=transistor_parts.replica_gates,
     unit=unit,
-    outputs=lambda here: [Source(node=f"o{here}")],
+    outputs=lambda here: [LineSource(node=f"o{here}")],
     class_row=clocked_netlist.class_row,
     schedule=partial(clocked_netlist.plan, counts=False),
     stimulus=partial(clocked_netlist.stimulus, counts=False),
     drivers=(),
-    input_source=lambda j: Source(node=f"x{j}"),
+    input_source=lambda j: LineSource(node=f"x{j}"),
     input_voltages=clocked_netlist.input_voltages,
     idle_input=clocked_netlist.common_mode,
     common_mode=clocked_netlist.common_mode,

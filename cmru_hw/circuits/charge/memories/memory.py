@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from cmru_hw.circuits.charge.design import Design
-from cmru_hw.circuits.charge.transistor_parts import Rows, Source, Supply
+from cmru_hw.circuits.charge.transistor_parts import LineSource, MeteredSupply, Rows
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core.signals import Array
 from cmru_hw.process.technology import Technology
@@ -74,13 +74,13 @@ class Memory:
     bits: tuple[float, ...]
     small_taps: bool
     cells: tuple[str, ...]
-    supplies: Mapping[str, Supply]
+    supplies: Mapping[str, MeteredSupply]
     excludes: tuple[str, ...]
     adapt: Callable[[Technology], Technology]
     check_levels: Callable[[int | None], None]
     require: Callable[[Design], object]
     templates: Callable[[Design], dict[str, str]]
-    constant: Source | None
+    constant: LineSource | None
     layer_wires: tuple[str, ...]
     readout_wires: tuple[str, ...]
     pad: str
@@ -89,17 +89,17 @@ class Memory:
     layer_head: Callable[[Design, int], list[str]]
     readout_head: Callable[[Design], list[str]]
     taps: Callable[[float, float, str, float], dict[str, tuple[str, float]]]
-    line: Callable[[Source, str, str, bool], str]
-    bit_lines: Callable[[Source, str, tuple[str, str]], str]
-    dummies: Callable[[int, Sequence[Source], Set[str], float], tuple[dict[str, str], list[str]]]
+    line: Callable[[LineSource, str, str, bool], str]
+    bit_lines: Callable[[LineSource, str, tuple[str, str]], str]
+    dummies: Callable[[int, Sequence[LineSource], Set[str], float], tuple[dict[str, str], list[str]]]
     gates: Callable[[Rows], dict[str, tuple[float, float]]]
     unit: Callable[[Design, int, int, str], list[str]]
-    outputs: Callable[[str], list[Source]]
+    outputs: Callable[[str], list[LineSource]]
     class_row: Callable[[Design, int, Rows], list[str]]
     schedule: Callable[[Design, Sequence[int]], Schedule]
     stimulus: Callable[[Design, Schedule], list[str]]
     drivers: tuple[str, ...]
-    input_source: Callable[[int], Source]
+    input_source: Callable[[int], LineSource]
     input_voltages: Callable[[Design, Array], Array]
     idle_input: Callable[[Design], float]
     common_mode: Callable[[Design], float]

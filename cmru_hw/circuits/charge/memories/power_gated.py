@@ -9,7 +9,7 @@ from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import power_gated as energy
 from cmru_hw.circuits.charge.memories.integrator import any_levels, no_bits
 from cmru_hw.circuits.charge.memories.memory import Memory
-from cmru_hw.circuits.charge.transistor_parts import Source
+from cmru_hw.circuits.charge.transistor_parts import LineSource
 from cmru_hw.core.errors import TechnologyError
 from cmru_hw.process.technology import Technology
 
@@ -63,12 +63,12 @@ POWER_GATED = Memory(
     dummies=chip.dummies,
     gates=chip.gates,
     unit=chip.unit,
-    outputs=lambda here: [Source(node=f"o{here}")],
+    outputs=lambda here: [LineSource(node=f"o{here}")],
     class_row=chip.class_row,
     schedule=chip.plan,
     stimulus=chip.stimulus,
     drivers=("vzero",),
-    input_source=lambda j: Source(node=f"x{j}", zero="zero"),
+    input_source=lambda j: LineSource(node=f"x{j}", zero="zero"),
     input_voltages=chip.input_voltages,
     idle_input=chip.idle_input,
     common_mode=chip.common_mode,
