@@ -23,7 +23,7 @@ from cmru_hw.analysis.montecarlo.result import (
 )
 from cmru_hw.analysis.provenance import Provenance
 from cmru_hw.analysis.retention.result import RetentionResult
-from cmru_hw.analysis.versus.result import Figure, TableRow, VersusResult
+from cmru_hw.analysis.versus.result import TableEntry, TableRow, VersusResult
 from cmru_hw.circuits.corner import CornerFacts
 from cmru_hw.circuits.retention import HeldState, RetentionFacts
 
@@ -202,8 +202,8 @@ def scaling() -> ScalingResult:
 
 
 def versus() -> VersusResult:
-    made = Figure(value=[2e-9, "simulated"], shown="2 nJ, simulated", source="out/energy/energy.json")
-    missing = Figure(value=None, shown="not run", source="cmru-hw energy out/b --input FILE.npz")
+    made = TableEntry(value=[2e-9, "simulated"], shown="2 nJ, simulated", source="out/energy/energy.json")
+    missing = TableEntry(value=None, shown="not run", source="cmru-hw energy out/b --input FILE.npz")
     return VersusResult(
         designs=("out/a", "out/b"),
         lines=(TableRow(name="energy per timestep", entries=(made, missing)),),
