@@ -1,8 +1,8 @@
-"""Random numbers that are a function of where they belong and of nothing else.
+"""Counter-based random numbers: each is a pure function of its key and counter.
 
 ``normals(key, counter)`` hashes a key (seed, name of the stream, die) and a counter (place in the stream) to a standard
-normal number. There is no generator with a state, so a number cannot depend on what was drawn before it, beside it, by
-how many workers, or whether another stream is switched off; and one that is not needed is not computed.
+normal number. There is no generator state, so a number does not depend on earlier draws, other streams or the number
+of workers, and only the numbers that are needed are computed.
 
 The hash is SplitMix64 (Steele, Lea and Flood, OOPSLA 2014; constants of Stafford's mix 13), whose stream number k with
 start s is mix(s + k γ). Two halves of each hash become a normal number by the polar map of Box and Muller.
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array
 
-# What is hashed, keys and counters, are numbers without a sign that wrap around.
+# Keys and counters are unsigned 64-bit integers that wrap around.
 Hashed = NDArray[np.uint64]
 
-# A hash has 31 bits for the radius, so no number is larger than this: who compares with a threshold may rely on it.
+# A hash has 31 bits for the radius, so no number is larger than this bound; threshold tests rely on it.
 BOUND = math.sqrt(-2 * math.log(0.5**32)) * (1 + 1e-6)
 
 

@@ -1,25 +1,25 @@
-"""Everything cmru_hw can refuse or fail at, as one tree.
+"""The errors that cmru_hw raises on purpose, as one tree.
 
 ::
 
     CmruError                 base; its text is one line: the cause, then the remedy
     ├── CheckFailed           exit 1   the work was done and a stated check did not hold
-    ├── InputError            exit 2   something the user handed over cannot be used
+    ├── InputError            exit 2   an input from the user cannot be used
     │   ├── CheckpointError            weights: unreadable, hostile, incomplete, not finite, wrong shape
     │   ├── DataError                  sequences: missing arrays, wrong shape, not finite
     │   ├── TechnologyError            technology file: unknown, missing or impossible numbers
-    │   ├── MappingError               a trained value that no circuit of this technology can have
+    │   ├── MappingError               a trained value that no circuit of this technology can realise
     │   └── OutputError                a place that cannot be written: exists, no space, no permission
-    ├── SimulatorMissing      exit 3   ngspice, or the part of it that is needed, is not installed
-    └── SimulationError       exit 4   ngspice was there and did not deliver
+    ├── SimulatorMissing      exit 3   ngspice, or a part of it that is needed, is not installed
+    └── SimulationError       exit 4   ngspice ran and gave no valid result
         ├── SimulatorCrashed           the process died (signal, killed, out of memory)
-        ├── SimulationTimeout          it ran past the time it was given
+        ├── SimulationTimeout          it exceeded its time limit
         ├── NotConverged               ngspice gave up ("timestep too small", "singular matrix", ...)
-        └── ResultRejected                it ended without complaint, but the result fails a belief check
-            ├── LatchTurned            a decision is not what it was when it was taken
+        └── ResultRejected                it ended without an error, but its result fails a check
+            ├── LatchTurned            a latch changed its state after its decision
             └── UncausedTransition     a cell changed its state although its candidate crossed no threshold
 
-Ctrl-C ends the command line with exit 130. An exception is for one piece of work that failed alone; in a batch
+Ctrl-C ends the command line with exit 130. A single piece of work that fails raises an exception; in a batch
 (Monte-Carlo) a failed die is a value.
 """
 
@@ -98,7 +98,7 @@ class UncausedTransition(ResultRejected):
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, without the number and the path of an OSError, which whoever tells it says in words."""
+    """The error's message, without errno and path of an OSError; the caller adds the path."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 

@@ -1,9 +1,8 @@
-"""The inner loops of the fast engine, which numba compiles to machine code when they are first called.
+"""The inner loops of the fast engine. numba compiles each to machine code at its first call.
 
-All of them are in one file, because numba keeps what it compiled beside it (or in the user's cache, where that cannot
-be written) and looks at this file alone to know whether that still holds. Loops run along places, where neighbours have
-nothing to do with each other, so the compiler makes vectors of them. It may not reorder or fuse arithmetic: a number is
-the same to the last bit whatever is computed beside it, on every processor.
+They share one file because numba caches machine code per file and checks only that file for changes; a loop that calls
+a loop in another file could run stale code. Loops run along places, which are independent, so the compiler vectorises
+them. It may not reorder or fuse arithmetic: results are identical to the last bit for any batch and any processor.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 
-# Places that rows are computed for at a time: they and what they read stay near the processor.
+# Places per block: the rows of a block and the lines that they read fit into the cache.
 _BLOCK = 256
 
 # SplitMix64's finalizer with the constants of Stafford's mix 13.
@@ -32,11 +31,11 @@ _SIN = tuple((-1) ** (k // 2) * math.pi**k / math.factorial(k) for k in range(15
 
 
 def machine_code(function: Callable[..., Any]) -> Any:
-    """``function`` compiled when it is first called, once for each combination of types that it is called with."""
+    """``function`` compiled at its first call, once for each combination of argument types."""
     try:
         return numba.njit(function, cache=True, error_model="numpy")
     except RuntimeError:
-        # no place to keep it can be written: it is compiled for this process alone
+        # no cache folder is writable: compile for this process only
         return numba.njit(function, error_model="numpy")
 
 
@@ -96,7 +95,7 @@ def weigh(weights, level, lines, first, last, out):  # type: ignore[no-untyped-d
     rows, count, places = len(out), len(lines), last - first
     fours, unused = count - count % 4, np.empty(places)
     for row in range(0, rows, 2):
-        # Two rows and four lines at a time, because to fetch numbers takes longer than to add them.
+        # Two rows and four lines at a time: memory access takes longer than the additions.
         twin = min(row + 1, rows - 1)
         w, v = weights[row], weights[twin]
         one, two = out[row], out[twin] if twin > row else unused
@@ -143,9 +142,9 @@ def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, val
     for row in range(len(rows)):
         top, reach, begun = rows[row], left[0, row], count
         for place in range(len(moment)):
-            # always written and sometimes kept: of a branch the processor would guess wrong each time
+            # always written, kept only if the count advances: a branch here would be mispredicted
             place_of[count] = place
-            # not <=, because what is not a number is no certainty
+            # not <=: a NaN is never certain
             count += not abs(top[place]) > reach
         for which in range(begun, count):
             near[which], value[which] = row, top[place_of[which]]
@@ -170,8 +169,8 @@ def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, val
 def decide(weights, level, lines, key, sigma, octave, left, moment, moves, margins):  # type: ignore[no-untyped-def]
     """Into ``moves`` (units, places) 1 where both rows of a unit are above their thresholds, −1 where both are below.
 
-    Rows are low ones before high ones. ``key`` and ``sigma`` (parts, rows) are their noise, ``left`` (parts + 1, rows)
-    what parts from each on cannot exceed together. ``margins`` is (units, places) for the distance of the nearer row
+    Rows are low ones before high ones. ``key`` and ``sigma`` (parts, rows) are their noise, ``left[k]`` (rows,) is an
+    upper bound on the sum of noise parts k, k+1, … ``margins`` is (units, places) for the distance of the nearer row
     from zero, or (0, 0).
     """
     units, places = moves.shape
@@ -243,7 +242,7 @@ def apart(states, scale, expected, expected_scale):  # type: ignore[no-untyped-d
     """The largest and the sum of all squares of ``scale`` (units,) times ``states`` less ``expected_scale`` (units,)
     times ``expected`` (units, places).
 
-    The sum is made in many parts, at which the processor can work side by side.
+    The sum is formed in many independent parts, which the processor computes in parallel.
     """
     squares, largest = np.zeros(_BLOCK), np.zeros(_BLOCK)
     places = states.shape[1]

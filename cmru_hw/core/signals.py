@@ -1,4 +1,4 @@
-"""What goes into a circuit and what comes out of it: plain arrays in SI units."""
+"""Inputs and outputs of a circuit: plain arrays in SI units."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Traces:
     def charge(self, source: str, edges: Array) -> Array:
         """Charge [C] that flows through voltage source ``source`` between consecutive ``edges`` [s].
 
-        Right-rectangle sum. It is exact for first-order integration only, where the current at a point is the charge
-        moved since the last one over the step; with second-order Gear it can be off by tens of percent. Where a charge
-        must be right, meter it in the circuit: a capacitor integrates by the very formula that made the current.
+        Right-rectangle sum. It is exact only for first-order integration, where the current at a point is the charge
+        moved since the last point, divided by the step. With second-order Gear the error can reach tens of percent.
+        For an accurate charge, put a meter in the circuit: a capacitor integrates with the simulator's own formula.
         """
         current = self.values[f"i({source})"]
         moved = np.concatenate(([0.0], np.cumsum(current[1:] * np.diff(self.time))))
@@ -73,9 +73,9 @@ def padded(arrays: Sequence[NDArray[Any]], timesteps: int) -> NDArray[Any]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Response:
-    """What a network did on a batch of sequences, whoever computed it: software, SPICE or the fast engine.
+    """A network's response to a batch of sequences, computed by software, SPICE or the fast engine.
 
-    Arrays are padded to (sequences, timesteps, ...), and ``lengths`` (sequences,) says how much of each is real; the
+    Arrays are padded to (sequences, timesteps, ...), and ``lengths`` (sequences,) are the valid timesteps of each; the
     rest is 0. ``decisions`` has one int8 array per layer, +1 up, 0 hold, −1 down. ``states`` has one array per layer,
     in levels (αCMRU, which has none: in software units of h). ``logits`` is (sequences, timesteps, classes).
     """
@@ -87,5 +87,5 @@ class Response:
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """(sequences, timesteps): where a timestep is real."""
+        """(sequences, timesteps): whether a timestep is valid, not padding."""
         return np.arange(self.logits.shape[1])[None, :] < self.lengths[:, None]

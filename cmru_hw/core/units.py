@@ -1,4 +1,4 @@
-"""Numbers as people read them, and as programs do."""
+"""Numbers formatted for people (engineering units) and for programs (JSON)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def si(value: float, unit: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent: never 100 % or 0 % for one that is not exactly that."""
+    """A share in percent. It prints 100 % or 0 % only for exactly 1 or 0."""
     digits = 4
     while digits < 12 and share not in (0, 1) and float(f"{100 * share:.{digits}g}") in (0, 100):
         digits += 1

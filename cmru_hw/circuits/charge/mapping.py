@@ -6,7 +6,7 @@ packet capacitor to the integrating one, every threshold a second weighted sum w
 Voltages. A value v on a line with unit voltage V_u is V_cm + v·V_u. A row of capacitors C_j = |w_j| S / V_u,j settles
 at V_cm + S Σ w_j v_j / ΣC, so the row scale S [F·V] divides signal and changes no sign; it is chosen so that the larger
 of a unit's two rows uses the technology's whole row capacitance. A unit whose α is negative holds |α|·s, and the lines
-that read it count it negative: an integrator knows only positive packets.
+that read it count it negative: an integrator has only positive packets.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
-"""Noise in time: what a die adds at every precharge, as a pure function of (seed, die, element, sequence, timestep).
+"""Noise in time, added at every precharge: a pure function of (seed, die, element, sequence, timestep).
 
-Everything that is random in time enters at a precharge node, as it does in the circuit: a row is sampled when its
+All noise enters at a precharge node, as in the circuit: a row is sampled when its
 precharge switch opens, a packet when that of its capacitor does. A :class:`NoiseSource` is the noise at the nodes of
 one kind in one layer. SPICE takes it as stimulus columns; the fast engine computes the few values that can decide.
 
-* row: √(kT/ΣC); a comparator's own noise and its 1/f wander are referred to the row it looks at.
+* row: √(kT/ΣC); a comparator's own noise and its 1/f noise are referred to the row that it compares.
 * packet: charging and emptying C_s each leave √(kT C_s) of charge, together √(2kT C_s). As a voltage that C_s is
   precharged to, of which (C_s/C_int) arrives at the state, that is √(2kT/C_s).
 * emptying C_int leaves √(kT/C_int) on the state: at power-on, and before every packet of a unit that replaces its
   state. It is referred to the same node, through the same ratio.
 * 1/f: one normal number for each octave of frequency, held for 1, 2, 4, ... timesteps (Voss and McCartney), because
-  such a sum can be evaluated at any timestep without those before it. What is slower than the last octave is an offset.
+  such a sum can be evaluated at any timestep without those before it. Noise slower than the last octave acts as an
+  offset.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class NoiseSource:
 
     @property
     def left(self) -> Array:
-        """(dies, parts + 1, units) [V]: what the parts from each on cannot exceed together, after power-on."""
+        """(dies, parts + 1, units) [V]: `left[:, k]` bounds the sum of the parts k, k+1, … after power-on."""
         below = np.zeros((len(self.sigma), 1, self.units))
         sums = np.cumsum(np.concatenate((below, self.sigma[:, ::-1]), axis=1), axis=1)
         return np.ascontiguousarray(sums[:, ::-1]) * counter_rng.BOUND

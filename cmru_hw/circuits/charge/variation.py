@@ -1,10 +1,10 @@
-"""(seed, die) → the circuit that this die is.
+"""(seed, die) → the perturbed design of that die.
 
 A die is a perturbed :class:`~cmru_hw.circuits.charge.design.Design`: every physical number of a design is an array,
 so :func:`draw` returns one Design whose arrays have a leading axis of dies, and ``Dies.one`` takes a single die out
 of it for a netlist.
 
-What varies is a tree of names, one leaf for each class of elements (:func:`leaves`)::
+The sources of variation form a tree of names, with one leaf for each class of elements (:func:`leaves`)::
 
     layer0/weights offset limit packet integrator amplifier leak injection     (the same for every layer)
     readout/weights offset injection
@@ -17,8 +17,8 @@ amplifier's offset makes packets up larger and packets down smaller by as much o
 that read it. Capacitors, offsets, references and the bias line are normal. Gains, leakage and injected charge are
 positive by nature and spread over more than a few percent, so they are lognormal, with the given σ of the logarithm.
 
-A draw is a pure function of (seed, die, parameter, place in the parameter's array): neither the dies beside it nor the
-size of the network nor what else is switched on can change it.
+A draw is a pure function of (seed, die, parameter, place in the parameter's array): it does not change with other
+dies of the run, the size of the network or the other sources of variation.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Dies:
         return len(self.numbers)
 
     def one(self, place: int) -> Design:
-        """The die at ``place`` as a design of its own, which a netlist can be written of."""
+        """The die at ``place`` as a design of its own, for a netlist."""
         batch = self.batch
         return replace(
             batch,
@@ -103,7 +103,7 @@ def leaves(design: Design) -> tuple[str, ...]:
 
 
 def select_variations(design: Design, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> frozenset[str]:
-    """What varies in ``design``: see :func:`select`."""
+    """Sources of variation of ``design``: see :func:`cmru_hw.circuits.variation.select`."""
     return select(leaves(design), only=only, without=without)
 
 
@@ -160,7 +160,7 @@ class _Draws:
 
 
 def _relative(normal: Array, sigma: Array | float) -> Array:
-    # Less than nothing is no capacitor: the smallest ones, of a few percent each, would come near it once in a while.
+    # A capacitance is never negative: with a sigma of a few percent the smallest capacitors could rarely get there.
     return np.maximum(1 + sigma * normal, 0.0)
 
 
@@ -183,7 +183,7 @@ def _row(
     charge: Array,
     on_lines: Array,
 ) -> Row:
-    """``row`` on each die; ``on_lines`` (dies, lines) [V] is what its lines are off by."""
+    """``row`` on each die; ``on_lines`` (dies, lines) [V] are the errors of its lines."""
     law = technology.mismatch
     made = replace(
         row,

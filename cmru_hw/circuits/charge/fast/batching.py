@@ -1,4 +1,4 @@
-"""How sequences lie in memory while the fast engine works on them."""
+"""Memory layout of the sequences in the fast engine."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from cmru_hw.nn.checkpoint import Sequences
 class Packed:
     """Sequences without padding. Place m belongs to sequence ``sequence[m]`` at timestep ``time[m]``.
 
-    ``order`` (sequences,) lists sequences, longest first; ``alive[t]`` of them have a timestep t, and those lie side by
-    side, in that order, after those of earlier timesteps. ``moment`` is how noise numbers a place. ``lines`` (features,
-    places) are the inputs [V from V_cm]. ``timesteps`` is what all were padded to.
+    ``order`` (sequences,) lists sequences, longest first; ``alive[t]`` of them have a timestep t; these are
+    contiguous, in that order, after those of earlier timesteps. ``moment`` is the counter of a place in noise
+    streams. ``lines`` (features, places) are the inputs [V from V_cm]. ``timesteps`` is what all were padded to.
     """
 
     lengths: NDArray[np.int64]

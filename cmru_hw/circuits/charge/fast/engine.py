@@ -22,7 +22,7 @@ _NOTHING: Array = np.empty((0, 0))
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trajectory:
-    """What the die at ``die`` did. Tuples have one entry per layer, (units, places).
+    """Decisions and states of the die at ``die``. Tuples have one entry per layer, (units, places).
 
     ``decisions`` are int8, ``states`` [V from V_cm] as sampled at the end of a timestep. ``margins`` [V] are the
     smaller distance of a unit's two rows from their comparators' thresholds, with their noise where they are near; None
@@ -48,8 +48,8 @@ class Trajectory:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Stage:
-    """One layer. ``reads`` and ``own`` are its places among all lines, ``sampled`` (dies, units) [V] is what its states
-    drift from its packets to the end of the timestep.
+    """One layer. ``reads`` and ``own`` are its places among all lines, ``sampled`` (dies, units) [V] is the drift of
+    its states between the packets and the end of the timestep.
     """
 
     reads: slice
@@ -63,11 +63,11 @@ class _Stage:
 def run(dies: Dies, packed: Packed, *, margins: bool = False) -> Iterator[Trajectory]:
     """One die after the other on all of ``packed``.
 
-    What is yielded is good until the next is asked for, which takes its memory.
+    A yielded trajectory is valid until the next one is requested, which reuses its memory.
     """
     stages, readout = _prepared(dies)
     places = len(packed.moment)
-    # top layer first and inputs last: what a layer reads lies side by side
+    # top layer first and inputs last: the lines that a layer reads are contiguous
     lines = np.empty((stages[0].reads.stop, places))
     lines[stages[0].reads] = packed.lines
     shapes = [(stage.own.stop - stage.own.start, places) for stage in stages]
@@ -97,7 +97,8 @@ def run(dies: Dies, packed: Packed, *, margins: bool = False) -> Iterator[Trajec
 
 
 def respond(dies: Dies, sequences: Sequences) -> list[Response]:
-    """What each of ``dies`` does on ``sequences``, noise included, in full: the twin of :func:`simulate.simulate`."""
+    """The complete response of each of ``dies`` to ``sequences``, noise included: the twin of
+    :func:`simulate.simulate`."""
     packed = pack(dies.nominal, sequences)
     steps = [layer.step for layer in dies.nominal.layers]
     return [

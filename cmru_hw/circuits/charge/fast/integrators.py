@@ -1,4 +1,4 @@
-"""What packets, finite gain and leakage make of a state.
+"""The state after packets, finite gain and leakage.
 
 With C_s, C_int, gain A, r = C_s/C_int, state y = V_o − V_cm and ζ = V_zp − V_cm, the charge at the virtual ground
 V_x = V_cm − y/A is conserved while a packet of V volts is sent::
@@ -32,9 +32,9 @@ class Integrators:
     """Those of one layer, (dies, units) each.
 
     A packet adds ``half`` in its direction (times its voltage, where that is no reference), ``common`` in any, both
-    [V], and ``noise``, and takes away the share ``lost`` of the state. ``slope`` [V per timestep] is what leakage does,
-    and ``limit`` [V] where no packet is sent further out. After power-on the state is at ``begun`` [V], and more by
-    ``begun_noise``, when the layer begins to look at it.
+    [V], and ``noise``, and takes away the share ``lost`` of the state. ``slope`` [V per timestep] is the drift by
+    leakage, ``limit`` [V] the state magnitude beyond which outward packets are suppressed. After power-on the state
+    is at ``begun`` [V], and more by ``begun_noise``, when the layer begins to look at it.
     """
 
     half: Array
@@ -76,7 +76,7 @@ class Integrators:
         )
 
     def follow(self, die: int, moves: NDArray[np.int8], third: Array, packed: Packed, states: Array) -> None:
-        """Into ``states`` (units, places) [V from V_cm] of one die what ``moves`` make of them.
+        """Write to ``states`` (units, places) [V from V_cm] of one die the states that follow from ``moves``.
 
         ``third`` (units, places) are the packets' voltages [V] where they are not references, else (0, 0).
         """
@@ -106,6 +106,6 @@ def _sent(ratio: Array, gain: Array) -> tuple[Array, Array]:
 
 
 def drift(nominal: Design, layer: Layer) -> Array:
-    """(dies, units) [V per timestep]: how leakage moves the state."""
+    """(dies, units) [V per timestep]: drift of the state by leakage."""
     capacitance = layer.integrator * (1 + 1 / layer.gain)
     return np.asarray(layer.leak * nominal.technology.timing.timestep / capacitance)

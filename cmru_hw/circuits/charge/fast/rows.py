@@ -1,8 +1,8 @@
-"""Rows of capacitors, and what their comparators say.
+"""Rows of capacitors and the decisions of their comparators.
 
-A row settles at its precharge level plus Σ±C V / ΣC. Its decision needs the sign alone, and noise is bounded
-(:data:`cmru_hw.core.counter_rng.BOUND`), so noise is computed only for rows that it could still turn over: the
-decisions are those of rows that have all of their noise.
+A row settles at its precharge level plus Σ±C V / ΣC. A decision depends on the sign only, and noise is bounded
+(:data:`cmru_hw.core.counter_rng.BOUND`), so noise is computed only for rows whose sign it can still change. The
+decisions equal those with all noise computed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from cmru_hw.core.signals import Array
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lines:
-    """How voltages that are read drift: by ``slope`` (dies, lines) [V per timestep] since ``since`` (lines,) [timesteps
-    into one].
+    """Drift of the voltages that rows read: by ``slope`` (dies, lines) [V per timestep] since ``since`` (lines,)
+    [timesteps into one].
     """
 
     slope: Array
@@ -39,7 +39,7 @@ class Lines:
 class FastRows:
     """What lines weigh (dies, rows, lines), top plates (dies, rows) [V from V_cm] if the lines were at V_cm, and noise.
 
-    ``left`` (dies, parts + 1, rows) [V] is what the parts of ``source`` from each on cannot exceed together.
+    ``left[:, k]`` (dies, rows): upper bound [V] on the sum of the parts k, k+1, … of ``source``.
     """
 
     weights: Array
@@ -49,7 +49,7 @@ class FastRows:
 
     @classmethod
     def of(cls, rows: Sequence[Row], dies: Dies, lines: Lines, source: NoiseSource, *, at: float) -> FastRows:
-        """``rows`` one after the other, at the phase that rises ``at``, with what the lines have drifted by then."""
+        """``rows`` one after the other, at the phase that rises ``at``, with the drift of the lines until then."""
         parasitic, drifted = dies.nominal.technology.capacitor.parasitic, lines.slope * (at - lines.since)
         weights, levels = [], []
         for row in rows:
@@ -71,7 +71,8 @@ class FastRows:
         return out
 
     def decide(self, die: int, lines: Array, packed: Packed, moves: NDArray[np.int8], margins: Array) -> None:
-        """What units of one die do, whose low rows come before their high rows: see :func:`compiled.decide`."""
+        """Decisions of the units of one die; low rows come before high rows. See
+        :func:`cmru_hw.core.kernels.decide`."""
         source = self.source
         kernels.decide(
             self.weights[die],
