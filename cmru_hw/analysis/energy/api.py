@@ -15,6 +15,7 @@ from cmru_hw.circuits import registry
 from cmru_hw.circuits.comparison import Reference, classes_of
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.circuits.energy import APART, TOLERANCE, EnergyBreakdown, EnergyModel, measure
+from cmru_hw.circuits.simulation import Simulation
 from cmru_hw.core.signals import Array, Response, Traces
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import Sequences
@@ -45,17 +46,10 @@ def run_energy(
     design = exported.design
     kind = registry.of(design)
     model = kind.energy_model(design)
-    ledgers: dict[int, EnergyBreakdown] = {}
-
-    def observe(traces: Traces, plan: Schedule, sequences: Sequence[int]) -> None:
-        for place, number in enumerate(sequences):
-            ledgers[number] = measure(traces, model.meters, model.total, model.frames(plan, place))
-
     # before the simulation, which may take hours: a template whose devices cannot be counted ends here
     expected = kind.reference(design, exported.trained, data)
     analytic = _analytic(model, expected, data)
-    simulation = kind.simulate(design, data, engine, network=exported.network, observe=observe, progress=progress)
-    each = [ledgers[number] for number in range(len(data))]
+    simulation, each = _metered(exported, data, engine, model, progress)
     joined = _joined(each)
     entries = _entries(joined, model, analytic)
     total = sum(entry.total for entry in entries.values() if entry.total is not None)
@@ -88,6 +82,25 @@ def run_energy(
         tables.write(result, Path(folder))
     joined.check()
     return result
+
+
+def _metered(
+    exported: Exported,
+    data: Sequences,
+    engine: Engine,
+    model: EnergyModel,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Simulation, list[EnergyBreakdown]]:
+    """The simulation of ``data``, and the energy of each sequence."""
+    found: dict[int, EnergyBreakdown] = {}
+
+    def observe(traces: Traces, plan: Schedule, sequences: Sequence[int]) -> None:
+        for place, number in enumerate(sequences):
+            found[number] = measure(traces, model.meters, model.total, model.frames(plan, place))
+
+    simulate = exported.architecture.simulate
+    simulation = simulate(exported.design, data, engine, network=exported.network, observe=observe, progress=progress)
+    return simulation, [found[number] for number in range(len(data))]
 
 
 def _analytic(model: EnergyModel, expected: Reference, data: Sequences) -> dict[str, Array]:
