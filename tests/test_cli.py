@@ -359,7 +359,7 @@ def test_files_that_cannot_be_read_are_named_without_codes(design, tmp_path):
     line = refused("convert", DATA, "--names", names, "-o", tmp_path / "x.safetensors")
     assert f"{names}: there is no such file; check the path" in line
     binary = f"comparator={DATA}"
-    assert "is no text: give a netlist" in refused("export", SMALL, "-o", tmp_path / "x", "--template", binary)
+    assert "no text: save it as UTF-8" in refused("export", SMALL, "-o", tmp_path / "x", "--template", binary)
     line = refused("export", SMALL, "-o", tmp_path / "x", "--template", f"comparator={tmp_path / 'absent.cir'}")
     assert "absent.cir cannot be read (No such file or directory): check the path" in line
     gone = tmp_path / "gone"

@@ -82,7 +82,35 @@ def deck(
     end = Moment(offset=(1 - design.phase / 4) * design.timestep, clocks=design.phases, high=1.0)
     moments = (end,) * (len(design.layers) + 1)
     plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs], moments=moments)
-    common = technology.supply.common_mode
+    driven = noise[0].keys() if noise else ()
+    files = {"network.cir": (network if network is not None else network_text(design, driven=driven)).encode()}
+    cells = cell_files(design, metered=metered)
+    sources, stimulus = _stimulus(design, inputs, plan, noise)
+    files |= cells | stimulus
+    saved = _saved(design, metered, save)
+    stop = (plan.frames + INPUT_CHANGE / 2) * timing.timestep
+    # a metered hold needs a step or two of its own between the change of the inputs and the first clock
+    step = timing.timestep / 2 ** max(refine, 4 if metered else 0)
+    lines = [
+        f".param v_cm={num(technology.supply.common_mode)}",
+        *[f".include {path}" for path in cells],
+        *_source_lines(design, metered),
+        *clock_lines(design),
+        *sources,
+        ".include network.cir",
+        *save_lines(saved),
+        # Charge conservation makes one step across a switching event exact; truncation control would only add steps.
+        ".options method=gear maxord=2 chgtol=1",
+        f".tran {num(step)} {num(stop)} 0 {num(step)} uic",
+    ]
+    return Deck(text="\n".join(lines) + "\n", stop=stop, saved=tuple(saved), files=files), plan
+
+
+def _stimulus(
+    design: Design, inputs: Sequence[Array], plan: Schedule, noise: Sequence[Mapping[str, Array]] | None
+) -> tuple[list[str], dict[str, bytes]]:
+    """Sources of inputs, power-on references and noise, and the files that they play."""
+    common = design.technology.supply.common_mode
     columns: dict[str, Array] = {f"x{j}": np.full(plan.frames, common) for j in range(design.config.features)}
     start = np.zeros(plan.frames, dtype=bool)
     for first, sequence in zip(plan.starts, inputs, strict=True):
@@ -91,23 +119,24 @@ def deck(
             columns[f"x{j}"][first : first + len(voltage)] = voltage
     columns["ref_up"] = np.where(start, common - START_SHIFT, common)
     columns["ref_down"] = np.where(start, common + START_SHIFT, common)
-    driven = noise[0].keys() if noise else ()
     for node, offset in offsets(design).items():
-        if noise and node in driven:
+        if noise and node in noise[0]:
             # inputs and sequences lie the same way: one frame for power-on, then the timesteps
             columns[node] = common + offset + np.concatenate([one[node] for one in noise])
-    files = {"network.cir": (network if network is not None else network_text(design, driven=driven)).encode()}
-    cells = cell_files(design, metered=metered)
-    files |= cells
-    stimulus = []
+    files: dict[str, bytes] = {}
+    lines: list[str] = []
     names = list(columns)
     for number, first in enumerate(range(0, len(names), COLUMNS_PER_FILE)):
         chosen = names[first : first + COLUMNS_PER_FILE]
         path = f"stimulus{number}.txt"
-        files[path] = _stimulus_file(timing.timestep, np.stack([columns[name] for name in chosen], axis=1))
-        stimulus += _filesource(f"stimulus{number}", path, chosen)
+        files[path] = _stimulus_file(design.timestep, np.stack([columns[name] for name in chosen], axis=1))
+        lines += _filesource(f"stimulus{number}", path, chosen)
     files["start.txt"] = _start_file(plan, start, design.phase / 2)
-    stimulus += _filesource("start", "start.txt", ["init"])
+    lines += _filesource("start", "start.txt", ["init"])
+    return lines, files
+
+
+def _saved(design: Design, metered: bool, more: Sequence[str]) -> list[str]:
     saved = [
         f"{node}{index}_{i}"
         for index, layer in enumerate(design.layers)
@@ -116,25 +145,8 @@ def deck(
     ]
     saved += [f"y{k}" for k in range(len(design.readout.bias))]
     saved += design.phases
-    saved += [name for name in save if name not in saved]
-    if metered:
-        saved += [TOTAL, *[meter.vector for meter in meters(design)]]
-    stop = (plan.frames + INPUT_CHANGE / 2) * timing.timestep
-    # a metered hold needs a step or two of its own between the change of the inputs and the first clock
-    step = timing.timestep / 2 ** max(refine, 4 if metered else 0)
-    lines = [
-        f".param v_cm={num(common)}",
-        *[f".include {path}" for path in cells],
-        *_source_lines(design, metered),
-        *clock_lines(design),
-        *stimulus,
-        ".include network.cir",
-        *save_lines(saved),
-        # Charge conservation makes one step across a switching event exact; truncation control would only add steps.
-        ".options method=gear maxord=2 chgtol=1",
-        f".tran {num(step)} {num(stop)} 0 {num(step)} uic",
-    ]
-    return Deck(text="\n".join(lines) + "\n", stop=stop, saved=tuple(saved), files=files), plan
+    saved += [name for name in more if name not in saved]
+    return saved + ([TOTAL, *[meter.vector for meter in meters(design)]] if metered else [])
 
 
 def offsets(design: Design) -> dict[str, float]:

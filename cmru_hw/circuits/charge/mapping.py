@@ -197,43 +197,21 @@ def _layer(
     candidate, threshold = (tensors[f"{name}.{kind}.weight"] @ spread for kind in ("candidate", "threshold"))
     bias, width = (tensors[f"{name}.{kind}.bias"] for kind in ("candidate", "threshold"))
     units = len(bias)
-    low, high = _rows(
-        name,
-        [(candidate - threshold, bias, -width), (candidate + threshold, bias, width)],
-        line_unit,
-        line_sign,
-        technology,
-        deviations,
-        shared=False,
-    )
+    sums = [(candidate - threshold, bias, -width), (candidate + threshold, bias, width)]
+    low, high = _rows(name, sums, line_unit, line_sign, technology, deviations, shared=False)
     if memory := registry.of(technology):
         memory.check_levels(config.levels)
-    packet_row = None
-    swing, integrator = technology.signal.state_swing, technology.capacitor.integrator
     levels = 1 if config.epsilon == 0.0 and config.cell != "acmru" else config.levels
+    integrator, packet_row = technology.capacitor.integrator, None
     if config.cell == "acmru":
         alpha = (tensors[f"{name}.alpha.weight"] @ spread, tensors[f"{name}.alpha.bias"], np.zeros(units))
         packet_row = _rows(f"{name}.alpha", [alpha], line_unit, line_sign, technology, deviations, shared=False)[0]
-        # The row holds scale/total volts for each unit of alpha, and the packet turns that into `unit` volts; a row
-        # with little signal left gets less swing rather than a packet capacitor that dwarfs the integrator.
-        attenuation = packet_row.total / packet_row.scale
-        unit = min(swing / (HEADROOM * calibration.states[index]), LARGEST_PACKET_RATIO / float(attenuation.max()))
-        packet = integrator * unit * attenuation
-        step, sign = np.full(units, unit), np.ones(units)
+        unit, step, packet = _sampled_packets(packet_row, technology, calibration.states[index])
+        sign = np.ones(units)
     else:
-        scale = tensors[f"{name}.alpha"]
-        if dead := np.flatnonzero(scale == 0).tolist():
-            raise MappingError(f"{name}.alpha[{dead[0]}] is 0: that unit moves nothing; prune it or train on")
         highest = levels if levels is not None else HEADROOM * calibration.states[index]
-        unit = swing / float(np.abs(scale).max() * highest)
-        step, sign = np.abs(scale) * unit, np.sign(scale)
-        packet = step / technology.signal.reference * integrator
-        worst = int(np.argmax(packet))
-        if packet[worst] > LARGEST_PACKET_RATIO * integrator:
-            raise MappingError(
-                f"{name}, unit {worst}: one packet would need C_s = {packet[worst]:.3g} F on C_int = {integrator:.3g} "
-                "F; lower signal.state_swing, raise signal.reference, or train with a penalty on alpha"
-            )
+        unit, step, packet = _fixed_packets(name, tensors[f"{name}.alpha"], technology, highest)
+        sign = np.sign(tensors[f"{name}.alpha"])
     settling = phase_share(config, technology) * technology.timing.timestep
     time_constant = technology.amplifier.time_constant
     return Layer(
@@ -259,6 +237,38 @@ def _layer(
         gain=np.full(units, technology.amplifier.gain),
         leak=np.full(units, technology.leakage.integrator),
     )
+
+
+def _sampled_packets(row: Row, technology: Technology, largest: float) -> tuple[float, Array, Array]:
+    """Unit [V], levels (units,) [V] and packet capacitors (units,) [F] where ``row`` gives the packet its voltage.
+
+    The row holds scale/total volts for each unit of alpha, and the packet turns that into ``unit`` volts. A row with
+    little signal left gets less swing rather than a packet capacitor that dwarfs the integrator. ``largest`` is the
+    state seen in calibration.
+    """
+    attenuation = row.total / row.scale
+    unit = min(technology.signal.state_swing / (HEADROOM * largest), LARGEST_PACKET_RATIO / float(attenuation.max()))
+    return unit, np.full(len(attenuation), unit), technology.capacitor.integrator * unit * attenuation
+
+
+def _fixed_packets(name: str, alpha: Array, technology: Technology, highest: float) -> tuple[float, Array, Array]:
+    """Unit [V], levels (units,) [V] and packet capacitors (units,) [F] for ``highest`` levels.
+
+    Raises MappingError for an alpha of 0, or one that asks for too large a packet.
+    """
+    if dead := np.flatnonzero(alpha == 0).tolist():
+        raise MappingError(f"{name}.alpha[{dead[0]}] is 0: that unit moves nothing; prune it or train on")
+    integrator = technology.capacitor.integrator
+    unit = technology.signal.state_swing / float(np.abs(alpha).max() * highest)
+    step = np.abs(alpha) * unit
+    packet = step / technology.signal.reference * integrator
+    worst = int(np.argmax(packet))
+    if packet[worst] > LARGEST_PACKET_RATIO * integrator:
+        raise MappingError(
+            f"{name}, unit {worst}: one packet would need C_s = {packet[worst]:.3g} F on C_int = {integrator:.3g} F; "
+            "lower signal.state_swing, raise signal.reference, or train with a penalty on alpha"
+        )
+    return unit, step, packet
 
 
 def injected(row: Row, technology: Technology) -> Row:
