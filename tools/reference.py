@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import re
@@ -40,6 +41,7 @@ def api() -> str:
         parts += _entry(
             name, inspect.signature(kind) if dataclasses.is_dataclass(kind) and isinstance(kind, type) else None
         )
+        parts += _fields(kind)
     return "\n\n".join(parts) + "\n"
 
 
@@ -50,6 +52,21 @@ def _entry(name: str, signature: inspect.Signature | None) -> list[str]:
     home = f"{found.__module__}.{found.__qualname__}"
     text = re.sub(r":\w+:`", "`", text.replace("::\n", ":\n"))
     return [f"### {name}", f"```python\n{shown}\n```", text, f"In `{home}`."]
+
+
+def _fields(kind: type) -> list[str]:
+    """One list of the fields that have a string below them, with that string."""
+    (body,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(body, ast.ClassDef)
+    lines = []
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if not (
+            isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+        ):
+            continue
+        said = re.sub(r":\w+:`", "`", " ".join(str(text.value.value).split()))
+        lines.append(f"- `{ast.unparse(field.target)}`: {said}")
+    return ["\n".join(lines)] if lines else []
 
 
 class _Words:

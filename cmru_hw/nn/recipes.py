@@ -9,50 +9,56 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train. Lengths of time are optimiser steps; noise is in standard deviations of each feature."""
+    """How a network is trained. Augmentation applies to every training sequence, anew each time it is drawn.
+
+    Noise is in standard deviations of each feature.
+    """
 
     steps: int = 1500
+    """Optimiser steps."""
     batch: int = 64
+    """Sequences in each step."""
     learning_rate: float = 0.01
+    """Largest rate of AdamW, reached after a tenth of the steps; a cosine then takes it to 0."""
     weight_decay: float = 0.01
-    """On weight matrices only: biases, thresholds' biases and α are operating points."""
+    """Applied to weight matrices only: biases, threshold biases and α are operating points."""
     slope: float = 1.0
-    """Of the surrogate gradients: smaller is wider."""
+    """Slope of the surrogate gradients at 0; a smaller slope makes them wider."""
     annealed: float = 0.7
-    """Share of the steps over which ε goes from 1 to its target; for a target of 1 there is nothing to do."""
+    """Share of the steps over which ε goes from 1 to its target. Without effect if the target is 1."""
     average: float = 0.995
-    """Exponential moving average of the weights, which is what comes out; 0 is the last step alone."""
+    """Factor of the exponential moving average of the weights, which is the result; 0 takes the last step."""
     smoothing: float = 0.05
     """Label smoothing."""
     dropout: float = 0.0
-    """Share of units whose output is silenced for a whole sequence."""
+    """Share of units whose output is zero for a whole sequence."""
     noise: float = 0.0
-    """Drawn anew at every timestep."""
+    """Noise that is drawn at every timestep."""
     shift: float = 0.0
-    """Noise that stays for a whole sequence: a channel, a microphone."""
+    """Noise that is constant within a sequence, as that of a channel or a microphone."""
     crop: float = 0.0
-    """Largest share of a sequence that is cut off at either end."""
+    """Largest share of a sequence that is cut off at each end."""
     stretch: float = 0.0
-    """Largest log of the factor by which time is stretched or compressed."""
+    """Largest logarithm of the factor by which time is stretched or compressed."""
     mixed: float = 0.0
-    """Share of sequences that are made: the mean course of their class, with the deviations that two other sequences,
-    of any class, have from the mean courses of theirs. It helps where classes vary in the same way."""
+    """Share of synthetic sequences: the mean course of a class plus the deviations of two sequences of any class from
+    their own means. Useful where classes vary in the same way."""
     taught: float = 0.0
-    """Share of the target that is a teacher's opinion: a linear discriminant of whole sequences, from the same data.
-    It knows how sure one may be of a sequence, which its label does not say."""
+    """Share of the target that comes from a linear discriminant of whole sequences, fitted to the same data. It gives
+    the confidence of each sequence, which a label does not."""
     alpha: float = 0.3
     """Initial α of every unit."""
     threshold: float = 0.5
-    """Initial threshold bias of every unit, where candidates start with a standard deviation of order 1."""
+    """Initial threshold bias of every unit. Candidates start with a standard deviation of order 1."""
     dependent: bool = True
-    """Thresholds depend on the input; else W_β is zero and stays so."""
+    """Whether thresholds depend on the input; otherwise W_β stays zero."""
     swing: float = 4.0
-    """αCMRU: |h| beyond this many median |α| is penalised, because h must fit between the rails. Its |α| starts at 1,
-    the size of its initial state."""
+    """αCMRU only: |h| above this many median |α| is penalised, so that h stays between the rails. |α| starts at 1, the
+    size of the initial state."""
     row_margin: float = 0.0
-    """Decisions closer to another than this share of the swing are penalised (:mod:`cmru_hw.nn.margin_loss`); 0: none.
-    Every feature is then scaled to the whole swing, and α is not trained: every unit's levels are as far apart as the
-    swing allows, and the weights that read them make up for it. In the end small weights are taken out."""
+    """Penalise decisions closer to another than this share of the swing (:mod:`cmru_hw.nn.margin_loss`); 0: none. Every
+    feature is then scaled to the whole swing, α is fixed so that levels are as far apart as the swing allows, and small
+    weights are removed at the end."""
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(

@@ -213,7 +213,8 @@ def _as_float32(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, 
         else:
             with np.errstate(over="ignore"):
                 tensors[name] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape))
-        types[kind] += kind != "float32"
+        # batch normalisation counts its batches, which is of no interest here
+        types[kind] += kind != "float32" and not name.endswith("num_batches_tracked")
     notes = [f"{count} tensor{'s' * (count > 1)} of {kind} as float32" for kind, count in types.items() if count]
     return tensors, refused, notes
 
