@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cmru_hw import spice
-from cmru_hw.circuits.charge import mapping
+from cmru_hw.circuits.charge import fidelity, mapping
 from cmru_hw.cli import group
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, TechnologyError
@@ -85,7 +85,7 @@ def transistor_design(place: Path, process: str):
     trained, data = random_network(shape), random_sequences(shape)
     toml = (Path(technology.__file__).parent / "technologies" / "generic180.toml").read_text()
     (place / "own.toml").write_text(toml.replace('process = "generic180"', f'process = "{process}"'))
-    kind = technology.at_level(technology.load(place / "own.toml"), "transistor")
+    kind = fidelity.at_level(technology.load(place / "own.toml"), "transistor")
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     folder.write(place / "design", trained, design, data)
     np.savez(place / "data.npz", inputs=data.inputs[:1], lengths=data.lengths[:1])

@@ -196,11 +196,7 @@ def test_a_network_from_elsewhere_is_the_same_network(suffix, tmp_path):
         (lambda text: text.replace('{ from = "params/3" }', "{ fill = 1.0, size = -1 }"), "the size of .* is -1"),
         (lambda text: text.replace('{ from = "params/3" }', "3"), "change it"),
         (lambda text: text.replace("[model]", "[network]"), "two tables"),
-<<<<<<< ours
-        (lambda text: text.replace("skip", "hop"), "unknown key 'hop'"),
-=======
         (lambda text: text.replace("skip", "hop"), "has an unknown key .hop.; it has cell"),
->>>>>>> theirs
         (lambda text: text.replace(", transpose = true", ""), "has shape"),
         (lambda text: text + "]", "cannot be read"),
     ],
@@ -210,13 +206,3 @@ def test_a_map_that_does_not_fit_is_refused_by_name(change, message, tmp_path):
     names.write_text(change(names.read_text()))
     with pytest.raises(CheckpointError, match=message):
         import_weights.convert(tensors, names)
-<<<<<<< ours
-
-
-def test_a_pickle_is_no_source_of_tensors(tmp_path):
-    np.savez(tmp_path / "params.npz", objects=np.array([{}], dtype=object))
-    (tmp_path / "names.toml").write_text(NAMES + '"layers.0.candidate.weight" = { from = "objects" }')
-    with pytest.raises(CheckpointError, match="never unpickled"):
-        import_weights.convert(tmp_path / "params.npz", tmp_path / "names.toml")
-=======
->>>>>>> theirs

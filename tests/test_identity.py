@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cmru_hw.circuits.charge import mapping, power_gated_netlist
+from cmru_hw.circuits.charge import fidelity, mapping
 from cmru_hw.circuits.identity import simulated_sha256
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
@@ -34,7 +34,7 @@ def of_transistors(place: Path):
     (place / "own.lib").write_text(".include cards.lib\n" + text)
     toml = (Path(technology.__file__).parent / "technologies" / "generic180.toml").read_text()
     (place / "own.toml").write_text(toml.replace('process = "generic180"', 'process = "own.lib"'))
-    return mapped(technology.at_level(technology.load(place / "own.toml"), "transistor"))
+    return mapped(fidelity.at_level(technology.load(place / "own.toml"), "transistor"))
 
 
 def test_the_hash_covers_everything_that_is_simulated():
@@ -107,7 +107,7 @@ def test_a_design_folder_says_what_was_edited(tmp_path):
 
 
 def chip():
-    return mapped(technology.at_level(technology.load("gf180"), "transistor", "gated"))
+    return mapped(fidelity.at_level(technology.load("gf180"), "transistor", "power-gated"))
 
 
 def spelled_otherwise(text: str) -> str:
@@ -123,7 +123,7 @@ def spelled_otherwise(text: str) -> str:
 
 def test_devices_are_counted_however_a_template_is_spelled():
     _, _, design = chip()
-    files, network = power_gated_netlist.cell_files(design), mapping_network(design)
+    files, network = fidelity.cell_files(design), mapping_network(design)
     usual = device_count.of_netlist(network, files)
     others = {name: spelled_otherwise(content.decode()).encode() for name, content in files.items()}
     assert others != files and b" = " in b"".join(others.values())
@@ -137,9 +137,10 @@ def test_energy_refuses_what_it_cannot_count_before_anything_is_simulated():
     from cmru_hw.analysis.energy.api import run_energy
 
     trained, data, design = chip()
-    cell = (package_data.folder("netlists") / "cells" / "transistor" / "gated_comparator.cir").read_text()
+    name = "power_gated_comparator"
+    cell = fidelity.cell_files(design)[f"cells/{name}.cir"].decode()
     random = cell.replace("w=", "w={1u*agauss(1,0.1,1)} l=1u m=", 1)
-    own = templates.with_texts(design, {"gated_comparator": random})
+    own = templates.with_texts(design, {name: random})
     exported = folder.Exported(
         path=Path("nowhere"), trained=trained, design=own, network=mapping_network(own), edited=()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 import subprocess
@@ -11,7 +12,8 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from cmru_hw.core.errors import InputError
-from cmru_hw.spice import lexer
+from cmru_hw.process import device_count
+from cmru_hw.spice import deck_safety, lexer
 from cmru_hw.spice.values import evaluate, number, resolve
 
 spice = pytest.mark.spice
@@ -470,3 +472,50 @@ def test_parameters_in_any_order_and_what_has_no_value():
     assert found == {"a": 6.0, "b": 3.0, "c": 2.0, "g": 5.0, "h": 1.0, "outer": 5.0}
     with pytest.raises(InputError, match="names d"):
         evaluate("d", found)
+
+
+PIECES = [
+    ".subckt",
+    "x1",
+    "nf",
+    "cmim",
+    " ",
+    "\t",
+    "\n",
+    "+",
+    "*",
+    ";",
+    "$",
+    "//",
+    "\\\\",
+    "'",
+    '"',
+    "{",
+    "}",
+    "(",
+    ")",
+]
+PIECES += ["=", "params:", "w", "1u", "2*3", ".lib", ".include", ".endl", ".ends", "a.cir", "tt", ".param", "r1", "0"]
+PIECES += ["\r", "\x0b", "#", "@", ".if", ",", "-", "1meg", "µ", "\xa0", ".", "../", "file=", "d_process", "**", "sqrt"]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
+def test_no_text_is_more_than_refused(text):
+    readers = [
+        lambda: deck_safety.refuse_code(text, files={"a.cir": text.encode()}),
+        lambda: list(lexer.sections(lexer.logical_lines(text))),
+        lambda: lexer.subcircuits(lexer.logical_lines(text)),
+        lambda: evaluate(text),
+        lambda: device_count.of_netlist("x1 a b c d nf\n" + text, {"cells/a.cir": text.encode()}),
+    ]
+    for reader in readers:
+        with contextlib.suppress(InputError):
+            reader()
+
+
+def test_what_never_ends_is_refused():
+    with pytest.raises(InputError, match="too many parentheses"):
+        evaluate("(" * 5000 + "1" + ")" * 5000)
+    with pytest.raises(InputError, match="a contains itself"):
+        device_count.of_netlist("x1 b a\n", {"cells/a.cir": b".subckt a b\nx2 b a\n.ends\n"})

@@ -23,6 +23,8 @@ LAYOUT = 3.0
 _CAPACITORS = {"cmim", "cmom"}
 _TRANSISTORS = {"nf", "pf"}
 GROUND = "0"
+# Subcircuits inside subcircuits: more than any circuit has.
+_DEEPEST = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,8 @@ def _instance(
         values = resolve(subcircuit.parameters, given)
         yield Device(kind=kind, nodes=tuple(nodes), values=values)
         return
+    if prefix.count(".") > _DEEPEST:
+        raise InputError(f"{kind} contains itself: {prefix[:40]}...")
     outside = tuple(nodes)
     if len(outside) != len(subcircuit.pins):
         raise InputError(f"{prefix[:-1]} has {len(outside)} nodes where {kind} has {len(subcircuit.pins)} pins")

@@ -227,6 +227,8 @@ def statement(line: LogicalLine) -> Statement:
         tokens = [token.removeprefix("params:") for token in tokens if token != "params:"]
     names = [place for place in range(len(tokens) - 1) if tokens[place + 1] == "="]
     words = [token.rstrip(",") or token for token in (tokens[: names[0]] if names else tokens)]
+    if not words:
+        raise InputError(f"{line.text!r} has no name in front of its parameters")
     # pins may stand in parentheses
     place = 2 if card == ".subckt" else 1
     if len(words) > place and words[place].startswith("(") and words[place].endswith(")"):

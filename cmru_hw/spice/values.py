@@ -62,6 +62,8 @@ def evaluate(text: str, names: Mapping[str, float] | None = None) -> float:
         value = reader.sum()
     except (ArithmeticError, ValueError) as error:
         raise InputError(f"the expression {text!r} has no value: {error}") from error
+    except RecursionError:
+        raise InputError(f"the expression {text[:40]!r}... has too many parentheses") from None
     if reader.tokens[reader.at] or not math.isfinite(value):
         raise reader.refusal()
     return value
