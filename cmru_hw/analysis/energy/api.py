@@ -33,14 +33,17 @@ def run_energy(
     folder: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
+    refine: int = 0,
+    frames: int | None = None,
 ) -> EnergyResult:
     """Energy of ``exported`` on ``data``, by block; written to ``folder`` as ``energy.json`` with tables and figures.
 
     All energies in J. ``per_timestep_J`` is the mean over all timesteps, ``per_inference_J`` that over sequences;
     every block has its ``static_J`` and ``dynamic_J`` per timestep and, where there is a hand calculation,
-    ``analytic_J``. ``label`` is ``"estimate"`` at macro level. Power-on frames are not counted. Raises CheckFailed if
-    blocks and supplies differ by more than 1 %, after everything was written; InputError, before anything is simulated;
-    SimulationError, OutputError.
+    ``analytic_J``. ``label`` is ``"estimate"`` at macro level. Power-on frames are not counted. ``refine`` halves time
+    steps that many times; the numerical certificate is of ``frames`` frames. Raises CheckFailed if blocks and supplies
+    differ by more than 1 %, after everything was written; InputError, before anything is simulated; SimulationError,
+    OutputError.
     """
     design = exported.design
     kind = registry.of(design)
@@ -54,7 +57,11 @@ def run_energy(
     # before the simulation, which may take hours: a template whose devices cannot be counted ends here
     expected = kind.reference(design, exported.trained, data)
     analytic = _analytic(model, expected, data)
-    simulation = kind.simulate(design, data, engine, network=exported.network, observe=observe, progress=progress)
+    simulation = kind.simulate(
+        design, data, engine, network=exported.network, observe=observe, progress=progress, refine=refine
+    )
+    count = {} if frames is None else {"frames": frames}
+    certificate = kind.certify(design, data, simulation, engine, network=exported.network, **count)
     each = [ledgers[number] for number in range(len(data))]
     joined = _joined(each)
     entries = _entries(joined, model, analytic)
@@ -82,7 +89,7 @@ def run_energy(
         series=EnergySeries(sequence=0, blocks_J=_series(each[0], model)),
         cpu_seconds=simulation.cpu_seconds,
         attempts=tuple(simulation.attempts),
-        provenance=provenance(exported, simulator=simulation.simulator, command=command),
+        provenance=provenance(exported, simulator=simulation.simulator, command=command, certificate=certificate),
     )
     if folder is not None:
         tables.write(result, Path(folder))

@@ -103,6 +103,7 @@ INTEGRATOR = Memory(
     dummies=no_images,
     gates=transistor_parts.replica_gates,
     unit=unit,
+    replica=clocked_netlist.replica,
     outputs=lambda here: [Source(node=f"o{here}")],
     class_row=clocked_netlist.class_row,
     schedule=partial(clocked_netlist.plan, counts=False),
