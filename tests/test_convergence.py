@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from cmru_hw import spice
-from cmru_hw.circuits.charge import causes, certify, fidelity, mapping, numerics, power_gated_netlist, simulate
+from cmru_hw.circuits.charge import (
+    causes,
+    certify,
+    fidelity,
+    mapping,
+    numerics,
+    power_gated_netlist,
+    simulate,
+    transistor_deck,
+)
 from cmru_hw.circuits.charge.numerics import Numerics
 from cmru_hw.core.errors import UncausedTransition
 from cmru_hw.core.signals import Traces
@@ -56,7 +65,7 @@ def test_halved_steps_move_a_chip_less_than_its_limits_and_loose_options_move_it
 @pytest.mark.needs("gf180")
 def test_a_decision_against_its_row_is_refused_with_unit_time_and_amount(one_unit, engine):
     design, sequences = one_unit
-    deck, plan = power_gated_netlist.deck(design, [sequences.inputs[0].astype(float)])
+    deck, plan = transistor_deck.deck(design, [sequences.inputs[0].astype(float)])
     traces = engine.run(deck).traces
     honest = simulate.decode(design, traces, plan, 0)
     drive = float(honest.rows[0][0, 0, 0])
