@@ -28,6 +28,7 @@ from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.analysis.energy.result import EnergyResult
 from cmru_hw.circuits.charge import compare, fidelity, mapping, power_gated_netlist, simulate, single_unit
 from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.verify import verify
 from cmru_hw.core import package_data
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.design_folder.folder import Exported
@@ -100,7 +101,7 @@ def clear(design: Design, trained: Trained, data: Sequences) -> int:
 
 def network(folder: Path, jobs: int, mine: Exported, picked: Sequences) -> None:
     with spice.open_engine(jobs=jobs, timeout=36000, cache=folder / "cache") as engine:
-        verified = simulate.verify(drawn(mine), mine.trained, picked, engine)
+        verified = verify(drawn(mine), mine.trained, picked, engine)
         joules = run_energy(mine, picked, engine, folder=folder / "energy")
     found = verified.comparison
     print(f"sequences {len(picked)}, timesteps {int(picked.lengths.sum())}")
@@ -110,6 +111,9 @@ def network(folder: Path, jobs: int, mine: Exported, picked: Sequences) -> None:
     for attempt in verified.simulation.attempts:
         print(f"  {attempt}")
     print(f"largest state error {found.level_error:.3f} level")
+    assert verified.certificate is not None
+    for name, words in (*verified.certificate.remarks(), *verified.simulation.remarks()):
+        print(f"{name} {words}".strip())
     print("never seen:", ", ".join(found.unseen) or "nothing: every unit went up, held and went down")
     frames = int(picked.lengths.sum()) + power_gated_netlist.LEAD * len(picked)
     print(f"simulator {verified.simulation.cpu_seconds / frames:.2f} s of CPU per timestep, power-on counted")

@@ -11,7 +11,7 @@ import torch
 
 from cmru_hw import spice
 from cmru_hw.circuits.charge import mapping
-from cmru_hw.circuits.charge.simulate import verify
+from cmru_hw.circuits.charge.verify import verify
 from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.process import technology
 

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from cmru_hw.circuits.charge.design import Design
     from cmru_hw.circuits.charge.mapping import calibrate, map_network, realised
     from cmru_hw.circuits.charge.simulate import simulate as simulate_design
-    from cmru_hw.circuits.charge.simulate import verify
     from cmru_hw.circuits.charge.simulate import waveforms as unit_waveforms
+    from cmru_hw.circuits.charge.verify import verify
     from cmru_hw.circuits.comparison import Comparison
     from cmru_hw.core.errors import CmruError
     from cmru_hw.design_folder.folder import load as load_design
@@ -74,7 +74,7 @@ _HOMES = {
     "load_design": "design_folder.folder.load",
     "open_engine": "spice.open_engine",
     "simulate_design": "circuits.charge.simulate.simulate",
-    "verify": "circuits.charge.simulate.verify",
+    "verify": "circuits.charge.verify.verify",
     "unit_waveforms": "circuits.charge.simulate.waveforms",
     "reference": "circuits.charge.compare.reference",
     "compare_response": "circuits.charge.compare.compare",

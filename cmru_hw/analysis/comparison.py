@@ -141,7 +141,7 @@ def compared(exported: Exported, verified: Verified, *, command: str = "") -> Co
         provenance=provenance(
             exported, simulator=simulation.simulator, command=command, certificate=verified.certificate
         ),
-        details=result.details(),
+        details={**result.details(), **simulation.facts()},
     )
 
 

@@ -32,6 +32,7 @@ class WrittenCertificate(Record):
     margins_inside: Count
     margins: Count
     seed: Count
+    blocks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def check(self) -> None:
         if self.margins_inside > self.margins:

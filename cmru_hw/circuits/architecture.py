@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmru_hw.circuits.certificate import NumericalCertificate
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.corner import Corner, CornerFacts
 from cmru_hw.circuits.design import AnyDesign, AnyTechnology
@@ -45,7 +46,10 @@ class Architecture:
     level has none.
 
     Simulation: ``reference(design, trained, sequences)`` in software; ``simulate``, ``verify`` and ``waveforms`` in an
-    engine; ``draw_unit(design, waveforms, expected, path)`` draws one unit.
+    engine; ``draw_unit(design, waveforms, expected, path)`` draws one unit. ``certify(design, sequences, simulation,
+    engine, network=…, frames=…, seed=…, refine=1)`` runs some frames of a result again with finer steps, or with
+    ``refine=0`` in another simulator; ``certificate_doubts(design, certificate)`` are clauses that say which of its
+    limits it exceeds.
 
     Analyses; each raises InputError, naming the reason, for a design that it is not for:
 
@@ -82,6 +86,8 @@ class Architecture:
     reference: Callable[[Any, Trained, Sequences], Reference]
     simulate: Callable[..., Simulation]
     verify: Callable[..., Verified]
+    certify: Callable[..., NumericalCertificate]
+    certificate_doubts: Callable[[Any, NumericalCertificate], tuple[str, ...]]
     waveforms: Callable[..., Waveforms]
     draw_unit: Callable[[Any, Waveforms, Reference, Path], None]
     select_variations: Callable[..., frozenset[str]]

@@ -6,8 +6,8 @@ architecture runs the frames; this module says which frames they are, and what a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -34,6 +34,7 @@ class NumericalCertificate:
     an architecture does not measure them. ``decisions_changed`` and ``states_changed`` count units and timesteps of
     these frames whose decision or level differs. ``margins_inside`` counts the decisions of the whole result, of which
     there are ``margins``, whose margin is smaller than ``row_difference``: a finer step could change these.
+    ``blocks``: energy per timestep of these frames by block [J], of the result and of the run that it is compared with.
     """
 
     architecture: str
@@ -51,6 +52,7 @@ class NumericalCertificate:
     margins_inside: int
     margins: int
     seed: int
+    blocks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON, with the unit in the key of the row difference."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,14 @@ class Simulation:
     cpu_seconds: float
     simulator: str
     attempts: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """What only this kind of circuit has to say of a run, in plain values."""
+        return {}
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """The same for people: rows of a table."""
+        return []
 
 
 def shared_decks(lengths: Sequence[int], frames_per_deck: int) -> Iterator[list[int]]:

@@ -11,6 +11,7 @@ import click
 
 import cmru_hw
 from cmru_hw.cli import (
+    certify,
     characterize,
     convert,
     corners,
@@ -50,6 +51,7 @@ for command in (
     design.export,
     run.simulate,
     run.compare,
+    certify.certify,
     montecarlo.montecarlo,
     energy.energy,
     corners.corners,

@@ -78,6 +78,14 @@ jobs_option = click.option(
 timeout_option = click.option(
     "--timeout", type=Real(0, min_open=True), default=600.0, show_default=True, help="Time limit for one deck [s]."
 )
+refine_option = click.option(
+    "--refine",
+    type=click.IntRange(0, 4),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Halve the simulator's time steps N times.",
+)
 edited_option = click.option(
     "--allow-edited", is_flag=True, help="Simulate a network.cir that was edited after export."
 )
@@ -95,6 +103,7 @@ class Asked:
     backend: Any
     jobs: int
     timeout: float
+    refine: int
     allow_edited: bool
     force: bool
     as_json: bool
@@ -124,7 +133,10 @@ def simulates(command: Callable[..., None]) -> Callable[..., None]:
         command(asked=asked, **given)
 
     before = (click.argument("design_path", metavar="DESIGN", type=FILE), input_option, sequences_option, spread_option)
-    after = (keep_option, backend_option, jobs_option, timeout_option, edited_option, force_option, json_option)
+    after = (
+        *(keep_option, backend_option, jobs_option, timeout_option, refine_option, edited_option),
+        *(force_option, json_option),
+    )
     # click lists options in the order of their decorators; the command's own options go between these two groups
     own = getattr(run, "__click_params__", [])
     run.__click_params__ = []  # type: ignore[attr-defined]

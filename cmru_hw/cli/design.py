@@ -202,7 +202,7 @@ def _verify(
 
     design = exported.design
     with common.progress("verifying, timesteps") as report:
-        verified = kind.verify(design, exported.trained, sequences, engine, progress=report)
+        verified = kind.verify(design, exported.trained, sequences, engine, progress=report, frames=1)
     holds = verified.comparison.holds()
     if as_json:
         result = compared(exported, verified, command=common.command_line())

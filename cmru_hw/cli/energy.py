@@ -38,7 +38,9 @@ def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -
         return
     exported, data = asked.load()
     with asked.engine() as engine, common.progress("metering, timesteps") as report:
-        found = run_energy(exported, data, engine, folder=output, progress=report, command=common.command_line())
+        found = run_energy(
+            exported, data, engine, folder=output, progress=report, command=common.command_line(), refine=asked.refine
+        )
     if asked.as_json:
         common.print_json(found)
         return

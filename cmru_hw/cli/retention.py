@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=common.FILE, metavar="DIR", help="Folder for retention.json, .csv, .svg, .pdf.")
 @common.backend_option
 @common.timeout_option
+@common.refine_option
 @common.edited_option
 @common.force_option
 @common.json_option
@@ -39,6 +40,7 @@ def retention(
     output: Path | None,
     backend: Any,
     timeout: float,
+    refine: int,
     allow_edited: bool,
     force: bool,
     as_json: bool,
@@ -69,6 +71,7 @@ def retention(
             corner=corner,
             progress=report,
             command=common.command_line(),
+            refine=refine,
         )
     if as_json:
         common.print_json(found)
@@ -77,6 +80,9 @@ def retention(
     common.print_columns(f"{design_path}: unit {found.weakest_unit} {title}", header, rows)
     click.echo()
     notes = [("not included" if not place else "", what) for place, what in enumerate(found.excludes)]
+    if found.finer_steps is not None:
+        moved = percent(found.finer_steps.difference)
+        notes.append(("with finer steps", f"the timesteps of the worst temperature move by {moved}"))
     if found.doubling_C:
         notes.insert(0, ("halved", f"by every {found.doubling_C:.3g} °C more, at high temperature"))
     if output is not None:

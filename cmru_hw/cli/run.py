@@ -55,7 +55,9 @@ def simulate(
     shown = _unit(unit, design) if plot or raw or csv else None
     with asked.engine() as engine:
         with common.progress("simulating, timesteps") as report:
-            result = architecture.simulate(design, data, engine, network=exported.network, progress=report)
+            result = architecture.simulate(
+                design, data, engine, network=exported.network, progress=report, refine=asked.refine
+            )
         if shown is not None:
             waveforms = architecture.waveforms(design, data, engine, unit=shown, network=exported.network)
     if plot is not None:
@@ -125,6 +127,7 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
             network=exported.network,
             resolution=architecture.resolution if resolution is None else resolution,
             progress=report,
+            refine=asked.refine,
         )
         if output is not None:
             comparison.keep_comparison(output, exported, data, verified, engine, command=common.command_line())
@@ -229,7 +232,7 @@ def print_comparison(design: AnyDesign, verified: Verified) -> None:
 
 def _run_rows(simulation: Simulation) -> list[tuple[str, str]]:
     rows = [("simulator", f"{simulation.simulator}, {simulation.cpu_seconds:.2f} s of CPU")]
-    return rows + [("repeated", attempt) for attempt in simulation.attempts]
+    return rows + [("repeated", attempt) for attempt in simulation.attempts] + simulation.remarks()
 
 
 def _unit(text: str, design: AnyDesign) -> tuple[int, int]:

@@ -54,8 +54,10 @@ class Schedule:
     ``starts`` (sequences,) is the frame of each first timestep, ``lengths`` (sequences,) the number of timesteps.
     Everything is sampled the share ``sampled`` of a timestep before its end, unless there are ``moments``: one for each
     layer, and one for the readout. A layer that does not keep its decisions until its state is read has them sampled
-    when they have been ``used``; by then they must be what they were when they were ``taken``. A circuit that makes its
-    own V_cm has it on the node ``common``, and one whose signals are ratios of the supply runs at ``supply`` [V].
+    when they have been ``used``; by then they must be what they were when they were ``taken``. ``comparing`` is when
+    the comparators of each layer begin to look at their rows, () where nobody asks; they keep what they decided until
+    ``held`` [s] into the frame. A circuit that makes its own V_cm has it on the node ``common``, and one whose signals
+    are ratios of the supply runs at ``supply`` [V].
     """
 
     timestep: float
@@ -65,6 +67,8 @@ class Schedule:
     moments: tuple[Moment | Edge | Found, ...] = ()
     used: tuple[Moment | Edge | Found, ...] = ()
     taken: tuple[Moment | Edge | Found, ...] = ()
+    comparing: tuple[Moment | Edge | Found, ...] = ()
+    held: float = 0.0
     common: str | None = None
     supply: float | None = None
 
@@ -99,14 +103,27 @@ class Schedule:
         """This schedule with its edges found in ``traces``."""
         found = {
             name: tuple(self._found(moment, traces) if isinstance(moment, Edge) else moment for moment in moments)
-            for name, moments in (("moments", self.moments), ("used", self.used), ("taken", self.taken))
+            for name, moments in (
+                *(("moments", self.moments), ("used", self.used)),
+                *(("taken", self.taken), ("comparing", self.comparing)),
+            )
         }
-        return replace(self, moments=found["moments"], used=found["used"], taken=found["taken"])
+        return replace(
+            self,
+            moments=found["moments"],
+            used=found["used"],
+            taken=found["taken"],
+            comparing=found["comparing"],
+        )
+
+    def compared(self, sequence: int, group: int) -> Array:
+        """When the comparators of layer ``group`` begin to look at their rows (length,) [s]."""
+        return self._at(self.comparing[group], sequence)
 
     @property
     def clocks(self) -> tuple[str, ...]:
         """The clocks that tell when to sample, each once."""
-        every = (*self.moments, *self.used, *self.taken)
+        every = (*self.moments, *self.used, *self.taken, *self.comparing)
         named = [moment.clocks if isinstance(moment, Moment) else (moment.clock,) for moment in every]
         return tuple(dict.fromkeys(clock for clocks in named for clock in clocks))
 
@@ -115,7 +132,7 @@ class Schedule:
 
         XSPICE can miss an edge, and a chip that makes its own clocks can fail to.
         """
-        for moment in (*self.moments, *self.used, *self.taken):
+        for moment in (*self.moments, *self.used, *self.taken, *self.comparing):
             instants = self._at(moment, sequence)
             if not isinstance(moment, Moment):
                 absent = {moment.clock: np.isnan(instants)}

@@ -34,7 +34,7 @@ def open_engine(
     """An `Engine` for many decks; use it in a ``with`` statement.
 
     ``jobs`` decks run at the same time. ``timeout`` [s] is for each attempt at a deck. ``retries`` are option lines
-    (``"reltol=1e-4"``), each tried by itself when the deck did not converge without. ``program`` is the ngspice library
+    (``"itl4=50"``), each tried by itself when the deck did not converge without. ``program`` is the ngspice library
     (``"pyspice"``) or executable (``"batch"``); without it CMRU_HW_LIBNGSPICE or CMRU_HW_NGSPICE, and without that the
     installed one. ``cache`` is a folder of results: each is looked for there first, and left there
     (`cmru_hw.spice.result_cache`). Nothing is started before the first deck.

@@ -55,10 +55,14 @@ class CornersJob:
     folder: Path
     backend: spice.Backend = "pyspice"
     timeout: float = 600.0
+    refine: int = 0
 
     def sha256(self) -> str:
         kind = registry.of(self.exported.design)
-        parts = (self.exported.netlist_sha256, kind.fingerprint(self.exported.design), cmru_hw.__version__)
+        parts = (
+            *(self.exported.netlist_sha256, kind.fingerprint(self.exported.design), cmru_hw.__version__),
+            f"refine {self.refine}",
+        )
         digest = hashlib.sha256("\n".join(parts).encode())
         for array in (self.data.inputs, self.data.lengths):
             digest.update(array.tobytes())
@@ -77,19 +81,21 @@ def run_corners(
     jobs: int = 1,
     backend: spice.Backend = "pyspice",
     timeout: float = 600.0,
+    refine: int = 0,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
 ) -> CornersResult:
     """Decisions and energy of ``exported`` on ``data`` at 45 corners; written to ``folder`` as ``corners.json``.
 
     ``only`` names some of them, process/temperature/supply: ``["ff/125/1.98", "ss/*/1.62"]``.
-    At macro level the technology of every corner is measured first, on its transistors; transistors are
-    simulated as they are there. No mismatch is drawn. A corner whose simulation fails is in the result as failed.
+    At macro level the technology of every corner is measured first, on its transistors; transistors are simulated as
+    they are there. No mismatch is drawn. Time steps are halved ``refine`` times; each corner has the numerical
+    certificate of its frame with the smallest margin. A corner whose simulation fails is in the result as failed.
     ``jobs`` corners run at the same time. Raises InputError for a technology that was measured on no transistors,
     OutputError.
     """
     corners = grid.chosen(grid.every(registry.of(exported.design).supply(exported.design)), only)
-    job = CornersJob(exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout)
+    job = CornersJob(exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout, refine=refine)
     found: dict[Corner, CornerFigures | FailedCorner] = {}
     for corner, result in _results(job, corners, jobs):
         found[corner] = result
@@ -138,7 +144,8 @@ def _at(job: CornersJob, corner: Corner, engine: spice.Engine) -> CornerFigures:
     kind = registry.of(design)
     moved, facts = kind.at_corner(design, job.exported.trained, corner, engine, job.folder / "measured")
     network = kind.network_text(moved)
-    energy = run_energy(replace(job.exported, design=moved, network=network), job.data, engine)
+    here = replace(job.exported, design=moved, network=network)
+    energy = run_energy(here, job.data, engine, refine=job.refine, frames=1)
     return CornerFigures(
         corner=str(corner),
         process=corner.process,
@@ -153,6 +160,7 @@ def _at(job: CornersJob, corner: Corner, engine: spice.Engine) -> CornerFigures:
         versions=energy.provenance.versions,
         blocks=energy.blocks,
         facts=facts,
+        certificate=energy.provenance.certificate,
     )
 
 

@@ -8,9 +8,20 @@ from typing import Literal
 
 from cmru_hw.analysis.agreement import ClassAgreement, DecisionAgreement, Label, Level
 from cmru_hw.analysis.energy.result import BlockEnergy
-from cmru_hw.analysis.provenance import Provenance
+from cmru_hw.analysis.provenance import Provenance, WrittenCertificate
 from cmru_hw.circuits.corner import CornerFacts
-from cmru_hw.core.records import INLINE, Count, Invalid, NotNegative, Positive, Record, Sha256, Share, approximately
+from cmru_hw.core.records import (
+    INLINE,
+    OMIT_NONE,
+    Count,
+    Invalid,
+    NotNegative,
+    Positive,
+    Record,
+    Sha256,
+    Share,
+    approximately,
+)
 
 RESULT = "corners.json"
 FAILED = "failed: "
@@ -18,7 +29,8 @@ FAILED = "failed: "
 
 @dataclass(frozen=True, kw_only=True)
 class CornerFigures(Record):
-    """One corner that was simulated. ``corner``: its name, process/temperature/supply; energies as in an energy run."""
+    """One corner that was simulated. ``corner``: its name, process/temperature/supply; energies as in an energy run.
+    ``certificate``: see `cmru_hw.analysis.provenance.Provenance`."""
 
     corner: str
     process: str
@@ -34,6 +46,7 @@ class CornerFigures(Record):
     versions: Mapping[str, str]
     blocks: Mapping[str, BlockEnergy]
     facts: CornerFacts = field(metadata=INLINE)
+    certificate: WrittenCertificate | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,14 +34,17 @@ def run_energy(
     folder: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
+    refine: int = 0,
+    frames: int | None = None,
 ) -> EnergyResult:
     """Energy of ``exported`` on ``data``, by block; written to ``folder`` as ``energy.json`` with tables and figures.
 
     All energies in J. ``per_timestep_J`` is the mean over all timesteps, ``per_inference_J`` that over sequences;
     every block has its ``static_J`` and ``dynamic_J`` per timestep and, where there is a hand calculation,
-    ``analytic_J``. ``label`` is ``"estimate"`` at macro level. Power-on frames are not counted. Raises CheckFailed if
-    blocks and supplies differ by more than 1 %, after everything was written; InputError, before anything is simulated;
-    SimulationError, OutputError.
+    ``analytic_J``. ``label`` is ``"estimate"`` at macro level. Power-on frames are not counted. ``refine`` halves time
+    steps that many times; the numerical certificate is of ``frames`` frames. Raises CheckFailed if blocks and supplies
+    differ by more than 1 %, after everything was written; InputError, before anything is simulated; SimulationError,
+    OutputError.
     """
     design = exported.design
     kind = registry.of(design)
@@ -49,7 +52,9 @@ def run_energy(
     # before the simulation, which may take hours: a template whose devices cannot be counted ends here
     expected = kind.reference(design, exported.trained, data)
     analytic = _analytic(model, expected, data)
-    simulation, each = _metered(exported, data, engine, model, progress)
+    simulation, each = _metered(exported, data, engine, model, refine, progress)
+    count = {} if frames is None else {"frames": frames}
+    certificate = kind.certify(design, data, simulation, engine, network=exported.network, **count)
     joined = _joined(each)
     entries = _entries(joined, model, analytic)
     total = sum(entry.total for entry in entries.values() if entry.total is not None)
@@ -76,7 +81,7 @@ def run_energy(
         series=EnergySeries(sequence=0, blocks_J=_series(each[0], model)),
         cpu_seconds=simulation.cpu_seconds,
         attempts=tuple(simulation.attempts),
-        provenance=provenance(exported, simulator=simulation.simulator, command=command),
+        provenance=provenance(exported, simulator=simulation.simulator, command=command, certificate=certificate),
     )
     if folder is not None:
         tables.write(result, Path(folder))
@@ -89,6 +94,7 @@ def _metered(
     data: Sequences,
     engine: Engine,
     model: EnergyModel,
+    refine: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Simulation, list[EnergyBreakdown]]:
     """The simulation of ``data``, and the energy of each sequence."""
@@ -99,7 +105,9 @@ def _metered(
             found[number] = measure(traces, model.meters, model.total, model.frames(plan, place))
 
     simulate = exported.architecture.simulate
-    simulation = simulate(exported.design, data, engine, network=exported.network, observe=observe, progress=progress)
+    simulation = simulate(
+        exported.design, data, engine, network=exported.network, observe=observe, progress=progress, refine=refine
+    )
     return simulation, [found[number] for number in range(len(data))]
 
 

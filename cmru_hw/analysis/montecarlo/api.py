@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from cmru_hw import spice
 from cmru_hw.analysis.montecarlo import scheduler, statistics
 from cmru_hw.analysis.montecarlo.job import EngineName, Job
 from cmru_hw.analysis.montecarlo.result import (
@@ -25,6 +26,7 @@ from cmru_hw.analysis.montecarlo.result import (
 from cmru_hw.analysis.montecarlo.shards import Store, write_results
 from cmru_hw.analysis.montecarlo.workers import Workers, serial
 from cmru_hw.analysis.provenance import provenance
+from cmru_hw.circuits.certificate import NumericalCertificate
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import Sequences
 
@@ -119,7 +121,8 @@ def run_job(
         varies=tuple(sorted(job.varied)),
         sequences=len(job.sequences),
         provenance=provenance(
-            exported, versions=_versions(), command=command, seed=job.seed, job_sha256=job.sha256
+            exported, versions=_versions(), command=command, seed=job.seed, job_sha256=job.sha256,
+            certificate=_nominal(exported, job) if job.engine == "spice" or plan.paired else None,
         ),
         stopping=None if plan.until is None else _stopping(job, plan.until),
         paired=None if plan.paired is None else _paired(job, table, folder, plan, team, phases),
@@ -128,6 +131,14 @@ def run_job(
     _draw(result, table, folder)
     write_results(folder, table, result)
     return result
+
+
+def _nominal(exported: Exported, job: Job) -> NumericalCertificate:
+    """How far the nominal die moves in SPICE with finer steps, on the first sequence. Raises SimulationError."""
+    first, kind = job.sequences.first(1), exported.architecture
+    with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
+        result = kind.simulate(exported.design, first, engine, network=exported.network)
+        return kind.certify(exported.design, first, result, engine, network=exported.network, seed=job.seed)
 
 
 def _versions() -> dict[str, str]:

@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cmru_hw.analysis.provenance import provenance
-from cmru_hw.analysis.retention.result import RESULT, RetentionResult
+from cmru_hw.analysis.retention.result import RESULT, FinerSteps, RetentionResult
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.retention import HeldState
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
+from cmru_hw.spice.finer import FinerEngine
+from cmru_hw.spice.finer import options as finer_options
 
 TEMPERATURES = (-40.0, 0.0, 27.0, 60.0, 85.0, 105.0, 125.0)
 COLUMNS = (
@@ -36,15 +38,18 @@ def run_retention(
     corner: str = "typical",
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
+    refine: int = 0,
 ) -> RetentionResult:
     """Timesteps until the first level of ``exported`` is lost, at each of ``temperatures`` [degrees Celsius].
 
-    The unit that loses its state first is taken, in silicon of the process corner ``corner``. The
-    result is written to ``folder`` as ``retention.json``. Raises InputError for a technology that was measured on no
-    transistors and for counters, SimulationError, OutputError.
+    The unit that loses its state first is taken, in silicon of the process corner ``corner``. The result is written to
+    ``folder`` as ``retention.json``. Time steps are halved ``refine`` times; the worst temperature is simulated once
+    more with steps halved again. Raises InputError for a technology that was measured on no transistors and for
+    counters, SimulationError, OutputError.
     """
     design = exported.design
-    unit = registry.of(design).retention_unit(design, engine, corner)
+    kind = registry.of(design)
+    unit = kind.retention_unit(design, FinerEngine(engine, refine) if refine else engine, corner)
     states: list[HeldState] = []
     simulator = ""
     for place, temperature in enumerate(temperatures):
@@ -54,6 +59,7 @@ def run_retention(
             progress(place + 1, len(temperatures))
     models = device_models.devices(unit.process)
     worst = min(states, key=lambda state: state.timesteps)
+    again, _ = kind.retention_unit(design, FinerEngine(engine, refine + 1), corner).hold(worst.temperature_C)
     result = RetentionResult(
         level="transistor",
         label="simulated",
@@ -74,6 +80,12 @@ def run_retention(
         worst_timesteps=worst.timesteps,
         # it was followed for that long and had not lost anything
         worst_at_least=not worst.lost_in_simulation and worst.seconds <= worst.simulated_s,
+        finer_steps=FinerSteps(
+            options=finer_options(refine + 1),
+            temperature_C=worst.temperature_C,
+            timesteps=again.timesteps,
+            difference=abs(worst.timesteps / again.timesteps - 1),
+        ),
         excludes=(*unit.excludes, f"process corners other than {corner}"),
         provenance=provenance(exported, simulator=simulator, command=command),
     )

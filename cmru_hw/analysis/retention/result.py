@@ -24,6 +24,17 @@ RESULT = "retention.json"
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinerSteps(Record):
+    """The worst temperature once more with other ``options`` of the simulator: its ``timesteps``, and the relative
+    ``difference`` of the result from them."""
+
+    options: str
+    temperature_C: float
+    timesteps: NotNegative
+    difference: NotNegative
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetentionResult(Record):
     """How long the unit that loses its state first keeps it, at each of ``temperatures``.
 
@@ -51,6 +62,7 @@ class RetentionResult(Record):
     worst_temperature_C: float
     worst_timesteps: NotNegative
     worst_at_least: bool
+    finer_steps: FinerSteps | None = field(default=None, metadata=OMIT_NONE)
     excludes: tuple[str, ...]
     provenance: Provenance = field(metadata=INLINE)
 

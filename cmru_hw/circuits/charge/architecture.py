@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cmru_hw.circuits.architecture import Architecture
-from cmru_hw.circuits.charge import compare, corners, dies, fidelity, mapping, retention, simulate, variation
+from cmru_hw.circuits.charge import certify, compare, corners, dies, fidelity, mapping, retention, simulate, variation
+from cmru_hw.circuits.charge import verify as verification
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import macro, transistor
 from cmru_hw.circuits.comparison import Reference
@@ -89,7 +90,9 @@ CHARGE = Architecture(
     parts=parts,
     reference=compare.reference,
     simulate=simulate.simulate,
-    verify=simulate.verify,
+    verify=verification.verify,
+    certify=certify.certify,
+    certificate_doubts=certify.doubts,
     waveforms=simulate.waveforms,
     draw_unit=_draw_unit,
     select_variations=variation.select_variations,

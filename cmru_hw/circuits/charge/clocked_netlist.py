@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmru_hw.circuits.charge import numerics
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.transistor_parts import (
     INPUT_CHANGE,
@@ -52,9 +53,6 @@ SUPPLIES = {
     "vcm": MeteredSupply(node="vcm", share=0.5),
 }
 EXCLUDES = ("V_cm: an external source", "clock edges: ideal sources before the on-chip drivers", "the input drivers")
-# A coarser truncation (trtol=60 at reltol=1e-3) takes half the points, and comparators fall to the wrong side: steps
-# outgrow their regeneration. With reltol=1e-4 a device is evaluated again as soon as it has moved by 0.1 mV.
-OPTIONS = ".options method=gear maxord=2 chgtol=1e-17 reltol=1e-4 trtol=200 bypass=1 abstol=1e-15 gmin=1e-15"
 DECISION = "xdecision y1 y0 ckr qy1 qy0 vr comparator"
 # Where nothing moves, as shares of a timestep: after the inputs have changed, and before the window opens.
 QUIET = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
@@ -154,7 +152,18 @@ def plan(design: Design, lengths: Sequence[int], *, counts: bool) -> Schedule:
         )
         for group in range(layers + 1)
     ]
-    return schedule(design.timestep, 0.0, lengths, moments=tuple(moments), supply=supply)
+    comparing = [
+        Moment(offset=begin + clocks.pulses[f"kck_{group}"].rise, clocks=(), high=supply) for group in range(layers)
+    ]
+    return schedule(
+        design.timestep,
+        0.0,
+        lengths,
+        moments=tuple(moments),
+        comparing=tuple(comparing),
+        held=design.timestep,
+        supply=supply,
+    )
 
 
 def stimulus(design: Design, plan: Schedule, *, counts: bool) -> list[str]:
@@ -201,6 +210,11 @@ def line(source: LineSource, group: str, node: str, rising: bool) -> str:
     """Transmission gates of a bottom-plate line that goes from V_cm to ``source``, or back."""
     clocks = ("e", "eb", "f", "fb") if rising else ("f", "fb", "e", "eb")
     return f"xline_{node} {source.node} {node} {' '.join(f'{clock}{group}' for clock in clocks)} vcm vk halfline"
+
+
+def replica(row: str) -> str:
+    """The node that a comparator compares ``row`` ("a0_3") with."""
+    return f"xunit{row[1:]}.f{row[0]}"
 
 
 def precharge(node: str, offset: float, lines: list[str]) -> str:
@@ -265,9 +279,12 @@ def start(
 
 
 def analysis(design: Design, refine: int, stop: float) -> list[str]:
-    """``refine`` halves the largest step that many times."""
+    """``refine`` halves the steps that many times."""
     step = design.timestep / 4 / 2**refine
-    return [OPTIONS, f".tran {num(step)} {num(stop)} 0 {num(step)} uic"]
+    return [
+        numerics.CONVERGED.refined(refine).options(),
+        f".tran {num(step)} {num(stop)} 0 {num(step)} uic",
+    ]
 
 
 def _pulses(clocks: Window, timestep: float, supply: float, edge: float) -> list[str]:

@@ -100,6 +100,19 @@ def excludes(design: Design) -> tuple[str, ...]:
     return transistor_netlist.excludes(design) if in_transistors(design) else ()
 
 
+def accounts(design: Design) -> dict[str, float]:
+    """Vectors that count delivered charge, and its voltage [V], in every deck of transistors; none for macromodels."""
+    return transistor_netlist.accounts(design) if in_transistors(design) else {}
+
+
+def comparator_inputs(design: Design) -> list[tuple[str, str]]:
+    """Nodes that each decision is made of, rows a and b of every unit in order: it is 1 if the first is higher.
+
+    Decks of transistors save them; there are none for macromodels.
+    """
+    return transistor_netlist.comparator_inputs(design) if in_transistors(design) else []
+
+
 def in_transistors(design: Design) -> bool:
     """Whether the design is at transistor level."""
     return design.technology.level == "transistor"

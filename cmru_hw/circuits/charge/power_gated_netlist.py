@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
+from cmru_hw.circuits.charge import numerics
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.transistor_parts import (
     INPUT_CHANGE,
@@ -83,10 +84,6 @@ POWER_ON_CHANGE = 0.1
 LEAD = 2
 # What a line that an amplifier carries has to ground in addition to its wire [F].
 DUMMY = 6e-14
-# With trtol=80 a row is within 0.3 mV of a run with a hundredth of these tolerances. Now and then a step is so long
-# that comparators fall over as another clock rises: then smaller steps are asked for.
-OPTIONS = ".options method=gear maxord=2 chgtol=1e-16 gmin=1e-17 abstol=1e-16 reltol=1e-4 bypass=1"
-TRUNCATION, FINER = 80.0, 2.0
 DECISION = "xdecision y1 y0 cknr qy1 qy0 vr vr power_gated_comparator"
 # Where nothing moves, as shares of a timestep: after the inputs have changed, and before the strobe rises.
 QUIET = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
@@ -193,6 +190,11 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     ]
 
 
+def replica(row: str) -> str:
+    """The node that a comparator compares ``row`` ("a0_3") with."""
+    return f"f{row}"
+
+
 def class_row(design: Design, k: int, rows: Rows) -> list[str]:
     """Readout row ``k``, padded to the largest of all."""
     top, largest = f"y{k}", max(map(total, rows.values()))
@@ -219,6 +221,8 @@ def plan(design: Design, lengths: Sequence[int]) -> Schedule:
         # nothing keeps a decision once its packet has gone
         used=tuple(edge(f"pb{index}") for index in range(layers)),
         taken=tuple(edge(f"n{index}") for index in range(layers)),
+        comparing=tuple(edge(f"ckn{index}") for index in range(layers)),
+        held=begin + chip.strobe,
         common="vcm",
         supply=supply,
     )
@@ -265,9 +269,9 @@ def start(design: Design) -> tuple[list[str], list[str]]:
 
 
 def analysis(design: Design, refine: int, stop: float) -> list[str]:
-    """``refine`` asks for a smaller truncation error."""
+    """``refine`` halves the steps that many times."""
     return [
-        f"{OPTIONS} trtol={num(TRUNCATION / FINER**refine)}",
+        numerics.CONVERGED.refined(refine).options(),
         f".tran {num(design.timestep / 100)} {num(stop)} 0 {num(design.timestep / 4)} uic",
     ]
 
@@ -280,13 +284,15 @@ def reader(design: Design, index: int) -> int:
 
 def _power_on(plan: Schedule, supply: float, edge: float) -> list[str]:
     """``kinit`` is high in the first frame before a sequence, ``first`` (complement ``firstn``) in the second."""
-    lines = []
+    corners: dict[str, list[tuple[float, float]]] = {}
     for name, lead in (("kinit", LEAD), ("first", LEAD - 1)):
-        points = [(0.0, supply if plan.starts[0] == lead else 0.0)]
+        points = corners[name] = [(0.0, supply if plan.starts[0] == lead else 0.0)]
         for start in plan.starts:
             frame = start - lead
             if frame:
                 points += step_to(frame + POWER_ON_CHANGE, supply, 0.0, plan.timestep, edge)
             points += step_to(frame + 1 + POWER_ON_CHANGE, 0.0, supply, plan.timestep, edge)
-        lines.append(f"v{name} {name} 0 pwl({wrapped(f'{num(t)} {num(v)}' for t, v in points)})")
-    return [*lines, f"bfirstn firstn 0 v={num(supply)}-v(first)"]
+    corners["firstn"] = [(time, supply - value) for time, value in corners["first"]]
+    return [
+        f"v{name} {name} 0 pwl({wrapped(f'{num(t)} {num(v)}' for t, v in points)})" for name, points in corners.items()
+    ]

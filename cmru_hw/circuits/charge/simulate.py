@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.charge import fidelity
-from cmru_hw.circuits.charge.compare import RESOLUTION, compare, reference
+from cmru_hw.circuits.charge import causes, fidelity, numerics
 from cmru_hw.circuits.charge.design import Design
-from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms, shared_decks
-from cmru_hw.core.errors import LatchTurned, ResultRejected, SimulationError
+from cmru_hw.circuits.simulation import Simulation, Waveforms, shared_decks
+from cmru_hw.core.errors import LatchTurned, ResultRejected, SimulationError, UncausedTransition
 from cmru_hw.core.signals import Array, Response, Traces, padded
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Sequences
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule
@@ -22,6 +22,34 @@ from cmru_hw.spice.schedule import Schedule
 # Decks of this many timesteps: long enough to pay for their start, short enough to share between workers.
 FRAMES_PER_DECK = 400
 MOST_REFINEMENTS = 2
+# A charge account is a capacitor of this size [F]: 1 mV for a picocoulomb.
+_ACCOUNT, _ACCOUNTS = 1e-9, "account_"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChargeSimulation(Simulation):
+    """A simulation with what it rests on; at macro level, where parts are exact, without.
+
+    ``rows``: what comparators looked at [V], by layer (sequences, timesteps, units, 2), 0 past a sequence's end.
+    ``delivered`` [J] (sequences, timesteps, blocks): what each supply gave to its block. ``late_flips``: how many
+    decisions turned over after they had been used. ``options`` is the simulator's line of options, ``refine`` how often
+    its steps were halved.
+    """
+
+    rows: tuple[Array, ...]
+    delivered: Array
+    blocks: tuple[str, ...]
+    late_flips: int
+    options: str
+    refine: int
+
+    def facts(self) -> dict[str, Any]:
+        return {"options": self.options, **({"late_flips": self.late_flips} if self.blocks else {})}
+
+    def remarks(self) -> list[tuple[str, str]]:
+        if not self.late_flips:
+            return []
+        return [("late flips", f"{self.late_flips} decisions turned over after their packets had gone: no state moved")]
 
 
 def simulate(
@@ -35,14 +63,16 @@ def simulate(
     reader: Design | None = None,
     observe: Callable[[Traces, Schedule, Sequence[int]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Simulation:
+    rows: bool = False,
+) -> ChargeSimulation:
     """``sequences`` through ``design`` in ``engine``; decisions, states and readout sampled once per timestep.
 
     ``noise(sequence)`` gives what :func:`netlist.deck` takes for it. ``reader`` is the design whose levels and readout
     scale turn volts into numbers: for one die of many the nominal one, because nobody knows the die's own.
     ``observe(traces, plan, sequences)`` sees every deck that has run and which sequences it holds, in any order; its
-    accounts are then kept (:func:`netlist.meters`). ``progress(done, total)`` counts timesteps. Raises SimulationError
-    if any deck fails: a partial answer is no answer.
+    accounts are then kept (:func:`netlist.meters`). ``progress(done, total)`` counts timesteps. ``rows`` keeps
+    the rows of macromodels too; transistors' are always kept. Raises SimulationError if any deck fails: a partial
+    answer is no answer.
     """
     reader = reader or design
     # transistors take seconds for a timestep: every sequence is a deck of its own
@@ -58,6 +88,7 @@ def simulate(
             noise=None if noise is None else [noise(i) for i in batch],
             refine=refine,
             metered=observe is not None,
+            save=causes.macro_rows(design) if rows else (),
         )
 
     pieces: dict[int, list[_Piece]] = {}
@@ -76,8 +107,11 @@ def simulate(
             simulator = outcome.simulator
             attempts += outcome.attempts
             try:
-                pieces[index] = [decode(reader, outcome.traces, plan, number) for number in range(len(plan.lengths))]
-            except LatchTurned as error:
+                pieces[index] = [
+                    decode(reader, outcome.traces, plan, number, name=batches[index][number])
+                    for number in range(len(plan.lengths))
+                ]
+            except (LatchTurned, UncausedTransition) as error:
                 if finer == refine + MOST_REFINEMENTS or not fidelity.in_transistors(design):
                     raise
                 attempts.append(f"again with smaller steps: {error}")
@@ -91,7 +125,8 @@ def simulate(
             break
     ordered = [piece for index in range(len(batches)) for piece in pieces[index]]
     time, layers = sequences.inputs.shape[1], range(len(design.layers))
-    return Simulation(
+    transistors = fidelity.in_transistors(design)
+    return ChargeSimulation(
         response=Response(
             lengths=sequences.lengths,
             decisions=tuple(padded([piece.decisions[layer] for piece in ordered], time) for layer in layers),
@@ -101,22 +136,35 @@ def simulate(
         cpu_seconds=seconds,
         simulator=simulator,
         attempts=tuple(attempts),
+        rows=tuple(padded([piece.rows[layer] for piece in ordered], time) for layer in layers if ordered[0].rows),
+        delivered=padded([piece.energy for piece in ordered], time),
+        blocks=tuple(vector.removeprefix(_ACCOUNTS) for vector in fidelity.accounts(design)),
+        late_flips=sum(piece.late_flips for piece in ordered),
+        options=numerics.CONVERGED.refined(refine).text() if transistors else f"exact parts, refine {refine}",
+        refine=refine,
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Piece:
+    """One sequence: see `Response` and :class:`ChargeSimulation` for the fields."""
+
     decisions: tuple[NDArray[np.int8], ...]
     states: tuple[Array, ...]
     logits: Array
+    rows: tuple[Array, ...]
+    energy: Array
+    late_flips: int
 
 
-def decode(design: Design, traces: Traces, plan: Schedule, sequence: int) -> _Piece:
-    """States, decisions and logits of one sequence of a deck.
+def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, name: int | None = None) -> _Piece:
+    """States, decisions and logits of one sequence of a deck, which messages call ``name``.
 
     Raises ResultRejected where a clock phase is not high at a sampling instant (XSPICE can miss an edge), a decision
-    node is at neither rail or a latch has turned over since it decided: then the sample means nothing.
+    node is at neither rail, a latch has turned over since it decided, or a decision has not the sign of its row: then
+    the sample means nothing.
     """
+    name = sequence if name is None else name
     plan = plan.located(traces)
     # signals are ratios of the supply
     nominal = design.technology.supply
@@ -129,7 +177,7 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int) -> _Pi
 
     if wrong := plan.unclocked(traces, sequence):
         raise ResultRejected(wrong)
-    decisions, states = [], []
+    decisions, states, high = [], [], []
     for index, layer in enumerate(design.layers):
         instants = plan.instants(sequence, index)
         units = range(layer.units)
@@ -142,9 +190,10 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int) -> _Pi
         if any((np.abs(q - np.round(q)) > 0.1).any() for q in rails):
             raise ResultRejected(f"a decision of layer {index} is at neither rail at its sampling instant")
         for q, kept in zip(("qa", "qb"), rails, strict=True):
-            _require_latched(f"{q}{index}", kept * vdd, vdd, traces, plan, sequence, index)
-        low, high = (q > 0.5 for q in rails)
-        both, neither = low & high, ~low & ~high
+            _require_latched(f"{q}{index}", kept * vdd, vdd, traces, plan, sequence, index, name)
+        low, upper = (q > 0.5 for q in rails)
+        both, neither = low & upper, ~low & ~upper
+        high.append(np.stack([low, upper], axis=2))
         decisions.append(both.astype(np.int8) - neither.astype(np.int8))
         # the integrator knows positive packets only: the state of a unit with negative alpha is its level all the same
         states.append(output / (layer.step * scale))
@@ -154,11 +203,30 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int) -> _Pi
     readout = np.reshape(rows, (len(rows), len(instants))).T - common(instants)
     row = design.readout
     logits = (readout / scale - row.offset) * (row.total + design.technology.capacitor.parasitic) / row.scale
-    return _Piece(decisions=tuple(decisions), states=tuple(states), logits=logits)
+    seen = causes.rows(design, traces, plan, sequence)
+    if plan.comparing:
+        causes.require_causes(seen, high, name=name)
+    return _Piece(
+        decisions=tuple(decisions),
+        states=tuple(states),
+        logits=logits,
+        rows=seen,
+        energy=_energy(design, traces, plan, sequence),
+        late_flips=causes.late_flips(design, traces, plan, sequence),
+    )
+
+
+def _energy(design: Design, traces: Traces, plan: Schedule, sequence: int) -> Array:
+    """(timesteps, accounts) [J]; no accounts at macro level, where they are kept on demand."""
+    edges = np.minimum(plan.edges(sequence), traces.time[-1])
+    joules = [
+        np.diff(traces.at(vector, edges)) * _ACCOUNT * volts for vector, volts in fidelity.accounts(design).items()
+    ]
+    return np.reshape(joules, (len(joules), len(edges) - 1)).T
 
 
 def _require_latched(
-    nodes: str, kept: Array, vdd: float, traces: Traces, plan: Schedule, sequence: int, group: int
+    nodes: str, kept: Array, vdd: float, traces: Traces, plan: Schedule, sequence: int, group: int, name: int
 ) -> None:
     """Latches whose voltages ``kept`` (timesteps, units) are read must hold what they decided."""
     instants = plan.decided(sequence, group)
@@ -169,42 +237,9 @@ def _require_latched(
     if turned.size:
         timestep, unit = turned[0].tolist()
         raise LatchTurned(
-            f"the latch {nodes}_{unit} turned over after its decision in timestep {timestep} of sequence {sequence}: "
+            f"the latch {nodes}_{unit} turned over after its decision in timestep {timestep} of sequence {name}: "
             "the simulator stepped across it; make the edge of the technology's clocks shorter"
         )
-
-
-def verify(
-    design: Design,
-    trained: Trained,
-    sequences: Sequences,
-    engine: Engine,
-    *,
-    network: str | None = None,
-    resolution: float = RESOLUTION,
-    progress: Callable[[int, int], None] | None = None,
-) -> Verified:
-    """Simulate and compare; where they differ, halve the time step until the circuit's answer holds still.
-
-    A difference that a finer step removes was the integrator's doing, not the circuit's. One that stays is real.
-    ``resolution`` [V]: below it a decision is too close to call. ``progress(done, total)`` counts timesteps. Raises
-    SimulationError, and DataError for sequences that do not fit.
-    """
-    expected = reference(design, trained, sequences)
-    previous: Response | None = None
-    # transistors take their steps from their own edges: halving the largest one changes nothing
-    for refined in range(1 if fidelity.in_transistors(design) else MOST_REFINEMENTS + 1):
-        simulation = simulate(design, sequences, engine, network=network, refine=refined, progress=progress)
-        response = simulation.response
-        comparison = compare(design, expected, response, labels=sequences.labels, resolution=resolution)
-        if comparison.holds() or (previous is not None and _same_decisions(previous, response)):
-            break
-        previous = response
-    return Verified(comparison=comparison, simulation=simulation, expected=expected, refined=refined)
-
-
-def _same_decisions(one: Response, other: Response) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(one.decisions, other.decisions, strict=True))
 
 
 def waveforms(

@@ -80,6 +80,7 @@ def _saved(design: Design, plan: Schedule, more: Sequence[str]) -> list[str]:
     saved += ["qy1"] if len(design.readout.bias) == 2 else []
     saved += [plan.common] if plan.common else []
     saved += [*plan.clocks, *transistor_netlist.accounts(design), TOTAL]
+    saved += [node for pair in transistor_netlist.comparator_inputs(design) for node in pair]
     return saved + [name for name in more if name not in saved]
 
 

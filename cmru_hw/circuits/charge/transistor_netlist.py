@@ -44,6 +44,13 @@ def accounts(design: Design) -> dict[str, float]:
     return {f"account_{name}": volts for name, volts in (found | {"inputs": design.supply}).items()}
 
 
+def comparator_inputs(design: Design) -> list[tuple[str, str]]:
+    """Both inputs of each comparator, rows a and b of every unit in order: a decision is 1 if the first is higher."""
+    memory = registry.of_design(design)
+    units = [f"{index}_{i}" for index, layer in enumerate(design.layers) for i in range(layer.units)]
+    return [(f"{row}{here}", memory.replica(f"{row}{here}")) for here in units for row in "ab"]
+
+
 def cell_files(design: Design) -> dict[str, bytes]:
     """The templates of ``design``: path in the deck → content, in the order to include them."""
     folder, memory = package_data.folder("netlists") / "cells" / "transistor", registry.of_design(design)

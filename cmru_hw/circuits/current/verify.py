@@ -14,6 +14,7 @@ from cmru_hw.circuits.current.simulate import MOST_REFINEMENTS, CurrentSimulatio
 from cmru_hw.circuits.current.transitions import HIGH
 from cmru_hw.circuits.simulation import Verified
 from cmru_hw.core.signals import Array
+from cmru_hw.core.units import percent
 from cmru_hw.nn.checkpoint import Sequences, Trained
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
@@ -21,6 +22,8 @@ from cmru_hw.spice import Engine
 # Frames that a certificate is taken from unless asked for more. A circuit with a state has to run up to each of them
 # from the beginning of its sequence, and all timesteps on the way are compared too.
 CERTIFIED_FRAMES = 4
+# Currents and energy of a converged result may move by this share.
+LIMIT = 0.01
 
 
 def verify(
@@ -32,6 +35,8 @@ def verify(
     network: str | None = None,
     resolution: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
+    refine: int = 0,
+    frames: int = CERTIFIED_FRAMES,
     seed: int = 0,
 ) -> Verified:
     """Simulate, compare, and simulate some frames again with a finer integration (:func:`certify`).
@@ -40,9 +45,9 @@ def verify(
     how often; its certificate says whether the last answer still changed. Raises SimulationError.
     """
     expected = reference(design, trained, sequences)
-    for refined in range(MOST_REFINEMENTS + 1):
+    for refined in range(refine, refine + MOST_REFINEMENTS + 1):
         simulation = simulate(design, sequences, engine, network=network, refine=refined, progress=progress)
-        found = certify(design, sequences, simulation, engine, network=network, seed=seed)
+        found = certify(design, sequences, simulation, engine, network=network, frames=frames, seed=seed)
         if not (found.decisions_changed or found.states_changed):
             break
     comparison = compare(design, trained, sequences, simulation, expected=expected, resolution=resolution)
@@ -59,8 +64,9 @@ def certify(
     devices: device_models.Devices | None = None,
     frames: int = CERTIFIED_FRAMES,
     seed: int = 0,
+    refine: int = 1,
 ) -> NumericalCertificate:
-    """How far ``simulation``, a result on ``sequences``, moves with an integration that is refined once more.
+    """How far ``simulation``, a result on ``sequences``, moves with an integration refined ``refine`` more times.
 
     ``network`` and ``devices`` are those of the result. ``frames`` are chosen with ``seed``, the one of the smallest
     margin always among them; the certificate is of all timesteps up to each. A candidate's margin is its distance from
@@ -82,7 +88,7 @@ def certify(
         some,
         engine,
         network=network,
-        refine=1,
+        refine=refine,
         numerics=numerics,
         devices=devices,
         vdd=simulation.vdd,
@@ -102,11 +108,22 @@ def certify(
     inside, of = certificate.margins_inside(sequences.lengths, margins, row)
     used = sum(float(charge.sum()) for charge in finer.charge.values())
     before = sum(float(np.where(valid[:, :, 0], charge[places], 0.0).sum()) for charge in simulation.charge.values())
+    valid_frames = valid[:, :, 0]
+    # a block's supply gives its charge at this voltage
+    blocks = {
+        name: (
+            float(charge[places][:, : valid.shape[1]][valid_frames].mean()) * simulation.vdd,
+            float(finer.charge[name][valid_frames].mean()) * simulation.vdd,
+        )
+        for name, charge in simulation.charge.items()
+    }
     return NumericalCertificate(
         architecture=design.architecture,
         simulator=simulation.simulator,
         options=numerics.text(simulation.timestep),
-        refined_options=finer.numerics.text(simulation.timestep),
+        refined_options=(
+            finer.numerics.text(simulation.timestep) if finer.simulator == simulation.simulator else finer.simulator
+        ),
         frames=tuple((sequence, timestep) for sequence, end in last.items() for timestep in range(end + 1)),
         row_difference=row,
         row_unit="A",
@@ -118,4 +135,16 @@ def certify(
         margins_inside=inside,
         margins=of,
         seed=seed,
+        blocks=blocks,
     )
+
+
+def doubts(design: CurrentDesign, found: NumericalCertificate) -> tuple[str, ...]:
+    """Clauses that say what of ``found`` lies outside of 1 %; () for a converged result."""
+    said = [
+        f"{what} by {percent(moved)}, more than {percent(LIMIT)}"
+        for what, moved in (("currents move", found.current_difference), ("energy moves", found.energy_difference))
+        if moved is not None and moved > LIMIT
+    ]
+    changed = (("decisions", found.decisions_changed), ("states", found.states_changed))
+    return (*said, *(f"{count} {what} change" for what, count in changed if count))

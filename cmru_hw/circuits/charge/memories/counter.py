@@ -119,6 +119,7 @@ COUNTER = replace(
     layer_head=partial(clocked_netlist.layer_head, edges=EDGES, clocks=CLOCKS, driver="counter_clocks"),
     bit_lines=bit_lines,
     unit=unit,
+    replica=clocked_netlist.replica,
     outputs=lambda here: [LineSource(node=node, digital=True) for node in _bits(here)],
     schedule=partial(clocked_netlist.plan, counts=True),
     stimulus=partial(clocked_netlist.stimulus, counts=True),

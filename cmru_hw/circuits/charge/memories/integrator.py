@@ -105,6 +105,7 @@ INTEGRATOR = Memory(
     dummies=no_images,
     gates=transistor_parts.replica_gates,
     unit=unit,
+    replica=clocked_netlist.replica,
     outputs=lambda here: [LineSource(node=f"o{here}")],
     class_row=clocked_netlist.class_row,
     schedule=partial(clocked_netlist.plan, counts=False),

@@ -47,6 +47,7 @@ class Memory:
       image of, each with that image, and the images' netlist lines; ``load`` [F] is that of a line's wire
     * ``gates(rows)``: width and length [m] of the switch below each row's replica
     * ``unit(design, index, i, sizes)``: one unit; ``sizes`` are the parameters of its replica rows
+    * ``replica(row)``: the node that a comparator compares the row with
     * ``outputs(here)``: what the readers of unit ``here`` (``"layer_unit"``) see
     * ``class_row(design, k, rows)``: readout row k, its capacitors among ``rows``
 
@@ -94,6 +95,7 @@ class Memory:
     dummies: Callable[[int, Sequence[LineSource], Set[str], float], tuple[dict[str, str], list[str]]]
     gates: Callable[[Rows], dict[str, tuple[float, float]]]
     unit: Callable[[Design, int, int, str], list[str]]
+    replica: Callable[[str], str]
     outputs: Callable[[str], list[LineSource]]
     class_row: Callable[[Design, int, Rows], list[str]]
     schedule: Callable[[Design, Sequence[int]], Schedule]

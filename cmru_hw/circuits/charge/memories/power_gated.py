@@ -63,6 +63,7 @@ POWER_GATED = Memory(
     dummies=chip.dummies,
     gates=chip.gates,
     unit=chip.unit,
+    replica=chip.replica,
     outputs=lambda here: [LineSource(node=f"o{here}")],
     class_row=chip.class_row,
     schedule=chip.plan,

@@ -1,0 +1,90 @@
+"""A decision of transistors is believed only if its row had that sign when the comparator looked at it.
+
+A comparator that regenerates can be thrown over by a time step that is too long. What it should have decided is known
+from its two inputs in the same simulation, whatever lines and layers in front of them did.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmru_hw.circuits.charge import fidelity
+from cmru_hw.circuits.charge.design import Design
+from cmru_hw.core.errors import UncausedTransition
+from cmru_hw.core.signals import Array, Traces
+from cmru_hw.core.units import si
+from cmru_hw.spice.schedule import Schedule
+
+# Comparators of equal devices decide rightly down to half of this; nearer, noise of the simulator may decide. [V]
+TOLERANCE = 1e-3
+
+
+def macro_rows(design: Design) -> tuple[str, ...]:
+    """Nodes of all rows of a netlist of macromodels; none for transistors, whose decks save theirs."""
+    if fidelity.in_transistors(design):
+        return ()
+    units = [f"{index}_{i}" for index, layer in enumerate(design.layers) for i in range(layer.units)]
+    return tuple(f"{row}{here}" for here in units for row in "ab")
+
+
+def rows(design: Design, traces: Traces, plan: Schedule, sequence: int) -> tuple[Array, ...]:
+    """What comparators look at [V], by layer (timesteps, units, 2): rows a and b above what each is compared with.
+
+    Empty for macromodels whose rows were not saved.
+    """
+    pairs = fidelity.comparator_inputs(design) or [(node, "") for node in macro_rows(design)]
+    if any(node and node not in traces.values for pair in pairs for node in pair):
+        return ()
+    waiting = iter(pairs)
+    found = []
+    for index, layer in enumerate(design.layers):
+        # rows of macromodels stand still until the end of the timestep
+        instants = plan.compared(sequence, index) if plan.comparing else plan.instants(sequence, index)
+        drives = [
+            traces.at(row, instants) - (traces.at(other, instants) if other else design.technology.supply.common_mode)
+            for row, other in itertools.islice(waiting, 2 * layer.units)
+        ]
+        found.append(np.stack(drives, axis=1).reshape(len(instants), layer.units, 2))
+    return tuple(found)
+
+
+def require_causes(seen: Sequence[Array], decided: Sequence[NDArray[np.bool_]], *, name: int) -> None:
+    """Raise UncausedTransition unless every decision has the sign of its row.
+
+    ``seen`` as :func:`rows`, ``decided`` by layer of the same shape: whether qa and qb are high. ``name`` is the number
+    of the sequence in messages.
+    """
+    for index, (drive, high) in enumerate(zip(seen, decided, strict=True)):
+        wrong = np.argwhere((high != (drive > 0)) & (np.abs(drive) > TOLERANCE))
+        if len(wrong):
+            timestep, unit, row = wrong[0].tolist()
+            amount = float(drive[timestep, unit, row])
+            raise UncausedTransition(
+                f"unit {index}.{unit} decided {'yes' if high[timestep, unit, row] else 'no'} on its row {'ab'[row]} in "
+                f"timestep {timestep} of sequence {name}, but that row was {si(abs(amount), 'V')} "
+                f"{'above' if amount > 0 else 'below'} its reference: the simulator's steps are too long and the "
+                "result is refused"
+            )
+
+
+def late_flips(design: Design, traces: Traces, plan: Schedule, sequence: int) -> int:
+    """How many decisions turned over after they had been used and before their comparators were released.
+
+    Such a flip moves no state: its packet has gone. It is counted because a comparator that is left alone stays.
+    """
+    if not plan.comparing or plan.supply is None:
+        return 0
+    count = 0
+    end = plan.edges(sequence)[:-1] + plan.held
+    for index, layer in enumerate(design.layers):
+        begin = plan.deciding(sequence, index)
+        for first, last in zip(begin, end, strict=True):
+            inside = slice(*np.searchsorted(traces.time, [first, last]))
+            for node in (f"{q}{index}_{i}" for i in range(layer.units) for q in ("qa", "qb")):
+                high = traces.values[node][inside] > plan.supply / 2
+                count += bool(high.size and (high != high[0]).any())
+    return count

@@ -1,0 +1,56 @@
+"""How accurately the simulator integrates a charge-domain deck of transistors.
+
+ngspice accepts a time step if the estimated error of every charge is below ``trtol * reltol`` times that charge or
+``chgtol``, whichever is more. A state is 3e-13 C on its capacitor and a gate 1e-16 C, so a relative bound that suits
+the gates lets a state drift by millivolts, and one that suits the states follows every gate in picoseconds. Here
+``chgtol`` is more than any charge of the circuit: the bound is the same charge everywhere, `Numerics.charge`, which is
+0.1 mV on 200 fF. ``reltol`` is then free for Newton's iteration and for ``bypass``, which skips a device whose voltages
+moved by less than ``reltol`` of themselves and a microvolt.
+
+``python -m benchmarks.convergence charge`` compares settings with a reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """Settings of a transient analysis.
+
+    ``reltol``, ``trtol`` and ``chgtol`` [C] bound the error of a step as above. ``bypass`` lets ngspice skip the model
+    of a device whose voltages hardly moved.
+    """
+
+    reltol: float
+    trtol: float
+    chgtol: float
+    bypass: bool
+
+    @property
+    def charge(self) -> float:
+        """Largest estimated error of a charge in one step [C], for charges below ``chgtol``."""
+        return self.reltol * self.trtol * self.chgtol
+
+    def options(self) -> str:
+        """The ``.options`` card. Leakage of femtoamperes decides what a state keeps: gmin and abstol are far below."""
+        return (
+            f".options method=gear maxord=2 gmin=1e-17 abstol=1e-16 reltol={self.reltol!r} trtol={self.trtol!r} "
+            f"chgtol={self.chgtol!r} bypass={int(self.bypass)}"
+        )
+
+    def refined(self, times: int) -> Numerics:
+        """Steps half as long ``times`` times, and every device evaluated in each of them.
+
+        The error of a step of second order is of the third power of its length.
+        """
+        return replace(self, trtol=self.trtol / 8**times, bypass=self.bypass and times == 0)
+
+    def text(self) -> str:
+        """The options on one line."""
+        return self.options().removeprefix(".options ")
+
+
+CONVERGED = Numerics(reltol=1e-6, trtol=20.0, chgtol=1e-12, bypass=True)
+"""Rows and states within 0.3 mV of the reference, energy within 1 % of it, all decisions alike."""

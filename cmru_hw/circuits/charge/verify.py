@@ -1,0 +1,61 @@
+"""Compare a design with its software in SPICE, and certify that the integration has converged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cmru_hw.circuits.charge import fidelity
+from cmru_hw.circuits.charge.certify import CERTIFIED_FRAMES, certify
+from cmru_hw.circuits.charge.compare import RESOLUTION, compare, reference
+from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.simulate import MOST_REFINEMENTS, simulate
+from cmru_hw.circuits.simulation import Verified
+from cmru_hw.core.signals import Response
+from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.spice import Engine
+
+
+def verify(
+    design: Design,
+    trained: Trained,
+    sequences: Sequences,
+    engine: Engine,
+    *,
+    network: str | None = None,
+    resolution: float = RESOLUTION,
+    progress: Callable[[int, int], None] | None = None,
+    refine: int = 0,
+    frames: int = CERTIFIED_FRAMES,
+    seed: int = 0,
+) -> Verified:
+    """Simulate and compare; where the answer moves with finer steps, halve them until it holds still.
+
+    Macromodels: while circuit and software differ, up to twice. A difference that a finer step removes was the
+    integration's, one that stays is real. Transistors: while a certificate (:func:`certify`) of some ``frames`` says
+    that a finer step changes a decision or a state. Steps are halved ``refine`` times from the start. ``resolution``
+    [V]: below it a decision is too close to call. ``progress(done, total)`` counts timesteps. Raises SimulationError,
+    and DataError for sequences that do not fit.
+    """
+    expected = reference(design, trained, sequences)
+    transistors = fidelity.in_transistors(design)
+    previous: Response | None = None
+    for refined in range(refine, refine + MOST_REFINEMENTS + 1):
+        simulation = simulate(
+            design, sequences, engine, network=network, refine=refined, progress=progress, rows=not transistors
+        )
+        response = simulation.response
+        comparison = compare(design, expected, response, labels=sequences.labels, resolution=resolution)
+        last = refined == refine + MOST_REFINEMENTS
+        still = comparison.holds() or (previous is not None and _same_decisions(previous, response))
+        if transistors or still or last:
+            found = certify(design, sequences, simulation, engine, network=network, frames=frames, seed=seed)
+            if last or not transistors or not (found.decisions_changed or found.states_changed):
+                break
+        previous = response
+    return Verified(comparison=comparison, simulation=simulation, expected=expected, refined=refined, certificate=found)
+
+
+def _same_decisions(one: Response, other: Response) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one.decisions, other.decisions, strict=True))

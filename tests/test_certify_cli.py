@@ -1,0 +1,56 @@
+"""``certify``, and the certificates that other commands leave."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cmru_hw.spice import vacask
+from tests.test_cli import DATA, SMALL, run
+
+
+@pytest.fixture(scope="module")
+def design(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("certify") / "macro"
+    assert not run("export", SMALL, "-o", folder, "--no-verify").returncode
+    return folder
+
+
+@pytest.mark.spice
+def test_exact_parts_are_certified(design, tmp_path):
+    asked = ("certify", design, "--input", DATA, "--sequences", "2")
+    done = run(*asked, "--json", "-o", tmp_path / "certificate.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found == json.loads((tmp_path / "certificate.json").read_text())
+    assert found["outside"] == [] and found["decisions_changed"] == found["states_changed"] == 0
+    assert found["row_difference_V"] < 1e-6 and found["energy_difference"] is None
+    # 8 units, one margin each in every timestep
+    assert found["margins"] == 8 * len(found["frames"])
+    few = json.loads(run(*asked, "--json", "--frames", "1").stdout)
+    assert 0 < len(few["frames"]) < len(found["frames"]) and few["margins"] == found["margins"]
+    table = run(*asked).stdout
+    assert "with finer steps" in table and "exact parts" in table
+
+
+@pytest.mark.spice
+def test_results_carry_a_certificate(design):
+    compared = json.loads(run("compare", design, "--input", DATA, "--sequences", "1", "--json", "--refine", "1").stdout)
+    assert compared["certificate"]["decisions_changed"] == 0 and compared["refined"] == 1
+    joules = json.loads(run("energy", design, "--input", DATA, "--sequences", "1", "--json").stdout)
+    assert joules["certificate"]["architecture"] == "sc"
+
+
+@pytest.mark.spice
+@pytest.mark.needs("vacask")
+def test_exact_parts_have_no_twin_in_the_second_simulator(design):
+    done = run("certify", design, "--input", DATA, "--sequences", "1", "--simulator", "vacask")
+    assert done.returncode == 2 and "has no twin in VACASK" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_the_second_simulator_one_line_says_how_to_get_it(design, monkeypatch):
+    monkeypatch.setattr(vacask, "_PACKAGE", "no_such_package")
+    done = run("certify", design, "--input", DATA, "--sequences", "1", "--simulator", "vacask")
+    assert done.returncode == 3 and vacask.REMEDY in done.stderr
