@@ -69,6 +69,12 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_pat
     assert "--force" in refused("versus", charge, current, "-o", out)
 
 
+def test_a_folder_of_results_of_other_circuits_is_refused_by_name(pair):
+    charge, current, runs = pair
+    message = refused("versus", charge, current, "--runs", runs / "stranger")
+    assert "stranger/energy.json is of another circuit (netlist 0123456789ab) than" in message
+
+
 def test_a_damaged_result_of_a_design_is_refused_and_of_another_one_not_read(pair, tmp_path):
     charge, current, runs = pair
     shutil.copytree(runs, tmp_path / "runs")

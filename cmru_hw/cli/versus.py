@@ -46,7 +46,10 @@ def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | Non
                 f"--runs {folder} is not a folder: give one that contains results, or folders with results"
             )
     folders = list(runs) or sorted({path.absolute().parent for path in designs})
-    table = api.versus([design_folder.load(path) for path in designs], folders, command=common.command_line())
+    loaded = [design_folder.load(path) for path in designs]
+    for folder in runs:
+        api.require_own(loaded, folder)
+    table = api.versus(loaded, folders, command=common.command_line())
     if output is not None:
         table.save(output)
     if as_json:

@@ -89,6 +89,21 @@ def find(design: Exported, folders: Sequence[Path]) -> Runs:
     return Runs(design=design, found=found)
 
 
+def require_own(designs: Sequence[Exported], folder: Path) -> None:
+    """Raise InputError, naming one, where all results in ``folder`` are of other circuits than ``designs``."""
+    strangers = []
+    for place in (folder, *sorted(folder.glob("*/"))):
+        for _, path, content in results.in_folder(place):
+            digest = content.get("netlist_sha256") if isinstance(content, Mapping) else None
+            if any(digest == design.netlist_sha256 for design in designs):
+                return
+            strangers.append((path, str(digest)))
+    if strangers:
+        path, digest = strangers[0]
+        hashes = ", ".join(f"{design.path} {design.netlist_sha256[:12]}" for design in designs)
+        raise InputError(f"{path} is of another circuit (netlist {digest[:12]}) than {hashes}: give the runs of these")
+
+
 def _breadth(result: Result) -> int:
     """Dies, corners or sequences of a result: of several, the one with the most counts."""
     if isinstance(result, MonteCarloResult):
