@@ -261,7 +261,7 @@ def test_encodings(encoding):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
 def test_encodings_that_ngspice_cannot_read_are_refused(encoding):
-    with pytest.raises(InputError, match="save it as UTF-8"):
+    with pytest.raises(InputError, match="as UTF-8"):
         lexer.decode("r1 a 0 1\n".encode(encoding))
 
 

@@ -81,10 +81,12 @@ class FileReference:
 def decode(content: bytes) -> str:
     """Text of a netlist: UTF-8, with or without a byte order mark, or else Latin-1.
 
-    Raises InputError for UTF-16 and UTF-32, which ngspice cannot read.
+    Raises InputError for UTF-16 and UTF-32, which ngspice cannot read, and for what is no text.
     """
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4096]:
-        raise InputError("a netlist in UTF-16, or no text: save it as UTF-8")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError("it is in UTF-16: save it as UTF-8")
+    if b"\0" in content[:4096]:
+        raise InputError("it is no text: give a netlist, saved as UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
