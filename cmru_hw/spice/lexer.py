@@ -86,7 +86,7 @@ def decode(content: bytes) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError("it is in UTF-16: save it as UTF-8")
     if b"\0" in content[:4096]:
-        raise InputError("it is no text: give a netlist, saved as UTF-8")
+        raise InputError("it is no text: save it as UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
