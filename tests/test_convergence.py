@@ -1,4 +1,4 @@
-"""Transistors of the charge domain: the simulator's options are converged, and a decision has a cause."""
+"""Transistors: options of the simulator are converged, a decision has a cause, and another simulator agrees."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cmru_hw import spice
+from cmru_hw.circuits import registry
 from cmru_hw.circuits.charge import (
     causes,
     certify,
@@ -19,8 +20,10 @@ from cmru_hw.circuits.charge import (
     transistor_deck,
 )
 from cmru_hw.circuits.charge.numerics import Numerics
+from cmru_hw.core import package_data
 from cmru_hw.core.errors import UncausedTransition
 from cmru_hw.core.signals import Traces
+from cmru_hw.nn import checkpoint
 from cmru_hw.process import technology
 from cmru_hw.spice.vacask import VacaskEngine
 from tests.networks import Shape, random_network, random_sequences
@@ -123,3 +126,18 @@ def test_a_second_simulator_has_the_same_states_and_energy(one_unit, engine):
     assert found.refined_options.startswith("VACASK")
     assert certify.doubts(design, found) == ()
     assert found.energy_difference > 0 and 0 < found.row_difference < 0.3e-3
+
+
+@pytest.mark.spice
+@pytest.mark.needs("gf180", "vacask")
+def test_current_mode_is_the_same_in_a_second_simulator(engine):
+    models = package_data.folder("models")
+    trained = checkpoint.load(models / "detect-fq-bmru-2x4.safetensors")
+    data = checkpoint.load_sequences(models / "detect-eval.npz").first(1)
+    data = replace(data, inputs=data.inputs[:, :3], lengths=np.array([3]))
+    kind = registry.fitting(trained)
+    design = kind.map_network(trained, kind.load_technology(kind.technology), kind.calibrate(trained, data))
+    found = kind.certify(design, data, kind.simulate(design, data, engine), VacaskEngine(), refine=0)
+    assert found.refined_options.startswith("VACASK")
+    assert kind.certificate_doubts(design, found) == ()
+    assert found.states_changed == 0 and 0 < found.current_difference < 0.01

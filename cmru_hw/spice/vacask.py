@@ -54,6 +54,7 @@ load "spice/resistor.osdi"
 model c sp_capacitor
 model r sp_resistor
 model v vsource
+model i isource
 model f cccs
 ground 0
 """
@@ -111,7 +112,8 @@ class VacaskEngine(Engine):
         try:
             plot = rawfile.read(directory / f"{_ANALYSIS}.raw")
         except ResultRejected as error:
-            raise NotConverged(f"VACASK did not simulate this deck: {error}", evidence=tail(log)) from None
+            last = next((line for line in reversed(log.splitlines()) if line.strip()), str(error))
+            raise NotConverged(f"VACASK did not simulate this deck: {last.strip()}", evidence=tail(log)) from None
         vectors = dict(zip(plot.names, plot.data, strict=True))
         traces = Traces(
             title=title, time=vectors["time"], values={name: vectors[_saved(name)[1]] for name in deck.saved}
@@ -248,12 +250,14 @@ def _part(card: str) -> str:
     if name[0] == "f":
         source, gain = rest.split()
         return f'{head} f ctlinst="{source}" gain={gain}'
-    if name[0] == "v":
-        return f"{head} v {_waveform(name, rest)}"
+    if name[0] in "vi":
+        return f"{head} {name[0]} {_waveform(name, rest)}"
     if name[0] == "b":
         quantity, _, formula = rest.partition("=")
         return f"{head} {quantity.strip()}={_PROBE.sub(lambda m: f'{m[1]}({_quoted(m[2])})', formula)}"
-    raise InputError(f"{name} is a part that has no twin in VACASK: only transistors, r, c, v, f and b are converted")
+    raise InputError(
+        f"{name} is a part that has no twin in VACASK: only transistors, r, c, v, i, f and b are converted"
+    )
 
 
 def _waveform(name: str, text: str) -> str:
@@ -266,6 +270,8 @@ def _waveform(name: str, text: str) -> str:
                 f"the waveform of {name} has no twin in VACASK: only dc, pulse and pwl are converted"
             ) from None
     values = found[2].replace(",", " ").split()
+    if found[1].lower() == "pwl" and len(values) == 2:
+        return f'type="dc" dc={values[1]}'
     if found[1].lower() == "pwl":
         return f'type="pwl" wave=[{", ".join(values)}]'
     return 'type="pulse" ' + " ".join(f"{key}={value}" for key, value in zip(_PULSE, values, strict=False))
