@@ -75,7 +75,16 @@ def boxed_dies(design: Boxed) -> DieSimulator:
 
 OF_A_DESIGN = (
     *("describe", "network_text", "cell_files", "deck", "parts", "reference", "simulate", "verify", "waveforms"),
-    *("draw_unit", "select_variations", "energy_model", "supply", "retention_unit", "require_retention"),
+    *(
+        "draw_unit",
+        "select_variations",
+        "energy_model",
+        "supply",
+        "retention_unit",
+        "require_retention",
+        "certify",
+        "certificate_doubts",
+    ),
 )
 BOXED = replace(
     CHARGE,

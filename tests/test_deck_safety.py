@@ -41,8 +41,8 @@ ATTACKS = {
         },
     ),
     "section named like a comment": (
-        ".include mid.cir\n",
-        {"mid.cir": ".lib inner.cir ;\n", "inner.cir": ".lib ;\n.control\nS\n.endc\n.endl\n"},
+        ".lib inner.cir ;\n",
+        {"inner.cir": ".lib ;\n.control\nS\n.endc\n.endl\n"},
     ),
     "comment": (";#S\n", {}),
     "comment of a library": (".include inner.cir\n", {"inner.cir": "$#S\n"}),
@@ -57,7 +57,11 @@ def attacked(place: Path, attack: str) -> tuple[Path, Path]:
     evil = place / "evil"
     for name, text in files.items():
         (place / name).write_text(text.replace("S", f"shell touch {evil}"), newline="")
-    (place / "own.lib").write_text(STAND_IN.read_text() + end.replace("S", f"shell touch {evil}"), newline="")
+    parts = [STAND_IN.read_text(), end.replace("S", f"shell touch {evil}")]
+    if "like a comment" in attack:
+        # ngspice reads such a section only from the first line
+        parts.reverse()
+    (place / "own.lib").write_text("".join(parts), newline="")
     return place / "own.lib", evil
 
 
@@ -69,7 +73,7 @@ def test_every_attack_would_run_and_does_not_get_to(tmp_path, attack):
     subprocess.run(["ngspice", "-n", "-b", "deck.cir"], cwd=tmp_path, capture_output=True, check=False)
     assert evil.exists()
     evil.unlink()
-    with pytest.raises(TechnologyError, match=r"must not bring commands|as a command|takes the comment for"):
+    with pytest.raises(TechnologyError, match=r"must not bring commands|as a command|does not end"):
         device_models.devices(str(own))
     done = CliRunner().invoke(group, ["characterize", str(own), "--dies", "0"])
     assert isinstance(done.exception, TechnologyError) and str(tmp_path) in str(done.exception)

@@ -13,7 +13,7 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -141,8 +141,11 @@ def refuse_code(
             reference = _included(line, at)
             known = partial(_known, folder=folder, files=files, libraries=libraries)
             _refuse_hidden(line, at, known)
-            for target in (*_data_files(line), *([reference.file] if reference else [])):
-                for name in _own_files(at, target, folder, files, libraries):
+            # numbers of a data file are not read as a netlist: the file must only be there
+            for target in _data_files(line):
+                _own_files(at, target, folder, files, libraries)
+            if reference is not None:
+                for name in _own_files(at, reference.file, folder, files, libraries):
                     if name not in seen:
                         seen.add(name)
                         waiting.append((name, PurePosixPath(name).parent, lexer.decode(files[name])))
@@ -185,16 +188,16 @@ def _known(name: str, folder: PurePosixPath, files: Mapping[str, bytes], librari
 
 def _own_files(
     at: str, target: str, folder: PurePosixPath, files: Mapping[str, bytes], libraries: tuple[str, ...]
-) -> Iterator[str]:
+) -> list[str]:
     """The deck's files that ``target`` may name, none for a library; anything else is refused."""
     if target in libraries:
-        return
+        return []
     # ngspice looks beside the deck first, then beside the including file. The names in `files` lead nowhere else.
     here = [posixpath.normpath(target), *([] if target.startswith("./") else [posixpath.normpath(folder / target)])]
     found = [name for name in dict.fromkeys(here) if name in files]
     if not found:
         raise InputError(f"{at}: {target.removeprefix('./')!r} is neither a file of this deck nor one of its libraries")
-    yield from found
+    return found
 
 
 # --- libraries -------------------------------------------------------------------------------------------------------
