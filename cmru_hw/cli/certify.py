@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 @common.seed_option
 @click.option("-o", "--output", type=common.FILE, metavar="FILE.json", help="Keep the certificate.")
 def certify(asked: common.Asked, simulator: str, frames: int | None, seed: int, output: Path | None) -> None:
-    """Simulate a design twice, the second time with finer time steps or in another simulator, and compare.
+    """Check a simulation with finer time steps, or in another simulator.
 
-    A frame is one timestep of one sequence. The frame of the smallest margin is always among those of --frames. Exit
-    code 1 if rows, states, currents or energy move by more than the limits of their kind of circuit (charge domain: 0.3
-    mV, 0.5 mV against VACASK, energy 1 %; current mode: currents and energy 1 %), or if any decision or state changes.
+    Simulates the design twice, and compares the results. A frame is one timestep of one sequence. The frame of the
+    smallest margin is always among those of --frames. Exit code 1 if rows, states, currents or energy move by more
+    than the limits of their kind of circuit (charge domain: 0.3 mV, 0.5 mV against VACASK, energy 1 %; current mode:
+    currents and energy 1 %), or if any decision or state changes.
 
     \b
     Example: cmru-hw certify out/chip --input models/detect-eval.npz --sequences 1
