@@ -12,6 +12,7 @@ from cmru_hw.analysis.energy import tables
 from cmru_hw.analysis.energy.result import BlockEnergy, EnergyResult, EnergySeries
 from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits import registry
+from cmru_hw.circuits.certificate import NumericalCertificate
 from cmru_hw.circuits.comparison import Reference, classes_of
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.circuits.energy import APART, TOLERANCE, EnergyBreakdown, EnergyModel, measure
@@ -53,8 +54,7 @@ def run_energy(
     expected = kind.reference(design, exported.trained, data)
     analytic = _analytic(model, expected, data)
     simulation, each = _metered(exported, data, engine, model, refine, progress)
-    count = {} if frames is None else {"frames": frames}
-    certificate = kind.certify(design, data, simulation, engine, network=exported.network, **count)
+    certificate = _certificate(exported, data, simulation, engine, frames)
     joined = _joined(each)
     entries = _entries(joined, model, analytic)
     total = sum(entry.total for entry in entries.values() if entry.total is not None)
@@ -109,6 +109,14 @@ def _metered(
         exported.design, data, engine, network=exported.network, observe=observe, progress=progress, refine=refine
     )
     return simulation, [found[number] for number in range(len(data))]
+
+
+def _certificate(
+    exported: Exported, data: Sequences, simulation: Simulation, engine: Engine, frames: int | None
+) -> NumericalCertificate:
+    count = {} if frames is None else {"frames": frames}
+    certify = exported.architecture.certify
+    return certify(exported.design, data, simulation, engine, network=exported.network, **count)
 
 
 def _analytic(model: EnergyModel, expected: Reference, data: Sequences) -> dict[str, Array]:

@@ -124,24 +124,14 @@ def simulate(
         if len(pieces) == len(batches):
             break
     ordered = [piece for index in range(len(batches)) for piece in pieces[index]]
-    time, layers = sequences.inputs.shape[1], range(len(design.layers))
-    transistors = fidelity.in_transistors(design)
-    return ChargeSimulation(
-        response=Response(
-            lengths=sequences.lengths,
-            decisions=tuple(padded([piece.decisions[layer] for piece in ordered], time) for layer in layers),
-            states=tuple(padded([piece.states[layer] for piece in ordered], time) for layer in layers),
-            logits=padded([piece.logits for piece in ordered], time),
-        ),
+    return _joined(
+        design,
+        sequences,
+        ordered,
+        refine=refine,
         cpu_seconds=seconds,
         simulator=simulator,
         attempts=tuple(attempts),
-        rows=tuple(padded([piece.rows[layer] for piece in ordered], time) for layer in layers if ordered[0].rows),
-        delivered=padded([piece.energy for piece in ordered], time),
-        blocks=tuple(vector.removeprefix(_ACCOUNTS) for vector in fidelity.accounts(design)),
-        late_flips=sum(piece.late_flips for piece in ordered),
-        options=numerics.CONVERGED.refined(refine).text() if transistors else f"exact parts, refine {refine}",
-        refine=refine,
     )
 
 
@@ -155,6 +145,38 @@ class _Piece:
     rows: tuple[Array, ...]
     energy: Array
     late_flips: int
+
+
+def _joined(
+    design: Design,
+    sequences: Sequences,
+    pieces: Sequence[_Piece],
+    *,
+    refine: int,
+    cpu_seconds: float,
+    simulator: str,
+    attempts: tuple[str, ...],
+) -> ChargeSimulation:
+    """The result of all sequences, one of ``pieces`` each."""
+    time, layers = sequences.inputs.shape[1], range(len(design.layers))
+    transistors = fidelity.in_transistors(design)
+    return ChargeSimulation(
+        response=Response(
+            lengths=sequences.lengths,
+            decisions=tuple(padded([piece.decisions[layer] for piece in pieces], time) for layer in layers),
+            states=tuple(padded([piece.states[layer] for piece in pieces], time) for layer in layers),
+            logits=padded([piece.logits for piece in pieces], time),
+        ),
+        cpu_seconds=cpu_seconds,
+        simulator=simulator,
+        attempts=attempts,
+        rows=tuple(padded([piece.rows[layer] for piece in pieces], time) for layer in layers if pieces[0].rows),
+        delivered=padded([piece.energy for piece in pieces], time),
+        blocks=tuple(vector.removeprefix(_ACCOUNTS) for vector in fidelity.accounts(design)),
+        late_flips=sum(piece.late_flips for piece in pieces),
+        options=numerics.CONVERGED.refined(refine).text() if transistors else f"exact parts, refine {refine}",
+        refine=refine,
+    )
 
 
 def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, name: int | None = None) -> _Piece:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmru_hw.circuits import certificate
 from cmru_hw.circuits.certificate import NumericalCertificate
@@ -108,15 +109,6 @@ def certify(
     inside, of = certificate.margins_inside(sequences.lengths, margins, row)
     used = sum(float(charge.sum()) for charge in finer.charge.values())
     before = sum(float(np.where(valid[:, :, 0], charge[places], 0.0).sum()) for charge in simulation.charge.values())
-    valid_frames = valid[:, :, 0]
-    # a block's supply gives its charge at this voltage
-    blocks = {
-        name: (
-            float(charge[places][:, : valid.shape[1]][valid_frames].mean()) * simulation.vdd,
-            float(finer.charge[name][valid_frames].mean()) * simulation.vdd,
-        )
-        for name, charge in simulation.charge.items()
-    }
     return NumericalCertificate(
         architecture=design.architecture,
         simulator=simulation.simulator,
@@ -135,8 +127,23 @@ def certify(
         margins_inside=inside,
         margins=of,
         seed=seed,
-        blocks=blocks,
+        blocks=_blocks(simulation, finer, places),
     )
+
+
+def _blocks(
+    simulation: CurrentSimulation, finer: CurrentSimulation, places: NDArray[np.int64]
+) -> dict[str, tuple[float, float]]:
+    """Energy per timestep by block [J], of the result and of the finer run, which has its sequences ``places``."""
+    valid = finer.response.valid
+    # a block's supply gives its charge at this voltage
+    return {
+        name: (
+            float(charge[places][:, : valid.shape[1]][valid].mean()) * simulation.vdd,
+            float(finer.charge[name][valid].mean()) * simulation.vdd,
+        )
+        for name, charge in simulation.charge.items()
+    }
 
 
 def doubts(design: CurrentDesign, found: NumericalCertificate) -> tuple[str, ...]:
