@@ -222,10 +222,23 @@ def print_columns(title: str, header: Sequence[str], rows: Sequence[Sequence[str
     _print(table)
 
 
+# Columns of a table that is not shown on a terminal: more than any row has.
+PIPED_WIDTH = 4096
+
+
 def _print(table: Table) -> None:
     from rich.console import Console
 
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    if console.is_terminal:
+        console.print(table)
+        return
+    # Piped or redirected, a row is one line: nothing wraps at the width of a terminal that is not there.
+    if "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
+    with console.capture() as captured:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 @contextmanager
