@@ -40,8 +40,7 @@ def convert(
     common.check_output(output, force)
     loaded = checkpoint.read(tensors_path) if names_path is None else import_weights.read(tensors_path, names_path)
     trained = loaded.trained
-    agreement = own_check.compared(trained, check_path)
-    own_check.require(agreement, tensors_path, check_path)
+    agreement = own_check.required(trained, tensors_path, check_path)
     checkpoint.save(trained, output, force=force)
     if as_json:
         found = {"output": str(output), "sha256": trained.sha256, "units": list(trained.config.units)}

@@ -160,19 +160,15 @@ def export(
     trained = loaded.trained
     kind = _architecture(architecture, trained)
     common.check_output(output, force)
-    agreement = own_check.compared(trained, check_path)
-    own_check.require(agreement, checkpoint_path, check_path)
-    if input_path is None:
-        given = _sequences_beside(checkpoint_path)
-    else:
-        given = common.load_sequences(input_path, sequences, spread=spread)
+    agreement = own_check.required(trained, checkpoint_path, check_path)
+    given = _given(checkpoint_path, input_path, sequences, spread=spread)
     technology = _technology(kind, technology_name, level, memory)
-    design = kind.map_network(trained, technology, kind.calibrate(trained, given))
-    design = templates.with_templates(design, own_templates)
+    mapped = kind.map_network(trained, technology, kind.calibrate(trained, given))
+    design = templates.with_templates(mapped, own_templates)
     stimulus = given if given is not None else assumed_sequences(trained)
     exported = folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
-    found: dict[str, object] = {"output": str(output), "netlist_sha256": exported.netlist_sha256}
-    found |= {**_describe_design(design), **_read(loaded)}
+    hashed = {"output": str(output), "netlist_sha256": exported.netlist_sha256}
+    found: dict[str, object] = {**hashed, **_describe_design(design), **_read(loaded)}
     if not as_json:
         shown = [(key, _shown(value)) for key, value in found.items()]
         common.print_table(str(output), shown + own_check.rows(agreement))
@@ -242,6 +238,10 @@ def _sequences_beside(path: Path) -> Sequences | None:
 
     beside = path.with_name(f"{path.stem.split('-')[0]}-eval.npz")
     return checkpoint.load_sequences(beside) if beside.is_file() else None
+
+
+def _given(checkpoint: Path, path: Path | None, count: int | None, *, spread: bool) -> Sequences | None:
+    return _sequences_beside(checkpoint) if path is None else common.load_sequences(path, count, spread=spread)
 
 
 def _read(loaded: Loaded) -> dict[str, object]:

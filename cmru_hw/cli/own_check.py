@@ -32,6 +32,13 @@ def compared(trained: Trained, path: Path | None) -> Agreement | None:
     return own_outputs.compare(trained, own_outputs.load(path))
 
 
+def required(trained: Trained, checkpoint: Path, path: Path | None) -> Agreement | None:
+    """As :func:`compared`. Raises CheckFailed unless the network is the user's own."""
+    agreement = compared(trained, path)
+    require(agreement, checkpoint, path)
+    return agreement
+
+
 def facts(agreement: Agreement | None) -> dict[str, object]:
     """For --json; nothing without an agreement."""
     if agreement is None:

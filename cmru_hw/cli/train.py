@@ -149,17 +149,8 @@ def train(
     if given is None:
         from cmru_hw.nn import training
 
-        fit = partial(
-            training.train,
-            cell=cell,
-            units=units,
-            epsilon=epsilon,
-            levels=_levels(cell, levels),
-            skip=skip,
-            decision=decision,
-            recipe=recipe,
-            command=command,
-        )
+        fit = partial(training.train, cell=cell, units=units, epsilon=epsilon, skip=skip, decision=decision)
+        fit = partial(fit, levels=_levels(cell, levels), recipe=recipe, command=command)
         trained, tried = _best(data, seed, best_of, fit, recipe)
     else:
         trained = given if process is not None else _continued(given, data, recipe, steps, seed, command)
