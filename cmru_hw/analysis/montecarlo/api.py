@@ -27,6 +27,7 @@ from cmru_hw.analysis.montecarlo.shards import Store, write_results
 from cmru_hw.analysis.montecarlo.workers import Workers, serial
 from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits.certificate import NumericalCertificate
+from cmru_hw.core.errors import SimulationError
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import Sequences
 
@@ -133,12 +134,16 @@ def run_job(
     return result
 
 
-def _nominal(exported: Exported, job: Job) -> NumericalCertificate:
-    """How far the nominal die moves in SPICE with finer steps, on the first sequence. Raises SimulationError."""
+def _nominal(exported: Exported, job: Job) -> NumericalCertificate | None:
+    """How far the nominal die moves in SPICE with finer steps, on the first sequence; None if it fails to simulate."""
     first, kind = job.sequences.first(1), exported.architecture
     with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
-        result = kind.simulate(exported.design, first, engine, network=exported.network)
-        return kind.certify(exported.design, first, result, engine, network=exported.network, seed=job.seed)
+        try:
+            result = kind.simulate(exported.design, first, engine, network=exported.network)
+            return kind.certify(exported.design, first, result, engine, network=exported.network, seed=job.seed)
+        except SimulationError:
+            # a failed die is a value of the result, and so is a certificate that cannot be had
+            return None
 
 
 def _versions() -> dict[str, str]:
