@@ -140,10 +140,10 @@ def _nominal(exported: Exported, job: Job) -> NumericalCertificate | None:
     with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
         try:
             result = kind.simulate(exported.design, first, engine, network=exported.network)
+            return kind.certify(exported.design, first, result, engine, network=exported.network, seed=job.seed)
         except SimulationError:
-            # the dies are finished and their result stands; a result without a certificate says so
+            # a failed die is a value of the result, and so is a certificate that cannot be had
             return None
-        return kind.certify(exported.design, first, result, engine, network=exported.network, seed=job.seed)
 
 
 def _versions() -> dict[str, str]:
