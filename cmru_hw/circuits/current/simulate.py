@@ -144,6 +144,8 @@ def simulate(
                 progress(sum(lengths[i] for done in pieces for i in batches[done]), sum(lengths))
         if len(pieces) == len(batches):
             break
+        # the table behind the designed thresholds is good to half a per cent where levels are far from thresholds
+        own = _own_thresholds(design, engine, network=network, devices=devices, vdd=supply, measure=True)
     ordered = [piece for index in range(len(batches)) for piece in pieces[index]]
     time, layers = sequences.inputs.shape[1], range(len(design.layers))
     return CurrentSimulation(
@@ -166,18 +168,25 @@ def simulate(
 
 
 def _own_thresholds(
-    design: CurrentDesign, engine: Engine, *, network: str | None, devices: device_models.Devices | None, vdd: float
+    design: CurrentDesign,
+    engine: Engine,
+    *,
+    network: str | None,
+    devices: device_models.Devices | None,
+    vdd: float,
+    measure: bool = False,
 ) -> tuple[Thresholds, ...] | None:
     """Thresholds of the cells in ``network``: measured, unless cells, devices and netlist are those of the design.
 
-    None where they cannot be known: the netlist lacks elements of a cell, or its devices have mismatch of the PDK's.
+    ``measure``: measured in any case. None where they cannot be known: the netlist lacks elements of a cell, or its
+    devices have mismatch of the PDK's.
     """
     technology = design.technology
     drawn = netlist.network_text(design)
     if devices is not None and devices.mismatch is not None:
         return None
     same = (network is None or network == drawn) and not design.templates and devices is None
-    if same and (technology.corner, technology.temperature) == MEASURED_AT:
+    if not measure and same and (technology.corner, technology.temperature) == MEASURED_AT:
         return thresholds.designed(design)
     found = devices or device_models.devices(
         technology.process, corner=technology.corner, temperature=technology.temperature
