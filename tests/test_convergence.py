@@ -72,7 +72,7 @@ def test_a_decision_against_its_row_is_refused_with_unit_time_and_amount(one_uni
     traces = engine.run(deck).traces
     honest = simulate.decode(design, traces, plan, 0)
     drive = float(honest.rows[0][0, 0, 0])
-    assert abs(drive) > causes.TOLERANCE
+    assert abs(drive) > fidelity.kick(design)
     # the row's and its replica's voltages change places: the decision then has no cause
     swapped = {"a0_0": traces.values["fa0_0"], "fa0_0": traces.values["a0_0"]}
     wrong = Traces(title=traces.title, time=traces.time, values={**traces.values, **swapped})
@@ -88,11 +88,11 @@ def test_a_decision_against_its_row_is_refused_with_unit_time_and_amount(one_uni
 
 
 def test_a_row_within_the_tolerance_may_decide_either_way():
-    near, far = causes.TOLERANCE / 2, 2 * causes.TOLERANCE
+    near, far = 0.5e-3, 2e-3
     rows = [np.array([[[near, -far]]])]
-    causes.require_causes(rows, [np.array([[[False, False]]])], name=0)
+    causes.require_causes(rows, [np.array([[[False, False]]])], tolerance=1e-3, name=0)
     with pytest.raises(UncausedTransition, match="decided yes on its row b"):
-        causes.require_causes(rows, [np.array([[[True, True]]])], name=0)
+        causes.require_causes(rows, [np.array([[[True, True]]])], tolerance=1e-3, name=0)
 
 
 def test_refined_numerics_divide_the_error_of_a_step_by_eight_and_evaluate_every_device():

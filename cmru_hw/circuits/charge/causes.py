@@ -19,9 +19,6 @@ from cmru_hw.core.signals import Array, Traces
 from cmru_hw.core.units import si
 from cmru_hw.spice.schedule import Schedule
 
-# Comparators of equal devices decide rightly down to half of this; nearer, noise of the simulator may decide. [V]
-TOLERANCE = 1e-3
-
 
 def macro_rows(design: Design) -> tuple[str, ...]:
     """Nodes of all rows of a netlist of macromodels; none for transistors, whose decks save theirs."""
@@ -52,14 +49,14 @@ def rows(design: Design, traces: Traces, plan: Schedule, sequence: int) -> tuple
     return tuple(found)
 
 
-def require_causes(seen: Sequence[Array], decided: Sequence[NDArray[np.bool_]], *, name: int) -> None:
+def require_causes(seen: Sequence[Array], decided: Sequence[NDArray[np.bool_]], *, tolerance: float, name: int) -> None:
     """Raise UncausedTransition unless every decision has the sign of its row.
 
-    ``seen`` as :func:`rows`, ``decided`` by layer of the same shape: whether qa and qb are high. ``name`` is the number
-    of the sequence in messages.
+    ``seen`` as :func:`rows`, ``decided`` by layer of the same shape: whether qa and qb are high. ``tolerance`` [V] is
+    :func:`fidelity.kick` of the design, ``name`` the number of the sequence in messages.
     """
     for index, (drive, high) in enumerate(zip(seen, decided, strict=True)):
-        wrong = np.argwhere((high != (drive > 0)) & (np.abs(drive) > TOLERANCE))
+        wrong = np.argwhere((high != (drive > 0)) & (np.abs(drive) > tolerance))
         if len(wrong):
             timestep, unit, row = wrong[0].tolist()
             amount = float(drive[timestep, unit, row])

@@ -17,6 +17,9 @@ from cmru_hw.process.technology import Technology
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule
 
+# Macromodels move no row; nearer than this, the numerical error of a step may decide. [V]
+IDEAL_KICK = 1e-3
+
 
 def load_technology(name_or_path: str | Path) -> Technology:
     """A technology whose memory there is. Raises TechnologyError: see `cmru_hw.process.technology.load`."""
@@ -111,6 +114,11 @@ def comparator_inputs(design: Design) -> list[tuple[str, str]]:
     Decks of transistors save them; there are none for macromodels.
     """
     return transistor_netlist.comparator_inputs(design) if in_transistors(design) else []
+
+
+def kick(design: Design) -> float:
+    """How far a decision may lie on the wrong side of its row [V]: comparators move rows as they decide."""
+    return registry.of_design(design).kick if in_transistors(design) else IDEAL_KICK
 
 
 def in_transistors(design: Design) -> bool:

@@ -227,7 +227,7 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, nam
     logits = (readout / scale - row.offset) * (row.total + design.technology.capacitor.parasitic) / row.scale
     seen = causes.rows(design, traces, plan, sequence)
     if plan.comparing:
-        causes.require_causes(seen, high, name=name)
+        causes.require_causes(seen, high, tolerance=fidelity.kick(design), name=name)
     return _Piece(
         decisions=tuple(decisions),
         states=tuple(states),

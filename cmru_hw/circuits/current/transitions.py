@@ -22,8 +22,8 @@ from cmru_hw.spice.schedule import Schedule
 # A state is high if its output is above this share of its level. Decisions and classes follow from the same quantity.
 HIGH = 0.5
 # A cell's threshold in a network is the one that it has alone within this share of the upper threshold. A slow ramp is
-# good to 0.1 % of it, and so is the table of cells, or 0.5 % where a level is more than ten times the threshold. In 18 000
-# states of the shipped network and 27 000 of random ones, no transition missed its threshold by 0.2 %.
+# good to 0.1 % of it, and so is the table of cells, or 0.5 % where a level is more than ten times the threshold. In
+# 18 000 states of the shipped network and 27 000 of random ones, no transition missed its threshold by 0.2 %.
 TOLERANCE = 0.005
 # A cell is at rest if its output is within this share of one of its levels. One that was not at rest when it was last
 # sampled was on its way already, and what sent it lies further back.

@@ -106,6 +106,8 @@ def _bits(here: str) -> list[str]:
 COUNTER = replace(
     INTEGRATOR,
     name="counter",
+    # logic drives the lines, so that rows do not move
+    kick=1e-3,
     bits=BIT_VALUES,
     cells=(
         *clocked_netlist.CELLS,

@@ -96,6 +96,8 @@ INTEGRATOR = Memory(
     readout_wires=clocked_netlist.READOUT_CLOCKS,
     pad="vcm",
     decision=clocked_netlist.DECISION,
+    # the kick of all comparators of a layer through lines that hang on amplifiers: up to 3 mV
+    kick=4e-3,
     head=clocked_netlist.head,
     layer_head=partial(clocked_netlist.layer_head, edges=EDGES, clocks=CLOCKS, driver="layer_clocks"),
     readout_head=clocked_netlist.readout_head,

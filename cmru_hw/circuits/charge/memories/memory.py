@@ -39,6 +39,7 @@ class Memory:
     * ``layer_wires``, ``readout_wires``: clocks that run past all units of a layer, and past the readout
     * ``pad``: the node below a row's padding capacitor
     * ``decision``: the comparator between two readout rows
+    * ``kick`` [V]: how far a decision may lie on the wrong side of its row, which comparators move as they decide
     * ``head(design)``, ``layer_head(design, index)``, ``readout_head(design)``: lines of clocks, power-on and V_cm
     * ``taps(bias, threshold, group, minimum)``: capacitors [F] on the constant 1 of a row
     * ``line(source, group, node, rising)``: the switch of one bottom-plate line on an analog source;
@@ -86,6 +87,7 @@ class Memory:
     readout_wires: tuple[str, ...]
     pad: str
     decision: str
+    kick: float
     head: Callable[[Design], list[str]]
     layer_head: Callable[[Design, int], list[str]]
     readout_head: Callable[[Design], list[str]]

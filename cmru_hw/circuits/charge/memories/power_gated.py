@@ -54,6 +54,8 @@ POWER_GATED = Memory(
     readout_wires=chip.READOUT_CLOCKS,
     pad="0",
     decision=chip.DECISION,
+    # dummies balance the kick
+    kick=1e-3,
     head=chip.head,
     layer_head=chip.no_head,
     readout_head=chip.no_head,
