@@ -101,7 +101,7 @@ class EnergyBreakdown:
         """Raises CheckFailed if blocks and supply differ by more than TOLERANCE."""
         if not abs(self.gap) <= TOLERANCE:
             raise CheckFailed(
-                f"the energy ledger does not close: blocks sum up to {1 + self.gap:.3f} of what all supplies "
+                f"the energy breakdown does not close: blocks add up to {1 + self.gap:.3f} of what all supplies "
                 "delivered; a source of the netlist is on no account"
             )
 

@@ -138,14 +138,15 @@ class Energy:
 
 @dataclass(frozen=True, kw_only=True)
 class Transistor:
-    """What a netlist of transistors needs beside the rest.
+    """Numbers that only a netlist at transistor level needs.
 
-    ``process`` names the device models (see `cmru_hw.process.device_models`), ``memory`` what holds a unit's level
-    ("integrator" or "counter"). Windows [s]: ``evaluate`` for rows on inputs to settle, ``read`` for those on states,
-    whose amplifiers have to charge the lines, ``decide`` for a comparator (and a counter), ``settle`` for a packet,
-    ``gap`` between two edges that must not swap, ``edge`` for a clock's rise. Sizes [F] of finger capacitors:
-    ``row``, ``integrator`` and ``limit`` as wholes, ``minimum`` of any, ``piece`` of any that one bit switches.
-    ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: what a line has to carry past one unit.
+    ``process`` names the device models (see `cmru_hw.process.device_models`), ``memory`` the state
+    storage ("power-gated", "integrator" or "counter"). Windows [s]: ``evaluate`` for rows on inputs to settle,
+    ``read`` for those on states, whose amplifiers have to charge the lines, ``decide`` for a comparator (and a
+    counter), ``settle`` for a packet, ``gap`` between two edges that must not swap, ``edge`` for a clock's rise.
+    Sizes [F] of finger capacitors: ``row``, ``integrator`` and ``limit`` as wholes, ``minimum`` of any, ``piece`` of
+    any that one bit switches. ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: what a line has to
+    carry past one unit.
     """
 
     process: str

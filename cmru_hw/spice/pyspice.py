@@ -29,7 +29,7 @@ class _NgSpice(NgSpiceShared):  # type: ignore[misc]
     """PySpice's binding, with the reading of ngspice's output in our hands.
 
     PySpice 1.5 (the version is pinned) raises on harmless notes, on failed .meas and on nodes called "error". Here
-    output is only kept; whether a run is believed is decided in `belief`.
+    output is only kept; `cmru_hw.spice.checks` accepts or rejects the run.
     """
 
     def __init__(self) -> None:
