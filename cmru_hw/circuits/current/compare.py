@@ -19,7 +19,7 @@ from cmru_hw.nn.cells import classify
 from cmru_hw.nn.checkpoint import Sequences, Trained
 
 # A cell is clear of its thresholds if the candidate is farther from them than this share of the upper one. Nearer, its
-# output leaves its level, by 0.1 % at this distance and 2 % at the threshold (`python -m benchmarks.current cell`).
+# output leaves its level, by 0.1 % at this distance and 3 % at the threshold (`python -m benchmarks.current cell`).
 CLEAR = 0.1
 # What is asked of a circuit: this share of all decisions, of all states and of all classes, as in software.
 AGREEMENT = 0.98
