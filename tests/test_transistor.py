@@ -251,6 +251,13 @@ def test_unit_goes_up_down_holds_and_stops(engine, at):
 
 
 @pytest.mark.spice
+@PROCESSES
+def test_unit_is_right_in_frames_of_ten_milliseconds(engine, at):
+    """As `characterize` runs it: a simulator that steps over an edge after a long hold decides at random."""
+    assert characterize.unit(engine, at, frame=10e-3).right
+
+
+@pytest.mark.spice
 @pytest.mark.parametrize("process", ["generic180"])
 def test_characterization_becomes_a_technology(engine, at, monkeypatch):
     # seven levels are for the real thing
