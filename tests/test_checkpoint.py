@@ -1,5 +1,6 @@
 """A checkpoint comes back as it was, and every file that is not one is refused in one line that helps."""
 
+# long: one format, with all the ways in which a file of it can be wrong
 from __future__ import annotations
 
 import json

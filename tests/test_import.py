@@ -1,5 +1,6 @@
 """A network made by other code is read, checked against its own outputs, and exported with documented commands."""
 
+# long: one reader, with all the ways in which a file for it can be wrong
 from __future__ import annotations
 
 import json

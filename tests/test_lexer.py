@@ -1,5 +1,6 @@
 """Netlists read as ngspice reads them: the simulator itself is asked what each spelling means."""
 
+# long: one grammar, with its spellings, and ngspice as the judge of each
 from __future__ import annotations
 
 import contextlib

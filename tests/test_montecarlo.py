@@ -1,5 +1,6 @@
 """Monte-Carlo: the same rows whoever makes them, nothing lost, nothing twice, and failures that count."""
 
+# long: rows, shards, workers and the command share one small job
 from __future__ import annotations
 
 import json

@@ -1,5 +1,6 @@
 """What both backends promise: physics, belief, failure as itself, and that no deck can spoil the next."""
 
+# long: one contract, which every backend has to keep
 from __future__ import annotations
 
 import os

@@ -19,6 +19,7 @@ CAPTIONS = {
 }
 
 
+# long: one page, paragraph after paragraph
 def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Sequence[str], command: str) -> str:
     planned = len(plan.jobs())
     seconds = sum(record["cpu_s"] for record in records.all)

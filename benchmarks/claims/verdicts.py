@@ -6,6 +6,7 @@ others do not; "undecided" if no interval excludes anything. From which score on
 fixed before the study was run.
 """
 
+# long: one function for each claim, all alike
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

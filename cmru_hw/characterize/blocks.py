@@ -7,13 +7,13 @@ do not show.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import tomlkit
 from numpy.typing import NDArray
 
 from cmru_hw.characterize.testbench import Conditions, MeasurementSource, Sigma, Testbench, draws, run_testbench, sample
@@ -347,25 +347,25 @@ def technology_toml(measured: Characterization, base: Technology, chip: ChipBloc
     A number without a comment is that of ``base``. What differs from die to die is that of ``chip``, where it is given.
     """
     table: dict[str, Any] = asdict(base)
-    table["name"] = pdk.get(measured.conditions.process).name
-    table["source"] = f"measured on {measured.comparator.provenance.models}; the rest from {base.name}"
     table["energy"] = {}
-    numbers = _measured(measured, base, chip)
-    sources = {}
-    for key, (number, comment) in numbers.items():
+    measurements = _measured(measured, base, chip)
+    for key, (number, _) in measurements.items():
         section, name = key.split(".")
         table[section][name] = number
-        sources[key] = comment
-    lines = [f"{key} = {json.dumps(table[key])}" for key in ("name", "level", "source")]
+    document = tomlkit.document()
+    document["name"] = pdk.get(measured.conditions.process).name
+    document["level"] = base.level
+    document["source"] = f"measured on {measured.comparator.provenance.models}; the rest from {base.name}"
     for section, values in table.items():
         if isinstance(values, dict):
-            lines += ["", f"[{section}]"]
+            document[section] = tomlkit.table()
             for name, value in values.items():
-                source = sources.get(f"{section}.{name}")
                 # the devices of a transistor level are named, not measured
-                written = json.dumps(value) if isinstance(value, str) else repr(float(value))
-                lines.append(f"{name} = {written}" + (f"  # {source}" if source else ""))
-    return "\n".join(lines) + "\n"
+                item = tomlkit.item(value if isinstance(value, str) else float(value))
+                if measurement := measurements.get(f"{section}.{name}"):
+                    item.comment(measurement[1])
+                document[section].append(name, item)
+    return tomlkit.dumps(document)
 
 
 def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | None) -> dict[str, tuple[float, str]]:

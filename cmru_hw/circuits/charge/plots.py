@@ -15,6 +15,7 @@ from cmru_hw.circuits.simulation import Waveforms
 from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 
 
+# long: one figure, panel after panel
 def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:
     """One unit over one sequence: candidate and thresholds, the two rows that carry them, decisions, and the state.
 

@@ -141,6 +141,7 @@ def reference(design: CurrentDesign, trained: Trained, sequences: Sequences) -> 
     return Reference(response=response, margins=tuple(margins), classes=classes)
 
 
+# long: one report of one comparison, fact after fact
 def compare(
     design: CurrentDesign,
     trained: Trained,

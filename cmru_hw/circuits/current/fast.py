@@ -82,7 +82,10 @@ def run(dies: CurrentDies, sequences: Sequences) -> Trajectories:
     )
 
 
-def _run(design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequences) -> Trajectories:
+# long: one timestep of all dies, in the order of the signal, on arrays that its parts would have to share
+def _run(  # noqa: C901 - see above
+    design: CurrentDesign, strength: Mapping[str, Array], sequences: Sequences
+) -> Trajectories:
     count = len(strength["diode_one"])
     shape = sequences.inputs.shape[:2]
     flat = sequences.inputs.reshape(-1, sequences.inputs.shape[2])

@@ -191,6 +191,7 @@ def gate_area(design: CurrentDesign) -> float:
     return sum(device.width * device.length for device in devices(design).values())
 
 
+# long: one deck, line after line
 def deck(
     design: CurrentDesign,
     inputs: Sequence[Array],

@@ -72,6 +72,7 @@ class CurrentSimulation(Simulation):
         return float(power.min()), float(power.max())
 
 
+# long: one run: decks, traces, and arrays that are filled from them
 def simulate(
     design: CurrentDesign,
     sequences: Sequences,

@@ -227,7 +227,7 @@ def parse(content: str, *, where: str) -> CurrentTechnology:
     return from_dict(data, where=where)
 
 
-def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:
+def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:  # noqa: C901 - one check after another
     """Inverse of ``dataclasses.asdict``. Raises TechnologyError, naming the key."""
     _same_keys(data, CurrentTechnology, where)
     for key in ("name", "process", "source", "corner"):
