@@ -1,4 +1,4 @@
-"""How many decisions and classes of a circuit are those of software."""
+"""Agreement of a circuit's decisions and classes with software."""
 
 from __future__ import annotations
 

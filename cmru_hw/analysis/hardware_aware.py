@@ -1,4 +1,4 @@
-"""Fine-tuning with a circuit's mismatch, quantisation and noise in the loop, and what it does for real dies.
+"""Fine-tuning with a circuit's mismatch, quantisation and noise in the loop, and its effect on dies.
 
 Every optimiser step sees one die. The network is mapped to capacitors
 (:func:`cmru_hw.circuits.charge.mapping.map_network`, which rounds them to sizes that exist), dies are drawn by the
@@ -97,7 +97,7 @@ def on_dies(
     drop: float = 0.01,
     goal: float | None = None,
 ) -> DieStatistics:
-    """What becomes of ``dies`` dies on labelled ``data``: as the summary of a Monte-Carlo on the fast engine has it.
+    """Statistics of ``dies`` dies on labelled ``data``, as in the summary of a Monte-Carlo on the fast engine.
 
     ``goal`` is the accuracy that a good die misses by no more than ``drop``; by default software's own. Dies are a
     function of the seed, so two networks of one shape are judged on the same draws.

@@ -1,8 +1,7 @@
-"""Run the transistor testbenches and read off what a designer would ask; write it down as technology numbers.
+"""Measure the circuit blocks in transistor testbenches, and write the results as a technology file.
 
-Every measurement takes an open engine and the `Conditions` to measure under, and returns a frozen value that carries
-its `MeasurementSource`. Testbenches are files that a circuit designer can run alone; nothing is measured that they
-do not show.
+Every measurement takes an open engine and `Conditions`, and returns a frozen value with its `MeasurementSource`.
+Testbenches are files that a circuit designer can run without this package; they show every measured quantity.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class MeasuredSwitch:
 class Comparator:
     """Decisions at ``overdrive`` [V]: whether each was ``right``, and its ``delay`` [s] from the clock.
 
-    ``parasitic`` [F] at the row; ``kick`` [V]: how far the row moves during a decision. ``energy`` [J] per decision,
-    ``clock`` [J] its line's.
+    ``parasitic`` [F] at the row; ``kick`` [V]: movement of the row during a decision. ``energy`` [J] per decision;
+    ``clock`` [J]: energy of its clock line.
     """
 
     overdrive: tuple[float, ...]
@@ -94,9 +93,11 @@ class Integrator:
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A unit over its testbench's frames: ``levels`` (real numbers) beside ``expected`` ones, energies [J] per frame.
+    """A unit over its testbench's frames: simulated ``levels`` (real numbers), ``expected`` levels, energies [J] per
+    frame.
 
-    ``dynamic`` and ``static`` by block; static is what flows in the quiet part of the hold, over the whole frame.
+    ``dynamic`` and ``static`` are by block. Static energy is the power in the part of the hold without switching, times
+    the frame.
     """
 
     levels: tuple[float, ...]
@@ -116,8 +117,8 @@ class Unit:
 class ChipBlocks:
     """Mismatch of the chip's blocks (see `cmru_hw.characterize.power_gated_chip`).
 
-    Offsets [V]: ``offset`` of a row's comparator, ``limit`` as a state, ``amplifier`` as packets show it. ``packet`` is
-    a relative size.
+    Offsets [V]: ``offset`` of a row's comparator, ``limit`` as a state, ``amplifier`` derived from packets. ``packet``
+    is a relative size.
     """
 
     offset: Sigma
@@ -128,7 +129,7 @@ class ChipBlocks:
 
 
 def switch(engine: Engine, conditions: Conditions) -> MeasuredSwitch:
-    """The transmission gate: resistance, injection, leakage, and the charge a capacitor takes through it."""
+    """Measure the transmission gate: resistance, injection, leakage, and the charge of a capacitor through it."""
     saved = ("level", "held", "charged", "m", "i(vron)", "i(vleak)")
     traces, provenance = run_testbench(engine, Testbench(name="transistor_switch", saved=saved, stop=40e-6), conditions)
     resistance = np.abs(10e-3 / _at(traces, "i(vron)", np.linspace(0.5e-6, 9.5e-6, 91)))
@@ -160,7 +161,7 @@ def comparator(engine: Engine, conditions: Conditions, *, period: float = 2e-6) 
         delay.append(_crossing(traces.time[during], apart[during], half) - rise)
         row = traces.values["a"][during]
         kick.append(np.ptp(row))
-    # Frame 0 holds the start of the supplies, the last two are the least overdriven.
+    # The supplies start in frame 0; the last two frames have the smallest overdrive.
     edges = np.arange(13) * period
     energy, clock = (conditions.vdd * np.diff(_charge(traces, account, edges)) for account in ("mc", "mk"))
     before = starts + 0.59 * period
@@ -200,7 +201,7 @@ def integrator(
     change = np.diff(_state(traces, starts, frame))
     quiet = np.zeros(frames - 1, dtype=bool)
     quiet[[k, k + 1, 3 * k + 2, 3 * k + 3]] = True
-    # After two holds, 2k levels apart: the output moved by 2k packets, the virtual ground by that over the gain.
+    # After two holds, 2k levels apart: the output has moved by 2k packets, the virtual ground by 2k packets / gain.
     settled = starts[[k + 2, 3 * k + 4]] + 0.5 * frame + 0.3e-6 + settle
     output, ground = np.diff(_at(traces, "o", settled))[0], np.diff(_at(traces, "x", settled))[0]
     begins = starts[2] + 0.5 * frame + 0.4e-6 + 40e-9
@@ -225,7 +226,7 @@ def integrator(
 def packet_mismatch(
     engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1, frame: float = 12e-6
 ) -> tuple[Sigma, Sigma]:
-    """Relative size of a packet over ``dies`` with mismatch, and how much larger up is than down."""
+    """Relative size of a packet over ``dies`` with mismatch, and the excess of up packets over down packets."""
     frames = 9
     parameters = {"k": 1.0, "frame": frame}
     bench = Testbench(name="transistor_integrator", saved=("o", "x"), stop=frames * frame, parameters=parameters)
@@ -238,7 +239,7 @@ def packet_mismatch(
 
 
 def droop(engine: Engine, conditions: Conditions, *, hold: float = 1.0, per: float = 10e-3) -> float:
-    """How far a level one packet from zero sinks in ``per`` [s], measured over ``hold`` [s]."""
+    """Droop [V] of a level one packet from zero in ``per`` [s], measured over ``hold`` [s]."""
     parameters = {"k": 1.0, "frame": hold}
     bench = Testbench(name="transistor_integrator", saved=("o", "x"), stop=9 * hold, parameters=parameters)
     traces, _ = run_testbench(engine, bench, conditions)
@@ -255,9 +256,9 @@ def unit(
     decide: float = 0.3e-6,
     settle: float = 2e-6,
 ) -> Unit:
-    """The CMRU unit through twelve frames: power-on, up, limit, hold, down, limit, up.
+    """Simulate the CMRU unit over twelve frames: power-on, up, limit, hold, down, limit, up.
 
-    ``evaluate``, ``decide`` and ``settle`` [s] are the times that the window gives to rows, comparators and packet.
+    ``evaluate``, ``decide`` and ``settle`` [s] are the times of the window for rows, comparators and packet.
     """
     expected = (-1, 0, 1, 2, 2, 2, 1, 0, -1, -2, -2, -1)
     saved = ("o", "qa", "qb", *BLOCKS.values())
@@ -288,7 +289,8 @@ def unit(
 
 
 def unit_in_time(engine: Engine, conditions: Conditions, *, frame: float = 10e-3) -> Unit:
-    """The unit with the shortest of WINDOWS in which it is right, or the longest: slow and cold takes more time."""
+    """The unit with the shortest of WINDOWS that gives right levels, else the longest: slow and cold devices need
+    more."""
     for window in WINDOWS:
         measured = unit(engine, conditions, frame=frame, **window)
         if measured.right:
@@ -298,9 +300,9 @@ def unit_in_time(engine: Engine, conditions: Conditions, *, frame: float = 10e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Characterization:
-    """All measurements of one process at one point, and the integrating capacitor [F] that the droop is of.
+    """All measurements of one process at one corner, and the integrating capacitor [F] of the droop measurement.
 
-    ``offset``, ``packet`` and ``skew`` are None where no mismatch was drawn.
+    ``offset``, ``packet`` and ``skew`` are None if no mismatch was drawn.
     """
 
     conditions: Conditions
@@ -320,7 +322,7 @@ def characterize(
 ) -> Characterization:
     """Run every testbench; ``dies`` draws of mismatch for the comparator, a third as many for the packet; 0: none.
 
-    ``levels`` is how many packets up and down the integrator is taken.
+    ``levels`` is the number of packets up and down in the integrator's testbench.
     """
     packet = skew = offset = None
     if dies:
@@ -342,9 +344,9 @@ def characterize(
 
 
 def technology_toml(measured: Characterization, base: Technology, chip: ChipBlocks | None = None) -> str:
-    """``base`` as a technology file, with the numbers that were measured in their place and where each comes from.
+    """``base`` as a technology file, in which measured numbers replace those of ``base``, with their source as comment.
 
-    A number without a comment is that of ``base``. What differs from die to die is that of ``chip``, where it is given.
+    A number without a comment is from ``base``. Mismatch is from ``chip`` if it is given.
     """
     table: dict[str, Any] = asdict(base)
     table["energy"] = {}
@@ -420,7 +422,7 @@ def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | N
 
 
 def _state(traces: Traces, starts: NDArray[Any], frame: float) -> Array:
-    """What lives on C_int, just before the end of each frame: the amplifier is off, so V(o) alone says nothing."""
+    """Voltage on C_int [V] just before the end of each frame: the amplifier is off then, so V(o) is not the state."""
     instants = starts + 0.99 * frame
     return _at(traces, "o", instants) - _at(traces, "x", instants)
 
@@ -435,7 +437,7 @@ def _charge(traces: Traces, account: str, instants: NDArray[Any]) -> Array:
 
 
 def _crossing(time: Array, values: Array, level: float) -> float:
-    """When ``values`` first rises through ``level``; NaN if never."""
+    """Time at which ``values`` first rises through ``level``; NaN if never."""
     above = np.flatnonzero(values > level)
     if above.size == 0 or above[0] == 0:
         return float("nan")

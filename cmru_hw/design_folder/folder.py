@@ -46,7 +46,7 @@ MODEL = "model.safetensors"
 NETWORK = "network.cir"
 # What is not in the folder and belongs to the circuit.
 OUTSIDE = "device files or version of cmru_hw"
-# The stimulus beside an exported netlist is for looking at: one sequence, and not all of a long one.
+# The stimulus next to an exported netlist is for inspection: one sequence, and only part of a long one.
 EXAMPLE_TIMESTEPS = 50
 
 
@@ -54,7 +54,7 @@ EXAMPLE_TIMESTEPS = 50
 class Exported:
     """A loaded design folder. ``network`` is the text of network.cir as found on disk, which may have been edited.
 
-    ``edited`` names what was changed after export: fields of design.json ("technology.mismatch.limit") and files.
+    ``edited`` lists the changes after export: fields of design.json ("technology.mismatch.limit") and files.
     """
 
     path: Path
@@ -171,7 +171,7 @@ def _edited(path: Path, manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _as_exported(found: Exported, manifest: Mapping[str, Any]) -> bool:
-    """Whether the same would be simulated as at export, device files outside of the folder included."""
+    """True if the netlist to simulate equals the exported one, including device files outside the folder."""
     try:
         return found.netlist_sha256 == manifest.get("netlist_sha256")
     except InputError:

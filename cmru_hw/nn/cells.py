@@ -95,7 +95,7 @@ def decide(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class CellConfig:
-    """Which recurrence: ``cell`` of :data:`CELLS`, its ``epsilon``, and the saturation ``levels`` K (None: no limit).
+    """The recurrence: ``cell`` of :data:`CELLS`, its ``epsilon``, and the saturation ``levels`` K (None: no limit).
 
     With K the state of every timestep stays within −K … K. Raises InputError for a combination that has no meaning.
     """

@@ -335,7 +335,7 @@ def load(path: str | os.PathLike[str]) -> Trained:
 
 
 def read(path: str | os.PathLike[str]) -> Loaded:
-    """As :func:`load`, with what is to be said of the file."""
+    """As :func:`load`, with notes on the file."""
     file = tensor_files.read(path)
     try:
         return _loaded(file)

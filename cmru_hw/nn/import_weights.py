@@ -29,7 +29,7 @@ def convert(tensors_path: Path, names_path: Path) -> Trained:
 
 
 def read(tensors_path: Path, names_path: Path) -> Loaded:
-    """As :func:`convert`, with what was folded, converted and left out."""
+    """As :func:`convert`, with notes on the tensors that were folded, converted and left out."""
     names = import_map.read(Path(names_path))
     file = tensor_files.read(tensors_path)
     try:

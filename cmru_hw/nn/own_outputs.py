@@ -1,4 +1,4 @@
-"""Is an imported network the user's own? What the software model computes, compared with what the original computed.
+"""Comparison of an imported network with the original: the outputs of both on the same sequences.
 
 The original's outputs stand next to its inputs in one ``.npz``: ``inputs`` (sequences, timesteps, features) in the
 data's own units and optionally ``lengths``; and at least one of ``logits`` (sequences, timesteps, classes), or
@@ -70,7 +70,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How many ``sequences`` agree, differ, or are too close to call; ``compared`` lists the arrays by name."""
+    """Numbers of ``sequences`` that agree, differ, or are too close to call; ``compared`` lists the arrays by name."""
 
     sequences: int
     differ: int
@@ -83,7 +83,7 @@ class Agreement:
         return self.sequences - self.differ - self.too_close
 
     def holds(self) -> bool:
-        """Whether some sequence agrees and none differs."""
+        """True if at least one sequence agrees and none differs."""
         return self.agree > 0 and not self.differ
 
 

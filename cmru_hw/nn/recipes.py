@@ -1,4 +1,4 @@
-"""How networks are trained: one set of numbers for each task."""
+"""Training settings: one set for each task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained. Augmentation applies to every training sequence, anew each time it is drawn.
+    """Training settings of a network. Each draw of a training sequence gets a new augmentation.
 
     Noise is in standard deviations of each feature.
     """
@@ -51,7 +51,7 @@ class Recipe:
     threshold: float = 0.5
     """Initial threshold bias of every unit. Candidates start with a standard deviation of order 1."""
     dependent: bool = True
-    """Whether thresholds depend on the input; otherwise W_β stays zero."""
+    """True if thresholds depend on the input; otherwise W_β stays zero."""
     swing: float = 4.0
     """αCMRU only: |h| above this many median |α| is penalised, so that h stays between the rails. |α| starts at 1, the
     size of the initial state."""

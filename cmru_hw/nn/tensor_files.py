@@ -35,7 +35,7 @@ WRAPPERS = ("module.", "_orig_mod.", "model.")
 """Prefixes that programs put in front of every name."""
 
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""What files of ``torch.save`` begin with before version 1.6, and with _use_new_zipfile_serialization=False."""
+"""First bytes of ``torch.save`` files before version 1.6, and with _use_new_zipfile_serialization=False."""
 _WEIGHTS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
 _SHOWN = 8
 
@@ -44,7 +44,7 @@ _SHOWN = 8
 class TensorFile:
     """``tensors`` are dense float32 on the CPU. ``refused`` has one sentence for each that can be no weight.
 
-    ``prefix`` is what was removed in front of every name, ``settings`` the JSON text under ``cmru_hw`` or None.
+    ``prefix`` is the prefix that was removed from every name, ``settings`` the JSON text under ``cmru_hw`` or None.
     """
 
     path: Path

@@ -187,9 +187,9 @@ def cross_validate(
 
 
 def objective(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds: int = 20) -> float:
-    """What training makes small, of ``rounds`` fresh variations of labelled ``sequences``: the same for every network.
+    """The training objective over ``rounds`` new variations of labelled ``sequences``, equal for every network.
 
-    It tells networks of different seeds apart without a test sequence.
+    The objective ranks networks of different seeds without a test sequence.
     """
     return float(objectives(trained, sequences, recipe, rounds=rounds).mean())
 

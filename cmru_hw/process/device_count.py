@@ -1,7 +1,7 @@
-"""What a transistor template is made of: devices, their nodes and sizes, read in the netlists themselves.
+"""Devices of a transistor template, with their nodes and sizes, read from the netlists.
 
-Area is an estimate before any layout: each transistor takes `LAYOUT` times its drawn diffusion, w (l + contact); each
-capacitor its plates. Wires beyond that are not in it.
+The area is an estimate before layout: each transistor takes `LAYOUT` times its drawn diffusion, w (l + contact), and
+each capacitor the area of its plates. The estimate includes no other wires.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _DEEPEST = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """``transistors``, how many; ``gates`` [m²], their w l together; ``area`` [m²], estimated; ``capacitance`` [F].
+    """``transistors``: their number; ``gates`` [m²]: sum of their w·l; estimated ``area`` [m²]; ``capacitance`` [F].
 
-    ``plates`` [m²] are those of the capacitors, a part of the area.
+    ``plates`` [m²]: area of the capacitors' plates, part of ``area``.
     """
 
     transistors: int = 0
@@ -64,7 +64,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class _Library:
-    """Subcircuits by name, and the values of parameters that stand outside of them."""
+    """Subcircuits by name, and the values of parameters outside of them."""
 
     subcircuits: Mapping[str, Subcircuit]
     values: Mapping[str, float]
@@ -84,7 +84,7 @@ def of(template: str, parameters: Mapping[str, float] | None = None, *, process:
 def of_netlist(network: str, cells: Mapping[str, bytes], *, process: str = pdk.DEFAULT) -> Inventory:
     """Devices of all instances in the netlist ``network``, whose templates are the files ``cells``.
 
-    Raises InputError for an instance of what no template defines, or whose size cannot be evaluated.
+    Raises InputError for an instance without a template, or an instance whose size cannot be evaluated.
     """
     return _counted(devices(network, cells, process=process), pdk.get(process))
 
@@ -92,10 +92,10 @@ def of_netlist(network: str, cells: Mapping[str, bytes], *, process: str = pdk.D
 def devices(network: str, cells: Mapping[str, bytes], *, process: str = pdk.DEFAULT) -> Iterator[Device]:
     """All devices of ``network``, whose templates are the files ``cells``, their nodes named as a simulator names them.
 
-    Raises InputError for an instance of what no template defines, whose nodes are not its pins, or whose size cannot be
-    evaluated.
+    Raises InputError for an instance without a template, with nodes that do not match its pins, or with a size that
+    cannot be evaluated.
     """
-    # what stands in network.cir outside of a subcircuit is instances and parameters, and it may define subcircuits
+    # network.cir may define subcircuits; outside of them it contains instances and parameters
     library = _library({"devices": _devices(process), **cells, "network.cir": network.encode()})
     for line in lexer.outside_subcircuits(lexer.logical_lines(network, where="network.cir")):
         yield from _flat(line, {}, "", library.values, library)
@@ -158,7 +158,7 @@ def _instance(
     if len(outside) != len(subcircuit.pins):
         raise InputError(f"{prefix[:-1]} has {len(outside)} nodes where {kind} has {len(subcircuit.pins)} pins")
     pins = dict(zip(subcircuit.pins, outside, strict=True))
-    # a parameter of the body hides the same name outside, as one of the .subckt line does
+    # a parameter in the body hides the same name outside, like a parameter of the .subckt line
     values = resolve(_parameters(subcircuit.lines) | dict(subcircuit.parameters), given, library.values)
     for line in subcircuit.lines:
         yield from _flat(line, pins, prefix, values, library)

@@ -1,8 +1,8 @@
-"""Transistor models as a deck takes them: those of the GF180MCU PDK, the stand-in card, or a file of one's own.
+"""Transistor models for a deck: those of the GF180MCU PDK, the stand-in card, or a user's file.
 
-All bring the same device names (``nf pf cmim cmom``), so every template of ``netlists/cells/transistor`` runs on any of
-them. The PDK's model files are found in its Python package and stay there: a deck names them, and nothing is copied.
-So do files that an own one includes.
+All define the same device names (``nf pf cmim cmom``), so every template of ``netlists/cells/transistor`` runs on any
+of them. A deck refers to the PDK's model files in their Python package by path and copies nothing. The same holds for
+files that a user's file includes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PINS = {"nf": ("d", "g", "s", "b"), "pf": ("d", "g", "s", "b"), "cmim": ("t", "
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The PDK's model files: ``version`` of the package that brought them, ``sha256`` of both together."""
+    """The PDK's model files: ``version`` of their package, ``sha256`` of both files together."""
 
     package: str
     version: str
@@ -43,8 +43,8 @@ class Models:
 class Devices:
     """Device models for one deck: one process, corner, temperature and draw of mismatch.
 
-    ``text`` goes first into the deck; ``files``, ``libraries`` and ``settings`` are what it needs there (see
-    `cmru_hw.spice.deck_safety`). ``version`` and ``sha256`` say which models these are.
+    ``text`` goes first into the deck, which then needs ``files``, ``libraries`` and ``settings`` (see
+    `cmru_hw.spice.deck_safety`). ``version`` and ``sha256`` identify the models.
     """
 
     process: str
@@ -60,7 +60,7 @@ class Devices:
 
 
 def packages() -> tuple[ModelFiles, ...]:
-    """The packages that model files of the shipped processes come from."""
+    """The Python packages that contain the model files of the shipped processes."""
     found = (pdk.get(name) for name in pdk.names())
     return tuple(
         ModelFiles(title=one.title, package=one.package.name, files=(one.package.include, one.package.library))
@@ -118,7 +118,7 @@ def devices(
     if described.shipped:
         wrapper, own = described.devices.read_bytes(), f"devices/{described.devices.name}"
     else:
-        # the corner of devices whose models come from a package is that of the package
+        # devices with models from a package take their corner from the package
         text, libraries = _own(
             described.devices, corner if described.package is None else "typical", described.corners[corner]
         )
@@ -155,9 +155,9 @@ def _parameters(corner: Mapping[str, float], *, drawn: bool) -> list[str]:
 
 
 def _own(path: Path, corner: str, parameters: Mapping[str, float]) -> tuple[str, tuple[str, ...]]:
-    """An own file of devices at ``corner`` as a deck can have it, and the files that it includes, by absolute path.
+    """Text of a user's file of devices at ``corner`` for a deck, and the absolute paths of the files that it includes.
 
-    Of a file with sections, that is what stands outside of them and in the section of the corner. Lines keep their
+    The text of a file with sections has the lines outside of all sections and the corner's section. Lines keep their
     numbers. Raises TechnologyError for a file that cannot be read, that is not only a circuit, that lacks a device or
     gives it other pins, or that neither has sections for corners nor uses the corner's ``parameters``.
     """
@@ -208,7 +208,7 @@ def _check_devices(path: Path, found: Mapping[str, lexer.Subcircuit]) -> None:
 
 
 def _own_section(path: Path, corner: str, lines: Sequence[tuple[lexer.LogicalLine, str | None]]) -> str | None:
-    """The file's own section for ``corner``; None for a file without sections, or one that reads its own by name."""
+    """The file's section for ``corner``; None for a file without sections, or one that includes its own by name."""
     names = {name for _, name in lines if name is not None}
     references = [lexer.file_reference(line) for line, name in lines if name is None]
     if not names or any(one and (path.parent / one.file).resolve() == path.resolve() for one in references):
@@ -223,7 +223,7 @@ def _own_section(path: Path, corner: str, lines: Sequence[tuple[lexer.LogicalLin
 
 
 def _left_out(lines: Sequence[tuple[lexer.LogicalLine, str | None]], chosen: str | None) -> Iterator[tuple[int, int]]:
-    """Physical lines, first and last, that a deck must not have: other sections, and where the chosen one begins."""
+    """Physical lines, first and last, to omit from a deck: other sections, and the first line of the chosen one."""
     begin = 0
     for line, name in lines:
         if lexer.section(line):
@@ -243,7 +243,7 @@ def _library(
         quoted = " (ngspice ends the name at a blank, even in quotes)" if reference.section and '"' in line.text else ""
         raise TechnologyError(f"{path} reads {library}, which is not there{quoted}: correct the path in it")
     section = reference.section
-    # ngspice has no way to escape a quote in the name of an included file, and none to escape a blank in that of a .lib
+    # ngspice cannot escape a quote in the name of an included file, nor a blank in the name of a .lib file
     if not library.isprintable() or '"' in library or (section and any(c in library for c in " '")):
         raise TechnologyError(f"ngspice cannot read {library!r}, which {path} does: rename it or its folder")
     if section is None:
@@ -256,7 +256,7 @@ def _library(
 
 
 def _sha256_of(own: bytes, libraries: Sequence[str]) -> str:
-    """Of the file ``own``, and of everything that can be reached from ``libraries``."""
+    """SHA-256 over the file ``own`` and every file that ``libraries`` read."""
     digest = hashlib.sha256(own)
     for library in libraries:
         digest.update(deck_safety.library_sha256(library).encode())

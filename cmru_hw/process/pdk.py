@@ -1,8 +1,8 @@
-"""A fabrication process: numbers of its devices, and where their models are.
+"""A fabrication process: numbers of its devices, and the location of their models.
 
-A process is data: a TOML file (those in ``processes`` come with the package, any other is given by its path) and a
-netlist with the devices ``nf pf cmim cmom``. A path of such a netlist alone is a process as well, with the numbers and
-corner parameters of the stand-in.
+A process is data: a TOML file (from ``processes`` in the package, or given by its path) and a netlist with the devices
+``nf pf cmim cmom``. The path of such a netlist is also a process, with the numbers and corner parameters of the
+stand-in.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ MIM = "mim_corner"
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A Python package that brings model files: ``include``, and ``library`` with one section for each corner.
+    """A Python package with model files: ``include``, and ``library`` with one section for each corner.
 
-    ``settings`` are ngspice's before it reads the deck.
+    ngspice needs ``settings`` before it reads the deck.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Package:
 
     @property
     def remedy(self) -> str:
-        """The command that installs it, without what it depends on."""
+        """The command that installs it without its dependencies."""
         return f"pip install --no-deps {self.name}"
 
 
@@ -61,9 +61,9 @@ class Fet:
 
 @dataclass(frozen=True, kw_only=True)
 class CapacitorModel:
-    """``density`` [F/m²], ``mismatch`` A_C [m], and the smallest that can be drawn, ``minimum`` [F].
+    """``density`` [F/m²], ``mismatch`` A_C [m], and the smallest drawable capacitance, ``minimum`` [F].
 
-    ``bottom`` and ``top`` are the capacitances of its plates to the substrate, relative to its own.
+    ``bottom`` and ``top`` are the capacitances of the plates to the substrate, relative to the capacitor's.
     """
 
     density: float
@@ -111,7 +111,7 @@ def names() -> tuple[str, ...]:
 
 
 def is_path(process: str) -> bool:
-    """Whether ``process`` is given by the path of a file."""
+    """True if ``process`` is the path of a file."""
     return process.endswith((FILE, DEVICES))
 
 

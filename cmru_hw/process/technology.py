@@ -1,4 +1,4 @@
-"""The numbers of a process and of the circuit family built in it, read from TOML and never changed afterwards."""
+"""The numbers of a process and of its circuit family, read from TOML and immutable afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEVELS = ("macro", "transistor")
 
 @dataclass(frozen=True, kw_only=True)
 class Supply:
-    """``vdd`` [V]; ``common_mode`` [V]: the level that stands for zero."""
+    """``vdd`` [V]; ``common_mode`` [V]: the voltage that represents zero."""
 
     vdd: float
     common_mode: float
@@ -46,7 +46,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacitor:
-    """Sizes [F]. ``step`` 0 means that any size can be made."""
+    """Sizes [F]. ``step`` 0 allows any size."""
 
     row: float
     integrator: float
@@ -93,7 +93,7 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """Standard deviations of what differs from element to element and, ``global_``, from die to die.
+    """Standard deviations of the deviations from element to element and, ``global_``, from die to die.
 
     A capacitor of ``density`` [F/m²] has σ(ΔC/C) = ``capacitor`` [m] / √area. A comparator's offset is that of its
     input pair, σ = ``threshold`` [V·m] / √(``pair_width`` ``pair_length``), and of the ``comparator_rest`` [V], added
@@ -121,9 +121,9 @@ class Mismatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
-    """What ideal parts do not show, of one simulated unit: energy [J] per timestep by block, and ``*_leakage`` [W].
+    """Energies of one simulated unit that ideal parts lack: [J] per timestep by block, and ``*_leakage`` [W].
 
-    ``comparators`` are the three of a unit, two for its rows and one for its level limit.
+    ``comparators`` are the three comparators of a unit, two for its rows and one for its level limit.
     """
 
     comparators: float
@@ -168,13 +168,13 @@ class Transistor:
 
 @dataclass(frozen=True, kw_only=True)
 class PowerGated:
-    """What a chip behind power headers needs beside the devices: see `cmru_hw.circuits.charge.power_gated_netlist`.
+    """Parameters of a power-gated chip in addition to the devices: see `cmru_hw.circuits.charge.power_gated_netlist`.
 
-    ``strobe`` [s]: how long the external frame clock is high, and so the chip awake. ``swing`` [V]: the most that a
-    state may be off V_cm, and ``input_swing`` an input off its own ``zero`` [V]. Lengths [m] of the
+    ``strobe`` [s]: high time of the external frame clock, during which the chip is powered. ``swing`` [V]: largest
+    distance of a state from V_cm; ``input_swing`` [V]: of an input from its own ``zero`` [V]. Lengths [m] of the
     transistors that make the delays: ``evaluate_fall`` and ``evaluate_rise`` of rows on inputs, ``read_fall`` and
     ``read_rise`` of rows on states, whose amplifiers have to charge the lines, ``settle`` of a packet and ``rest`` of
-    the states after it; ``tail`` of an amplifier. Sizes [F]: ``row``, ``integrator`` and ``limit`` as wholes,
+    the states after it; ``tail`` of an amplifier. Sizes [F]: ``row``, ``integrator`` and ``limit`` in total,
     ``flying``, ``holding`` and ``load`` of the V_cm
     generator (see ``netlists/cells/transistor/common_mode.cir``).
     """
@@ -205,10 +205,10 @@ class PowerGated:
 
 @dataclass(frozen=True, kw_only=True)
 class LongChannel:
-    """Long-channel numbers of the FETs, for calculations beside a simulation.
+    """Long-channel parameters of the FETs, for analytic estimates next to a simulation.
 
-    A gate has ``oxide`` [F/m2] and on either side ``overlap`` [F/m] of its width, a source or drain ``junction`` [F/m]
-    of it. ``slope_n`` and ``slope_p`` [A/V2] are mobility times oxide, ``threshold`` [V] that of both kinds.
+    A gate has ``oxide`` [F/m2], and per width ``overlap`` [F/m] on each side. A source or drain has ``junction`` [F/m]
+    per width. ``slope_n`` and ``slope_p`` [A/V2] are mobility times oxide, ``threshold`` [V] is that of both types.
     """
 
     oxide: float
@@ -221,10 +221,10 @@ class LongChannel:
 
 @dataclass(frozen=True, kw_only=True)
 class Technology:
-    """One process and circuit family. ``level`` says what its netlists are made of: "macro" or "transistor".
+    """One process and circuit family. ``level`` is the level of its netlists: "macro" or "transistor".
 
-    ``energy`` is None where no transistor was measured, ``transistor`` where there are no devices; at transistor level
-    it is what counts.
+    ``energy`` is None if no transistor circuit was measured, ``transistor`` is None if there are no device models. At
+    transistor level ``transistor`` applies.
     """
 
     name: str
@@ -289,7 +289,7 @@ def available() -> tuple[str, ...]:
 
 
 def default_memory(process: str) -> str:
-    """The memory of the technology that comes with ``process``; an integrator where none does."""
+    """The memory of the technology that comes with ``process``; "integrator" if there is no such technology."""
     devices = load(process).transistor if process in available() else None
     return devices.memory if devices is not None else "integrator"
 
@@ -317,7 +317,7 @@ def load(name_or_path: str | Path) -> Technology:
     devices = found.transistor
     if devices is None or not pdk.is_path(devices.process):
         return found
-    # a process of its own is named from where the technology lies
+    # the path of a user's process is relative to the technology file
     process = str((path.parent / devices.process).resolve())
     return replace(found, transistor=replace(devices, process=process))
 
@@ -377,7 +377,7 @@ def _possible(technology: Technology, where: str) -> None:
     supply, signal = technology.supply, technology.signal
     room = min(supply.common_mode, supply.vdd - supply.common_mode)
     rooms = {"state_swing": room, "input_swing": room, "bias": room}
-    # a reference that is a logic node goes from rail to rail, and so does a constant that is a clock
+    # a reference that is a logic node swings from rail to rail, and so does a constant that is a clock
     if technology.level == "transistor":
         rooms |= {"reference": supply.vdd, "bias": supply.vdd}
     for name, room in rooms.items():

@@ -40,7 +40,7 @@ class ResultFile:
         return found
 
     def has(self, key: str) -> bool:
-        """Whether ``key`` exists and is not null. Raises InputError if the file cannot be read."""
+        """True if ``key`` exists and is not null. Raises InputError if the file cannot be read."""
         _ = self.content
         try:
             return self.value(key) is not None

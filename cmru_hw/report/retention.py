@@ -79,7 +79,7 @@ def _row(source: ResultFile, place: int, state: HeldState, last: LastColumns) ->
 
 
 Loss = tuple[Prose, Fact, tuple[str, ...], LastColumns]
-"""How a state is lost: lead, its fact, header of the last columns, and their entries by row."""
+"""Description of a state loss: lead, its fact, header of the last columns, and their entries by row."""
 
 
 def _drooping(source: ResultFile, unit: Fact, worst: Fact, hot: Fact) -> Loss:

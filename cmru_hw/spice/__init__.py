@@ -1,12 +1,13 @@
-"""ngspice behind one narrow seam: a `Deck` goes in, believed `Traces` or an error come out.
+"""Interface to ngspice: it takes a `Deck` and returns checked `Traces` or raises an error.
 
 >>> outcome = spice.run(deck)                                   # doctest: +SKIP
 >>> with spice.open_engine(backend="batch", jobs=2) as engine:  # doctest: +SKIP
 ...     for index, result in engine.map(decks):
 ...         ...
 
-Two backends keep one contract: ``"pyspice"`` (the library, warm) and ``"batch"`` (the program, a process a deck). In
-both the simulator lives in a worker process that is thrown away after any failure, so that no deck can spoil the next.
+Two backends have the same contract: ``"pyspice"`` loads the library once, ``"batch"`` starts the program for each deck.
+Both run the simulator in a worker process. The engine ends this process after any failure, so that no deck can affect
+the next one.
 """
 
 from cmru_hw.spice.deck_safety import complete_text, content_hash, refuse_code, startup_text

@@ -1,4 +1,4 @@
-"""ngspice as a program, one process for each deck. This runs inside the worker process, which is what gets killed."""
+"""Run the ngspice program, one process for each deck. This module runs inside the worker, which the engine can kill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOG_BYTES = 1 << 20
 
 
 class Executable:
-    """``ngspice -b`` for many decks, one after the other. To be created in the directory that holds ``.spiceinit``."""
+    """``ngspice -b`` for many decks, one after the other. Create it in the directory that holds ``.spiceinit``."""
 
     def __init__(self, program: str | None) -> None:
         """Find ``program`` (path or name, None for ``ngspice``). Raises SimulatorMissing."""
@@ -57,7 +57,7 @@ class Executable:
         try:
             plot = rawfile.read(directory / RAW)
         except ResultRejected as error:
-            # Kept for later: why there is no result is usually in the log.
+            # Reported later: the log usually gives the reason for the missing result.
             defect = str(error)
         return Finished(
             plot=plot,
@@ -69,7 +69,7 @@ class Executable:
         )
 
     def tidy(self) -> None:
-        """Nothing of a deck outlives its process."""
+        """Nothing to do: the state of a deck ends with its process."""
 
     def _call(self, option: str) -> str:
         try:
@@ -87,7 +87,7 @@ class Executable:
 
 
 def _end(path: Path) -> str:
-    """The last part of a log that may be very long."""
+    """The last part of the log in ``path``; the whole log may be very long."""
     with path.open("rb") as log:
         log.seek(max(0, path.stat().st_size - _LOG_BYTES))
         return log.read().decode("utf-8", "replace")

@@ -1,7 +1,7 @@
-"""When a result is believed, and which error a run that failed is.
+"""Acceptance checks of a simulation result, and classification of failed runs.
 
-ngspice's return codes lie, and after a deck that failed to load the plot of an earlier one can still be current. So a
-result counts only if everything below holds, and the evidence for a failure is ngspice's own words.
+ngspice's return codes are unreliable. After a deck that failed to load, the plot of an earlier deck can still be
+current. This module therefore accepts a result only if all checks below pass, and quotes ngspice's log for a failure.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REMEDY = "install it (Debian, Ubuntu: sudo apt-get install ngspice libngspice0)"
 
-# All of several words: a node may be called "error" or "aborted", and ngspice prints the names of nodes.
+# Each pattern has several words: ngspice prints node names, and a node may be called "error" or "aborted".
 _COMPLAINTS = (
     "simulation(s) aborted",
     "simulation interrupted",
@@ -49,10 +49,11 @@ _MOST_CONTEXT_LINES = 6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Finished:
-    """What a backend hands over when the simulator has come to an end, well or badly.
+    """The data that a backend returns after the simulator has ended, with or without success.
 
-    ``plot`` is None if there is none to read, and then ``defect`` says why. ``log`` is everything ngspice printed.
-    ``status`` is the exit status of the process, negative for a signal. Times in s, ``cpu_seconds`` of the run alone.
+    ``plot`` is None if the run left no readable plot, and ``defect`` then gives the reason. ``log`` is everything that
+    ngspice printed. ``status`` is the exit status of the process, negative for a signal. Times are in s;
+    ``cpu_seconds`` is the processor time of this run only.
     """
 
     plot: Plot | None
@@ -64,7 +65,7 @@ class Finished:
 
 
 def judge(deck: Deck, title: str, finished: Finished) -> Traces:
-    """The result of ``deck``, run under ``title``, if it is believed.
+    """The result of ``deck``, run under ``title``, if it passes all checks.
 
     Raises NotConverged, SimulatorCrashed, ResultRejected; SimulatorMissing if the code models are not installed, and
     OutputError if the disk is full.
@@ -102,7 +103,7 @@ def canonical(name: str) -> str:
 
 
 def crash_message(status: int) -> str:
-    """What to say of a process that ended with ``status``, negative for a signal."""
+    """The message for a process that ended with ``status``, negative for a signal."""
     if status >= 0:
         return f"the simulator process ended by itself with status {status}"
     try:
@@ -114,7 +115,7 @@ def crash_message(status: int) -> str:
 
 
 def tail(log: str) -> str:
-    """The end of ``log``, where ngspice says what it died of."""
+    """The end of ``log``, where ngspice prints the cause of a crash."""
     return "\n".join(log.splitlines()[-_EVIDENCE_LINES:])
 
 
@@ -132,7 +133,7 @@ def _complaint(log: str) -> str:
 
 
 def _cause(lines: list[str], index: int) -> int:
-    """Where the message that ends at ``index`` begins: a few lines earlier, or with the error that caused it.
+    """First line of the message that ends at ``index``: a few lines earlier, or the error that caused it.
 
     Versions of ngspice put a different number of lines between the two.
     """
@@ -142,7 +143,7 @@ def _cause(lines: list[str], index: int) -> int:
 
 
 def _explain(log: str) -> None:
-    """Raise the more telling error of a run that has failed, if ngspice's words allow one."""
+    """Raise a more specific error for a failed run, if the log identifies one."""
     if _NO_SPACE.search(log):
         raise OutputError("no space left for the simulation's scratch files: free some, or set TMPDIR to another disk")
     if _NO_CODE_MODELS.search(log) and _NEEDS_CODE_MODEL.search(log):
@@ -150,14 +151,14 @@ def _explain(log: str) -> None:
             f"ngspice has no XSPICE code models (*.cm, package ngspice): {REMEDY}", evidence=tail(log)
         )
     lines = [line.strip() for line in log.splitlines() if _NOT_CONVERGED.search(line)]
-    # Singular matrices and failed gmin steps are also part of searches that succeed: the verdict is what comes last.
+    # A search that succeeds may also report singular matrices and failed gmin steps: only its last message counts.
     if lines:
         verdict = lines[-1].removeprefix("doAnalyses:").strip()
         raise NotConverged(f"ngspice did not converge: {verdict}", evidence=tail(log))
 
 
 def _doubt(deck: Deck, plot: Plot) -> str:
-    """Why the plot cannot be the whole result of ``deck``, or ``""``."""
+    """The reason why ``plot`` cannot be the complete result of ``deck``, or ``""``."""
     names = [canonical(name) for name in plot.names]
     missing = [name for name in (*_wanted(deck), "time") if name not in names]
     if missing:

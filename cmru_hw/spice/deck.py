@@ -10,13 +10,13 @@ from cmru_hw.core.signals import Array
 
 @dataclass(frozen=True, kw_only=True)
 class Deck:
-    """A complete ngspice input: one transient analysis and the files beside it.
+    """A complete ngspice input: one transient analysis and the files that it reads.
 
-    ``text`` is the deck after its title line; the title is the content hash of all the rest, so a plot that bears it
-    can only have come from this deck. ``files`` maps a relative path, as the deck names it, to its bytes.
+    ``text`` is the deck after its title line. The title is the content hash of the rest, so a plot with this title can
+    only come from this deck. ``files`` maps a relative path, as the deck names it, to its bytes.
     ``stop`` [s] is the end of the transient; ``saved`` are the vectors that must come back, in ngspice's spelling.
-    ``settings`` count before ngspice reads the deck (``"ngbehavior=hsa"``); ``libraries`` are the absolute paths of
-    model files that the deck may include and that are not looked into.
+    ``settings`` apply before ngspice reads the deck (``"ngbehavior=hsa"``). ``libraries`` are the absolute paths of
+    model files that the deck may include.
     """
 
     text: str
@@ -28,7 +28,7 @@ class Deck:
 
 
 def save_lines(saved: Sequence[str]) -> list[str]:
-    """The cards that keep ``saved``, in lines that ngspice reads whole."""
+    """``.save`` cards for the vectors ``saved``, in lines short enough for ngspice."""
     return [".save " + " ".join(saved[first : first + 20]) for first in range(0, len(saved), 20)]
 
 

@@ -1,6 +1,6 @@
-"""What ngspice may be given to read.
+"""Checks of every deck before ngspice reads it.
 
-A netlist is code: ngspice runs what stands between ``.control`` and ``.endc`` when it loads a deck, in every mode and
+A netlist is code: ngspice runs the commands between ``.control`` and ``.endc`` when it loads a deck, in every mode and
 from included files too. A deck, its files, its libraries and every file that these read are therefore checked against
 the list of cards that a circuit needs. Everything else is refused, so that no template, library or name can run a
 command or read a file that was not handed over.
@@ -24,7 +24,7 @@ from cmru_hw.core.regular_file import read_regular
 from cmru_hw.spice import lexer
 
 if TYPE_CHECKING:
-    # Only for the signatures: the worker imports this package and must stay light.
+    # Only for type hints: the worker imports this package and must start fast.
     from cmru_hw.spice.deck import Deck
 
 DECK = "deck.cir"
@@ -32,7 +32,7 @@ RAW = "out.raw"
 STARTUP = ".spiceinit"
 QUOTES = "\"'"
 
-# The analysis is one transient, so other analyses are not here; neither is .end, which would cut the circuit short.
+# A deck has one transient analysis, so the list has no other. It lacks .end, which would cut the circuit short.
 _CARDS = frozenset(
     (
         *(
@@ -78,7 +78,7 @@ def content_hash(deck: Deck) -> str:
 
 
 def complete_text(deck: Deck) -> str:
-    """The deck as a file: title line, text, ``.end``. It also runs by hand, beside its files and `startup_text`."""
+    """The deck as a file: title line, text, ``.end``. ngspice runs it in a folder with its files and `startup_text`."""
     return _under_title(content_hash(deck), deck)
 
 
@@ -87,10 +87,10 @@ def _under_title(title: str, deck: Deck) -> str:
 
 
 def startup_text(settings: tuple[str, ...]) -> str:
-    """The ``.spiceinit`` that belongs beside a deck with these ``settings`` ("ngbehavior=hsa", "ng_nomodcheck", ...).
+    """The ``.spiceinit`` for the folder of a deck with these ``settings`` ("ngbehavior=hsa", "ng_nomodcheck", ...).
 
-    ngspice reads it before the deck, which is the only moment when some settings count. One thread always: several
-    make transistor circuits slower by a factor of 5 and more.
+    ngspice reads this file before the deck; some settings take effect only then. It always sets one thread, because
+    several threads make transistor circuits slower by a factor of 5 or more.
     """
     for setting in settings:
         if not _SETTING.fullmatch(setting):
@@ -141,7 +141,7 @@ def refuse_code(
             reference = _included(line, at)
             known = partial(_known, folder=folder, files=files, libraries=libraries)
             _refuse_hidden(line, at, known)
-            # numbers of a data file are not read as a netlist: the file must only be there
+            # ngspice does not read a data file as a netlist, so it is enough that the file exists
             for target in _data_files(line):
                 _own_files(at, target, folder, files, libraries)
             if reference is not None:
@@ -154,7 +154,7 @@ def refuse_code(
 
 
 def _included(line: lexer.LogicalLine, at: str) -> lexer.FileReference | None:
-    """The file that ``line`` includes, if any. Raises InputError for a line that does not belong into a circuit."""
+    """The file that ``line`` includes, if any. Raises InputError for a line that does not belong in a circuit."""
     lower = line.text.lower()
     words = set(_SEPARATORS.split(lower))
     if programs := words & _MODELS_THAT_RUN_PROGRAMS:
@@ -192,7 +192,8 @@ def _own_files(
     """The deck's files that ``target`` may name, none for a library; anything else is refused."""
     if target in libraries:
         return []
-    # ngspice looks beside the deck first, then beside the including file. The names in `files` lead nowhere else.
+    # ngspice searches the deck's folder first, then the including file's folder.
+    # The names in `files` lead nowhere else.
     here = [posixpath.normpath(target), *([] if target.startswith("./") else [posixpath.normpath(folder / target)])]
     found = [name for name in dict.fromkeys(here) if name in files]
     if not found:
@@ -215,7 +216,7 @@ class LibraryFile:
 def library(path: str) -> LibraryFile:
     """The file ``path``, checked. Raises InputError for one that cannot be read or is not only a circuit."""
     try:
-        # Not read again while it stays as it is: a process has megabytes of models, and dies are many.
+        # Cached while the file is unchanged: a process has megabytes of models, and a run reads them for every die.
         found = os.stat(path)  # noqa: PTH116
         return _library(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
     except OSError as error:
@@ -265,13 +266,13 @@ def library_files(path: str, *, own: Mapping[str, bytes] | None = None) -> dict[
             if Path(reached).exists():
                 waiting.append(reached)
             elif reference.section is None:
-                # A section of a missing file may stand in a section that nobody reads; if not, ngspice ends there.
+                # A missing file may be named in a section that the deck does not use; otherwise ngspice stops there.
                 raise InputError(f"{at}: {target!r} is not there: correct the path in it")
     return found
 
 
 def library_sha256(path: str) -> str:
-    """SHA-256 over the library ``path`` and every file that can be reached from it, wherever they lie."""
+    """SHA-256 over the library ``path`` and every file that it reads, independent of their folders."""
     found = library_files(path)
     parts = [found[path].sha256, *sorted(one.sha256 for one in found.values())]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What has to be in place for cmru_hw to work, each thing tried rather than looked up."""
+"""Checks of the installation. Each check runs the component."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class ModelFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was tried: ``detail`` is what was found, ``remedy`` what to do if it is not ``ok``.
+    """One check: ``detail`` is the finding, ``remedy`` the action to take if it is not ``ok``.
 
-    Nothing that is needed is missing as long as every ``required`` check is ``ok``.
+    The installation is complete if every ``required`` check is ``ok``.
     """
 
     name: str
@@ -59,9 +59,9 @@ class Check:
 
 
 def checks(models: Sequence[ModelFiles] = ()) -> list[Check]:
-    """Every check, in the order in which one would repair; takes some seconds and raises nothing.
+    """All checks, in the order of repair. They take some seconds and raise nothing.
 
-    ``models`` are looked for as well, and never required.
+    The device models ``models`` are checked too, and are never required.
     """
     rc = {backend: _attempt(_RC, backend) for backend in _BACKENDS}
     filesource = {backend: _attempt(_FILESOURCE, backend) for backend in _BACKENDS}

@@ -1,4 +1,4 @@
-"""Decks in, results out: warm worker processes, their deadlines, and what happens when one dies."""
+"""Simulate decks in worker processes that are reused, with deadlines, retries and recovery from crashes."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 Backend = Literal["pyspice", "batch"]
 
-# Options to try, one after the other, when a deck does not converge as it stands. None of them loosens a tolerance.
+# Options to try, one after the other, when a deck does not converge unchanged. None of them loosens a tolerance.
 RETRIES = ("itl4=50", "method=gear maxord=2 itl4=200")
-# What names another ngspice than the installed one, for each backend.
+# Environment variables that select another ngspice than the installed one, by backend.
 VARIABLES = {"pyspice": "CMRU_HW_LIBNGSPICE", "batch": "CMRU_HW_NGSPICE"}
 
-# A library in use for long grows by a little whatever one does; a new process is cheap at this rate.
+# The library leaks a little memory in every run; at this rate a new process costs little.
 _RUNS_PER_WORKER = 500
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
-    """A finished simulation and how it was come by.
+    """A finished simulation and its record.
 
-    ``attempts`` describes what was tried before and failed, in order; it is empty for a deck that ran as it stands.
+    ``attempts`` describes the earlier attempts that failed, in order; it is empty for a deck that ran as it stands.
     ``cpu_seconds`` is the processor time of loading and simulating, measured in the process that did it (for
     ``"batch"`` with the start of the program); ``seconds`` is the wall time of the same. ``simulator`` is a name and
-    version, ``"ngspice 39"``; ``log`` is what it printed. The title of ``traces`` is the content hash of the deck that
+    version, ``"ngspice 39"``; ``log`` is its output. The title of ``traces`` is the content hash of the deck that
     ran: that of the deck with the options of the retry, where it took one.
     """
 
@@ -52,7 +52,7 @@ class Outcome:
 
 
 class Engine:
-    """Runs decks in worker processes that stay warm between them. Not for use from several threads at a time."""
+    """Runs decks in worker processes that are reused between decks. Not thread-safe."""
 
     def __init__(
         self, *, backend: Backend, jobs: int, timeout: float, retries: tuple[str, ...], program: str | None
@@ -66,7 +66,7 @@ class Engine:
         self.timeout = timeout
         self.retries = tuple(retries)
         program = program or os.environ.get(VARIABLES[backend])
-        # A path is meant from here, and the workers live elsewhere; a bare name is to be searched for.
+        # A relative path starts at this process's folder, and workers have another; a bare name is searched in PATH.
         self._program = os.path.abspath(program) if program and os.sep in program else program  # noqa: PTH100
         self._idle: list[WorkerProcess] = []
         self._busy: dict[WorkerProcess, _Task] = {}
@@ -79,7 +79,7 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """End every worker at once, whatever it is doing. The engine can be used again: it starts new ones."""
+        """End every worker at once, even during a simulation. The engine stays usable and starts new workers."""
         for worker in (*self._busy, *self._idle):
             worker.kill()
         self._busy.clear()
@@ -87,7 +87,7 @@ class Engine:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Process ids of the workers, those at work first."""
+        """Process ids of the workers, busy workers first."""
         return tuple(worker.process.pid for worker in (*self._busy, *self._idle))
 
     def run(self, deck: Deck) -> Outcome:
@@ -105,9 +105,9 @@ class Engine:
     def map(self, decks: Iterable[Deck]) -> Iterator[tuple[int, Outcome | SimulationError]]:
         """Simulate all decks and yield (index, result) as each ends; a deck that failed is a SimulationError.
 
-        ``decks`` is drawn from as workers become free. Leaving the loop early ends what is still running. Raised, and
-        not given as data, is what calls for a hand: SimulatorMissing, OutputError, and InputError for a deck that is
-        not only a circuit.
+        The engine takes the next of ``decks`` when a worker becomes free. Leaving the loop early ends all running
+        simulations. Raises SimulatorMissing, OutputError, and InputError for a deck that is not only a circuit: the
+        user must act on these, so they are not returned as data.
         """
         if self._mapping:
             raise RuntimeError("this engine is at work on other decks: open a second one")
@@ -139,7 +139,7 @@ class Engine:
             worker = fit[0]
             self._idle.remove(worker)
         else:
-            # Settings count only when ngspice starts, so another worker must make room.
+            # Settings take effect only when ngspice starts, so a worker with other settings must end.
             while self._idle and len(self._idle) + len(self._busy) >= self.jobs:
                 self._idle.pop().kill()
             worker = WorkerProcess(backend=self.backend, program=self._program, settings=settings)
@@ -147,7 +147,7 @@ class Engine:
         worker.submit(task.deck)
 
     def _attend(self) -> list[WorkerProcess]:
-        """Wait until workers have something to say or are past their deadline."""
+        """Wait until workers have sent a message or have passed their deadline."""
         by_connection = {worker.connection: worker for worker in self._busy}
         deadline = min(worker.deadline for worker in self._busy)
         heard: list[Any] = wait(list(by_connection), timeout=max(0.0, deadline - time.monotonic()))
@@ -155,7 +155,7 @@ class Engine:
         return [worker for c, worker in by_connection.items() if c in heard or worker.deadline <= now]
 
     def _answer(self, worker: WorkerProcess, again: deque[_Task]) -> Iterator[tuple[int, Outcome | SimulationError]]:
-        """Take one message of ``worker`` (or its silence, or its end) for what it means to its task."""
+        """Handle one message of ``worker``, its timeout or its end, and yield the task's result if there is one."""
         task = self._busy[worker]
         try:
             event = worker.hear(self.timeout)
@@ -163,7 +163,7 @@ class Engine:
                 return
             traces = judge(task.deck, worker.title, event)
         except NotBegun:
-            # It died between two decks, over the garbage of the one before: this one is not to blame.
+            # The worker died between two decks while it cleaned up after the earlier one: this deck is not the cause.
             self._discard(worker)
             again.append(task)
         except NotConverged as error:
@@ -200,7 +200,7 @@ class Engine:
             )
 
     def _discard(self, worker: WorkerProcess) -> None:
-        """After any failure: a process that has seen one is not to be trusted with another deck."""
+        """End ``worker`` after a failure: the failed deck may have damaged the state of its simulator."""
         del self._busy[worker]
         worker.kill()
 
@@ -214,13 +214,13 @@ class _Task:
     attempts: tuple[str, ...] = ()
 
     def retry(self, options: str, attempts: tuple[str, ...]) -> _Task:
-        # Among several .options lines ngspice lets the last one win (within one line, the first key).
+        # Among several .options lines ngspice uses the last one (within one line, the first key).
         text = f"{self.original.text.rstrip()}\n.options {options}\n"
         deck = dataclasses.replace(self.original, text=text)
         return dataclasses.replace(self, deck=deck, options=options, attempts=attempts)
 
     def failure(self, error: SimulationError) -> SimulationError:
-        """``error``, with what had been tried before it."""
+        """``error``, with the attempts before it."""
         if not self.attempts:
             return error
         tried = "; ".join(self.attempts)

@@ -1,7 +1,7 @@
 """Waveforms for other tools: the raw file of the SPICE family, and CSV.
 
-A raw file written here is what ngspice writes with ``-r``: ngspice's ``load`` reads it, and so do the viewers that read
-ngspice's. Voltages are called ``v(o0_3)`` in it, currents ``i(vdd)``, as there.
+The raw file has the format of ``ngspice -r``: ngspice's ``load`` and waveform viewers read it. It names voltages
+``v(o0_3)`` and currents ``i(vdd)``, as ngspice does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An engine that runs decks of another with a smaller error in every time step."""
+"""An engine that runs decks in another engine with a smaller integration error per time step."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def options(times: int) -> str:
-    """Steps about half as long ``times`` times: the error of a step of second order is of the third power of it."""
+    """Options that halve the time steps ``times`` times: a step of a second-order method has a third-order error."""
     return f"trtol={7 / 8**times!r} bypass=0"
 
 
 class FinerEngine(Engine):
-    """Every deck in ``engine``, with :func:`options` after its own: of several cards ngspice takes the last."""
+    """Runs every deck in ``engine`` with :func:`options` after the deck's own, because ngspice uses the last card."""
 
     def __init__(self, engine: Engine, times: int) -> None:
         super().__init__(

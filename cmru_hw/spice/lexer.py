@@ -4,12 +4,13 @@ The rules are those of ngspice 39, found by experiment (``tests/test_lexer.py`` 
 
 * A line that begins with ``*``, ``$`` or ``//`` is a comment. Within a line, ``;`` and ``//`` begin a comment, and so
   does ``$`` after a blank, a comma or a tab; quotes protect none of them.
-* A line that begins with ``+`` continues the last line that is no comment; blank lines may stand between. So does the
-  line after one that ends with ``\\\\``. A line that begins with ``;`` is a comment that takes its continuations along.
-* ``.lib`` takes its words, in some places, before comments are removed; quotes do not protect a blank in them.
+* A line that begins with ``+`` continues the last line that is no comment; blank lines may come between. The line
+  after one that ends with ``\\\\`` also continues it. A line that begins with ``;`` is a comment, and so are its
+  continuations.
+* ngspice splits a ``.lib`` line, in some places, before it removes comments; quotes do not protect a blank in it.
 * Values are ``{...}``, ``'...'``, ``"..."`` or one word; blanks may surround ``=``.
 
-Where ngspice would do something that nobody intends (stop reading, run a comment as a command), this module refuses.
+This module refuses input that ngspice would misread without an error (stop reading, run a comment as a command).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _BLANK = " \t"
 _COMMENT = re.compile(r"(?<=.);|//|(?<=[ ,\t])\$")
 _QUOTED = re.compile(r"\s*(?:\"([^\"]*)\"|'([^']*)'|(\S+))")
 _LIB_WORD = re.compile(r"[^\s\"']+")
-# ngspice inserts a file, or a section, where such a line stands: a continuation would continue the file's last line.
+# ngspice replaces such a line by a file or section: a continuation would continue the file's last line.
 _NOT_CONTINUED = (".inc", ".lib", ".endl")
 _CLOSING = {"{": "}", "'": "'", '"': '"'}
 
@@ -50,9 +51,9 @@ class LogicalLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """A line taken apart, in lower case: ``words``, then ``parameters`` (name → expression without braces or quotes).
+    """A parsed line, in lower case: ``words``, then ``parameters`` (name → expression without braces or quotes).
 
-    ``stray`` words stand behind a parameter.
+    ``stray`` are the words after a parameter.
     """
 
     words: tuple[str, ...]
@@ -81,7 +82,7 @@ class FileReference:
 def decode(content: bytes) -> str:
     """Text of a netlist: UTF-8, with or without a byte order mark, or else Latin-1.
 
-    Raises InputError for UTF-16 and UTF-32, which ngspice cannot read, and for what is no text.
+    Raises InputError for UTF-16 and UTF-32, which ngspice cannot read, and for bytes that are not text.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError("it is in UTF-16: save it as UTF-8")
@@ -101,7 +102,7 @@ def logical_lines(  # noqa: C901 - one branch for each kind of line
     Raises InputError, with the number of the line.
     """
     held: LogicalLine | None = None
-    # A comment that begins with ";" takes its continuations along.
+    # The continuations of a comment that begins with ";" belong to the comment.
     swallowing = continued = False
     for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.replace("\r", "").lstrip(_BLANK)
@@ -188,9 +189,9 @@ def file_reference(line: LogicalLine) -> FileReference | None:
 
 
 def reference_in_comment(line: LogicalLine) -> FileReference | None:
-    """What ``.lib NAME ; COMMENT`` reads where ngspice takes the comment for a section of a file NAME.
+    """The file reference in ``.lib NAME ; COMMENT`` if ngspice takes the comment for a section of a file NAME.
 
-    That is in a deck, and in the first line of an included file; elsewhere the line opens a section.
+    ngspice does so in a deck and in the first line of an included file. Elsewhere the line opens a section.
     """
     words = _LIB_WORD.findall(line.with_comment)
     if section(line) is None or len(words) < 3:
@@ -205,7 +206,7 @@ def section(line: LogicalLine) -> str | None:
 
 
 def sections(lines: Iterable[LogicalLine]) -> Iterator[tuple[LogicalLine, str | None]]:
-    """Each line with the section that it stands in, None outside; ``.lib`` and ``.endl`` belong to theirs.
+    """Each line with its section, None outside of sections; ``.lib`` and ``.endl`` are part of their section.
 
     Raises InputError for a section inside another, or one that does not end.
     """
@@ -233,7 +234,7 @@ def statement(line: LogicalLine) -> Statement:
     words = [token.rstrip(",") or token for token in (tokens[: names[0]] if names else tokens)]
     if not words:
         raise InputError(f"{line.text!r} has no name in front of its parameters")
-    # pins may stand in parentheses
+    # parentheses may surround the pins
     place = 2 if card == ".subckt" else 1
     if len(words) > place and words[place].startswith("(") and words[place].endswith(")"):
         words[place : place + 1] = words[place][1:-1].split()
@@ -305,7 +306,7 @@ def subcircuits(lines: Iterable[LogicalLine]) -> dict[str, Subcircuit]:
 
 
 def outside_subcircuits(lines: Iterable[LogicalLine]) -> Iterator[LogicalLine]:
-    """The lines that stand in no subcircuit."""
+    """The lines outside of all subcircuits."""
     depth = 0
     for line in lines:
         depth += line.card == ".subckt"

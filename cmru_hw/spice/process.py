@@ -1,4 +1,4 @@
-"""The parent's end of a worker process: start, feed, hear, kill. The other end is `cmru_hw.spice.worker`."""
+"""Start a worker process, send it decks, receive results, and kill it. The worker runs `cmru_hw.spice.worker`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _END_SECONDS = 5.0
 
 
 class NotBegun(Exception):
-    """The worker died before it began with the deck it was given."""
+    """The worker died before it began its deck."""
 
 
 class WorkerProcess:
-    """One worker process, with a scratch directory of its own that goes when it goes."""
+    """One worker process, with a scratch directory that is removed when the process ends."""
 
     def __init__(self, *, backend: str, program: str | None, settings: tuple[str, ...]) -> None:
         """Start the process; it becomes ready later, and a deck may be submitted at once."""
@@ -61,8 +61,8 @@ class WorkerProcess:
             "directory": str(self._home),
             "connection": theirs.fileno(),
         }
-        # A session of its own keeps the terminal's Ctrl-C away and makes the process killable with all its children.
-        # Its standard input is its lifeline: the pipe closes when this process ends, however it ends.
+        # A separate session keeps the terminal's Ctrl-C away, and lets us kill the process with all its children.
+        # The worker ends when its standard input closes: the pipe closes however this process ends.
         with log, theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "cmru_hw.spice.worker", json.dumps(configuration)],
@@ -76,7 +76,7 @@ class WorkerProcess:
             )
 
     def submit(self, deck: Deck) -> None:
-        """Send ``deck`` to run under the title that `title` then is. Raises InputError, OutputError."""
+        """Send ``deck`` to the worker and set `title` to the deck's title. Raises InputError, OutputError."""
         self.runs += 1
         self._begun = False
         self._run = self._home / f"run-{self.runs}"
@@ -89,11 +89,11 @@ class WorkerProcess:
         try:
             self.connection.send_bytes(json.dumps({"directory": str(self._run)}).encode())
         except OSError:
-            # It is dead; `hear` finds out how, or that nothing was lost.
+            # The worker is dead; `hear` reports the cause.
             return
 
     def hear(self, timeout: float) -> Finished | None:
-        """The end of the run, or None while there is none. Raises the error that the worker or its death stands for."""
+        """The finished run, or None while it goes on. Raises the error that the worker reports or its death shows."""
         try:
             if not self.connection.poll():
                 raise SimulationTimeout(self._late(timeout), evidence=self._said())
@@ -120,9 +120,9 @@ class WorkerProcess:
         shutil.rmtree(self._run, ignore_errors=True)
 
     def kill(self) -> int:
-        """End the process with its children and return its status. Harmless when it is dead."""
+        """End the process with its children and return its status. Does nothing to a dead process."""
         if self.process.returncode is None:
-            # Not yet waited for, so the group's number cannot have been given to somebody else.
+            # Not yet waited for, so the operating system cannot have reused the group's number.
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self._last_words = self._said()
@@ -133,10 +133,10 @@ class WorkerProcess:
         return self.process.returncode
 
     def _let_it_end(self) -> None:
-        """Give a process that has hung up the time to die of what it is dying of, so that this can be reported."""
+        """Wait for a process that has closed its connection to end, so that its exit status can be reported."""
         deadline = time.monotonic() + _END_SECONDS
         while time.monotonic() < deadline:
-            # Looks without collecting it, so that its number stays ours to kill.
+            # Checks without collecting the process, so that its number stays reserved until `kill`.
             if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
                 return
             time.sleep(0.005)
@@ -156,13 +156,13 @@ class WorkerProcess:
 def _environment() -> dict[str, str]:
     environment = {
         **os.environ,
-        # The same modules as here, in the same order, however this process came to find them.
+        # The worker must import the same modules as this process, in the same order of folders.
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         # ngspice overrides OMP_NUM_THREADS; several threads make its transistor models slower by a factor of 5.
         "OMP_THREAD_LIMIT": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    # These would change where ngspice looks for files and how it writes them.
+    # These variables would change ngspice's search path and output format.
     for name in ("NGSPICE_INPUT_DIR", "SPICE_ASCIIRAWFILE"):
         environment.pop(name, None)
     return environment
@@ -184,7 +184,7 @@ def _finished(message: dict[str, Any], data: bytes) -> Finished:
 
 
 def _translated(message: dict[str, Any]) -> CmruError:
-    """The worker's exception as one of ours."""
+    """The worker's exception as a CmruError."""
     text, evidence = message["message"], message["evidence"]
     if message["error"] == "SimulatorMissing":
         return SimulatorMissing(text, evidence=evidence)

@@ -1,4 +1,4 @@
-"""ngspice as a library, through PySpice. This runs inside the worker process only: ngspice may take it down."""
+"""ngspice as a library, through PySpice. Use it in the worker process only, because ngspice may crash its process."""
 
 from __future__ import annotations
 
@@ -20,20 +20,24 @@ from cmru_hw.spice.checks import REMEDY, Finished
 from cmru_hw.spice.deck_safety import DECK
 from cmru_hw.spice.rawfile import Plot
 
-# Debian has no unversioned link, which is all that PySpice looks for.
+# PySpice looks only for an unversioned link, which Debian lacks.
 _LIBRARY = "libngspice.so.0"
 _LOG_LINES = 10_000
 
 
 class _NgSpice(NgSpiceShared):  # type: ignore[misc]
-    """PySpice's binding, with the reading of ngspice's output in our hands.
+    """PySpice's binding, with its own handling of ngspice's output.
 
-    PySpice 1.5 (the version is pinned) raises on harmless notes, on failed .meas and on nodes called "error". Here
-    output is only kept; `cmru_hw.spice.checks` accepts or rejects the run.
+        PySpice 1.5 (the version is pinned) raises on harmless notes, on failed .meas and on nodes called "error". Here
+    <<<<<<< HEAD
+        output is only kept; `cmru_hw.spice.checks` accepts or rejects the run.
+    =======
+        output is only stored; `cmru_hw.spice.checks` decides whether a result is accepted.
+    >>>>>>> 168a861 (Plain English in the docstrings of spice)
     """
 
     def __init__(self) -> None:
-        # A deck can make ngspice print at every time point: the end is what matters, and memory is finite.
+        # A deck can make ngspice print at every time point, so only the end of the output is stored.
         self.lines: deque[str] = deque(maxlen=_LOG_LINES)
         self.exit_status: int | None = None
         super().__init__()
@@ -53,14 +57,14 @@ class _NgSpice(NgSpiceShared):  # type: ignore[misc]
 
 
 class Library:
-    """One ngspice for many decks, one after the other. To be created in the directory that holds ``.spiceinit``."""
+    """One ngspice for many decks, one after the other. Create it in the directory that holds ``.spiceinit``."""
 
     def __init__(self, library: str | None) -> None:
         """Load ``library`` (path or name, None to search). Raises SimulatorMissing."""
         path = library or self._find()
         # PySpice formats the path, to tell several instances apart.
         _NgSpice.LIBRARY_PATH = path.replace("{", "{{").replace("}", "}}")
-        # It warns of every ngspice newer than itself and of every vector without a unit.
+        # PySpice warns of every ngspice newer than itself and of every vector without a unit.
         logging.getLogger("PySpice").setLevel(logging.ERROR)
         try:
             self._ngspice = _NgSpice()
@@ -85,10 +89,10 @@ class Library:
         os.chdir(directory)
         self._ngspice.lines.clear()
         wall, cpu = time.perf_counter(), time.process_time()
-        # PySpice turns a return code into NameError; what went wrong, if anything, is in the log and the plot.
+        # PySpice turns a return code into NameError; the log and the plot show a failure.
         with contextlib.suppress(NameError):
             self._ngspice.source(DECK)
-        # Where the program would exit, the library asks to be unloaded, and is not fit for anything after that.
+        # Where the program would exit, the library asks to be unloaded, and cannot be used afterwards.
         if self._ngspice.exit_status is None:
             with contextlib.suppress(NameError):
                 self._ngspice.run()
@@ -99,15 +103,15 @@ class Library:
         return Finished(plot=plot, defect=defect, log=log, status=status or 0, cpu_seconds=cpu, seconds=wall)
 
     def tidy(self) -> None:
-        """Forget the deck and its plots: otherwise 0.23 MB stay behind after every run."""
+        """Free the deck and its plots: otherwise every run leaks 0.23 MB."""
         self._ngspice.destroy()
         self._ngspice.remove_circuit()
         os.chdir(self._home)
 
     def _current_plot(self) -> tuple[Plot | None, str]:
-        """The plot and ``""``, or None and why not.
+        """The plot and ``""``, or None and the reason.
 
-        After a deck that failed this is an older plot, or ngspice's table of constants; its title gives it away.
+        After a failed deck the plot is an older one, or ngspice's table of constants; its title shows this.
         """
         vectors = self._ngspice.plot(None, self._variable("curplot"))
         rows = [vector._data for vector in vectors.values()]

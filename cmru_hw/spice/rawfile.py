@@ -1,7 +1,7 @@
 """ngspice's binary raw file → Plot.
 
-The one format that matters here: real vectors of one transient analysis, as ``ngspice -b -r`` writes them. Anything
-else is refused with its name instead of being read as something it is not.
+It reads one format: real vectors of one transient analysis, as ``ngspice -b -r`` writes them. It refuses any other
+format by name.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def parse(content: bytes) -> Plot:
     if "real" not in flags or not set(flags) <= {"real", "padded"}:
         raise ResultRejected(f"the raw file holds {' '.join(flags) or 'unknown'} data instead of real transient data")
     try:
-        # ngspice pads the number with blanks, because it writes 0 first and comes back when the analysis has ended.
+        # ngspice pads the number with blanks, because it writes 0 first and overwrites it at the end of the analysis.
         variables, points = int(fields["no. variables"]), int(fields["no. points"])
     except (KeyError, ValueError):
         raise ResultRejected("the raw file does not say how much it holds") from None

@@ -1,6 +1,6 @@
-"""An engine that leaves every result in a folder and looks there first: a run of hours can be ended and taken up again.
+"""An engine that stores every result in a folder and looks there first, so that a long run can be resumed.
 
-A result is that of one deck, whose content hash names its file, so nothing can be mistaken for anything else.
+The content hash of a deck is the file name of its result, so results of different decks cannot be confused.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class CachedEngine(Engine):
-    """An `Engine` whose results stay in ``folder``. Failures are not kept: they are tried again."""
+    """An `Engine` that stores its results in ``folder``. It does not store failures; these decks run again."""
 
     def __init__(self, folder: Path, **given: Any) -> None:
         super().__init__(**given)
         self.folder = folder
 
     def map(self, decks: Iterable[Deck]) -> Iterator[tuple[int, Outcome | SimulationError]]:
-        """As `Engine.map`; what is there already comes at once. Raises OutputError where the folder is closed to us."""
+        """As `Engine.map`, stored results first. Raises OutputError if ``folder`` cannot be read or written."""
         ready: list[tuple[int, Outcome]] = []
         asked: list[tuple[int, Deck]] = []
 
@@ -55,7 +55,7 @@ class CachedEngine(Engine):
 
 
 def _save(folder: Path, deck: Deck, outcome: Outcome) -> None:
-    """Whole or not at all."""
+    """Store ``outcome`` in one atomic write."""
     facts = {
         "title": outcome.traces.title,
         "names": list(outcome.traces.values),
@@ -75,7 +75,7 @@ def _save(folder: Path, deck: Deck, outcome: Outcome) -> None:
 
 
 def _load(folder: Path, deck: Deck) -> Outcome | None:
-    """The result that ``deck`` gave earlier, or None; a damaged file is none."""
+    """The stored result of ``deck``; None if there is none or its file is damaged."""
     try:
         with np.load(_path(folder, deck), allow_pickle=False) as file:
             facts, time, values = json.loads(str(file["facts"])), file["time"], file["values"]

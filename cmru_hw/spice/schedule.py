@@ -1,4 +1,4 @@
-"""Where sequences lie in a deck, and when each quantity is read."""
+"""Positions of the sequences in a deck, and sampling instants of each quantity."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cmru_hw.core.signals import Array, Traces
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """When to read something: ``offset`` [s] into a frame, and the ``clocks`` that are then at ``high`` [V].
+    """A sampling instant: ``offset`` [s] into a frame; the ``clocks`` are then at ``high`` [V].
 
-    Where latches keep decisions until then, they must be what they were at the offset ``decided`` [s].
+    If latches keep decisions until then, the decisions must equal those at the offset ``decided`` [s].
     """
 
     offset: float
@@ -27,10 +27,10 @@ class Moment:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """When to read something that no outside clock times: as ``clock`` begins to fall.
+    """A sampling instant that no external clock sets: ``clock`` begins to fall.
 
-    That is at the last point above ``level`` [V] before it falls through half of that, ``begin`` to ``end`` [s] into a
-    frame.
+    The instant is the last point above ``level`` [V] before ``clock`` falls through half of ``level``, ``begin`` to
+    ``end`` [s] into a frame.
     """
 
     clock: str
@@ -41,7 +41,7 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """The instants [s] of an :class:`Edge` in all frames (frames,); NaN in a frame where there is none."""
+    """The instants [s] of an :class:`Edge` in all frames (frames,); NaN in a frame without this edge."""
 
     clock: str
     instants: Array
@@ -49,15 +49,15 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Where each sequence lies in a deck: some power-on frames, then its timesteps, one frame each.
+    """Position of each sequence in a deck: some power-on frames, then its timesteps, one frame each.
 
     ``starts`` (sequences,) is the frame of each first timestep, ``lengths`` (sequences,) the number of timesteps.
     Everything is sampled the share ``sampled`` of a timestep before its end, unless there are ``moments``: one for each
     layer, and one for the readout. A layer that does not keep its decisions until its state is read has them sampled
-    when they have been ``used``; by then they must be what they were when they were ``taken``. ``comparing`` is when
-    the comparators of each layer begin to look at their rows, () where nobody asks; they keep what they decided until
-    ``held`` [s] into the frame. A circuit that makes its own V_cm has it on the node ``common``, and one whose signals
-    are ratios of the supply runs at ``supply`` [V].
+    when they have been ``used``; they must then equal the decisions when they were ``taken``. ``comparing`` gives the
+    instants when the comparators of each layer begin to compare their rows, () if these are not needed. The
+    comparators keep their decisions until ``held`` [s] into the frame. A circuit that makes its own V_cm has it on
+    the node ``common``, and one whose signals are ratios of the supply runs at ``supply`` [V].
     """
 
     timestep: float
@@ -88,7 +88,7 @@ class Schedule:
         return self._at(self.moments[group], sequence)
 
     def deciding(self, sequence: int, group: int) -> Array:
-        """When the decisions of layer ``group`` are sampled (length,) [s]."""
+        """Sampling instants of the decisions of layer ``group`` (length,) [s]."""
         return self._at(self.used[group], sequence) if self.used else self.instants(sequence, group)
 
     def _at(self, moment: Moment | Edge | Found, sequence: int) -> Array:
@@ -100,7 +100,7 @@ class Schedule:
         return moment.instants[begin : begin + self.lengths[sequence]]
 
     def located(self, traces: Traces) -> Schedule:
-        """This schedule with its edges found in ``traces``."""
+        """This schedule, with the instants of its edges taken from ``traces``."""
         found = {
             name: tuple(self._found(moment, traces) if isinstance(moment, Edge) else moment for moment in moments)
             for name, moments in (
@@ -117,20 +117,20 @@ class Schedule:
         )
 
     def compared(self, sequence: int, group: int) -> Array:
-        """When the comparators of layer ``group`` begin to look at their rows (length,) [s]."""
+        """Instants when the comparators of layer ``group`` begin to compare their rows (length,) [s]."""
         return self._at(self.comparing[group], sequence)
 
     @property
     def clocks(self) -> tuple[str, ...]:
-        """The clocks that tell when to sample, each once."""
+        """The clocks that define sampling instants, each once."""
         every = (*self.moments, *self.used, *self.taken, *self.comparing)
         named = [moment.clocks if isinstance(moment, Moment) else (moment.clock,) for moment in every]
         return tuple(dict.fromkeys(clock for clocks in named for clock in clocks))
 
     def unclocked(self, traces: Traces, sequence: int) -> str | None:
-        """What is wrong with the clocks at the sampling instants of ``sequence``, or None: then samples mean something.
+        """The clock fault at the sampling instants of ``sequence``; None if the samples are valid.
 
-        XSPICE can miss an edge, and a chip that makes its own clocks can fail to.
+        XSPICE can miss an edge, and a self-timed chip can fail to generate one.
         """
         for moment in (*self.moments, *self.used, *self.taken, *self.comparing):
             instants = self._at(moment, sequence)
@@ -158,7 +158,7 @@ class Schedule:
         return Found(clock=edge.clock, instants=instants)
 
     def decided(self, sequence: int, group: int) -> Array | None:
-        """When the latches of layer ``group`` took their decisions (length,) [s]; None where none keeps any."""
+        """Instants when the latches of layer ``group`` took their decisions (length,) [s]; None without latches."""
         if self.taken:
             return self._at(self.taken[group], sequence)
         moment = self.moments[group] if self.moments else None
@@ -167,7 +167,7 @@ class Schedule:
 
 
 def schedule(timestep: float, sampled: float, lengths: Sequence[int], *, lead: int = 1, **more: Any) -> Schedule:
-    """Lay sequences of ``lengths`` timesteps one after the other, ``lead`` power-on frames before each.
+    """Arrange sequences of ``lengths`` timesteps one after the other, with ``lead`` power-on frames before each.
 
     ``more`` are the other fields of a Schedule.
     """

@@ -17,7 +17,7 @@ def run(
     retries: tuple[str, ...] = RETRIES,
     program: str | None = None,
 ) -> Outcome:
-    """Simulate one deck; see `open_engine` for the parameters and `Engine.run` for what it raises."""
+    """Simulate one deck; see `open_engine` for the parameters and `Engine.run` for the errors."""
     with open_engine(backend=backend, timeout=timeout, retries=retries, program=program) as engine:
         return engine.run(deck)
 
@@ -34,9 +34,9 @@ def open_engine(
     """An `Engine` for many decks; use it in a ``with`` statement.
 
     ``jobs`` decks run at the same time. ``timeout`` [s] is for each attempt at a deck. ``retries`` are option lines
-    (``"itl4=50"``), each tried by itself when the deck did not converge without. ``program`` is the ngspice library
+    (``"itl4=50"``), each tried separately when the deck did not converge without. ``program`` is the ngspice library
     (``"pyspice"``) or executable (``"batch"``); without it CMRU_HW_LIBNGSPICE or CMRU_HW_NGSPICE, and without that the
-    installed one. ``cache`` is a folder of results: each is looked for there first, and left there
+    installed one. ``cache`` is a folder of results: the engine searches it first and stores new results in it
     (`cmru_hw.spice.result_cache`). Nothing is started before the first deck.
     """
     if cache is None:

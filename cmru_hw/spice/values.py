@@ -39,7 +39,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., float]]] = {
 
 
 def number(text: str) -> float:
-    """The number ``text``, with its suffix. Raises InputError for what is none, or means different numbers."""
+    """The number ``text``, with its suffix. Raises InputError if ``text`` is not a number or is ambiguous."""
     found = _NUMBER.fullmatch(text.strip().lower())
     if found is None:
         raise InputError(f"{text!r} is not a number of a netlist")
@@ -53,8 +53,8 @@ def number(text: str) -> float:
 def evaluate(text: str, names: Mapping[str, float] | None = None) -> float:
     """The expression ``text``, in braces or quotes or without, of numbers and the parameters ``names``.
 
-    It may have + - * / ** ^, parentheses and the functions that cost nothing to get right. Raises InputError for
-    anything else, and for a result that is no finite number.
+    It may have + - * / ** ^, parentheses and a few functions. Raises InputError for any other operator or function,
+    and for a result that is not finite.
     """
     source = unwrapped(text.strip()).lower()
     reader = _Reader(source=source, tokens=[*_split(source), ""], names=names or {})
@@ -74,8 +74,8 @@ def resolve(
 ) -> dict[str, float]:
     """Values of all parameters ``expressions``, which may name each other in any order, and those of ``outer``.
 
-    ``given`` takes the place of an expression. A parameter that has no value here (random, conditional, circular) is
-    left out: whoever names it is refused.
+    ``given`` overrides an expression. The result omits parameters without a fixed value (random, conditional,
+    circular); an expression that uses one of them raises InputError.
     """
     known = {**(outer or {}), **{name: value for name, value in (given or {}).items() if name in expressions}}
     waiting = {name: text for name, text in expressions.items() if not given or name not in given}

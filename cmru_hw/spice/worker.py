@@ -1,8 +1,7 @@
 """The process that holds the simulator: ``python -m cmru_hw.spice.worker CONFIGURATION``.
 
-It is a process of its own because ngspice cannot be trusted with ours: it crashes, hangs, and stays spoilt after a bad
-deck. It receives directories and hands back numbers; nothing is ever unpickled on either side. Over the connection,
-each message a JSON object::
+The simulator has a separate process because ngspice can crash, hang, or stay in a bad state after a bad deck. The
+worker receives directories and returns numbers; neither side unpickles data. Each message is a JSON object::
 
     worker → {"event": "ready", "simulator": "ngspice 39"}
     parent → {"directory": "/tmp/.../run-1"}
@@ -10,7 +9,7 @@ each message a JSON object::
     worker → {"event": "done", "names": [...], "points": 512, ...}, then the float64 values as bytes
     worker → {"event": "failed", "error": "OutputError", "message": "...", "evidence": "..."}    instead of "done"
 
-The worker leaves when its standard input closes, which the operating system does for it when the parent dies.
+The worker ends when its standard input closes; the operating system closes it when the parent dies.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Backend(Protocol):
 def main() -> None:
     configuration = json.loads(sys.argv[1])
     home = Path(configuration["directory"])
-    # Ctrl-C is the parent's to answer; it kills this process when it has to.
+    # The parent handles Ctrl-C and kills this process if necessary.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     _die_with_parent(home)
@@ -66,12 +65,12 @@ def main() -> None:
             _send(connection, _failure(error))
             return
         _send_result(connection, finished)
-        # After the answer, so that a library that crashes over its own garbage costs no result.
+        # After the answer, so that a crash of the library during clean-up loses no result.
         backend.tidy()
 
 
 def _open(backend: str, program: str | None, home: Path) -> Backend:
-    """Start the simulator in ``home``. Its imports are here because each needs only its own."""
+    """Start the simulator in ``home``. The imports are local because each backend needs only its own module."""
     os.chdir(home)
     if backend == "batch":
         from cmru_hw.spice.batch import Executable
@@ -79,7 +78,7 @@ def _open(backend: str, program: str | None, home: Path) -> Backend:
         return Executable(program)
     from cmru_hw.spice.pyspice import Library
 
-    # Only now: Python may need the real one to find installed packages.
+    # Not earlier: Python may need the real one to find installed packages.
     os.environ["HOME"] = str(home)
     return Library(program)
 
@@ -97,12 +96,12 @@ def _die_with_parent(home: Path) -> None:
     def watch() -> None:
         while os.read(lifeline, 1):
             pass
-        # ngspice may be writing there at this moment, and a folder that has just got a new file stays
+        # ngspice may still write to the folder, and removing a folder that has just got a new file fails
         for _ in range(_TRIES):
             shutil.rmtree(home, ignore_errors=True)
             if not home.exists():
                 break
-        # The parent made this process the leader of its own group, so this takes a running ngspice along.
+        # The parent made this process the leader of its own group, so this also ends a running ngspice.
         os.killpg(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Which corners there are, and what they are called: ``ff/125/1.98`` is fast silicon at 125 °C and 1.98 V."""
+"""Corners and their names: ``ff/125/1.98`` is the fast process corner at 125 °C and 1.98 V."""
 
 from __future__ import annotations
 

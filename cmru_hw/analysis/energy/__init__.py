@@ -1,1 +1,1 @@
-"""Energy by block: charge accounts of a deck, what they cost, and the hand calculation beside them."""
+"""Energy by block: charge meters of a deck, their energies, and the analytic estimate."""

@@ -1,2 +1,2 @@
-"""Monte-Carlo: :mod:`.scores` of dies and what they say together, :mod:`.workers` who compute them, the :mod:`.store`
+"""Monte-Carlo: :mod:`.scores` of dies and their statistics, :mod:`.workers` who compute them, the :mod:`.store`
 where their rows survive any interruption, and :mod:`.run`, which gets rows from the one or the other."""

@@ -37,7 +37,7 @@ SENSITIVITY_DIES = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How many ``dies``, and what else to find out.
+    """Number of ``dies``, and optional analyses.
 
     A die is good if its accuracy is at most ``drop`` below software's. With ``until``, stop when the interval of the
     yield is no wider; ``paired``: so many of the dies in SPICE as well; ``sensitivity``: rank the classes of elements.
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Follow:
-    """Who is told of the progress: ``dies(done, all, interval)`` after blocks of dies, ``element(name)`` before each
+    """Progress callbacks: ``dies(done, all, interval)`` after blocks of dies, ``element(name)`` before each
     class of elements."""
 
     dies: Callable[[int, int, Interval], None]
@@ -135,7 +135,7 @@ def run_job(
 
 
 def _nominal(exported: Exported, job: Job) -> NumericalCertificate | None:
-    """How far the nominal die moves in SPICE with finer steps, on the first sequence; None if it fails."""
+    """Change of the nominal die in SPICE with finer steps, on the first sequence; None if SPICE fails."""
     first, kind = job.sequences.first(1), exported.architecture
     with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
         try:

@@ -57,7 +57,7 @@ class Job:
 
     @property
     def simulator(self) -> DieSimulator:
-        """How dies of this kind of circuit are made and scored."""
+        """The simulator that draws and scores dies of this kind of circuit."""
         return registry.of(self.design).die_simulator(self.design)
 
     @cached_property

@@ -45,7 +45,7 @@ def dies(table: pa.Table, software: float, drop: float, yielded: Interval, path:
 
 
 def sensitivity(effects: Sequence[Effect], path: Path) -> None:
-    """What each class of elements costs alone, and what is won without it, in decisions."""
+    """Decisions lost to each class of elements alone, and decisions gained without the class."""
     names = [effect.name for effect in effects]
     places = np.arange(len(effects))
     alone = [100 * (1 - effect.agreement_alone) for effect in effects]

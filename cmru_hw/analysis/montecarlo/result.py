@@ -156,7 +156,7 @@ class FailedPairs(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Effect(Record):
-    """What a class of elements does: yield with it ``alone``, and ``without`` it with all others. Accuracies and
+    """Effect of a class of elements: yield with it ``alone``, and ``without`` it with all others. Accuracies and
     agreements with software's decisions are means over dies."""
 
     name: str

@@ -48,7 +48,7 @@ def collect(
             report(count, len(dies), clopper_pearson(good, count))
 
     def finished() -> int | None:
-        """How many blocks, from the first, are the answer; None while it is not known."""
+        """Number of blocks, from the first, that form the result; None while it is not known."""
         count = good = 0
         for place, block in enumerate(plan):
             if block.number not in found:
@@ -79,7 +79,7 @@ def sensitivity(
     drop: float,
     report: Callable[[str], None],
 ) -> list[Effect]:
-    """What each class of elements that varies in ``job`` does by itself and what is left without it, worst first."""
+    """Effect of each class of elements that varies in ``job``, alone and without it, worst first."""
     effects = []
     for name in sorted({kind(leaf) for leaf in job.varied}):
         members = frozenset(leaf for leaf in job.varied if kind(leaf) == name)

@@ -1,4 +1,4 @@
-"""Where rows of dies lie until all are there: one parquet file for each block, whole or not there at all.
+"""Storage of die rows until all are computed: one parquet file for each block, complete or absent.
 
 ::
 

@@ -1,4 +1,4 @@
-"""How many of the dies that one would make still do the task: scores of each die, and what they say together.
+"""Per-die scores and yield statistics.
 
 A :class:`Job` says what is computed for a die, and nothing about how: a die's row is the same whichever process on
 whichever machine makes it, and in whatever company. A die whose simulation fails is a row too, with ``status`` saying
@@ -85,7 +85,7 @@ def passed(table: pa.Table, software: float, drop: float) -> NDArray[np.bool_]:
 
 
 def summary(job: Job, table: pa.Table, *, drop: float) -> DieStatistics:
-    """What the dies of ``table`` say together."""
+    """Statistics over the dies of ``table``."""
     good = table.filter(pc.equal(table["status"], "ok"))
     accuracy = good["accuracy"].to_numpy()
     decisions = int(good["decisions"].to_numpy().sum())
@@ -113,7 +113,7 @@ def summary(job: Job, table: pa.Table, *, drop: float) -> DieStatistics:
 
 
 def engine_agreement(table: pa.Table) -> EngineAgreement | None:
-    """How far SPICE and the fast engine agree, die by die, on the dies that both simulated; None if there are none."""
+    """Agreement of SPICE and the fast engine on the dies that both simulated; None if there are none."""
     both = table.filter(pc.is_valid(table["engines_agree"]))
     if not len(both):
         return None

@@ -1,4 +1,4 @@
-"""Who computes the blocks: this process, several, or the machines of a Dask cluster.
+"""Workers that compute the blocks: this process, several, or the machines of a Dask cluster.
 
 Each of these is a function of a job and its blocks that yields (block, rows) as they are done, in any order. None of
 them can change a row; a worker that dies costs its block, which is then given to another.

@@ -1,1 +1,1 @@
-"""How long a capacitor remembers: timesteps until a held level is lost, over temperature."""
+"""Retention of a capacitor: timesteps until a held level is lost, over temperature."""

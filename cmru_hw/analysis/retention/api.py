@@ -42,7 +42,7 @@ def run_retention(
 ) -> RetentionResult:
     """Timesteps until the first level of ``exported`` is lost, at each of ``temperatures`` [degrees Celsius].
 
-    The unit that loses its state first is taken, in silicon of the process corner ``corner``. The result is written to
+    The unit that loses its state first is taken, at the process corner ``corner``. The result is written to
     ``folder`` as ``retention.json``. Time steps are halved ``refine`` times; the worst temperature is simulated once
     more with steps halved again. Raises InputError for a technology that was measured on no transistors and for
     counters, SimulationError, OutputError.

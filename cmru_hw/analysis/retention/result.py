@@ -36,7 +36,7 @@ class FinerSteps(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionResult(Record):
-    """How long the unit that loses its state first keeps it, at each of ``temperatures``.
+    """Retention of the unit that loses its state first, at each of ``temperatures``.
 
     ``models``: version of the device models, of process corner ``corner``. ``worst_at_least``: whether the state was
     still held when the simulation of the worst temperature ended. ``doubling_C``: the warming that halves the

@@ -33,7 +33,7 @@ Said = tuple[object, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """What was found for one design, by kind: result and file. Of several, that of most dies, corners or sequences."""
+    """Results of one design and their files, by kind. Of several, the one with most dies, corners or sequences."""
 
     design: Exported
     found: Mapping[str, tuple[Result, Path]]
@@ -48,7 +48,7 @@ class Runs:
         return self.of(ComparisonResult) or self.of(EnergyResult)
 
     def entry(self, kind: str, found: tuple[R, Path] | None, say: Callable[[R], Said]) -> TableEntry:
-        """What ``say`` makes of a result; without one, the command that makes one of this ``kind``."""
+        """The output of ``say`` for a result; without a result, the command that makes one of this ``kind``."""
         if found is None:
             return self._not_run(kind)
         value, shown = say(found[0])
@@ -160,7 +160,7 @@ def _circuit(design: Exported) -> str:
 
 
 def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
-    """What ``design`` is built of, whether that is of its transistor twin, and where it is counted.
+    """Devices of ``design``, whether they are those of its transistor twin, and the source of the count.
 
     A macro-level design is counted as the same network of the same technology in transistors, where there is such a
     twin; where not, the last entry says why.

@@ -13,7 +13,8 @@ from cmru_hw.core.records import Invalid, Record
 class TableEntry(Record):
     """One figure of one design: ``value`` in plain numbers, ``shown`` as people read it, ``source`` where it is from.
 
-    ``value`` is None for what was not run; ``source`` is then the command that would, or why none does.
+    ``value`` is None for a missing result. ``source`` is then the command that produces it, or the
+    reason why there is none.
     """
 
     value: object
