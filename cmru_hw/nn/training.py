@@ -187,9 +187,10 @@ def cross_validate(
 
 
 def objective(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds: int = 20) -> float:
-    """The training objective over ``rounds`` new variations of labelled ``sequences``, equal for every network.
+    """The training objective over ``rounds`` new variations of labelled ``sequences``.
 
-    The objective ranks networks of different seeds without a test sequence.
+    The variations are the same for every network. The objective ranks networks of different seeds without a
+    test sequence.
     """
     return float(objectives(trained, sequences, recipe, rounds=rounds).mean())
 
