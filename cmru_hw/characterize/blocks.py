@@ -22,7 +22,7 @@ from cmru_hw.process.technology import Technology
 from cmru_hw.spice import Engine
 
 BLOCKS = {"logic": "md", "comparators": "mc", "amplifier": "ma", "clocks": "mk"}
-# Times [s] that a window gives to rows, comparators and packet: what is enough at most corners, and what always is.
+# Times [s] of a window for rows, comparators and packet: sufficient at most corners, then at all corners.
 WINDOWS = (
     {"evaluate": 1e-6, "decide": 0.3e-6, "settle": 2e-6},
     {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6},
@@ -388,7 +388,7 @@ def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | N
             f"A, from the droop of a held packet; {packets}",
         ),
         "capacitor.integrator": (measured.cint, f"F, the one that was measured; {packets}"),
-        # the packet's plate is a logic node that goes from rail to rail: of what a reference can be, the most
+        # the packet's plate is a logic node that swings from rail to rail: the largest possible reference
         "signal.reference": (at.vdd / 2, f"V; {packets}"),
         "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
         "mismatch.threshold": (threshold, f"V m, A_VT of {kind} pairs; {process.title}"),

@@ -1,8 +1,8 @@
-"""The two memories of a unit side by side: the integrator, and the counter that restores its level.
+"""Measure the two memories of a unit: the integrator, and the counter that restores its level.
 
-An integrator keeps its level as a voltage on a capacitor, which leaks. A counter (``unit_counter``) keeps it as bits
-on a supply that is never switched off, and its readers see it through binary-weighted capacitors. Both are measured
-here in one unit with clock drivers of its own, by the testbenches that a designer runs by hand.
+An integrator stores its level as a voltage on a capacitor, which leaks. A counter (``unit_counter``) stores it as bits
+on a supply that is always on, and its readers sense the bits through binary-weighted capacitors. This module measures
+both in one unit with its own clock drivers, in testbenches that also run without this package.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXPECTED = (-1, *range(8), 7, 7, *range(6, -8, -1), -7, -7, -6, -6, -7, -6)
 BLOCKS = {"logic": "md", "comparators": "mc", "clocks": "mk", "memory": "mm"}
 # Frames that show both directions, the upper end and a hold: enough for energies.
 _SHORT = 13
-# An account is a capacitor of 1 nF: cells/transistor/supply.cir.
+# A charge meter is a capacitor of 1 nF: cells/transistor/supply.cir.
 _ACCOUNT = 1e-9
 
 # bits of cells/transistor/unit_counter.cir
@@ -52,8 +52,8 @@ class MeasuredLayer:
     """Two rows that read two counters, over the frames of the testbench.
 
     ``sums`` (rows, frames) [F]: weight capacitor per level times level; ``rows`` (rows, frames) [V] from V_cm;
-    ``decisions`` (rows, frames) of their comparators. ``levels`` (frames,) of the unit they decide for, and what the
-    sums make ``expected``; ``energy`` [J] per frame and block.
+    ``decisions`` (rows, frames) of their comparators. ``levels`` (frames,) of the unit that these decisions move, and
+    ``expected`` levels from the sums; ``energy`` [J] per frame and block.
     """
 
     sums: Array
@@ -82,8 +82,8 @@ class MeasuredLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """One memory at one point. Energies [J] per unit and timestep, everything of the unit and its clock drivers:
-    ``count`` where the level moved, ``hold`` where it did not, ``static`` their share that flows all the time.
+    """One memory at one corner. Energies [J] per unit and timestep include the unit and its clock drivers:
+    ``count`` of frames in which the level moved, ``hold`` of the others, ``static`` the static part of them.
 
     ``right``: every level simulated. ``retention``: timesteps until half a level is lost. ``parts``: the unit
     without weight capacitors.
@@ -110,7 +110,7 @@ def unit(
     count: float = 0.3e-6,
     frames: int = len(EXPECTED),
 ) -> Unit:
-    """The counter unit through the first ``frames`` of its testbench; times [s] of one window as there."""
+    """Simulate the counter unit over the first ``frames`` of its testbench, with that testbench's window times [s]."""
     parameters = {"frame": frame, "evaluate": evaluate, "decide": decide, "count": count, "frames": float(frames)}
     saved = ("level", *BLOCKS.values())
     bench = Testbench(name="transistor_unit_counter", saved=saved, stop=frames * frame, parameters=parameters)
@@ -118,7 +118,7 @@ def unit(
     starts = frame * np.arange(float(frames))
     static, dynamic = {}, {}
     for block, account in BLOCKS.items():
-        # From a tenth to six tenths of a frame nothing is clocked and, if the frame is long, the supplies are down.
+        # From a tenth to six tenths of a frame no clock switches; in a long frame the supplies are off then.
         charge = (
             _at(traces, account, (starts[:, None] + frame * np.array([0.1, 0.6])).ravel()).reshape(-1, 2) * _ACCOUNT
         )
@@ -155,7 +155,7 @@ def memory(
 
 
 def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frames: int = 22) -> MeasuredLayer:
-    """Two counters that wander, read by both rows of a third unit."""
+    """Simulate two counters with changing levels, read by both rows of a third unit."""
     evaluate, decide, count = 1e-6, 0.3e-6, 0.3e-6
     accounts = {**BLOCKS, "lines": "ml"}
     saved = ("a", "b", "k0", "k1", "k2", "qa", "qb", *accounts.values())

@@ -1,7 +1,8 @@
-"""Low power in transistors: a unit behind power headers, and the clocks of a whole chip from one strobe.
+"""Measure the power-gated chip: a unit behind power headers, and the sequencer that derives all clocks from a strobe.
 
-Between two windows every supply goes to zero and the state lives on a capacitor between two open transistors. What is
-measured here is the sequencer alone and the smallest whole chip: headers, sequencer, V_cm, one unit, one readout.
+Between two windows every supply falls to zero, and a capacitor between two open transistors holds the state. This
+module measures the sequencer separately, and the smallest complete chip: headers, sequencer, V_cm, one unit, one
+readout.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ ORDER = (
     *("r2-", "f2-", "e2+", "ckn2-", "n2-", "en2+", "pb2+", "pc2+", "pb2-"),
     *("rr-", "fr-", "er+", "cknr-", "n3-"),
 )
-# Out of that row: an amplifier goes off when its reader has decided, and its packet's plate follows.
+# Edges outside of that order: an amplifier switches off when its reader has decided; its packet's plate follows.
 FOLLOWS = (("n2-", "en1-"), ("en1-", "pc1-"), ("n3-", "en2-"), ("en2-", "pc2-"))
 # A row of transistor_power_gated_comparator.cir [F].
 ROW = 200e-15
-# The level limit's row [F] with seven levels of 28.6 mV, and what of it samples the state.
+# The level limit's row [F] with seven levels of 28.6 mV, and the part of it that samples the state.
 _LIMIT_ROW, _LIMIT_SAMPLE = 145e-15, 120e-15
 # Of transistor_power_gated_unit.cir [s].
 _FRAME = 3e-6
-# An account is a capacitor of 1 nF: cells/transistor/supply.cir.
+# A charge meter is a capacitor of 1 nF: cells/transistor/supply.cir.
 _ACCOUNT = 1e-9
 
 
@@ -63,7 +64,7 @@ class Sequence:
 
     @property
     def ordered(self) -> bool:
-        """Every edge comes once in a window, and all in ORDER."""
+        """True if every edge occurs once in a window, and all are in ORDER."""
         first = [self.edges.get(name, ()) for name in (*ORDER, *(late for _, late in FOLLOWS))]
         if any(len(times) != 1 for times in first):
             return False
@@ -72,17 +73,17 @@ class Sequence:
 
     @property
     def length(self) -> float:
-        """From the strobe until everything has been decided [s]."""
+        """Time [s] from the strobe to the last decision."""
         return self.edges[ORDER[-1]][0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chip:
-    """The smallest chip over its testbench's frames: ``levels`` (real numbers) beside ``expected``, ``reads`` of the
-    readout. ``energy`` [J] per frame and block, mean of all frames but the first; ``static`` [J]: what flows in the
-    quiet part of the hold, over a whole frame.
+    """The smallest chip over its testbench's frames: simulated ``levels`` (real), ``expected`` levels, ``reads`` of the
+    readout. ``energy`` [J] per frame and block, mean of all frames but the first; ``static`` [J]: power in the part of
+    the hold without switching, times the frame.
 
-    ``state_low`` [V]: the least that the virtual ground ever is; below 0 V the state would be lost.
+    ``state_low`` [V]: minimum voltage of the virtual ground; below 0 V the state would be lost.
     """
 
     levels: tuple[float, ...]
@@ -108,9 +109,9 @@ class Chip:
 class UnitDie:
     """One unit with the mismatch of its devices, all in V.
 
-    ``threshold_up`` and ``threshold_down`` are the candidates at which it begins to go up and down, ``offset_low`` and
-    ``offset_high`` what its two rows must exceed for that, measured at the rows. ``packet_up`` and ``packet_down`` are
-    sizes of packets, ``state`` what the middle level is off V_cm.
+    ``threshold_up`` and ``threshold_down`` are the candidates at which the unit begins to step up and down.
+    ``offset_low`` and ``offset_high`` are the corresponding voltages of its two rows. ``packet_up`` and ``packet_down``
+    are sizes of packets, ``state`` is the error of the middle level from V_cm.
     """
 
     threshold_up: float
@@ -122,19 +123,19 @@ class UnitDie:
     state: float
 
 
-# The search of transistor_power_gated_unit.cir: its frames up, those down, and what is left open when it ends [V].
+# The search of transistor_power_gated_unit.cir: its frames up, its frames down, and its final uncertainty [V].
 _UP, _DOWN = np.arange(4, 9), np.arange(9, 14)
 RESOLUTION = 0.5e-3
 
 
 def unit_bench(parameters: Mapping[str, float]) -> Testbench:
-    """One unit whose sizes are ``parameters`` of its testbench: see :func:`unit_die` for what it measures."""
+    """Testbench of one unit with the sizes ``parameters``: see :func:`unit_die` for the measured quantities."""
     saved = ("o", "vcm", "a", "b", "fa", "fb", "ckn", "qa", "qb", "tu", "td")
     return Testbench(name="transistor_power_gated_unit", saved=saved, stop=14 * _FRAME, parameters=parameters)
 
 
 def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, float]) -> UnitDie:
-    """What a run of :func:`unit_bench` says."""
+    """Measurements from one run of :func:`unit_bench`."""
     starts: Array = _FRAME * np.arange(14, dtype=np.float64)
     # the next layer reads from 1.5 us on; a decision begins as ckn falls
     state = traces.at("o", starts + 1.49e-6) - traces.at("vcm", starts + 1.49e-6)
@@ -143,7 +144,7 @@ def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, fl
     for account, row, replica, frames in (("tu", "a", "fa", _UP), ("td", "b", "fb", _DOWN)):
         tried = traces.at(account, starts[frames])
         last = float(traces.values[account][-1])
-        # the row follows its line linearly, so what it would be at the end of the search follows from what it was
+        # the row follows its line linearly, so its voltage at the end of the search can be extrapolated
         slope, level = np.polyfit(tried, (traces.at(row, fired) - traces.at(replica, fired))[frames], 1)
         found[account] = (last, float(level + slope * last))
     threshold = conditions.vdd * parameters["tap"] / parameters["cw"]
@@ -154,7 +155,7 @@ def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, fl
         offset_high=found["td"][1],
         packet_up=float(state[2] - state[1]),
         packet_down=float(state[2] - state[3]),
-        # a packet was sent from the middle level before state 1, and comes back
+        # before state 1 a packet moved the state from the middle level; the next one moves it back
         state=float(state[2]),
     )
 
@@ -170,7 +171,7 @@ def slowest(traces: Traces, conditions: Conditions, die: UnitDie) -> tuple[float
             fired = np.array([start + 0.4725e-6])
             during = (traces.time > start + 0.45e-6) & (traces.time < start + 0.9e-6)
             time = traces.time[during]
-            # both outputs are high before a decision: only the one that falls can be seen
+            # both outputs are high before a decision: only the falling one shows the decision
             clock, fall = (
                 time[np.flatnonzero(traces.values[name][during] < conditions.vdd / 2)] for name in ("ckn", answer)
             )
@@ -190,7 +191,7 @@ def amplifier_gain(engine: Engine, conditions: Conditions) -> float:
 
 
 def row_parasitic(engine: Engine, conditions: Conditions) -> float:
-    """What a row has beside its capacitors [F], of equal devices: its step is smaller than its line's."""
+    """Parasitic capacitance [F] of a row, without mismatch, from the attenuation of its line's step."""
     period = 2e-6
     bench = Testbench(name="transistor_power_gated_comparator", saved=("trim", "a", "f"), stop=10 * period)
     traces, _ = run_testbench(engine, bench, conditions)
@@ -201,7 +202,7 @@ def row_parasitic(engine: Engine, conditions: Conditions) -> float:
 
 
 def blocks(engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1) -> ChipBlocks:
-    """Comparators, packets and amplifier of the chip over ``dies`` draws of mismatch, each block alone."""
+    """Comparators, packets and amplifier of the chip over ``dies`` draws of mismatch, each block separately."""
     frame, ratio = 3e-6, 7.94 / 500
     bench = Testbench(name="transistor_power_gated_packet", saved=("o", "vcm"), stop=4 * frame)
     _, provenance = run_testbench(engine, bench, conditions)
@@ -230,13 +231,13 @@ def comparator_offset(
     parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
     bench = Testbench(name="transistor_power_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
     drawn = draws(engine, bench, conditions, range(seed, seed + dies))
-    # what is found is a voltage below all of a row's capacitors: a state is below some of the limit's
+    # the search varies a voltage below all of a row's capacitors; a state drives only some of the limit's
     share = _LIMIT_ROW / _LIMIT_SAMPLE if limit else ROW / (ROW + row_parasitic(engine, conditions))
     return sample([-share * float(traces.values["trim"][-1]) for traces in drawn], failed=dies - len(drawn))
 
 
 def sequencer(engine: Engine, conditions: Conditions, *, frame: float = 100e-6, window: float = 6e-6) -> Sequence:
-    """The last of three windows of the sequencer alone, with the wires of two layers and a readout."""
+    """The last of three windows of the sequencer, with the wires of two layers and a readout as its only load."""
     clocks = [
         f"{name}{layer}" for layer in "12" for name in ("r", "e", "f", "ckn", "n", "en", "enb", "pb", "pc", "pcb")
     ]
@@ -250,7 +251,7 @@ def sequencer(engine: Engine, conditions: Conditions, *, frame: float = 100e-6, 
     )
     traces, provenance = run_testbench(engine, bench, conditions)
     half, starts = conditions.vdd / 2, 2.5 * frame
-    # While the strobe rises the supplies do too: what is high then has not been clocked.
+    # The supplies rise together with the strobe: a clock that is high then has not switched.
     during = (traces.time > starts + 0.12e-6) & (traces.time < starts + window)
     edges: dict[str, tuple[float, ...]] = {}
     for name in clocks:
@@ -279,7 +280,7 @@ def chip(
     window: float = 6e-6,
     frames: int = len(EXPECTED),
 ) -> Chip:
-    """The smallest chip through the first ``frames`` of its testbench, from the strobe alone."""
+    """Simulate the smallest chip over the first ``frames`` of its testbench; the strobe is its only clock input."""
     bench = Testbench(
         name="transistor_power_gated_chip",
         saved=("o", "xunit.x", "vcm", "q", "cknr", *BLOCKS.values()),
@@ -319,7 +320,7 @@ def _energy(traces: Traces, account: str, conditions: Conditions, frame: float, 
 
 
 def _crossings(traces: Traces, name: str, level: float, after: Array) -> Array:
-    """Where the curve goes through ``level`` in the steps that end at the instants ``after``."""
+    """Times at which the curve crosses ``level`` within the time steps that end at ``after``."""
     found = []
     for instant in after:
         end = int(np.searchsorted(traces.time, instant * (1 - 1e-12)))

@@ -20,7 +20,7 @@ STAND_IN = "../devices/generic180.lib"
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """Under what to measure: ``temperature`` in degrees Celsius, ``vdd`` [V]."""
+    """Conditions of a measurement: ``temperature`` in degrees Celsius, ``vdd`` [V]."""
 
     process: str = pdk.DEFAULT
     corner: str = "typical"
@@ -30,7 +30,7 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementSource:
-    """Where a number comes from: ``models`` and their ``sha256``, ``dies`` drawn (0: no mismatch)."""
+    """Source of a number: ``models`` and their ``sha256``, ``dies`` drawn (0: no mismatch)."""
 
     testbench: str
     models: str
@@ -65,7 +65,7 @@ class Sigma:
 
 @dataclass(frozen=True, kw_only=True)
 class Testbench:
-    """A testbench and how to run it: values of its ``.param`` lines, what to save, where its transient ends [s]."""
+    """A testbench with values of its ``.param`` lines, vectors to save, and end of its transient [s]."""
 
     name: str
     saved: tuple[str, ...]
@@ -90,8 +90,9 @@ def deck(
 ) -> Deck:
     """``netlists/testbenches/<testbench>.cir`` on other ``devices`` and with other values of its ``.param`` lines.
 
-    A testbench is a file that runs by itself on the stand-in devices. What changes here is that one include, the
-    values named in ``parameters``, and what is saved; ``stop`` [s] must be where its transient ends.
+    A testbench is a file that runs on the stand-in devices without this package. This function replaces the include
+    of the devices, the values named in ``parameters``, and the saved vectors. ``stop`` [s] must be the end of its
+    transient.
     """
     folder = package_data.folder("netlists")
     wanted = dict(parameters or {})

@@ -1,4 +1,4 @@
-"""Sequences to calibrate with where no data is at hand."""
+"""Sequences for calibration without data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ASSUMED = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal wi
 
 
 def assumed_sequences(trained: Trained) -> Sequences:
-    """What a network is mapped and tried with when no data is at hand; always the same. See ASSUMED."""
+    """Fixed sequences to map and verify a network with if the user gives no data. See ASSUMED."""
     scale, offset = (trained.tensors[f"input.{name}"] for name in ("scale", "offset"))
     generator = torch.Generator().manual_seed(0)
     scaled = torch.randn((64, 64, trained.config.features), generator=generator).clamp(-4, 4)

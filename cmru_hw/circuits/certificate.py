@@ -1,7 +1,7 @@
-"""How far a transistor-level result would move if the simulator took finer steps.
+"""Certificate: the change of a transistor-level result when the simulator takes finer steps.
 
-A sample of frames is simulated again with refined options, and every quantity that the result rests on is compared. The
-architecture runs the frames; this module says which frames they are, and what a certificate holds.
+The architecture simulates a sample of frames again with refined options and compares every quantity that the result
+depends on. This module chooses the frames and defines the contents of a certificate.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class NumericalCertificate:
     relative to that current's nominal full value (charge domain: of a supply current averaged over a frame);
     ``energy_difference`` is that of the energy of all frames together, relative to the refined run; both are None where
     an architecture does not measure them. ``decisions_changed`` and ``states_changed`` count units and timesteps of
-    these frames whose decision or level differs. ``margins_inside`` counts the decisions of the whole result, of which
-    there are ``margins``, whose margin is smaller than ``row_difference``: a finer step could change these.
-    ``blocks``: energy per timestep of these frames by block [J], of the result and of the run that it is compared with.
+    these frames whose decision or level differs. ``margins`` is the number of decisions of the complete result, and
+    ``margins_inside`` the number of those with a margin below ``row_difference``: a finer step could change these.
+    ``blocks``: energy per timestep of these frames by block [J], of the result and of the refined run.
     """
 
     architecture: str
@@ -64,7 +64,7 @@ class NumericalCertificate:
         return found
 
     def remarks(self) -> list[tuple[str, str]]:
-        """The same for people: rows of a table."""
+        """The same, formatted: rows of a table."""
         moved = [f"rows by {si(self.row_difference, self.row_unit)}", f"states by {self.state_difference:.2g}"]
         if self.current_difference is not None:
             moved.append(f"currents by {percent(self.current_difference)}")
@@ -80,10 +80,10 @@ class NumericalCertificate:
 def choose_frames(
     lengths: Sequence[int] | NDArray[np.int64], margins: Sequence[Array], *, count: int, seed: int
 ) -> tuple[Frame, ...]:
-    """``count`` frames in order, always with the one of the smallest margin: a function of its arguments alone.
+    """``count`` frames in order, including the one with the smallest margin. The choice depends only on the arguments.
 
     ``lengths`` (sequences,) are numbers of timesteps. ``margins`` has one array (sequences, timesteps, units) per
-    layer; what lies past a sequence's length is not looked at. All frames if there are no more than ``count``.
+    layer; entries past a sequence's length are ignored. Returns all frames if there are no more than ``count``.
     """
     if count < 1:
         raise ValueError(f"a certificate of {count} frames certifies nothing")
@@ -97,7 +97,7 @@ def choose_frames(
 
 
 def last_frames(frames: Sequence[Frame]) -> dict[int, int]:
-    """Sequence → its last chosen timestep: a circuit with a state has to run up to there from the beginning."""
+    """Sequence → its last chosen timestep. A circuit with a state must run from the beginning up to this timestep."""
     last: dict[int, int] = {}
     for sequence, timestep in frames:
         last[sequence] = max(timestep, last.get(sequence, 0))
@@ -107,7 +107,7 @@ def last_frames(frames: Sequence[Frame]) -> dict[int, int]:
 def margins_inside(
     lengths: Sequence[int] | NDArray[np.int64], margins: Sequence[Array], limit: float
 ) -> tuple[int, int]:
-    """How many margins are below ``limit``, and how many there are. See :func:`choose_frames` for the arrays."""
+    """Number of margins below ``limit``, and number of all margins. See :func:`choose_frames` for the arrays."""
     valid = np.arange(margins[0].shape[1])[None, :] < np.asarray(lengths)[:, None]
     inside = sum(int((margin[valid] < limit).sum()) for margin in margins)
     return inside, sum(int(margin[valid].size) for margin in margins)

@@ -1,4 +1,4 @@
-"""The verdict: a circuit's response compared with its software model, for every kind of circuit."""
+"""Compare a circuit's response with its software model, for every kind of circuit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.cells import classify
 
-# A state of transistors carries its amplifier's offset, a millivolt; a level is misread when it is half a level off.
+# A transistor-level state includes its amplifier's offset, about 1 mV; an error of half a level changes the level.
 LEVEL_TOLERANCE = {"macro": 0.05, "transistor": 0.25}
 
 
@@ -24,8 +24,9 @@ SHOWN_DIFFERENCES = 20
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
-    """The software truth, in double precision. ``margins`` has, per layer, (sequences, timesteps, units): how far what
-    is compared is from the nearer threshold: in the charge domain a row's voltage [V], in current mode a current [A].
+    """The software response, in double precision. ``margins`` has one array (sequences, timesteps, units) per layer:
+    the distance of the compared quantity from the nearer threshold. In the charge domain the quantity is a row's
+    voltage [V], in current mode a current [A].
     """
 
     response: Response
@@ -37,8 +38,8 @@ class Reference:
 class Divergence:
     """One decision that differs. ``software`` and ``circuit`` are +1, 0 or −1; ``margin`` is software's.
 
-    ``margin_unit`` is "V" or "A", as in :class:`Reference`. ``inherited``: a state that the unit reads was already
-    another level, so its margin says nothing.
+    ``margin_unit`` is "V" or "A", as in :class:`Reference`. ``inherited``: a state that the unit reads already
+    differed from software, so the margin does not apply.
     """
 
     sequence: int
@@ -62,13 +63,13 @@ class Divergence:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The verdict. Decisions ``total`` = ``agree`` + ``differ`` + ``excluded``.
+    """The result of a comparison. Decisions ``total`` = ``agree`` + ``differ`` + ``excluded``.
 
-    Excluded are decisions whose margin is below ``resolution`` [V], and, in a sequence where one of those fell the
-    other way, everything that comes after it. ``level_error`` is the largest |state difference| in levels; αCMRU: as
-    a share of the swing. ``logit_error`` is relative to the largest logit. ``divergences`` are all that differ, in
-    order of time. ``coverage`` has one array per layer, (units, 3): how often the circuit went up, held, went down.
-    ``level``: what was simulated, macros or transistors.
+    A decision is excluded if its margin is below ``resolution`` [V], or if it follows such a decision that differed in
+    the same sequence. ``level_error`` is the largest |state difference| in levels; αCMRU: as a share of the swing.
+    ``logit_error`` is relative to the largest logit. ``divergences`` are all decisions that differ, in order of time.
+    ``coverage`` has one array per layer, (units, 3): the numbers of steps up, holds and steps down of the circuit.
+    ``level``: the simulated level, "macro" or "transistor".
     """
 
     total: int
@@ -95,11 +96,11 @@ class Comparison:
         return self.total - self.agree - self.excluded
 
     def holds(self) -> bool:
-        """Whether circuit and software are the same network: every decision that counts, every class, every level."""
+        """True if every decision that is not excluded, every class and every level agrees with software."""
         return not self.failures()
 
     def failures(self) -> tuple[str, ...]:
-        """What does not agree, a clause for each of decisions, classes and states."""
+        """The disagreements: a clause for each of decisions, classes and states."""
         found = []
         if self.differ:
             found.append(f"{self.differ} decisions differ from software, first {self.first_divergence}")
@@ -112,12 +113,12 @@ class Comparison:
 
     @property
     def level_tolerance(self) -> float:
-        """What a state may be off by, in levels."""
+        """The largest accepted error of a state, in levels."""
         return LEVEL_TOLERANCE[self.level]
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """What the circuit was never seen to do, as ``"0.2 up"``: layer, unit, move."""
+        """The moves that the circuit never made, as ``"0.2 up"``: layer, unit, move."""
         return tuple(
             f"{layer}.{unit} {move}"
             for layer, counts in enumerate(self.coverage)
@@ -127,7 +128,7 @@ class Comparison:
         )
 
     def details(self) -> dict[str, object]:
-        """What only this kind of circuit has to say, in plain numbers: more keys of the comparison."""
+        """Additional keys of the comparison that only this kind of circuit has, as plain numbers."""
         return {
             "differences": [asdict(found) for found in self.divergences],
             "coverage": [[dict(zip(MOVES, row, strict=True)) for row in counts.tolist()] for counts in self.coverage],
@@ -135,8 +136,8 @@ class Comparison:
         }
 
     def remarks(self) -> list[tuple[str, str]]:
-        """The same for people: rows of a table. Here the other differences, what every unit was seen to do, and what
-        to do about a swing that was too small."""
+        """The same, formatted: rows of a table. This class adds the other differences, the moves of every unit, and the
+        remedy for a swing that was too small."""
         rows = []
         if self.level == "transistor":
             rows += [("difference", str(found)) for found in self.divergences[1:SHOWN_DIFFERENCES]]

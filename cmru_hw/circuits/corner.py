@@ -25,8 +25,8 @@ class Corner:
 
 @dataclass(frozen=True, kw_only=True)
 class CornerFacts(Record):
-    """What a design is at a corner. ``source``: where its numbers are from; ``gain`` of its amplifiers and
-    ``leakage_A`` of an integrator [A], None for a circuit without them."""
+    """Properties of a design at a corner. ``source`` is the origin of its numbers. ``gain`` of its amplifiers and
+    ``leakage_A`` [A] of an integrator are None for a circuit without them."""
 
     source: str
     gain: float | None = field(default=None, metadata=OMIT_NONE)

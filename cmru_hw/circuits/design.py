@@ -1,4 +1,4 @@
-"""What designs of every architecture have in common, for whoever handles them without knowing how they work."""
+"""The interface that designs of all architectures share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cmru_hw.nn.checkpoint import ModelConfig, Trained
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """One trained number that the circuit holds differently. ``wanted`` and ``got`` are in ``unit``: F, A or 1."""
+    """One trained number that the circuit realizes differently. ``wanted`` and ``got`` are in ``unit``: F, A or 1."""
 
     element: str
     wanted: float
@@ -40,9 +40,9 @@ class AnyLayer(Protocol):
 
 
 class AnyDesign(Protocol):
-    """A mapped network. ``architecture`` is the name of the kind it is of; ``timestep`` is in s.
+    """A mapped network. ``architecture`` is the name of its kind of circuit; ``timestep`` is in s.
 
-    ``templates`` are (name, netlist text) of cells that a user gave in the place of those that come with the program.
+    ``templates`` are (name, netlist text) of a user's cells, which replace the cells of the package.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""Dies of a design, as every kind of circuit provides them: the same die in the fast engine and in SPICE."""
+"""The interface for dies of a design, for every kind of circuit: the same die in the fast engine and in SPICE."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Goal(Protocol):
 
 
 class DieJob(Protocol):
-    """The part of a Monte-Carlo's job that a kind of circuit needs.
+    """The part of a Monte-Carlo job that a kind of circuit needs.
 
     ``varied`` names the sources of variation that differ from die to die; ``goal`` is that of `DieSimulator.goal`.
     """
@@ -73,14 +73,14 @@ class Replay:
 
 @dataclass(frozen=True, kw_only=True)
 class DieSimulator:
-    """How dies of one kind of circuit are made and scored.
+    """Functions that draw and score dies of one kind of circuit.
 
     * ``goal(job)``: the software run that dies are compared with
     * ``draw(job, dies)``: the dies with these numbers
     * ``fast(job, dies)``: the scores of each die from the fast engine
     * ``simulated(job, drawn, engine)``: the scores of the only die drawn, from SPICE, with its agreement with the fast
       engine
-    * ``replay(job, die)``: one die in both engines, to look at
+    * ``replay(job, die)``: one die in both engines, to inspect
     * ``resolution``: in words, the decisions that are too close to call between the engines
     """
 

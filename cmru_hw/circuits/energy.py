@@ -1,8 +1,8 @@
-"""Accounts → joules: what every block of a circuit took in every frame, and whether that is all there was.
+"""Charge meters → energy: the energy of every block in every frame, and a check that the blocks add up to the supply.
 
-An account (``netlists/cells/macro/metered``, ``netlists/cells/transistor/supply.cir``) is a capacitor of 1 nF inside
-the deck, so that the simulator integrates the charge by the very rule that moved it: a sum over saved currents can be
-tens of percent off.
+A charge meter (``netlists/cells/macro/metered``, ``netlists/cells/transistor/supply.cir``) is a capacitor of 1 nF in
+the deck that integrates a supply current. The simulator thus integrates the charge by the same rule as the circuit; a
+sum over saved currents can be wrong by tens of percent.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from cmru_hw.core.errors import CheckFailed
 from cmru_hw.core.signals import Array, Traces
 from cmru_hw.spice.schedule import Schedule
 
-# An account rises by 1 mV for each picocoulomb.
+# A charge meter rises by 1 mV for each picocoulomb.
 FARAD = 1e-9
-# What blocks took and what all supplies gave may differ by this share.
+# Largest accepted difference between the energy of all blocks and of all supplies, as a share.
 TOLERANCE = 0.01
 
-# Why an analytic estimate and a simulation may differ, where a model has no better reason for a block.
+# Default reason for a difference between analytic estimate and simulation.
 APART = "by hand, leakage and amplifier error are not counted, and rows settle completely"
 
 
@@ -30,8 +30,8 @@ APART = "by hand, leakage and amplifier error are not counted, and rows settle c
 class ChargeMeter:
     """The charge of one supply: that of node ``vector`` less those of ``without``; each coulomb costs ``volts``.
 
-    A ``one_way`` account is of a driver between the rails: charge that it delivers comes from the supply, charge that
-    flows back into it goes to ground and pays for nothing. An ``outside`` account is not part of the total's.
+    A ``one_way`` meter measures a driver between the rails: charge that the driver delivers comes from the supply, and
+    charge that flows back goes to ground and saves no energy. An ``outside`` meter is not part of the total's.
     """
 
     vector: str
@@ -44,9 +44,9 @@ class ChargeMeter:
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """When to read: ``starts`` (frames,) [s] of frames of length ``period`` [s], and the ``quiet`` span in each.
+    """Times to read the meters: ``starts`` (frames,) [s] of frames of length ``period`` [s], and ``quiet`` in each.
 
-    ``quiet`` are shares of a frame between which nothing is switched: what flows there is static.
+    ``quiet`` gives begin and end, as shares of a frame, of a span without switching: its current is static.
     """
 
     starts: Array
@@ -56,14 +56,14 @@ class Frames:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EnergyModel:
-    """How energy is read off one design.
+    """The energy model of one design.
 
-    ``label`` is "estimate" or "simulated"; ``total`` is the account of all supplies together. ``frames(plan,
-    sequence)`` says when to read; ``analytic(expected, inputs, sequence)`` is the calculation beside the simulation,
-    block → (timesteps,) [J]. ``unit`` are blocks that are measured elsewhere, block → (static, dynamic) [J per
-    timestep]; ``modelled`` are all blocks that a complete ledger of this level has, and ``excludes`` what it leaves
-    out; ``duty`` is the share of a timestep in which something is switched. ``apart`` says for a block why simulation
-    and hand calculation may differ.
+    ``label`` is "estimate" or "simulated"; ``total`` is the meter of all supplies together. ``frames(plan, sequence)``
+    gives the times to read the meters; ``analytic(expected, inputs, sequence)`` is the analytic estimate, block →
+    (timesteps,) [J]. ``unit`` are blocks that are measured elsewhere, block → (static, dynamic) [J per timestep];
+    ``modelled`` are all blocks of a complete energy breakdown at this level, and ``excludes`` the omitted ones.
+    ``duty`` is the share of a timestep with switching. ``apart`` gives, by block, the reason for a difference between
+    simulation and analytic estimate.
     """
 
     label: str
@@ -82,8 +82,8 @@ class EnergyModel:
 class EnergyBreakdown:
     """Energy [J] by block, (frames,) each. ``static`` is part of ``blocks``.
 
-    ``supply`` (frames,) is the energy by the account of all supplies together, metered where their charge comes back:
-    ``blocks``, and what is on none of their accounts.
+    ``supply`` (frames,) is the energy of all supplies together, measured in their common return path. It includes
+    energy that no block's meter measures.
     """
 
     blocks: Mapping[str, Array]
@@ -92,7 +92,7 @@ class EnergyBreakdown:
 
     @property
     def gap(self) -> float:
-        """Blocks less supply, as a share of the supply, over all frames."""
+        """Closure error: (blocks − supply) / supply, over all frames."""
         supplied = float(self.supply.sum())
         booked = float(sum(values.sum() for values in self.blocks.values()))
         return (booked - supplied) / supplied if supplied else float("inf" if booked else 0.0)
@@ -107,7 +107,7 @@ class EnergyBreakdown:
 
 
 def measure(traces: Traces, meters: Sequence[ChargeMeter], total: str, frames: Frames) -> EnergyBreakdown:
-    """Read ``accounts`` and the account ``total`` of all of them together."""
+    """Read all ``meters`` and the meter ``total`` of all supplies together."""
     blocks: dict[str, Array] = {}
     static: dict[str, Array] = {}
     booked = np.zeros(len(traces.time))
@@ -120,7 +120,7 @@ def measure(traces: Traces, meters: Sequence[ChargeMeter], total: str, frames: F
         static[meter.block] = static.get(meter.block, 0.0) + quiet
         if not meter.outside:
             booked += net
-    # Drivers give and take back within a frame, so what is on no account is looked for step by step.
+    # Drivers deliver and take back charge within a frame, so unmetered energy is computed step by step.
     apart = traces.values[total] - booked
     missed = np.interp(_instants(frames)[:2], traces.time, _rises(apart) + _rises(-apart))
     price = FARAD * max(meter.volts for meter in meters)
@@ -133,5 +133,5 @@ def _instants(frames: Frames) -> Array:
 
 
 def _rises(values: Array) -> Array:
-    """Sum of all that ``values`` rose by up to each point."""
+    """Sum of all rises of ``values`` up to each point."""
     return np.concatenate(([0.0], np.cumsum(np.maximum(np.diff(values), 0.0))))

@@ -1,4 +1,4 @@
-"""Which circuit a result is of: one hash over everything that is simulated."""
+"""Identify the circuit of a result: one hash over everything that is simulated."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cmru_hw.spice.deck_safety import library_sha256
 
 
 def simulated_sha256(design: AnyDesign, network: str) -> str:
-    """SHA-256 (64 hex digits) over what a simulation of ``design`` follows from, but for its inputs and the simulator.
+    """SHA-256 (64 hex digits) over everything that determines a simulation of ``design`` except inputs and simulator.
 
     That is ``network`` (the text of network.cir), the templates, the device files and every file that these include,
     the simulator's options, supplies, clocks and timing, and the numbers of the technology and the calibration, those
-    of mismatch and noise included. Where the files lie is no part of it. Raises InputError for device files that cannot
-    be read, TechnologyError for a process that is not installed.
+    of mismatch and noise included. The folders of the files do not enter the hash. Raises InputError for device files
+    that cannot be read, TechnologyError for a process that is not installed.
     """
     kind = registry.of(design)
     deck, _ = kind.deck(design, [np.zeros((1, design.config.features))], network=network)

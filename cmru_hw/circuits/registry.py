@@ -5,8 +5,8 @@
     sc   charge domain: comparators and capacitive integrators        (CMRU, BMRU, αCMRU)
     cm   current mode: cells of nine transistors and mirrors          (FQ-BMRU)
 
-Each is an `cmru_hw.circuits.architecture.Architecture`. Commands take theirs from :func:`get`, or from :func:`of` where
-there is a design, and ask nothing else about its kind. A program that has one of its own hands it to :func:`register`.
+Each is a `cmru_hw.circuits.architecture.Architecture`. Commands get one by name from :func:`get`, or from :func:`of`
+for a design, and do not depend on its kind otherwise. A program adds its own architecture with :func:`register`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def get(name: str) -> Architecture:
 
 
 def fitting(trained: Trained) -> Architecture:
-    """The architecture for networks of this cell: of several, the one that was registered first."""
+    """The architecture for networks of this cell; the first registered one if there are several."""
     return next(architecture for architecture in _KNOWN.values() if trained.config.cell in architecture.cells)
 
 
 def of(design: AnyDesign) -> Architecture:
-    """The architecture that ``design`` is of."""
+    """The architecture of ``design``."""
     return _KNOWN[design.architecture]

@@ -1,4 +1,4 @@
-"""Retention, as every kind of circuit provides it: a unit whose state is held until it is lost."""
+"""The interface for retention, for every kind of circuit: a unit holds its state until the state is lost."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class HeldState(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionFacts(Record):
-    """What holds at every temperature. Of a level on a capacitor ``integrator_F`` [F]: it is lost when it is off by
-    ``half_packet_V`` [V], and ``law`` says how ``law_timesteps`` follow. Of a unit that restores its state:
+    """Facts for all temperatures. A level on a capacitor ``integrator_F`` [F] is lost when it has drifted by
+    ``half_packet_V`` [V]; ``law`` describes the calculation of ``law_timesteps``. For a unit that restores its state:
     ``window_of_threshold``, its window as a share of its threshold."""
 
     half_packet_V: float | None = field(default=None, metadata=OMIT_NONE)
@@ -56,9 +56,9 @@ class RetentionFacts(Record):
 class RetentionUnit:
     """The unit ``name`` ("layer.unit") on devices of ``process``, at ``vdd`` [V].
 
-    ``hold(temperature)`` [degrees Celsius] gives what became of it and the simulator's name. ``restores``: whether the
-    unit restores its state to its level. ``doubling(states)``: the warming [K] that halves the retention, or None;
-    ``excludes`` is left out.
+    ``hold(temperature)`` [degrees Celsius] returns the held state and the simulator's name. ``restores``: whether the
+    unit restores its state to its level. ``doubling(states)``: the rise in temperature [K] that halves the retention,
+    or None. ``excludes`` lists the effects that the simulation omits.
     """
 
     name: str

@@ -16,7 +16,7 @@ from cmru_hw.spice.schedule import Schedule
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Simulation:
-    """A decoded simulation: the circuit's response, what it cost, and how it was obtained.
+    """A decoded simulation: the circuit's response, its computing time, and the attempts that were needed.
 
     ``cpu_seconds`` is the simulator's own; ``attempts`` names every run that had to be repeated with other options.
     """
@@ -27,16 +27,16 @@ class Simulation:
     attempts: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
-        """What only this kind of circuit has to say of a run, in plain values."""
+        """Facts about a run that only this kind of circuit has, as plain values."""
         return {}
 
     def remarks(self) -> list[tuple[str, str]]:
-        """The same for people: rows of a table."""
+        """The same, formatted: rows of a table."""
         return []
 
 
 def shared_decks(lengths: Sequence[int], frames_per_deck: int) -> Iterator[list[int]]:
-    """Indices of sequences that go into one deck each, in order: as many as fit, with a power-on frame before each."""
+    """Indices of the sequences of each deck, in order: as many as fit, with a power-on frame before each sequence."""
     batch: list[int] = []
     frames = 0
     for index, length in enumerate(lengths):
@@ -52,8 +52,8 @@ def shared_decks(lengths: Sequence[int], frames_per_deck: int) -> Iterator[list[
 class Verified:
     """A simulation compared with software.
 
-    ``refined`` says how often the integration was made finer for it. ``certificate`` says how far the result moves with
-    a finer one; None where nothing was simulated again.
+    ``refined`` is the number of refinements of the integration. ``certificate`` gives the change of the result with a
+    further refinement; None if nothing was simulated again.
     """
 
     comparison: Comparison
@@ -74,7 +74,7 @@ class Waveforms:
 
 
 def busiest_unit(verified: Verified) -> tuple[int, int]:
-    """(layer, unit) that changes its mind most over the first sequence: the one worth a look."""
+    """(layer, unit) with the most changes of decision over the first sequence."""
     busiest, most = (0, 0), -1
     for layer, decisions in enumerate(verified.simulation.response.decisions):
         changes = (np.diff(decisions[0].astype(int), axis=0) != 0).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Which sources of variation a run varies, for every kind of circuit."""
+"""Select the sources of variation of a run, for every kind of circuit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from cmru_hw.core.errors import InputError
 
 
 def select(every: Sequence[str], *, only: Sequence[str], without: Sequence[str]) -> frozenset[str]:
-    """Of the leaves ``every`` those that ``only`` names (all, if empty) less those that ``without`` names.
+    """The leaves of ``every`` that ``only`` names (all, if empty), less those that ``without`` names.
 
     A name is a leaf (``layer0/weights``), a branch (``layer0``, ``noise``) or a kind in all branches (``weights``).
-    Raises InputError for a name that means nothing here, and if nothing is left.
+    Raises InputError for an unknown name, and for an empty selection.
     """
 
     def named(names: Iterable[str]) -> frozenset[str]:

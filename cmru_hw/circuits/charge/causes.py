@@ -1,7 +1,7 @@
-"""A decision of transistors is believed only if its row had that sign when the comparator looked at it.
+"""Accept a transistor-level decision only if its row had that sign when the comparator evaluated it.
 
-A comparator that regenerates can be thrown over by a time step that is too long. What it should have decided is known
-from its two inputs in the same simulation, whatever lines and layers in front of them did.
+A time step that is too long can flip a regenerating comparator. The correct decision is known from the comparator's two
+inputs in the same simulation, independent of the lines and layers before them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def macro_rows(design: Design) -> tuple[str, ...]:
 
 
 def rows(design: Design, traces: Traces, plan: Schedule, sequence: int) -> tuple[Array, ...]:
-    """What comparators look at [V], by layer (timesteps, units, 2): rows a and b above what each is compared with.
+    """Differential comparator inputs [V], by layer (timesteps, units, 2): rows a and b less their reference nodes.
 
     Empty for macromodels whose rows were not saved.
     """
@@ -69,9 +69,10 @@ def require_causes(seen: Sequence[Array], decided: Sequence[NDArray[np.bool_]], 
 
 
 def late_flips(design: Design, traces: Traces, plan: Schedule, sequence: int) -> int:
-    """How many decisions turned over after they had been used and before their comparators were released.
+    """Number of decisions that flipped after their use and before their comparators were released.
 
-    Such a flip moves no state: its packet has gone. It is counted because a comparator that is left alone stays.
+    Such a flip moves no state, because its packet is complete. It indicates a numerical error, because a latched
+    comparator does not flip.
     """
     if not plan.comparing or plan.supply is None:
         return 0

@@ -23,7 +23,7 @@ from cmru_hw.core.units import percent, si
 from cmru_hw.nn.checkpoint import Sequences
 from cmru_hw.spice import Engine
 
-# What a converged result may move by: rows and states [V], energy (relative); in another simulator, states and energy.
+# Limits for a converged result: rows and states [V], energy (relative); in another simulator, states and energy.
 ROW, STATE, ENERGY, ANOTHER = 0.3e-3, 0.3e-3, 0.01, 0.5e-3
 # Frames that a certificate is taken from unless asked for more: transistors take seconds for each timestep up to them.
 CERTIFIED_FRAMES = 2
@@ -40,7 +40,7 @@ def certify(
     seed: int = 0,
     refine: int = 1,
 ) -> NumericalCertificate:
-    """How far ``simulation``, a result on ``sequences``, moves with steps halved ``refine`` more times.
+    """Certificate of ``simulation``, a result on ``sequences``, against a run with steps halved ``refine`` more times.
 
     ``network`` is that of the result. ``frames`` are chosen with ``seed``, the one whose row comes nearest to its
     threshold always among them; the certificate is of all timesteps up to each. With another simulator as ``engine``

@@ -138,7 +138,7 @@ def window(design: Design, *, counts: bool) -> Window:
 
 
 def plan(design: Design, lengths: Sequence[int], *, counts: bool) -> Schedule:
-    """When sequences of ``lengths`` timesteps start and are sampled; see :func:`window`."""
+    """Schedule of sequences of ``lengths`` timesteps, with their sampling instants; see :func:`window`."""
     clocks, supply = window(design, counts=counts), design.supply
     begin = WINDOW * design.technology.timing.timestep
     layers = len(design.layers)
@@ -264,8 +264,8 @@ def start(
 ) -> tuple[list[str], list[str]]:
     """Supplies are up, rows and states (``outputs``) at V_cm, and so are the ``inner`` nodes of a unit.
 
-    Every latch leans to one side, its nodes ``leaning`` high. Left to itself it would start on its edge, and stay
-    there: it knows no noise.
+    Every latch starts in one state, with its nodes ``leaning`` high. Otherwise it would start at its metastable point,
+    and stay there, because the simulation has no noise.
     """
     middle, up = ["vcm"], [supply.node for supply in supplies.values() if supply.node != "vcm"]
     for index, layer in enumerate(design.layers):

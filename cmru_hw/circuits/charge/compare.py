@@ -1,4 +1,4 @@
-"""Hold a circuit's response against its software model, decision by decision."""
+"""Compare a circuit's response with its software model, decision by decision."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.cells import classify
 from cmru_hw.nn.checkpoint import Sequences, Trained
 
-# Below this a macro row cannot be asked to decide: ten times the hysteresis of its comparator, and the volts that
-# survive the %.10g of a stimulus file many times over. [V]
+# Smallest margin at which a macro row must decide right [V]: ten times the hysteresis of its comparator, and far above
+# the rounding (%.10g) of a stimulus file.
 RESOLUTION = 1e-6
 
 
@@ -47,6 +47,7 @@ def reference(design: Design, trained: Trained, sequences: Sequences) -> Referen
     )
 
 
+# long: one count of all decisions, then one report
 def compare(
     design: Design,
     expected: Reference,
@@ -55,9 +56,9 @@ def compare(
     labels: NDArray[np.int64] | None = None,
     resolution: float = RESOLUTION,
 ) -> Comparison:
-    """Count agreement, exclude what lies below ``resolution`` [V], and name the first divergence.
+    """Count agreement, exclude decisions with a margin below ``resolution`` [V], and name the first divergence.
 
-    ``response`` is what a circuit did on the sequences of ``expected``; ``labels`` (sequences,) are class indices.
+    ``response`` is the circuit's response to the sequences of ``expected``; ``labels`` (sequences,) are class indices.
     """
     valid = expected.response.valid
     ignored = _ignored(expected, response, resolution)
@@ -128,7 +129,7 @@ def _misread(expected: Response, response: Response, index: int) -> NDArray[np.b
 
 
 def _ignored(expected: Reference, response: Response, resolution: float) -> list[NDArray[np.bool_]]:
-    """Per layer, the decisions that prove nothing: too close to call, or downstream of one that fell the other way."""
+    """Per layer, the excluded decisions: too close to call, or downstream of such a decision that differed."""
     close = [margin < resolution for margin in expected.margins]
     ignored = [c.copy() for c in close]
     for s in range(len(expected.response.lengths)):

@@ -1,4 +1,4 @@
-"""A charge-domain network as capacitors and voltages: what a mapping makes and every netlist is written from."""
+"""A charge-domain network as capacitors and voltages: the result of a mapping and the source of every netlist."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Row:
 
     Capacitances [F] carry the weight's sign: ``weights`` (units, inputs); ``bias`` and ``threshold`` (units,), taps on
     the line of the constant 1; ``pad`` (units,) >= 0, to the common mode. ``scale`` (units,) [F·V] turns weights into
-    capacitances. ``offset`` (units,) [V] is what the row's comparator adds (0 in a nominal design).
+    capacitances. ``offset`` (units,) [V] is the offset of the row's comparator (0 in a nominal design).
     """
 
     weights: Array
@@ -53,8 +53,8 @@ class Row:
 class Layer:
     """One layer of units.
 
-    ``line_unit`` (lines,) [V per unit of what the line carries] and ``line_sign`` (lines,) ±1 describe the lines it
-    reads: first the previous layer's units, then (with skip) what that layer read. ``spread`` (inputs, lines): input =
+    ``line_unit`` (lines,) [V per unit of the line's value] and ``line_sign`` (lines,) ±1 describe its input lines:
+    first the previous layer's units, then (with skip) that layer's input lines. ``spread`` (inputs, lines): input =
     spread · lines; the identity, but for the bits of a counter. ``low`` carries candidate − threshold, ``high``
     candidate + threshold, ``packet_row`` (αCMRU only) α(x). ``packet`` (units,) [F] is C_s, ``integrator`` (units,) [F]
     C_int; ``start_packet`` (units,) [F] the packet of the power-on frame. ``unit`` [V per software unit of h];
@@ -91,7 +91,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Operating:
-    """Where a circuit of transistors is asked to work, whatever it was designed for.
+    """Operating point of a transistor-level circuit, which may differ from the point of its design.
 
     ``corner`` of the process, ``temperature`` [degrees Celsius], ``vdd`` [V], None for that of the design.
     """
@@ -137,7 +137,7 @@ class Design:
 
     @property
     def supply(self) -> float:
-        """VDD [V] of where it is asked to work."""
+        """VDD [V] at the operating point."""
         return self.technology.supply.vdd if self.operating.vdd is None else self.operating.vdd
 
     @property

@@ -19,8 +19,8 @@ from cmru_hw.circuits.dies import DieJob, DieScores, DieSimulator, Replay
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array, Response
 
-# Below this a row that reads states cannot be asked to decide alike in both engines: their states, after some tens of
-# packets, differ by microvolts of ngspice's integration. [V]
+# Smallest margin [V] at which a row that reads states must decide alike in both engines: after some tens of packets,
+# their states differ by microvolts because of ngspice's integration.
 STATE_RESOLUTION = 5e-6
 
 

@@ -99,12 +99,12 @@ def cell_files(design: Design) -> dict[str, bytes]:
 
 
 def excludes(design: Design) -> tuple[str, ...]:
-    """What a netlist of transistors leaves to the outside; nothing for macros, which are no circuit to be complete."""
+    """Parts that a transistor-level netlist omits; empty for macromodels, which do not claim to be complete."""
     return transistor_netlist.excludes(design) if in_transistors(design) else ()
 
 
 def accounts(design: Design) -> dict[str, float]:
-    """Vectors that count delivered charge, and its voltage [V], in every deck of transistors; none for macromodels."""
+    """Charge meters of a transistor-level deck: vector → supply voltage [V]; none for macromodels."""
     return transistor_netlist.accounts(design) if in_transistors(design) else {}
 
 
@@ -117,12 +117,12 @@ def comparator_inputs(design: Design) -> list[tuple[str, str]]:
 
 
 def kick(design: Design) -> float:
-    """How far a decision may lie on the wrong side of its row [V]: comparators move rows as they decide."""
+    """Kickback [V]: a decision may have the wrong sign up to this row voltage, because comparators move rows."""
     return registry.of_design(design).kick if in_transistors(design) else IDEAL_KICK
 
 
 def in_transistors(design: Design) -> bool:
-    """Whether the design is at transistor level."""
+    """True if the design is at transistor level."""
     return design.technology.level == "transistor"
 
 

@@ -5,7 +5,7 @@ clocks, stimulus, what to save) and the cells it includes. The same files run by
 
 Names. Layer l, unit i, input j: rows ``a0_3 b0_3 g0_3``, weight capacitors ``ca0_3_7``, bias and threshold taps
 ``ca0_3_bias ca0_3_threshold``, state ``o0_3``, decisions ``qa0_3 qb0_3``, inputs ``x7``, lines ``p0_7 n0_7``, readout
-rows ``y2``. Numbers are written without SI suffixes: SPICE reads ``1M`` as a thousandth.
+rows ``y2``. Numbers are written without SI suffixes: SPICE reads ``1M`` as 1e-3.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
 
 
 def line_sources(design: Design) -> dict[str, list[str]]:
-    """Which node each line pair of a group reads: group (``"0"``, ``"1"``, …, ``"r"``) → nodes of its lines 0, 1, …
+    """Source nodes of the line pairs of each group: group (``"0"``, ``"1"``, …, ``"r"``) → nodes of its lines 0, 1, …
 
     Every group has one more line, ``bias``.
     """
@@ -211,9 +211,9 @@ def line_sources(design: Design) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Meter:
-    """The account of one driver or source: node ``vector`` rises by 1 mV for each picocoulomb that it delivers.
+    """The charge meter of one driver or source: node ``vector`` rises by 1 mV for each picocoulomb that it delivers.
 
-    ``driver`` is ``"line"`` (``node`` is what the line reads, ``group`` its layer), ``"amplifier"`` (of unit ``node``;
+    ``driver`` is ``"line"`` (``node`` is the line's source, ``group`` its layer), ``"amplifier"`` (of unit ``node``;
     its output takes its charge from V_cm), or ``"source"`` (the supply called ``node``).
     """
 
@@ -228,9 +228,9 @@ TOTAL = "account_total"
 
 
 def meters(design: Design) -> list[Meter]:
-    """The accounts of a metered deck, :data:`TOTAL` apart.
+    """The charge meters of a metered deck, without :data:`TOTAL`.
 
-    The comparators' supply has none: what an ideal comparator draws through its pull-down is no comparator's energy.
+    The comparators' supply has no meter: the current through the pull-down of an ideal comparator is not physical.
     """
     found = []
     for group, nodes in line_sources(design).items():

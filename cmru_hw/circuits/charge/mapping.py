@@ -30,7 +30,7 @@ from cmru_hw.nn.cells import valid_timesteps
 from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.process.technology import Technology
 
-# Packet capacitor over integrating capacitor: beyond this the integrator is no integrator.
+# Largest ratio of packet capacitor to integrating capacitor.
 LARGEST_PACKET_RATIO = 8.0
 
 
@@ -62,7 +62,7 @@ def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
 def map_network(trained: Trained, technology: Technology, calibration: Calibration) -> Design:
     """Turn weights into capacitors.
 
-    Raises MappingError, naming the layer, unit or tensor, for what no charge-domain circuit of this technology can be.
+    Raises MappingError, naming the layer, unit or tensor, for a network that this technology cannot realize.
     Rounded and left-out weights are not errors: each is a :class:`Deviation` of the design.
     """
     config = trained.config
@@ -349,7 +349,7 @@ def _realisable(
 
 
 def fingerprint(design: Design) -> str:
-    """Content hash of model, technology, calibration and own templates: what the design follows from."""
+    """Content hash of everything that determines the design: model, technology, calibration and a user's templates."""
     parts = [design.model_sha256, design.technology.sha256, repr(design.calibration)]
     if design.templates:
         parts.append(repr(design.templates))

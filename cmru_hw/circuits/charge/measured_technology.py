@@ -1,7 +1,7 @@
-"""The technology at a corner: its transistors measured there, and what of a design follows the supply.
+"""The technology at a corner, from transistor testbenches at that corner.
 
-Nothing is scaled that can be measured: amplifier gain and settling, leakage, parasitics and the energy of a unit come
-from the testbenches at that corner. Inputs, the constant 1 and the packet's reference are ratios of the supply, as in
+The testbenches measure amplifier gain and settling, leakage, parasitics and the energy of a unit at that corner; these
+are not scaled. Inputs, the constant 1 and the packet's reference are ratios of the supply, as in
 a circuit whose constant is a rail, so that every capacitor keeps its size; MIM capacitors follow the process.
 """
 
@@ -35,7 +35,7 @@ def process_of(nominal: Technology) -> str:
 
 
 def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path) -> str:
-    """What the testbenches say at ``corner``, as a technology file; kept in ``folder``, and taken from there again."""
+    """Measurements of the testbenches at ``corner``, as a technology file; cached in ``folder``."""
     path = place(corner, nominal, folder)
     if path.is_file():
         return path.read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Pat
 
 
 def place(corner: Corner, nominal: Technology, folder: Path) -> Path:
-    """Where in ``folder`` the measurement is kept: named after all that it follows from."""
+    """Path of the cached measurement in ``folder``, named after the hash of everything that determines it."""
     process = process_of(nominal)
     return folder / f"{process}_{corner.stem}_{_fingerprint(process, nominal)}.toml"
 
@@ -81,7 +81,7 @@ def at_corner(nominal: Technology, corner: Corner, measured: str) -> Technology:
 
 
 def _fingerprint(process: str, nominal: Technology) -> str:
-    """Of everything that a measurement follows from: models, testbenches, templates, and what is not measured."""
+    """Hash of everything that determines a measurement: models, testbenches, templates, and unmeasured numbers."""
     digest = hashlib.sha256(f"{device_models.devices(process).sha256} {nominal.sha256}".encode())
     folder = package_data.folder("netlists")
     for path in sorted([*folder.glob("testbenches/transistor_*.cir"), *folder.glob("cells/transistor/*.cir")]):

@@ -36,7 +36,7 @@ _SEQUENCE, _UNIT = 20, 44
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseSource:
-    """The sum of independent parts at the nodes ``z<kind><layer>_<unit>``; ``name`` is what comes before the unit.
+    """The sum of independent parts at the nodes ``z<kind><layer>_<unit>``; ``name`` is the part before the unit.
 
     ``key`` and the standard deviations ``start`` (in the power-on frame) and ``sigma`` [V] are (dies, parts, units).
     Values of a part are held for 2^``octave`` (parts,) frames.
@@ -171,7 +171,7 @@ def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool =
     noise = technology.noise
     total = row.total + technology.capacitor.parasitic
     parts = []
-    # as a rule the loudest first: what they decide needs no other
+    # usually the largest part first: if it decides, the others need no evaluation
     if compared and "noise/decision" in dies.varied:
         parts.append(_part(dies, f"noise/decision/{name}", np.full_like(total, noise.comparator)))
     if f"noise/{leaf}" in dies.varied:

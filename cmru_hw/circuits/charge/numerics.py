@@ -1,4 +1,4 @@
-"""How accurately the simulator integrates a charge-domain deck of transistors.
+"""Numerical options for the simulation of a transistor-level charge-domain deck.
 
 ngspice accepts a time step if the estimated error of every charge is below ``trtol * reltol`` times that charge or
 ``chgtol``, whichever is more. A state is 3e-13 C on its capacitor and a gate 1e-16 C, so a relative bound that suits
@@ -34,7 +34,7 @@ class Numerics:
         return self.reltol * self.trtol * self.chgtol
 
     def options(self) -> str:
-        """The ``.options`` card. Leakage of femtoamperes decides what a state keeps: gmin and abstol are far below."""
+        """The ``.options`` card. gmin and abstol are far below the leakage of femtoamperes that limits retention."""
         return (
             f".options method=gear maxord=2 gmin=1e-17 abstol=1e-16 reltol={self.reltol!r} trtol={self.trtol!r} "
             f"chgtol={self.chgtol!r} bypass={int(self.bypass)}"

@@ -1,4 +1,4 @@
-"""Figures: what a circuit did beside what its software model says. SVG or PDF by the file's ending."""
+"""Figures of a circuit's response next to its software model's. The file's suffix selects SVG or PDF."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:
     """One unit over one sequence: candidate and thresholds, the two rows that carry them, decisions, and the state.
 
-    ``expected`` is software's run of the same sequence (its first), which stands beside decisions and state.
+    ``expected`` is software's run of the same sequence (its first), drawn next to decisions and state.
     Candidate and thresholds are the circuit's own: half the sum and half the difference of its rows, in software units.
     """
     layer, number = waveforms.layer, waveforms.unit

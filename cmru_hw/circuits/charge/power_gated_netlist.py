@@ -1,8 +1,8 @@
-"""Clocks, V_cm, supplies and units of a whole chip behind power headers, in transistors.
+"""Clocks, V_cm, supplies and units of a complete power-gated chip at transistor level.
 
-All clocks are made on the chip from one strobe, once a timestep; V_cm too. Between two windows every supply
-but that of one gate is off, and the levels live on capacitors between open switches. What the outside brings: the
-supply, the strobe, the inputs with their zero, and two power-on signals.
+The chip generates all clocks and V_cm from one strobe per timestep. Between two windows all supplies except that of
+one gate are off, and capacitors between open switches hold the levels. The external inputs are the supply, the
+strobe, the inputs with their zero, and two power-on signals.
 
 Nodes have the names of the macro level (``o0_3 a0_3 b0_3 qa0_3 qb0_3 x7 p0_7 n0_7 y1``). The clocks of layer l are
 ``r e f ckn n en enb pb pc pcb sm`` with its number behind, those of the readout ``rr er fr cknr nr``; see
@@ -10,8 +10,8 @@ Nodes have the names of the macro level (``o0_3 a0_3 b0_3 qa0_3 qb0_3 x7 p0_7 n0
 rises by VDD as rows evaluate, a negative one on f, which falls. A tap below the smallest capacitor is the difference of
 two.
 
-When something happens depends on corner, supply and temperature, so what is sampled is sampled where the simulation has
-it: a decision as its packet ends, a state when the comparators of those who read it fire.
+The timing depends on corner, supply and temperature. The schedule therefore takes the sampling instants from simulated
+clock edges: a decision at the end of its packet, a state when the comparators of its readers fire.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ EXCLUDES = ("the source of the strobe and of the power-on signals", "the input d
 POWER_ON_CHANGE = 0.1
 # Frames of power-on before a sequence: states are emptied, then the first packet goes.
 LEAD = 2
-# What a line that an amplifier carries has to ground in addition to its wire [F].
+# Capacitance to ground of a line that an amplifier drives, in addition to its wire [F].
 DUMMY = 6e-14
 DECISION = "xdecision y1 y0 cknr qy1 qy0 vr vr power_gated_comparator"
 # Where nothing moves, as shares of a timestep: after the inputs have changed, and before the strobe rises.
@@ -90,7 +90,7 @@ QUIET = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
 
 
 def require(design: Design) -> tuple[Transistor, PowerGated]:
-    """The devices of ``design`` and the sizes of its chip. Raises MappingError for what has no such circuit."""
+    """The devices of ``design`` and the sizes of its chip. Raises MappingError for a design without such a circuit."""
     devices, chip = require_devices(design), design.technology.power_gated
     if chip is None:
         raise MappingError(f"technology {design.technology.name} has no section [power_gated]: choose another --memory")
@@ -203,7 +203,7 @@ def class_row(design: Design, k: int, rows: Rows) -> list[str]:
 
 
 def plan(design: Design, lengths: Sequence[int]) -> Schedule:
-    """What is sampled is sampled where the simulation has it: see the module's head."""
+    """Schedule with sampling instants at simulated clock edges: see the module's docstring."""
     _, chip = require(design)
     layers, begin, supply = len(design.layers), WINDOW * design.timestep, design.supply
 
@@ -254,13 +254,13 @@ def input_voltages(design: Design, inputs: Array) -> Array:
 
 
 def common_mode(design: Design) -> float:
-    """The share of the supply that it was designed for [V]."""
+    """V_cm [V]: the same share of the supply as in the design."""
     nominal = design.technology.supply
     return nominal.common_mode * (design.supply / nominal.vdd)
 
 
 def start(design: Design) -> tuple[list[str], list[str]]:
-    """The chip is asleep, with what lives between two windows at V_cm: power-on takes it from there."""
+    """Initial node voltages: the chip is powered down, with the stored levels at V_cm. Power-on follows."""
     middle = ["vcm", "xvcm.t1", "xvcm.t2"]
     for index, layer in enumerate(design.layers):
         for here in (f"{index}_{i}" for i in range(layer.units)):

@@ -1,4 +1,4 @@
-"""Run a design in SPICE on given sequences and decode what the circuit did."""
+"""Run a design in SPICE on given sequences and decode the circuit's response."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _ACCOUNT, _ACCOUNTS = 1e-9, "account_"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChargeSimulation(Simulation):
-    """A simulation with what it rests on; at macro level, where parts are exact, without.
+    """A simulation with the evidence for its decisions; empty at macro level, where parts are exact.
 
-    ``rows``: what comparators looked at [V], by layer (sequences, timesteps, units, 2), 0 past a sequence's end.
-    ``delivered`` [J] (sequences, timesteps, blocks): what each supply gave to its block. ``late_flips``: how many
-    decisions turned over after they had been used. ``options`` is the simulator's line of options, ``refine`` how often
-    its steps were halved.
+    ``rows``: differential comparator inputs [V], by layer (sequences, timesteps, units, 2), 0 past a sequence's end.
+    ``delivered`` [J] (sequences, timesteps, blocks): energy from each supply to its block. ``late_flips``: number of
+    decisions that flipped after their use. ``options`` is the simulator's line of options, ``refine`` the number of
+    times that its steps were halved.
     """
 
     rows: tuple[Array, ...]
@@ -52,6 +52,7 @@ class ChargeSimulation(Simulation):
         return [("late flips", f"{self.late_flips} decisions turned over after their packets had gone: no state moved")]
 
 
+# long: one run: options, decks, decoded sequences
 def simulate(
     design: Design,
     sequences: Sequences,
@@ -250,7 +251,7 @@ def _energy(design: Design, traces: Traces, plan: Schedule, sequence: int) -> Ar
 def _require_latched(
     nodes: str, kept: Array, vdd: float, traces: Traces, plan: Schedule, sequence: int, group: int, name: int
 ) -> None:
-    """Latches whose voltages ``kept`` (timesteps, units) are read must hold what they decided."""
+    """Raise LatchTurned unless the latches, at voltages ``kept`` (timesteps, units), still hold their decisions."""
     instants = plan.decided(sequence, group)
     if instants is None:
         return

@@ -48,7 +48,7 @@ def unit(design: Design, layer: int, number: int) -> Design:
 
 
 def recorded(design: Design, trained: Trained, sequences: Sequences, layer: int) -> tuple[Sequences, Response]:
-    """What the lines of ``layer`` carry while software runs ``sequences`` [V above V_cm], and software's response."""
+    """Voltages of the lines of ``layer`` [V above V_cm] while software runs ``sequences``, and software's response."""
     response = reference(design, trained, sequences).response
     common = design.technology.supply.common_mode
     lines: Array = design.voltages(sequences.inputs) - common

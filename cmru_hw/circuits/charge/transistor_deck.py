@@ -104,7 +104,7 @@ def _input_lines(memory: Memory, design: Design, inputs: Sequence[Array], plan: 
     drivers = [*(f"vx{j}" for j in range(columns.shape[1])), *memory.drivers]
     return [
         *[f"vx{j} x{j} 0 {piecewise(values, design.timestep)}" for j, values in enumerate(columns.T)],
-        # what an input driver sources it takes from the supply; what it sinks it gives to nobody
+        # an input driver takes the charge that it sources from the supply, and returns no charge to the supply
         "binputs 0 account_inputs i=" + "+".join(f"max(0,-i({name}))" for name in drivers),
         "cinputs account_inputs 0 1e-9 ic=0",
     ]

@@ -29,7 +29,7 @@ from cmru_hw.spice.deck import num
 
 
 def excludes(design: Design) -> tuple[str, ...]:
-    """What the netlist leaves to the outside."""
+    """Parts that the netlist omits."""
     left = list(registry.of_design(design).excludes)
     if len(design.readout.bias) > 2:
         left.append(f"the decision among {len(design.readout.bias)} classes: only their rows are built")

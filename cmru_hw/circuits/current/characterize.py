@@ -52,7 +52,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredCell:
-    """What a cell did [A]: NaN where it did not switch up, or did not switch back down."""
+    """Measured currents of a cell [A]: NaN if it did not switch up, or did not switch back down."""
 
     up: float
     down: float

@@ -1,4 +1,4 @@
-"""Compare what a current-mode circuit did with its software model."""
+"""Compare the response of a current-mode circuit with its software model."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class CurrentComparison(Comparison):
         return self.candidate_error / max(self.state_error, 1e-30)
 
     def failures(self) -> tuple[str, ...]:
-        """Which of decisions, states and classes agree with software less than `AGREEMENT` asks.
+        """Those of decisions, states and classes whose agreement with software is below `AGREEMENT`.
 
         ``level_tolerance`` is not used: an output has either of two levels, and a wrong one is a wrong state.
         """
@@ -228,7 +228,7 @@ def compare(
 
 
 def _squares(found: Array, wanted: Array, chosen: NDArray[np.bool_]) -> Array:
-    """(3,): how many are ``chosen``, the sum of squares of their error, and of what they should be."""
+    """(3,): number of ``chosen`` values, sum of squares of their errors, sum of squares of their expected values."""
     return np.array([chosen.sum(), ((found - wanted)[chosen] ** 2).sum(), (wanted[chosen] ** 2).sum()])
 
 

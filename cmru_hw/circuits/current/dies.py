@@ -46,7 +46,7 @@ def _draw(job: DieJob, numbers: Sequence[int]) -> CurrentDies:
 
 def _fast(job: DieJob, numbers: Sequence[int]) -> list[DieScores]:
     found = []
-    # a few dies at a time: what they did is large, and a row is small
+    # a few dies at a time: their responses need much memory, their scores little
     for first in range(0, len(numbers), behavioral.DIES_AT_ONCE):
         some = _draw(job, numbers[first : first + behavioral.DIES_AT_ONCE])
         run = behavioral.run(some, job.sequences)

@@ -1,7 +1,7 @@
-"""Current mode's ledger: every block hangs on a supply with an account, and all of these on one more.
+"""Energy model of current mode: every block has a supply with a charge meter, and one more meter measures their sum.
 
-Nothing is estimated: transistors are simulated. Nor is anything ever off, so that nearly all is static; what cells and
-gate lines take to change is the rest. Beside it stands what the fast engine's static mirrors draw, current by current.
+All energies are simulated at transistor level. No block is ever off, so nearly all energy is static; the rest switches
+cells and gate lines. The analytic estimate is the sum of currents of the fast engine's static mirrors.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 """The fast engine of current mode: static mirrors and hysteretic cells, for many dies at once.
 
-A mirror is its ratio, as it was swept at the current of its line, times the strength of its arm over that of its diode,
-and a little less the more current there is in the diode that it ends on (`MirrorTable.landing`); a row is rectified
-where it ends on a diode. A cell of strengths f1 … f9 compares I_in f1 with I_thresh f2: what
-mismatch does to its thresholds follows from which currents meet at its state node, and what a finite output conductance
-does from the swept cell. Between them lies charge: a cell whose candidate passes its threshold by ΔI needs a time Q/ΔI
-to switch, so within one timestep T it stays where it is unless ΔI T > Q, the charge that its state node needs
-(``SWING``).
+The gain of a mirror is its swept ratio at the current of its line, times the strength of its arm over that of its
+diode. It falls slightly with the current in the diode that the arm drives (`MirrorTable.landing`). A diode at the end
+of a row rectifies the row. A cell of strengths f1 … f9 compares I_in f1 with I_thresh f2. The currents at the state
+node give the effect of mismatch on its thresholds, and the swept cell gives the effect of finite output conductance.
+A cell whose candidate passes its threshold by ΔI needs a time Q/ΔI to switch, where Q is the charge of its state node
+(``SWING``). Within one timestep T it therefore switches only if ΔI T > Q.
 
-Nothing else of the circuit's dynamics is here: rows are taken to have settled, and layers to switch one after the
-other. Sequences are independent of each other, and so are dies.
+The model has no other dynamics: it assumes settled rows, and layers that switch one after the other. Sequences are
+independent of each other, and so are dies.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from cmru_hw.circuits.current.variation import CurrentDies
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.checkpoint import Sequences
 
-# Charge [C] that switches a cell: what it is behind a ramp of its candidate, √(2 Q slope), gives 3 to 11 fC upwards for
-# 1 to 16 s ramps, and less than 4 fC down (`python -m benchmarks.current cell`).
+# Charge [C] that switches a cell. On a ramp of its candidate a cell switches late by √(2 Q slope); this gives 3 to
+# 11 fC up for ramps of 1 to 16 s, and less than 4 fC down (`python -m benchmarks.current cell`).
 SWING = 5e-15
 DIES_AT_ONCE = 16
 # Below this [A] a current is nothing, whatever the ratio of the mirror that copies it.
@@ -39,12 +38,12 @@ FAR = 100.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trajectories:
-    """What dies did: per layer (dies, sequences, timesteps, units).
+    """Responses of dies: per layer (dies, sequences, timesteps, units).
 
     ``decisions`` are int8 as in `simulate`, ``states`` outputs over their nominal high level, ``candidates`` in A.
     ``margins`` [A] are distances of candidates from the nearest threshold, nominal (by which a decision is told) or the
     die's own (by which the cell switches). ``logits`` (dies, sequences, timesteps, classes). ``supply`` [A] has per
-    block of `netlist.BLOCKS` (dies, sequences, timesteps), what it draws once all has settled.
+    block of `netlist.BLOCKS` (dies, sequences, timesteps), its settled current.
     """
 
     lengths: NDArray[np.int64]
@@ -155,7 +154,7 @@ def _run(  # noqa: C901 - see above
         supply["references"] += (layer.thresh + layer.window + layer.gain).sum()
         for i in range(layer.units):
             supply["cells"] += _drawn(layer, index, i, strength, seen[..., i], state[..., i]).reshape(count, -1)
-            # levels are what a reader of the unit's size gives at half the supply; the diode carries what it copies
+            # a level is the output of a reader of the unit's size at half the supply; the diode carries the copy
             copied = out[:, i] / mirror.at_currents(unit, "p", "half", out[:, i])
             line(f"h{index}_{i}", "p", (state[..., i] * copied[:, None, None]).reshape(count, -1))
         high = (state > 0.5) & valid
@@ -185,7 +184,7 @@ def _thresholds(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, 
     t, b, g = (strength[f"{name}{index}_{i}"] for name in "tbg")
     entry = strength[f"diode_c{index}_{i}"] / f[1]
     sunk, fed = f[2] / t, f[8] / b * f[9] / f[7]
-    # The window closes by a share of what is sunk; what feeds back holds the rest open.
+    # The sunk current narrows the window by a share of itself; the feedback current keeps the rest of the window.
     lost = layer.window[i] - (layer.upper[i] - layer.low[i])
     up = layer.upper[i] * sunk
     down = up - (layer.window[i] * fed - lost * sunk)
@@ -193,7 +192,7 @@ def _thresholds(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, 
 
 
 def _drawn(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, Array], seen: Array, state: Array) -> Array:
-    """What a cell draws [A] (dies, sequences, timesteps): high, all that M2, M5 and M8 sink; low, M1's current."""
+    """Supply current of a cell [A] (dies, sequences, timesteps): high, the sum of M2, M5 and M8; low, M1's current."""
     f = {m: strength[f"cell{index}_{i}.m{m}"][:, None, None] for m in (1, 2, 5, 8)}
     t, b, g = (strength[f"{name}{index}_{i}"][:, None, None] for name in "tbg")
     compared = layer.thresh[i] * f[2] / t

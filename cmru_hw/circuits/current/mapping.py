@@ -46,7 +46,7 @@ NEVER = 0.1
 class CurrentCalibration:
     """``inputs``: largest magnitude of a scaled input; ``negative`` (features,): whether it was ever below zero.
 
-    ``entries`` and ``outputs`` (layers,): mean of what is positive of the rows in front of and behind each layer. A
+    ``entries`` and ``outputs`` (layers,): mean of the positive parts of the rows in front of and behind each layer. A
     mirror's ratio depends a little on its current, and is right at this one.
     """
 
@@ -61,7 +61,7 @@ class CurrentCalibration:
 class CurrentLayer:
     """One layer of cells. All currents (units,) [A].
 
-    ``entry`` are the rectified rows in front of the layer, None where it reads what is rectified already. ``low``,
+    ``entry`` are the rectified rows in front of the layer, None if its inputs are rectified already. ``low``,
     ``upper`` and ``high`` are the thresholds and the output level that the cells are to have; ``thresh``, ``window``
     and ``gain`` the bias currents that give them. ``alpha`` (units,) is the software's. ``initial`` (units,) 0 or 1.
     """
@@ -143,7 +143,7 @@ def calibration(found: Mapping[str, Any]) -> CurrentCalibration:
 
 
 def calibrate(trained: Trained, sequences: Data | None) -> CurrentCalibration:
-    """What currents to expect, from ``sequences`` or from `cmru_hw.circuits.calibration.assumed_sequences`. Raises
+    """Expected currents, from ``sequences`` or from `cmru_hw.circuits.calibration.assumed_sequences`. Raises
     MappingError."""
     _refuse(trained)
     source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
@@ -187,7 +187,7 @@ def _mean_current(values: torch.Tensor) -> float:
 def map_network(trained: Trained, technology: CurrentTechnology, calibration: CurrentCalibration) -> CurrentDesign:
     """Turn weights into mirrors and thresholds into bias currents.
 
-    Raises MappingError, naming layer and unit, for what no circuit of this kind can be. Limited, rounded and left-out
+    Raises MappingError, naming layer and unit, for a network that cannot be realized. Limited, rounded and left-out
     numbers are not errors: each is a :class:`Deviation` of the design.
     """
     config = trained.config
@@ -289,7 +289,7 @@ def at_corner(design: CurrentDesign, *, corner: str, temperature: float, vdd: fl
 
 
 def fingerprint(design: CurrentDesign) -> str:
-    """Content hash of model, technology, calibration and own templates: what the design follows from."""
+    """Content hash of everything that determines the design: model, technology, calibration and a user's templates."""
     parts = [design.model_sha256, design.technology.sha256, repr(design.calibration)]
     if design.templates:
         parts.append(repr(design.templates))
@@ -315,7 +315,7 @@ def _layer(
         if dead := np.flatnonzero(values == 0).tolist():
             because = "its output is always 0" if what == "alpha" else "it is set by every input"
             raise MappingError(f"{name}, unit {dead[0]}: {what} is 0, so {because}; prune it or train on")
-    # A cell wants its upper threshold and its level within what it was swept over; the rows around it take the rest.
+    # Upper threshold and level of a cell must lie within its swept range; the rows around it take the remaining factor.
     unit = np.clip(beta * technology.unit, technology.smallest, technology.largest) / beta
     unit = np.where(np.abs(unit / technology.unit - 1) < 1e-12, technology.unit, unit)
     high = np.clip(np.abs(alpha) * technology.unit, technology.smallest, technology.largest)

@@ -1,4 +1,4 @@
-"""Weighted sums of currents, drawn as mirrors: what each arm's size is, and what it then weighs."""
+"""Weighted sums of currents from current mirrors: the size of each arm, and its resulting weight."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cmru_hw.core.signals import Array
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MirrorRows:
-    """Weighted sums of currents. ``lines`` are what they read, ``names`` the rows themselves.
+    """Weighted sums of currents. ``lines`` are their inputs, ``names`` the names of the rows.
 
     ``ratio`` (rows, lines) is the signed mirror ratio that is drawn, ``width`` and ``length`` (rows, lines) [m] its
     arm, 0 where there is none. ``unit`` (rows,) and ``line_unit`` (lines,) are in A per software unit; the latter is
@@ -79,7 +79,7 @@ def constant(values: Array, technology: CurrentTechnology) -> Term:
 
 
 def outputs(rows: MirrorRows, weights: Array) -> Term:
-    """``weights`` on what other ``rows`` put out."""
+    """``weights`` on the outputs of other ``rows``."""
     return Term(names=rows.names, unit=rows.unit, typical=rows.typical, weights=weights)
 
 

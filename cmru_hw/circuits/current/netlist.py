@@ -24,17 +24,17 @@ from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule, schedule
 
 BLOCKS = ("inputs", "fc", "cells", "references")
-"""inputs: what the sources of the features draw. fc: mirrors, folds and diodes of all weighted sums. cells: the nine
-transistors of every unit. references: what the bias currents of cells and of the constant line draw."""
+"""inputs: current of the features' sources. fc: mirrors, folds and diodes of all weighted sums. cells: the nine
+transistors of every unit. references: bias currents of cells and of the constant line."""
 
 TOTAL = "all"
-"""The supply that all blocks hang on has an account too: what is on theirs must add up to it."""
+"""The common supply of all blocks also has a charge meter; the meters of the blocks must add up to it."""
 METER = 1e-9
 """Capacitance [F] that a block's supply current is integrated on."""
 
 # Inputs take this share of a timestep to change, at its beginning; outputs are read at its end.
 CHANGE = 0.01
-# In the power-on frame cells are let go layer by layer, so that none decides on what is not settled in front of it.
+# In the power-on frame the cells are released layer by layer, so that no cell decides before its inputs have settled.
 RELEASE_FIRST, RELEASE_LAST = 0.4, 0.8
 
 
@@ -42,7 +42,7 @@ RELEASE_FIRST, RELEASE_LAST = 0.4, 0.8
 class PlacedDevice:
     """One transistor: ``polarity`` "n" or "p", drawn ``width`` and ``length`` [m].
 
-    ``leaf`` says what it belongs to, as ``layer0/cells``: see `cmru_hw.circuits.current.variation`.
+    ``leaf`` is its group of variation, as ``layer0/cells``: see `cmru_hw.circuits.current.variation`.
     """
 
     polarity: str
@@ -187,7 +187,7 @@ def transistors(design: CurrentDesign) -> dict[str, int]:
 
 
 def gate_area(design: CurrentDesign) -> float:
-    """Σ w·l of all transistors but the resets [m²]: what an estimate of area starts from."""
+    """Σ w·l of all transistors but the resets [m²], for an estimate of area."""
     return sum(device.width * device.length for device in devices(design).values())
 
 
@@ -373,7 +373,7 @@ def _releases(plan: Schedule, layer: int, layers: int, high: float) -> list[tupl
 
 
 def released(layer: int, layers: int) -> float:
-    """When in a power-on frame a layer is let go, as a share of the frame."""
+    """Release time of a layer in a power-on frame, as a share of the frame."""
     return float(np.linspace(RELEASE_FIRST, RELEASE_LAST, layers + 1)[layer])
 
 

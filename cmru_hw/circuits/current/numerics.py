@@ -1,4 +1,4 @@
-"""How accurately the simulator integrates a current-mode deck.
+"""Numerical options for the simulation of a current-mode deck.
 
 ngspice accepts a time step if the estimated error of every charge is below ``trtol`` times the larger of ``chgtol`` and
 ``reltol`` times the charge. Its default of ``chgtol``, 10 fC, is more than the 5 fC that switch a cell: with it a cell

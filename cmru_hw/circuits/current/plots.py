@@ -1,4 +1,4 @@
-"""Figures of a current-mode unit: what its cell compares, what it decides, and what it puts out."""
+"""Figures of a current-mode unit: candidate and thresholds, decisions, and output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 
 
 def unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path: Path) -> None:
-    """One unit over one sequence: its candidate between its thresholds, its decisions, its output beside software's.
+    """One unit over one sequence: its candidate between its thresholds, its decisions, its output and software's.
 
     ``expected`` is software's run of the same sequence (its first).
     """

@@ -1,4 +1,4 @@
-"""Run a current-mode design in SPICE and decode what the circuit did.
+"""Run a current-mode design in SPICE and decode the circuit's response.
 
 A state is high if the cell's output is nearer to its level than to 0. Nothing in this circuit is a decision: a cell
 compares at every moment. So a decision is read off candidate and state together, at the end of a timestep: +1 where the
@@ -41,7 +41,7 @@ class CurrentSimulation(Simulation):
     """A decoded simulation. States of ``response`` are I_out over its high level, not rounded.
 
     ``candidates`` has per layer (sequences, timesteps, units) in software units. ``charge`` [C] has per block of
-    `netlist.BLOCKS` (sequences, timesteps), what it drew from its supply of ``vdd`` [V] in steps of ``timestep`` [s].
+    `netlist.BLOCKS` (sequences, timesteps), drawn from its supply of ``vdd`` [V] in steps of ``timestep`` [s].
     ``numerics`` are the settings of the integration. ``transitions_checked`` is False where thresholds of cells
     are not known, or nobody asked: see `transitions`.
     """

@@ -55,7 +55,7 @@ def leaves(design: CurrentDesign) -> tuple[str, ...]:
 def select_variations(
     design: CurrentDesign, *, only: Sequence[str] = (), without: Sequence[str] = ()
 ) -> frozenset[str]:
-    """What varies in ``design``: see `cmru_hw.circuits.variation.select`."""
+    """Sources of variation of ``design``: see `cmru_hw.circuits.variation.select`."""
     return select(leaves(design), only=only, without=without)
 
 

@@ -55,6 +55,7 @@ def verify(
     return Verified(comparison=comparison, simulation=simulation, expected=expected, refined=refined, certificate=found)
 
 
+# long: one run of the refined deck, then one report
 def certify(
     design: CurrentDesign,
     sequences: Sequences,
@@ -67,7 +68,7 @@ def certify(
     seed: int = 0,
     refine: int = 1,
 ) -> NumericalCertificate:
-    """How far ``simulation``, a result on ``sequences``, moves with an integration refined ``refine`` more times.
+    """Certificate of ``simulation``, a result on ``sequences``, against an integration refined ``refine`` more times.
 
     ``network`` and ``devices`` are those of the result. ``frames`` are chosen with ``seed``, the one of the smallest
     margin always among them; the certificate is of all timesteps up to each. A candidate's margin is its distance from

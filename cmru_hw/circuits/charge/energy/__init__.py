@@ -1,1 +1,1 @@
-"""Energy models of the charge domain: macromodel, transistors among outside clocks, power-gated chip."""
+"""Energy models of the charge domain: macromodel, transistor level with external clocks, power-gated chip."""

@@ -117,7 +117,7 @@ def lines(design: Design, parts: Sequence[Device], hand: LongChannel, inputs: Ar
 
 
 def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], hand: LongChannel) -> float:
-    """What the tails of all amplifiers conduct while these are on [J per timestep].
+    """Energy of the tail currents of all amplifiers while these are on [J per timestep].
 
     That is from when the layer's limits have answered until the last rows that read it have decided. The tail's drain
     is a threshold above V_cm, which the inputs are at.
@@ -142,7 +142,7 @@ def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], han
 
 
 def common_mode(design: Design) -> float:
-    """What the generator of V_cm takes for its load and the plates of its capacitors [J per timestep].
+    """Energy of the V_cm generator for its load and the plates of its capacitors [J per timestep].
 
     The flying capacitors come from V_cm, which the load has lowered, and go in series between supply and V_cm.
     """
@@ -150,7 +150,7 @@ def common_mode(design: Design) -> float:
     low = vdd * chip.common_mode
     plates = pdk.get(devices.process).cmim
     bottom, top = plates.bottom, plates.top
-    # two in series share the rest of the supply, but for what the plates between them take
+    # two in series share the rest of the supply, less the charge of the plates between them
     upper = (vdd - low + (bottom + top) * vdd / 2) / (2 + (bottom + top) / 2)
     return vdd * chip.flying * (upper - low + top * (vdd - low))
 

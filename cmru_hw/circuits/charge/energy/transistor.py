@@ -1,6 +1,6 @@
 """The transistor level's energy model: one supply with an account for each block of the network, and one for all.
 
-Nothing is estimated: what a supply delivers is what the transistors took. The memory brings the analytic estimate that
+All energies are simulated: the charge that each supply delivers. The memory brings the analytic estimate that
 stands next to it.
 """
 

@@ -1,1 +1,1 @@
-"""How the units of a transistor netlist hold their level: one module for each memory, and their registry."""
+"""State memories of a transistor-level netlist: one module for each memory, and their registry."""

@@ -1,4 +1,4 @@
-"""A level held as the bits of a saturating up/down counter, among clocks that come from outside.
+"""A level held as the bits of a saturating up/down counter, with external clocks.
 
 One template depends on K: which nets tell that the level is at its end. At level K counting up, and at -K counting
 down, every input of one gate must be high. Each is a bit that is the same at both ends (``m0`` or, where it is 0,

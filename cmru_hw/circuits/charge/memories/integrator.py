@@ -1,4 +1,4 @@
-"""A level held on a capacitor and read through an amplifier, among clocks that come from outside."""
+"""A level held on a capacitor and read through an amplifier, with external clocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol of a memory: everything that a transistor netlist asks of how its units hold their level."""
+"""The protocol of a state memory: all properties and functions of it that a transistor netlist uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Memory:
     * ``small_taps``: whether a tap on the constant 1 may be smaller than the smallest capacitor
     * ``cells``: templates, in the order to include them
     * ``supplies``: every supply of the chip, by the name of its account
-    * ``excludes``: what the netlist leaves to the outside, apart from the readout's decision
+    * ``excludes``: parts that the netlist omits, apart from the readout's decision
 
     From a network to a design:
 
@@ -49,7 +49,7 @@ class Memory:
     * ``gates(rows)``: width and length [m] of the switch below each row's replica
     * ``unit(design, index, i, sizes)``: one unit; ``sizes`` are the parameters of its replica rows
     * ``replica(row)``: the node that a comparator compares the row with
-    * ``outputs(here)``: what the readers of unit ``here`` (``"layer_unit"``) see
+    * ``outputs(here)``: output nodes of unit ``here`` (``"layer_unit"``)
     * ``class_row(design, k, rows)``: readout row k, its capacitors among ``rows``
 
     Deck:

@@ -1,4 +1,4 @@
-"""A level held on a capacitor between open switches, on a chip that makes its own clocks and sleeps between windows."""
+"""A level held on a capacitor between open switches, on a self-timed chip that is powered down between windows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ POWER_GATED = Memory(
     name="power-gated",
     comment="transistor, power-gated",
     bits=(),
-    # a tap is the difference of two capacitors, and as small as it likes
+    # a tap is the difference of two capacitors, so it has no minimum
     small_taps=True,
     cells=chip.CELLS,
     supplies=chip.SUPPLIES,
