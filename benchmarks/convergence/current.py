@@ -45,6 +45,9 @@ FRAMES = 100
 MODELS = ("detect-fq-bmru-2x4", "detect-fq-bmru-2x8")
 # A state of both engines may differ where the candidate is this near to a threshold, as a share of the upper one.
 CLOSE = 0.01
+# A candidate that is past a threshold by less than this share of the upper one leaves its cell a few pA to switch with,
+# which can take longer than a timestep.
+SLOW = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +204,8 @@ def _states_apart(
     """(reason, in words) of every state that differs.
 
     The reason is sought where the state began to differ: the static engine's candidate or SPICE's is near a threshold;
-    SPICE's crossed one on the way and came back, which a static engine cannot know; or a state in front differs.
+    SPICE's crossed one on the way and came back, which a static engine cannot know; it is past a threshold by so little
+    that the cell has not switched yet; or a state in front differs.
     """
     front = np.zeros((*case.data.inputs.shape[:2], 1), dtype=bool)
     found: list[tuple[str, str]] = []
@@ -213,6 +217,7 @@ def _states_apart(
         distance = np.minimum(static.margins[index][0], nearest) / layer.upper
         over = (swings.most[index] >= layer.upper) & (seen < layer.upper)
         under = (swings.least[index] < layer.low) & (seen >= layer.low)
+        past = np.where(states > HIGH, layer.low - seen, seen - layer.upper) / layer.upper
         for s, t, i in np.argwhere(apart).tolist():
             since = t
             while since and apart[s, since - 1, i]:
@@ -223,6 +228,8 @@ def _states_apart(
                 reason = "follows from a state in front"
             elif (over | under)[s, since, i]:
                 reason = "candidate crossed a threshold while inputs changed, and came back"
+            elif 0 < past[s, since, i] < SLOW:
+                reason = f"candidate past its threshold by less than {SLOW:.0%}, and its cell still switching"
             else:
                 reason = "NO REASON FOUND"
             where = f"sequence {s}, timestep {t} (since {since}), unit {index}.{i}"
