@@ -64,7 +64,9 @@ RETIRED = r"\b(beside|held against|by hand|side by side|left alone)\b"
 
 @pytest.mark.parametrize(("name", "make"), [("cli.md", reference.cli), ("api.md", reference.api)])
 def test_references_are_current(name, make):
-    assert (DOCS / name).read_text(encoding="utf-8") == make(), "run python -m tools.reference"
+    # versions of click differ in how they bracket an optional choice
+    kept, made = (re.sub(r"\[(\[[^\[\]]*\])\]", r"\1", text) for text in ((DOCS / name).read_text("utf-8"), make()))
+    assert kept == made, "run python -m tools.reference"
 
 
 @pytest.mark.spice
