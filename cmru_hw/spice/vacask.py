@@ -84,6 +84,8 @@ def find() -> Program:
     path = Path(spec.origin).parent / "data" / "bin" / "vacask"
     if not path.is_file():
         raise SimulatorMissing(f"package {_DISTRIBUTION} has no program {path.name}: {REMEDY} --force-reinstall")
+    if shutil.which("ld") is None:
+        raise SimulatorMissing("VACASK compiles behavioral sources and needs the linker ld: apt-get install binutils")
     return Program(path=path, name=f"VACASK {importlib.metadata.version(_DISTRIBUTION)}")
 
 

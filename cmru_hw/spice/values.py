@@ -54,8 +54,10 @@ def evaluate(text: str, names: Mapping[str, float] | None = None) -> float:
     """The expression ``text``, in braces or quotes or without, of numbers and the parameters ``names``.
 
     It may have + - * / ** ^, parentheses and a few functions. Raises InputError for any other operator or function,
-    and for a result that is not finite.
+    for a result that is not finite, and for double quotes: ngspice 39 reads a number in them, ngspice 44 a string.
     """
+    if text.strip().startswith('"'):
+        raise InputError(f"{text.strip()}: ngspice 44 reads a string in double quotes: write a value in braces")
     source = unwrapped(text.strip()).lower()
     reader = _Reader(source=source, tokens=[*_split(source), ""], names=names or {})
     try:
