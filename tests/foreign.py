@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class Encoded(nn.Module):
 
 def own_outputs(path: Path, inputs: np.ndarray, logits: Tensor, states: list[Tensor]) -> Path:
     """What ``--check`` reads."""
-    named = {f"states_{layer}": values.numpy() for layer, values in enumerate(states)}
+    named: dict[str, Any] = {f"states_{layer}": values.numpy() for layer, values in enumerate(states)}
     np.savez(path, inputs=inputs, logits=logits.numpy(), **named)
     return path
 
@@ -108,8 +109,10 @@ def lightning(folder: Path) -> tuple[Path, Path, Path]:
     torch.manual_seed(2)
     network = Encoded(3, 4, 2)
     with torch.no_grad():
-        network.bn.running_mean.normal_()
-        network.bn.running_var.uniform_(0.5, 2.0)
+        mean, variance = network.bn.running_mean, network.bn.running_var
+        assert mean is not None and variance is not None
+        mean.normal_()
+        variance.uniform_(0.5, 2.0)
         network.bn.weight.normal_()
         network.bn.bias.normal_()
     network.eval()
@@ -161,7 +164,8 @@ def flax(folder: Path) -> tuple[Path, Path, Path]:
     s = np.stack(states, 1)
     # |gain|, as a softplus or abs in the model keeps it positive
     scores = (abs(arrays["params/Cell_0/gain"]) * s) @ arrays["params/head/kernel"] + arrays["params/head/bias"]
-    np.savez(folder / "params.npz", **{name: value.astype(np.float32) for name, value in arrays.items()})
+    single: dict[str, Any] = {name: value.astype(np.float32) for name, value in arrays.items()}
+    np.savez(folder / "params.npz", **single)
     np.savez(folder / "own.npz", inputs=x, logits=scores.mean(1), states_0=s)
     norm = ", ".join(f'{ours} = "params/BatchNorm_0/{own}"' for ours, own in (("weight", "scale"), ("bias", "bias")))
     norm += ", " + ", ".join(f'{part} = "batch_stats/BatchNorm_0/{part}"' for part in ("mean", "var"))

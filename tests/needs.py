@@ -14,6 +14,7 @@ from cmru_hw import spice
 from cmru_hw.core.errors import SimulatorMissing, TechnologyError
 from cmru_hw.process import device_models, pdk
 from cmru_hw.spice.deck import Deck
+from tests.narrow import known
 
 
 def ngspice() -> str:
@@ -36,7 +37,7 @@ def ngspice() -> str:
 def gf180() -> str:
     """Why GF180MCU's device models cannot be read, or ``""``."""
     try:
-        device_models.find(pdk.get("gf180").package)
+        device_models.find(known(pdk.get("gf180").package))
     except TechnologyError as error:
         return str(error)
     return ""

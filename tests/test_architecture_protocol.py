@@ -10,11 +10,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from networks import Shape, random_network, random_sequences
 
 import cmru_hw
 from cmru_hw.circuits import registry
@@ -23,6 +23,8 @@ from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.cli import group
 from cmru_hw.nn import checkpoint
+from cmru_hw.nn.checkpoint import Trained
+from tests.networks import Shape, random_network, random_sequences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +67,18 @@ def unboxed(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def boxed_network(trained: Trained, technology: Any, calibration: Any) -> Boxed:
+    inner = CHARGE.map_network(trained, technology, calibration)
+    assert isinstance(inner, Design)
+    return Boxed(inner=inner)
+
+
 def boxed_dies(design: Boxed) -> DieSimulator:
     inner = CHARGE.die_simulator(design.inner)
-    return replace(
-        inner,
-        **{name: unboxed(getattr(inner, name)) for name in ("goal", "draw", "fast", "simulated", "replay")},
-    )
+    wrapped: dict[str, Any] = {
+        name: unboxed(getattr(inner, name)) for name in ("goal", "draw", "fast", "simulated", "replay")
+    }
+    return replace(inner, **wrapped)
 
 
 OF_A_DESIGN = (
@@ -86,25 +94,26 @@ OF_A_DESIGN = (
         "certificate_doubts",
     ),
 )
+WRAPPED: dict[str, Any] = {name: unboxed(getattr(CHARGE, name)) for name in OF_A_DESIGN}
 BOXED = replace(
     CHARGE,
     name="boxed",
     title="the charge domain in a box",
-    map_network=lambda *given: Boxed(inner=CHARGE.map_network(*given)),  # type: ignore[arg-type]
+    map_network=boxed_network,
     fingerprint=lambda design: f"boxed {CHARGE.fingerprint(design.inner)}",
     die_simulator=boxed_dies,
-    **{name: unboxed(getattr(CHARGE, name)) for name in OF_A_DESIGN},
+    **WRAPPED,
 )
 
 
 @pytest.fixture
-def boxed(monkeypatch):
+def boxed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_KNOWN", dict(registry._KNOWN))
     registry.register(BOXED)
 
 
 @pytest.mark.spice
-def test_a_third_kind_of_circuit_goes_from_export_to_the_report(boxed, tmp_path):
+def test_a_third_kind_of_circuit_goes_from_export_to_the_report(boxed: None, tmp_path: Path) -> None:
     shape = Shape(features=2, units=(2,), levels=2)
     cmru_hw.save_model(random_network(shape), tmp_path / "net.safetensors")
     checkpoint.save_sequences(random_sequences(shape, (4, 6)), tmp_path / "data.npz")

@@ -51,14 +51,14 @@ def drawn(design: Design, dies: int, *, seed: int = 0, varied: frozenset[str] | 
 def kept(dies: Dies, packed: behavioral.Packed) -> list[list[np.ndarray]]:
     """Decisions, states and classes of each die."""
     return [
-        [array.copy() for array in (*found.decisions, *found.states, found.classes())]
+        [np.array(values) for values in (*found.decisions, *found.states, found.classes())]
         for found in behavioral.run(dies, packed)
     ]
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("skip", [False, True])
-def test_without_variation_it_is_software(cell, skip):
+def test_without_variation_it_is_software(cell: str, skip: bool) -> None:
     trained, sequences, design = make(Shape(cell=cell, skip=skip, units=(4, 3, 2)), technology.load("macro"))
     (response,) = behavioral.respond(drawn(design, 1, varied=frozenset()), sequences)
     verdict = compare.compare(design, compare.reference(design, trained, sequences), response)
@@ -68,7 +68,7 @@ def test_without_variation_it_is_software(cell, skip):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("cell", CELLS)
-def test_nominal_comparison_is_the_same_as_that_of_spice(cell):
+def test_nominal_comparison_is_the_same_as_that_of_spice(cell: str) -> None:
     trained, sequences, design = make(Shape(cell=cell), technology.load("macro"))
     expected = compare.reference(design, trained, sequences)
     (fast,) = behavioral.respond(drawn(design, 1, varied=frozenset()), sequences)
@@ -83,7 +83,7 @@ def test_nominal_comparison_is_the_same_as_that_of_spice(cell):
 @pytest.mark.spice
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_die_is_the_same_in_both_engines(cell, seed):
+def test_a_die_is_the_same_in_both_engines(cell: str, seed: int) -> None:
     """All non-idealities on: systematic ones, mismatch and noise."""
     _, sequences, design = make(Shape(cell=cell, seed=seed, units=(5, 4), levels=2 + seed), lossy())
     dies = drawn(design, 1, seed=seed)
@@ -99,13 +99,13 @@ def test_a_die_is_the_same_in_both_engines(cell, seed):
     for one, other in zip(fast.decisions, circuit.decisions, strict=True):
         assert np.array_equal(one, other)
     swing = design.technology.signal.state_swing
-    for layer, one, other in zip(design.layers, fast.states, circuit.states, strict=True):
+    for layer, here, there in zip(design.layers, fast.states, circuit.states, strict=True):
         # an α-CMRU passes on what leakage does between the evaluation of a row and its packet
-        assert np.abs((one - other) * layer.step).max() < (2e-5 if cell == "acmru" else 5e-6) * swing
+        assert np.abs((here - there) * layer.step).max() < (2e-5 if cell == "acmru" else 5e-6) * swing
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_dies_do_not_depend_on_how_many_run_together(cell):
+def test_dies_do_not_depend_on_how_many_run_together(cell: str) -> None:
     _, sequences, design = make(Shape(cell=cell), lossy())
     packed = behavioral.pack(design, sequences)
     together = kept(drawn(design, 6), packed)
@@ -116,7 +116,7 @@ def test_dies_do_not_depend_on_how_many_run_together(cell):
                 assert np.array_equal(one, other)
 
 
-def test_skipping_noise_that_cannot_decide_changes_nothing(monkeypatch):
+def test_skipping_noise_that_cannot_decide_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     _, sequences, design = make(Shape(units=(8, 6)), lossy(), lengths=(30, 15, 50))
     packed = behavioral.pack(design, sequences)
     sparse = kept(drawn(design, 4), packed)
@@ -128,7 +128,7 @@ def test_skipping_noise_that_cannot_decide_changes_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("decision", checkpoint.DECISIONS)
-def test_classes_are_those_of_the_full_response(decision):
+def test_classes_are_those_of_the_full_response(decision: str) -> None:
     trained, sequences, _ = make(Shape(classes=4), lossy())
     trained = Trained(config=replace(trained.config, decision=decision), tensors=trained.tensors)
     design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
@@ -141,7 +141,7 @@ def test_classes_are_those_of_the_full_response(decision):
 
 @pytest.mark.slow
 @pytest.mark.spice
-def test_vowels_die_by_die():
+def test_vowels_die_by_die() -> None:
     """50 dies of the shipped network, 5 utterances each, everything on: at least 99.9 % of decisions alike."""
     trained = checkpoint.load(package_data.folder("models") / "vowels-cmru-2x16.safetensors")
     sequences = checkpoint.load_sequences(package_data.folder("models") / "vowels-eval.npz")

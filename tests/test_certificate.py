@@ -23,14 +23,14 @@ def margins(seed: int = 0) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_frames_are_a_function_of_the_seed_and_hold_the_smallest_margin(seed):
+def test_frames_are_a_function_of_the_seed_and_hold_the_smallest_margin(seed: int) -> None:
     chosen = choose_frames(LENGTHS, margins(), count=4, seed=seed)
     assert chosen == choose_frames(LENGTHS, margins(), count=4, seed=seed)
     assert (2, 6) in chosen and len(set(chosen)) == 4 and list(chosen) == sorted(chosen)
     assert all(timestep < LENGTHS[sequence] for sequence, timestep in chosen)
 
 
-def test_other_seeds_choose_other_frames_and_many_are_all():
+def test_other_seeds_choose_other_frames_and_many_are_all() -> None:
     assert len({choose_frames(LENGTHS, margins(), count=4, seed=seed) for seed in range(20)}) > 10
     everything = choose_frames(LENGTHS, margins(), count=15, seed=0)
     assert everything == choose_frames(LENGTHS, margins(), count=1000, seed=1) and len(everything) == 15
@@ -39,16 +39,16 @@ def test_other_seeds_choose_other_frames_and_many_are_all():
         choose_frames(LENGTHS, margins(), count=0, seed=0)
 
 
-def test_a_sequence_runs_up_to_its_last_frame():
+def test_a_sequence_runs_up_to_its_last_frame() -> None:
     assert last_frames([(0, 4), (0, 2), (2, 1)]) == {0: 4, 2: 1}
 
 
-def test_margins_of_real_frames_are_counted():
+def test_margins_of_real_frames_are_counted() -> None:
     inside, count = margins_inside(LENGTHS, margins(), 0.6)
     assert (inside, count) == (1, 15 * 6)
 
 
-def test_a_certificate_is_plain_json_with_its_units():
+def test_a_certificate_is_plain_json_with_its_units() -> None:
     certificate = NumericalCertificate(
         architecture="cm",
         simulator="ngspice 39",

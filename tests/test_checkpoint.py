@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from cmru_hw.nn.cells import CELLS
 from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained, load, load_sequences, save, save_sequences
 
 
-def config(cell: str = "cmru", **changes) -> ModelConfig:
+def config(cell: str = "cmru", **changes: Any) -> ModelConfig:
     values = {
         "cell": cell,
         "epsilon": 0.0 if cell == "bmru" else 1.0,
@@ -42,13 +43,13 @@ def config(cell: str = "cmru", **changes) -> ModelConfig:
     return ModelConfig(**{**values, **changes})
 
 
-def trained(cell: str = "cmru", **changes) -> Trained:
+def trained(cell: str = "cmru", **changes: Any) -> Trained:
     torch.manual_seed(0)
     made = config(cell, **changes)
     return Trained.from_network(made.network(), made)
 
 
-def parts(cell: str = "cmru") -> tuple[dict, dict[str, torch.Tensor]]:
+def parts(cell: str = "cmru") -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The JSON and the tensors of a good checkpoint, to be spoiled."""
     good = trained(cell)
     keys = ("cell", "epsilon", "levels", "skip", "decision")
@@ -76,7 +77,7 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_round_trip_is_exact(tmp_path, cell):
+def test_round_trip_is_exact(tmp_path: Path, cell: str) -> None:
     path = tmp_path / "net.safetensors"
     original = trained(cell, levels=None if cell == "acmru" else 7)
     save(original, path)
@@ -92,7 +93,7 @@ def test_round_trip_is_exact(tmp_path, cell):
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_the_hash_is_of_what_is_computed():
+def test_the_hash_is_of_what_is_computed() -> None:
     base = trained()
     assert trained(scores={}, task={}, training={"seed": 3}).sha256 == base.sha256
     assert trained(levels=6).sha256 != base.sha256
@@ -102,7 +103,7 @@ def test_the_hash_is_of_what_is_computed():
     assert Trained(config=base.config, tensors=tensors).sha256 != base.sha256
 
 
-def test_trained_keeps_its_own_weights():
+def test_trained_keeps_its_own_weights() -> None:
     made = config()
     network = made.network()
     kept = Trained.from_network(network, made)
@@ -111,12 +112,12 @@ def test_trained_keeps_its_own_weights():
         network.readout.bias.fill_(9.0)
     assert Trained(config=made, tensors=kept.tensors).sha256 == before
     with pytest.raises(TypeError):
-        kept.tensors["readout.bias"] = torch.zeros(2)  # type: ignore[index]
+        kept.tensors["readout.bias"] = torch.zeros(2)  # type: ignore[index]  # it is read-only
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
 @pytest.mark.parametrize("sidecar", [False, True])
-def test_a_plain_state_dict_is_read(tmp_path, suffix, sidecar):
+def test_a_plain_state_dict_is_read(tmp_path: Path, suffix: str, sidecar: bool) -> None:
     original = trained()
     text, tensors = parts()
     path = tmp_path / f"net{suffix}"
@@ -185,14 +186,14 @@ SPOILED_TENSORS = [
 @pytest.mark.parametrize(
     ("cell", "changes", "message"), SPOILED_TENSORS, ids=[message for *_, message in SPOILED_TENSORS]
 )
-def test_spoiled_tensors_are_named(tmp_path, cell, changes, message):
+def test_spoiled_tensors_are_named(tmp_path: Path, cell: str, changes: dict[str, Any], message: str) -> None:
     text, tensors = parts(cell)
     tensors = {name: value for name, value in {**tensors, **changes}.items() if value is not None}
     found = refusal(written(tmp_path / "net.safetensors", text, tensors))
     assert re.search(message, found), found
 
 
-def test_no_layers_and_too_many_layers(tmp_path):
+def test_no_layers_and_too_many_layers(tmp_path: Path) -> None:
     text, tensors = parts()
     few = {name: value for name, value in tensors.items() if not name.startswith("layers.")}
     assert "there are 0 layers" in refusal(written(tmp_path / "few.safetensors", text, few))
@@ -200,7 +201,7 @@ def test_no_layers_and_too_many_layers(tmp_path):
     assert "there are 65 layers" in refusal(written(tmp_path / "many.safetensors", text, many))
 
 
-def test_a_tensor_that_only_claims_to_be_huge_is_not_unfolded(tmp_path):
+def test_a_tensor_that_only_claims_to_be_huge_is_not_unfolded(tmp_path: Path) -> None:
     text, tensors = parts()
     tensors["layers.0.candidate.weight"] = torch.zeros(1).expand(1 << 20, 1 << 20)
     path = tmp_path / "net.pt"
@@ -245,7 +246,7 @@ SPOILED_JSON = [
 
 
 @pytest.mark.parametrize(("changes", "message"), SPOILED_JSON, ids=[message for _, message in SPOILED_JSON])
-def test_spoiled_json_is_named(tmp_path, changes, message):
+def test_spoiled_json_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     text, tensors = parts()
     text = {key: value for key, value in {**text, **changes}.items() if value is not ...}
     assert message in refusal(written(tmp_path / "net.safetensors", text, tensors))
@@ -263,14 +264,14 @@ def test_spoiled_json_is_named(tmp_path, changes, message):
         ('{"format": 1, "levels": ' + "9" * 5000 + "}", "its JSON cannot be read"),
     ],
 )
-def test_what_is_no_json_is_said_to_be_none(tmp_path, text, message):
+def test_what_is_no_json_is_said_to_be_none(tmp_path: Path, text: str, message: str) -> None:
     assert message in refusal(written(tmp_path / "net.safetensors", text, parts()[1]))
 
 
 # --- What is wrong: files ----------------------------------------------------------------------------------------
 
 
-def test_files_that_are_not_there_or_no_files(tmp_path):
+def test_files_that_are_not_there_or_no_files(tmp_path: Path) -> None:
     assert "there is no such file" in refusal(tmp_path / "none.safetensors")
     (tmp_path / "dir.safetensors").mkdir()
     assert "it is a directory" in refusal(tmp_path / "dir.safetensors")
@@ -280,10 +281,10 @@ def test_files_that_are_not_there_or_no_files(tmp_path):
     assert ".onnx is not read; give a .safetensors, .pt, .pth, .ckpt, .npz file" in refusal(tmp_path / "net.onnx")
 
 
-def test_unreadable_file(tmp_path, monkeypatch):
+def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "net.safetensors", *parts())
 
-    def denied(*_, **__):
+    def denied(*_: NoReturn, **__: object) -> NoReturn:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(safetensors, "safe_open", denied)
@@ -292,7 +293,7 @@ def test_unreadable_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 @pytest.mark.parametrize("content", [b"", b"x", b"\0" * 64, struct.pack("<Q", 1 << 62) + b"{}", os.urandom(4096)])
-def test_damaged_files(tmp_path, suffix, content):
+def test_damaged_files(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"net{suffix}"
     path.write_bytes(content)
     expected = "it is empty" if not content else "it is damaged, incomplete or no checkpoint; save it again"
@@ -300,7 +301,7 @@ def test_damaged_files(tmp_path, suffix, content):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_every_truncation_is_refused(tmp_path, suffix):
+def test_every_truncation_is_refused(tmp_path: Path, suffix: str) -> None:
     text, tensors = parts()
     whole = tmp_path / f"whole{suffix}"
     if suffix == ".pt":
@@ -314,14 +315,14 @@ def test_every_truncation_is_refused(tmp_path, suffix):
         assert "it is damaged, incomplete or no checkpoint" in refusal(path)
 
 
-def test_oversize_file_is_not_opened(tmp_path):
+def test_oversize_file_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     with path.open("wb") as file:
         file.truncate(checkpoint.MAX_BYTES * 2)
     assert "it is larger than 65 MiB" in refusal(path)
 
 
-def test_zip_that_unpacks_to_too_much(tmp_path):
+def test_zip_that_unpacks_to_too_much(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("net/data/0", "w") as entry:
         for _ in range(80):
@@ -329,7 +330,7 @@ def test_zip_that_unpacks_to_too_much(tmp_path):
     assert "it unpacks to more than 64 MiB" in refusal(path)
 
 
-def test_safetensors_without_our_metadata(tmp_path):
+def test_safetensors_without_our_metadata(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     path.write_bytes(safetensors.torch.save(parts()[1]))
     assert "it has no settings: there is no entry 'cmru_hw' in it and there is no net.json beside it" in refusal(path)
@@ -341,13 +342,13 @@ class Hostile:
     def __init__(self, target: Path) -> None:
         self.target = target
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.target),)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
-def test_a_hostile_pickle_runs_nothing(tmp_path, suffix, legacy):
+def test_a_hostile_pickle_runs_nothing(tmp_path: Path, suffix: str, legacy: bool) -> None:
     target = tmp_path / "pwned"
     path = tmp_path / f"net{suffix}"
     torch.save({"readout.bias": Hostile(target)}, path, _use_new_zipfile_serialization=not legacy)
@@ -358,7 +359,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, suffix, legacy):
     assert not target.exists()
 
 
-def test_torchscript_is_refused_as_code(tmp_path):
+def test_torchscript_is_refused_as_code(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     # newer versions of torch announce the end of TorchScript; files of it stay around
     with warnings.catch_warnings():
@@ -384,27 +385,27 @@ def test_torchscript_is_refused_as_code(tmp_path):
         ({"cmru_hw": "{}", "a\n.control": 3}, r"entry 'a\n.control' is a int"),
     ],
 )
-def test_state_dicts_that_are_none(tmp_path, content, message):
+def test_state_dicts_that_are_none(tmp_path: Path, content: object, message: str) -> None:
     path = tmp_path / "net.pt"
     torch.save(content, path)
     assert message in refusal(path)
 
 
-def test_state_dict_with_a_sparse_tensor(tmp_path):
+def test_state_dict_with_a_sparse_tensor(tmp_path: Path) -> None:
     text, tensors = parts()
     path = tmp_path / "net.pt"
     torch.save({**tensors, "layers.0.alpha": torch.ones(4).to_sparse(), "cmru_hw": json.dumps(text)}, path)
     assert "save it as dense float32" in refusal(path)
 
 
-def test_oversize_sidecar(tmp_path):
+def test_oversize_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save(parts()[1], path)
     path.with_suffix(".json").write_text(" " * (checkpoint.MAX_JSON_BYTES + 1))
     assert "net.json is larger than 1024 KiB" in refusal(path)
 
 
-def test_a_file_name_cannot_forge_lines(tmp_path):
+def test_a_file_name_cannot_forge_lines(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         load(tmp_path / "a\n.control b.safetensors")
     assert str(caught.value).isprintable()
@@ -413,7 +414,7 @@ def test_a_file_name_cannot_forge_lines(tmp_path):
 # --- Writing -----------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_overwritten_without_force(tmp_path):
+def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     save(trained(), path)
     before = path.read_bytes()
@@ -425,12 +426,12 @@ def test_nothing_is_overwritten_without_force(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "net.safetensors"
     save(trained(), path)
     before = path.read_bytes()
 
-    def full(_):
+    def full(_: NoReturn) -> NoReturn:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -440,7 +441,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_places_that_cannot_be_written(tmp_path):
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot be written: .*; choose another place"):
         save(trained(), tmp_path / "file" / "net.safetensors")
@@ -453,7 +454,7 @@ def test_places_that_cannot_be_written(tmp_path):
 # --- Sequences ---------------------------------------------------------------------------------------------------
 
 
-def sequences(**changes) -> dict[str, np.ndarray]:
+def sequences(**changes: Any) -> dict[str, Any]:
     good = {
         "inputs": np.ones((3, 5, 2), dtype=np.float32),
         "lengths": np.array([5, 1, 3]),
@@ -462,7 +463,7 @@ def sequences(**changes) -> dict[str, np.ndarray]:
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
 
 
-def test_sequences_come_back(tmp_path):
+def test_sequences_come_back(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     original = Sequences(**sequences())
     save_sequences(original, path)
@@ -479,7 +480,7 @@ def test_sequences_come_back(tmp_path):
             back.first(count)
 
 
-def test_lengths_and_labels_may_be_left_out(tmp_path):
+def test_lengths_and_labels_may_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, inputs=np.ones((3, 5, 2)))
     back = load_sequences(path)
@@ -507,7 +508,7 @@ def test_lengths_and_labels_may_be_left_out(tmp_path):
         ({"label": np.array([0, 1, 1])}, "array 'label' is unknown"),
     ],
 )
-def test_spoiled_sequences_are_named(tmp_path, changes, message):
+def test_spoiled_sequences_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, **sequences(**changes))
     with pytest.raises(DataError, match=message) as caught:
@@ -516,7 +517,7 @@ def test_spoiled_sequences_are_named(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100, pickle.dumps([1])])
-def test_files_that_are_no_sequences(tmp_path, content):
+def test_files_that_are_no_sequences(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "data.npz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"it is empty|it is damaged or no \.npz file"):
@@ -525,7 +526,7 @@ def test_files_that_are_no_sequences(tmp_path, content):
         load_sequences(tmp_path / "none.npz")
 
 
-def test_sequences_that_a_network_cannot_take():
+def test_sequences_that_a_network_cannot_take() -> None:
     network = trained()
     network.check(Sequences(inputs=np.zeros((2, 4, 3), np.float32)))
     with pytest.raises(DataError, match="have 2 features, but the network takes 3"):
@@ -534,7 +535,7 @@ def test_sequences_that_a_network_cannot_take():
         network.check(Sequences(inputs=np.zeros((2, 4, 3), np.float32), labels=np.array([0, 2])))
 
 
-def test_changed_config_is_checked_again():
+def test_changed_config_is_checked_again() -> None:
     good = trained()
     with pytest.raises(CheckpointError, match=r"readout\.bias has 2 rows for 3 classes"):
         Trained(config=replace(good.config, classes=("a", "b", "c")), tensors=good.tensors)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ from benchmarks.claims.networks import Models, shape_of
 from benchmarks.claims.study import FULL, QUICK, Job, Store
 from benchmarks.claims.verdicts import Records
 from cmru_hw.nn import checkpoint, tasks, training
+from cmru_hw.nn.checkpoint import ModelConfig
+from cmru_hw.nn.recipes import Recipe
+from cmru_hw.nn.sequences import Sequences
 
 NUMBER = re.compile(r"\d+\.\d+(?:e-?\d+)?")
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
@@ -36,7 +41,7 @@ def layer(cell: str, *, models: int = 3, time: int = 70) -> tuple[dict[str, torc
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_scan_is_loop(cell):
+def test_scan_is_loop(cell: str) -> None:
     parameters, u = layer(cell)
     one, other = (CELLS[cell].run(parameters, u, RECURRENCES[mode], CELLS[cell].epsilon) for mode in ("scan", "loop"))
     assert one.shape == (3, CELLS[cell].outputs(5), 70, 2)
@@ -45,7 +50,7 @@ def test_scan_is_loop(cell):
         assert torch.equal(one, other)
 
 
-def test_linear_recurrent_unit_is_that_of_its_paper():
+def test_linear_recurrent_unit_is_that_of_its_paper() -> None:
     parameters, u = layer("lru", time=300)
     found = CELLS["lru"].run(parameters, u, RECURRENCES["scan"], 1.0)
     for model in range(3):
@@ -59,7 +64,7 @@ def test_linear_recurrent_unit_is_that_of_its_paper():
             torch.testing.assert_close(found[model, :, step].double(), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_minimal_gated_unit_is_that_of_its_paper():
+def test_minimal_gated_unit_is_that_of_its_paper() -> None:
     parameters, u = layer("mingru")
     found = CELLS["mingru"].run(parameters, u, RECURRENCES["scan"], 1.0)
     for model in range(3):
@@ -72,7 +77,7 @@ def test_minimal_gated_unit_is_that_of_its_paper():
             torch.testing.assert_close(found[model, :, step], state, rtol=1e-4, atol=1e-5)
 
 
-def test_a_hybrid_is_its_halves():
+def test_a_hybrid_is_its_halves() -> None:
     parameters, u = layer("hybrid")
     found = CELLS["hybrid"].run(parameters, u, RECURRENCES["scan"], 0.0)
     memory = CELLS["bmru"].run(part(parameters, "memory"), u, RECURRENCES["scan"], 0.0)
@@ -82,7 +87,7 @@ def test_a_hybrid_is_its_halves():
 
 
 @pytest.mark.parametrize("plan", [FULL, QUICK], ids=lambda plan: plan.name)
-def test_every_cell_has_as_many_parameters(plan):
+def test_every_cell_has_as_many_parameters(plan: study.Plan) -> None:
     for name, size in plan.settings:
         problem = problems.get(name)
         for cell in CELLS:
@@ -94,7 +99,7 @@ def test_every_cell_has_as_many_parameters(plan):
 # --- Training many at once ---------------------------------------------------------------------------------------
 
 
-def test_company_changes_nothing():
+def test_company_changes_nothing() -> None:
     """A model trained beside others is the model trained alone, noise and order of the data included."""
     problem = problems.get("vowels")
     shape = shape_of("cmru", features=problem.features, outputs=problem.outputs, parameters=200)
@@ -105,7 +110,7 @@ def test_company_changes_nothing():
     assert not torch.allclose(together.values[2], alone.values[0], rtol=1e-4, atol=1e-5), "the seed matters"
 
 
-def test_models_learn():
+def test_models_learn() -> None:
     problem = problems.get("leaky")
     shape = shape_of("lru", features=1, outputs=2, parameters=200)
     untrained = score(Models.drawn(shape, [0, 1], 1.0), problem.test, "course")
@@ -113,7 +118,7 @@ def test_models_learn():
     assert min(trained) > 0.5 > max(untrained)
 
 
-def test_scores_do_not_depend_on_how_many_are_scored_at_once(monkeypatch):
+def test_scores_do_not_depend_on_how_many_are_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problems.get("flipflop")
     shape = shape_of("bmru", features=1, outputs=2, parameters=200)
     models = Models.drawn(shape, range(3), 1.0)
@@ -125,7 +130,7 @@ def test_scores_do_not_depend_on_how_many_are_scored_at_once(monkeypatch):
 # --- Questions ---------------------------------------------------------------------------------------------------
 
 
-def test_quantised_states_are_restored_and_others_are_not():
+def test_quantised_states_are_restored_and_others_are_not() -> None:
     for cell, restored in (("cmru", True), ("bmru", True), ("acmru", False), ("lru", False), ("mingru", False)):
         parameters, u = layer(cell)
         clean = CELLS[cell].run(parameters, u, RECURRENCES["scan"], CELLS[cell].epsilon)
@@ -134,14 +139,14 @@ def test_quantised_states_are_restored_and_others_are_not():
         assert torch.equal(clean, noisy) == restored, cell
 
 
-def test_gradient_passes_at_one_and_is_blocked_at_zero():
+def test_gradient_passes_at_one_and_is_blocked_at_zero() -> None:
     found = {name: np.median(rows, axis=0) for name, rows in probes.gradients(range(4), time_=40).items()}
     assert found["epsilon 0"][-1] < 1e-6
     assert 1e-9 < found["epsilon 0.5"][20] < 0.1
     assert found["epsilon 1"][-1] == pytest.approx(1, rel=0.3)
 
 
-def test_the_flipflop_holds_ten_thousand_timesteps_exactly():
+def test_the_flipflop_holds_ten_thousand_timesteps_exactly() -> None:
     trained = checkpoint.load(RESULTS.parent.parent / "models" / "flipflop-cmru-1x2.safetensors")
     data = tasks.pulses(np.random.default_rng(1), np.full(10, 10_000))
     assert training.accuracy(trained, data) == 1.0
@@ -170,11 +175,11 @@ TINY = replace(
 )
 
 
-def without_times(records):
+def without_times(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in record.items() if name != "cpu_s"} for record in records]
 
 
-def test_an_interrupted_study_goes_on_to_the_same_records(tmp_path):
+def test_an_interrupted_study_goes_on_to_the_same_records(tmp_path: Path) -> None:
     jobs = TINY.jobs()
     whole = list(study.run(jobs, Store(tmp_path / "whole")))
     running = study.run(jobs, Store(tmp_path / "parts"))
@@ -190,12 +195,12 @@ def test_an_interrupted_study_goes_on_to_the_same_records(tmp_path):
     assert all(len(record["result"]["test"]) == 1 for record in scaled), "the rate is not tuned again"
 
 
-def test_another_budget_is_another_job():
+def test_another_budget_is_another_job() -> None:
     job = next(job for job in TINY.jobs() if job.kind == "score")
     assert job.key != replace(job, budget=Budget(steps=3)).key
 
 
-def made_up(cell: str, scores: list[float], problem: str = "recall-30") -> dict:
+def made_up(cell: str, scores: list[float], problem: str = "recall-30") -> dict[str, Any]:
     job = Job(kind="score", problem=problem, cell=cell, size=200, seeds=len(scores))
     result = {"score": scores, "test": [scores], "scan_error": [0.0] * len(scores), "rate": 0.01}
     return {"job": json.loads(json.dumps(vars(job))), "result": result, "cpu_s": 0.0}
@@ -205,7 +210,7 @@ def made_up(cell: str, scores: list[float], problem: str = "recall-30") -> dict:
     ("cumulative", "reset", "verdict"),
     [(1.0, 0.5, "holds"), (0.5, 1.0, "does not hold"), (1.0, 1.0, "undecided")],
 )
-def test_a_verdict_follows_from_the_records(cumulative, reset, verdict):
+def test_a_verdict_follows_from_the_records(cumulative: float, reset: float, verdict: str) -> None:
     records = Records(
         [made_up("cmru", [cumulative] * 10), made_up("acmru", [cumulative] * 10), made_up("bmru", [reset] * 10)]
     )
@@ -214,7 +219,7 @@ def test_a_verdict_follows_from_the_records(cumulative, reset, verdict):
     assert any(f"{10 if cumulative == 1 else 0} of 10" in line for line in convergence.evidence)
 
 
-def test_a_claim_that_holds_here_and_not_there_holds_in_part():
+def test_a_claim_that_holds_here_and_not_there_holds_in_part() -> None:
     records = Records([made_up("cmru", [0.9] * 10), made_up("lru", [0.5] * 10), made_up("mingru", [1.0] * 10)])
     found = {verdict.claim: verdict for verdict in verdicts.judge(records)}
     against = found["At small sizes the CMRU matches or outperforms LRU and minGRU."]
@@ -223,10 +228,10 @@ def test_a_claim_that_holds_here_and_not_there_holds_in_part():
     assert "is behind mingru" in against.evidence[1]
 
 
-def test_a_baseline_may_start_where_it_likes():
+def test_a_baseline_may_start_where_it_likes() -> None:
     """A cell that beats another at one starting scale says so, and that the other learns from another scale."""
 
-    def made(cell: str, scale: float, scores: list[float]) -> dict:
+    def made(cell: str, scale: float, scores: list[float]) -> dict[str, Any]:
         record = made_up(cell, scores)
         record["job"]["scale"] = scale
         record["result"]["validation"] = [scores]
@@ -241,7 +246,7 @@ def test_a_baseline_may_start_where_it_likes():
     assert "in 1 of 2 comparisons and is behind in 1" in verdict.number
 
 
-def test_memory_that_is_lost_is_not_persistent():
+def test_memory_that_is_lost_is_not_persistent() -> None:
     def verdict(far: float) -> verdicts.Verdict:
         record = made_up("cmru", [1.0] * 10, "flipflop")
         record["job"]["kind"] = "hold"
@@ -255,7 +260,7 @@ def test_memory_that_is_lost_is_not_persistent():
     assert "0 of 10 runs" in verdict(0.5).number
 
 
-def test_mean_difference_counts_every_comparison_alike():
+def test_mean_difference_counts_every_comparison_alike() -> None:
     found = intervals.mean_difference([([1.0] * 3, [0.5] * 3), ([0.2] * 9, [0.4] * 9)])
     assert (found.value, found.low, found.high) == pytest.approx((0.15, 0.15, 0.15))
     rng = np.random.default_rng(0)
@@ -269,7 +274,7 @@ def test_mean_difference_counts_every_comparison_alike():
 def study_of(gain: tuple[float, float, float], best: int, made: tuple[str, ...] = ("ours", "other")) -> Records:
     """A checkpoint "ours", what seeds 0, 1, ... made, and by how much the loss of seed ``best`` is below its own."""
 
-    def record(kind: str, size: int, result: dict) -> dict:
+    def record(kind: str, size: int, result: dict[str, Any]) -> dict[str, Any]:
         return {"job": vars(Job(kind=kind, problem="name", size=size)), "result": result, "cpu_s": 0.0}
 
     found = [record("again", seed, {"sha256": one, "loss": 0.2, "test": 0.9}) for seed, one in enumerate(made)]
@@ -291,12 +296,14 @@ def study_of(gain: tuple[float, float, float], best: int, made: tuple[str, ...] 
         ),
     ],
 )
-def test_a_checkpoint_stays_unless_a_seed_is_better_by_more_than_chance(gain, best, made, said):
+def test_a_checkpoint_stays_unless_a_seed_is_better_by_more_than_chance(
+    gain: tuple[float, float, float], best: int, made: tuple[str, str], said: str
+) -> None:
     (section,) = [part for part in page.checkpoint_section(study_of(gain, best, made)) if part.startswith("- ")]
     assert re.search(said, section)
 
 
-def test_the_study_judged_the_very_checkpoints_that_are_there():
+def test_the_study_judged_the_very_checkpoints_that_are_there() -> None:
     found = Records(json.loads((RESULTS / "records.json").read_text(encoding="utf-8")))
     judged = {record["job"]["problem"]: record["result"] for record in found.of("kept")}
     assert judged
@@ -310,12 +317,12 @@ def test_the_study_judged_the_very_checkpoints_that_are_there():
         assert "results/README.md#checkpoints-of-models" in path.with_suffix(".md").read_text(encoding="utf-8")
 
 
-def test_a_checkpoint_is_tuned_on_its_training_sequences(monkeypatch):
+def test_a_checkpoint_is_tuned_on_its_training_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other rate is taken only where it is better by more than chance."""
     task = tasks.get("flipflop")
-    right = {}
+    right: dict[float, float] = {}
 
-    def validated(config, sequences, recipe, *, folds):
+    def validated(config: ModelConfig, sequences: Sequences, recipe: Recipe, *, folds: int) -> tuple[float, ...]:
         assert sequences is task.train or np.array_equal(sequences.inputs, task.train.inputs)
         return (right[recipe.learning_rate],) * folds
 
@@ -325,13 +332,13 @@ def test_a_checkpoint_is_tuned_on_its_training_sequences(monkeypatch):
         assert checkpoints.tune("flipflop-cmru-1x2", (0.01, 0.03))["rate"] == taken
 
 
-def test_paired_differences():
+def test_paired_differences() -> None:
     found = intervals.paired([1.0, 2.0, 3.0])
     assert (found.value, found.high - found.value) == pytest.approx((2, 4.3027 / 3**0.5), rel=1e-4)
     assert intervals.paired([1.0, 2.0, 3.0], tries=10).low < found.low
 
 
-def test_intervals():
+def test_intervals() -> None:
     found = intervals.share(9, 10)
     assert (found.low, found.high) == pytest.approx((0.55498, 0.99747), abs=1e-5)
     gap = intervals.share_difference((56, 70), (48, 80))
@@ -346,7 +353,7 @@ def test_intervals():
     assert covered >= 50
 
 
-def test_the_page_says_what_its_records_say(tmp_path):
+def test_the_page_says_what_its_records_say(tmp_path: Path) -> None:
     found = json.loads((RESULTS / "records.json").read_text(encoding="utf-8"))
     planned = {json.dumps(json.loads(json.dumps(record["job"])), sort_keys=True) for record in found}
     assert len(planned) == len(found)

@@ -12,15 +12,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from cmru_hw.cli import common, group, main
+from cmru_hw.cli import group, main
 from cmru_hw.core import package_data
 from cmru_hw.process import technology
 
@@ -48,7 +50,9 @@ def run(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None 
             patch.chdir(cwd)
         with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
             main()
-    return Done(returncode=ended.value.code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
+    code = ended.value.code
+    assert isinstance(code, int)
+    return Done(returncode=code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
 
 
 def run_process(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -64,7 +68,7 @@ def run_process(*arguments: object) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def refused(*arguments: object, code: int = 2, **options) -> str:
+def refused(*arguments: object, code: int = 2, **options: Any) -> str:
     """Run something that must fail with ``code`` and exactly one line on stderr; return that line."""
     done = run(*arguments, **options)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
@@ -76,20 +80,20 @@ def refused(*arguments: object, code: int = 2, **options) -> str:
 
 
 @pytest.fixture(scope="module")
-def design(tmp_path_factory) -> Path:
+def design(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("design") / "detect"
     done = run("export", SMALL, "-o", path, "--no-verify")
     assert done.returncode == 0, done.stderr
     return path
 
 
-def test_the_installed_program_reports_errors_as_one_line_too(tmp_path):
+def test_the_installed_program_reports_errors_as_one_line_too(tmp_path: Path) -> None:
     done = run_process("inspect", tmp_path / "absent.safetensors")
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
 
 
-def test_help_names_every_command_and_exit_code():
+def test_help_names_every_command_and_exit_code() -> None:
     text = run("--help").stdout
     for word in ("inspect", "export", "simulate", "compare", "train", "doctor", "demo", "3 no simulator"):
         assert word in text
@@ -99,7 +103,7 @@ def test_help_names_every_command_and_exit_code():
 
 @pytest.mark.slow
 @pytest.mark.spice
-def test_characterize_writes_a_technology_that_exports(tmp_path):
+def test_characterize_writes_a_technology_that_exports(tmp_path: Path) -> None:
     technology = tmp_path / "measured.toml"
     done = run("characterize", "generic180", "--dies", 6, "-o", technology, "--json")
     assert done.returncode == 0, done.stderr
@@ -111,7 +115,7 @@ def test_characterize_writes_a_technology_that_exports(tmp_path):
     assert "--force" in refused("characterize", "generic180", "-o", technology)
 
 
-def test_inspect_says_what_it_is_and_what_it_would_become():
+def test_inspect_says_what_it_is_and_what_it_would_become() -> None:
     found = json.loads(run("inspect", SMALL, "--json").stdout)
     assert found["cell"] == "cmru" and found["features"] == 12
     assert found["circuit"]["realisable"] and found["circuit"]["left-out weights"] == 0
@@ -119,7 +123,7 @@ def test_inspect_says_what_it_is_and_what_it_would_become():
 
 
 @pytest.mark.spice
-def test_export_verifies_and_compare_agrees(tmp_path):
+def test_export_verifies_and_compare_agrees(tmp_path: Path) -> None:
     out = tmp_path / "detect"
     exported = run("export", SMALL, "-o", out, "--json")
     assert exported.returncode == 0, exported.stderr
@@ -136,7 +140,7 @@ def test_export_verifies_and_compare_agrees(tmp_path):
 
 
 @pytest.mark.spice
-def test_the_exported_deck_runs_by_hand(design, tmp_path):
+def test_the_exported_deck_runs_by_hand(design: Path, tmp_path: Path) -> None:
     shutil.copytree(design, tmp_path / "by hand")
     done = subprocess.run(
         ["ngspice", "-b", "-r", "out.raw", "deck.cir"],
@@ -150,7 +154,7 @@ def test_the_exported_deck_runs_by_hand(design, tmp_path):
 
 
 @pytest.mark.spice
-def test_simulate_writes_arrays_and_a_figure(design, tmp_path):
+def test_simulate_writes_arrays_and_a_figure(design: Path, tmp_path: Path) -> None:
     arrays, figure = tmp_path / "out.npz", tmp_path / "unit.svg"
     arguments = ("simulate", design, "--input", DATA, "--sequences", 2, "-o", arrays, "--plot", figure, "--unit", "1.2")
     done = run(*arguments, "--json")
@@ -165,7 +169,7 @@ def test_simulate_writes_arrays_and_a_figure(design, tmp_path):
 
 
 @pytest.mark.spice
-def test_a_changed_circuit_fails_the_comparison_with_the_first_difference(design, tmp_path):
+def test_a_changed_circuit_fails_the_comparison_with_the_first_difference(design: Path, tmp_path: Path) -> None:
     """An edited netlist runs only when asked for by name, and what it does differently is found."""
     edited = tmp_path / "edited"
     shutil.copytree(design, edited)
@@ -183,7 +187,7 @@ def test_a_changed_circuit_fails_the_comparison_with_the_first_difference(design
 
 
 @pytest.mark.spice
-def test_a_netlist_with_commands_does_not_run_them(design, tmp_path):
+def test_a_netlist_with_commands_does_not_run_them(design: Path, tmp_path: Path) -> None:
     edited = tmp_path / "hostile"
     shutil.copytree(design, edited)
     target = tmp_path / "touched"
@@ -193,7 +197,7 @@ def test_a_netlist_with_commands_does_not_run_them(design, tmp_path):
     assert "not a card of a circuit" in message and not target.exists()
 
 
-def test_nothing_is_overwritten_unasked(design, tmp_path):
+def test_nothing_is_overwritten_unasked(design: Path, tmp_path: Path) -> None:
     assert "exists: choose another -o, or give --force" in refused("export", SMALL, "-o", design, "--no-verify")
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -202,7 +206,7 @@ def test_nothing_is_overwritten_unasked(design, tmp_path):
     assert "is no design folder" in message and (precious / "thesis.tex").exists()
 
 
-def test_export_replaces_a_design_with_force(tmp_path):
+def test_export_replaces_a_design_with_force(tmp_path: Path) -> None:
     out = tmp_path / "detect"
     assert run("export", SMALL, "-o", out, "--no-verify").returncode == 0
     before = (out / "network.cir").read_bytes()
@@ -211,7 +215,7 @@ def test_export_replaces_a_design_with_force(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["detect"]
 
 
-def test_rounded_weights_are_listed_one_by_one(tmp_path):
+def test_rounded_weights_are_listed_one_by_one(tmp_path: Path) -> None:
     coarse = tmp_path / "coarse.toml"
     text = (Path(technology.__file__).parent / "technologies" / "macro.toml").read_text()
     lines = ["step = 2e-15" if line.startswith("step =") else line for line in text.splitlines()]
@@ -233,11 +237,11 @@ class Bomb:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (os.system, (f"touch {self.path}",))
 
 
-def test_a_hostile_pickle_is_refused_and_does_nothing(tmp_path):
+def test_a_hostile_pickle_is_refused_and_does_nothing(tmp_path: Path) -> None:
     target, bomb = tmp_path / "exploded", tmp_path / "bomb.pt"
     torch.save({"readout.weight": Bomb(target)}, bomb)
     message = refused("inspect", bomb)
@@ -249,13 +253,13 @@ def test_a_hostile_pickle_is_refused_and_does_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("content", "name"), [(b"", "empty"), (b"\x00" * 40, "zeros"), (b"hello", "text"), (None, "truncated")]
 )
-def test_damaged_checkpoints(content, name, tmp_path):
+def test_damaged_checkpoints(content: bytes | None, name: str, tmp_path: Path) -> None:
     path = tmp_path / f"{name}.safetensors"
     path.write_bytes(content if content is not None else SMALL.read_bytes()[:-100])
     assert path.name in refused("inspect", path)
 
 
-def test_missing_files_and_folders(design, tmp_path):
+def test_missing_files_and_folders(design: Path, tmp_path: Path) -> None:
     assert "absent.safetensors" in refused("inspect", tmp_path / "absent.safetensors")
     assert "no design folder" in refused("compare", tmp_path / "absent", "--input", DATA)
     assert "absent.npz" in refused("compare", design, "--input", tmp_path / "absent.npz")
@@ -265,8 +269,8 @@ def test_missing_files_and_folders(design, tmp_path):
     assert "design.json" in refused("simulate", tmp_path / "plain", "--input", DATA)
 
 
-def test_wrong_data(design, tmp_path):
-    def bad(**arrays) -> str:
+def test_wrong_data(design: Path, tmp_path: Path) -> None:
+    def bad(**arrays: Any) -> str:
         np.savez(tmp_path / "bad.npz", **arrays)
         return refused("simulate", design, "--input", tmp_path / "bad.npz")
 
@@ -281,7 +285,7 @@ def test_wrong_data(design, tmp_path):
     )
 
 
-def test_damaged_design_folders(design, tmp_path):
+def test_damaged_design_folders(design: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(design, broken)
     manifest = json.loads((broken / "design.json").read_text())
@@ -296,7 +300,7 @@ def test_damaged_design_folders(design, tmp_path):
     )
 
 
-def test_names_cannot_forge_output_or_reach_ngspice(tmp_path):
+def test_names_cannot_forge_output_or_reach_ngspice(tmp_path: Path) -> None:
     odd = tmp_path / "two words\n.control\nshell touch x.safetensors"
     assert "\\n.control" in refused("inspect", odd)
     folder = tmp_path / "a b;$(touch y)"
@@ -308,20 +312,20 @@ def test_names_cannot_forge_output_or_reach_ngspice(tmp_path):
     assert not list(tmp_path.glob("[xy]"))
 
 
-def test_usage_errors_are_usage_errors(tmp_path):
+def test_usage_errors_are_usage_errors(tmp_path: Path) -> None:
     assert "LxN" in refused("train", "vowels", "--shape", "16", "-o", tmp_path / "x.safetensors")
     assert ".safetensors" in refused("train", "vowels", "-o", tmp_path / "x.bin")
     assert "No such command" in refused("explode")
     assert "--architecture sc" in refused("export", SMALL, "-o", tmp_path / "x", "--architecture", "cm")
 
 
-def test_an_output_that_cannot_be_written_is_one_line(tmp_path):
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     assert "cannot be written" in refused("export", SMALL, "-o", blocked / "design", "--no-verify")
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_any_work(design, tmp_path):
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(design: Path, tmp_path: Path) -> None:
     """Hours of simulation must not end with it: these commands do not get as far as their other arguments."""
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
@@ -340,21 +344,23 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(design, tmp_p
     assert blocked.read_text() == "not a folder"
 
 
-def test_a_folder_without_permission_is_refused_before_any_work(design, tmp_path, monkeypatch):
+def test_a_folder_without_permission_is_refused_before_any_work(
+    design: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Root may write everywhere, so the system's answer is stood in for."""
-    monkeypatch.setattr(common.os, "access", lambda _, mode, **__: mode == os.R_OK)
+    monkeypatch.setattr(os, "access", lambda _, mode, **__: mode == os.R_OK)
     line = refused("compare", design, "--input", DATA, "-o", tmp_path / "kept" / "out")
     assert f"no permission for {tmp_path}; choose another -o" in line
 
 
-def test_not_a_number_is_no_number(design):
+def test_not_a_number_is_no_number(design: Path) -> None:
     for command, option in (("compare", "--resolution"), ("montecarlo", "--drop"), ("simulate", "--timeout")):
         line = refused(command, design, "--input", DATA, "--sequences", 1, option, "nan")
         assert f"{option}" in line and "nan is not a finite number" in line
     assert "inf is not a finite number" in refused("compare", design, "--input", DATA, "--resolution", "inf")
 
 
-def test_files_that_cannot_be_read_are_named_without_codes(design, tmp_path):
+def test_files_that_cannot_be_read_are_named_without_codes(design: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.toml"
     line = refused("convert", DATA, "--names", names, "-o", tmp_path / "x.safetensors")
     assert f"{names}: there is no such file; check the path" in line
@@ -370,7 +376,7 @@ def test_files_that_cannot_be_read_are_named_without_codes(design, tmp_path):
 
 
 @pytest.mark.spice
-def test_a_missing_simulator_is_exit_3(design):
+def test_a_missing_simulator_is_exit_3(design: Path) -> None:
     env = {"CMRU_HW_NGSPICE": "/nonexistent/ngspice", "CMRU_HW_LIBNGSPICE": "/nonexistent/libngspice.so"}
     for backend in ("pyspice", "batch"):
         message = refused("simulate", design, "--input", DATA, "--backend", backend, "--sequences", 1, code=3, env=env)
@@ -378,7 +384,7 @@ def test_a_missing_simulator_is_exit_3(design):
 
 
 @pytest.mark.spice
-def test_a_simulation_that_takes_too_long_is_exit_4(design):
+def test_a_simulation_that_takes_too_long_is_exit_4(design: Path) -> None:
     message = refused("simulate", design, "--input", DATA, "--timeout", 0.05, "--sequences", 20, code=4)
     assert "0.05" in message
 
@@ -408,7 +414,7 @@ def start_simulation(design: Path) -> tuple[subprocess.Popen[str], int]:
 
 
 @pytest.mark.spice
-def test_ctrl_c_ends_at_once_with_130(design, ends):
+def test_ctrl_c_ends_at_once_with_130(design: Path, ends: Callable[[int], bool]) -> None:
     process, _ = start_simulation(design)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
@@ -418,7 +424,7 @@ def test_ctrl_c_ends_at_once_with_130(design, ends):
 
 
 @pytest.mark.spice
-def test_a_simulator_that_is_killed_is_exit_4_and_says_so(design, ends):
+def test_a_simulator_that_is_killed_is_exit_4_and_says_so(design: Path, ends: Callable[[int], bool]) -> None:
     process, simulator = start_simulation(design)
     os.kill(simulator, signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
@@ -428,7 +434,7 @@ def test_a_simulator_that_is_killed_is_exit_4_and_says_so(design, ends):
 
 
 @pytest.mark.spice
-def test_doctor_is_content_here_and_says_what_is_missing_elsewhere():
+def test_doctor_is_content_here_and_says_what_is_missing_elsewhere() -> None:
     done = run("doctor", "--json")
     assert done.returncode == 0, done.stdout
     found = json.loads(done.stdout)
@@ -437,7 +443,7 @@ def test_doctor_is_content_here_and_says_what_is_missing_elsewhere():
     assert run("doctor", env=env).returncode == 3
 
 
-def test_output_into_a_closed_pipe_is_quiet():
+def test_output_into_a_closed_pipe_is_quiet() -> None:
     done = subprocess.run(
         f"{COMMAND} inspect {SMALL} --json | head -c 1", shell=True, capture_output=True, text=True, check=False
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,17 +19,17 @@ from cmru_hw.process import device_count, pdk
 
 PROCESSES = pytest.mark.parametrize("process", pdk.names())
 # A switch of 26 megohm needs time: slow and cold the window is longer.
-SLOW = {"evaluate": 8e-6, "decide": 2e-6, "count": 2e-6}
+SLOW: dict[str, Any] = {"evaluate": 8e-6, "decide": 2e-6, "count": 2e-6}
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine() -> Iterator[spice.Engine]:
     with spice.open_engine(timeout=3600) as opened:
         yield opened
 
 
 @pytest.fixture
-def at(need, process):
+def at(need: Callable[[str], None], process: str) -> Conditions:
     """Conditions for ``process``, if its models are here."""
     need(process)
     return Conditions(process=process)
@@ -36,7 +38,7 @@ def at(need, process):
 # ---- what it is made of
 
 
-def test_devices_are_counted_where_they_stand():
+def test_devices_are_counted_where_they_stand() -> None:
     # two inverters, the reset, five that write, two inverters and a switch to copy, one more for the complement
     assert device_count.of("counter_bit").transistors == 4 + 1 + 5 + 2 + 2 + 2 + 2
     assert device_count.of("nand2").transistors == 4
@@ -48,13 +50,13 @@ def test_devices_are_counted_where_they_stand():
     assert longer == pytest.approx(4 * 5 * 0.3e-6 * 2e-6)
 
 
-def test_an_unknown_template_is_refused():
+def test_an_unknown_template_is_refused() -> None:
     with pytest.raises(InputError, match="unit_spiral"):
         device_count.of("unit_spiral")
 
 
 @pytest.mark.parametrize("levels", range(1, 8))
-def test_one_gate_guards_both_ends(levels):
+def test_one_gate_guards_both_ends(levels: int) -> None:
     nets = counter_cells.end_nets(levels)
     for level in range(-levels, levels + 1):
         bits = [level >> place & 1 for place in range(4)]
@@ -66,12 +68,12 @@ def test_one_gate_guards_both_ends(levels):
             assert all(seen[net] for net in nets) == (level == (levels if up else -levels))
 
 
-def test_a_counter_of_four_bits_ends_at_seven():
+def test_a_counter_of_four_bits_ends_at_seven() -> None:
     with pytest.raises(MappingError, match="--memory integrator"):
         counter_cells.end_nets(8)
 
 
-def test_a_comparison_of_memories_is_no_technology():
+def test_a_comparison_of_memories_is_no_technology() -> None:
     done = CliRunner().invoke(cli.group, ["characterize", "generic180", "--blocks", "counter", "-o", "x.toml"])
     assert done.exit_code == 2 and "--json" in done.stderr
 
@@ -81,7 +83,7 @@ def test_a_comparison_of_memories_is_no_technology():
 
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_counter_counts_up_stops_holds_and_turns(engine, at):
+def test_counter_counts_up_stops_holds_and_turns(engine: spice.Engine, at: Conditions) -> None:
     measured = counter_memory.unit(engine, at, frames=13)
     assert measured.expected == (-1, 0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 6, 5)
     assert measured.right, measured.levels
@@ -94,7 +96,7 @@ def test_counter_counts_up_stops_holds_and_turns(engine, at):
 @pytest.mark.spice
 @PROCESSES
 @pytest.mark.parametrize("level", [-7, 5])
-def test_bits_survive_heat_and_a_dip_of_their_supply(engine, at, level):
+def test_bits_survive_heat_and_a_dip_of_their_supply(engine: spice.Engine, at: Conditions, level: int) -> None:
     hot = Conditions(process=at.process, corner="ff", temperature=125.0, vdd=1.98)
     measured = counter_memory.memory(engine, hot, level=level, hold=100.0, dip=1.2)
     assert measured.held, measured.after
@@ -104,7 +106,7 @@ def test_bits_survive_heat_and_a_dip_of_their_supply(engine, at, level):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["generic180"])
-def test_a_dip_to_nothing_is_forgotten(engine, at):
+def test_a_dip_to_nothing_is_forgotten(engine: spice.Engine, at: Conditions) -> None:
     lost = counter_memory.memory(
         engine, Conditions(process=at.process, temperature=125.0), level=5, hold=100.0, dip=1.8
     )
@@ -121,7 +123,9 @@ def test_a_dip_to_nothing_is_forgotten(engine, at):
     ("corner", "temperature", "vdd"),
     [("typical", 27.0, 1.8), ("ss", -40.0, 1.62), ("ff", 125.0, 1.98), ("sf", 27.0, 1.8), ("fs", 27.0, 1.8)],
 )
-def test_every_count_at_the_ends_of_the_corners(engine, at, corner, temperature, vdd):
+def test_every_count_at_the_ends_of_the_corners(
+    engine: spice.Engine, at: Conditions, corner: str, temperature: float, vdd: float
+) -> None:
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
     # switched supplies take a tenth of a millisecond to collapse when hot
     measured = counter_memory.unit(engine, conditions, frame=1e-3, **(SLOW if corner == "ss" else {}))
@@ -131,7 +135,7 @@ def test_every_count_at_the_ends_of_the_corners(engine, at, corner, temperature,
 @pytest.mark.slow
 @pytest.mark.spice
 @PROCESSES
-def test_rows_read_the_weighted_sum_of_levels(engine, at):
+def test_rows_read_the_weighted_sum_of_levels(engine: spice.Engine, at: Conditions) -> None:
     measured = counter_memory.layer(engine, at)
     assert measured.decisions.size >= 40
     assert measured.right, (measured.levels, measured.expected)
@@ -146,7 +150,7 @@ def test_rows_read_the_weighted_sum_of_levels(engine, at):
 @pytest.mark.slow
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_counter_costs_less_than_the_integrator_and_forgets_nothing(at):
+def test_counter_costs_less_than_the_integrator_and_forgets_nothing(at: Conditions) -> None:
     done = CliRunner().invoke(cli.group, ["characterize", "gf180", "--blocks", "counter", "--json"])
     assert done.exit_code == 0, done.output
     integrator, counter = json.loads(done.stdout)["memories"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,30 +14,34 @@ from cmru_hw import cli, spice
 from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.circuits.charge import clocked_netlist as circuit
 from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, single_unit
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import transistor as energy_transistor
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError, TechnologyError
 from cmru_hw.design_folder import folder
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import technology
+from tests.narrow import charge_design, transistors
 from tests.networks import Shape, random_network, random_sequences
 
 TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 BITS = (1, 2, 4, -8)
 
 
-def design_of(trained, sequences, memory="counter"):
+def design_of(trained: Trained, sequences: Sequences | None, memory: str = "counter") -> Design:
     kind = fidelity.at_level(technology.load("generic180"), "transistor", memory)
     return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine() -> Iterator[spice.Engine]:
     with spice.open_engine(timeout=3600) as opened:
         yield opened
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_weights_come_back_from_their_bits(skip):
+def test_weights_come_back_from_their_bits(skip: bool) -> None:
     trained = random_network(Shape(features=3, units=(2, 3), levels=7, skip=skip, seed=5))
     design = design_of(trained, None)
     # what no capacitor can be is a deviation; all else is there, alpha included
@@ -53,7 +59,7 @@ def test_weights_come_back_from_their_bits(skip):
     )
 
 
-def test_bits_of_a_weight_are_in_the_ratio_of_what_they_count():
+def test_bits_of_a_weight_are_in_the_ratio_of_what_they_count() -> None:
     design = design_of(random_network(Shape(features=3, units=(2, 2), levels=7, skip=False, seed=1)), None)
     row = design.layers[1].high.weights.reshape(2, 2, 4)
     assert row[np.abs(row).min(-1) > 1e-15] == pytest.approx(
@@ -61,7 +67,7 @@ def test_bits_of_a_weight_are_in_the_ratio_of_what_they_count():
     )
 
 
-def test_the_netlist_has_bits_and_no_amplifier():
+def test_the_netlist_has_bits_and_no_amplifier() -> None:
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     text = fidelity.network_text(design)
@@ -76,14 +82,14 @@ def test_the_netlist_has_bits_and_no_amplifier():
     assert b"This is K = 2" in deck.files["cells/counter_end.cir"]
 
 
-def test_a_window_of_counters_is_shorter_and_in_order():
+def test_a_window_of_counters_is_shorter_and_in_order() -> None:
     trained = random_network(TINY)
     clocks, longer = (
         circuit.window(design_of(trained, None, memory), counts=memory == "counter")
         for memory in ("counter", "integrator")
     )
     pulses = clocks.pulses
-    assert clocks.length < longer.length - design_of(trained, None).technology.transistor.settle
+    assert clocks.length < longer.length - transistors(design_of(trained, None)).settle
     for layer in range(2):
         r, e, ck, en, pb = (pulses[f"k{name}_{layer}"] for name in ("r", "e", "ck", "en", "pb"))
         assert r.fall < e.rise < ck.rise < ck.fall <= en.rise < pb.rise < pb.fall < en.fall
@@ -91,35 +97,35 @@ def test_a_window_of_counters_is_shorter_and_in_order():
 
 
 @pytest.mark.parametrize("levels", [None, 8])
-def test_a_counter_too_short_for_its_bits_is_refused(levels):
+def test_a_counter_too_short_for_its_bits_is_refused(levels: int | None) -> None:
     trained = random_network(Shape(features=2, units=(1,), levels=levels, skip=False))
     with pytest.raises(MappingError, match="--memory integrator"):
         design_of(trained, None)
 
 
-def test_a_unit_alone_cannot_read_bits():
+def test_a_unit_alone_cannot_read_bits() -> None:
     design = design_of(random_network(TINY), None)
     assert "unit_counter" in fidelity.network_text(single_unit.unit(design, 0, 0))
     with pytest.raises(InputError, match="only units of layer 0"):
         single_unit.unit(design, 1, 0)
 
 
-def test_memory_is_a_choice_in_transistors_only():
+def test_memory_is_a_choice_in_transistors_only() -> None:
     with pytest.raises(TechnologyError, match="--level transistor"):
         fidelity.at_level(technology.load("gf180"), "macro", "counter")
 
 
-def test_export_takes_the_memory(tmp_path):
+def test_export_takes_the_memory(tmp_path: Path) -> None:
     model, out = package_data.folder("models") / "detect-cmru-2x4.safetensors", tmp_path / "d"
     chosen = f"--technology generic180 --level transistor --memory counter --no-verify -o {out}"
     done = CliRunner().invoke(cli.group, ["export", str(model), *chosen.split()])
     assert done.exit_code == 0, done.output
     loaded = folder.load(tmp_path / "d")
-    assert loaded.design.technology.transistor.memory == "counter"
-    assert loaded.network == fidelity.network_text(loaded.design)
+    assert transistors(loaded.design).memory == "counter"
+    assert loaded.network == fidelity.network_text(charge_design(loaded.design))
 
 
-def test_nothing_is_calculated_analytically_for_counters():
+def test_nothing_is_calculated_analytically_for_counters() -> None:
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     expected = compare.reference(design, trained, sequences)
@@ -128,7 +134,7 @@ def test_nothing_is_calculated_analytically_for_counters():
 
 @pytest.mark.slow
 @pytest.mark.spice
-def test_a_network_of_counters_equals_software(engine, tmp_path):
+def test_a_network_of_counters_equals_software(engine: spice.Engine, tmp_path: Path) -> None:
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
     joules = run_energy(folder.write(tmp_path / "d", trained, design, sequences), sequences, engine)

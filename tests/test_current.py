@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,13 +102,13 @@ def equal(one: Trained, other: Trained) -> bool:
 # --- Templates ---------------------------------------------------------------------------------------------------
 
 
-def test_every_testbench_has_an_expectation():
+def test_every_testbench_has_an_expectation() -> None:
     assert {path.stem for path in BENCHES.glob("current_*.cir")} == set(EXPECTED)
 
 
 @pytest.mark.spice
 @pytest.mark.parametrize("bench", sorted(EXPECTED))
-def test_testbench_runs_alone(bench, tmp_path):
+def test_testbench_runs_alone(bench: str, tmp_path: Path) -> None:
     command = ["ngspice", "-b", str(BENCHES / f"{bench}.cir")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     measured = {name: float(value) for name, value in re.findall(r"^(\w+)\s+=\s+(\S+)", done.stdout, re.MULTILINE)}
@@ -118,13 +120,13 @@ def test_testbench_runs_alone(bench, tmp_path):
 
 
 @pytest.mark.parametrize("name", technology.available())
-def test_a_technology_survives_its_own_text(name):
+def test_a_technology_survives_its_own_text(name: str) -> None:
     kind = technology.load(name)
     again = technology.parse(characterize.toml(kind), where="again")
     assert again.sha256 == kind.sha256
 
 
-def test_broken_technologies_are_named():
+def test_broken_technologies_are_named() -> None:
     text = characterize.toml(technology.load("gf180"))
     cases = [
         (text.replace("vdd = 1.8", "vdd = 0"), "vdd"),
@@ -150,7 +152,7 @@ def test_broken_technologies_are_named():
 
 @pytest.mark.parametrize("landing", technology.LANDINGS)
 @pytest.mark.parametrize("polarity", technology.POLARITIES)
-def test_mirror_ratio_and_its_inverse(polarity, landing):
+def test_mirror_ratio_and_its_inverse(polarity: str, landing: str) -> None:
     mirror = technology.load("gf180").mirror
     wanted = np.geomspace(0.035, 24, 200)
     for current in (0.03e-9, 0.5e-9, 30e-9):
@@ -161,7 +163,7 @@ def test_mirror_ratio_and_its_inverse(polarity, landing):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("name", technology.available())
-def test_corrected_cells_do_what_was_asked(name):
+def test_corrected_cells_do_what_was_asked(name: str) -> None:
     kind = technology.load(name)
     rng = np.random.default_rng(1)
     count = 12
@@ -181,7 +183,7 @@ def test_corrected_cells_do_what_was_asked(name):
 @pytest.mark.slow
 @pytest.mark.spice
 @pytest.mark.parametrize(("w", "l"), [(2, 5), (5, 5), (10, 10)])
-def test_every_die_has_its_hysteresis_and_spreads_by_the_law_of_its_size(w, l):  # noqa: E741
+def test_every_die_has_its_hysteresis_and_spreads_by_the_law_of_its_size(w: int, l: int) -> None:  # noqa: E741
     """200 dies of the PDK's own mismatch, beside σ = coefficient / √(w l) with coefficients from mirrors of 2/5 um."""
     count = 200
     point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6, sink=2 * l * 1e-6)
@@ -196,7 +198,7 @@ def test_every_die_has_its_hysteresis_and_spreads_by_the_law_of_its_size(w, l): 
 
 
 @pytest.mark.spice
-def test_a_set_cell_keeps_its_level_until_close_to_where_it_resets():
+def test_a_set_cell_keeps_its_level_until_close_to_where_it_resets() -> None:
     """What suppresses errors of candidates: none of them reaches the output but at the edge of the window."""
     point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9)
     with spice.open_engine() as engine:
@@ -221,7 +223,7 @@ def test_a_set_cell_keeps_its_level_until_close_to_where_it_resets():
     ],
 )
 @pytest.mark.parametrize("seed", range(3))
-def test_what_has_no_clips_comes_back_bit_by_bit(shape, seed):
+def test_what_has_no_clips_comes_back_bit_by_bit(shape: dict[str, Any], seed: int) -> None:
     trained = network(**shape, seed=seed, decades=0.2)
     design = design_of(trained, without_grid())
     back = mapping.realised(design)
@@ -234,7 +236,7 @@ def test_what_has_no_clips_comes_back_bit_by_bit(shape, seed):
         assert torch.allclose(back.tensors[name], tensor, rtol=0, atol=tolerance), name
 
 
-def test_weights_over_three_decades_map_or_are_reported():
+def test_weights_over_three_decades_map_or_are_reported() -> None:
     """A row of weights from 0.01 to 10 of either sign: each is drawn as it is, or stands in the list with a reason."""
     kind = without_grid()
     trained = network(units=(16, 16), features=8)
@@ -259,7 +261,7 @@ def test_weights_over_three_decades_map_or_are_reported():
     assert drawn.max() / drawn.min() > 250 and 2 <= sum("r0_3.h0_" in element for element in deviations) <= 4
 
 
-def test_drawn_sizes_are_on_the_grid_and_give_the_ratio():
+def test_drawn_sizes_are_on_the_grid_and_give_the_ratio() -> None:
     kind = technology.load("gf180")
     design = design_of(network(), kind)
     for rows in design.rows:
@@ -274,7 +276,7 @@ def test_drawn_sizes_are_on_the_grid_and_give_the_ratio():
                 assert ratio == pytest.approx(abs(rows.ratio[row, column]))
 
 
-def test_thresholds_out_of_range_are_scaled_not_clipped():
+def test_thresholds_out_of_range_are_scaled_not_clipped() -> None:
     kind = without_grid()
     trained = network()
     tensors = {name: tensor.clone() for name, tensor in trained.tensors.items()}
@@ -288,7 +290,7 @@ def test_thresholds_out_of_range_are_scaled_not_clipped():
     assert torch.allclose(mapping.realised(design).tensors["layers.0.low"], tensors["layers.0.low"], rtol=1e-6)
 
 
-def test_no_circuit_for_others():
+def test_no_circuit_for_others() -> None:
     with pytest.raises(MappingError, match="sc"):
         design_of(random_network(Shape(features=3)), without_grid())
     trained = network()
@@ -301,7 +303,7 @@ def test_no_circuit_for_others():
 # --- Netlist -----------------------------------------------------------------------------------------------------
 
 
-def test_the_netlist_has_as_many_transistors_as_it_says():
+def test_the_netlist_has_as_many_transistors_as_it_says() -> None:
     design = design_of(network(units=(3, 3), skip=True), without_grid("generic180"))
     text = netlist.network_text(design)
     made = {"cell": 9, "reset": 1, "diode": 1, "arm": 1}
@@ -311,7 +313,7 @@ def test_the_netlist_has_as_many_transistors_as_it_says():
     assert found - probes == sum(netlist.transistors(design).values())
 
 
-def test_every_gate_line_has_one_diode():
+def test_every_gate_line_has_one_diode() -> None:
     for skip in (True, False):
         text = netlist.network_text(design_of(network(units=(3, 3), skip=skip, seed=3), without_grid("generic180")))
         read = set(re.findall(r"^x\S+ \S+ ([np]_\S+) .*arm_", text, re.MULTILINE))
@@ -327,7 +329,7 @@ def test_every_gate_line_has_one_diode():
 
 @pytest.mark.spice
 @pytest.mark.parametrize("skip", [False, True])
-def test_a_network_of_transistors_is_its_software(skip):
+def test_a_network_of_transistors_is_its_software(skip: bool) -> None:
     trained = network(units=(3, 3), skip=skip, seed=5)
     kind = technology.load("generic180")
     data = sequences(lengths=(12, 9, 14), seed=3)
@@ -345,7 +347,7 @@ def test_a_network_of_transistors_is_its_software(skip):
 
 
 @pytest.mark.spice
-def test_metered_charge_is_the_current_that_flows():
+def test_metered_charge_is_the_current_that_flows() -> None:
     """References draw what they are told to, all the time: the meter must say so to the last digit."""
     design = design_of(network(), technology.load("generic180"))
     with spice.open_engine() as engine:
@@ -363,7 +365,7 @@ def test_metered_charge_is_the_current_that_flows():
 # --- Dies and the fast engine ------------------------------------------------------------------------------------
 
 
-def test_a_die_is_a_function_of_seed_number_and_name():
+def test_a_die_is_a_function_of_seed_number_and_name() -> None:
     design = design_of(network(), technology.load("gf180"))
     some, more = (variation.draw(design, seed=3, dies=numbers) for numbers in ([7], [0, 7, 9]))
     assert all(some.strengths[name][0] == more.strengths[name][1] for name in some.strengths)
@@ -375,7 +377,7 @@ def test_a_die_is_a_function_of_seed_number_and_name():
     )
 
 
-def test_strengths_have_the_spread_of_their_size():
+def test_strengths_have_the_spread_of_their_size() -> None:
     kind = technology.load("gf180")
     design = design_of(network(), kind)
     drawn = variation.draw(design, seed=0, dies=range(4000))
@@ -385,7 +387,7 @@ def test_strengths_have_the_spread_of_their_size():
         assert np.log(drawn.strengths[name]).std() == pytest.approx(expected, rel=0.05)
 
 
-def test_a_nominal_die_is_the_nominal_netlist_and_another_is_not():
+def test_a_nominal_die_is_the_nominal_netlist_and_another_is_not() -> None:
     design = design_of(network(), technology.load("gf180"))
     nominal = variation.draw(design, seed=0, dies=[0], varied=frozenset())
     text = netlist.network_text(design)
@@ -395,7 +397,7 @@ def test_a_nominal_die_is_the_nominal_netlist_and_another_is_not():
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_the_fast_engine_without_errors_is_the_software(skip):
+def test_the_fast_engine_without_errors_is_the_software(skip: bool) -> None:
     trained = network(units=(4, 3), widths=(4, 4, 4), skip=skip, seed=7, decades=0.2)
     kind = replace(without_grid(), timestep=1.0)  # so long that the charge of a state node is nothing
     data = sequences(lengths=(20, 30, 25), seed=7)
@@ -407,7 +409,7 @@ def test_the_fast_engine_without_errors_is_the_software(skip):
         assert agree == total
 
 
-def test_a_cell_needs_charge_to_switch():
+def test_a_cell_needs_charge_to_switch() -> None:
     up, down, initial = np.array([[1e-9]]), np.array([[0.5e-9]]), np.array([0.0])
     overdrive = np.array([0.0, 0.3e-12, 0.3e-12, 0.0, 1e-12])
     seen = (1e-9 + overdrive).reshape(1, 1, -1, 1)
@@ -417,7 +419,7 @@ def test_a_cell_needs_charge_to_switch():
 
 
 @pytest.mark.spice
-def test_both_engines_agree_die_by_die():
+def test_both_engines_agree_die_by_die() -> None:
     trained = network(units=(3, 3), seed=5)
     kind = technology.load("gf180")
     data = sequences(lengths=(20, 20), seed=3)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,15 +22,15 @@ from tests.test_current_cli import small
 __all__ = ["small"]
 
 
-def job(**changes) -> Job:
+def job(**changes: Any) -> Job:
     trained = network(units=(3, 3), seed=5)
     data = sequences(lengths=(12, 9, 14), seed=3)
     design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
-    settings = {"seed": 1, "varied": variation.select_variations(design)} | changes
+    settings: dict[str, Any] = {"seed": 1, "varied": variation.select_variations(design)} | changes
     return Job(design=design, trained=trained, sequences=data, **settings)
 
 
-def test_every_device_has_a_leaf_and_every_leaf_can_be_chosen():
+def test_every_device_has_a_leaf_and_every_leaf_can_be_chosen() -> None:
     design = job().design
     leaves = variation.leaves(design)
     assert set(leaves) == {
@@ -42,7 +44,7 @@ def test_every_device_has_a_leaf_and_every_leaf_can_be_chosen():
         variation.select_variations(design, without=["offset"])
 
 
-def test_only_what_is_on_varies():
+def test_only_what_is_on_varies() -> None:
     design = job().design
     on = variation.select_variations(design, only=["layer1/cells"])
     drawn = variation.draw(design, seed=0, dies=[0, 1], varied=on)
@@ -53,21 +55,21 @@ def test_only_what_is_on_varies():
     assert all((whole.strengths[name] == drawn.strengths[name]).all() for name in varies)
 
 
-def test_a_row_depends_on_its_die_alone():
+def test_a_row_depends_on_its_die_alone() -> None:
     mine = job()
     whole = statistics.scores(mine, range(40))
     assert statistics.scores(mine, range(17, 23)).equals(whole.slice(17, 6))
     assert len(set(whole["decisions_agree"].to_pylist())) > 3
 
 
-def test_nothing_on_is_the_nominal_design_on_every_die():
+def test_nothing_on_is_the_nominal_design_on_every_die() -> None:
     table = statistics.scores(job(varied=frozenset()), range(3))
     first, *others = ({**row, "die": 0} for row in table.to_pylist())
     assert all(row == first for row in others)
     assert first["decisions_agree"] >= 0.97 * first["decisions"] and first["level_error_max"] >= 0
 
 
-def test_more_mismatch_costs_decisions():
+def test_more_mismatch_costs_decisions() -> None:
     small, large = (
         replace(job(), design=replace(one.design, technology=replace(one.design.technology, mismatch_n=sigma)))
         for one, sigma in ((job(), 1e-8), (job(), 1e-6))
@@ -77,7 +79,7 @@ def test_more_mismatch_costs_decisions():
 
 
 @pytest.mark.spice
-def test_dies_agree_in_both_engines_and_their_states_too():
+def test_dies_agree_in_both_engines_and_their_states_too() -> None:
     mine = job(engine="spice")
     table = statistics.scores(mine, [0, 3])
     fast = statistics.scores(job(), [0, 3])
@@ -90,7 +92,7 @@ def test_dies_agree_in_both_engines_and_their_states_too():
 
 
 @pytest.mark.spice
-def test_the_command_resumes_pairs_and_replays(small, tmp_path):
+def test_the_command_resumes_pairs_and_replays(small: tuple[Path, Path], tmp_path: Path) -> None:
     design, data = small
     arguments = ("montecarlo", design, "--input", data, "--seed", 2)
     first = run(*arguments, "-n", 20, "-o", tmp_path / "a", "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def attacked(place: Path, attack: str) -> tuple[Path, Path]:
 
 @pytest.mark.spice
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_every_attack_would_run_and_does_not_get_to(tmp_path, attack):
+def test_every_attack_would_run_and_does_not_get_to(tmp_path: Path, attack: str) -> None:
     own, evil = attacked(tmp_path, attack)
     (tmp_path / "deck.cir").write_text(f"title\n.include {own}\n{CIRCUIT}.end\n")
     subprocess.run(["ngspice", "-n", "-b", "deck.cir"], cwd=tmp_path, capture_output=True, check=False)
@@ -83,7 +84,7 @@ def test_every_attack_would_run_and_does_not_get_to(tmp_path, attack):
     assert not evil.exists()
 
 
-def transistor_design(place: Path, process: str):
+def transistor_design(place: Path, process: str) -> Path:
     """A design in transistors whose devices are those of the file ``process``, in a folder."""
     shape = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
     trained, data = random_network(shape), random_sequences(shape)
@@ -98,7 +99,7 @@ def transistor_design(place: Path, process: str):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("attack", ["section", "comment"])
-def test_a_strangers_design_folder_does_not_run_what_its_library_says(tmp_path, attack):
+def test_a_strangers_design_folder_does_not_run_what_its_library_says(tmp_path: Path, attack: str) -> None:
     (tmp_path / "good.lib").write_text(STAND_IN.read_text())
     made = transistor_design(tmp_path, "good.lib")
     own, evil = attacked(tmp_path, attack)
@@ -110,7 +111,7 @@ def test_a_strangers_design_folder_does_not_run_what_its_library_says(tmp_path, 
     assert not evil.exists()
 
 
-def test_a_technology_with_such_a_library_is_not_exported(tmp_path):
+def test_a_technology_with_such_a_library_is_not_exported(tmp_path: Path) -> None:
     own, _ = attacked(tmp_path, "nested")
     with pytest.raises(TechnologyError, match=r"inner\.cir, line 1: '\.control' is not a card"):
         transistor_design(tmp_path, own.name)
@@ -120,7 +121,7 @@ def test_a_technology_with_such_a_library_is_not_exported(tmp_path):
 # ---- files that are no files
 
 
-def test_only_regular_files_are_read(tmp_path):
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.lib")
     (tmp_path / "link.lib").symlink_to("/dev/zero")
     for name in ("fifo.lib", "link.lib", "."):
@@ -136,7 +137,7 @@ def test_only_regular_files_are_read(tmp_path):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("name", ["network.cir", "design.json"])
-def test_a_fifo_in_a_design_folder_is_refused(tmp_path, name):
+def test_a_fifo_in_a_design_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "good.lib").write_text(STAND_IN.read_text())
     made = transistor_design(tmp_path, "good.lib")
     (made / name).unlink()
@@ -145,7 +146,7 @@ def test_a_fifo_in_a_design_folder_is_refused(tmp_path, name):
         folder.load(made)
 
 
-def test_text_files_may_begin_with_a_byte_order_mark(tmp_path):
+def test_text_files_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
     assert json.loads(read_text(tmp_path / "a.json")) == {"a": 1}
 
@@ -153,7 +154,7 @@ def test_text_files_may_begin_with_a_byte_order_mark(tmp_path):
 # ---- libraries
 
 
-def test_all_that_a_library_reaches_is_found_and_hashed(tmp_path):
+def test_all_that_a_library_reaches_is_found_and_hashed(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.lib").write_text(".lib typical\n.lib sub/b.lib ff\n.endl\n.lib ff\n.lib a.lib typical\n.endl\n")
     (tmp_path / "sub" / "b.lib").write_text(".lib ff\n.include c.cir\n.endl\n")
@@ -180,13 +181,13 @@ def test_all_that_a_library_reaches_is_found_and_hashed(tmp_path):
         (".op", "not a card of a circuit"),
     ],
 )
-def test_libraries_are_checked_line_by_line(tmp_path, text, message):
+def test_libraries_are_checked_line_by_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.lib").write_text(text)
     with pytest.raises(InputError, match=message):
         deck_safety.library_files(str(tmp_path / "a.lib"), own={"devices/own.lib": b""})
 
 
-def test_a_deck_has_another_title_when_a_library_changes(tmp_path):
+def test_a_deck_has_another_title_when_a_library_changes(tmp_path: Path) -> None:
     path = tmp_path / "a.lib"
     deck = Deck(text=f'.include "{path}"\n{CIRCUIT}', stop=1e-3, saved=("a",), libraries=(str(path),))
     titles = set()
@@ -198,7 +199,7 @@ def test_a_deck_has_another_title_when_a_library_changes(tmp_path):
 
 # ---- files of devices, as foundries and editors leave them
 
-SPELLINGS = {
+SPELLINGS: dict[str, Callable[[str], str]] = {
     "name with a space": lambda text: '.include "my models.lib"\n' + text,
     "comment behind the name": lambda text: ".include models.lib $ the foundry's\n" + text,
     "section": lambda text: f"* own\n.lib tt $ typical\n{text}.endl tt\n.lib ff\n.endl\n",
@@ -214,7 +215,7 @@ SPELLINGS = {
 
 @pytest.mark.spice
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_file_of_devices_may_be_spelled_like_this(tmp_path, spelling):
+def test_a_file_of_devices_may_be_spelled_like_this(tmp_path: Path, spelling: str) -> None:
     for name in ("models.lib", "my models.lib"):
         (tmp_path / name).write_text(".param nothing=0\n")
     encoding = "latin-1" if "Latin" in spelling else "utf-8"
@@ -229,7 +230,7 @@ def test_a_file_of_devices_may_be_spelled_like_this(tmp_path, spelling):
     assert currents[0] == currents[1] < -1e-6
 
 
-def test_sections_follow_the_corner(tmp_path):
+def test_sections_follow_the_corner(tmp_path: Path) -> None:
     text = STAND_IN.read_text().replace("skew_n=0 skew_p=0", "").replace("+skew_n", "").replace("-skew_p", "")
     (tmp_path / "own.lib").write_text(f".lib tt\n{text}.endl\n.lib ff\n* fast\n{text}.endl\n")
     files = {

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +65,7 @@ RETIRED = r"\b(beside|held against|by hand|side by side|left alone)\b"
 
 
 @pytest.mark.parametrize(("name", "make"), [("cli.md", reference.cli), ("api.md", reference.api)])
-def test_references_are_current(name, make):
+def test_references_are_current(name: str, make: Callable[[], str]) -> None:
     # versions of click differ in how they bracket an optional choice
     kept, made = (re.sub(r"\[(\[[^\[\]]*\])\]", r"\1", text) for text in ((DOCS / name).read_text("utf-8"), make()))
     assert kept == made, "run python -m tools.reference"
@@ -71,7 +73,7 @@ def test_references_are_current(name, make):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("name", transcript.PAGES)
-def test_pages_show_what_is_printed(name, tmp_path):
+def test_pages_show_what_is_printed(name: str, tmp_path: Path) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
     assert transcript.masked(transcript.replay(text, tmp_path)) == transcript.masked(text), (
         "run python -m tools.transcript"
@@ -86,7 +88,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page):
+def test_every_link_leads_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, anchor = link.partition("#")
@@ -105,7 +107,7 @@ def glossary() -> set[str]:
     return {word.strip(" `").lower() for entry in entries for part in entry for word in part.split(",") if word}
 
 
-def test_technical_words_of_the_readme_and_of_help_are_in_the_glossary():
+def test_technical_words_of_the_readme_and_of_help_are_in_the_glossary() -> None:
     used = (ROOT / "README.md").read_text(encoding="utf-8") + reference.cli()
     defined = glossary()
     assert {"header", "strobe", "v_cm", "trim code", "certificate", "level", "macromodel"} <= defined
@@ -121,11 +123,11 @@ def test_technical_words_of_the_readme_and_of_help_are_in_the_glossary():
     [page for page in PAGES if page.parent in (ROOT, DOCS) and page.name != "api.md"],
     ids=lambda page: page.name,
 )
-def test_retired_words_stay_away(page):
+def test_retired_words_stay_away(page: Path) -> None:
     assert not re.findall(RETIRED, page.read_text(encoding="utf-8"), re.I)
 
 
-def test_places_of_the_architecture_page_exist():
+def test_places_of_the_architecture_page_exist() -> None:
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
     places = re.findall(r"`((?:cmru_hw|netlists|tests)/[a-z\d_./]*)(?:::(\w+))?`", text)
     assert len(places) > 30
@@ -137,7 +139,7 @@ def test_places_of_the_architecture_page_exist():
 
 
 @pytest.mark.needs("mkdocs")
-def test_the_site_builds_without_warnings_and_fetches_nothing(tmp_path):
+def test_the_site_builds_without_warnings_and_fetches_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
         cwd=ROOT,
@@ -177,13 +179,14 @@ def foreign(folder: Path, *, transpose: bool) -> tuple[Path, Path]:
         tensors[f"params/{number}"] = tensor.T.contiguous() if turned else tensor
         lines.append(f'"{name}" = {{ from = "params/{number}"{", transpose = true" if turned else ""} }}')
     save_file(tensors, folder / "params.safetensors")
-    np.savez(folder / "params.npz", **{name: tensor.numpy() for name, tensor in tensors.items()})
+    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+    np.savez(folder / "params.npz", **arrays)
     (folder / "names.toml").write_text(NAMES + "\n".join(lines))
     return folder / "params.safetensors", folder / "names.toml"
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_a_network_from_elsewhere_is_the_same_network(suffix, tmp_path):
+def test_a_network_from_elsewhere_is_the_same_network(suffix: str, tmp_path: Path) -> None:
     tensors, names = foreign(tmp_path, transpose=True)
     found = import_weights.convert(tensors.with_suffix(suffix), names)
     wanted = checkpoint.load(package_data.folder("models") / "detect-cmru-2x4.safetensors")
@@ -203,7 +206,7 @@ def test_a_network_from_elsewhere_is_the_same_network(suffix, tmp_path):
         (lambda text: text + "]", "cannot be read"),
     ],
 )
-def test_a_map_that_does_not_fit_is_refused_by_name(change, message, tmp_path):
+def test_a_map_that_does_not_fit_is_refused_by_name(change: Callable[[str], str], message: str, tmp_path: Path) -> None:
     tensors, names = foreign(tmp_path, transpose=True)
     names.write_text(change(names.read_text()))
     with pytest.raises(CheckpointError, match=message):

@@ -18,6 +18,7 @@ from cmru_hw.core.errors import MappingError
 from cmru_hw.nn import checkpoint, recipes, tasks
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.process import technology
+from tests.narrow import known
 
 MODELS = Path(__file__).parent.parent / "models"
 IN_THE_LOOP = ("weights", "offset", "packet", "integrator", "capacitor", "bias")
@@ -36,7 +37,7 @@ def heavy(factor: float) -> technology.Technology:
 
 
 @pytest.mark.parametrize("name", ["vowels-cmru-2x16", "vowels-acmru-2x16", "vowels-bmru-2x16"])
-def test_a_die_without_mismatch_is_the_network(name):
+def test_a_die_without_mismatch_is_the_network(name: str) -> None:
     trained, data = shipped(name), tasks.get("vowels").test.first(20)
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
     die = variation.draw(design, seed=0, dies=[0], varied=frozenset()).one(0)
@@ -48,7 +49,7 @@ def test_a_die_without_mismatch_is_the_network(name):
 
 
 @pytest.mark.parametrize("name", ["vowels-cmru-2x16", "vowels-bmru-2x16"])
-def test_what_trains_is_the_die_that_is_simulated(name):
+def test_what_trains_is_the_die_that_is_simulated(name: str) -> None:
     """Of what a die does otherwise than the network, its software numbers must explain nearly all."""
     trained, data = shipped(name), tasks.get("vowels").test.first(20)
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
@@ -70,7 +71,7 @@ def test_what_trains_is_the_die_that_is_simulated(name):
     assert explained > 0.97 * different
 
 
-def test_noise_of_a_decision_is_that_of_its_two_rows():
+def test_noise_of_a_decision_is_that_of_its_two_rows() -> None:
     trained, data = shipped("detect-cmru-2x4"), tasks.get("detect").test.first(5)
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
     layer = design.layers[0]
@@ -84,22 +85,22 @@ def test_noise_of_a_decision_is_that_of_its_two_rows():
     np.testing.assert_allclose(hardware_aware.decision_noise(layer, design.technology), expected, rtol=0.03)
 
 
-def test_training_on_dies_helps_dies():
+def test_training_on_dies_helps_dies() -> None:
     """With three times the mismatch, hardly a die of the shipped network does its task."""
     trained, data = shipped("vowels-cmru-2x16"), tasks.get("vowels")
     recipe = hardware_aware.recipe_of(recipes.RECIPES["vowels"], steps=200)
     tuned = hardware_aware.improve(trained, data.train, data.test, heavy(3), recipe, dies=60, seed=0)
     before, after = tuned.before.accuracy, tuned.after.accuracy
-    assert before.median < before.software - 0.03
-    assert after.median > before.median
-    assert after.p05 > before.p05
+    assert known(before.median) < known(before.software) - 0.03
+    assert known(after.median) > known(before.median)
+    assert known(after.p05) > known(before.p05)
     assert tuned.after.yield_.k >= tuned.before.yield_.k
     notes = tuned.trained.config.training["hardware_aware"]
     assert notes["from_sha256"] == trained.sha256
     assert notes["recipe"] == asdict(recipe)
 
 
-def test_the_goal_is_that_of_before():
+def test_the_goal_is_that_of_before() -> None:
     """A network that software does worse is not judged by its own, lower standard."""
     trained, data = shipped("detect-cmru-2x4"), tasks.get("detect")
     own = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40)
@@ -109,14 +110,14 @@ def test_the_goal_is_that_of_before():
     assert harder.yield_.k < own.yield_.k
 
 
-def test_what_has_no_circuit_is_refused():
+def test_what_has_no_circuit_is_refused() -> None:
     with pytest.raises(MappingError, match="current mode"):
         data = tasks.get("detect")
         recipe = hardware_aware.recipe_of(recipes.RECIPES["detect"], steps=1)
         hardware_aware.fine_tune(shipped("detect-fq-bmru-2x4"), data.train, heavy(1), recipe)
 
 
-def test_the_command_line(tmp_path):
+def test_the_command_line(tmp_path: Path) -> None:
     out = tmp_path / "tuned.safetensors"
     arguments = [
         "train",

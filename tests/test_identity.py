@@ -10,23 +10,28 @@ from pathlib import Path
 import pytest
 
 from cmru_hw.circuits.charge import fidelity, mapping
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.identity import simulated_sha256
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
 from cmru_hw.design_folder import folder, templates
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import device_count, technology
+from cmru_hw.process.technology import Technology
+from tests.narrow import charge_design
 from tests.networks import Shape, random_network, random_sequences
 
 SHAPE = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 STAND_IN = package_data.folder("netlists") / "devices" / "generic180.lib"
 
 
-def mapped(kind):
+def mapped(kind: Technology) -> tuple[Trained, Sequences, Design]:
     trained, data = random_network(SHAPE), random_sequences(SHAPE)
     return trained, data, mapping.map_network(trained, kind, mapping.calibrate(trained, data))
 
 
-def of_transistors(place: Path):
+def of_transistors(place: Path) -> tuple[Trained, Sequences, Design]:
     """A design whose devices are those of ``own.lib`` in ``place``, which includes ``cards.lib``."""
     place.mkdir(exist_ok=True)
     text = STAND_IN.read_text()
@@ -37,7 +42,7 @@ def of_transistors(place: Path):
     return mapped(fidelity.at_level(technology.load(place / "own.toml"), "transistor"))
 
 
-def test_the_hash_covers_everything_that_is_simulated():
+def test_the_hash_covers_everything_that_is_simulated() -> None:
     kind = technology.load("macro")
     _, _, design = mapped(kind)
     network = mapping_network(design)
@@ -57,13 +62,13 @@ def test_the_hash_covers_everything_that_is_simulated():
     assert simulated_sha256(mapped(kind)[2], network) == found["as it is"]
 
 
-def mapping_network(design):
+def mapping_network(design: Design) -> str:
     from cmru_hw.circuits import registry
 
     return registry.of(design).network_text(design)
 
 
-def test_the_hash_covers_device_files_and_what_they_include(tmp_path):
+def test_the_hash_covers_device_files_and_what_they_include(tmp_path: Path) -> None:
     _, _, design = of_transistors(tmp_path / "a")
     network = mapping_network(design)
     hashes = [simulated_sha256(design, network)]
@@ -74,7 +79,7 @@ def test_the_hash_covers_device_files_and_what_they_include(tmp_path):
     assert len(set(hashes)) == 3
 
 
-def test_a_design_folder_says_what_was_edited(tmp_path):
+def test_a_design_folder_says_what_was_edited(tmp_path: Path) -> None:
     trained, data, design = of_transistors(tmp_path)
     made = folder.write(tmp_path / "made", trained, design, data)
     manifest = json.loads((made.path / "design.json").read_text())
@@ -106,7 +111,7 @@ def test_a_design_folder_says_what_was_edited(tmp_path):
 # ---- what follows from a netlist alone
 
 
-def chip():
+def chip() -> tuple[Trained, Sequences, Design]:
     return mapped(fidelity.at_level(technology.load("gf180"), "transistor", "power-gated"))
 
 
@@ -121,7 +126,7 @@ def spelled_otherwise(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_devices_are_counted_however_a_template_is_spelled():
+def test_devices_are_counted_however_a_template_is_spelled() -> None:
     _, _, design = chip()
     files, network = fidelity.cell_files(design), mapping_network(design)
     usual = device_count.of_netlist(network, files)
@@ -132,7 +137,7 @@ def test_devices_are_counted_however_a_template_is_spelled():
 
 
 @pytest.mark.spice
-def test_energy_refuses_what_it_cannot_count_before_anything_is_simulated():
+def test_energy_refuses_what_it_cannot_count_before_anything_is_simulated() -> None:
     from cmru_hw import spice
     from cmru_hw.analysis.energy.api import run_energy
 
@@ -142,7 +147,7 @@ def test_energy_refuses_what_it_cannot_count_before_anything_is_simulated():
     random = cell.replace("w=", "w={1u*agauss(1,0.1,1)} l=1u m=", 1)
     own = templates.with_texts(design, {name: random})
     exported = folder.Exported(
-        path=Path("nowhere"), trained=trained, design=own, network=mapping_network(own), edited=()
+        path=Path("nowhere"), trained=trained, design=own, network=mapping_network(charge_design(own)), edited=()
     )
     with spice.open_engine() as engine:
         with pytest.raises(InputError, match="agauss"):

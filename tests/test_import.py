@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from cmru_hw.core import package_data
 from cmru_hw.core.errors import CheckpointError, CmruError, DataError
 from cmru_hw.nn import checkpoint, import_weights, own_outputs
 from tests import foreign
+from tests.narrow import known
 
 MODELS = package_data.folder("models")
 ORIGINS = (foreign.plain_pytorch, foreign.lightning, foreign.flax, foreign.fq_bmru)
@@ -41,7 +44,9 @@ def refused(*words: object, code: int = 2) -> str:
 
 
 @pytest.mark.parametrize("origin", ORIGINS, ids=lambda origin: origin.__name__)
-def test_a_network_of_other_code_is_imported_as_it_is(origin, tmp_path):
+def test_a_network_of_other_code_is_imported_as_it_is(
+    origin: Callable[[Path], tuple[Path, Path, Path]], tmp_path: Path
+) -> None:
     weights, names, own = origin(tmp_path)
     made = tmp_path / "made.safetensors"
     done = json.loads(command("convert", weights, "--names", names, "-o", made, "--check", own, "--json").output)
@@ -54,7 +59,9 @@ def test_a_network_of_other_code_is_imported_as_it_is(origin, tmp_path):
 
 
 @pytest.mark.parametrize("origin", ORIGINS, ids=lambda origin: origin.__name__)
-def test_what_was_folded_and_left_out_is_said(origin, tmp_path):
+def test_what_was_folded_and_left_out_is_said(
+    origin: Callable[[Path], tuple[Path, Path, Path]], tmp_path: Path
+) -> None:
     weights, names, _ = origin(tmp_path)
     notes = "; ".join(import_weights.read(weights, names).notes)
     wanted = {
@@ -75,7 +82,7 @@ def test_what_was_folded_and_left_out_is_said(origin, tmp_path):
 
 
 @pytest.mark.spice
-def test_an_imported_network_is_exported_and_its_circuit_agrees(tmp_path):
+def test_an_imported_network_is_exported_and_its_circuit_agrees(tmp_path: Path) -> None:
     weights, names, own = foreign.lightning(tmp_path)
     made = tmp_path / "made.safetensors"
     command("convert", weights, "--names", names, "-o", made)
@@ -84,12 +91,12 @@ def test_an_imported_network_is_exported_and_its_circuit_agrees(tmp_path):
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_folding_goes_through_skip_connections(skip, tmp_path):
+def test_folding_goes_through_skip_connections(skip: bool, tmp_path: Path) -> None:
     """An encoder in front of layer 0 also reaches what layers 1 and 2 see of the inputs."""
     torch.manual_seed(0)
     encoder, norm = torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(2 + 4 if skip else 2)
-    norm.running_mean.normal_()
-    norm.running_var.uniform_(0.5, 2)
+    known(norm.running_mean).normal_()
+    known(norm.running_var).uniform_(0.5, 2)
     norm.eval()
     wide = (4, 6, 8) if skip else (4, 2, 2)
     own = [foreign.Cell(size, 2, 3) for size in wide]
@@ -155,7 +162,7 @@ def wrapped(kind: str) -> tuple[object, str]:
     "kind", ["data parallel", "compiled", "both", "own prefix", "averaged", "trainer", "lightning", "double"]
 )
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
-def test_wrappers_and_trainers_are_read_and_reported(kind, suffix, tmp_path):
+def test_wrappers_and_trainers_are_read_and_reported(kind: str, suffix: str, tmp_path: Path) -> None:
     content, note = wrapped(kind)
     torch.save(content, tmp_path / f"net{suffix}")
     (tmp_path / "net.json").write_text(shipped()[1])
@@ -164,7 +171,7 @@ def test_wrappers_and_trainers_are_read_and_reported(kind, suffix, tmp_path):
     assert any(note in one for one in found.notes), found.notes
 
 
-def test_half_precision_is_read_as_it_is_rounded(tmp_path):
+def test_half_precision_is_read_as_it_is_rounded(tmp_path: Path) -> None:
     tensors, text = shipped()
     torch.save({name: value.half() for name, value in tensors.items()}, tmp_path / "net.pt")
     (tmp_path / "net.json").write_text(text)
@@ -176,9 +183,9 @@ def test_half_precision_is_read_as_it_is_rounded(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["entry", "beside"])
-def test_an_npz_with_the_names_of_a_checkpoint_is_one(where, tmp_path):
+def test_an_npz_with_the_names_of_a_checkpoint_is_one(where: str, tmp_path: Path) -> None:
     tensors, text = shipped()
-    arrays = {name: value.numpy() for name, value in tensors.items()}
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in tensors.items()}
     if where == "entry":
         np.savez(tmp_path / "net.npz", cmru_hw=text, **arrays)
     else:
@@ -193,7 +200,7 @@ def test_an_npz_with_the_names_of_a_checkpoint_is_one(where, tmp_path):
     assert checkpoint.load(made).sha256 == checkpoint.load(tmp_path / "net.npz").sha256
 
 
-def test_all_unknown_names_are_listed_with_the_nearest_and_the_page(tmp_path):
+def test_all_unknown_names_are_listed_with_the_nearest_and_the_page(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(foreign.Plain(8, 6, 4).state_dict(), tmp_path / "my.pt")
     message = refused("export", tmp_path / "my.pt", "-o", tmp_path / "d")
@@ -207,7 +214,7 @@ def test_all_unknown_names_are_listed_with_the_nearest_and_the_page(tmp_path):
     assert "cmru-hw convert --names" in message and "docs/bring-your-own.md" in message and ".py" not in message
 
 
-def test_all_missing_tensors_are_listed(tmp_path):
+def test_all_missing_tensors_are_listed(tmp_path: Path) -> None:
     tensors, text = shipped()
     del tensors["layers.0.alpha"], tensors["readout.bias"]
     torch.save(tensors, tmp_path / "my.pt")
@@ -217,7 +224,7 @@ def test_all_missing_tensors_are_listed(tmp_path):
     )
 
 
-class Hyperparameters(dict):
+class Hyperparameters(dict[str, Any]):
     """As Lightning's AttributeDict: no tensor, and not unpickled."""
 
 
@@ -240,13 +247,13 @@ def refusals(folder: Path) -> list[tuple[str, object, str]]:
 
 
 @pytest.mark.parametrize("place", range(7))
-def test_what_is_not_read_is_named_with_the_remedy(place, tmp_path):
+def test_what_is_not_read_is_named_with_the_remedy(place: int, tmp_path: Path) -> None:
     _, content, wanted = refusals(tmp_path)[place]
     torch.save(content, tmp_path / "net.pt")
     assert wanted in refused("inspect", tmp_path / "net.pt")
 
 
-def test_a_file_of_old_pytorch_is_named_with_the_remedy(tmp_path):
+def test_a_file_of_old_pytorch_is_named_with_the_remedy(tmp_path: Path) -> None:
     torch.save(shipped()[0], tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     message = refused("inspect", tmp_path / "old.pt")
     assert "the format of PyTorch before 1.6, which is not read; load it and save it again with torch.save" in message
@@ -263,7 +270,7 @@ ARRAYS = [
 
 
 @pytest.mark.parametrize(("array", "wanted"), ARRAYS, ids=[str(array.dtype) for array, _ in ARRAYS])
-def test_arrays_that_are_no_weights_are_refused_by_name(array, wanted, tmp_path):
+def test_arrays_that_are_no_weights_are_refused_by_name(array: np.ndarray, wanted: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", w=array)
     (tmp_path / "n.toml").write_text(SMALL)
     message = refused("convert", tmp_path / "w.npz", "--names", tmp_path / "n.toml", "-o", tmp_path / "o.safetensors")
@@ -292,20 +299,20 @@ classes = ["no", "yes"]
 
 def small(folder: Path, text: str = SMALL, **arrays: np.ndarray) -> tuple[Path, Path]:
     random = np.random.default_rng(0)
-    given = {"w": random.standard_normal((4, 3)), "r": random.standard_normal((2, 4)), **arrays}
+    given: dict[str, Any] = {"w": random.standard_normal((4, 3)), "r": random.standard_normal((2, 4)), **arrays}
     np.savez(folder / "w.npz", **given)
     (folder / "n.toml").write_text(text)
     return folder / "w.npz", folder / "n.toml"
 
 
-def test_shapes_and_meaningless_settings_are_not_asked_for(tmp_path):
+def test_shapes_and_meaningless_settings_are_not_asked_for(tmp_path: Path) -> None:
     trained = import_weights.convert(*small(tmp_path))
     assert trained.config.epsilon == 1.0 and not trained.config.skip
     assert trained.tensors["layers.0.threshold.weight"].shape == (4, 3)
     assert torch.equal(trained.tensors["input.scale"], torch.ones(3))
 
 
-def test_operations_of_the_map_are_done_in_order(tmp_path):
+def test_operations_of_the_map_are_done_in_order(tmp_path: Path) -> None:
     flat = np.arange(-12.0, 12.0)
     line = '{ from = "w", reshape = [3, 8], transpose = true, rows = [2, 6], abs = true, scale = -0.5 }'
     text = SMALL.replace('{ from = "w" }', line).replace("{ fill = 1.0 }", '{ from = "s", binarise = true }')
@@ -316,7 +323,7 @@ def test_operations_of_the_map_are_done_in_order(tmp_path):
     assert trained.tensors["layers.0.initial_state"].tolist() == [-1, 1, 1, -1]
 
 
-def test_a_map_may_begin_with_a_byte_order_mark(tmp_path):
+def test_a_map_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     tensors, names = small(tmp_path)
     names.write_text(SMALL, encoding="utf-8-sig")
     assert import_weights.convert(tensors, names).config.levels == 3
@@ -380,7 +387,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("old", "new", "wanted"), SETTINGS, ids=[new for _, new, _ in SETTINGS])
-def test_a_map_is_checked_as_a_checkpoint_is(old, new, wanted, tmp_path):
+def test_a_map_is_checked_as_a_checkpoint_is(old: str, new: str, wanted: str, tmp_path: Path) -> None:
     assert old in SMALL
     tensors, names = small(tmp_path, SMALL.replace(old, new, 1))
     made = tmp_path / "made.safetensors"
@@ -389,15 +396,15 @@ def test_a_map_is_checked_as_a_checkpoint_is(old, new, wanted, tmp_path):
     assert not made.exists()
 
 
-def test_deep_nesting_of_a_map_is_no_traceback(tmp_path):
+def test_deep_nesting_of_a_map_is_no_traceback(tmp_path: Path) -> None:
     tensors, names = small(tmp_path, "x = " + "[" * 100_000)
     assert "cannot be read" in refused("convert", tensors, "--names", names, "-o", tmp_path / "o.safetensors")
 
 
-def test_whatever_is_written_can_be_read(tmp_path):
+def test_whatever_is_written_can_be_read(tmp_path: Path) -> None:
     """Levels and layers that a reader refuses are refused before anything is written."""
     trained = import_weights.convert(*small(tmp_path))
-    config = {"features": 3, "classes": ("a", "b"), "cell": "cmru", "epsilon": 1.0, "levels": 3}
+    config: dict[str, Any] = {"features": 3, "classes": ("a", "b"), "cell": "cmru", "epsilon": 1.0, "levels": 3}
     with pytest.raises(CheckpointError, match="there are 65 layers; a network has 1 to 64"):
         checkpoint.ModelConfig(**config, skip=False, decision="mean", units=(1,) * 65)
     with pytest.raises(CheckpointError, match='"classes" holds something that is no text'):
@@ -412,13 +419,13 @@ def test_whatever_is_written_can_be_read(tmp_path):
 # --- The user's own outputs --------------------------------------------------------------------------------------
 
 
-def altered(folder: Path, **changes: np.ndarray) -> Path:
+def altered(folder: Path, **changes: np.ndarray | None) -> Path:
     arrays = {**np.load(folder / "own.npz"), **changes}
     np.savez(folder / "other.npz", **{name: value for name, value in arrays.items() if value is not None})
     return folder / "other.npz"
 
 
-def test_the_first_difference_is_named(tmp_path):
+def test_the_first_difference_is_named(tmp_path: Path) -> None:
     weights, names, own = foreign.plain_pytorch(tmp_path)
     states = np.load(own)["states_1"].copy()
     states[4, 2, 3] += 1
@@ -434,7 +441,7 @@ def test_the_first_difference_is_named(tmp_path):
     assert not made.exists(), "nothing is written that is not the network"
 
 
-def test_a_wrong_weight_is_found_by_logits_alone(tmp_path):
+def test_a_wrong_weight_is_found_by_logits_alone(tmp_path: Path) -> None:
     weights, names, own = foreign.lightning(tmp_path)
     names.write_text(names.read_text().replace('"model.bn"', '"model.bn"\neps = 0.3'))
     states = {f"states_{layer}": None for layer in range(2)}
@@ -453,7 +460,7 @@ def test_a_wrong_weight_is_found_by_logits_alone(tmp_path):
     assert own.is_file()
 
 
-def test_scores_of_whole_sequences_have_no_timestep(tmp_path):
+def test_scores_of_whole_sequences_have_no_timestep(tmp_path: Path) -> None:
     weights, names, own = foreign.flax(tmp_path)
     scores = np.load(own)["logits"].copy()
     scores[3, 1] += 0.5
@@ -462,7 +469,7 @@ def test_scores_of_whole_sequences_have_no_timestep(tmp_path):
     assert "1 of 10 sequences differ, first at sequence 3, logit 1: imported" in message
 
 
-def test_a_decision_too_close_to_call_proves_nothing(tmp_path):
+def test_a_decision_too_close_to_call_proves_nothing(tmp_path: Path) -> None:
     """One unit whose candidate is exactly its threshold: software moves, the original does not. Nobody is wrong."""
     text = SMALL.replace("levels = 3", "levels = 7").replace('{ from = "w" }', "{ fill = 0.5, size = [4, 3] }")
     text = text.replace('{ from = "r" }', "{ fill = 1.0, size = [2, 4] }")
@@ -498,7 +505,9 @@ def test_a_decision_too_close_to_call_proves_nothing(tmp_path):
         ({"inputs": np.zeros((12, 8, 9))}, "the sequences have 9 features, but the network takes 8"),
     ],
 )
-def test_outputs_that_cannot_be_compared_are_refused(changes, wanted, tmp_path):
+def test_outputs_that_cannot_be_compared_are_refused(
+    changes: dict[str, np.ndarray | None], wanted: str, tmp_path: Path
+) -> None:
     weights, names, _ = foreign.plain_pytorch(tmp_path)
     trained = import_weights.convert(weights, names)
     with pytest.raises(DataError) as caught:
@@ -510,7 +519,7 @@ def test_outputs_that_cannot_be_compared_are_refused(changes, wanted, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["detect-cmru-2x4", "detect-fq-bmru-2x4"])
-def test_a_layer_without_a_live_weight_is_a_sentence(name, tmp_path):
+def test_a_layer_without_a_live_weight_is_a_sentence(name: str, tmp_path: Path) -> None:
     good = checkpoint.load(MODELS / f"{name}.safetensors")
     dead = {
         key: torch.zeros_like(value) for key, value in good.tensors.items() if re.search(r"1\.(cand|thr).*weight", key)

@@ -63,14 +63,14 @@ def imports(path: Path) -> set[str]:
 GRAPH = {name: imports(path) - {name} for name, path in MODULES.items()}
 
 
-def test_every_module_has_its_folder():
+def test_every_module_has_its_folder() -> None:
     assert {path.name for path in PACKAGE.glob("*.py")} <= TOP_LEVEL_MODULES
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert folders == set(BELOW)
     assert all(name in MODULES for names in GRAPH.values() for name in names)
 
 
-def test_folders_import_in_one_direction():
+def test_folders_import_in_one_direction() -> None:
     wrong = [
         f"{name} imports {other}"
         for name, others in GRAPH.items()
@@ -82,7 +82,7 @@ def test_folders_import_in_one_direction():
 
 
 @pytest.mark.parametrize(("one", "other"), [*STRANGERS, *(pair[::-1] for pair in STRANGERS)])
-def test_kinds_of_circuit_know_nothing_of_each_other(one, other):
+def test_kinds_of_circuit_know_nothing_of_each_other(one: str, other: str) -> None:
     ours, theirs = (f"cmru_hw.{place.replace('/', '.')}" for place in (one, other))
     wrong = [
         f"{name} imports {target}"
@@ -94,7 +94,7 @@ def test_kinds_of_circuit_know_nothing_of_each_other(one, other):
     assert not wrong, "\n".join(wrong)
 
 
-def test_no_circle_of_files():
+def test_no_circle_of_files() -> None:
     lazy = GRAPH | {"cmru_hw": set()}  # its names are loaded when they are first used
     try:
         TopologicalSorter(lazy).prepare()
@@ -102,7 +102,7 @@ def test_no_circle_of_files():
         pytest.fail(" -> ".join(reversed(error.args[1])))
 
 
-def test_help_does_not_wait_for_torch():
+def test_help_does_not_wait_for_torch() -> None:
     code = (
         "import sys, cmru_hw.cli\n"
         "sys.argv = ['cmru-hw', '--help']\n"

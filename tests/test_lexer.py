@@ -7,6 +7,8 @@ import contextlib
 import re
 import struct
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
@@ -27,7 +29,7 @@ several = settings(
 )
 
 
-def operating_point(folder, text: str | bytes) -> dict[str, float]:
+def operating_point(folder: Path, text: str | bytes) -> dict[str, float]:
     """Node voltages and branch currents that ngspice finds for ``text``."""
     content = text.encode() if isinstance(text, str) else text
     (folder / "a.raw").unlink(missing_ok=True)
@@ -44,7 +46,7 @@ def operating_point(folder, text: str | bytes) -> dict[str, float]:
 
 
 @st.composite
-def numbers(draw, value: int) -> str:
+def numbers(draw: st.DrawFn, value: int) -> str:
     """``value`` as a number of a netlist."""
     forms = [str(value), f"{value}.", f"{value}.0", f"{value}e0", f"{value}E+0", f"{value}ohm", f"{value}Ohms"]
     forms += [f"{value / 1000!r}k", f"{value / 1000!r}KOhm", f"{value}e-3k", f"{value / 1e6:.12f}meg", f"{value}000m"]
@@ -53,7 +55,7 @@ def numbers(draw, value: int) -> str:
 
 
 @st.composite
-def parameter_values(draw, value: int) -> str:
+def parameter_values(draw: st.DrawFn, value: int) -> str:
     text = draw(numbers(value))
     half = draw(numbers(value // 2))
     rest = draw(numbers(value - value // 2))
@@ -69,13 +71,13 @@ comments = st.text(
 
 
 @st.composite
-def assignments(draw, name: str, value: int) -> str:
+def assignments(draw: st.DrawFn, name: str, value: int) -> str:
     equals = draw(st.sampled_from(["=", " = ", "= ", " =", "\t=\t"]))
     return f"{name}{equals}{draw(parameter_values(value))}"
 
 
 @st.composite
-def spelled(draw, words: list[str]) -> str:
+def spelled(draw: st.DrawFn, words: list[str]) -> str:
     """One logical line of ``words`` as physical lines."""
     text = draw(st.sampled_from(["", " ", "\t "]))
     for place, word in enumerate(words):
@@ -101,7 +103,7 @@ def spelled(draw, words: list[str]) -> str:
 
 
 @st.composite
-def dividers(draw, tag: int, ra: int, rb: int, rc: int) -> str:
+def dividers(draw: st.DrawFn, tag: int, ra: int, rb: int, rc: int) -> str:
     """A divider as a subcircuit with parameters, its names ending in ``tag``."""
     params = draw(st.sampled_from([[], ["params:"]]))
     given = [draw(assignments("ra", ra)), draw(assignments("rb", rb))]
@@ -145,7 +147,9 @@ def read(text: str, tag: int) -> tuple[tuple[str, ...], tuple[str, ...], float]:
 @spice
 @several
 @given(data=st.data())
-def test_every_spelling_is_read_as_ngspice_reads_it(data, tmp_path_factory):
+def test_every_spelling_is_read_as_ngspice_reads_it(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     sizes = st.integers(2, 9000)
     sets = data.draw(st.lists(st.tuples(sizes, sizes, sizes), min_size=10, max_size=10))
     texts = [data.draw(dividers(tag, *one)) for tag, one in enumerate(sets)]
@@ -189,7 +193,7 @@ RESISTORS = [
 
 
 @spice
-def test_comments_and_continuations_are_those_of_ngspice(tmp_path):
+def test_comments_and_continuations_are_those_of_ngspice(tmp_path: Path) -> None:
     texts = [text.replace("%", f"n{tag}") for tag, text in enumerate(RESISTORS)]
     sources = "".join(f"i{tag} 0 n{tag} 1\n" for tag in range(len(texts)))
     found = operating_point(tmp_path, "v1 a 0 0\n" + sources + "\n".join(texts))
@@ -222,14 +226,14 @@ def test_comments_and_continuations_are_those_of_ngspice(tmp_path):
         ("*\r#shell x", "as a command"),
     ],
 )
-def test_unintended_lines_are_refused_by_number(text, message):
+def test_unintended_lines_are_refused_by_number(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         list(lexer.logical_lines(text))
 
 
 @spice
 @pytest.mark.parametrize("line", ["*#", ";#", "  ;#", "$#", "*\r#"])
-def test_these_comments_would_have_run_a_command(tmp_path, line):
+def test_these_comments_would_have_run_a_command(tmp_path: Path, line: str) -> None:
     operating_point(tmp_path, f"v1 a 0 1\nr1 a 0 1\n{line}shell touch evil")
     assert (tmp_path / "evil").exists()
 
@@ -245,7 +249,7 @@ def test_these_comments_would_have_run_a_command(tmp_path, line):
         (".subckt a b w=\n.ends", "a|w has no value"),
     ],
 )
-def test_damaged_subcircuits_are_refused(text, message):
+def test_damaged_subcircuits_are_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         lexer.subcircuits(lexer.logical_lines(text))
 
@@ -254,20 +258,20 @@ def test_damaged_subcircuits_are_refused(text, message):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
-def test_encodings(encoding):
+def test_encodings(encoding: str) -> None:
     content = "* Größe 5 µm ± 1\nr1 a 0 5µ\n".encode(encoding)
     (line,) = lexer.logical_lines(lexer.decode(content))
     assert line.text == "r1 a 0 5µ" and number(line.text.split()[-1]) == pytest.approx(5e-6)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
-def test_encodings_that_ngspice_cannot_read_are_refused(encoding):
+def test_encodings_that_ngspice_cannot_read_are_refused(encoding: str) -> None:
     with pytest.raises(InputError, match="as UTF-8"):
         lexer.decode("r1 a 0 1\n".encode(encoding))
 
 
 @spice
-def test_ngspice_reads_micro_in_both_encodings(tmp_path):
+def test_ngspice_reads_micro_in_both_encodings(tmp_path: Path) -> None:
     for content in ("5µ".encode(), "5µF".encode("latin-1")):
         assert operating_point(tmp_path, b"v1 a 0 " + content + b"\nr1 a 0 1")["v(a)"] == pytest.approx(5e-6)
 
@@ -285,13 +289,13 @@ def test_ngspice_reads_micro_in_both_encodings(tmp_path):
         (".LIB 'x.lib' \"ff\" ; comment", "x.lib", "ff"),
     ],
 )
-def test_references_to_files(text, file, section):
+def test_references_to_files(text: str, file: str, section: str | None) -> None:
     (line,) = lexer.logical_lines(text)
     assert lexer.file_reference(line) == lexer.FileReference(file=file, section=section)
 
 
 @spice
-def test_ngspice_reads_such_references(tmp_path):
+def test_ngspice_reads_such_references(tmp_path: Path) -> None:
     (tmp_path / "my models.cir").write_text("r2 o 0 3k\n")
     (tmp_path / "x.lib").write_text("  .LIB 'tt'\nr3 p 0 3k\n.ENDL ; tt\n.lib ff\nr3 p 0 1k\n.endl\n")
     text = "v1 a 0 1\nr1 a o 1k\nrp a p 1k\n.INC 'my models.cir' $ c\n.LIB 'x.lib' \"TT\" ; c"
@@ -302,7 +306,7 @@ def test_ngspice_reads_such_references(tmp_path):
 
 
 @spice
-def test_a_comment_behind_the_name_of_a_section_is_one_in_some_places_only(tmp_path):
+def test_a_comment_behind_the_name_of_a_section_is_one_in_some_places_only(tmp_path: Path) -> None:
     (tmp_path / "x.lib").write_text("* x\n.lib tt $ typical\nr2 o 0 3k\n.endl\n")
     assert operating_point(tmp_path, "v1 a 0 1\nr1 a o 1k\n.lib x.lib tt")["v(o)"] == pytest.approx(0.75)
     (tmp_path / "y.lib").write_text(".lib ;\nr2 o 0 1k\n.endl\n")
@@ -316,7 +320,7 @@ def test_a_comment_behind_the_name_of_a_section_is_one_in_some_places_only(tmp_p
 @pytest.mark.parametrize(
     ("text", "message"), [(".lib a\n.lib b\n.endl", "begins before section a"), (".lib a\nr1 a 0 1", "does not end")]
 )
-def test_sections_that_do_not_end(text, message):
+def test_sections_that_do_not_end(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         list(lexer.sections(lexer.logical_lines(text)))
 
@@ -377,7 +381,7 @@ NUMBERS = [
 
 
 @spice
-def test_numbers_are_those_of_ngspice(tmp_path):
+def test_numbers_are_those_of_ngspice(tmp_path: Path) -> None:
     device = "".join(f"v{i} a{i} 0 {text}\n" for i, text in enumerate(NUMBERS))
     inside = "".join(f"v{i} b{i} 0 {{{text}}}\n" for i, text in enumerate(NUMBERS, start=len(NUMBERS)))
     loads = "".join(f"ra{i} a{i} 0 1\nrb{i} b{i + len(NUMBERS)} 0 1\n" for i in range(len(NUMBERS)))
@@ -388,7 +392,7 @@ def test_numbers_are_those_of_ngspice(tmp_path):
 
 
 @spice
-def test_mil_means_two_things_and_is_refused(tmp_path):
+def test_mil_means_two_things_and_is_refused(tmp_path: Path) -> None:
     found = operating_point(tmp_path, "v1 a 0 1mil\nv2 b 0 {1mil}\nr1 a b 1")
     assert found["v(a)"] == pytest.approx(25.4e-6) and found["v(b)"] == pytest.approx(1e-3)
     for text in ("1mil", "2MILS", "1a", "1aF"):
@@ -397,15 +401,15 @@ def test_mil_means_two_things_and_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "k", "1k5", "1.2.3", "1_0", "--1", "1e3u2", "1μ", "٣", "nan", "inf", "0x10"])
-def test_what_is_no_number_is_refused(text):
+def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         number(text)
 
 
-def trees():
+def trees() -> st.SearchStrategy[str]:
     leaves = st.sampled_from(["1", "2", "0.5", "3k", "4m", "1.5", "7", "1e2"])
 
-    def grown(inner):
+    def grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         pairs = st.tuples(inner, st.sampled_from(["+", "-", "*", "/", "**"]), inner, st.sampled_from(["", " "]))
         return st.one_of(
             pairs.map(lambda found: f"{found[3]}".join(found[:3])),
@@ -424,7 +428,9 @@ def trees():
 @spice
 @several
 @given(texts=st.lists(trees(), min_size=20, max_size=20))
-def test_expressions_have_the_values_that_ngspice_gives_them(texts, tmp_path_factory):
+def test_expressions_have_the_values_that_ngspice_gives_them(
+    texts: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     known = {}
     for text in texts:
         try:
@@ -459,17 +465,17 @@ def test_expressions_have_the_values_that_ngspice_gives_them(texts, tmp_path_fac
         "__import__",
     ],
 )
-def test_what_cannot_be_evaluated_is_refused(text):
+def test_what_cannot_be_evaluated_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         evaluate(text)
 
 
-def test_double_quotes_are_refused_because_versions_of_ngspice_differ():
+def test_double_quotes_are_refused_because_versions_of_ngspice_differ() -> None:
     with pytest.raises(InputError, match="ngspice 44 reads a string in double quotes: write a value in braces"):
         evaluate(' "3k"')
 
 
-def test_parameters_in_any_order_and_what_has_no_value():
+def test_parameters_in_any_order_and_what_has_no_value() -> None:
     found = resolve(
         {"a": "b*2", "b": "c+1", "c": "1", "d": "agauss(0,1,1)", "e": "f", "f": "e", "g": "outer", "h": "1"},
         given={"c": 2.0, "stranger": 1.0},
@@ -507,8 +513,8 @@ PIECES += ["\r", "\x0b", "#", "@", ".if", ",", "-", "1meg", "µ", "\xa0", ".", "
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
-def test_no_text_is_more_than_refused(text):
-    readers = [
+def test_no_text_is_more_than_refused(text: str) -> None:
+    readers: list[Callable[[], object]] = [
         lambda: deck_safety.refuse_code(text, files={"a.cir": text.encode()}),
         lambda: list(lexer.sections(lexer.logical_lines(text))),
         lambda: lexer.subcircuits(lexer.logical_lines(text)),
@@ -520,7 +526,7 @@ def test_no_text_is_more_than_refused(text):
             reader()
 
 
-def test_what_never_ends_is_refused():
+def test_what_never_ends_is_refused() -> None:
     with pytest.raises(InputError, match="too many parentheses"):
         evaluate("(" * 5000 + "1" + ")" * 5000)
     with pytest.raises(InputError, match="a contains itself"):

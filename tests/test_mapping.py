@@ -41,7 +41,7 @@ def with_tensor(trained: Trained, name: str, value: torch.Tensor) -> Trained:
 
 @settings(max_examples=60, deadline=None)
 @given(shapes)
-def test_weights_come_back_exactly(shape):
+def test_weights_come_back_exactly(shape: Shape) -> None:
     trained, design = mapped(shape)
     assert not design.deviations
     back = mapping.realised(design)
@@ -51,7 +51,7 @@ def test_weights_come_back_exactly(shape):
 
 @settings(max_examples=30, deadline=None)
 @given(shapes)
-def test_a_row_computes_the_software_sum(shape):
+def test_a_row_computes_the_software_sum(shape: Shape) -> None:
     """Charge sharing: the rows' voltages, from capacitors alone, are the software sums up to a positive factor."""
     trained, design = mapped(shape)
     layer = design.layers[0]
@@ -70,7 +70,7 @@ def test_a_row_computes_the_software_sum(shape):
 
 @settings(max_examples=30, deadline=None)
 @given(shapes)
-def test_rows_and_states_stay_inside_what_the_technology_has(shape):
+def test_rows_and_states_stay_inside_what_the_technology_has(shape: Shape) -> None:
     _, design = mapped(shape)
     for layer in design.layers:
         for row in (layer.low, layer.high):
@@ -81,7 +81,7 @@ def test_rows_and_states_stay_inside_what_the_technology_has(shape):
     np.testing.assert_allclose(design.readout.total, MACRO.capacitor.row)
 
 
-def test_small_weights_are_reported_whether_rounded_or_left_out():
+def test_small_weights_are_reported_whether_rounded_or_left_out() -> None:
     shape = Shape(units=(2,), skip=False)
     trained = random_network(shape)
     weight = trained.tensors["layers.0.candidate.weight"].clone()
@@ -102,7 +102,7 @@ def test_small_weights_are_reported_whether_rounded_or_left_out():
     assert back[0, 0] == 0 and not torch.equal(back, weight)
 
 
-def test_negative_alpha_is_a_positive_packet_read_negative():
+def test_negative_alpha_is_a_positive_packet_read_negative() -> None:
     trained, design = mapped(Shape(seed=3))
     alpha = trained.tensors["layers.0.alpha"].numpy()
     assert (alpha < 0).any() and (alpha > 0).any()
@@ -118,7 +118,7 @@ def refusal(trained: Trained) -> str:
     return str(caught.value)
 
 
-def test_what_no_circuit_can_be_is_refused_by_name():
+def test_what_no_circuit_can_be_is_refused_by_name() -> None:
     cmru = random_network(Shape(units=(2,), skip=False))
     dead = with_tensor(cmru, "layers.0.alpha", torch.tensor([1.0, 0.0]))
     assert "layers.0.alpha[1] is 0" in refusal(dead)
@@ -140,7 +140,7 @@ def test_what_no_circuit_can_be_is_refused_by_name():
         mapping.map_network(wide, small, mapping.calibrate(wide, None))
 
 
-def test_current_mode_networks_are_sent_to_their_architecture():
+def test_current_mode_networks_are_sent_to_their_architecture() -> None:
     config = ModelConfig(
         cell="fq-bmru", epsilon=0.0, levels=None, skip=False, decision="mean", classes=("a", "b"), features=2,
         units=(2,), widths=(2, 2),
@@ -152,7 +152,7 @@ def test_current_mode_networks_are_sent_to_their_architecture():
     assert "export it with --architecture cm" in refusal(trained)
 
 
-def test_calibration_without_data_is_an_assumption_that_says_so():
+def test_calibration_without_data_is_an_assumption_that_says_so() -> None:
     trained = random_network(Shape())
     calibration = mapping.calibrate(trained, None)
     assert calibration.source.startswith("assumed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from cmru_hw import cli
 from cmru_hw.circuits.charge import fidelity, mapping, transistor_netlist
 from cmru_hw.circuits.charge.architecture import CHARGE
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.memories.integrator import INTEGRATOR
 from cmru_hw.circuits.charge.transistor_parts import MeteredSupply
@@ -18,19 +20,20 @@ from cmru_hw.core import package_data
 from cmru_hw.core.errors import MappingError, TechnologyError
 from cmru_hw.design_folder import folder
 from cmru_hw.process import technology
+from tests.narrow import transistors
 from tests.networks import Shape, random_network, random_sequences
 
 SHAPE = Shape(features=2, units=(2, 1), levels=2, skip=True, seed=3)
 
 
-def design_of(memory: str, process: str = "gf180"):
+def design_of(memory: str, process: str = "gf180") -> Design:
     trained = random_network(SHAPE)
     kind = fidelity.at_level(technology.load(process), "transistor", memory)
     return mapping.map_network(trained, kind, mapping.calibrate(trained, random_sequences(SHAPE)))
 
 
 @pytest.mark.parametrize("memory", registry.MEMORIES)
-def test_every_supply_has_one_account_and_one_block(memory):
+def test_every_supply_has_one_account_and_one_block(memory: str) -> None:
     design = design_of(memory)
     deck, plan = fidelity.deck(design, [np.zeros((2, 2)), np.ones((1, 2))])
     accounts = transistor_netlist.accounts(design)
@@ -43,7 +46,7 @@ def test_every_supply_has_one_account_and_one_block(memory):
 
 
 @pytest.mark.parametrize("memory", registry.MEMORIES)
-def test_weights_are_the_same_capacitors_on_one_line_each(memory):
+def test_weights_are_the_same_capacitors_on_one_line_each(memory: str) -> None:
     design = design_of(memory)
     lines = fidelity.network_text(design).splitlines()
     drawn = {line.split()[0]: line.split() for line in lines if line.startswith("xca0_")}
@@ -55,7 +58,7 @@ def test_weights_are_the_same_capacitors_on_one_line_each(memory):
                 assert float(size.removeprefix("c=")) == abs(weight)
 
 
-def test_a_fourth_memory_is_an_entry_of_the_registry(monkeypatch, tmp_path):
+def test_a_fourth_memory_is_an_entry_of_the_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(levels: int | None) -> None:
         if levels is None or levels > 2:
             raise MappingError("a toy counts to two")
@@ -75,10 +78,10 @@ def test_a_fourth_memory_is_an_entry_of_the_registry(monkeypatch, tmp_path):
     assert isinstance(refused.exception, MappingError) and "a toy counts to two" in str(refused.exception)
     monkeypatch.setitem(registry.MEMORIES, "toy", replace(toy, check_levels=INTEGRATOR.check_levels))
     assert CliRunner().invoke(cli.group, ["export", str(model), *chosen.split()]).exit_code == 0
-    assert folder.load(tmp_path / "d").design.technology.transistor.memory == "toy"
+    assert transistors(folder.load(tmp_path / "d").design).memory == "toy"
 
 
-def test_a_memory_that_nobody_knows_is_refused(tmp_path):
+def test_a_memory_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     model = package_data.folder("models") / "detect-cmru-2x4.safetensors"
     chosen = f"--technology gf180 --level transistor --memory flipflop --no-verify -o {tmp_path / 'd'}"
     refused = CliRunner().invoke(cli.group, ["export", str(model), *chosen.split()])

@@ -12,14 +12,16 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from scipy import stats
 
+from cmru_hw import spice
 from cmru_hw.analysis.montecarlo import scheduler, statistics, workers
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.result import MonteCarloResult
@@ -30,15 +32,16 @@ from cmru_hw.cli.montecarlo import montecarlo as command
 from cmru_hw.core.errors import CmruError, InputError, SimulationError
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.process import technology
+from tests.narrow import known
 from tests.networks import Shape, random_network, random_sequences
 
 SHAPE = Shape(units=(4, 3))
 
 
-def job(shape: Shape = SHAPE, **changes) -> Job:
+def job(shape: Shape = SHAPE, **changes: Any) -> Job:
     trained, sequences = random_network(shape), random_sequences(shape)
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, sequences))
-    settings = {"seed": 0, "varied": variation.select_variations(design)} | changes
+    settings: dict[str, Any] = {"seed": 0, "varied": variation.select_variations(design)} | changes
     return Job(design=design, trained=trained, sequences=sequences, **settings)
 
 
@@ -48,11 +51,11 @@ def exported(tmp_path: Path) -> tuple[Path, Path]:
     mine = job()
     design_folder.write(tmp_path / "design", mine.trained, mine.design, mine.sequences)
     data = mine.sequences
-    np.savez(tmp_path / "data.npz", inputs=data.inputs, lengths=data.lengths, labels=data.labels)
+    np.savez(tmp_path / "data.npz", inputs=data.inputs, lengths=data.lengths, labels=known(data.labels))
     return tmp_path / "design", tmp_path / "data.npz"
 
 
-def invoke(exported: tuple[Path, Path], *options: str):
+def invoke(exported: tuple[Path, Path], *options: str) -> Result:
     design, data = exported
     return CliRunner().invoke(command, [str(design), "--input", str(data), "--json", *options])
 
@@ -60,14 +63,14 @@ def invoke(exported: tuple[Path, Path], *options: str):
 # --- Rows --------------------------------------------------------------------------------------------------------
 
 
-def test_nominal_dies_are_software():
+def test_nominal_dies_are_software() -> None:
     table = statistics.scores(job(varied=frozenset()), range(3))
     assert table["decisions"].to_pylist() == table["decisions_agree"].to_pylist()
     assert table["accuracy"].to_pylist() == [job().goal.accuracy] * 3
     assert max(table["level_error_max"].to_pylist()) < 1e-3
 
 
-def test_rows_do_not_depend_on_company_or_order():
+def test_rows_do_not_depend_on_company_or_order() -> None:
     mine = job()
     whole = statistics.scores(mine, range(40))
     assert statistics.scores(mine, range(17, 23)).equals(whole.slice(17, 6))
@@ -75,14 +78,14 @@ def test_rows_do_not_depend_on_company_or_order():
     assert backwards.take(list(reversed(range(40)))).equals(whole)
 
 
-def test_a_job_survives_the_way_to_another_process():
+def test_a_job_survives_the_way_to_another_process() -> None:
     mine = job()
     twin = pickle.loads(pickle.dumps(mine))
     assert twin.sha256 == mine.sha256
     assert statistics.scores(twin, range(3)).equals(statistics.scores(mine, range(3)))
 
 
-def test_identity_changes_with_everything_that_changes_a_row():
+def test_identity_changes_with_everything_that_changes_a_row() -> None:
     mine = job()
     others = [
         job(seed=1),
@@ -95,7 +98,7 @@ def test_identity_changes_with_everything_that_changes_a_row():
 
 
 @pytest.mark.spice
-def test_engines_agree_and_say_so():
+def test_engines_agree_and_say_so() -> None:
     table = statistics.scores(job(engine="spice"), [3, 8])
     fast = statistics.scores(job(), [3, 8])
     for name in ("accuracy", "decisions_agree", "classes_alike"):
@@ -107,11 +110,11 @@ def test_engines_agree_and_say_so():
 
 
 @pytest.mark.spice
-def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch):
+def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = statistics.scores(job(engine="spice"), [0, 1, 2])
     simulate = charge.simulate_die
 
-    def fails(mine, drawn, engine):
+    def fails(mine: Job, drawn: Any, engine: spice.Engine) -> Any:
         if drawn.numbers[0] == 1:
             raise SimulationError("on purpose")
         return simulate(mine, drawn, engine)
@@ -128,14 +131,14 @@ def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch):
 # --- Statistics --------------------------------------------------------------------------------------------------
 
 
-def test_clopper_pearson_is_exact():
+def test_clopper_pearson_is_exact() -> None:
     for k, n in ((0, 10), (3, 10), (10, 10), (487, 500)):
         expected = stats.binomtest(k, n).proportion_ci(method="exact")
         found = statistics.clopper_pearson(k, n)
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-def test_subset_is_a_function_of_the_seed():
+def test_subset_is_a_function_of_the_seed() -> None:
     assert statistics.subset(4, 1000, 20) == statistics.subset(4, 1000, 20) != statistics.subset(5, 1000, 20)
     assert statistics.subset(0, 5, 5) == [0, 1, 2, 3, 4]
 
@@ -143,20 +146,22 @@ def test_subset_is_a_function_of_the_seed():
 # --- Shards ------------------------------------------------------------------------------------------------------
 
 
-def collect(mine: Job, dies: Sequence[int], folder: Path, by: workers.Workers = workers.serial, **settings) -> pa.Table:
+def collect(
+    mine: Job, dies: Sequence[int], folder: Path, by: workers.Workers = workers.serial, **settings: Any
+) -> pa.Table:
     return scheduler.collect(mine, dies, Store.of(folder, mine), by, drop=0.01, **settings)
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(statistics.BLOCK, "fast", 8)
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     mine = job()
     whole = collect(mine, range(40), tmp_path / "whole")
-    computed = []
+    computed: list[int] = []
 
     def dying(one: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
         for block, table in workers.serial(one, todo):
@@ -181,7 +186,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_damaged_and_foreign_shards_are_made_again(tmp_path):
+def test_damaged_and_foreign_shards_are_made_again(tmp_path: Path) -> None:
     mine = job()
     whole = collect(mine, range(24), tmp_path)
     first, second, third = sorted(tmp_path.rglob("*.parquet"))
@@ -192,7 +197,7 @@ def test_damaged_and_foreign_shards_are_made_again(tmp_path):
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_order_and_size_of_blocks_change_nothing(tmp_path, monkeypatch):
+def test_order_and_size_of_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = job()
 
     def backwards(one: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
@@ -207,7 +212,7 @@ def test_order_and_size_of_blocks_change_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_stopping_early_is_the_same_in_any_order(tmp_path):
+def test_stopping_early_is_the_same_in_any_order(tmp_path: Path) -> None:
     mine = job()
 
     def scrambled(one: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
@@ -221,7 +226,7 @@ def test_stopping_early_is_the_same_in_any_order(tmp_path):
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_processes_give_the_same_and_one_that_is_killed_costs_its_block(tmp_path):
+def test_processes_give_the_same_and_one_that_is_killed_costs_its_block(tmp_path: Path) -> None:
     mine = job()
     whole = collect(mine, range(64), tmp_path / "serial")
     # one process, because each takes seconds to start; the command's own test below has two
@@ -250,7 +255,7 @@ def _children() -> list[_Child]:
 
 
 @pytest.mark.needs("distributed")
-def test_a_scheduler_that_never_comes_is_not_waited_for_for_ever(tmp_path):
+def test_a_scheduler_that_never_comes_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     with (
         pytest.raises(InputError, match=r"no Dask scheduler has written .*absent\.json within 0 s"),
         workers.cluster(str(tmp_path / "absent.json"), patience=0),
@@ -259,7 +264,7 @@ def test_a_scheduler_that_never_comes_is_not_waited_for_for_ever(tmp_path):
 
 
 @pytest.mark.needs("distributed")
-def test_a_dask_cluster_gives_the_same(tmp_path):
+def test_a_dask_cluster_gives_the_same(tmp_path: Path) -> None:
     import distributed
 
     mine = job()
@@ -275,7 +280,7 @@ def test_a_dask_cluster_gives_the_same(tmp_path):
 
 @pytest.mark.needs("distributed")
 @pytest.mark.usefixtures("small_blocks")
-def test_a_cluster_that_loses_its_worker_gives_the_same(tmp_path):
+def test_a_cluster_that_loses_its_worker_gives_the_same(tmp_path: Path) -> None:
     import distributed
 
     mine = job()
@@ -293,7 +298,7 @@ def test_a_cluster_that_loses_its_worker_gives_the_same(tmp_path):
     assert pa.concat_tables([found[block] for block in sorted(found, key=lambda block: block.number)]).equals(whole)
 
 
-def test_a_worker_error_is_raised_here(tmp_path):
+def test_a_worker_error_is_raised_here(tmp_path: Path) -> None:
     mine = job(engine="spice", backend="batch")
     with workers.local(1) as pool, pytest.MonkeyPatch.context() as patch:
         patch.setenv("CMRU_HW_NGSPICE", "/nowhere/ngspice")
@@ -304,7 +309,7 @@ def test_a_worker_error_is_raised_here(tmp_path):
 # --- Command -----------------------------------------------------------------------------------------------------
 
 
-def test_command_writes_what_it_says(exported, tmp_path):
+def test_command_writes_what_it_says(exported: tuple[Path, Path], tmp_path: Path) -> None:
     done = invoke(exported, "-n", "150", "-o", str(tmp_path / "out"), "--seed", "3")
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
@@ -320,7 +325,7 @@ def test_command_writes_what_it_says(exported, tmp_path):
     assert (tmp_path / "out" / "dies.svg").stat().st_size > 1000
 
 
-def test_command_does_not_overwrite_another_jobs_results(exported, tmp_path):
+def test_command_does_not_overwrite_another_jobs_results(exported: tuple[Path, Path], tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     assert invoke(exported, "-n", "5", "-o", out).exit_code == 0
     assert invoke(exported, "-n", "9", "-o", out).exit_code == 0
@@ -329,7 +334,7 @@ def test_command_does_not_overwrite_another_jobs_results(exported, tmp_path):
     assert invoke(exported, "-n", "5", "-o", out, "--seed", "1", "--force").exit_code == 0
 
 
-def test_command_replays_one_die(exported, tmp_path):
+def test_command_replays_one_die(exported: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = invoke(exported, "-n", "20", "-o", str(out))
     again = json.loads(invoke(exported, "--die", "13", "-o", str(out)).stdout)
@@ -342,7 +347,7 @@ def test_command_replays_one_die(exported, tmp_path):
 
 
 @pytest.mark.spice
-def test_a_replayed_die_runs_by_hand(exported, tmp_path):
+def test_a_replayed_die_runs_by_hand(exported: tuple[Path, Path], tmp_path: Path) -> None:
     invoke(exported, "--die", "2", "-o", str(tmp_path / "out"))
     folder = tmp_path / "out" / "die-000002"
     done = subprocess.run(
@@ -352,7 +357,7 @@ def test_a_replayed_die_runs_by_hand(exported, tmp_path):
 
 
 @pytest.mark.spice
-def test_command_with_both_engines_and_sensitivity(exported, tmp_path):
+def test_command_with_both_engines_and_sensitivity(exported: tuple[Path, Path], tmp_path: Path) -> None:
     done = invoke(
         exported,
         "-n",
@@ -397,7 +402,9 @@ def test_command_with_both_engines_and_sensitivity(exported, tmp_path):
         (["--sequences", "9"], "data.npz holds 3 sequences, fewer than --sequences 9"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_words(exported, tmp_path, options, said):
+def test_what_makes_no_sense_is_refused_in_words(
+    exported: tuple[Path, Path], tmp_path: Path, options: list[str], said: str
+) -> None:
     done = invoke(exported, "-o", str(tmp_path / "out"), *options)
     message = str(done.exception) if isinstance(done.exception, CmruError) else done.output
     code = done.exception.exit_code if isinstance(done.exception, CmruError) else done.exit_code
@@ -405,7 +412,7 @@ def test_what_makes_no_sense_is_refused_in_words(exported, tmp_path, options, sa
     assert not (tmp_path / "out").exists()
 
 
-def test_command_says_where_it_stopped(exported, tmp_path):
+def test_command_says_where_it_stopped(exported: tuple[Path, Path], tmp_path: Path) -> None:
     done = invoke(exported, "-n", "1000", "--until-ci", "0.3", "-o", str(tmp_path / "out"))
     summary = json.loads(done.stdout)
     assert summary["stopping"] == {"width": 0.3, "fewest": scheduler.FEWEST, "block": statistics.BLOCK["fast"]}
@@ -414,7 +421,7 @@ def test_command_says_where_it_stopped(exported, tmp_path):
 
 
 @pytest.mark.spice
-def test_all_dies_failing_is_exit_4_and_yield_0(exported, tmp_path):
+def test_all_dies_failing_is_exit_4_and_yield_0(exported: tuple[Path, Path], tmp_path: Path) -> None:
     done = invoke(exported, "-n", "3", "--engine", "spice", "--timeout", "0.0001", "-o", str(tmp_path / "out"))
     assert isinstance(done.exception, CmruError) and done.exception.exit_code == 4
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -422,7 +429,7 @@ def test_all_dies_failing_is_exit_4_and_yield_0(exported, tmp_path):
 
 
 @pytest.mark.slow
-def test_kill_9_and_resume_is_bit_identical(exported, tmp_path):
+def test_kill_9_and_resume_is_bit_identical(exported: tuple[Path, Path], tmp_path: Path) -> None:
     design, data = exported
     code = "import sys\nfrom cmru_hw.cli.montecarlo import montecarlo\nmontecarlo(sys.argv[1:])"
 

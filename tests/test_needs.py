@@ -14,7 +14,7 @@ REMEDY = "pdflatex is not installed (Debian: apt-get install texlive-latex-recom
 
 
 @pytest.mark.parametrize(("tools", "status"), [("if-available", 0), ("required", 1)])
-def test_a_missing_tool_skips_or_fails_by_name(tmp_path, tools, status):
+def test_a_missing_tool_skips_or_fails_by_name(tmp_path: Path, tools: str, status: int) -> None:
     test = "tests/test_report.py::test_latex_compiles"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tools", tools, test]
     done = subprocess.run(

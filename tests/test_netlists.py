@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,13 +48,13 @@ EXPECTED = {
 }  # fmt: skip
 
 
-def test_every_macro_testbench_has_an_expectation():
+def test_every_macro_testbench_has_an_expectation() -> None:
     assert {path.stem for path in BENCHES.glob("macro_*.cir")} == set(EXPECTED)
 
 
 @pytest.mark.spice
 @pytest.mark.parametrize("bench", sorted(EXPECTED))
-def test_testbench(bench, tmp_path):
+def test_testbench(bench: str, tmp_path: Path) -> None:
     done = subprocess.run(
         ["ngspice", "-b", str(BENCHES / f"{bench}.cir")],
         cwd=tmp_path,
@@ -72,7 +73,7 @@ def design_of(shape: Shape, kind: str = "macro") -> Design:
     return mapping.map_network(trained, technology.load(kind), mapping.calibrate(trained, random_sequences(shape)))
 
 
-def test_a_designer_finds_weights_thresholds_and_units_by_name():
+def test_a_designer_finds_weights_thresholds_and_units_by_name() -> None:
     design = design_of(Shape(units=(4, 2)))
     text = macro_netlist.network_text(design)
     layer = design.layers[0]
@@ -90,7 +91,7 @@ def test_a_designer_finds_weights_thresholds_and_units_by_name():
     assert packet is not None and float(packet[1]) == layer.packet[3]
 
 
-def test_a_deck_says_nothing_but_circuit():
+def test_a_deck_says_nothing_but_circuit() -> None:
     design = design_of(Shape())
     deck, _ = macro_netlist.deck(design, [np.zeros((4, 3))])
     refuse_code(deck.text, files=deck.files)
@@ -101,12 +102,12 @@ def test_a_deck_says_nothing_but_circuit():
     assert complete_text(deck).endswith(".end\n")
 
 
-def test_the_same_design_is_the_same_text():
+def test_the_same_design_is_the_same_text() -> None:
     shape = Shape(seed=5)
     assert macro_netlist.network_text(design_of(shape)) == macro_netlist.network_text(design_of(shape))
 
 
-def test_wide_inputs_are_split_over_files_whose_lines_ngspice_reads_whole():
+def test_wide_inputs_are_split_over_files_whose_lines_ngspice_reads_whole() -> None:
     shape = Shape(features=60, units=(2,), skip=False)
     deck, _ = macro_netlist.deck(design_of(shape), [np.random.default_rng(0).normal(size=(3, 60)) * 1e3])
     stimuli = [content for name, content in deck.files.items() if name.startswith("stimulus")]
@@ -114,7 +115,7 @@ def test_wide_inputs_are_split_over_files_whose_lines_ngspice_reads_whole():
     assert max(len(line) for content in stimuli for line in content.splitlines()) < 500
 
 
-def test_sequences_follow_each_other_with_a_power_on_frame_before_each():
+def test_sequences_follow_each_other_with_a_power_on_frame_before_each() -> None:
     design = design_of(Shape())
     plan = schedule(design.timestep, 0.1, [3, 5])
     assert plan.starts == (1, 5) and plan.frames == 10

@@ -17,12 +17,12 @@ def cells(path: Path) -> list[tuple[str, str]]:
     return [(cell["cell_type"], "".join(cell["source"])) for cell in content["cells"]]
 
 
-def test_there_are_some():
+def test_there_are_some() -> None:
     assert 3 <= len(NOTEBOOKS) <= 5
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_outputs_are_stripped_and_text_leads(path):
+def test_outputs_are_stripped_and_text_leads(path: Path) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
     assert all(not c["outputs"] and c["execution_count"] is None for c in content["cells"] if c["cell_type"] == "code")
     kinds = [kind for kind, _ in cells(path)]
@@ -32,7 +32,7 @@ def test_outputs_are_stripped_and_text_leads(path):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_cell_runs(path, tmp_path, monkeypatch):
+def test_every_cell_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process: a kernel for each would load torch again."""
     monkeypatch.chdir(tmp_path)
     matplotlib.use("agg")

@@ -12,7 +12,7 @@ import cmru_hw
 ROOT = Path(__file__).parent.parent
 
 
-def test_a_wheel_brings_templates_models_and_technologies(tmp_path):
+def test_a_wheel_brings_templates_models_and_technologies(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT],
         check=True,

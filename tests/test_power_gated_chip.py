@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from cmru_hw import spice
 from cmru_hw.characterize import power_gated_chip
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.process import pdk
+from cmru_hw.spice.deck import Deck
 
 PROCESSES = pytest.mark.parametrize("process", pdk.names())
 # Of one unit as the chip has it: seven levels of 28.6 mV, thresholds at +-85 mV.
@@ -19,13 +21,13 @@ ENDS = pytest.mark.parametrize(("corner", "temperature", "vdd"), [("ss", -40.0, 
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine() -> Iterator[spice.Engine]:
     with spice.open_engine() as opened:
         yield opened
 
 
 @pytest.fixture
-def at(need, process):
+def at(need: Callable[[str], None], process: str) -> Conditions:
     """Conditions for ``process``, if its models are here."""
     need(process)
     return Conditions(process=process)
@@ -33,7 +35,7 @@ def at(need, process):
 
 @pytest.mark.spice
 @PROCESSES
-def test_one_strobe_makes_every_clock_in_order(engine, at):
+def test_one_strobe_makes_every_clock_in_order(engine: spice.Engine, at: Conditions) -> None:
     measured = power_gated_chip.sequencer(engine, at)
     assert measured.ordered, measured.edges
     # e and f of a group never carry a switch both
@@ -44,7 +46,7 @@ def test_one_strobe_makes_every_clock_in_order(engine, at):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_smallest_chip_counts_from_the_strobe_alone(engine, at):
+def test_smallest_chip_counts_from_the_strobe_alone(engine: spice.Engine, at: Conditions) -> None:
     measured = power_gated_chip.chip(engine, at, frame=100e-6, frames=4)
     assert measured.right, (measured.levels, measured.reads)
     assert np.array(measured.levels) == pytest.approx(measured.expected, abs=0.1)
@@ -54,10 +56,10 @@ def test_smallest_chip_counts_from_the_strobe_alone(engine, at):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_a_die_of_one_unit_is_a_function_of_its_seed(engine, at):
+def test_a_die_of_one_unit_is_a_function_of_its_seed(engine: spice.Engine, at: Conditions) -> None:
     bench = power_gated_chip.unit_bench(SIZES)
 
-    def die(deck) -> power_gated_chip.UnitDie:
+    def die(deck: Deck) -> power_gated_chip.UnitDie:
         return power_gated_chip.unit_die(engine.run(deck).traces, at, SIZES)
 
     equal, drawn = die(bench.deck(at)), die(bench.deck(at, mismatch=7))
@@ -84,7 +86,7 @@ def test_a_die_of_one_unit_is_a_function_of_its_seed(engine, at):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_blocks_of_the_chip_draw_dies(engine, at):
+def test_blocks_of_the_chip_draw_dies(engine: spice.Engine, at: Conditions) -> None:
     found = power_gated_chip.blocks(engine, at, dies=4, seed=3)
     assert found.offset.values == power_gated_chip.comparator_offset(engine, at, dies=4, seed=3).values
     for sigma in (found.offset, found.limit, found.amplifier):
@@ -97,7 +99,7 @@ def test_blocks_of_the_chip_draw_dies(engine, at):
 @pytest.mark.slow
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_offsets_follow_the_areas_of_their_pairs(engine, at):
+def test_offsets_follow_the_areas_of_their_pairs(engine: spice.Engine, at: Conditions) -> None:
     """The PDK's pfet_03v3: 6.66 mV um for a pair, over (w + 0.1 um) (l - 0.15 um); the other devices add to it."""
     found = power_gated_chip.blocks(engine, at, dies=100)
     for sigma, width, length in ((found.offset, 6.0, 1.0), (found.amplifier, 4.0, 1.0)):
@@ -111,7 +113,9 @@ def test_offsets_follow_the_areas_of_their_pairs(engine, at):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 @ENDS
-def test_order_holds_at_the_ends_of_the_corners(engine, at, corner, temperature, vdd):
+def test_order_holds_at_the_ends_of_the_corners(
+    engine: spice.Engine, at: Conditions, corner: str, temperature: float, vdd: float
+) -> None:
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
     measured = power_gated_chip.sequencer(engine, conditions, frame=10e-3)
     assert measured.ordered, measured.edges
@@ -130,7 +134,9 @@ def test_order_holds_at_the_ends_of_the_corners(engine, at, corner, temperature,
         ("fs", 125.0, 1.98, 14e-12),
     ],
 )
-def test_smallest_chip_works_with_frames_of_ten_milliseconds(engine, at, corner, temperature, vdd, most):
+def test_smallest_chip_works_with_frames_of_ten_milliseconds(
+    engine: spice.Engine, at: Conditions, corner: str, temperature: float, vdd: float, most: float
+) -> None:
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
     measured = power_gated_chip.chip(engine, conditions)
     assert measured.right, (measured.levels, measured.reads)

@@ -18,6 +18,7 @@ from cmru_hw.core import package_data
 from cmru_hw.core.errors import TechnologyError
 from cmru_hw.design_folder import folder
 from cmru_hw.process import device_count, device_models, pdk, technology
+from tests.narrow import charge_design, transistors
 from tests.networks import Shape, random_network
 
 SHAPE = Shape(features=2, units=(2, 1), levels=2, skip=True, seed=3)
@@ -34,7 +35,7 @@ def toy(tmp_path: Path) -> Path:
 
 
 @pytest.mark.spice
-def test_a_new_process_is_characterized(tmp_path):
+def test_a_new_process_is_characterized(tmp_path: Path) -> None:
     path = str(toy(tmp_path))
     with spice.open_engine() as engine:
         for corner in ("typical", "ss"):
@@ -45,7 +46,7 @@ def test_a_new_process_is_characterized(tmp_path):
     assert own.provenance.models == "toy process"
 
 
-def test_a_new_process_is_exported(tmp_path, monkeypatch):
+def test_a_new_process_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy(tmp_path)
     text = (resources.files("cmru_hw.process") / "technologies" / "generic180.toml").read_text()
     (tmp_path / "own.toml").write_text(text.replace('process = "generic180"', 'process = "toy.toml"'))
@@ -55,9 +56,9 @@ def test_a_new_process_is_exported(tmp_path, monkeypatch):
     done = CliRunner().invoke(cli.group, ["export", str(model), *chosen.split()])
     assert done.exit_code == 0, done.output
     design = folder.load(out).design
-    assert design.technology.transistor.process == str(tmp_path / "toy.toml")
-    assert fidelity.network_text(design) == folder.load(out).network
-    assert pdk.get(design.technology.transistor.process).nf.threshold == 5e-9
+    assert transistors(design).process == str(tmp_path / "toy.toml")
+    assert fidelity.network_text(charge_design(design)) == folder.load(out).network
+    assert pdk.get(transistors(design).process).nf.threshold == 5e-9
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_a_new_process_is_exported(tmp_path, monkeypatch):
         ('devices = "toy.lib"', 'devices = "gone.lib"', r"gone\.lib cannot be read"),
     ],
 )
-def test_a_damaged_process_is_refused_by_its_key(tmp_path, old, new, message):
+def test_a_damaged_process_is_refused_by_its_key(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = toy(tmp_path)
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
@@ -80,7 +81,7 @@ def test_a_damaged_process_is_refused_by_its_key(tmp_path, old, new, message):
         device_models.devices(str(path), corner="ff")
 
 
-def test_no_process_is_named_in_the_code():
+def test_no_process_is_named_in_the_code() -> None:
     package = Path(pdk.__file__).parents[1]
     named = {
         str(path.relative_to(package))
@@ -92,11 +93,11 @@ def test_no_process_is_named_in_the_code():
 
 
 @pytest.mark.parametrize("memory", registry.MEMORIES)
-def test_every_device_of_a_netlist_can_be_drawn(memory):
+def test_every_device_of_a_netlist_can_be_drawn(memory: str) -> None:
     trained = random_network(SHAPE)
     kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, None))
-    process = pdk.get(kind.transistor.process)
+    process = pdk.get(transistors(design).process)
     fets = {"nf": process.nf, "pf": process.pf}
     # a value that was multiplied by 1e-6 is not exactly the limit
     least = 1 - 1e-9

@@ -16,7 +16,14 @@ from cmru_hw.spice import rawfile
 VALUES = np.array([[0.0, 1e-9, 2e-9], [0.0, 0.5, -0.25]])
 
 
-def raw(values=VALUES, *, names=("time", "v(out)"), flags="real", points=None, title="a title: with a colon") -> bytes:
+def raw(
+    values: np.ndarray = VALUES,
+    *,
+    names: tuple[str, ...] = ("time", "v(out)"),
+    flags: str = "real",
+    points: str | None = None,
+    title: str = "a title: with a colon",
+) -> bytes:
     variables, length = values.shape
     points = f"{length:<8d}" if points is None else points
     lines = [
@@ -35,14 +42,14 @@ def raw(values=VALUES, *, names=("time", "v(out)"), flags="real", points=None, t
 
 @pytest.mark.parametrize("flags", ["real", "real padded"])
 @pytest.mark.parametrize("points", ["3", "3       "])
-def test_reads_what_ngspice_writes(flags, points):
+def test_reads_what_ngspice_writes(flags: str, points: str) -> None:
     plot = rawfile.parse(raw(flags=flags, points=points))
     assert plot.title == "a title: with a colon"
     assert plot.names == ("time", "v(out)")
     np.testing.assert_array_equal(plot.data, VALUES)
 
 
-def test_values_that_look_like_the_header_do_no_harm():
+def test_values_that_look_like_the_header_do_no_harm() -> None:
     values = np.frombuffer(b"Binary:\nTitle: \n" * 3, dtype="<f8").reshape(2, 3)
     np.testing.assert_array_equal(rawfile.parse(raw(values)).data, values)
 
@@ -65,23 +72,23 @@ def test_values_that_look_like_the_header_do_no_harm():
         (raw().replace(b"\t1\tv", b"\t7\tv"), "damaged"),
     ],
 )
-def test_refuses(content, words):
+def test_refuses(content: bytes, words: str) -> None:
     with pytest.raises(ResultRejected, match=words):
         rawfile.parse(content)
 
 
-def test_missing_file(tmp_path: Path):
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ResultRejected, match="no result"):
         rawfile.read(tmp_path / "out.raw")
 
 
 @given(st.integers(0, len(raw()) - 1))
-def test_no_part_of_a_file_is_taken_for_the_whole(length):
+def test_no_part_of_a_file_is_taken_for_the_whole(length: int) -> None:
     with pytest.raises(ResultRejected):
         rawfile.parse(raw()[:length])
 
 
 @given(st.binary(max_size=200))
-def test_garbage_after_the_header_never_raises_anything_else(garbage):
+def test_garbage_after_the_header_never_raises_anything_else(garbage: bytes) -> None:
     with contextlib.suppress(ResultRejected):
         rawfile.parse(b"Title: x\n" + garbage)

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -31,7 +32,7 @@ WORDS = 1200
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory that looks like a checkout, so that relative paths in the README mean what they say."""
     shutil.copytree(package_data.folder("models"), tmp_path / "models")
     monkeypatch.chdir(tmp_path)
@@ -50,7 +51,9 @@ def command(line: str) -> tuple[int, str]:
         patch.setattr(sys, "argv", shlex.split(line))
         with redirect_stdout(out), pytest.raises(SystemExit) as ended:
             main()
-    return ended.value.code, out.getvalue()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code, out.getvalue()
 
 
 def commands(page: str) -> list[str]:
@@ -60,7 +63,7 @@ def commands(page: str) -> list[str]:
 
 @pytest.mark.spice
 @pytest.mark.parametrize("page", PAGES)
-def test_every_command_runs(page, folder, need):
+def test_every_command_runs(page: str, folder: Path, need: Callable[[str], None]) -> None:
     lines = commands(page)
     assert lines
     for line in lines:
@@ -79,7 +82,7 @@ def test_every_command_runs(page, folder, need):
 
 @pytest.mark.slow
 @pytest.mark.spice
-def test_corners_of_the_page_on_energy_run(folder):
+def test_corners_of_the_page_on_energy_run(folder: Path) -> None:
     lines = commands("docs/energy.md")
     for line in (lines[0], *(line for line in lines if " corners " in line)):
         assert command(line)[0] == 0, line
@@ -87,19 +90,19 @@ def test_corners_of_the_page_on_energy_run(folder):
 
 
 @pytest.mark.spice
-def test_the_python_runs_and_agrees(folder, capsys):
+def test_the_python_runs_and_agrees(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = blocks("docs/workflow.md", "python")
     exec(compile(code, "workflow.md", "exec"), {"__name__": "workflow"})
     agree, total = re.findall(r"\d+", capsys.readouterr().out)[:2]
     assert agree == total != "0"
 
 
-def test_the_readme_is_short():
+def test_the_readme_is_short() -> None:
     assert len(README.split()) <= WORDS
 
 
 @pytest.mark.spice
-def test_the_demo_prints_what_the_readme_shows(folder):
+def test_the_demo_prints_what_the_readme_shows(folder: Path) -> None:
     code, printed = command("cmru-hw demo -o demo")
     assert code == 0
     shown = re.search(r"```text\n(exported.*?)```", README, re.DOTALL)
@@ -111,7 +114,7 @@ def test_the_demo_prints_what_the_readme_shows(folder):
     assert stable(printed) == stable(shown[1])
 
 
-def test_every_shipped_model_has_a_card_and_a_line():
+def test_every_shipped_model_has_a_card_and_a_line() -> None:
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     models = sorted(path.stem for path in package_data.folder("models").glob("*.safetensors"))
     assert models

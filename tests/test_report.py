@@ -50,7 +50,9 @@ def run(line: str) -> tuple[int, str, str]:
         patch.setattr(sys, "argv", shlex.split(line))
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             main()
-    return ended.value.code, out.getvalue(), err.getvalue()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code, out.getvalue(), err.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory) -> Path:
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which the runs and their report were made, as a user would."""
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copytree(package_data.folder("models"), folder / "models")
@@ -100,7 +102,7 @@ def checkout(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def inside(checkout, monkeypatch) -> Path:
+def inside(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(checkout)
     return checkout
 
@@ -116,7 +118,7 @@ def written(folder: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.spice
-def test_every_number_is_in_its_file_at_its_place(inside):
+def test_every_number_is_in_its_file_at_its_place(inside: Path) -> None:
     page = Page(text(inside))
     assert len(page.origins) > 60
     for origin in page.origins:
@@ -135,7 +137,7 @@ def test_every_number_is_in_its_file_at_its_place(inside):
 
 
 @pytest.mark.spice
-def test_what_is_shown_is_what_is_written(inside):
+def test_what_is_shown_is_what_is_written(inside: Path) -> None:
     rows = written(inside)
     assert len(rows) > 60 and all(row["command"].startswith("cmru-hw ") for row in rows.values())
     for row in rows.values():
@@ -153,7 +155,9 @@ def test_what_is_shown_is_what_is_written(inside):
 
 
 @pytest.mark.spice
-def test_three_numbers_come_again_from_the_commands_beside_them(inside, tmp_path, monkeypatch):
+def test_three_numbers_come_again_from_the_commands_beside_them(
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = written(inside)
     chosen = ("comparison: decisions as in software", "comparison: smallest margin that counted", "montecarlo: yield")
     shutil.copytree(package_data.folder("models"), tmp_path / "models")
@@ -171,7 +175,7 @@ def test_three_numbers_come_again_from_the_commands_beside_them(inside, tmp_path
 
 
 @pytest.mark.spice
-def test_three_numbers_come_again_by_hand(inside):
+def test_three_numbers_come_again_by_hand(inside: Path) -> None:
     rows = written(inside)
     dies = pq.read_table("out/dies/dies.parquet").to_pylist()
     software = float(rows["montecarlo: accuracy in software"]["shown"].split()[0]) / 100
@@ -190,7 +194,7 @@ def test_three_numbers_come_again_by_hand(inside):
 
 
 @pytest.mark.spice
-def test_the_page_needs_nothing_else(inside):
+def test_the_page_needs_nothing_else(inside: Path) -> None:
     content = text(inside)
     page = Page(content)
     assert all(link.startswith(("#", "data:")) for link in page.links)
@@ -201,7 +205,7 @@ def test_the_page_needs_nothing_else(inside):
 
 
 @pytest.mark.spice
-def test_figures_and_tables_are_there(inside):
+def test_figures_and_tables_are_there(inside: Path) -> None:
     folder = inside / "out" / "report"
     for name in ("unit", "states", "dies", "yield", "sensitivity"):
         ElementTree.parse(folder / "figures" / f"{name}.svg")
@@ -219,7 +223,7 @@ def test_figures_and_tables_are_there(inside):
 
 @pytest.mark.spice
 @pytest.mark.needs("pdflatex")
-def test_latex_compiles(inside, tmp_path):
+def test_latex_compiles(inside: Path, tmp_path: Path) -> None:
     shutil.copytree("out/report", tmp_path / "report")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     done = subprocess.run(command, cwd=tmp_path / "report", capture_output=True, timeout=60, check=False)
@@ -273,7 +277,7 @@ def open_in_chromium(folder: Path, scratch: Path) -> tuple[list[dict[str, Any]],
 
 @pytest.mark.spice
 @pytest.mark.needs("chromium")
-def test_a_browser_shows_the_page_on_a_screen_and_on_a_phone(inside, tmp_path):
+def test_a_browser_shows_the_page_on_a_screen_and_on_a_phone(inside: Path, tmp_path: Path) -> None:
     shutil.copytree("out/report", tmp_path / "report")
     windows, console, asked = open_in_chromium(tmp_path / "report", tmp_path)
     assert [window["width"] for window in windows] == [1280, 390]
@@ -286,7 +290,7 @@ def test_a_browser_shows_the_page_on_a_screen_and_on_a_phone(inside, tmp_path):
 
 
 @pytest.mark.spice
-def test_what_is_not_there_is_said_and_not_made_up(inside):
+def test_what_is_not_there_is_said_and_not_made_up(inside: Path) -> None:
     content = text(inside)
     assert "No energy was simulated." in content and 'id="energy"' not in content
     assert "has no transistors" in content
@@ -295,7 +299,7 @@ def test_what_is_not_there_is_said_and_not_made_up(inside):
 
 
 @pytest.mark.spice
-def test_runs_of_different_circuits_are_refused_by_name(inside, tmp_path):
+def test_runs_of_different_circuits_are_refused_by_name(inside: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree("out/compare", other)
     summary = json.loads((other / "summary.json").read_text())
@@ -312,7 +316,7 @@ def test_runs_of_different_circuits_are_refused_by_name(inside, tmp_path):
 
 
 @pytest.mark.spice
-def test_nothing_is_replaced_unasked(inside, tmp_path):
+def test_nothing_is_replaced_unasked(inside: Path, tmp_path: Path) -> None:
     assert run("cmru-hw report out/compare -o out/report")[0] == 2
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -324,7 +328,7 @@ def test_nothing_is_replaced_unasked(inside, tmp_path):
     assert run(f"cmru-hw report out/compare -o {tmp_path / 'new'} --force")[0] == 0
 
 
-def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path):
+def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path: Path) -> None:
     results.energy().save(tmp_path / "energy" / "energy.json")
     write([tmp_path / "energy"], tmp_path / "report")
     content = (tmp_path / "report" / "index.html").read_text()
@@ -333,7 +337,7 @@ def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path):
     assert "No energy was simulated" not in content
 
 
-def test_designs_side_by_side_are_a_section_of_their_own(tmp_path):
+def test_designs_side_by_side_are_a_section_of_their_own(tmp_path: Path) -> None:
     results.versus().save(tmp_path / "versus.json")
     written = write([tmp_path / "versus.json"], tmp_path / "report")
     content = written.page.read_text()
@@ -342,7 +346,7 @@ def test_designs_side_by_side_are_a_section_of_their_own(tmp_path):
     assert (tmp_path / "report" / "tables" / "versus.tex").is_file()
 
 
-def test_all_that_varies_is_said_in_words():
+def test_all_that_varies_is_said_in_words() -> None:
     every = {f"readout/{name}" for name in variation.READOUT_LEAVES} | set(variation.LAYER_LEAVES)
     every |= {f"global/{name}" for name in variation.GLOBAL_LEAVES} | {
         f"noise/{name}" for name in variation.NOISE_LEAVES
@@ -353,7 +357,7 @@ def test_all_that_varies_is_said_in_words():
     assert not {name for name in ranked if not variation_names.meaning(name)}
 
 
-def test_names_from_files_stay_text(tmp_path):
+def test_names_from_files_stay_text(tmp_path: Path) -> None:
     hostile = "</td><script>alert(1)</script> \\input{x} %"
     folder = tmp_path / "run"
     provenance = results.provenance(versions={"cmru_hw": hostile, "simulator": hostile}, command=hostile)
@@ -373,7 +377,7 @@ def test_names_from_files_stay_text(tmp_path):
         ("[]", "no results for a report"),
     ],
 )
-def test_damaged_runs_are_refused_by_name(content, message, tmp_path):
+def test_damaged_runs_are_refused_by_name(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(content)
     with pytest.raises(InputError, match=message) as caught:
         write([tmp_path], tmp_path / "report")
@@ -381,12 +385,12 @@ def test_damaged_runs_are_refused_by_name(content, message, tmp_path):
     assert not (tmp_path / "report").exists()
 
 
-def test_missing_folders_are_refused(tmp_path):
+def test_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         runs.read(tmp_path / "absent")
 
 
-def test_numbers_are_written_for_people():
+def test_numbers_are_written_for_people() -> None:
     assert [si(value, "J") for value in (8.26e-10, 0.0, 1.5)] == ["826 pJ", "0 J", "1.5 J"]
     assert [percent(share) for share in (1.0, 0.955, 0.99999)] == ["100 %", "95.5 %", "99.999 %"]
     assert (count(9999), count(11776)) == ("9999", "11\u202f776")

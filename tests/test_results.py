@@ -27,13 +27,13 @@ MADE = {
 }
 
 
-def test_every_kind_has_a_line_in_the_table():
+def test_every_kind_has_a_line_in_the_table() -> None:
     assert set(table.KINDS) == set(MADE)
     assert set(runs.MAKERS) == set(MADE) - {"scaling"}
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_a_result_is_read_as_it_was_written(name, tmp_path):
+def test_a_result_is_read_as_it_was_written(name: str, tmp_path: Path) -> None:
     kind, made = table.KINDS[name], MADE[name]()
     made.save(tmp_path / (kind.file or "table.json"))
     path = tmp_path / (kind.file or "table.json")
@@ -100,7 +100,9 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize(("name", "place", "value", "said"), IMPOSSIBLE, ids=[f"{i[0]}-{i[1]}" for i in IMPOSSIBLE])
-def test_an_impossible_result_is_refused_by_file_and_field(name, place, value, said, tmp_path):
+def test_an_impossible_result_is_refused_by_file_and_field(
+    name: str, place: str, value: object, said: str, tmp_path: Path
+) -> None:
     kind = table.KINDS[name]
     content = json.loads(MADE[name]().to_json())
     put(content, place, value)
@@ -117,7 +119,7 @@ def test_an_impossible_result_is_refused_by_file_and_field(name, place, value, s
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_no_key_can_be_taken_away_unnoticed(name, tmp_path):
+def test_no_key_can_be_taken_away_unnoticed(name: str, tmp_path: Path) -> None:
     """Every key that a result has is either refused by name when it is missing, or is one of those with a default."""
     kind, made = table.KINDS[name], MADE[name]()
     content = json.loads(made.to_json())
@@ -143,7 +145,7 @@ def test_no_key_can_be_taken_away_unnoticed(name, tmp_path):
     ],
     ids=["empty", "twice", "nan", "infinite", "digits", "deep", "deeper than a result"],
 )
-def test_what_is_no_json_is_refused_in_one_line(text, said, tmp_path):
+def test_what_is_no_json_is_refused_in_one_line(text: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as caught:
@@ -152,26 +154,26 @@ def test_what_is_no_json_is_refused_in_one_line(text, said, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "table.json")
     with pytest.raises(InputError, match=r"table\.json cannot be read"):
         records.read(tmp_path / "table.json")
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "energy.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"energy\.json cannot be read"):
         list(table.in_folder(tmp_path))
 
 
-def test_numbers_that_are_not_finite_are_written_as_null():
+def test_numbers_that_are_not_finite_are_written_as_null() -> None:
     made = results.comparison(level_error_max=float("nan"), swing_used=float("inf"))
     content = json.loads(made.to_json())
     assert content["level_error_max"] is None and content["swing_used"] is None
     assert type(made).from_plain(content, where="file").level_error_max is None
 
 
-def test_a_result_is_written_whole_or_not_at_all(tmp_path):
+def test_a_result_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "energy.json").mkdir()
     with pytest.raises(OutputError, match="cannot be written"):
         results.energy().save(tmp_path / "energy.json")
@@ -179,7 +181,7 @@ def test_a_result_is_written_whole_or_not_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
-def test_results_are_values(make: Callable[[], Any]):
+def test_results_are_values(make: Callable[[], Any]) -> None:
     one = make()
     assert one == make()
     with pytest.raises(AttributeError):
@@ -192,7 +194,7 @@ def report(folder: Path, out: Path) -> str:
     return (out / "index.html").read_text().replace("\u00a0", " ")
 
 
-def test_a_report_has_every_result_of_a_folder(tmp_path):
+def test_a_report_has_every_result_of_a_folder(tmp_path: Path) -> None:
     for name in ("comparison", "energy", "corners", "retention"):
         MADE[name]().save(tmp_path / "all" / table.KINDS[name].file)
     page = report(tmp_path / "all", tmp_path / "report")
@@ -200,7 +202,7 @@ def test_a_report_has_every_result_of_a_folder(tmp_path):
         assert piece in page
 
 
-def test_a_certificate_is_part_of_the_provenance():
+def test_a_certificate_is_part_of_the_provenance() -> None:
     certificate = NumericalCertificate(
         architecture="cm",
         simulator="ngspice 39",

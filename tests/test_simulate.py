@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +13,19 @@ from hypothesis import strategies as st
 from cmru_hw import spice
 from cmru_hw.circuits.charge import mapping
 from cmru_hw.circuits.charge.compare import compare, reference
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.simulate import decode, simulate
 from cmru_hw.circuits.charge.verify import verify
+from cmru_hw.circuits.comparison import Reference
+from cmru_hw.circuits.simulation import Verified
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import ResultRejected
 from cmru_hw.core.signals import Response, Traces
 from cmru_hw.nn import checkpoint
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import technology
+from cmru_hw.process.technology import Technology
 from tests.networks import Shape, random_network, random_sequences
 
 pytestmark = pytest.mark.spice
@@ -28,12 +35,14 @@ MODELS = package_data.folder("models")
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine() -> Iterator[spice.Engine]:
     with spice.open_engine() as engine:
         yield engine
 
 
-def verified(shape: Shape, engine: spice.Engine, lengths=(7, 12, 3), kind=MACRO):
+def verified(
+    shape: Shape, engine: spice.Engine, lengths: tuple[int, ...] = (7, 12, 3), kind: Technology = MACRO
+) -> Verified:
     trained = random_network(shape)
     data = random_sequences(shape, lengths)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
@@ -55,7 +64,7 @@ shapes = st.builds(
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shape=shapes)
-def test_a_random_network_is_its_circuit(shape, engine):
+def test_a_random_network_is_its_circuit(shape: Shape, engine: spice.Engine) -> None:
     result = verified(shape, engine).comparison
     assert result.holds(), result
     assert result.total == result.agree + result.excluded
@@ -65,7 +74,7 @@ def test_a_random_network_is_its_circuit(shape, engine):
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shape=shapes)
-def test_many_random_networks_are_their_circuits(shape, engine):
+def test_many_random_networks_are_their_circuits(shape: Shape, engine: spice.Engine) -> None:
     result = verified(shape, engine, lengths=(25, 11)).comparison
     assert result.holds(), result
 
@@ -75,7 +84,7 @@ def shipped_models() -> list[str]:
 
 
 @pytest.mark.parametrize("name", shipped_models())
-def test_a_shipped_network_is_its_circuit(name, engine):
+def test_a_shipped_network_is_its_circuit(name: str, engine: spice.Engine) -> None:
     """Held-out data, macro level, no noise: every decision of every layer, unit and timestep."""
     trained = checkpoint.load(MODELS / f"{name}.safetensors")
     data = checkpoint.load_sequences(MODELS / f"{name.split('-')[0]}-eval.npz")
@@ -87,7 +96,7 @@ def test_a_shipped_network_is_its_circuit(name, engine):
     assert result.agree >= 0.999 * result.total
 
 
-def test_a_state_is_held_over_a_thousand_timesteps(engine):
+def test_a_state_is_held_over_a_thousand_timesteps(engine: spice.Engine) -> None:
     trained = checkpoint.load(next(MODELS.glob("flipflop-cmru-*.safetensors")))
     data = checkpoint.load_sequences(MODELS / "flipflop-eval.npz")
     longest = int(np.argmax(data.lengths))
@@ -98,21 +107,22 @@ def test_a_state_is_held_over_a_thousand_timesteps(engine):
     assert result.level_error < 0.05
 
 
-def test_both_backends_and_any_number_of_jobs_give_the_same_answer(engine):
+def test_both_backends_and_any_number_of_jobs_give_the_same_answer(engine: spice.Engine) -> None:
     shape = Shape(seed=11)
     trained, data = random_network(shape), random_sequences(shape, (150, 140, 130, 120))
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))
     first = simulate(design, data, engine).response
-    for backend, jobs in (("pyspice", 2), ("batch", 1)):
+    others: tuple[tuple[spice.Backend, int], ...] = (("pyspice", 2), ("batch", 1))
+    for backend, jobs in others:
         with spice.open_engine(backend=backend, jobs=jobs) as other:
             again = simulate(design, data, other).response
         for one, two in zip(first.states, again.states, strict=True):
             np.testing.assert_allclose(one, two, rtol=0, atol=1e-9)
-        for one, two in zip(first.decisions, again.decisions, strict=True):
-            np.testing.assert_array_equal(one, two)
+        for here, there in zip(first.decisions, again.decisions, strict=True):
+            np.testing.assert_array_equal(here, there)
 
 
-def test_a_sequence_does_not_know_what_ran_before_it(engine):
+def test_a_sequence_does_not_know_what_ran_before_it(engine: spice.Engine) -> None:
     shape = Shape(cell="cmru", levels=None, seed=4)
     trained, data = random_network(shape), random_sequences(shape, (20, 20))
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))
@@ -122,7 +132,7 @@ def test_a_sequence_does_not_know_what_ran_before_it(engine):
         np.testing.assert_allclose(one[1], two[0], atol=1e-3)
 
 
-def test_packets_shrink_with_the_amplifier_gain_as_theory_says(engine):
+def test_packets_shrink_with_the_amplifier_gain_as_theory_says(engine: spice.Engine) -> None:
     """A packet is (C_s/C_int) V_ref / (1 + (1 + C_s/C_int)/A): with A = 100 the first level misses 1 by that."""
     weak = replace(MACRO, amplifier=replace(MACRO.amplifier, gain=100.0))
     shape = Shape(cell="bmru", units=(1,), skip=False, seed=3)
@@ -135,7 +145,7 @@ def test_packets_shrink_with_the_amplifier_gain_as_theory_says(engine):
     assert state / software == pytest.approx(1 / (1 + (1 + ratio) / 100), abs=2e-4)
 
 
-def test_a_clock_that_misses_a_beat_is_not_believed():
+def test_a_clock_that_misses_a_beat_is_not_believed() -> None:
     shape = Shape()
     trained, data = random_network(shape), random_sequences(shape, (3,))
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))
@@ -154,7 +164,7 @@ def test_a_clock_that_misses_a_beat_is_not_believed():
 # --- what a comparison says, on responses made by hand ------------------------------------------------------------
 
 
-def analytic():
+def analytic() -> tuple[Design, Trained, Sequences, Reference]:
     shape = Shape(units=(2, 2), seed=1)
     trained, data = random_network(shape), random_sequences(shape, (6, 6))
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))
@@ -167,7 +177,7 @@ def changed(response: Response, layer: int, place: tuple[int, int, int]) -> Resp
     return replace(response, decisions=tuple(decisions))
 
 
-def test_one_wrong_decision_is_found_and_named():
+def test_one_wrong_decision_is_found_and_named() -> None:
     design, _, _, expected = analytic()
     result = compare(design, expected, changed(expected.response, 1, (1, 3, 0)), resolution=0.0)
     assert (result.differ, result.excluded) == (1, 0) and not result.holds()
@@ -177,7 +187,7 @@ def test_one_wrong_decision_is_found_and_named():
     assert "sequence 1, timestep 3, layer 1, unit 0: software" in str(first)
 
 
-def test_a_close_call_excludes_itself_and_what_follows_from_it():
+def test_a_close_call_excludes_itself_and_what_follows_from_it() -> None:
     design, _, _, expected = analytic()
     margins = [m.copy() for m in expected.margins]
     margins[0][0, 2, 1] = 1e-9
@@ -189,7 +199,7 @@ def test_a_close_call_excludes_itself_and_what_follows_from_it():
     assert fell.excluded == 1 + 6 + 8 and fell.differ == 0
 
 
-def test_a_level_off_by_a_tenth_does_not_pass():
+def test_a_level_off_by_a_tenth_does_not_pass() -> None:
     design, _, _, expected = analytic()
     states = [s.copy() for s in expected.response.states]
     states[0][1, 2, 0] += 0.1

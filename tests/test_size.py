@@ -31,14 +31,14 @@ def long_functions(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_long_files_and_functions_have_a_reason(path):
+def test_long_files_and_functions_have_a_reason(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert not long_functions(text)
     count = len(text.splitlines())
     assert count <= LINES_OF_A_FILE or any(line.startswith(MARK) for line in text.splitlines()), f"{count} lines"
 
 
-def test_a_long_function_is_found_and_a_reason_excuses_it():
+def test_a_long_function_is_found_and_a_reason_excuses_it() -> None:
     body = "".join(f"    x = {k}\n" for k in range(LINES_OF_A_FUNCTION + 1))
     assert long_functions(f"def f():\n    '''Docstring.'''\n{body}") == ["f (61 lines)"]
     assert long_functions(f"# long: a table\ndef f():\n{body}") == []

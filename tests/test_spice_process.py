@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -16,6 +18,7 @@ from cmru_hw import spice
 from cmru_hw.core.errors import OutputError
 from cmru_hw.spice import engine as engine_module
 from cmru_hw.spice.deck import Deck
+from tests.narrow import known
 
 pytestmark = pytest.mark.spice
 
@@ -42,12 +45,19 @@ with spice.open_engine(backend=sys.argv[1], jobs=2) as engine:
 
 
 @pytest.fixture(params=["pyspice", "batch"])
-def backend(request):
-    return request.param
+def backend(request: pytest.FixtureRequest) -> spice.Backend:
+    assert request.param in ("pyspice", "batch")
+    return cast(spice.Backend, request.param)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_nothing_survives_its_parent(backend, how, tmp_path, runs, ends):
+def test_nothing_survives_its_parent(
+    backend: spice.Backend,
+    how: signal.Signals,
+    tmp_path: Path,
+    runs: Callable[[int], bool],
+    ends: Callable[[int], bool],
+) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     parent = subprocess.Popen(
@@ -62,9 +72,9 @@ def test_nothing_survives_its_parent(backend, how, tmp_path, runs, ends):
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    workers = [int(pid) for pid in known(parent.stdout).readline().split()]
     assert len(workers) == 2
-    until(lambda: all(runs(pid) for pid in workers) and list(scratch.glob("*/run-2/deck.cir")))
+    until(lambda: all(runs(pid) for pid in workers) and any(scratch.glob("*/run-2/deck.cir")))
     os.killpg(parent.pid, how)
     try:
         _, errors = parent.communicate(timeout=60)
@@ -77,7 +87,7 @@ def test_nothing_survives_its_parent(backend, how, tmp_path, runs, ends):
     until(lambda: not list(scratch.iterdir()))
 
 
-def test_ctrl_c_is_not_the_workers_business(backend):
+def test_ctrl_c_is_not_the_workers_business(backend: spice.Backend) -> None:
     with spice.open_engine(backend=backend) as engine:
         engine.run(RC)
         pids = engine.pids
@@ -86,7 +96,7 @@ def test_ctrl_c_is_not_the_workers_business(backend):
         assert engine.pids == pids
 
 
-def test_a_worker_is_light(backend):
+def test_a_worker_is_light(backend: spice.Backend) -> None:
     with spice.open_engine(backend=backend) as engine:
         engine.run(RC)
         loaded = Path(f"/proc/{engine.pids[0]}/maps").read_text()
@@ -94,7 +104,9 @@ def test_a_worker_is_light(backend):
         assert ("libngspice" in loaded) == (backend == "pyspice")
 
 
-def test_the_users_surroundings_do_not_leak_in(backend, tmp_path, monkeypatch):
+def test_the_users_surroundings_do_not_leak_in(
+    backend: spice.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / ".spiceinit").write_text("set ngbehavior=hsa\n")
     # A module of this name beside the script would stop every Python that looks there.
     (tmp_path / "json.py").write_text("raise SystemExit(3)\n")
@@ -107,7 +119,7 @@ def test_the_users_surroundings_do_not_leak_in(backend, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".spiceinit", "json.py"]
 
 
-def test_workers_are_renewed_from_time_to_time(backend, monkeypatch):
+def test_workers_are_renewed_from_time_to_time(backend: spice.Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "_RUNS_PER_WORKER", 2)
     with spice.open_engine(backend=backend) as engine:
         seen = []
@@ -119,7 +131,7 @@ def test_workers_are_renewed_from_time_to_time(backend, monkeypatch):
 
 
 @pytest.mark.needs("mount")
-def test_full_disk(backend, tmp_path, monkeypatch):
+def test_full_disk(backend: spice.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(tmp_path)], check=True)
     try:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -135,7 +147,7 @@ def test_full_disk(backend, tmp_path, monkeypatch):
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def until(condition, *, seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to this in time"

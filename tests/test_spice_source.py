@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,8 @@ from cmru_hw.spice.deck import Deck
 CIRCUIT = "v1 a 0 1\nr1 a 0 1000\n.save a\n.tran 1e-4 1e-3\n"
 
 
-def test_the_hash_tells_all_parts_apart():
-    def deck(text="r1 a 0 1", files=None):
+def test_the_hash_tells_all_parts_apart() -> None:
+    def deck(text: str = "r1 a 0 1", files: dict[str, bytes] | None = None) -> Deck:
         return Deck(text=text, stop=1.0, saved=(), files=files or {})
 
     decks = [
@@ -32,7 +33,7 @@ def test_the_hash_tells_all_parts_apart():
     assert spice.content_hash(ordered[0]) == spice.content_hash(ordered[1])
 
 
-def test_complete_text_is_title_text_end():
+def test_complete_text_is_title_text_end() -> None:
     deck = Deck(text=CIRCUIT, stop=1e-3, saved=("a",))
     assert spice.complete_text(deck) == f"{spice.content_hash(deck)}\n{CIRCUIT}.end\n"
 
@@ -94,7 +95,7 @@ def test_complete_text_is_title_text_end():
         ".model m d_cosim(simulation=x)",
     ],
 )
-def test_refuses_whatever_is_not_a_circuit(line):
+def test_refuses_whatever_is_not_a_circuit(line: str) -> None:
     with pytest.raises(InputError):
         spice.refuse_code(CIRCUIT + line + "\n", files={"cells.lib": b"", "x": b""})
 
@@ -117,7 +118,7 @@ def test_refuses_whatever_is_not_a_circuit(line):
         "r1 a 0 1 ; a comment with .control\n",
     ],
 )
-def test_lets_circuits_pass(text, tmp_path):
+def test_lets_circuits_pass(text: str, tmp_path: Path) -> None:
     files = {
         "cells.lib": b"r1 a 0 1\r\n",
         "sub/inner.lib": b".include other.lib\n.include ../cells.lib\n",
@@ -130,7 +131,7 @@ def test_lets_circuits_pass(text, tmp_path):
     spice.refuse_code(text, files=files, libraries=(str(library),))
 
 
-def test_included_files_are_checked_however_deep():
+def test_included_files_are_checked_however_deep() -> None:
     files = {"a.lib": b".include b.lib\n.include a.lib\n", "b.lib": b"r1 a 0 1\n.control\nquit\n.endc\n"}
     with pytest.raises(InputError, match=r"b\.lib, line 2"):
         spice.refuse_code(".include a.lib\n", files=files)
@@ -139,18 +140,18 @@ def test_included_files_are_checked_however_deep():
 @pytest.mark.parametrize(
     "name", ["/etc/x", "../x", "a/../../x", "./x", "a//b", "a\nb", "a\\b", "", "deck.cir", "out.raw", ".spiceinit"]
 )
-def test_file_names_stay_inside(name):
+def test_file_names_stay_inside(name: str) -> None:
     with pytest.raises(InputError):
         spice.refuse_code(CIRCUIT, files={name: b""})
 
 
 @pytest.mark.parametrize("setting", ["a b", "a\nshell x", "a;shell", "a=$(x)", "", "=1", "a=`x`"])
-def test_settings_are_one_word(setting):
+def test_settings_are_one_word(setting: str) -> None:
     with pytest.raises(InputError):
         spice.startup_text((setting,))
 
 
-def test_startup_text():
+def test_startup_text() -> None:
     assert spice.startup_text(("ngbehavior=hsa", "ng_nomodcheck")) == (
         "set num_threads=1\nset ngbehavior=hsa\nset ng_nomodcheck\n"
     )
@@ -159,7 +160,7 @@ def test_startup_text():
 @pytest.mark.spice
 @pytest.mark.parametrize("backend", ["pyspice", "batch"])
 @pytest.mark.parametrize("where", ["deck", "include"])
-def test_a_hostile_template_does_not_get_to_run(tmp_path, backend, where):
+def test_a_hostile_template_does_not_get_to_run(tmp_path: Path, backend: spice.Backend, where: str) -> None:
     evil = tmp_path / "evil"
     commands = f".control\nshell touch {evil}\n.endc\n"
     # That it would run is what makes the guard necessary.

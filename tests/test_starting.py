@@ -44,13 +44,13 @@ def loaded(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "code", ["import cmru_hw", *(HELP.format(words) for words in ([], ["montecarlo"], ["retention"], ["characterize"]))]
 )
-def test_import_and_help_load_nothing_heavy(code):
+def test_import_and_help_load_nothing_heavy(code: str) -> None:
     modules = loaded(code)
     assert "cmru_hw" in modules
     assert modules.isdisjoint({*HEAVY, MODELS_OF_A_PROCESS})
 
 
-def test_a_monte_carlo_loads_no_pyplot_and_no_scipy_stats():
+def test_a_monte_carlo_loads_no_pyplot_and_no_scipy_stats() -> None:
     modules = loaded(MONTECARLO)
     assert {"torch", "numba", "scipy.special", "pyarrow"} <= modules
     assert modules.isdisjoint({"matplotlib", "matplotlib.pyplot", "scipy.stats"})

@@ -11,20 +11,20 @@ from cmru_hw.process import technology
 MACRO = (Path(technology.__file__).parent / "technologies" / "macro.toml").read_text(encoding="utf-8")
 
 
-def test_every_shipped_technology_loads():
+def test_every_shipped_technology_loads() -> None:
     assert "macro" in technology.available()
     for name in technology.available():
         assert technology.load(name).name == name
 
 
-def test_a_file_reads_like_a_name(tmp_path):
+def test_a_file_reads_like_a_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(MACRO)
     assert technology.load(path) == technology.load("macro")
     assert technology.load(path).sha256 == technology.load("macro").sha256
 
 
-def test_the_hash_follows_the_numbers():
+def test_the_hash_follows_the_numbers() -> None:
     changed = technology.parse(MACRO.replace("gain = 1e5", "gain = 1e4"), where="here")
     assert changed.sha256 != technology.load("macro").sha256
 
@@ -43,21 +43,21 @@ def test_the_hash_follows_the_numbers():
         ("[supply]", "[supply", "is not valid TOML"),
     ],
 )
-def test_impossible_numbers_are_refused_by_name(old, new, message):
+def test_impossible_numbers_are_refused_by_name(old: str, new: str, message: str) -> None:
     assert old in MACRO
     with pytest.raises(TechnologyError) as caught:
         technology.parse(MACRO.replace(old, new, 1), where="mine.toml")
     assert message in str(caught.value) and "mine.toml" in str(caught.value)
 
 
-def test_unknown_and_missing_files(tmp_path):
+def test_unknown_and_missing_files(tmp_path: Path) -> None:
     with pytest.raises(TechnologyError, match="no technology is called 'gf999': choose one of"):
         technology.load("gf999")
     with pytest.raises(TechnologyError, match="cannot be read"):
         technology.load(tmp_path / "absent.toml")
 
 
-def test_a_technology_survives_its_dict():
+def test_a_technology_survives_its_dict() -> None:
     from dataclasses import asdict
 
     macro = technology.load("macro")

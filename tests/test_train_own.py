@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,19 +17,19 @@ from tests import foreign
 from tests.test_import import command, refused
 
 
-def signs(path: Path, *, count: int = 80, seed: int = 0, features: int = 2, **changes: np.ndarray | None) -> Path:
+def signs(path: Path, *, count: int = 80, seed: int = 0, features: int = 2, **changes: Any) -> Path:
     """Which of two features is larger on average."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, size=count)
     inputs = random.normal(size=(count, 12, features)).astype(np.float32)
     inputs[np.arange(count), :, labels] += 0.8
-    arrays = {"inputs": inputs, "labels": labels, **changes}
+    arrays: dict[str, Any] = {"inputs": inputs, "labels": labels, **changes}
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
     return path
 
 
 @pytest.fixture
-def data(tmp_path) -> tuple[Path, Path]:
+def data(tmp_path: Path) -> tuple[Path, Path]:
     return signs(tmp_path / "train.npz"), signs(tmp_path / "test.npz", seed=1)
 
 
@@ -36,7 +37,7 @@ def own(train: Path, test: Path) -> tuple[object, ...]:
     return "train", "--data", train, "--test", test
 
 
-def test_a_network_is_trained_on_own_data(data, tmp_path):
+def test_a_network_is_trained_on_own_data(data: tuple[Path, Path], tmp_path: Path) -> None:
     made = tmp_path / "made.safetensors"
     words = (*own(*data), "--shape", "1x4", "--steps", 60, "--classes", "left, right", "--decision", "last")
     found = json.loads(command(*words, "-o", made, "--json").output)
@@ -65,7 +66,7 @@ def imported(folder: Path) -> Path:
     return folder / "mine.pt"
 
 
-def test_training_goes_on_from_an_imported_network(data, tmp_path):
+def test_training_goes_on_from_an_imported_network(data: tuple[Path, Path], tmp_path: Path) -> None:
     mine, made = imported(tmp_path), tmp_path / "made.safetensors"
     start = checkpoint.load(mine)
     before = cmru_hw.load_sequences(data[1])
@@ -79,7 +80,7 @@ def test_training_goes_on_from_an_imported_network(data, tmp_path):
     assert found["scores"]["test"] == accuracy(trained, before) > accuracy(start, before) + 0.2
 
 
-def test_an_imported_network_is_trained_on_dies(data, tmp_path):
+def test_an_imported_network_is_trained_on_dies(data: tuple[Path, Path], tmp_path: Path) -> None:
     mine, made = imported(tmp_path), tmp_path / "made.safetensors"
     words = (*own(*data), "--from", mine, "--hardware-aware", "--technology", "gf180", "--tune-steps", 40, "-n", 20)
     found = json.loads(command(*words, "-o", made, "--json").output)["hardware_aware"]
@@ -90,7 +91,7 @@ def test_an_imported_network_is_trained_on_dies(data, tmp_path):
     assert notes.task["name"] == "own data"
 
 
-def test_the_same_is_public_in_python(data, tmp_path):
+def test_the_same_is_public_in_python(data: tuple[Path, Path], tmp_path: Path) -> None:
     start = cmru_hw.load_model(imported(tmp_path))
     train, test = (cmru_hw.load_sequences(path) for path in data)
     recipe = cmru_hw.Recipe(steps=30, learning_rate=0.01)
@@ -113,7 +114,9 @@ USAGE = [
 
 
 @pytest.mark.parametrize(("words", "wanted"), USAGE, ids=[wanted for _, wanted in USAGE])
-def test_options_that_do_not_go_together_are_usage_errors(words, wanted, tmp_path):
+def test_options_that_do_not_go_together_are_usage_errors(
+    words: tuple[object, ...], wanted: str, tmp_path: Path
+) -> None:
     done = command("train", *words, "-o", tmp_path / "o.safetensors", code=2)
     assert wanted in (done.output or "") + str(done.exception)
 
@@ -129,13 +132,15 @@ DATA = [
 
 
 @pytest.mark.parametrize(("train", "test", "wanted"), DATA, ids=[wanted for *_, wanted in DATA])
-def test_data_that_cannot_be_trained_on_are_refused(train, test, wanted, tmp_path):
+def test_data_that_cannot_be_trained_on_are_refused(
+    train: dict[str, Any], test: dict[str, Any], wanted: str, tmp_path: Path
+) -> None:
     paths = signs(tmp_path / "train.npz", **train), signs(tmp_path / "test.npz", **test)
     with pytest.raises(DataError, match=wanted):
         tasks.own(*paths)
 
 
-def test_classes_and_features_have_to_fit(data, tmp_path):
+def test_classes_and_features_have_to_fit(data: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there are 1 class names, but label 1 occurs; name every class from 0 on"):
         tasks.own(*data, ("a",))
     wide = signs(tmp_path / "wide.npz", features=3), signs(tmp_path / "wide-test.npz", features=3)
@@ -143,6 +148,6 @@ def test_classes_and_features_have_to_fit(data, tmp_path):
     assert "the sequences have 3 features, but the network takes 2" in message
 
 
-def test_more_layers_than_can_be_read_are_refused_before_training(data, tmp_path):
+def test_more_layers_than_can_be_read_are_refused_before_training(data: tuple[Path, Path], tmp_path: Path) -> None:
     message = refused(*own(*data), "--shape", "65x1", "-o", tmp_path / "o.safetensors")
     assert "there are 65 layers; a network has 1 to 64" in message

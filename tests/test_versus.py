@@ -22,7 +22,7 @@ __all__ = ["small"]
 
 
 @pytest.fixture(scope="module")
-def pair(small, tmp_path_factory) -> tuple[Path, Path, Path]:
+def pair(small: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A charge-domain design, a current-mode one, and a folder for their runs."""
     folder = tmp_path_factory.mktemp("pair")
     done = run("export", SMALL, "-o", folder / "charge", "--no-verify")
@@ -41,7 +41,9 @@ def pair(small, tmp_path_factory) -> tuple[Path, Path, Path]:
     return folder / "charge", small[0], runs
 
 
-def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_path):
+def test_each_figure_has_its_file_and_what_was_not_run_its_command(
+    pair: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
     charge, current, runs = pair
     out = tmp_path / "table.json"
     done = run("versus", charge, current, "--runs", runs, "-o", out, "--json")
@@ -69,13 +71,15 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(pair, tmp_pat
     assert "--force" in refused("versus", charge, current, "-o", out)
 
 
-def test_a_folder_of_results_of_other_circuits_is_refused_by_name(pair):
+def test_a_folder_of_results_of_other_circuits_is_refused_by_name(pair: tuple[Path, Path, Path]) -> None:
     charge, current, runs = pair
     message = refused("versus", charge, current, "--runs", runs / "stranger")
     assert "stranger/energy.json is of another circuit (netlist 0123456789ab) than" in message
 
 
-def test_a_damaged_result_of_a_design_is_refused_and_of_another_one_not_read(pair, tmp_path):
+def test_a_damaged_result_of_a_design_is_refused_and_of_another_one_not_read(
+    pair: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
     charge, current, runs = pair
     shutil.copytree(runs, tmp_path / "runs")
     stranger, own = (tmp_path / "runs" / name / "energy.json" for name in ("stranger", "energy"))
@@ -87,7 +91,7 @@ def test_a_damaged_result_of_a_design_is_refused_and_of_another_one_not_read(pai
     assert f"{own} cannot be read" in refused("versus", charge, current, "--runs", tmp_path / "runs")
 
 
-def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path):
+def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path: Path) -> None:
     """Both exports of one network, macro and transistors, have the same elements and area.
 
     What draws dies takes the macro level alone, and says so.
@@ -109,11 +113,11 @@ def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path):
     assert "without --level transistor" in refused("montecarlo", tmp_path / "transistor", "--input", data, "-n", 2)
 
 
-def test_one_design_is_no_comparison(pair):
+def test_one_design_is_no_comparison(pair: tuple[Path, Path, Path]) -> None:
     assert "two designs" in refused("versus", pair[0])
 
 
-def test_a_netlist_has_as_many_devices_as_its_architecture_says():
+def test_a_netlist_has_as_many_devices_as_its_architecture_says() -> None:
     design = design_of(network(units=(3, 3), skip=True), without_grid("generic180"))
     readers = sum(layer.units for layer in design.layers)
     found = device_count.of_netlist(netlist.network_text(design), netlist.cell_files(design))
@@ -123,7 +127,7 @@ def test_a_netlist_has_as_many_devices_as_its_architecture_says():
     assert found.gates == pytest.approx(gates + readers * 0.3e-12, rel=1e-6)
 
 
-def test_a_template_counts_alike_by_itself_and_in_a_netlist():
+def test_a_template_counts_alike_by_itself_and_in_a_netlist() -> None:
     cells = {
         path.name: path.read_bytes() for path in (package_data.folder("netlists") / "cells" / "transistor").glob("*")
     }

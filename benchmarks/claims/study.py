@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ class Store:
 
 def run(
     jobs: Sequence[Job], store: Store, report: Callable[[int, int, Job, float], None] = lambda *_: None
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """The record of every job, in order; those that are in ``store`` are not run again."""
     for place, job in enumerate(jobs):
         record = store.read(job)

@@ -47,11 +47,12 @@ class Traces:
     time: Array
     values: Mapping[str, Array]
 
-    def at(self, name: str, instants: Array) -> Array:
+    def at(self, name: str, instants: NDArray[np.floating[Any]]) -> Array:
         """Vector ``name``, linearly interpolated at ``instants`` [s]."""
-        return np.interp(instants, self.time, self.values[name])
+        found: Array = np.interp(instants, self.time, self.values[name])
+        return found
 
-    def charge(self, source: str, edges: Array) -> Array:
+    def charge(self, source: str, edges: NDArray[np.floating[Any]]) -> Array:
         """Charge [C] that flows through voltage source ``source`` between consecutive ``edges`` [s].
 
         Right-rectangle sum. It is exact only for first-order integration, where the current at a point is the charge

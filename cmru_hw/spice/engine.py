@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,7 +102,7 @@ class Engine:
             raise outcome
         return outcome
 
-    def map(self, decks: Iterable[Deck]) -> Iterator[tuple[int, Outcome | SimulationError]]:
+    def map(self, decks: Iterable[Deck]) -> Generator[tuple[int, Outcome | SimulationError], None, None]:
         """Simulate all decks and yield (index, result) as each ends; a deck that failed is a SimulationError.
 
         The engine takes the next of ``decks`` when a worker becomes free. Leaving the loop early ends all running

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ class FinerEngine(Engine):
         )
         self._engine, self._options = engine, options(times)
 
-    def map(self, decks: Iterable[Deck]) -> Iterator[tuple[int, Outcome | SimulationError]]:
+    def map(self, decks: Iterable[Deck]) -> Generator[tuple[int, Outcome | SimulationError], None, None]:
         """As `Engine.map`."""
         return self._engine.map(
             replace(deck, text=f"{deck.text.rstrip()}\n.options {self._options}\n") for deck in decks

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ class CachedEngine(Engine):
         super().__init__(**given)
         self.folder = folder
 
-    def map(self, decks: Iterable[Deck]) -> Iterator[tuple[int, Outcome | SimulationError]]:
+    def map(self, decks: Iterable[Deck]) -> Generator[tuple[int, Outcome | SimulationError], None, None]:
         """As `Engine.map`, stored results first. Raises OutputError if ``folder`` cannot be read or written."""
         ready: list[tuple[int, Outcome]] = []
         asked: list[tuple[int, Deck]] = []

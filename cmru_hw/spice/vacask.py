@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ class VacaskEngine(Engine):
         super().__init__(backend="batch", jobs=1, timeout=timeout, retries=(), program=None)
         self._vacask, self._options = find(), options
 
-    def map(self, decks: Iterable[Deck]) -> Iterator[tuple[int, Outcome | SimulationError]]:
+    def map(self, decks: Iterable[Deck]) -> Generator[tuple[int, Outcome | SimulationError], None, None]:
         """As `Engine.map`. Raises SimulatorMissing, and InputError for a deck with parts that have no translation."""
         for index, deck in enumerate(decks):
             with tempfile.TemporaryDirectory(prefix="cmru-hw-") as scratch:
