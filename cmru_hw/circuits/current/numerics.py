@@ -2,8 +2,8 @@
 
 ngspice accepts a time step if the estimated error of every charge is below ``trtol`` times the larger of ``chgtol`` and
 ``reltol`` times the charge. Its default ``chgtol``, 10 fC, exceeds the 5 fC that switch a cell. With that default a
-cell can jump from one stable state to the other between two time points without a visible error. ``chgtol`` must therefore
-be far below that charge. ``python -m benchmarks.convergence current`` compares settings with a reference.
+cell can jump from one stable state to the other between two time points without a visible error. ``chgtol`` must
+therefore be far below that charge. ``python -m benchmarks.convergence current`` compares settings with a reference.
 """
 
 from __future__ import annotations
