@@ -225,7 +225,7 @@ def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun,
 
 @machine_code
 def totals(values, alive, out):  # type: ignore[no-untyped-def]
-    """Write the sums of ``values`` (units, places) over the timesteps of each sequence to ``out`` (units, sequences)."""
+    """Sum ``values`` (units, places) over the timesteps of each sequence, to ``out`` (units, sequences)."""
     for unit in range(len(out)):
         sums, first = out[unit], 0
         for place in range(len(sums)):
