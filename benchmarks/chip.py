@@ -1,16 +1,16 @@
-"""Shipped networks as whole chips of GF180MCU transistors: every decision against software, energy, all 45 corners.
+"""Complete chips of GF180MCU transistors for shipped networks: decisions compared with software, energy, 45 corners.
 
 Run: ``python -m benchmarks.chip utterances|flipflop|units|memories|corners DIR [--jobs N] [--only CORNER]``.
-Hours of simulation, all of it resumable: what is finished stays in DIR, and the same command goes on.
+This takes hours of simulation. Finished simulations stay in DIR, and the same command resumes.
 
-- ``utterances``: the detector on the first held-out utterances that have 100 timesteps together, as they are in the
-  file, on the first two of its speaker, and on as many more as it takes to see every unit go up, hold and go down.
+- ``utterances``: the detector on the first held-out utterances of the file with 100 timesteps in total, on the first
+  two of its speaker, and on as many more as are needed to see every unit go up, hold and go down.
 - ``flipflop``: the flip-flop on its two shortest sequences.
-- ``units``: each unit of the detector by itself, on a chip of its own, with the inputs that software gives it, over
-  the shortest utterance of each twentieth of the file.
-- ``corners``: the detector on the shortest utterance in which no row comes nearer to its threshold than 4 mV in
-  software, because nearer than that a corner may decide either way.
-- ``memories``: that utterance with the two other memories, whose clocks and V_cm come from outside.
+- ``units``: each unit of the detector as a single-unit chip, with the inputs that software gives it, over the shortest
+  utterance of each twentieth of the file.
+- ``corners``: the detector on the shortest utterance in which every row stays at least 4 mV from its threshold in
+  software, because a corner may decide either way below that margin.
+- ``memories``: that utterance with the other two memories, whose clocks and V_cm are external.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from cmru_hw.process import technology
 TIMESTEPS = 100
 OF_CLASS = 2
 ALONE = 20
-# A corner's rows decide rightly above this [V]
+# Smallest row voltage [V] at which a corner must decide correctly.
 CLEAR = 4e-3
 
 
 def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "power-gated") -> tuple[Exported, Sequences]:
-    """A shipped network in transistors, and all of its held-out sequences."""
+    """A shipped network at transistor level, and all of its held-out sequences."""
     models = package_data.folder("models")
     trained = checkpoint.load(models / f"{model}.safetensors")
     data = checkpoint.load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
@@ -54,20 +54,20 @@ def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "power-
 
 
 def chosen(data: Sequences, indices: list[int]) -> Sequences:
-    """Those, and no longer than the longest of them."""
+    """The sequences at ``indices``, cut to the length of the longest of them."""
     some = data.take(np.array(indices))
     return replace(some, inputs=some.inputs[:, : int(some.lengths.max())])
 
 
 def first(data: Sequences) -> list[int]:
-    """As many from the front as make TIMESTEPS, and the first OF_CLASS of class 1."""
+    """As many of the first sequences as give TIMESTEPS timesteps, and the first OF_CLASS of class 1."""
     front = range(int(np.searchsorted(np.cumsum(data.lengths), TIMESTEPS)) + 1)
     positive = [] if data.labels is None else np.flatnonzero(data.labels == 1)[:OF_CLASS].tolist()
     return sorted({*front, *positive})
 
 
 def covering(design: Design, trained: Trained, data: Sequences, picked: list[int]) -> list[int]:
-    """``picked``, and sequences with every move that software makes anywhere: those with the most in the least time."""
+    """``picked``, and sequences for all missing moves of the software; those with the most moves per timestep first."""
     decisions = compare.reference(design, trained, data).response.decisions
     made = [
         {
@@ -87,13 +87,13 @@ def covering(design: Design, trained: Trained, data: Sequences, picked: list[int
 
 
 def drawn(mine: Exported) -> Design:
-    """The design of ``mine``, which `exported` made."""
+    """The design of ``mine``, as `exported` mapped it."""
     assert isinstance(mine.design, Design)
     return mine.design
 
 
 def clear(design: Design, trained: Trained, data: Sequences) -> int:
-    """The shortest sequence whose least margin is CLEAR."""
+    """The shortest sequence whose smallest margin is at least CLEAR."""
     margins = compare.reference(design, trained, data).margins
     least = [min(m[i, :length].min() for m in margins) for i, length in enumerate(data.lengths)]
     return min((int(length), i) for i, length in enumerate(data.lengths) if least[i] >= CLEAR)[1]

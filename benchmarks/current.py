@@ -1,7 +1,7 @@
-"""Current mode in figures: cells, a network against software, power by block, die by die, width, and heat.
+"""Current-mode figures: cells, a network compared with software, power by block, dies, network width, temperature.
 
-Run: ``python -m benchmarks.current [cell|network|dies|width|heat ...]`` (all, if none is named; needs GF180MCU).
-``network`` also prints what the abstract of arXiv:2605.15216 states of the published circuit.
+Run: ``python -m benchmarks.current [cell|network|dies|width|heat ...]`` (default: all; needs GF180MCU).
+``network`` also prints the statements of the abstract of arXiv:2605.15216 on the published circuit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PUBLISHED = (
 MODELS = ("detect-fq-bmru-2x4", "detect-fq-bmru-2x8")
 UTTERANCES = 50
 DIES, DIE_UTTERANCES = 4, 10
-# What grows; features (0: as many as units); the power of n by which weights in sums of n terms outgrow 1/sqrt(n).
+# Growing parts; features (0: equal to the units); exponent of n by which weights in sums of n terms exceed 1/sqrt(n).
 GROWTHS = (
     ("12 features, weights of size 1/sqrt(n)", 12, 0.0),
     ("as many features as units, weights of size 1/sqrt(n)", 0, 0.0),
@@ -38,12 +38,12 @@ HEAT_UTTERANCES = 4
 WIDTHS, NETWORKS = (4, 8, 16, 32), 20
 RAMPS = (1000.0, 1.0, 4.0, 16.0)
 EDGE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-# w and l of a cell's devices [um]; those that sink its bias currents are twice as long
+# w and l of a cell's devices [um]; the ones that sink bias currents are twice as long.
 SIZES = ((2, 5), (5, 5), (10, 5), (10, 10), (1, 1))
 
 
 def cell() -> None:
-    """The cell by itself: corrected biases, mismatch against size, and how it switches."""
+    """The cell by itself: corrected biases, mismatch over size, switching."""
     kind = technology.load("gf180")
     with spice.open_engine() as engine:
         _corrected(kind, engine)
@@ -53,7 +53,7 @@ def cell() -> None:
 
 
 def _corrected(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
-    """Largest errors of threshold, width and level that were asked for, over 0.1 to 3 nA."""
+    """Largest relative errors of threshold, width and level, for wanted values from 0.1 to 3 nA."""
     up, share, high = np.meshgrid(np.geomspace(0.1e-9, 3e-9, 6), (0.05, 0.2, 0.5, 0.95), (0.1e-9, 3e-9))
     up, width, high = up.ravel(), (up * share).ravel(), high.ravel()
     biases = zip(*kind.cell.biases(up, width, high), strict=True)
@@ -84,7 +84,7 @@ def _mismatch(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
 
 
 def _charge(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
-    """What switches a cell: it is behind a ramp by √(2 Q slope)."""
+    """Charge that switches a cell: on a ramp it switches late by √(2 Q slope)."""
     print("charge that a cell needs to switch, from how far it is behind a ramp of its candidate")
     slow, *steep = RAMPS
     for thresh in (0.1e-9, 0.3e-9, 1e-9):
@@ -99,7 +99,7 @@ def _charge(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
 
 
 def _edge(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
-    """How far the output of a set cell leaves its level while its candidate falls towards its lower threshold."""
+    """Output error of a set cell while its candidate falls towards its lower threshold."""
     point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9)
     moved = characterize.edge(point, device_models.devices(kind.process), engine, EDGE)
     print("output of a set cell at 0.3/0.1/0.3 nA: off its level with the candidate so far above the lower threshold")
@@ -107,7 +107,7 @@ def _edge(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
 
 
 def network() -> None:
-    """The shipped networks in transistors, on utterances from all over the test set."""
+    """The shipped networks at transistor level, on utterances from the complete test set."""
     for model in MODELS:
         trained, data = _shipped(model, UTTERANCES)
         for unit in (1.0, 0.3):
@@ -165,7 +165,7 @@ def fast() -> None:
 
 
 def heat() -> None:
-    """Whether cells or mirrors make a circuit that was drawn for 27 degrees Celsius wrong where it is hot or cold."""
+    """Whether cells or mirrors cause the errors of a circuit drawn for 27 degrees Celsius at other temperatures."""
     trained, data = _shipped(MODELS[0], HEAT_UTTERANCES)
     calibration = mapping.calibrate(trained, _shipped(MODELS[0], 370)[1])
     room = technology.load("gf180")
@@ -184,10 +184,10 @@ def heat() -> None:
 
 
 def width() -> None:
-    """Power of random networks of two layers, and the exponents of its growth, for three ways to grow.
+    """Power of random networks of two layers, and the exponents of its growth, for three kinds of growth.
 
-    Many networks of each width by the static mirrors of the fast engine, so that exponents are known well; one of each
-    in SPICE beside them, which says how far the static mirrors can be trusted.
+    Exponents come from many networks of each width, by the static mirrors of the fast engine. One network of each width
+    is also simulated in SPICE, to show the accuracy of the static mirrors.
     """
     for title, features, size in GROWTHS:
         print(f"{title}; {NETWORKS} networks of each width, 1 unit = 1 nA")
@@ -215,15 +215,15 @@ def width() -> None:
 
 
 def _static(design: mapping.CurrentDesign, data: Sequences) -> dict[str, float]:
-    """Mean power [W] of each block by the fast engine."""
+    """Mean power [W] of each block in the fast engine."""
     run = behavioral.run(variation.draw(design, seed=0, dies=[0], varied=frozenset()), data)
     return {block: float(current.mean()) * design.technology.vdd for block, current in run.supply.items()}
 
 
 def _grown(units: int, features: int, power: float, seed: int) -> tuple[mapping.CurrentDesign, Sequences]:
-    """A random network of two layers of ``units`` and its inputs; weights in sums of n terms are times n^``power``.
+    """A random network of two layers of ``units``, and its inputs; weights in sums of n terms are times n^``power``.
 
-    Before that, they are of size 1/√n; whatever ``power``, sums of four terms have weights of size 1/2.
+    Before this factor their size is 1/√n. For any ``power``, sums of four terms have weights of size 1/2.
     """
     data = Sequences(inputs=np.random.default_rng(0).normal(size=(1, 8, features)).astype(np.float32))
     config = replace(_shipped(MODELS[0], 1)[0].config, features=features)
@@ -244,10 +244,10 @@ def _scaled(unit: float) -> technology.CurrentTechnology:
 
 
 def _shipped(model: str, count: int) -> tuple[Trained, Sequences]:
-    """A shipped network and ``count`` test utterances; the file has them in the order of their speakers."""
+    """A shipped network and ``count`` test utterances, spread over the file, which is ordered by speaker."""
     folder = package_data.folder("models")
     data = checkpoint.load_sequences(folder / "detect-eval.npz")
-    # the same as --sequences COUNT --spread
+    # The same as --sequences COUNT --spread.
     spread = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
     return checkpoint.load(folder / f"{model}.safetensors"), data.take(spread)
 

@@ -1,9 +1,9 @@
-"""What a die costs: the fast engine against SPICE, SPICE against a plain loop, two jobs against one.
+"""Cost of a die: the fast engine compared with SPICE, SPICE with a plain loop, two jobs with one.
 
-Run: ``python -m benchmarks.montecarlo [--large [FOLDER]]``. All ratios are of one run on one machine, and what is
-compared takes turns. Each is given in wall time and in CPU time, which says more about the programs and less about the
-machine's other work. ``--large`` does 100 000 dies of the vowels network on all 370 utterances instead; finished dies
-are kept in FOLDER, so that the same command goes on after an interruption.
+Run: ``python -m benchmarks.montecarlo [--large [FOLDER]]``. All ratios come from one run on one machine, in which the
+compared programs take turns. Each is given in wall time and in CPU time; the latter depends less on the machine's other
+load. ``--large`` simulates 100 000 dies of the vowels network on all 370 utterances instead. Finished dies are stored
+in FOLDER, and the same command resumes after an interruption.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from cmru_hw.process import technology
 from cmru_hw.spice.deck import Deck
 
 LARGE = 100_000
-# Utterances that SPICE simulates for each die: enough that starting it is a small part.
+# Utterances per die in SPICE: enough to make its start-up a small part.
 UTTERANCES = 40
 ROUNDS = 3
 SOME = 128
-# Dies that two jobs share: so many blocks that neither waits long for the other's last.
+# Dies for the comparison of two jobs with one: enough blocks that neither waits long for the other's last block.
 MANY = 3072
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Seconds of wall time, and of CPU time of this process and those it ended meanwhile."""
+    """Seconds of wall time, and of CPU time of this process and of those that it ended meanwhile."""
 
     wall: float
     cpu: float
@@ -73,9 +73,9 @@ def _cpu() -> float:
 
 
 def taking_turns(spice: Job, fast: Job, scale: float) -> tuple[Cost, Cost]:
-    """What one die costs in either engine: the mean of ROUNDS dies in SPICE, times ``scale``, and of many in fast."""
+    """Cost of one die in each engine: mean of ROUNDS dies in SPICE, times ``scale``, and of many in the fast engine."""
     simulated = computed = Cost(wall=0.0, cpu=0.0)
-    # what follows from a job alone is not what a die costs
+    # Values that depend on the job only are not a cost of a die.
     _ = spice.goal, fast.goal
     scores(fast, range(8))
     for number in range(ROUNDS):
@@ -94,7 +94,7 @@ def vowels(count: int | None = None) -> Job:
 
 
 def wide() -> Job:
-    """64 inputs, 64 units, 8 classes, one timestep of 64 sequences; 5 % on a mean weight and nothing else."""
+    """64 inputs, 64 units, 8 classes, one timestep of 64 sequences; only mismatch, 5 % on a mean weight."""
     config = ModelConfig(
         cell="bmru",
         epsilon=0.0,
@@ -114,7 +114,7 @@ def wide() -> Job:
     rng = np.random.default_rng(0)
     data = Sequences(inputs=rng.normal(size=(64, 1, 64)).astype(np.float32))
     macro = technology.load("macro")
-    # a mean weight is a 64th of a row: make that one vary by 5 %
+    # A mean weight is a 64th of a row; it varies by 5 %.
     law = macro.mismatch
     size = macro.capacitor.row / 64
     macro = replace(macro, mismatch=replace(law, capacitor=0.05 * np.sqrt(size / law.density)))
@@ -129,10 +129,10 @@ def wide() -> Job:
 
 
 def plain_loop(job: Job, dies: int) -> None:
-    """The loop one would write first: a circuit built and simulated anew for every utterance.
+    """The simplest loop: a circuit built and simulated anew for every utterance.
 
-    The same capacitors and switches, but inputs and noise as PWL sources and steps of a 50th of a timestep, because
-    nothing else tells a plain transient analysis where the short phases are.
+    The same capacitors and switches, but inputs and noise as PWL sources, and steps of a 50th of a timestep, because a
+    plain transient analysis has no other information on the short phases.
     """
     NgSpiceShared.LIBRARY_PATH = "libngspice.so.0"
     shared = NgSpiceShared.new_instance()
@@ -149,7 +149,7 @@ def plain_loop(job: Job, dies: int) -> None:
 
 
 def _flat(deck: Deck) -> str:
-    """``deck`` in one text, its data files as PWL sources."""
+    """``deck`` as one text, with its data files as PWL sources."""
     lines = []
     for line in deck.text.splitlines():
         if line.startswith(".include"):
@@ -230,7 +230,7 @@ def two_jobs(whole: Job) -> None:
             cost = timed(lambda: list(pool(whole, blocks(whole, range(MANY)))))
             after = _children_cpu()
             walls.append(cost.wall)
-            # what would be left of the wall time if nobody else were using the machine
+            # Lower bound of the wall time on a machine without other load.
             busiest.append(cost.cpu + max(after[pid] - before[pid] for pid in after))
     print(
         f"two jobs over one, {MANY} dies: {walls[0] / walls[1]:.2f} times by wall time, {busiest[0] / busiest[1]:.2f} "

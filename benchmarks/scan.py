@@ -1,12 +1,13 @@
-"""The recurrence that networks use against its other forms, and against others': ``python -m benchmarks.scan``.
+"""Speed of the networks' recurrence compared with its other forms, and with other packages: ``python -m
+benchmarks.scan``.
 
-All run in turns in the same process, on one core, on the same tensors, which lie in memory as a network's do (time
-first). A figure is processor time, the best of several runs: what else the machine does can only add to it. Before it
-is timed, every form must give what ``scan`` gives, bit for bit.
+All run in turns in the same process, on one core, on the same tensors in the memory layout of a network (time first). A
+figure is CPU time, the best of several runs, because other load can only add to it. Before it is timed, every form must
+give the same result as ``scan``, bit for bit.
 
-The others, on the same recurrence: ``torch.cumsum`` where a = 1 and nothing saturates; and, where it does, JAX's
-``lax.scan``, a loop that XLA compiles for one thread, and its ``lax.associative_scan`` with the composition of clamped
-steps (both need ``pip install jax``).
+The other implementations of the same recurrence: ``torch.cumsum`` where a = 1 and nothing saturates; with saturation,
+JAX's ``lax.scan``, a loop that XLA compiles for one thread, and its ``lax.associative_scan`` with the composition of
+clamped steps (both need ``pip install jax``).
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ CASES = {
 
 
 def best(functions: Sequence[Callable[[], object]], seconds: float) -> list[float]:
-    """Least processor time of each function [s]; they take turns, so that all see the same machine.
+    """Least CPU time of each function [s]; they take turns, so that all see the same machine load.
 
-    A turn is several runs: the first of them finds the caches as another function left them.
+    A turn is several runs, because the first of them finds the caches as another function left them.
     """
     found = [float("inf")] * len(functions)
     for function in functions:
-        function()  # what is made once is made now
+        function()  # compiles now
     end = time.perf_counter() + seconds
     while min(found) == float("inf") or time.perf_counter() < end:
         for index, function in enumerate(functions):
@@ -84,7 +85,7 @@ def measure(
 
 
 def against_cumsum(timesteps: int, batch: int, seconds: float) -> None:
-    """``torch.cumsum``: a = 1, no limits."""
+    """Comparison with ``torch.cumsum``: a = 1, no limits."""
     moves, weight, initial = _problem(timesteps, batch)
     views, leaf = moves.transpose(0, 1).requires_grad_(), moves.clone().requires_grad_()
 
@@ -111,7 +112,7 @@ def against_cumsum(timesteps: int, batch: int, seconds: float) -> None:
 
 
 def against_jax(timesteps: int, batch: int, seconds: float) -> None:
-    """Saturating, a = 1. No gradient of an associative scan of 10 000 timesteps: XLA takes minutes to compile it."""
+    """Saturation, a = 1. No gradient of an associative scan of 10 000 timesteps: XLA takes minutes to compile it."""
     import jax
     import jax.numpy as jnp
 
@@ -155,7 +156,7 @@ def against_jax(timesteps: int, batch: int, seconds: float) -> None:
 
 
 def _finished(run: Callable[[Any], Any], b: Any) -> object:
-    """The result of ``run``, waited for: JAX returns before it has computed."""
+    """The result of ``run`` after waiting for it: JAX returns before it has computed."""
     return run(b).block_until_ready()
 
 
@@ -178,19 +179,19 @@ def _print_peer(name: str, timesteps: int, batch: int, times: list[float]) -> No
 
 
 def peers(seconds: float) -> None:
-    """Every other implementation that is here."""
+    """Compare with every other implementation that is installed."""
     print(f"\nagainst others, a ratio above 1 is in the scan's favour\n{'':>41} | {'forward':^25} | forward + backward")
     print(f"{'':>26}{'timesteps':>9} {'batch':>5} | {'scan':>8} {'theirs':>8} {'ratio':>7} | {'scan':>8} {'theirs':>8}")
     for timesteps, batch in itertools.product(TIMESTEPS, BATCHES):
         against_cumsum(timesteps, batch, seconds)
-    # Read when jax is first imported.
+    # JAX reads this at its first import.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     try:
         import jax
     except ImportError:
         print("jax is not installed: pip install jax")
         return
-    # Work that another thread does is not yet in this process's time when the result is there.
+    # With asynchronous dispatch another thread's work is not yet in this process's CPU time when the result is ready.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     print(f"jax {jax.__version__}, saturating")
     for timesteps, batch in itertools.product(TIMESTEPS, BATCHES):

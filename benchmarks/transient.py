@@ -1,4 +1,4 @@
-"""What a macro-level transient costs: CPU per unit and timestep, and how it grows with both.
+"""Cost of a macro-level transient: CPU time per unit and timestep, and its growth with both.
 
 Run: ``python -m benchmarks.transient``. One layer, 12 inputs, random weights, every capacitor a capacitor in the
 netlist; the decisions of every run are compared with software. CPU time is ngspice's own, loading included.

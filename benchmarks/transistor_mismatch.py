@@ -1,9 +1,10 @@
-"""One unit of the chip, die by die: mismatch drawn for every transistor, beside dies of its macro twin.
+"""One unit of the chip with mismatch in every transistor, compared with dies of its macromodel.
 
-Run: ``python -m benchmarks.transistor_mismatch DIR [--dies N] [--first DIE] [--jobs N]``. A die in transistors is some
-4 s of CPU; finished ones stay in DIR, and the same command goes on. The twin has the technology's numbers, which were
-measured on blocks alone (`cmru_hw.characterize.power_gated_chip.blocks`), gain and parasitic too. Two sigmas agree if
-the 95 % interval of their ratio, from the F distribution, holds 1.
+Run: ``python -m benchmarks.transistor_mismatch DIR [--dies N] [--first DIE] [--jobs N]``. A transistor-level die takes
+about 4 s of CPU time. Finished ones are stored in DIR, and the same command resumes. The macromodel has the
+technology's values, gain and parasitics included, which were measured on separate blocks
+(`cmru_hw.characterize.power_gated_chip.blocks`). Two sigmas agree if the 95 % interval of their ratio, from the F
+distribution, contains 1.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from cmru_hw.process import technology
 
 LEVELS, THRESHOLD = 7, 0.25
 CONDITIONS = Conditions()
-# How far from its nominal value a threshold is searched at macro level [V]
+# Search range [V] of a threshold around its nominal value at macro level.
 REACH = 30e-3
 
 
 def one_unit() -> Design:
-    """A network of one unit as the chip has it: row and packet sizes of the shipped technology, one input."""
+    """A network of one unit as on the chip: row and packet sizes of the shipped technology, one input."""
     config = ModelConfig(
         cell="cmru", epsilon=1.0, levels=LEVELS, skip=False, decision="mean", classes=("low", "high"), features=1,
         units=(1,),
@@ -54,7 +55,7 @@ def one_unit() -> Design:
 
 
 def sizes(design: Design) -> dict[str, float]:
-    """``design`` as parameters of the testbench."""
+    """Sizes of ``design`` as parameters of the testbench."""
     layer, chip = design.layers[0], design.technology.power_gated
     assert chip is not None
     weight, tap = float(layer.low.weights[0, 0]), -float(layer.low.bias[0] + layer.low.threshold[0])
@@ -76,7 +77,7 @@ def sizes(design: Design) -> dict[str, float]:
 
 
 def transistors(folder: Path, parameters: dict[str, float], dies: range, jobs: int) -> list[power_gated_chip.UnitDie]:
-    """Equal devices, and then ``dies``; one that fails is said and left out."""
+    """Results without mismatch, then of ``dies``; a die that fails is reported and left out."""
     bench = power_gated_chip.unit_bench(parameters)
     decks = [bench.deck(CONDITIONS, mismatch=seed or None) for seed in (0, *dies)]
     found = {}
@@ -93,9 +94,9 @@ def transistors(folder: Path, parameters: dict[str, float], dies: range, jobs: i
 
 
 def macro(design: Design, dies: range) -> list[power_gated_chip.UnitDie]:
-    """Equal devices, and then dies of the macro twin, by the fast engine: two staircases of the candidate, and packets.
+    """Results without mismatch, then of macro-level dies in the fast engine: two ramps of the candidate, and packets.
 
-    With nothing global and no noise, because the transistors know neither.
+    Without global variation and noise, which the transistor-level simulation does not have.
     """
     layer = design.layers[0]
     equal = variation.draw(design, seed=0, dies=[0], varied=frozenset())
@@ -120,7 +121,7 @@ def macro(design: Design, dies: range) -> list[power_gated_chip.UnitDie]:
                     offset_high=-float(die.high.offset[place, 0]),
                     packet_up=float(third - second),
                     packet_down=float(first - second),
-                    # nothing else is injected: what packets are off by is the amplifier
+                    # There is no charge injection, so the error of packets is that of the amplifier.
                     state=-float(die.packet_offset[place, 0]),
                 )
             )
@@ -128,14 +129,14 @@ def macro(design: Design, dies: range) -> list[power_gated_chip.UnitDie]:
 
 
 def quantities(dies: list[power_gated_chip.UnitDie]) -> dict[str, list[float]]:
-    """In mV, in the order of ``dies``."""
+    """Measured quantities in mV, in the order of ``dies``."""
     found = {name: [1e3 * getattr(die, name) for die in dies] for name in power_gated_chip.UnitDie.__dataclass_fields__}
     pairs = list(zip(found["packet_up"], found["packet_down"], strict=True))
     return found | {"packet": [(up + down) / 2 for up, down in pairs], "up - down": [up - down for up, down in pairs]}
 
 
 def ratio(a: Sigma, b: Sigma) -> tuple[float, float]:
-    """95 % interval of the ratio of two sigmas, of normal samples."""
+    """95 % interval of the ratio of two sigmas of normal samples."""
     found = a.sigma / b.sigma / np.sqrt(stats.f.ppf([0.975, 0.025], len(a.values) - 1, len(b.values) - 1))
     return float(found[0]), float(found[1])
 

@@ -1,8 +1,8 @@
-"""Tests that need more than Python say so, and options say whether they may be skipped without it.
+"""Tests that need external tools declare them, and options decide whether they may be skipped without these.
 
 ``spice`` marks tests that need ngspice, ``needs("chromium")`` those that need another tool of `tests.needs`. With
-``--spice required`` or ``--tools required`` a test fails without what it needs. With ``if-available`` it is skipped,
-and the end of the output names it and the reason. ``--spice disabled`` skips every simulation.
+``--spice required`` or ``--tools required`` a test fails if its tool is missing. With ``if-available`` it is skipped,
+and the end of the output lists it with the reason. ``--spice disabled`` skips every simulation.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def need(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Skip or fail the test unless the named tool of `tests.needs` is here; other names need nothing."""
+    """Skip or fail the test if the named tool of `tests.needs` is missing; other names are always available."""
 
     def need(name: str) -> None:
         if name in needs.CHECKS:
@@ -64,7 +64,7 @@ def _need(config: pytest.Config, name: str) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name every test that was not run, by reason; pytest itself gives the line of the call that skipped it."""
+    """List every skipped test by reason; pytest itself gives the line of the call that skipped it."""
     skipped: dict[str, list[str]] = defaultdict(list)
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -77,13 +77,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def runs() -> Callable[[int], bool]:
-    """Whether any process of a group still runs, by the number of its leader."""
+    """Whether any process of a group still runs, by the id of the group's leader."""
     return _runs
 
 
 @pytest.fixture
 def ends() -> Callable[[int], bool]:
-    """Whether a group of processes comes to its end within seconds."""
+    """Whether all processes of a group end within seconds."""
 
     def ends(leader: int) -> bool:
         deadline = time.monotonic() + 10
@@ -100,7 +100,7 @@ def _runs(leader: int) -> bool:
             state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
         except OSError:
             continue
-        # A zombie is dead; collecting it is the business of whoever inherited it.
+        # A zombie is dead; its parent has to collect it.
         if int(group) == leader and state != "Z":
             return True
     return False

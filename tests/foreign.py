@@ -1,4 +1,4 @@
-"""Networks as other people write them: their own names, layouts and files. Nothing of this program is used."""
+"""Networks in other people's style: their own names, layouts and files. They use no code of this package."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Cell(nn.Module):
 
 
 class Plain(nn.Module):
-    """Two layers and a head, on inputs that are standardised outside the network."""
+    """Two layers and a head, on inputs that are standardized outside of the network."""
 
     def __init__(self, inputs: int, units: int, classes: int, levels: int = 3) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Encoded(nn.Module):
 
 
 def own_outputs(path: Path, inputs: np.ndarray, logits: Tensor, states: list[Tensor]) -> Path:
-    """What ``--check`` reads."""
+    """Write the outputs file for ``--check``."""
     named: dict[str, Any] = {f"states_{layer}": values.numpy() for layer, values in enumerate(states)}
     np.savez(path, inputs=inputs, logits=logits.numpy(), **named)
     return path
@@ -71,7 +71,7 @@ MODEL = 'cell = "cmru"\nlevels = 3\nskip = false\ndecision = "mean"\n'
 
 
 def cells(names: tuple[str, str], candidate: str = "Wc", threshold: str = "Wb") -> str:
-    """Lines of a map for two layers of :class:`Cell`."""
+    """Lines of a map of names for two layers of :class:`Cell`."""
     lines = []
     for layer, name in enumerate(names):
         for part, own in (("candidate", candidate), ("threshold", threshold)):
@@ -162,7 +162,7 @@ def flax(folder: Path) -> tuple[Path, Path, Path]:
         k = np.clip(k + (abs(c[:, t]) >= abs(beta[:, t])) * np.where(c[:, t] >= 0, 1, -1), -levels, levels)
         states.append(k)
     s = np.stack(states, 1)
-    # |gain|, as a softplus or abs in the model keeps it positive
+    # |gain|: a softplus or abs in the model keeps it positive.
     scores = (abs(arrays["params/Cell_0/gain"]) * s) @ arrays["params/head/kernel"] + arrays["params/head/bias"]
     single: dict[str, Any] = {name: value.astype(np.float32) for name, value in arrays.items()}
     np.savez(folder / "params.npz", **single)
@@ -187,7 +187,7 @@ def flax(folder: Path) -> tuple[Path, Path, Path]:
 
 
 def fq_bmru(folder: Path) -> tuple[Path, Path, Path]:
-    """One FQ-BMRU layer behind two linear maps, thresholds kept as whatever sign training left them."""
+    """One FQ-BMRU layer after two linear maps; thresholds have the sign that training gave them."""
     torch.manual_seed(4)
     first, second = nn.Linear(3, 4), nn.Linear(4, 5)
     candidate, output, head = nn.Linear(5, 6), nn.Linear(6, 4), nn.Linear(4, 2)

@@ -1,4 +1,4 @@
-"""What a test may need besides Python and the package: how to find out whether it is here, and what installs it."""
+"""External tools that tests need: how to detect them, and how to install them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.narrow import known
 
 
 def ngspice() -> str:
-    """Why ngspice cannot be used here, or ``""``. Simulates a deck that uses the code models, on each backend."""
+    """Reason why ngspice is not usable, or ``""``. Simulates a deck that uses the code models, on each backend."""
     deck = Deck(
         text="a1 %v([x]) data\nr1 x 0 1000\n.save x\n.tran 1e-3 2e-3\n"
         '.model data filesource(file="x.txt" amploffset=[0] amplscale=[1])\n',
@@ -35,7 +35,7 @@ def ngspice() -> str:
 
 
 def gf180() -> str:
-    """Why GF180MCU's device models cannot be read, or ``""``."""
+    """Reason why GF180MCU's device models cannot be read, or ``""``."""
     try:
         device_models.find(known(pdk.get("gf180").package))
     except TechnologyError as error:
@@ -59,7 +59,7 @@ def pdflatex() -> str:
 
 
 def mount() -> str:
-    """Why this process cannot mount a file system, or ``""``."""
+    """Reason why this process cannot mount a file system, or ``""``."""
     if os.geteuid() != 0:
         return "only root can mount a small disk"
     with tempfile.TemporaryDirectory() as folder:
@@ -91,10 +91,10 @@ CHECKS: dict[str, Callable[[], str]] = {
     "mkdocs": lambda: _package("mkdocs", "docs") or _package("mkdocstrings_handlers", "docs"),
 }
 SIMULATION = ("ngspice", "gf180")
-"""Those that ``--spice`` decides about; ``--tools`` decides about the others."""
+"""The tools that ``--spice`` controls; ``--tools`` controls the others."""
 
 
 @functools.cache
 def missing(name: str) -> str:
-    """Why ``name`` cannot be used here, and what installs it; ``""`` if it can."""
+    """Reason why ``name`` is not usable, and how to install it; ``""`` if it is usable."""
     return CHECKS[name]()

@@ -1,4 +1,4 @@
-"""Random networks and sequences for tests: any size, cell, sign, threshold and number of levels that can be built."""
+"""Random networks and sequences for tests: any size, cell, sign, threshold and number of levels that has a circuit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Shape:
 
 
 def random_network(shape: Shape) -> Trained:
-    """Weights normal, thresholds and α of either sign, initial states of either sign."""
+    """Normal weights, thresholds and α of either sign, initial states of either sign."""
     epsilon = 0.0 if shape.cell == "bmru" else 1.0
     config = ModelConfig(
         cell=shape.cell,

@@ -1,4 +1,4 @@
-"""Small results of every kind, sound in themselves, for tests of their readers."""
+"""Small valid results of every kind, for tests of their readers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def energy(**changes: Any) -> EnergyResult:
 
 
 def corners(*, failed: int = 1, **changes: Any) -> CornersResult:
-    """Three corners with all decisions right, and ``failed`` others."""
+    """Three corners with all decisions correct, and ``failed`` others."""
     good = tuple(
         CornerFigures(
             corner=f"ff/{temperature:g}/1.98",

@@ -1,4 +1,4 @@
-"""The public names: few, lazy, documented, and the same for Python and for type checkers."""
+"""The public names: few, lazily loaded, documented, and the same for Python and for type checkers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A third kind of circuit, known to this file alone, goes from export to the report without a change in the package.
+"""A third kind of circuit, defined only in this file, goes from export to the report without a change in the package.
 
-It is the charge domain in a box: its designs are of a class of their own that no module of the package has ever seen,
-so whatever asks for more than the protocol fails here.
+It wraps the charge domain: its designs have a class that no module of the package knows, so code that uses more than
+the protocol fails here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.networks import Shape, random_network, random_sequences
 
 @dataclass(frozen=True, kw_only=True)
 class Boxed:
-    """A design that shares only the protocol with those of the package."""
+    """A design that shares only the protocol with the package's designs."""
 
     inner: Design
 
@@ -46,7 +46,7 @@ class Boxed:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """The job of a boxed design, as the dies of the design inside see it."""
+    """The job of a boxed design, as the dies of the inner design see it."""
 
     job: Any
 
@@ -57,7 +57,7 @@ class Opened:
 
 
 def unboxed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` of the charge domain, taking the box or the job of one."""
+    """``function`` of the charge domain, which accepts the box or a job of it."""
 
     @wraps(function)
     def call(first: Any, *rest: Any, **options: Any) -> Any:

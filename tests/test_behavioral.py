@@ -1,4 +1,4 @@
-"""The fast engine: the same circuit as SPICE, decision by decision, die by die."""
+"""The fast engine computes the same circuit as SPICE, decision by decision, die by die."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CELLS = ("cmru", "bmru", "acmru")
 
 
 def lossy() -> Technology:
-    """Every systematic non-ideality at once, each larger than a good circuit would have it."""
+    """Every systematic non-ideality at once, each larger than in a good circuit."""
     macro = technology.load("macro")
     return replace(
         macro,
@@ -100,7 +100,7 @@ def test_a_die_is_the_same_in_both_engines(cell: str, seed: int) -> None:
         assert np.array_equal(one, other)
     swing = design.technology.signal.state_swing
     for layer, here, there in zip(design.layers, fast.states, circuit.states, strict=True):
-        # an α-CMRU passes on what leakage does between the evaluation of a row and its packet
+        # In an αCMRU leakage between the evaluation of a row and its packet also affects the packet.
         assert np.abs((here - there) * layer.step).max() < (2e-5 if cell == "acmru" else 5e-6) * swing
 
 
@@ -120,7 +120,7 @@ def test_skipping_noise_that_cannot_decide_changes_nothing(monkeypatch: pytest.M
     _, sequences, design = make(Shape(units=(8, 6)), lossy(), lengths=(30, 15, 50))
     packed = behavioral.pack(design, sequences)
     sparse = kept(drawn(design, 4), packed)
-    # with a bound that excludes nothing, every row gets all of its noise
+    # With a bound that excludes nothing, every row gets all of its noise.
     monkeypatch.setattr("cmru_hw.core.counter_rng.BOUND", 1e9)
     dense = kept(drawn(design, 4), packed)
     for one, other in zip(sparse, dense, strict=True):
@@ -142,7 +142,7 @@ def test_classes_are_those_of_the_full_response(decision: str) -> None:
 @pytest.mark.slow
 @pytest.mark.spice
 def test_vowels_die_by_die() -> None:
-    """50 dies of the shipped network, 5 utterances each, everything on: at least 99.9 % of decisions alike."""
+    """50 dies of the shipped network, 5 utterances each, all effects on: at least 99.9 % of decisions agree."""
     trained = checkpoint.load(package_data.folder("models") / "vowels-cmru-2x16.safetensors")
     sequences = checkpoint.load_sequences(package_data.folder("models") / "vowels-eval.npz")
     design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))

@@ -1,4 +1,4 @@
-"""Laws of the cells: parallel = step by step, surrogate gradients, and what a closed gate keeps."""
+"""Laws of the cells: parallel equals step by step, surrogate gradients, and states behind a closed gate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LENGTHS = [1, 2, 7, 29, 63, 64, 65, 100, 2100]
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Tensors this small gain nothing from threads, and lose much on a machine that is busy."""
+    """Threads do not help with tensors this small, and slow tests down on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -61,9 +61,9 @@ def leaf(tensor: Tensor) -> Tensor:
 
 
 def case(time: int, gain: str, seed: int = 0) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
-    """a, b, initial and a weight, of 3 sequences of 5 units.
+    """a, b, initial and a weight, for 3 sequences of 5 units.
 
-    Unless ``gain`` is "any" packets are steps, so that the clamp is at a tie again and again.
+    Unless ``gain`` is "any", packets are steps, so that the clamp is often at a tie.
     """
     random = torch.Generator().manual_seed(seed + time)
     weight = torch.randn(3, time, 5, generator=random).double()
@@ -93,7 +93,7 @@ def test_parallel_is_the_loop_in_value_and_gradient_ties_included(
 
 
 def dense(x: Tensor, layout: str) -> Tensor:
-    """x, lying in memory with its sequences or its timesteps first, or with gaps."""
+    """x with its sequences or its timesteps first in memory, or with gaps."""
     if layout == "gaps":
         return torch.stack((x, x), dim=-1)[..., 0]
     return x.contiguous() if layout == "sequences first" else x.transpose(0, 1).contiguous().transpose(0, 1)
@@ -221,7 +221,7 @@ def test_surrogate_gradients(function: Callable[..., Tensor], height: int, slope
 def test_a_window_comparison_is_two_sign_comparisons(c: float, beta: float) -> None:
     up = c - beta > 0 and c + beta > 0
     down = c - beta < 0 and c + beta < 0
-    if abs(c) != abs(beta):  # at a tie the software moves and a comparator may do either
+    if abs(c) != abs(beta):  # at a tie the software moves, and a comparator may do either
         assert decide(torch.tensor(c, dtype=torch.double), torch.tensor(beta, dtype=torch.double)).item() == up - down
 
 
@@ -280,7 +280,7 @@ def test_a_network_is_the_same_in_every_form(config: CellConfig, time: int) -> N
 
 @pytest.mark.parametrize("config", list(configs()), ids=str)
 def test_every_timestep_follows_the_definition(config: CellConfig) -> None:
-    """The recurrence once more, in plain numbers, from the recorded pre-activations."""
+    """Compute the recurrence again, in plain numbers, from the recorded pre-activations."""
     made = network(config)
     output = made(torch.randn(2, 20, 3, dtype=torch.double))
     limit = config.levels or torch.inf

@@ -1,4 +1,4 @@
-"""Which frames a numerical certificate is taken from, and how it is written."""
+"""The choice of frames for a numerical certificate, and its output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def margins(seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     found = [rng.uniform(1, 2, (3, 7, units)) for units in (4, 2)]
     found[1][2, 6, 1] = 0.5
-    # padding behind a sequence is no frame of it
+    # Padding after a sequence is not a frame of it.
     found[0][1, 5, 0] = 0.0
     return found
 

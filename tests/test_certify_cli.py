@@ -1,4 +1,4 @@
-"""``certify``, and the certificates that other commands leave."""
+"""``certify``, and the certificates of other commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_exact_parts_are_certified(design: Path, tmp_path: Path) -> None:
     assert found == json.loads((tmp_path / "certificate.json").read_text())
     assert found["outside"] == [] and found["decisions_changed"] == found["states_changed"] == 0
     assert found["row_difference_V"] < 1e-6 and found["energy_difference"] is None
-    # 8 units, one margin each in every timestep
+    # 8 units with one margin each in every timestep.
     assert found["margins"] == 8 * len(found["frames"])
     few = json.loads(run(*asked, "--json", "--frames", "1").stdout)
     assert 0 < len(few["frames"]) < len(found["frames"]) and few["margins"] == found["margins"]

@@ -1,6 +1,6 @@
-"""A checkpoint comes back as it was, and every file that is not one is refused in one line that helps."""
+"""A checkpoint is read back unchanged, and every invalid file is refused in one helpful line."""
 
-# long: one format, with all the ways in which a file of it can be wrong
+# long: one format, with all the ways in which a file of it can be invalid
 from __future__ import annotations
 
 import json
@@ -50,7 +50,7 @@ def trained(cell: str = "cmru", **changes: Any) -> Trained:
 
 
 def parts(cell: str = "cmru") -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """The JSON and the tensors of a good checkpoint, to be spoiled."""
+    """The JSON and the tensors of a valid checkpoint, which tests then corrupt."""
     good = trained(cell)
     keys = ("cell", "epsilon", "levels", "skip", "decision")
     text = {"format": 1, "classes": list(good.config.classes), **{key: getattr(good.config, key) for key in keys}}
@@ -64,7 +64,7 @@ def written(path: Path, text: object, tensors: dict[str, torch.Tensor]) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """The message of the error that loading ``path`` raises: one printable line that names the file."""
+    """The message of the error when ``path`` is loaded: one printable line that names the file."""
     with pytest.raises(CheckpointError) as caught:
         load(path)
     message = str(caught.value)
@@ -337,7 +337,7 @@ def test_safetensors_without_our_metadata(tmp_path: Path) -> None:
 
 
 class Hostile:
-    """Unpickled by the usual means, it makes a directory."""
+    """Creates a directory when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -361,7 +361,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path: Path, suffix: str, legacy: bool
 
 def test_torchscript_is_refused_as_code(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
-    # newer versions of torch announce the end of TorchScript; files of it stay around
+    # Newer versions of torch announce the end of TorchScript, but files in its format still exist.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)

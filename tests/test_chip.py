@@ -1,4 +1,4 @@
-"""Whole chips behind power headers: what the netlist holds, when states are read, and the chip against software."""
+"""Complete power-gated chips: contents of the netlist, sampling instants of states, and comparison with software."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def test_replicas_hold_what_their_rows_hold_line_by_line() -> None:
     text = fidelity.network_text(design)
     for unit in range(4):
         for kind in "ab":
-            # on lines that amplifiers carry, the same capacitors on the dummies of these lines
+            # On lines that amplifiers drive, the same capacitors appear on the dummies of these lines.
             top = f"{kind}1_{unit}"
             row = dict(re.findall(rf"^xc{top}_(\d+) {top} p1_\d+ cmom c=(\S+)$", text, re.MULTILINE))
             twin = dict(re.findall(rf"^xf{top}_(\d+) f{top} d1_\d+ cmom c=(\S+)$", text, re.MULTILINE))
             assert row == twin
-    # lines on inputs need none: their drivers hold them
+    # Lines on inputs need no dummies, because their drivers hold them.
     assert " d0_" not in text
 
 
@@ -159,12 +159,12 @@ def test_a_design_folder_remembers_its_chip(tmp_path: Path) -> None:
     assert loaded.network == fidelity.network_text(charge_design(loaded.design))
 
 
-# ---- when states are read
+# ---- sampling instants of states
 
 
 def test_an_edge_is_found_in_every_frame_or_missed_by_name() -> None:
     time = np.linspace(0, 3, 301)
-    # falls at 0.6 of frame 0 and 2, with a short dip before that is not below half; never in frame 1
+    # Falls at 0.6 of frames 0 and 2; an earlier short dip does not reach half. It never falls in frame 1.
     clock = np.where((time % 1 > 0.605) & (time // 1 != 1), 0.0, 1.8)
     clock[np.isclose(time % 1, 0.55)] = 1.2
     plan = schedule(1.0, 0.0, [2], moments=(Edge(clock="ck", level=1.6, begin=0.5, end=0.9),))
@@ -179,7 +179,7 @@ def test_an_edge_is_found_in_every_frame_or_missed_by_name() -> None:
         plan.instants(0)
 
 
-# ---- by hand
+# ---- analytic
 
 HAND = LongChannel(oxide=4e-3, overlap=1e-10, junction=1e-9, slope_n=1e-4, slope_p=4e-5, threshold=0.7)
 
@@ -196,7 +196,7 @@ def test_loads_are_counted_node_by_node() -> None:
     assert found["a"] == pytest.approx(2 * (8e-15 + 2e-16) + 1e-15)
     assert found["y"] == pytest.approx(2e-15 + 5e-15)
     assert found["other"] == pytest.approx(5e-15) and found["vd"] == pytest.approx(1e-15)
-    # through p channels, and not into what they only control
+    # Through p channels, and not to nodes that they only control.
     assert energy_chip.charged(parts, "vd") == {"vd", "y"}
 
 
@@ -226,7 +226,7 @@ def test_by_hand_a_network_without_long_channel_numbers_has_its_inputs_alone() -
     assert set(energy_transistor.analytic(without, software, given, 0)) == {"inputs"}
     whole = energy_transistor.analytic(design, software, given, 0)
     assert {f"account_{name}" for name in whole} == set(transistor_netlist.accounts(design))
-    # inputs at their zero move nothing but what states and the constant move
+    # Inputs at their zero move nothing except what states and the constant move.
     still = replace(sequences, inputs=0 * sequences.inputs)
     idle = energy_transistor.analytic(design, compare.reference(design, trained, still), 0 * given, 0)
     assert (idle["inputs"] < whole["inputs"]).all()
@@ -263,19 +263,19 @@ def test_the_smallest_chip_of_two_layers_equals_software(need: Callable[[str], N
     for layer in range(2):
         assert (piece.decisions[layer] == expected.decisions[layer][0]).all()
         assert piece.states[layer] == pytest.approx(expected.states[layer][0], abs=LEVEL_TOLERANCE["transistor"])
-    # every supply's own account against what comes back at the common return
+    # The charge meters of all supplies compared with the charge at the common return,
     ends = (plan.starts[0] + np.arange(4)) * plan.timestep
     names = [name for name in transistor_netlist.accounts(design) if name != "account_inputs"]
     charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
     assert sum(charge.values()) == pytest.approx(np.diff(traces.at("account_total", ends)) * 1e-9, rel=0.01)
     assert 4e-12 < design.supply * sum(values.mean() for values in charge.values()) < 15e-12
-    # and each against what its capacitances take by hand
+    # and each compared with the analytic estimate from its capacitances.
     analytic = energy_transistor.analytic(design, software, sequences.inputs[0].astype(float), 0)
     for name, coulombs in charge.items():
         block = name.removeprefix("account_")
         within = 0.35 if block == "vcm" else 0.25
         assert design.supply * coulombs.mean() == pytest.approx(analytic[block].mean(), rel=within), block
-    # a comparator that falls over after its decision is no answer, and is asked again in smaller steps
+    # A run with a comparator that turns over after its decision is repeated with smaller steps.
     first = plan.located(traces)
     turned = traces.values["qa0_0"].copy()
     late = (traces.time > known(first.decided(0, 0))[1] + 1e-9) & (traces.time < first.deciding(0, 0)[1] + 50e-9)
@@ -296,7 +296,7 @@ def test_the_smallest_chip_of_two_layers_equals_software(need: Callable[[str], N
     assert "again with smaller steps" in found.attempts[0] and found.cpu_seconds == 2.0
     trtol = [float(known(re.search(r"trtol=(\S+)", one.text))[1]) for one in asked]
     assert trtol[1] < trtol[0]
-    # a chip that is not woken decides nothing, and that is no answer
+    # A chip without a strobe decides nothing, and its result is rejected.
     asleep = replace(deck, text=re.sub(r"^vstrobe .*$", "vstrobe strobe 0 0", deck.text, flags=re.MULTILINE))
     with pytest.raises(ResultRejected, match="did not come in timestep 0"):
         simulate.decode(design, engine.run(asleep).traces, plan, 0)
@@ -311,7 +311,7 @@ def test_the_smallest_chip_of_two_layers_equals_software(need: Callable[[str], N
 def test_the_detector_as_a_chip_equals_software(
     need: Callable[[str], None], engine: spice.Engine, corner: str, temperature: float, vdd: float | None, most: float
 ) -> None:
-    """Utterance 200, whose least margin in software is 4 mV: every decision, and everything that it costs."""
+    """Utterance 200, whose smallest margin in software is 4 mV: every decision, and the energy."""
     need("gf180")
     trained, data, design = detector()
     design = replace(design, operating=Operating(corner=corner, temperature=temperature, vdd=vdd))

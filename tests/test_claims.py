@@ -1,4 +1,4 @@
-"""The comparison of cells: recurrences against their papers' equations, fair shapes, records that survive, verdicts."""
+"""The comparison of cells: recurrences against the equations of their papers, fair shapes, records, verdicts."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_every_cell_has_as_many_parameters(plan: study.Plan) -> None:
 
 
 def test_company_changes_nothing() -> None:
-    """A model trained beside others is the model trained alone, noise and order of the data included."""
+    """A model trained together with others equals the model trained by itself, noise and order of the data included."""
     problem = problems.get("vowels")
     shape = shape_of("cmru", features=problem.features, outputs=problem.outputs, parameters=200)
     together = fit(shape, problem, Budget(steps=4, rates=(0.01, 0.03)), seeds=[3, 5])
@@ -185,7 +185,7 @@ def test_an_interrupted_study_goes_on_to_the_same_records(tmp_path: Path) -> Non
     running = study.run(jobs, Store(tmp_path / "parts"))
     started = [next(running) for _ in range(3)]
     running.close()
-    # what was being written when the power went is no record
+    # A file whose writing was interrupted by a power failure is not a record.
     (tmp_path / "parts" / f"{jobs[3].key}.json").write_text('{"job": {')
     resumed = list(study.run(jobs, Store(tmp_path / "parts")))
     assert without_times(resumed) == without_times(whole)
@@ -229,7 +229,7 @@ def test_a_claim_that_holds_here_and_not_there_holds_in_part() -> None:
 
 
 def test_a_baseline_may_start_where_it_likes() -> None:
-    """A cell that beats another at one starting scale says so, and that the other learns from another scale."""
+    """If a cell wins at one starting scale, the verdict also states that the other learns at another scale."""
 
     def made(cell: str, scale: float, scores: list[float]) -> dict[str, Any]:
         record = made_up(cell, scores)
@@ -272,7 +272,7 @@ def test_mean_difference_counts_every_comparison_alike() -> None:
 
 
 def study_of(gain: tuple[float, float, float], best: int, made: tuple[str, ...] = ("ours", "other")) -> Records:
-    """A checkpoint "ours", what seeds 0, 1, ... made, and by how much the loss of seed ``best`` is below its own."""
+    """A checkpoint "ours", the results of seeds 0, 1, ..., and the loss difference between it and seed ``best``."""
 
     def record(kind: str, size: int, result: dict[str, Any]) -> dict[str, Any]:
         return {"job": vars(Job(kind=kind, problem="name", size=size)), "result": result, "cpu_s": 0.0}
@@ -318,7 +318,7 @@ def test_the_study_judged_the_very_checkpoints_that_are_there() -> None:
 
 
 def test_a_checkpoint_is_tuned_on_its_training_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other rate is taken only where it is better by more than chance."""
+    """The other rate is chosen only if it is significantly better."""
     task = tasks.get("flipflop")
     right: dict[float, float] = {}
 
@@ -360,7 +360,7 @@ def test_the_page_says_what_its_records_say(tmp_path: Path) -> None:
     program.write(FULL, Records(found), tmp_path)
     for name in ("README.md", "claims.json", "scores.csv"):
         made, kept = ((folder / name).read_text(encoding="utf-8") for folder in (tmp_path, RESULTS))
-        # the last digits of a sum depend on the version of numpy
+        # The last digits of a sum depend on the version of numpy.
         assert NUMBER.sub("#", made) == NUMBER.sub("#", kept), "run python -m benchmarks.claims --report"
         found, wanted = ([float(number) for number in NUMBER.findall(text)] for text in (made, kept))
         assert np.allclose(found, wanted, rtol=1e-9, atol=0.0)

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: what it prints, its exit codes, and that nothing ends in a traceback."""
+"""The command line from the user's side: output, exit codes, and no traceback in any case."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Done:
 
 
 def run(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> Done:
-    """One command through the entry point, in this process: a new one would import torch every time."""
+    """Run one command through the entry point in this process, because a new one would import torch every time."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["cmru-hw", *map(str, arguments)])
@@ -69,7 +69,7 @@ def run_process(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def refused(*arguments: object, code: int = 2, **options: Any) -> str:
-    """Run something that must fail with ``code`` and exactly one line on stderr; return that line."""
+    """Run a command that must fail with ``code`` and exactly one line on stderr; return that line."""
     done = run(*arguments, **options)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     lines = done.stderr.strip().splitlines()
@@ -170,13 +170,13 @@ def test_simulate_writes_arrays_and_a_figure(design: Path, tmp_path: Path) -> No
 
 @pytest.mark.spice
 def test_a_changed_circuit_fails_the_comparison_with_the_first_difference(design: Path, tmp_path: Path) -> None:
-    """An edited netlist runs only when asked for by name, and what it does differently is found."""
+    """An edited netlist runs only if the user requests it explicitly, and its first difference is found."""
     edited = tmp_path / "edited"
     shutil.copytree(design, edited)
     network = edited / "network.cir"
     lines = network.read_text().splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("xunit0_1 "))
-    # the down path loses its reference: this unit can no longer fall
+    # The down path loses its reference, so this unit can no longer fall.
     lines[place] = lines[place].replace(" vrp ", " vcm ")
     network.write_text("\n".join(lines) + "\n")
     assert "--allow-edited" in refused("compare", edited, "--input", DATA, "--sequences", 2)
@@ -230,7 +230,7 @@ def test_rounded_weights_are_listed_one_by_one(tmp_path: Path) -> None:
     assert found["left-out weights"] == sum(float(row["got"]) == 0 for row in rows)
 
 
-# --- what cannot be used -------------------------------------------------------------------------------------------
+# --- Invalid input -------------------------------------------------------------------------------------------------
 
 
 class Bomb:
@@ -326,7 +326,7 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(design: Path, tmp_path: Path) -> None:
-    """Hours of simulation must not end with it: these commands do not get as far as their other arguments."""
+    """Hours of simulation must not end with this error: these commands do not even reach their other arguments."""
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     place, data = blocked / "out", ("--input", DATA, "--sequences", 1)
@@ -347,7 +347,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(design: Path,
 def test_a_folder_without_permission_is_refused_before_any_work(
     design: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root may write everywhere, so the system's answer is stood in for."""
+    """Root may write everywhere, so the system's answer is replaced."""
     monkeypatch.setattr(os, "access", lambda _, mode, **__: mode == os.R_OK)
     line = refused("compare", design, "--input", DATA, "-o", tmp_path / "kept" / "out")
     assert f"no permission for {tmp_path}; choose another -o" in line
@@ -390,20 +390,20 @@ def test_a_simulation_that_takes_too_long_is_exit_4(design: Path) -> None:
 
 
 def start_simulation(design: Path) -> tuple[subprocess.Popen[str], int]:
-    """A simulation that is under way, and the process id of its simulator."""
+    """A running simulation, and the process id of its simulator."""
     process = subprocess.Popen(
         [COMMAND, "simulate", str(design), "--input", str(DATA)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # whoever runs the tests in the background has Ctrl-C ignored, and children inherit that
+        # Background processes ignore Ctrl-C, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while time.monotonic() < deadline:
-        # a helper of multiprocessing comes first; the worker is the one that has loaded ngspice
+        # The first child is a helper of multiprocessing; the worker is the one that has loaded ngspice.
         for child in children.read_text().split():
             with suppress(OSError):
                 if "ngspice" in Path(f"/proc/{child}/maps").read_text():

@@ -1,4 +1,4 @@
-"""Transistors: options of the simulator are converged, a decision has a cause, and another simulator agrees."""
+"""Transistors: options of the simulator are converged, decisions have causes, and another simulator agrees."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.narrow import known
 from tests.networks import Shape, random_network, random_sequences
 
 ONE = Shape(features=2, units=(1,), levels=2, skip=False, seed=3)
-# Whole chips were once simulated with these, and their energy came out 2 % too large.
+# Earlier options of complete chips, with which their energy was 2 % too large.
 LOOSE = Numerics(reltol=1e-4, trtol=80.0, chgtol=1e-16, bypass=True)
 
 
@@ -81,12 +81,12 @@ def test_a_decision_against_its_row_is_refused_with_unit_time_and_amount(
     honest = simulate.decode(design, traces, plan, 0)
     drive = float(honest.rows[0][0, 0, 0])
     assert abs(drive) > fidelity.kick(design)
-    # the row's and its replica's voltages change places: the decision then has no cause
+    # The voltages of the row and of its replica are exchanged, so the decision has no cause.
     swapped = {"a0_0": traces.values["fa0_0"], "fa0_0": traces.values["a0_0"]}
     wrong = Traces(title=traces.title, time=traces.time, values={**traces.values, **swapped})
     with pytest.raises(UncausedTransition, match=r"unit 0\.0 decided .* row a in timestep 0 of sequence 7.* mV"):
         simulate.decode(design, wrong, plan, 0, name=7)
-    # a comparator that turns over later moves no state, and is counted
+    # A comparator that turns over later moves no state. It is counted.
     late = traces.values["qa0_0"].copy()
     after = plan.located(traces).deciding(0, 0)[0]
     late[(traces.time > after + 5e-6) & (traces.time < after + 6e-6)] = design.supply / 4

@@ -1,4 +1,4 @@
-"""Corners: which there are, what of a technology moves with them, and that an interrupted run is taken up again."""
+"""Corners: their list, their effect on a technology, and resumption of an interrupted run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_ratios_follow_the_supply_and_weights_stay() -> None:
     trained, data = random_network(SHAPE), random_sequences(SHAPE)
     calibration = mapping.calibrate(trained, data)
     original, shifted = (mapping.map_network(trained, kind, calibration) for kind in (nominal, moved))
-    # slow MIM capacitors are the large ones, all alike: weights keep their ratios, packets their share of the supply
+    # Slow MIM capacitors are all larger by one factor: weights keep their ratios, packets their share of the supply.
     assert np.allclose(shifted.layers[0].low.weights, 1.1 * original.layers[0].low.weights)
     ratios = [layer.packet / layer.integrator for layer in (original.layers[0], shifted.layers[0])]
     assert np.allclose(ratios[0], ratios[1])
@@ -81,17 +81,17 @@ def test_finished_corners_are_kept_and_summed_up(tmp_path: Path) -> None:
     rows = list(csv.DictReader((out / "corners.csv").open()))
     assert [row["corner"] for row in rows] == [result.corner for result in found.corners]
     assert (out / "corners.svg").stat().st_size > 5000
-    # the same again: nothing is simulated, the numbers are those of the files
+    # A second run simulates nothing and reads the stored results.
     (kept,) = out.glob("corners/typical_27_1.8_*.json")
     changed = json.loads(kept.read_text())
     kept.write_text(json.dumps({**changed, "per_timestep_J": 1.0}))
     assert run_corners(design, data, folder=out, only=only).worst_per_timestep_J == 1.0
-    # a file of another corner, or a damaged one, is not believed
+    # A file of another corner, or a damaged file, is not used.
     other = next(path for path in out.glob("corners/typical_*.json") if path != kept)
     for content in (other.read_text(), kept.read_text()[:-20], json.dumps({**changed, "per_timestep_J": -1.0})):
         kept.write_text(content)
         assert run_corners(design, data, folder=out, only=only).corners == found.corners
-    # another input is another job
+    # Another input is another job.
     assert known(run_corners(design, data.first(1), folder=out, only=only).worst_per_timestep_J) < 1e-9
 
 
@@ -153,7 +153,7 @@ def test_a_corner_is_measured_on_transistors(tmp_path: Path) -> None:
 
 
 def prepare(design: design_folder.Exported, out: Path, only: list[str]) -> None:
-    """Measured transistors as an earlier run would have left them: those of the shipped technology."""
+    """Measured transistors as an earlier run would have stored them: those of the shipped technology."""
     nominal = charge_design(design.design).technology
     for corner in grid.chosen(grid.every(nominal.supply.vdd), only):
         path = measured_technology.place(corner, nominal, out / "measured")

@@ -18,7 +18,7 @@ from cmru_hw.core.errors import InputError, MappingError
 from cmru_hw.process import device_count, pdk
 
 PROCESSES = pytest.mark.parametrize("process", pdk.names())
-# A switch of 26 megohm needs time: slow and cold the window is longer.
+# A switch of 26 megohm needs time: in a slow, cold corner the window is longer.
 SLOW: dict[str, Any] = {"evaluate": 8e-6, "decide": 2e-6, "count": 2e-6}
 
 
@@ -30,20 +30,20 @@ def engine() -> Iterator[spice.Engine]:
 
 @pytest.fixture
 def at(need: Callable[[str], None], process: str) -> Conditions:
-    """Conditions for ``process``, if its models are here."""
+    """Conditions for ``process``, if its models are installed."""
     need(process)
     return Conditions(process=process)
 
 
-# ---- what it is made of
+# ---- devices
 
 
 def test_devices_are_counted_where_they_stand() -> None:
-    # two inverters, the reset, five that write, two inverters and a switch to copy, one more for the complement
+    # Two inverters, reset, five write devices, two inverters and a switch for the copy, one more for its complement.
     assert device_count.of("counter_bit").transistors == 4 + 1 + 5 + 2 + 2 + 2 + 2
     assert device_count.of("nand2").transistors == 4
     assert device_count.of("cmom", {"c": 8e-15}).area == pytest.approx(1e-11)
-    # parameters go down through the levels: the replica of a row is as large as it is told
+    # Parameters pass through the hierarchy: the replica of a row has the size that it was given.
     small, large = (device_count.of("unit_counter", {"ca": c, "cb": 50e-15}).capacitance for c in (50e-15, 150e-15))
     assert (small, large) == pytest.approx((100e-15, 200e-15))
     longer = device_count.of("counter_core", {"l": 4e-6}).gates - device_count.of("counter_core", {"l": 2e-6}).gates
@@ -78,7 +78,7 @@ def test_a_comparison_of_memories_is_no_technology() -> None:
     assert done.exit_code == 2 and "--json" in done.stderr
 
 
-# ---- what it does
+# ---- behavior
 
 
 @pytest.mark.spice
@@ -87,7 +87,7 @@ def test_counter_counts_up_stops_holds_and_turns(engine: spice.Engine, at: Condi
     measured = counter_memory.unit(engine, at, frames=13)
     assert measured.expected == (-1, 0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 6, 5)
     assert measured.right, measured.levels
-    # a level is a number of bits: nothing of an analog value is left in it
+    # A level is a number of bits, without any analog error.
     assert np.abs(np.array(measured.levels) - measured.expected).max() < 1e-3
     blocks = {name: np.mean(frames[2:]) for name, frames in measured.dynamic.items()}
     assert blocks["logic"] < 0.2e-12 and 0 < blocks["memory"] < 0.2e-12
@@ -100,7 +100,7 @@ def test_bits_survive_heat_and_a_dip_of_their_supply(engine: spice.Engine, at: C
     hot = Conditions(process=at.process, corner="ff", temperature=125.0, vdd=1.98)
     measured = counter_memory.memory(engine, hot, level=level, hold=100.0, dip=1.2)
     assert measured.held, measured.after
-    # 10 ms of it cost less than one packet of the integrator
+    # 10 ms of leakage cost less than one packet of the integrator.
     assert 0 < measured.leakage * hot.vdd * 10e-3 < 5e-12
 
 
@@ -127,7 +127,7 @@ def test_every_count_at_the_ends_of_the_corners(
     engine: spice.Engine, at: Conditions, corner: str, temperature: float, vdd: float
 ) -> None:
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
-    # switched supplies take a tenth of a millisecond to collapse when hot
+    # In a hot corner switched supplies take a tenth of a millisecond to collapse.
     measured = counter_memory.unit(engine, conditions, frame=1e-3, **(SLOW if corner == "ss" else {}))
     assert measured.right, measured.levels
 
@@ -139,9 +139,9 @@ def test_rows_read_the_weighted_sum_of_levels(engine: spice.Engine, at: Conditio
     measured = counter_memory.layer(engine, at)
     assert measured.decisions.size >= 40
     assert measured.right, (measured.levels, measured.expected)
-    # rows of equal and of opposite signs are in it
+    # The frames include rows of equal and of opposite signs.
     assert {0, 2} <= set(np.sign(measured.sums).sum(0).astype(int))
-    # a row is its sum times VDD over all that hangs on its top plate: itself, comparator, switch, wiring
+    # A row is its sum times VDD over the total capacitance of its top plate: its own, comparator, switch, wiring.
     total = at.vdd / measured.gain
     assert total == pytest.approx(np.array([79.5e-15, 85.75e-15]) + 13e-15, abs=8e-15)
     assert measured.error < 0.02 * np.abs(measured.rows).max()

@@ -1,4 +1,4 @@
-"""Networks whose units are counters: weights in bits, netlist, and the whole against software."""
+"""Networks of counters: weights in bits, netlist, and comparison with software."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def engine() -> Iterator[spice.Engine]:
 def test_weights_come_back_from_their_bits(skip: bool) -> None:
     trained = random_network(Shape(features=3, units=(2, 3), levels=7, skip=skip, seed=5))
     design = design_of(trained, None)
-    # what no capacitor can be is a deviation; all else is there, alpha included
+    # Weights without a realizable capacitor are deviations; all others are exact, alpha included.
     clipped = {re.sub(r"\.[abr]\.weight.*", "", deviation.element) for deviation in design.deviations}
     back = mapping.realised(design)
     for name in ("layers.0.candidate.weight", "layers.0.threshold.bias", "readout.bias"):
@@ -53,7 +53,7 @@ def test_weights_come_back_from_their_bits(skip: bool) -> None:
         largest = float(np.abs(trained.tensors[name].numpy()).max())
         close = 0.1 if name.rsplit(".", 2)[0] in clipped else 1e-5
         assert back.tensors[name].numpy() == pytest.approx(trained.tensors[name].numpy(), abs=close * largest)
-    # a row is as large as before, whatever its lines carry
+    # A row has the same size as before, whatever its lines carry.
     assert np.maximum(design.layers[1].low.total, design.layers[1].high.total) == pytest.approx(
         design.technology.capacitor.row, rel=0.02
     )
@@ -72,13 +72,13 @@ def test_the_netlist_has_bits_and_no_amplifier() -> None:
     design = design_of(trained, sequences)
     text = fidelity.network_text(design)
     assert "unit_counter" in text and "unit_accumulate" not in text
-    # bits of layer 0 are lines of layer 1, its inputs stay analog
+    # Bits of layer 0 are lines of layer 1, whose inputs stay analog.
     assert re.search(r"^xline1_0 q0_0_0 p1_0 n1_0 e1 vl counter_line$", text, re.MULTILINE)
     assert re.search(r"^xline_p0_0 x0 .* halfline$", text, re.MULTILINE)
     deck, _ = fidelity.deck(design, [sequences.inputs[0].astype(float)])
     assert "amplifier" not in "".join(deck.files) and "account_amplifiers" not in deck.saved
     assert {"account_memory", "account_lines"} <= set(deck.saved)
-    # its ends are those of K = 2
+    # The end gate is that of K = 2.
     assert b"This is K = 2" in deck.files["cells/counter_end.cir"]
 
 

@@ -33,7 +33,7 @@ from tests.networks import Shape, random_network
 
 BENCHES = package_data.folder("netlists") / "testbenches"
 
-# bench -> measurement -> (expected, relative tolerance): bias currents and width ratios, as 180 nm keeps to them.
+# bench -> measurement -> (expected, relative tolerance): bias currents and width ratios, to the accuracy of 180 nm.
 EXPECTED = {
     "current_hold": {"set_first": (0.3e-9, 0.05), "set_last": (0.3e-9, 0.05)},
     "current_cell": {"up": (0.3e-9, 0.04), "down": (0.2e-9, 0.04), "high": (0.3e-9, 0.05)},
@@ -184,7 +184,7 @@ def test_corrected_cells_do_what_was_asked(name: str) -> None:
 @pytest.mark.spice
 @pytest.mark.parametrize(("w", "l"), [(2, 5), (5, 5), (10, 10)])
 def test_every_die_has_its_hysteresis_and_spreads_by_the_law_of_its_size(w: int, l: int) -> None:  # noqa: E741
-    """200 dies of the PDK's own mismatch, beside σ = coefficient / √(w l) with coefficients from mirrors of 2/5 um."""
+    """200 dies with the PDK's mismatch, compared with σ = coefficient / √(w l); coefficients from mirrors of 2/5 um."""
     count = 200
     point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6, sink=2 * l * 1e-6)
     with spice.open_engine() as engine:
@@ -193,18 +193,18 @@ def test_every_die_has_its_hysteresis_and_spreads_by_the_law_of_its_size(w: int,
     assert min(cell.width for cell in found) > 0.01e-9
     for name, law in characterize.spreads(technology.load("gf180"), point).items():
         values = np.array([getattr(cell, name) for cell in found])
-        # a standard deviation of 200 draws is itself known to 10 % (95 %)
+        # A standard deviation of 200 draws has an uncertainty of 10 % (95 %).
         assert values.std() / values.mean() == pytest.approx(law, rel=0.2), name
 
 
 @pytest.mark.spice
 def test_a_set_cell_keeps_its_level_until_close_to_where_it_resets() -> None:
-    """What suppresses errors of candidates: none of them reaches the output but at the edge of the window."""
+    """Error suppression: errors of candidates reach the output only at the edge of the window."""
     point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9)
     with spice.open_engine() as engine:
         off = characterize.edge(point, device_models.devices("generic180"), engine, (0.005, 0.05, 0.2))
     assert off[0] > off[1] > off[2]
-    # over these 15 % of the threshold the output moves by a thirtieth of that, and above them hardly at all
+    # Over these 15 % of the threshold the output moves by a thirtieth of that, and above them hardly at all.
     assert off[1] < 0.15 / 30 and off[2] < 0.001
 
 
@@ -237,7 +237,7 @@ def test_what_has_no_clips_comes_back_bit_by_bit(shape: dict[str, Any], seed: in
 
 
 def test_weights_over_three_decades_map_or_are_reported() -> None:
-    """A row of weights from 0.01 to 10 of either sign: each is drawn as it is, or stands in the list with a reason."""
+    """A row of weights from 0.01 to 10 of either sign: each is drawn exactly or listed with a reason."""
     kind = without_grid()
     trained = network(units=(16, 16), features=8)
     wanted = torch.logspace(-2, 1, 16) * torch.tensor([1.0, -1.0] * 8)
@@ -285,7 +285,7 @@ def test_thresholds_out_of_range_are_scaled_not_clipped() -> None:
     design = design_of(Trained(config=trained.config, tensors=tensors), kind)
     layer = design.layers[0]
     assert np.allclose(layer.upper, [0.1e-9, 3e-9, 0.5e-9])
-    # the third never resets: its lower threshold is out of reach, and reads back as zero
+    # The third cell never resets: its lower threshold is out of reach, and is read back as zero.
     assert layer.low[2] < 0
     assert torch.allclose(mapping.realised(design).tensors["layers.0.low"], tensors["layers.0.low"], rtol=1e-6)
 
@@ -348,7 +348,7 @@ def test_a_network_of_transistors_is_its_software(skip: bool) -> None:
 
 @pytest.mark.spice
 def test_metered_charge_is_the_current_that_flows() -> None:
-    """References draw what they are told to, all the time: the meter must say so to the last digit."""
+    """References draw constant, known currents: the meter must measure them to the last digit."""
     design = design_of(network(), technology.load("generic180"))
     with spice.open_engine() as engine:
         result = simulate.simulate(design, sequences(), engine)
@@ -357,7 +357,7 @@ def test_metered_charge_is_the_current_that_flows() -> None:
     inputs = np.concatenate(
         [sum(design.currents(x[:n]).values()) for x, n in zip(sequences().inputs, sequences().lengths, strict=True)]
     )
-    # the ramps between inputs are a hundredth of the time
+    # The ramps between inputs are a hundredth of the time.
     assert result.power["inputs"] == pytest.approx(inputs.mean() * result.vdd, rel=0.01)
     assert all(power > 0 for power in result.power.values())
 
@@ -399,7 +399,7 @@ def test_a_nominal_die_is_the_nominal_netlist_and_another_is_not() -> None:
 @pytest.mark.parametrize("skip", [False, True])
 def test_the_fast_engine_without_errors_is_the_software(skip: bool) -> None:
     trained = network(units=(4, 3), widths=(4, 4, 4), skip=skip, seed=7, decades=0.2)
-    kind = replace(without_grid(), timestep=1.0)  # so long that the charge of a state node is nothing
+    kind = replace(without_grid(), timestep=1.0)  # so long that the charge of a state node is negligible
     data = sequences(lengths=(20, 30, 25), seed=7)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     fast = behavioral.run(variation.draw(design, seed=0, dies=[0, 1], varied=frozenset()), data)
@@ -414,7 +414,7 @@ def test_a_cell_needs_charge_to_switch() -> None:
     overdrive = np.array([0.0, 0.3e-12, 0.3e-12, 0.0, 1e-12])
     seen = (1e-9 + overdrive).reshape(1, 1, -1, 1)
     states = behavioral._switch(seen, up, down, initial, 0.01)
-    # 2 x 0.3 pA x 10 ms are more than 5 fC, one of them is not
+    # 2 x 0.3 pA x 10 ms are more than 5 fC, half of it is less.
     assert states[0, 0, :, 0].tolist() == [0, 0, 1, 1, 1]
 
 

@@ -1,4 +1,4 @@
-"""The commands on a current-mode design: the same ones, the same keys, and one line for what does not fit."""
+"""The commands on a current-mode design: the same commands and keys, and one line for options that do not apply."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_compare_has_the_keys_of_the_charge_domain_and_its_own(small: tuple[Path
     assert run("report", design, tmp_path / "run", "-o", tmp_path / "page").returncode == 0
     page = (tmp_path / "page" / "index.html").read_text()
     assert "current mode" in page and "MOSFETs of a real process" in page
-    # every decision lies nearer than 1 mA
+    # Every decision has a margin below 1 mA.
     close = run("compare", design, "--input", data, "--sequences", 1, "--resolution", 1e-3, "--json")
     decisions = json.loads(close.stdout)["decisions"]
     assert decisions["excluded"] == decisions["total"] == 6 * 4
@@ -176,7 +176,7 @@ def test_inspect_finds_the_architecture_by_the_cell() -> None:
 
 
 def test_sequences_can_be_spread_over_the_file(tmp_path: Path) -> None:
-    """The file lies in the order of its speakers: its first sequences are all of one class, spread ones are not."""
+    """The file is ordered by speaker: its first sequences all have one class, spread ones do not."""
     data = checkpoint.load_sequences(package_data.folder("models") / "detect-eval.npz")
     assert len(set(known(data.first(20).labels).tolist())) == 1
     from cmru_hw.cli import common

@@ -47,7 +47,7 @@ def at_unit(trained: Trained, data: Sequences, unit: float) -> CurrentDesign:
 @pytest.mark.spice
 @pytest.mark.parametrize("unit", [1e-9, 0.3e-9])
 def test_a_narrow_cell_has_the_states_of_software_with_converged_settings_only(unit: float) -> None:
-    """With the loose settings the same deck gives other states: this test fails when someone returns to them."""
+    """With the loose settings the same deck gives other states. This test fails if these settings come back."""
     data = wandering(0.9, 0.05, seed=2)
     design = at_unit(one_cell(0.9, 0.05), data, unit)
     with spice.open_engine() as engine:
@@ -55,7 +55,7 @@ def test_a_narrow_cell_has_the_states_of_software_with_converged_settings_only(u
             simulate.simulate(design, data, engine, numerics=numerics, check=False).response.states[0] > 0.5
             for numerics in (CONVERGED, CONVERGED.refined(2), LOOSE)
         )
-        # what a wrong transition misses its threshold by is known in the run itself, and a finer run mends it
+        # The run itself reveals the missed threshold of a wrong transition, and a finer run corrects it.
         mended = simulate.simulate(design, data, engine, numerics=LOOSE)
     nominal = fast.run(variation.draw(design, seed=0, dies=[0], varied=frozenset()), data).states[0][0] > 0.5
     assert np.array_equal(found, nominal) and np.array_equal(found, finer)
@@ -85,7 +85,7 @@ def test_converged_currents_are_those_of_a_finer_integration() -> None:
 def forged(
     candidates: np.ndarray, outputs: np.ndarray, design: CurrentDesign
 ) -> tuple[Traces, Schedule, list[np.ndarray]]:
-    """A trace of one cell: ``candidates`` [of the upper threshold] and ``outputs`` [levels], ten points a timestep."""
+    """Trace of one cell: ``candidates`` [of the upper threshold] and ``outputs`` [levels], ten points per timestep."""
     layer = design.layers[0]
     plan = schedule(design.timestep, 0.005, [len(outputs) // 10 - 1])
     time = (np.arange(len(outputs)) + 1) * design.timestep / 10
@@ -107,7 +107,7 @@ def test_a_transition_without_a_cause_is_named() -> None:
     outputs = np.where(np.arange(60) < 33, 0.0, 1.0)
     with pytest.raises(UncausedTransition, match=r"unit 0\.0 was set in timestep 2 of sequence 3.*missed it by 240 pA"):
         judge(candidates, outputs)
-    # a cell that is reset: its lower threshold is five eighths of the upper one
+    # A cell that is reset: its lower threshold is five eighths of the upper one.
     candidates[5:15] = 1.1
     with pytest.raises(UncausedTransition, match=r"unit 0\.0 was reset in timestep 2 .*lower threshold of 500 pA"):
         judge(candidates, np.where((np.arange(60) > 8) & (np.arange(60) < 33), 1.0, 0.0))
@@ -121,14 +121,14 @@ def test_a_crossing_between_samples_is_a_cause_and_one_before_is_not() -> None:
     candidates[31], candidates[25] = 0.7, 1.01
     with pytest.raises(UncausedTransition):
         judge(candidates, outputs)
-    # a cell that was on its way when it was last sampled: what sent it lies further back
+    # A cell that was already switching when it was last sampled: the cause is earlier.
     outputs[26:31] = 0.2
     judge(candidates, outputs)
 
 
 @pytest.mark.spice
 def test_a_transition_without_a_cause_is_simulated_again_and_then_refused() -> None:
-    """An engine whose results always hold a forged transition."""
+    """An engine whose results always contain a forged transition."""
     data = wandering(0.5, 0.3, seed=0, count=6)
     design = at_unit(one_cell(0.5, 0.3), data, 1e-9)
     seen = []
@@ -184,7 +184,7 @@ def test_thresholds_of_other_devices_are_measured() -> None:
         resets = wanted.down > 0
         assert np.abs((own.down - wanted.down) / scale)[resets].max() < 0.005
         assert (warm.up < own.up).all()
-    # a netlist that calls its cells otherwise
+    # A netlist with other names for its cells.
     other = text.replace("xcell0_0", "xother0_0")
     assert thresholds.measured(design, engine, network=other, devices=device_models.devices("gf180"), vdd=1.8) is None
 
@@ -193,7 +193,7 @@ def test_thresholds_of_other_devices_are_measured() -> None:
 
 
 def test_states_that_are_held_wrongly_fail_a_comparison_by_name() -> None:
-    """No decision is wrong where a wrong state is only held: the comparison fails by its states, and says so."""
+    """If a wrong state is only held, no decision is wrong. The comparison fails because of its states, and says so."""
     data = wandering(0.5, 0.3, seed=0)
     trained = one_cell(0.5, 0.3)
     design = at_unit(trained, data, 1e-9)

@@ -1,4 +1,4 @@
-"""Monte-Carlo of current mode: rows that depend on nothing but the die, and the same dies in both engines."""
+"""Monte-Carlo of current mode: rows depend on the die only, and both engines simulate the same dies."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_only_what_is_on_varies() -> None:
     drawn = variation.draw(design, seed=0, dies=[0, 1], varied=on)
     varies = {name for name, values in drawn.strengths.items() if (values != 1).any()}
     assert varies == {name for name, device in netlist.devices(design).items() if device.leaf in on}
-    # what else is on changes no draw
+    # Other sources of variation change no draw.
     whole = variation.draw(design, seed=0, dies=[0, 1])
     assert all((whole.strengths[name] == drawn.strengths[name]).all() for name in varies)
 
@@ -87,7 +87,7 @@ def test_dies_agree_in_both_engines_and_their_states_too() -> None:
     assert found is not None and found.value >= 0.98 and found.unexplained == 0
     for name in ("decisions_agree", "accuracy"):
         assert np.allclose(table[name].to_pylist(), fast[name].to_pylist(), rtol=0.03), name
-    # outputs of dies differ from software's by the gain of their cells: the same gain in both engines
+    # Outputs of dies differ from software's by the gain of their cells, which is the same in both engines.
     assert np.allclose(table["level_error_rms"].to_pylist(), fast["level_error_rms"].to_pylist(), atol=0.02)
 
 

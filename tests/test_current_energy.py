@@ -1,4 +1,4 @@
-"""Current mode's ledger: it closes, the static mirrors of the fast engine say the same, and corners move it."""
+"""Energy breakdown of current mode: it closes, agrees with the fast engine's mirrors, and varies over corners."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_corner_is_the_same_drawing_on_other_devices(exported: tuple[Exported,
         one, other = (
             run_energy(replace(design, design=which), data.first(1), engine) for which in (design.design, moved)
         )
-    # bias currents are what they are told to be: only the supply changes what they cost
+    # Bias currents are fixed, so only the supply changes their power.
     references = [known(found.blocks["references"].static_J) for found in (one, other)]
     assert references[1] / references[0] == pytest.approx(1.9 / 1.8, rel=1e-4)
     assert one.blocks["fc"].static_J != pytest.approx(other.blocks["fc"].static_J, rel=1e-3)
@@ -80,7 +80,7 @@ def test_energy_of_current_mode_grows_by_a_law_too(exported: tuple[Exported, Seq
     with spice.open_engine() as engine:
         found = run_scaling(design, engine, folder=tmp_path / "out", widths=(2, 4, 8), depths=(1, 2, 3), seed=1)
     assert (found.level, found.label) == ("transistor", "simulated")
-    # three bias currents for each unit, and one for the constant
+    # Three bias currents per unit, and one for the constant.
     assert found.laws["units"]["references"].exponent == pytest.approx(1, abs=0.15)
     assert all(law.low <= law.exponent <= law.high for law in found.laws["units"].values())
     assert "of size 1/√n" in found.excludes[1] and "measured unit" not in found.excludes[2]
@@ -102,7 +102,7 @@ def test_every_die_draws_what_its_own_mirrors_draw() -> None:
     nominal = fast.run(variation.draw(design, seed=0, dies=[0], varied=frozenset()), data).supply
     drawn = fast.run(variation.draw(design, seed=0, dies=range(8)), data).supply
     assert np.ptp(drawn["fc"].mean(axis=(1, 2))) > 0.01 * nominal["fc"].mean()
-    # sources are outside: mismatch of the transistors that read them does not change what they give
+    # Sources are outside of the circuit: mismatch of the transistors that read them does not change their currents.
     assert np.allclose(drawn["references"], nominal["references"][0])
     assert drawn["cells"].mean() == pytest.approx(nominal["cells"].mean(), rel=0.3)
 
@@ -117,10 +117,10 @@ def test_the_command_prints_and_keeps_it(small: tuple[Path, Path], tmp_path: Pat
     assert set(found["blocks"]) == {"inputs", "fc", "cells", "references"}
     assert "always on" in run("energy", design, "--input", data, "--sequences", 1).stdout
     assert run("report", tmp_path / "run", "-o", tmp_path / "page").returncode == 0
-    # a number and its unit stay on one line
+    # A number and its unit stay on one line.
     page = (tmp_path / "page" / "index.html").read_text().replace("\u00a0", " ")
     assert "transistors were simulated" in page
-    # our figure stands above the published statement on the same quantity, which is the abstract's
+    # The run's value is above the published statement on the same quantity, which is that of the abstract.
     table = page[page.index('id="published"') :]
     assert 0 < table.index(si(found["per_timestep_J"] / found["timestep_s"], "W")) < table.index("below 1 µW")
     assert "arXiv:2605.15216, abstract" in table

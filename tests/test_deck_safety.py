@@ -1,4 +1,4 @@
-"""Nothing that a deck reaches runs a command: libraries, what they include, and files that are no files."""
+"""No file that a deck reads can run a command: libraries, files that they include, and special files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.networks import Shape, random_network, random_sequences
 STAND_IN = package_data.folder("netlists") / "devices" / "generic180.lib"
 CIRCUIT = "v1 a 0 1\nr1 a 0 1000\n.save a\n.tran 1e-4 1e-3\n"
 
-# What a library has at its end, and the files beside it, that would write the file "evil": S stands for the command.
+# Ends of a library, and files next to it, that would write the file "evil". S stands for the command.
 ATTACKS = {
     "include": (".include inner.cir\n", {"inner.cir": ".control\nS\n.endc\n"}),
     "inc": (".inc 'inner.cir' ; harmless\n", {"inner.cir": ".control\nS\n.endc\n"}),
@@ -60,7 +60,7 @@ def attacked(place: Path, attack: str) -> tuple[Path, Path]:
         (place / name).write_text(text.replace("S", f"shell touch {evil}"), newline="")
     parts = [STAND_IN.read_text(), end.replace("S", f"shell touch {evil}")]
     if "like a comment" in attack:
-        # ngspice reads such a section only from the first line
+        # ngspice reads such a section only from the first line.
         parts.reverse()
     (place / "own.lib").write_text("".join(parts), newline="")
     return place / "own.lib", evil
@@ -78,14 +78,14 @@ def test_every_attack_would_run_and_does_not_get_to(tmp_path: Path, attack: str)
         device_models.devices(str(own))
     done = CliRunner().invoke(group, ["characterize", str(own), "--dies", "0"])
     assert isinstance(done.exception, TechnologyError) and str(tmp_path) in str(done.exception)
-    # and where somebody hands the library to the simulator without asking `devices`
+    # The same if a caller gives the library to the simulator without a call of `devices`.
     with spice.open_engine(backend="batch") as engine, pytest.raises(InputError):
         engine.run(Deck(text=f'.include "{own}"\n{CIRCUIT}', stop=1e-3, saved=("a",), libraries=(str(own),)))
     assert not evil.exists()
 
 
 def transistor_design(place: Path, process: str) -> Path:
-    """A design in transistors whose devices are those of the file ``process``, in a folder."""
+    """A transistor-level design whose devices are those of the file ``process``, in a folder."""
     shape = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
     trained, data = random_network(shape), random_sequences(shape)
     toml = (Path(technology.__file__).parent / "technologies" / "generic180.toml").read_text()
@@ -118,7 +118,7 @@ def test_a_technology_with_such_a_library_is_not_exported(tmp_path: Path) -> Non
     assert not (tmp_path / "design").exists()
 
 
-# ---- files that are no files
+# ---- special files
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_deck_has_another_title_when_a_library_changes(tmp_path: Path) -> None
     assert len(titles) == 2
 
 
-# ---- files of devices, as foundries and editors leave them
+# ---- files of devices in the spelling of foundries and editors
 
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "name with a space": lambda text: '.include "my models.lib"\n' + text,

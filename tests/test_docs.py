@@ -1,4 +1,4 @@
-"""The documentation is true: references are current, pages show real output, links and places in the code exist."""
+"""The documentation is correct: references are current, pages show real output, links and code locations exist."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGES = [
     *sorted((ROOT / "models").glob("*.md")),
     ROOT / "benchmarks" / "results" / "README.md",
 ]
-# Technical words, as they are used in README and in the help texts → the entry of the glossary that defines them.
+# Technical words in README and help texts → the glossary entry that defines them.
 WORDS = {
     r"candidates?": "candidate",
     r"thresholds?": "threshold",
@@ -60,13 +60,13 @@ WORDS = {
     r"--cache": "result cache",
     r"fast engine|--engine": "fast engine",
 }
-# Words that the project does not use any more, or that a reader stumbles over.
+# Words that the project no longer uses, or that are hard to understand.
 RETIRED = r"\b(beside|held against|by hand|side by side|left alone)\b"
 
 
 @pytest.mark.parametrize(("name", "make"), [("cli.md", reference.cli), ("api.md", reference.api)])
 def test_references_are_current(name: str, make: Callable[[], str]) -> None:
-    # versions of click differ in how they bracket an optional choice
+    # Versions of click differ in the brackets of an optional choice.
     kept, made = (re.sub(r"\[(\[[^\[\]]*\])\]", r"\1", text) for text in ((DOCS / name).read_text("utf-8"), make()))
     assert kept == made, "run python -m tools.reference"
 
@@ -81,7 +81,7 @@ def test_pages_show_what_is_printed(name: str, tmp_path: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of the headings of ``page``, as a site makes them."""
+    """The anchors of the headings of ``page``, as the site generates them."""
     titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S), re.M)
     plain = [re.sub(r"[^\w\s-]", "", title.lower()).strip() for title in titles]
     return {re.sub(r"[-\s]+", "-", title) for title in plain}
@@ -101,7 +101,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def glossary() -> set[str]:
-    """Every word that the glossary defines, in lower case: the words in bold, and the options behind them."""
+    """Every word that the glossary defines, in lower case: the bold words, and the options after them."""
     text = (DOCS / "glossary.md").read_text(encoding="utf-8")
     entries = re.findall(r"^- \*\*(.+?)\*\*(?: \((.+?)\))?:", text, re.M)
     return {word.strip(" `").lower() for entry in entries for part in entry for word in part.split(",") if word}
@@ -171,7 +171,7 @@ classes = ["other", "speaker 3"]
 
 
 def foreign(folder: Path, *, transpose: bool) -> tuple[Path, Path]:
-    """A shipped network as another program would have saved it, and the map back."""
+    """A shipped network as another program would save it, and the map back."""
     trained = checkpoint.load(package_data.folder("models") / "detect-cmru-2x4.safetensors")
     tensors, lines = {}, []
     for number, (name, tensor) in enumerate(trained.tensors.items()):

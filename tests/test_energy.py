@@ -1,4 +1,4 @@
-"""Energy: charges of the netlist, priced, beside the same by hand; and what happens when they do not add up."""
+"""Energy: charges of the netlist compared with the analytic estimate, and the error if they do not add up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def engine() -> Iterator[spice.Engine]:
 
 
 def exported(folder: Path, shape: Shape, **sections: dict[str, float]) -> design_folder.Exported:
-    """A random network in the macro technology with other numbers in its ``sections``."""
+    """A random network in the macro technology with changed values in its ``sections``."""
     kind = asdict(technology.load("macro"))
     for name, numbers in sections.items():
         kind[name] = {**(kind[name] or {}), **numbers}
@@ -67,7 +67,7 @@ def test_a_capacitor_charged_through_a_switch_dissipates_half_of_what_it_takes(
     )
     values = engine.run(deck).traces.values
     taken, stored = values["account"][-1] * 1e-9 * volts, farad * values["c"][-1] ** 2 / 2
-    # the account is right whatever the step; heat is a product, which only small steps get right
+    # The charge meter is exact for any step. Heat is a product, which only small steps integrate accurately.
     assert taken == pytest.approx(farad * volts**2, rel=1e-4)
     assert taken - stored == pytest.approx(farad * volts**2 / 2, rel=1e-3)
     if points > 1000:
@@ -97,9 +97,9 @@ def test_the_ledger_closes_and_hand_calculation_agrees(engine: spice.Engine, tmp
     assert found.per_inference_J == pytest.approx(whole * random_sequences(shape).lengths.mean())
     for name, entry in modelled.items():
         simulated = known(entry.total)
-        # a source follows what it loads in several steps, not in the one that is calculated: a few percent at most
+        # A source follows its load in several steps, the estimate assumes one: a difference of a few percent at most.
         assert simulated == pytest.approx(entry.analytic_J, rel=0.25, abs=1e-17), name
-    # ideal parts do not leak
+    # Ideal parts do not leak.
     assert sum(known(entry.static_J) for entry in modelled.values()) < 1e-4 * whole
 
 
@@ -127,7 +127,7 @@ def test_leakage_is_static_and_scales(engine: spice.Engine, tmp_path: Path) -> N
         for n in (1, 2)
     ]
     static = [known(one.blocks["amplifiers"].static_J) for one in found]
-    # three amplifiers replace what leaks out of their virtual grounds, all of 10 ms long, from VDD
+    # Three amplifiers replace the leakage of their virtual grounds, for all of 10 ms, from VDD.
     assert static[0] == pytest.approx(3 * leak * 10e-3 * 1.8, rel=0.02)
     assert static[1] == pytest.approx(2 * static[0], rel=0.02)
 
@@ -141,7 +141,7 @@ def test_a_measured_unit_is_counted_once_for_every_unit(engine: spice.Engine, tm
     assert entry.dynamic_J == pytest.approx(5 * unit["comparators"])
     assert entry.static_J == pytest.approx(5 * 10e-3 * unit["comparators_leakage"])
     assert found.label == "estimate" and entry.source == "measured unit"
-    # the amplifiers' bias delivers the charge of the states: not on top of it
+    # The amplifiers' bias delivers the charge of the states; it is not added to it.
     amplifiers = found.blocks["amplifiers"]
     assert amplifiers.dynamic_J == pytest.approx(5 * unit["amplifier"]) and known(amplifiers.load_J) > 0
     assert found.per_timestep_J == pytest.approx(found.supply_total_J)
@@ -218,9 +218,9 @@ def test_energy_grows_with_units_and_layers(engine: spice.Engine, tmp_path: Path
     design = exported(tmp_path / "d", Shape(skip=False), energy=unit)
     found = run_scaling(design, engine, folder=tmp_path / "out", widths=(2, 4, 8), depths=(1, 2, 3), seed=4)
     laws = found.laws
-    # a measured unit is counted once for each
+    # A measured unit is counted once per unit.
     assert laws["units"]["comparators"].exponent == pytest.approx(1)
-    # inputs feed the first layer only, and every one of its units
+    # Inputs feed the first layer only, and every one of its units.
     assert laws["units"]["inputs"].exponent > 0.6 and abs(laws["layers"]["inputs"].exponent) < 0.5
     rows = list(csv.DictReader((tmp_path / "out" / "scaling.csv").open()))
     assert len(rows) == len(found.points) == 18

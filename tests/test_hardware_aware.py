@@ -1,4 +1,4 @@
-"""Training on dies: what is in the loop is the die that the engines simulate, and it helps real dies."""
+"""Training on dies: the die in the loop equals the die that the engines simulate, and training improves real dies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shipped(name: str) -> Trained:
 
 
 def heavy(factor: float) -> technology.Technology:
-    """Ideal parts with so many times the mismatch."""
+    """The ideal technology with ``factor`` times its mismatch."""
     ideal = technology.load("macro")
     law = ideal.mismatch
     worse = {name: factor * getattr(law, name) for name in ("capacitor", "threshold", "comparator_rest")}
@@ -50,7 +50,7 @@ def test_a_die_without_mismatch_is_the_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["vowels-cmru-2x16", "vowels-bmru-2x16"])
 def test_what_trains_is_the_die_that_is_simulated(name: str) -> None:
-    """Of what a die does otherwise than the network, its software numbers must explain nearly all."""
+    """The software numbers of a die must explain nearly all differences between the die and the network."""
     trained, data = shipped(name), tasks.get("vowels").test.first(20)
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
     on = variation.select_variations(design, only=IN_THE_LOOP)
@@ -86,7 +86,7 @@ def test_noise_of_a_decision_is_that_of_its_two_rows() -> None:
 
 
 def test_training_on_dies_helps_dies() -> None:
-    """With three times the mismatch, hardly a die of the shipped network does its task."""
+    """With three times the mismatch, hardly any die of the shipped network does its task."""
     trained, data = shipped("vowels-cmru-2x16"), tasks.get("vowels")
     recipe = hardware_aware.recipe_of(recipes.RECIPES["vowels"], steps=200)
     tuned = hardware_aware.improve(trained, data.train, data.test, heavy(3), recipe, dies=60, seed=0)
@@ -101,7 +101,7 @@ def test_training_on_dies_helps_dies() -> None:
 
 
 def test_the_goal_is_that_of_before() -> None:
-    """A network that software does worse is not judged by its own, lower standard."""
+    """A network with a lower software accuracy is not judged by its own, lower standard."""
     trained, data = shipped("detect-cmru-2x4"), tasks.get("detect")
     own = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40)
     same = hardware_aware.on_dies(trained, heavy(3), data.train, data.test, dies=40, goal=own.accuracy.software)

@@ -1,4 +1,4 @@
-"""Which circuit a result is of: the hash changes with everything that is simulated, and with nothing else."""
+"""The identity of a result's circuit: the hash changes with everything that is simulated, and with nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def mapped(kind: Technology) -> tuple[Trained, Sequences, Design]:
 
 
 def of_transistors(place: Path) -> tuple[Trained, Sequences, Design]:
-    """A design whose devices are those of ``own.lib`` in ``place``, which includes ``cards.lib``."""
+    """A design with the devices of ``own.lib`` in ``place``, which includes ``cards.lib``."""
     place.mkdir(exist_ok=True)
     text = STAND_IN.read_text()
     (place / "cards.lib").write_text(".param nothing=0\n")
@@ -108,7 +108,7 @@ def test_a_design_folder_says_what_was_edited(tmp_path: Path) -> None:
     assert folder.load(made.path, allow_edited=True).edited == ("network.cir",)
 
 
-# ---- what follows from a netlist alone
+# ---- quantities that depend on the netlist only
 
 
 def chip() -> tuple[Trained, Sequences, Design]:

@@ -1,6 +1,6 @@
-"""A network made by other code is read, checked against its own outputs, and exported with documented commands."""
+"""A network from other code is read, checked against its own outputs, and exported with documented commands."""
 
-# long: one reader, with all the ways in which a file for it can be wrong
+# long: one reader, with all the ways in which a file for it can be invalid
 from __future__ import annotations
 
 import json
@@ -34,7 +34,7 @@ def command(*words: object, code: int = 0) -> Result:
 
 
 def refused(*words: object, code: int = 2) -> str:
-    """The one line that a command ends with."""
+    """The single line with which a command fails."""
     message = str(command(*words, code=code).exception)
     assert message.isprintable()
     return message
@@ -92,7 +92,7 @@ def test_an_imported_network_is_exported_and_its_circuit_agrees(tmp_path: Path) 
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_folding_goes_through_skip_connections(skip: bool, tmp_path: Path) -> None:
-    """An encoder in front of layer 0 also reaches what layers 1 and 2 see of the inputs."""
+    """An encoder before layer 0 also affects the inputs that layers 1 and 2 see."""
     torch.manual_seed(0)
     encoder, norm = torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(2 + 4 if skip else 2)
     known(norm.running_mean).normal_()
@@ -190,7 +190,7 @@ def test_an_npz_with_the_names_of_a_checkpoint_is_one(where: str, tmp_path: Path
         np.savez(tmp_path / "net.npz", cmru_hw=text, **arrays)
     else:
         np.savez(tmp_path / "net.npz", **arrays)
-        # with the byte order mark that some editors write
+        # With the byte order mark that some editors write.
         (tmp_path / "net.json").write_text(text, encoding="utf-8-sig")
     assert (
         checkpoint.load(tmp_path / "net.npz").sha256 == checkpoint.load(MODELS / "detect-cmru-2x4.safetensors").sha256
@@ -225,7 +225,7 @@ def test_all_missing_tensors_are_listed(tmp_path: Path) -> None:
 
 
 class Hyperparameters(dict[str, Any]):
-    """As Lightning's AttributeDict: no tensor, and not unpickled."""
+    """Like Lightning's AttributeDict: not a tensor, and not unpickled."""
 
 
 def refusals(folder: Path) -> list[tuple[str, object, str]]:
@@ -470,7 +470,7 @@ def test_scores_of_whole_sequences_have_no_timestep(tmp_path: Path) -> None:
 
 
 def test_a_decision_too_close_to_call_proves_nothing(tmp_path: Path) -> None:
-    """One unit whose candidate is exactly its threshold: software moves, the original does not. Nobody is wrong."""
+    """The candidate of one unit equals its threshold: software moves, the original does not. Neither is wrong."""
     text = SMALL.replace("levels = 3", "levels = 7").replace('{ from = "w" }', "{ fill = 0.5, size = [4, 3] }")
     text = text.replace('{ from = "r" }', "{ fill = 1.0, size = [2, 4] }")
     random = np.random.default_rng(0)

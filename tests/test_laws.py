@@ -1,4 +1,4 @@
-"""Physics that both engines must show: sampling noise, packets, finite gain, leakage, and the level limit."""
+"""Physics that both engines must reproduce: sampling noise, packets, finite gain, leakage, and the level limit."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_rows_of_a_unit_have_kt_over_c_and_the_comparators_noise() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_packet_has_2ktc(engine: str) -> None:
-    """Every packet of an integrator without limits adds √(2 kT C_s)/C_int, up and down alike."""
+    """Every packet of an integrator without limits adds √(2 kT C_s)/C_int of noise, up and down alike."""
     shape = Shape(units=(3,), levels=None, classes=2)
     data = sequences(shape)
     nominal = design(shape, technology.load("macro"), data)
@@ -100,13 +100,13 @@ def test_a_packet_has_2ktc(engine: str) -> None:
     sent = noisy.decisions[0][:, 1:] != 0
     sigma = np.sqrt(2 * THERMAL * layer.packet) / layer.integrator
     assert normal((added / sigma)[sent], 1.0)
-    # ngspice's stimulus has ten digits, and gain 1e5 gives a little of the difference back with every packet
+    # ngspice's stimulus has ten digits, and a gain of 1e5 returns a little of the difference with every packet.
     assert np.abs(added[~sent]).max() < 1e-7
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_emptying_the_integrator_has_kt_over_c(engine: str) -> None:
-    """A unit that replaces its state keeps the noise of one reset and one packet, whatever came before."""
+    """A unit that replaces its state has the noise of one reset and one packet, whatever came before."""
     shape = Shape(cell="bmru", units=(3,), classes=2)
     data = sequences(shape)
     nominal = design(shape, technology.load("macro"), data)
@@ -168,7 +168,7 @@ def test_unsettled_packets_are_short(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_level_limit_is_the_circuits(engine: str) -> None:
-    """A packet is sent while the state is below the limit, which is not a clamp: a late limit lets one level more."""
+    """A packet is sent while the state is below the limit, which is not a clamp: a late limit allows one more level."""
     shape = Shape(units=(3,), levels=2, seed=1)
     data = sequences(shape, count=2, time=60)
     nominal = design(shape, technology.load("macro"), data)

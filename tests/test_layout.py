@@ -1,4 +1,4 @@
-"""Imports point in one direction, folder by folder and file by file, and starting the program loads nothing heavy."""
+"""Imports point in one direction, by folder and by file, and starting the program loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cmru_hw"
 TOP_LEVEL_MODULES = {"__init__.py"}
 
-# A folder imports from the folders it names here, from those that they import from, and from itself.
+# A folder imports from the folders listed here, from those that these import from, and from itself.
 BELOW = {
     "core": set(),
     "nn": {"core"},
     "spice": {"core"},
-    # device models are netlists, which spice/lexer reads
+    # Device models are netlists, which spice/lexer reads.
     "process": {"spice"},
     "characterize": {"process"},
     "circuits": {"nn", "characterize"},
@@ -27,7 +27,7 @@ BELOW = {
     "report": {"analysis"},
     "cli": {"report"},
 }
-# Folders inside a folder that know nothing of each other.
+# Pairs of folders that do not import each other.
 STRANGERS = [("circuits/charge", "circuits/current")]
 
 
@@ -46,7 +46,7 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of the package that ``path`` imports, anywhere in it, for type checkers too."""
+    """Modules of the package that ``path`` imports anywhere, also for type checkers only."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

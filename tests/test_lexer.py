@@ -1,6 +1,6 @@
-"""Netlists read as ngspice reads them: the simulator itself is asked what each spelling means."""
+"""Netlists are read as ngspice reads them: the simulator itself gives the meaning of each spelling."""
 
-# long: one grammar, with its spellings, and ngspice as the judge of each
+# long: one grammar with its spellings, each judged by ngspice
 from __future__ import annotations
 
 import contextlib
@@ -20,7 +20,7 @@ from cmru_hw.spice import deck_safety, lexer
 from cmru_hw.spice.values import evaluate, number, resolve
 
 spice = pytest.mark.spice
-# One example is a whole run of ngspice: a failure is not made smaller, which would take thousands.
+# One example is a complete run of ngspice. Failures are not shrunk, because that would take thousands of runs.
 several = settings(
     max_examples=15,
     deadline=None,
@@ -30,7 +30,7 @@ several = settings(
 
 
 def operating_point(folder: Path, text: str | bytes) -> dict[str, float]:
-    """Node voltages and branch currents that ngspice finds for ``text``."""
+    """Node voltages and branch currents of ``text`` in ngspice."""
     content = text.encode() if isinstance(text, str) else text
     (folder / "a.raw").unlink(missing_ok=True)
     (folder / "a.cir").write_bytes(b"title\n" + content + b"\n.op\n.end\n")
@@ -47,7 +47,7 @@ def operating_point(folder: Path, text: str | bytes) -> dict[str, float]:
 
 @st.composite
 def numbers(draw: st.DrawFn, value: int) -> str:
-    """``value`` as a number of a netlist."""
+    """``value`` as a number in one of a netlist's spellings."""
     forms = [str(value), f"{value}.", f"{value}.0", f"{value}e0", f"{value}E+0", f"{value}ohm", f"{value}Ohms"]
     forms += [f"{value / 1000!r}k", f"{value / 1000!r}KOhm", f"{value}e-3k", f"{value / 1e6:.12f}meg", f"{value}000m"]
     forms += [f"{value}000000u", f"{value}000000µ", f"{value / 1e9:.15f}G", f"{value}e12p", f"{value}e9n", f"0{value}"]
@@ -162,7 +162,7 @@ def test_every_spelling_is_read_as_ngspice_reads_it(
         assert voltage == pytest.approx(wanted, rel=1e-9), text
 
 
-# One resistor from node % to ground, as it may be written; ngspice says how large it is.
+# One resistor from node % to ground in many spellings; ngspice gives its value.
 RESISTORS = [
     "r% % 0 3k;comment",
     "r% % 0 3k $comment",

@@ -52,7 +52,7 @@ def test_weights_come_back_exactly(shape: Shape) -> None:
 @settings(max_examples=30, deadline=None)
 @given(shapes)
 def test_a_row_computes_the_software_sum(shape: Shape) -> None:
-    """Charge sharing: the rows' voltages, from capacitors alone, are the software sums up to a positive factor."""
+    """Charge sharing: row voltages, computed from capacitors only, equal the software sums up to a positive factor."""
     trained, design = mapped(shape)
     layer = design.layers[0]
     x = np.random.default_rng(shape.seed).normal(size=shape.features)

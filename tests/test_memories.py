@@ -1,4 +1,4 @@
-"""A memory is one module and one entry of the registry: commands, mapping, netlist and energy ask nothing else."""
+"""A memory is one module and one entry of the registry: commands, mapping, netlist and energy need nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Monte-Carlo: the same rows whoever makes them, nothing lost, nothing twice, and failures that count."""
+"""Monte-Carlo: rows do not depend on the worker, none is lost or computed twice, and failures count."""
 
 # long: rows, shards, workers and the command share one small job
 from __future__ import annotations
@@ -207,7 +207,7 @@ def test_order_and_size_of_blocks_change_nothing(tmp_path: Path, monkeypatch: py
     assert collect(mine, range(30), tmp_path / "b", backwards).equals(whole)
     monkeypatch.setitem(statistics.BLOCK, "fast", 13)
     assert collect(mine, range(30), tmp_path / "c").equals(whole)
-    # fewer dies are the first of more
+    # A run of fewer dies gives the first rows of a run of more.
     assert collect(mine, range(11), tmp_path / "d").equals(whole.slice(0, 11))
 
 
@@ -229,7 +229,7 @@ def test_stopping_early_is_the_same_in_any_order(tmp_path: Path) -> None:
 def test_processes_give_the_same_and_one_that_is_killed_costs_its_block(tmp_path: Path) -> None:
     mine = job()
     whole = collect(mine, range(64), tmp_path / "serial")
-    # one process, because each takes seconds to start; the command's own test below has two
+    # One process, because each takes seconds to start; the test of the command has two.
     with workers.local(1) as pool:
         answers = pool(mine, blocks(mine, range(64)))
         found = dict([next(answers)])
@@ -238,7 +238,7 @@ def test_processes_give_the_same_and_one_that_is_killed_costs_its_block(tmp_path
         found |= dict(answers)
         table = pa.concat_tables([found[block] for block in sorted(found, key=lambda block: block.number)])
         assert table.equals(whole)
-        # and the pool takes another job
+        # The pool accepts another job.
         other = job(seed=1)
         assert collect(other, range(16), tmp_path / "pool", pool).equals(collect(other, range(16), tmp_path / "alone"))
 
@@ -286,7 +286,7 @@ def test_a_cluster_that_loses_its_worker_gives_the_same(tmp_path: Path) -> None:
     mine = job()
     whole = collect(mine, range(64), tmp_path / "here")
     with (
-        # one worker: what it alone held is lost with it, and its nanny starts another
+        # One worker: if it is lost, so is all data that only it holds. Its nanny starts another.
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as made,
         workers.cluster(made.scheduler_address) as pool,
     ):
@@ -435,7 +435,7 @@ def test_kill_9_and_resume_is_bit_identical(exported: tuple[Path, Path], tmp_pat
 
     def start(out: Path) -> subprocess.Popen[bytes]:
         options = [str(design), "--input", str(data), "-n", "3000", "--jobs", "2", "-o", str(out)]
-        # whoever runs the tests in the background has Ctrl-C ignored, and children inherit that
+        # Background processes ignore Ctrl-C, and children inherit that.
         return subprocess.Popen(
             [sys.executable, "-c", code, *options],
             stdout=subprocess.DEVNULL,
@@ -452,7 +452,7 @@ def test_kill_9_and_resume_is_bit_identical(exported: tuple[Path, Path], tmp_pat
         assert not (out / "summary.json").exists()
         assert start(out).wait() == 0
     assert start(tmp_path / "whole").wait() == 0
-    # which folder a command was given is part of what it was
+    # The folder is part of the recorded command.
     summaries = [
         {
             key: value

@@ -1,4 +1,4 @@
-"""What becomes of a test that needs a tool which is not installed."""
+"""Tests that need a missing tool are skipped or fail, as the options say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every template runs by itself, and does what its first lines say."""
+"""Every template runs by itself, and does what its first lines state."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_deck_says_nothing_but_circuit() -> None:
     refuse_code(deck.text, files=deck.files)
     code = [line for line in deck.files["network.cir"].decode().splitlines() if not line.startswith("*")]
     numbers = [word for line in code for word in re.findall(r"(?:^|[\s=])(\d\S*)", line)]
-    # float() knows no suffixes: what it reads, ngspice reads the same
+    # float() knows no suffixes: ngspice reads its numbers identically.
     assert len(numbers) > 40 and all(float(number) >= 0 for number in numbers)
     assert complete_text(deck).endswith(".end\n")
 

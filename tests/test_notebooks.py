@@ -1,4 +1,4 @@
-"""Notebooks run from the first cell to the last, and hold no outputs."""
+"""Notebooks run from the first cell to the last, and contain no outputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_outputs_are_stripped_and_text_leads(path: Path) -> None:
 @pytest.mark.spice
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_cell_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process: a kernel for each would load torch again."""
+    """Run in this process: a kernel for each notebook would load torch again."""
     monkeypatch.chdir(tmp_path)
     matplotlib.use("agg")
     names: dict[str, object] = {"__name__": "__main__"}

@@ -1,4 +1,4 @@
-"""An installed wheel has all that a checkout has: templates, models, technologies."""
+"""An installed wheel contains all data of a checkout: templates, models, technologies."""
 
 from __future__ import annotations
 

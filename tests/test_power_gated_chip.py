@@ -1,4 +1,4 @@
-"""Units behind power headers and the clocks of a chip from one strobe: order, levels, what flows in the hold."""
+"""Power-gated units and the self-timed clocks of a chip: order of edges, levels, leakage in the hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cmru_hw.process import pdk
 from cmru_hw.spice.deck import Deck
 
 PROCESSES = pytest.mark.parametrize("process", pdk.names())
-# Of one unit as the chip has it: seven levels of 28.6 mV, thresholds at +-85 mV.
+# One unit as on the chip: seven levels of 28.6 mV, thresholds at +-85 mV.
 SIZES = {"cw": 191e-15, "tap": 9e-15, "cs": 7.94e-15, "cint": 500e-15, "wf": 0.15e-6}
 ENDS = pytest.mark.parametrize(("corner", "temperature", "vdd"), [("ss", -40.0, 1.62), ("ff", 125.0, 1.98)])
 
@@ -28,7 +28,7 @@ def engine() -> Iterator[spice.Engine]:
 
 @pytest.fixture
 def at(need: Callable[[str], None], process: str) -> Conditions:
-    """Conditions for ``process``, if its models are here."""
+    """Conditions for ``process``, if its models are installed."""
     need(process)
     return Conditions(process=process)
 
@@ -38,7 +38,7 @@ def at(need: Callable[[str], None], process: str) -> Conditions:
 def test_one_strobe_makes_every_clock_in_order(engine: spice.Engine, at: Conditions) -> None:
     measured = power_gated_chip.sequencer(engine, at)
     assert measured.ordered, measured.edges
-    # e and f of a group never carry a switch both
+    # e and f of a group never turn a switch on together.
     assert measured.overlap < at.vdd / 2
     assert 0.3e-6 < measured.length < 5e-6
     assert all(0 < energy < 8e-12 for energy in measured.energy.values())
@@ -69,7 +69,7 @@ def test_a_die_of_one_unit_is_a_function_of_its_seed(engine: spice.Engine, at: C
     assert max(abs(equal.offset_low), abs(equal.offset_high)) < 2e-3
     packet = at.vdd * SIZES["cs"] / SIZES["cint"]
     assert (equal.packet_up, equal.packet_down) == pytest.approx((packet, packet), rel=0.02)
-    # a threshold is off by what its row's comparator is off, over the row's share of a step
+    # The error of a threshold is the offset of its row's comparator over the row's share of a step.
     share = SIZES["cw"] / (SIZES["cw"] + SIZES["tap"] + 19e-15)
     assert abs(drawn.offset_low - equal.offset_low) > 1e-3
     for end, row in (("up", "low"), ("down", "high")):
@@ -78,7 +78,7 @@ def test_a_die_of_one_unit_is_a_function_of_its_seed(engine: spice.Engine, at: C
             getattr(drawn, f"offset_{row}") - getattr(equal, f"offset_{row}"), abs=power_gated_chip.RESOLUTION
         )
     assert asdict(die(bench.deck(at, mismatch=7))) == asdict(drawn)
-    # a seed alone is no mismatch
+    # A seed by itself adds no mismatch.
     deck = bench.deck(at, mismatch=7)
     text = deck.text.replace("sw_cap_mismatch=1 sw_stat_mismatch=1", "sw_cap_mismatch=0 sw_stat_mismatch=0")
     assert text != deck.text and asdict(die(replace(deck, text=text))) == asdict(equal)
@@ -105,7 +105,7 @@ def test_offsets_follow_the_areas_of_their_pairs(engine: spice.Engine, at: Condi
     for sigma, width, length in ((found.offset, 6.0, 1.0), (found.amplifier, 4.0, 1.0)):
         pair = 6.66e-3 / np.sqrt((width + 0.1) * (length - 0.15))
         assert 0.85 * pair < sigma.sigma < 2 * pair
-    # the limit's pair has a quarter of the area, and a state counts for less than a row
+    # The limit's pair has a quarter of the area, and a state has less weight than a row.
     assert 1.6 * found.offset.sigma < found.limit.sigma < 4 * found.offset.sigma
 
 
@@ -140,7 +140,7 @@ def test_smallest_chip_works_with_frames_of_ten_milliseconds(
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
     measured = power_gated_chip.chip(engine, conditions)
     assert measured.right, (measured.levels, measured.reads)
-    # the state neither leaks nor creeps: a level of -1 is what it was ten timesteps before
+    # The state neither leaks nor creeps: a level of -1 equals that of ten timesteps before.
     assert abs(measured.levels[-1] - measured.levels[1]) < 0.1
     assert measured.state_low > 0
     assert measured.total < most

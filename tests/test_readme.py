@@ -1,4 +1,4 @@
-"""README and pages are executed: their commands, their Python, and the output of the demo that README shows."""
+"""README and pages are executed: their commands, their Python, and the demo output in README."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cmru_hw.core import package_data
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# pages whose commands run in the order of the page; the two that also show output are tested with the other pages
+# Pages whose commands run in the order of the page. The two pages that also show output have their own test.
 PAGES = (
     "README.md",
     "docs/workflow.md",
@@ -33,7 +33,7 @@ WORDS = 1200
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that looks like a checkout, so that relative paths in the README mean what they say."""
+    """A directory with the layout of a checkout, in which the relative paths of README are valid."""
     shutil.copytree(package_data.folder("models"), tmp_path / "models")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
@@ -68,10 +68,10 @@ def test_every_command_runs(page: str, folder: Path, need: Callable[[str], None]
     assert lines
     for line in lines:
         if "--scheduler" in line:
-            # needs a cluster; the same blocks on a Dask cluster are tested with Monte-Carlo
+            # Needs a cluster. The Monte-Carlo tests run the same blocks on a Dask cluster.
             continue
         if " corners " in line:
-            # measures transistors for a minute: the slow test below
+            # Measures transistors for a minute: tested by the slow test below.
             continue
         if " train " in line:
             need("aeon")

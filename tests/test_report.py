@@ -1,4 +1,4 @@
-"""The report: every number leads to its file, and its command makes that number again."""
+"""The report: every number refers to its file, and its command reproduces the number."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Number:
 
 
 class Page(HTMLParser):
-    """What a reader could click on."""
+    """All links of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which the runs and their report were made, as a user would."""
+    """A directory in which the runs and their report were made with the commands of a user."""
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copytree(package_data.folder("models"), folder / "models")
     with pytest.MonkeyPatch.context() as patch:
@@ -131,7 +131,7 @@ def test_every_number_is_in_its_file_at_its_place(inside: Path) -> None:
             for part in key.split("/"):
                 found = found[int(part) if isinstance(found, list) else part]
             assert found == value, (path, key)
-    # and everything that is said leads there
+    # Every reference leads to one of these.
     assert len(page.ids) == len(set(page.ids))
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
 
@@ -181,7 +181,7 @@ def test_three_numbers_come_again_by_hand(inside: Path) -> None:
     software = float(rows["montecarlo: accuracy in software"]["shown"].split()[0]) / 100
     good = sum(die["accuracy"] >= software - 0.01 - 1e-6 for die in dies)
     assert rows["montecarlo: good dies"]["shown"] == f"{good} of 30"
-    # the share of bad dies of which 30 would all be good only once in twenty
+    # The share of bad dies at which all of 30 dies are good only once in twenty samples.
     flaw = 1 - math.exp(math.log(0.05) / 30)
     assert rows["montecarlo: smallest flaw that would have been seen"]["shown"] == f"{100 * flaw:.4g} %"
     found = json.loads(Path("out/compare/summary.json").read_text())["decisions"]
@@ -230,9 +230,9 @@ def test_latex_compiles(inside: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
 
 
-# What a reader sees cannot be asked of a page without scripts, so a page around it asks: on a screen and on a phone,
-# which figures did not load, and what sticks out to the right of the window. It also asks for something itself, which
-# shows that such a thing would be seen.
+# A page without scripts cannot report its own layout, so an outer page checks it on a screen and on a phone: figures
+# that did not load, and elements that extend beyond the right edge of the window. The outer page also requests a URL,
+# to show that a network request would be noticed.
 ASKED = "http://127.0.0.1:9/asked.png"
 FRAMES = f"""<!doctype html><body style="margin:0"><img src="{ASKED}">
 <iframe src="index.html" width="1280" height="900" style="border:0"></iframe>
@@ -255,7 +255,7 @@ onload = () => {
 
 
 def open_in_chromium(folder: Path, scratch: Path) -> tuple[list[dict[str, Any]], list[str], list[str]]:
-    """What two windows show of ``folder``/index.html, what the console said, and what pages asked the network for."""
+    """The layout of ``folder``/index.html in two windows, console messages, and network requests of pages."""
     (folder / "frames.html").write_text(FRAMES, encoding="utf-8")
     log = scratch / "net.json"
     command = [
@@ -269,7 +269,7 @@ def open_in_chromium(folder: Path, scratch: Path) -> tuple[list[dict[str, Any]],
     shown = re.search(r"<pre>([A-Za-z0-9+/=]+)</pre>", done.stdout)
     assert shown, done.stderr[-2000:]
     events = [event.get("params", {}) for event in json.loads(log.read_text(encoding="utf-8"))["events"]]
-    # what the browser asks for its own sake has no page behind it
+    # Requests of the browser itself do not come from a page.
     asked = {event["url"] for event in events if event.get("initiator", "not an origin") != "not an origin"}
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return json.loads(base64.b64decode(shown[1])), console, sorted(asked)
@@ -310,7 +310,7 @@ def test_runs_of_different_circuits_are_refused_by_name(inside: Path, tmp_path: 
     (other / "summary.json").write_text(json.dumps(summary))
     write([Path("out/detect"), Path("out/compare"), other], tmp_path / "report")
     content = (tmp_path / "report" / "index.html").read_text()
-    # two runs of one kind keep apart
+    # Two runs of one kind have separate sections.
     assert 'id="comparison"' in content and 'id="comparison-2"' in content
     assert (tmp_path / "report" / "figures" / "unit-2.svg").is_file()
 

@@ -1,4 +1,4 @@
-"""Results: written and read back alike, and refused by file and field where they cannot be true."""
+"""Results are written and read back unchanged, and refused with file and field if they are inconsistent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_result_is_read_as_it_was_written(name: str, tmp_path: Path) -> None:
     content = records.read(path)
     assert kind.read(content, path) == made
     assert [other.name for other in table.KINDS.values() if other.fits(content)] == [name]
-    # also without the key that says so, as an older version wrote it, and with more keys
+    # Also without the key of the kind, as an older version wrote it, and with additional keys.
     assert isinstance(content, dict) and content.pop("kind") == name
     assert [other.name for other in table.KINDS.values() if other.file == kind.file and other.fits(content)] == [name]
     newer = kind.read({**content, "something_new": [1]}, path)
@@ -120,7 +120,7 @@ def test_an_impossible_result_is_refused_by_file_and_field(
 
 @pytest.mark.parametrize("name", MADE)
 def test_no_key_can_be_taken_away_unnoticed(name: str, tmp_path: Path) -> None:
-    """Every key that a result has is either refused by name when it is missing, or is one of those with a default."""
+    """Every key of a result is either refused by name if it is missing, or has a default."""
     kind, made = table.KINDS[name], MADE[name]()
     content = json.loads(made.to_json())
     free = {"kind", "command", "seed", "edited", "netlist_sha256", "job_sha256", "unseen"}

@@ -1,4 +1,4 @@
-"""Retention: a state is followed until it is lost, sooner when hot, later on a larger capacitor."""
+"""Retention: a state is simulated until it is lost, sooner when hot, later on a larger capacitor."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_a_hot_state_is_lost_sooner_and_a_large_capacitor_holds_longer(engine: s
 
     hot = seconds(125.0)
     assert seconds(85.0) > 3 * hot
-    # At least twice as long over twice the capacitor, or twice the way: leakage goes down as x nears the level where
-    # the junctions of n and p devices balance, and then the rest of the way takes long.
+    # At least twice as long for twice the capacitor or twice the distance: leakage falls as x nears the level where the
+    # junctions of n and p devices balance, and the rest of the way then takes long.
     assert seconds(125.0, replace(CELL, integrator=2132e-15, packet=64e-15)) > 1.8 * hot
     assert seconds(125.0, replace(CELL, tolerance=40e-3)) > 1.8 * hot
 
@@ -89,7 +89,7 @@ def test_a_cell_restores_its_state_unless_its_window_is_elsewhere(engine: spice.
 
     kept, lost = row(1.0), row(1.5)
     assert not kept.lost_in_simulation and kept.seconds == kept.simulated_s and known(kept.moved) < 1e-3
-    # the candidate is below where the cell resets: it did before there was time to look
+    # The candidate is below the reset threshold, so the state was lost before the hold began.
     assert lost.lost_in_simulation and lost.seconds < 1
 
 
@@ -124,7 +124,7 @@ def test_a_chip_loses_a_little_every_time_it_wakes(engine: spice.Engine) -> None
     assert not usual.lost and usual.simulated == cell.timestep
     assert usual.seconds > 1000 * cell.timestep and usual.seconds > 30 * hot.seconds
     assert usual.seconds == pytest.approx(cell.tolerance * cell.integrator / usual.leakage)
-    # at least twice as long on twice the capacitor: its plates also move less as the amplifier takes hold of them
+    # At least twice as long on twice the capacitor: its plates also move less as the amplifier turns on.
     assert loss("ff", 125.0, integrator=1e-12).seconds > 1.8 * hot.seconds
 
 

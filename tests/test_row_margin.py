@@ -1,4 +1,4 @@
-"""The loss of row margins: what it measures is what a circuit's comparators see, and it keeps them apart."""
+"""The loss of row margins: it measures the voltages that a circuit's comparators see, and increases them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def transistors() -> technology.Technology:
 
 
 def margins(trained: Trained, data: Sequences) -> list[np.ndarray]:
-    """Of each layer, (decisions, units): volts at the row that is closer to its threshold."""
+    """Voltage of the row closer to its threshold, (decisions, units), of each layer."""
     design = mapping.map_network(trained, transistors(), mapping.calibrate(trained, data))
     found = compare.reference(design, trained, data)
     return [layer[found.response.valid] for layer in found.margins]
@@ -37,7 +37,7 @@ def margins(trained: Trained, data: Sequences) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("shape", [Shape(), Shape(skip=False), Shape(cell="bmru", units=(2, 3)), Shape(levels=7)])
 def test_what_is_penalised_is_what_the_circuit_sees(shape: Shape) -> None:
-    """Where the constant is a line of full swing, and nothing loads a row but its weights, r is its voltage."""
+    """If the constant is a line of full swing, and only weights load a row, r is the row's voltage."""
     ideal = technology.load("macro")
     swing = ideal.signal.input_swing
     ideal = replace(
@@ -91,7 +91,7 @@ def test_decisions_keep_clear_of_their_thresholds_and_the_task_is_done() -> None
         assert trained.config.training["recipe"]["row_margin"] == share
     assert accuracy[0.1] > accuracy[0.0] - 0.03
     assert (found[0.1] < 0.7 * found[0.0]).all()
-    # no level is smaller than another, and every feature uses the swing
+    # All levels have the same size, and every feature uses the swing.
     for layer in range(2):
         assert trained.tensors[f"layers.{layer}.alpha"].unique().numel() == 1
     valid = np.arange(task.train.inputs.shape[1]) < task.train.lengths[:, None]
@@ -117,7 +117,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 
 
 def test_seeds_are_told_apart_without_test_sequences(tmp_path: Path) -> None:
-    """The one that is kept is the one of the least loss, and is what its own seed makes."""
+    """The chosen network has the least loss, and equals the network of its own seed."""
     arguments = ["train", "detect", "--shape", "1x2", "--steps", "20", "--json"]
     out = [str(tmp_path / f"{name}.safetensors") for name in ("best", "own")]
     done = CliRunner().invoke(group, [*arguments, "-o", out[0], "--seed", "3", "--best-of", "3"])
@@ -132,7 +132,7 @@ def test_seeds_are_told_apart_without_test_sequences(tmp_path: Path) -> None:
 
 
 def test_the_shipped_detector_keeps_its_margins() -> None:
-    """What its card says of held-out data, in transistors."""
+    """The statement of its model card on held-out data at transistor level."""
     trained, data = checkpoint.load(MODELS / "detect-cmru-2x4.safetensors"), tasks.get("detect").test
     card = (MODELS / "detect-cmru-2x4.md").read_text(encoding="utf-8")
     below = [np.mean(volts < 2e-3) for volts in margins(trained, data)]

@@ -1,4 +1,4 @@
-"""The circuit is the software network: random networks and shipped ones, through ngspice, every decision."""
+"""The circuit equals the software network: random and shipped networks, through ngspice, every decision."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_clock_that_misses_a_beat_is_not_believed() -> None:
         decode(design, Traces(title="", time=time, values=values), plan, 0)
 
 
-# --- what a comparison says, on responses made by hand ------------------------------------------------------------
+# --- the comparison, on constructed responses ---------------------------------------------------------------------
 
 
 def analytic() -> tuple[Design, Trained, Sequences, Reference]:
@@ -195,7 +195,7 @@ def test_a_close_call_excludes_itself_and_what_follows_from_it() -> None:
     alone = compare(design, expected, expected.response, resolution=1e-8)
     assert alone.excluded == 1 and alone.holds()
     fell = compare(design, expected, changed(expected.response, 0, (0, 2, 1)), resolution=1e-8)
-    # layer 0 from its next timestep on (3 steps x 2 units) and itself; layer 1 from the same timestep on (4 x 2)
+    # Layer 0 from its next timestep on (3 steps x 2 units) and itself; layer 1 from the same timestep on (4 x 2).
     assert fell.excluded == 1 + 6 + 8 and fell.differ == 0
 
 

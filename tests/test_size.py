@@ -1,4 +1,4 @@
-"""No function of more than 60 lines and no file of more than 450 without ``# long: REASON`` beside it."""
+"""No function has more than 60 lines and no file more than 450 without ``# long: REASON``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a result counts: every check alone, without a simulator."""
+"""Acceptance of a result: each check by itself, without a simulator."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What both backends promise: physics, belief, failure as itself, and that no deck can spoil the next."""
+"""The common contract of both backends: physics, acceptance checks, failures, and independence of decks."""
 
-# long: one contract, which every backend has to keep
+# long: one contract, which every backend has to fulfil
 from __future__ import annotations
 
 import os
@@ -117,7 +117,7 @@ VOLTS, FARADS, OHMS = 1.8, 1e-12, 1e4
 
 
 def charged_thrice(*, options: str, step: float) -> Deck:
-    """A capacitor that is charged from ``vdd`` at 1, 3 and 5 µs, and a meter: 1 pF that integrates what vdd gives."""
+    """A capacitor that ``vdd`` charges at 1, 3 and 5 µs, and a meter: 1 pF that integrates the charge from vdd."""
     return Deck(
         text=f"""\
 vdd vdd 0 {VOLTS}
@@ -148,7 +148,7 @@ BETWEEN_CHARGINGS = np.array([0.9, 2.9, 4.9, 5.9]) * 1e-6
 def test_charging_a_capacitor_costs_cv_squared_and_loses_half(
     engine: spice.Engine, step: float, resolved: bool
 ) -> None:
-    # First order: the stored current is the charge moved in the last step over its length, however long the step.
+    # First order: the stored current is the charge moved in the last step over its length, for any length.
     traces = engine.run(charged_thrice(options="method=gear maxord=1", step=step)).traces
     charge = -traces.charge("vdd", BETWEEN_CHARGINGS)
     np.testing.assert_allclose(charge, FARADS * VOLTS, rtol=1e-6)
@@ -160,7 +160,7 @@ def test_charging_a_capacitor_costs_cv_squared_and_loses_half(
 
 @pytest.mark.parametrize("options", ["method=gear maxord=2", "method=gear maxord=2 chgtol=1", "method=trap"])
 def test_a_metering_capacitor_is_exact_with_every_integration(engine: spice.Engine, options: str) -> None:
-    """It integrates the current by the same formula that made the current; a sum over the points does not."""
+    """It integrates the current by the simulator's own formula; a sum over the points does not."""
     traces = engine.run(charged_thrice(options=options, step=1e-7)).traces
     np.testing.assert_allclose(np.diff(traces.at("q", BETWEEN_CHARGINGS)) * 1e-12, FARADS * VOLTS, rtol=1e-5)
 
@@ -170,9 +170,9 @@ def test_switched_capacitor_deck_with_code_models(engine: spice.Engine) -> None:
     np.testing.assert_allclose(traces.at("top", (np.arange(5) + 1.05) * 1e-3), [1, 3, 2, 5, 4], rtol=1e-6)
     np.testing.assert_allclose(traces.at("y", (np.arange(5) + 0.99) * 1e-3), [-1, -3, -2, -5, -4], rtol=1e-6)
     drawn = -traces.charge("vdd", (np.arange(6) + 0.5) * 1e-3)
-    # Second-order integration: a sum over the points is close, and not exact.
+    # Second-order integration: a sum over the points is close, but not exact.
     np.testing.assert_allclose(drawn, 2e-12, rtol=5e-3)
-    # By every name that ngspice has for them, they come back by one.
+    # Under every spelling that ngspice has for them, they are returned under one name.
     assert set(traces.values) == {"top", "y", "i(vdd)"}
 
 
@@ -207,7 +207,7 @@ def test_backends_agree(deck: Deck) -> None:
 
 
 def test_the_last_line_of_options_wins(engine: spice.Engine) -> None:
-    """Retries count on it. (Within one line the first key wins.)"""
+    """Retries rely on it. (Within one line the first key wins.)"""
 
     def points(*options: str) -> int:
         text = STUBBORN.text.replace(".options reltol=1e-18 abstol=1e-30 vntol=1e-30\n", "")
@@ -252,7 +252,7 @@ r2 note: 0 1
     )
     outcome = engine.run(deck)
     assert outcome.attempts == ()
-    # The deck does provoke what PySpice takes for errors.
+    # The deck does provoke the output that PySpice takes for errors.
     assert "Note: Starting dynamic gmin stepping" in outcome.log
     assert outcome.traces.values["note:"][-1] == pytest.approx(-1e-3)
 
@@ -298,7 +298,7 @@ def test_a_retry_that_converges_is_recorded(engine: spice.Engine) -> None:
         outcome = patient.run(STUBBORN)
     assert [attempt.split(":")[0] for attempt in outcome.attempts] == ["as it stands", "reltol=1e-17"]
     assert outcome.traces.values["b"].max() > 0.4
-    # The title is that of the deck which was believed.
+    # The title is that of the accepted deck.
     assert outcome.traces.title != spice.content_hash(STUBBORN)
 
 
@@ -442,7 +442,7 @@ def test_missing_code_models(
         (tmp_path / "scripts" / "spinit").write_text(spinit)
     monkeypatch.setenv("SPICE_LIB_DIR", str(tmp_path))
     with spice.open_engine(backend=backend) as engine:
-        # A deck without code models does not miss them.
+        # A deck without code models does not need them.
         assert works(engine)
         with pytest.raises(SimulatorMissing, match="code models"):
             engine.run(SAMPLER)

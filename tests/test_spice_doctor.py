@@ -1,4 +1,4 @@
-"""The doctor: all well here, and each thing that is missing is found by name with its remedy."""
+"""The doctor: a complete installation passes, and each missing part is named with its remedy."""
 
 from __future__ import annotations
 

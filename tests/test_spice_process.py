@@ -1,4 +1,4 @@
-"""Worker processes: nothing is left running or lying about, and nothing of the user's surroundings leaks in."""
+"""Worker processes: no process or file remains, and the user's environment does not affect them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ RC = Deck(
     stop=5e-6,
     saved=("out",),
 )
-# As a user writes it: no `if __name__ == "__main__"`, and run from a directory without the package. The decks are decks
-# by their attributes only, because the module of the real ones takes seconds to import.
+# As a user writes it: no `if __name__ == "__main__"`, and run from a directory without the package. The decks have only
+# the attributes of decks, because the module of the real class takes seconds to import.
 SCRIPT = """
 import sys
 from types import SimpleNamespace
@@ -67,8 +67,8 @@ def test_nothing_survives_its_parent(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # In a group of its own, as in a terminal's foreground: Ctrl-C goes to the group. Whoever runs the tests in the
-        # background has Ctrl-C ignored, and children inherit that.
+        # In its own group, as in a terminal's foreground: Ctrl-C goes to the group. Background processes ignore Ctrl-C,
+        # and children inherit that.
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -108,7 +108,7 @@ def test_the_users_surroundings_do_not_leak_in(
     backend: spice.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".spiceinit").write_text("set ngbehavior=hsa\n")
-    # A module of this name beside the script would stop every Python that looks there.
+    # A module of this name next to the script would stop every Python that looks there.
     (tmp_path / "json.py").write_text("raise SystemExit(3)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

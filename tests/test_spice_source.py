@@ -1,4 +1,4 @@
-"""The deck as text: its identity, and that nothing but a circuit reaches ngspice."""
+"""The deck as text: its identity, and the check that only a circuit reaches ngspice."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_startup_text() -> None:
 def test_a_hostile_template_does_not_get_to_run(tmp_path: Path, backend: spice.Backend, where: str) -> None:
     evil = tmp_path / "evil"
     commands = f".control\nshell touch {evil}\n.endc\n"
-    # That it would run is what makes the guard necessary.
+    # The deck would run in ngspice: this is why the check is necessary.
     (tmp_path / "deck.cir").write_text(f"title\n{commands}{CIRCUIT}.end\n")
     subprocess.run(["ngspice", "-n", "-b", "deck.cir"], cwd=tmp_path, capture_output=True, check=False)
     assert evil.exists()

@@ -1,4 +1,4 @@
-"""What a start does not load: seconds that a command or an import would wait for and not use."""
+"""Modules that a start must not load, because a command or an import would wait seconds for nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ print(statistics.summary(job, statistics.scores(job, [0]), drop=0.0).yield_)
 
 
 def loaded(code: str) -> set[str]:
-    """Names of the modules that are loaded after ``code``, run by a new Python."""
+    """Names of the modules that are loaded after ``code`` in a new Python process."""
     code += "\nimport sys\nprint('\\0'.join(['', *sys.modules]), end='')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

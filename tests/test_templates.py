@@ -1,4 +1,4 @@
-"""Own templates: what may stand in the place of one that comes with the program, and that it then stands there."""
+"""User templates: which ones are accepted as a replacement, and that they are then used."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_an_own_template_is_what_is_simulated(flipflop: tuple[Trained, Sequences
     mine = tmp_path / "mine.cir"
     mine.write_text(COMPARATOR)
     loaded = charge_design(templates.with_templates(design, [("comparator", mine)]))
-    # one that takes its inputs the other way round fits as well, and is plain to see
+    # A comparator with exchanged inputs is accepted too, and is easy to see.
     swapped = COMPARATOR.replace("es s 0 inp inn", "es s 0 inn inp")
     turned = charge_design(templates.with_texts(design, {"comparator": swapped}))
     assert len({mapping.fingerprint(one) for one in (design, loaded, turned)}) == 3

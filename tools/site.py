@@ -15,14 +15,14 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cmru_hw"
-# page outside docs/ → its place in the site
+# Page outside of docs/ → its place in the site.
 PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
     "benchmarks/results/README.md": "benchmarks/results/README.md",
 }
-# docstrings name other objects as Sphinx does, and open literal blocks with two colons
+# Docstrings refer to other objects in Sphinx's syntax, and open literal blocks with two colons.
 ROLE = re.compile(r":\w+:<code>~?")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
@@ -72,6 +72,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
-    """Turn the few marks of docstrings that Markdown does not know into HTML."""
+    """Convert the few marks of docstrings that Markdown does not know to HTML."""
     del page, config, files
     return ROLE.sub("<code>", html).replace("::</p>", ":</p>")

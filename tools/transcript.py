@@ -1,8 +1,8 @@
-"""Run what a page of docs/ shows, and put what it really prints into the page: ``python -m tools.transcript``.
+"""Run the commands of a page of docs/ and insert their output: ``python -m tools.transcript``.
 
 A fenced block that begins with ``# NAME.py``, ``# NAME.toml`` or ``* NAME.cir`` is that file. In a ``console`` block,
-lines with ``$`` are run in order, in one directory, and the lines after each are what it prints. Other blocks are left
-alone.
+lines with ``$`` are run in order, in one directory, and the lines after each are its output. Other blocks do not
+change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def replay(text: str, folder: Path) -> str:
-    """``text`` of a page with its commands run in ``folder`` and their output put in."""
+    """``text`` of a page with its commands run in ``folder`` and their output inserted."""
 
     def block(found: re.Match[str]) -> str:
         language, body = found[1], found[2]
@@ -47,7 +47,7 @@ def replay(text: str, folder: Path) -> str:
 
 
 def masked(text: str) -> list[str]:
-    """Lines of ``text`` without what differs from machine to machine: last digits, hashes, and time."""
+    """Lines of ``text`` without the parts that differ between machines: last digits, hashes, and times."""
     lines = [line for line in text.splitlines() if "CPU" not in line]
     return [
         re.sub(r"\s+", " ", re.sub(r"[0-9a-f]{64}|[\d.]+(e-?\d+)?( [afpnµm](?=[VsFJW]))?", "#", line)) for line in lines
@@ -55,7 +55,7 @@ def masked(text: str) -> list[str]:
 
 
 def _run(line: str, folder: Path) -> str:
-    """What one command prints, in this process: a new one would load torch every time."""
+    """The output of one command. It runs in this process, because a new one would load torch every time."""
     words = shlex.split(line, comments=True)
     out, arguments = io.StringIO(), sys.argv
     try:

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.claims``: the whole study, under an hour of one core. ``--quick``: two minutes of it.
+"""``python -m benchmarks.claims``: the complete study, under an hour on one core. ``--quick``: two minutes of it.
 
-Interrupt it and give it again: what is done is not done twice.
+The same command resumes an interrupted study.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def write(plan: study.Plan, records: Records, output: Path) -> None:
-    """Records, tables, figures and the page."""
+    """Write records, tables, figures and the page."""
     command = "python -m benchmarks.claims" + (" --quick" if plan.name == "quick" else "")
     judged = verdicts.judge(records)
     lines = ",\n".join(json.dumps(record, sort_keys=True) for record in records.all)
@@ -60,7 +60,7 @@ def write(plan: study.Plan, records: Records, output: Path) -> None:
 
 
 class _Progress:
-    """A line per job on stderr, with the time that the rest may take."""
+    """One line per job on stderr, with the estimated remaining time."""
 
     def __init__(self) -> None:
         self.start, self.ran = time.monotonic(), 0

@@ -1,8 +1,8 @@
-"""The cells that are compared, many models at once.
+"""The compared cells, many models at once.
 
-Every tensor has a leading axis of models: independent networks of one shape that train side by side, because small
-ones cost hardly more together than alone. M is models, N units (or features), T timesteps, B sequences; signals are
-(M, N, T, B), so that what is computed alike lies together in memory.
+Every tensor has a leading axis of models: independent networks of one shape that train together, because several small
+ones take hardly more time than one. M is models, N units (or features), T timesteps, B sequences. Signals are
+(M, N, T, B), so that values of the same operation are adjacent in memory.
 
 ===============  ===============================================================================================
 cell             recurrence
@@ -16,11 +16,11 @@ mingru           h ← (1 − z)⊙h + z⊙h̃, z = σ(W_z u + b_z), h̃ = W_h u
 hybrid           half of the units are bmru, the others lru, side by side: arXiv:2601.09495
 ===============  ===============================================================================================
 
-All run on :func:`cmru_hw.nn.scan.scan` or another form of it. Those of LRU are complex, but λ does not change with
-time: in coordinates that turn with its phase, g_t = exp(−i θ t) h_t, the recurrence is g ← |λ| g + exp(−i θ t) γ B u,
-whose gain is real and positive, as the scan wants it.
+All run on :func:`cmru_hw.nn.scan.scan` or another form of it. The states of LRU are complex, but λ does not change with
+time. In coordinates that rotate with its phase, g_t = exp(−i θ t) h_t, the recurrence is g ← |λ| g + exp(−i θ t) γ B u.
+Its gain is real and positive, as the scan requires.
 
-The last three cannot be built by this package: they are here to be compared with.
+This package cannot build circuits of the last three. They are included for comparison.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ from cmru_hw.nn.scan import loop, parallel, scan
 
 LEVELS = 7.0
 SLOPE = 0.5
-"""Of the surrogate gradients."""
+"""Slope of the surrogate gradients."""
 THRESHOLD, ALPHA = 0.5, 0.3
-"""Initial threshold of every window unit and initial α of every ladder; candidates start with a deviation of 1."""
+"""Initial threshold of window units, and initial α of units with levels. Candidates start with a deviation of 1."""
 RING = (0.9, 0.999)
-"""|λ| of an LRU starts uniform on this ring, its phase below PHASE: what the paper takes where memory is to be long."""
+"""Initial |λ| of an LRU is uniform on this ring, its phase below PHASE: the paper's choice for long memory."""
 PHASE = math.pi / 10
 LONGEST = 100.0
-"""[timesteps] A minGRU's gate biases start at −log U(1, LONGEST): memory about as long as that of the LRU's ring."""
+"""[timesteps] Initial gate biases of a minGRU are −log U(1, LONGEST): as long a memory as that of the LRU's ring."""
 
 Recur = Callable[..., Tensor]
 """``recur(kind, a, b, initial, lo, hi)``: states (M, N, T, B) of s ← clamp(a s + b, lo, hi); a may be None or smaller.
 
-``kind`` is "ladder" (whole numbers), "bit" (±1) or "continuous": what a circuit that restores its states restores to.
+``kind`` is "ladder" (integers), "bit" (±1) or "continuous": the set to which a restoring circuit restores its states.
 """
 
 
 def recur_with(recurrence: Callable[..., Tensor]) -> Recur:
-    """Of a form of :mod:`cmru_hw.nn.scan`."""
+    """The ``recur`` function of a form of :mod:`cmru_hw.nn.scan`."""
 
     def recur(kind: str, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
         models, units, _, batch = b.shape
         start = initial.flatten()[:, None].expand(-1, batch)
-        # Units of all models are the sequences that the scan sees, and sequences its units.
+        # The scan sees the units of all models as its sequences, and the sequences as its units.
         gains = None if a is None else a.expand_as(b).flatten(0, 1)
         states: Tensor = recurrence(gains, b.flatten(0, 1), start, lo, hi).unflatten(0, (models, units))
         return states
@@ -96,10 +96,10 @@ class Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """``start(inputs, units, draw)`` gives one model's parameters by name; those called "state" are never trained.
+    """``start(inputs, units, draw)`` gives one model's parameters by name; those named "state" are never trained.
 
-    ``run(parameters, u, recur, epsilon)`` maps (M, inputs, T, B) to (M, ``outputs(units)``, T, B). ``annealed``: ε is
-    on its way from 1 to 0 in training. ``quantised``: the states are whole levels.
+    ``run(parameters, u, recur, epsilon)`` maps (M, inputs, T, B) to (M, ``outputs(units)``, T, B). ``annealed``: ε
+    goes from 1 to 0 during training. ``quantised``: the states are integer levels.
     """
 
     start: Callable[[int, int, Draw], dict[str, Tensor]]
@@ -151,7 +151,7 @@ def _relaxed(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon:
 def _linear_start(inputs: int, units: int, draw: Draw) -> dict[str, Tensor]:
     low, high = RING
     size = draw.uniform(low**2, high**2, units).sqrt()
-    # Real and imaginary part share the input's variance; γ brings every state to the same.
+    # Real and imaginary part share the input's variance; γ gives every state the same variance.
     weight = draw.matrix(inputs, 2 * units, 1 / math.sqrt(2))
     return {
         "weight": weight,
@@ -165,7 +165,7 @@ def _linear_start(inputs: int, units: int, draw: Draw) -> dict[str, Tensor]:
 def _linear(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon: float) -> Tensor:
     weight = parameters["weight"] * parameters["gamma"].exp().repeat(1, 2)[:, :, None]
     real, imaginary = torch.bmm(weight, u.flatten(2)).unflatten(2, u.shape[2:]).chunk(2, dim=1)
-    # In double: after ten thousand timesteps a phase in single precision would be wrong in the third digit.
+    # Double precision: after ten thousand timesteps the third digit of a single-precision phase would be wrong.
     times = torch.arange(1, u.shape[2] + 1, dtype=torch.float64)
     phase = (parameters["theta"].exp().double()[:, :, None] * times)[..., None]
     cosine, sine = phase.cos().float(), phase.sin().float()
@@ -208,7 +208,7 @@ def _hybrid(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon: 
 
 
 def part(parameters: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Those called ``prefix.name``, by name."""
+    """The parameters named ``prefix.name``, by name."""
     start = f"{prefix}."
     return {name[len(start) :]: value for name, value in parameters.items() if name.startswith(start)}
 
@@ -226,4 +226,4 @@ CELLS: Mapping[str, Cell] = {
         start=_hybrid_start, run=_hybrid, outputs=lambda units: _halves(units)[0] + 2 * _halves(units)[1], epsilon=0.0
     ),
 }
-"""A bmru's states are ±1, so its α starts at 1; a ladder's travel over ±7."""
+"""Initial α: the states of a bmru are ±1, so its α starts at 1; states with levels cover ±7."""

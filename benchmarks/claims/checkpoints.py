@@ -1,12 +1,12 @@
-"""The checkpoints of models/: made again by their own recipes, and whether any other would be better.
+"""The checkpoints of models/: train them again with their own recipes, and test whether another would be better.
 
-Each is tuned and chosen without a test sequence:
+Each is tuned and chosen without test sequences:
 
-- *Learning rate*: its recipe's, unless the other has a higher accuracy in cross-validation on the training sequences,
-  by more than chance.
-- *Seed*: the least validation loss, which is what ``cmru-hw train --best-of`` goes by: the training loss on fresh
-  variations of the training sequences. Seeds hardly differ, so a checkpoint stays unless the best seed's loss is lower
-  by more than chance.
+- *Learning rate*: the recipe's, unless the other rate has a significantly higher accuracy in cross-validation on the
+  training sequences.
+- *Seed*: the lowest validation loss, the criterion of ``cmru-hw train --best-of``: the training loss on new variations
+  of the training sequences. Seeds hardly differ, so a checkpoint stays unless the best seed's loss is significantly
+  lower.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FOLDS = 3
 
 
 def tune(name: str, rates: Sequence[float]) -> dict[str, Any]:
-    """How many held-out training sequences are right at each rate, and the rate that follows."""
+    """Number of correct held-out training sequences at each rate, and the resulting choice of rate."""
     trained, task, recipe = _known(name)
     count, own = len(task.train), recipe.learning_rate
     right = {}
@@ -40,14 +40,14 @@ def tune(name: str, rates: Sequence[float]) -> dict[str, Any]:
 
 
 def again(name: str, seed: int) -> dict[str, Any]:
-    """The network that its recipe makes from ``seed``."""
+    """The network that its recipe gives with ``seed``."""
     ours, task, recipe = _known(name)
     made = training.fit(ours.config, task.train, recipe, seed=seed)
     return _described(made, task, training.objective(made, task.train, recipe))
 
 
 def kept(name: str, best: int, tries: int) -> dict[str, Any]:
-    """The checkpoint itself, and by how much the loss of seed ``best``, the best of ``tries``, is below its own."""
+    """The checkpoint itself, and the difference between its loss and that of ``best``, the best of ``tries`` seeds."""
     ours, task, recipe = _known(name)
     made = training.fit(ours.config, task.train, recipe, seed=best)
     one, other = (training.objectives(network, task.train, recipe) for network in (ours, made))

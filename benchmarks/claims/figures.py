@@ -1,4 +1,4 @@
-"""Figures of the study: SVG for the page, PNG to look at."""
+"""Figures of the study: SVG for the page, PNG for viewing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARKERS = dict(zip(CELLS, "osD^vPX", strict=True))
 
 
 def draw_all(records: Records, folder: Path) -> list[str]:
-    """Every figure there are records for; returns their names without ending."""
+    """Draw every figure for which there are records. Returns their names without suffix."""
     found = []
     for name, draw in (
         ("scores", _scores),
@@ -46,7 +46,7 @@ def draw_all(records: Records, folder: Path) -> list[str]:
 
 
 def _scores(records: Records) -> Figure | None:
-    """Every seed a dot, every median a bar: one panel per problem and size."""
+    """A dot for every seed and a bar for every median, with one panel per problem and size."""
     settings = records.settings()
     if not settings:
         return None
@@ -112,7 +112,7 @@ def _noise(records: Records) -> Figure | None:
 
 
 def _lengths(records: Records) -> Figure | None:
-    """In the noise of training, and in silence."""
+    """Scores over sequence lengths, with the noise of training and without noise."""
     found = [
         (f"{record['job']['problem']}, in {where}", record["job"]["cell"], record["result"][asked])
         for kind, asked, where in (("score", "length", "noise"), ("hold", "quiet", "silence"))

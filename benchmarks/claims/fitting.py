@@ -1,7 +1,7 @@
-"""Training many models at once: AdamW, surrogate gradients, one budget for every cell.
+"""Train many models at once: AdamW, surrogate gradients, the same budget for every cell.
 
-A model's numbers follow from its own seed: start, order of the data and noise are those it would have alone. All
-models of one call share their shape; each has its own learning rate, gradient clipping and optimiser state.
+A model's initial weights, order of data and noise follow from its own seed and do not depend on the other models. All
+models of one call have the same shape; each has its own learning rate, gradient clipping and optimizer state.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from cmru_hw.nn.cells import evidence
 
 DECAY, CLIP, BETAS, ANNEALED = 0.01, 1.0, (0.9, 0.99), 0.7
 AT_ONCE = 2_000_000
-"""Numbers per tensor in scoring; it bounds the memory that long sequences need."""
+"""Largest number of values per tensor in scoring, which limits the memory for long sequences."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What every cell gets: optimiser steps, sequences per step, and the learning rates to choose from."""
+    """The budget of every cell: optimizer steps, sequences per step, and learning rates to choose from."""
 
     steps: int
     batch: int = 16
@@ -54,7 +54,7 @@ def fit(
         (gradient,) = torch.autograd.grad(total, values)
         with torch.no_grad():
             norm = gradient.norm(dim=1, keepdim=True)
-            # What is not finite moves nothing: the model stays where it was and is scored so.
+            # A gradient that is not finite is skipped: the model keeps its weights and is scored with them.
             gradient = torch.where(norm.isfinite(), gradient * (CLIP / norm.clamp(min=CLIP)), 0.0)
             first.lerp_(gradient, 1 - BETAS[0])
             second.lerp_(gradient.square(), 1 - BETAS[1])
@@ -69,7 +69,7 @@ def fit(
 
 
 def loss(outputs: Tensor, lengths: Tensor, targets: Tensor, decision: str) -> Tensor:
-    """Of each model (M,): cross-entropy, or the mean square error of a course. outputs (M, ·, T, B), targets (M, B)."""
+    """Cross-entropy of each model (M,), or mean square error of a course; outputs (M, ·, T, B), targets (M, B)."""
     if decision == "course":
         return (outputs - targets.permute(0, 3, 2, 1)).square().mean((1, 2, 3))
     found = _evidence(outputs, lengths, decision)
@@ -94,7 +94,7 @@ def score(
     recur: Recur = RECURRENCES["scan"],
     noise: Callable[[Tensor], Tensor] | None = None,
 ) -> list[float]:
-    """Of each model: accuracy, or R² of a course. ``noise(x)`` is added to inputs (1 or M, features, T, B)."""
+    """Score of each model: accuracy, or R² of a course. ``noise(x)`` is added to inputs (1 or M, features, T, B)."""
     count, time, _ = part.inputs.shape
     widest = max(models.shape.width, *(models.shape.kind.outputs(n) for n in models.shape.units))
     together = max(1, AT_ONCE // (len(models.values) * time * widest))
@@ -116,7 +116,7 @@ def score(
 
 
 def _matrices(shape: Shape) -> Tensor:
-    """(parameters,): 1 where weight decay acts, on weight matrices alone."""
+    """(parameters,): 1 for weight matrices, to which weight decay applies, else 0."""
     sizes = [(name, size.numel()) for name, size in shape.sizes.items() if not fixed(name)]
     return torch.cat([torch.full((count,), float(name.endswith("weight"))) for name, count in sizes])
 
@@ -136,7 +136,7 @@ def _epsilon(shape: Shape, step: int, budget: Budget) -> float:
 
 
 class _Source:
-    """Each seed's own order of the training sequences and its own noise; the same at every learning rate."""
+    """The order of training sequences and the noise of each seed; the same at every learning rate."""
 
     def __init__(self, problem: Problem, seeds: Sequence[int], rates: int, budget: Budget) -> None:
         self.part, self.noise, self.rates = problem.train, problem.noise, rates

@@ -14,7 +14,7 @@ RESAMPLES = 4000
 
 @dataclass(frozen=True)
 class Estimate:
-    """``n``: how many seeds (or runs) it rests on."""
+    """A value with its interval. ``n``: number of seeds (or runs) behind it."""
 
     value: float
     low: float
@@ -30,12 +30,12 @@ class Estimate:
 
 
 def median(values: Sequence[float]) -> Estimate:
-    """Of one value per seed; bootstrap over seeds."""
+    """Median of one value per seed; bootstrap over seeds."""
     return _bootstrap((values,), lambda sample, axis: np.asarray(np.median(sample, axis=axis)))
 
 
 def difference(one: Sequence[float], other: Sequence[float]) -> Estimate:
-    """Median of ``one`` less median of ``other``; both resampled."""
+    """Median of ``one`` less median of ``other``; both are resampled."""
     return _bootstrap((one, other), lambda a, b, axis: np.asarray(np.median(a, axis=axis) - np.median(b, axis=axis)))
 
 
@@ -61,13 +61,13 @@ def spread_difference(one: Sequence[Sequence[float]], other: Sequence[Sequence[f
 
 
 def share(count: int, total: int) -> Estimate:
-    """Clopper-Pearson."""
+    """A share with its Clopper-Pearson interval."""
     found = stats.binomtest(count, total).proportion_ci(method="exact")
     return Estimate(count / total, float(found.low), float(found.high), total)
 
 
 def share_difference(one: tuple[int, int], other: tuple[int, int]) -> Estimate:
-    """Of two shares (count, total), Newcombe's interval from their Wilson intervals (method 10, Stat. Med. 1998)."""
+    """Difference of two shares (count, total), with Newcombe's interval from Wilson's (method 10, Stat. Med. 1998)."""
     (first, low1, high1), (second, low2, high2) = (_wilson(*part) for part in (one, other))
     gap = first - second
     low = gap - float(np.hypot(first - low1, high2 - second))
@@ -76,7 +76,7 @@ def share_difference(one: tuple[int, int], other: tuple[int, int]) -> Estimate:
 
 
 def paired(differences: Sequence[float], tries: int = 1) -> Estimate:
-    """Mean of paired differences, Student's t; at 95 % for the best of ``tries`` (Bonferroni)."""
+    """Mean of paired differences with Student's t interval; 95 % for the best of ``tries`` (Bonferroni)."""
     found = stats.ttest_1samp(differences, 0.0).confidence_interval(1 - 0.05 / tries)
     return Estimate(float(np.mean(differences)), float(found.low), float(found.high), len(differences))
 
@@ -90,7 +90,7 @@ def _bootstrap(samples: Sequence[Sequence[float]], statistic: Callable[..., np.n
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
     value = float(statistic(*arrays, axis=-1))
     if all(len(set(sample.tolist())) == 1 for sample in arrays):
-        # Every seed alike: the resamples are too.
+        # All seeds gave the same value, and so do all resamples.
         return Estimate(value, value, value, len(arrays[0]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)

@@ -2,8 +2,8 @@
 
     u ← W_p x;    twice:  u ← u + ReLU(V cell(u) + v);    y = W_r u + b_r    at every timestep
 
-The non-linearity behind each cell is what the LRU paper has between its layers; without it that network would be
-linear. This is also the backbone of the FQ-BMRU in :mod:`cmru_hw.nn.cells`: it can be built if its cell can.
+The LRU paper has a non-linearity between its layers, too; without the ReLU that network would be linear. This is also
+the backbone of the FQ-BMRU in :mod:`cmru_hw.nn.cells`: a circuit of the backbone exists if its cell has one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LAYERS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """``width`` of the lines between the layers; ``units`` per layer of cells."""
+    """``width``: number of lines between the layers; ``units`` per layer of cells."""
 
     cell: str
     features: int
@@ -53,7 +53,7 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are trained."""
+        """Number of trained values."""
         outside = (self.features + 1) * self.width + (self.width + 1) * self.outputs
         return outside + sum(_in_layer(self.cell, self.width, units) for units in self.units)
 
@@ -67,12 +67,12 @@ def _in_layer(cell: str, width: int, units: int) -> int:
 
 
 def fixed(name: str) -> bool:
-    """Whether the tensor ``name`` is an initial state, which is drawn and never trained."""
+    """Whether the tensor ``name`` is an initial state, which is random and not trained."""
     return name.endswith(".state")
 
 
 def shape_of(cell: str, *, features: int, outputs: int, parameters: int) -> Shape:
-    """The most balanced shape with ``parameters`` ± 2.5 %, else the one that comes nearest.
+    """The most balanced shape with ``parameters`` ± 2.5 %, else the closest one.
 
     Balanced: as many lines between the layers as units, and as many units in one layer as in the other.
     """
@@ -99,14 +99,14 @@ def shape_of(cell: str, *, features: int, outputs: int, parameters: int) -> Shap
 
 
 class Models:
-    """Networks of one shape side by side: ``values`` (M, parameters) is what trains, ``states`` what does not."""
+    """Networks of one shape: ``values`` (M, parameters) are trained, ``states`` are not."""
 
     def __init__(self, shape: Shape, values: Tensor, states: Mapping[str, Tensor]) -> None:
         self.shape, self.values, self.states = shape, values, dict(states)
 
     @classmethod
     def drawn(cls, shape: Shape, seeds: Sequence[int], scale: float) -> Models:
-        """A model from each seed, whatever the others are."""
+        """A model for each seed, independent of the other seeds."""
         found = [shape.start(Draw(torch.Generator().manual_seed(seed), scale)) for seed in seeds]
         values = [torch.cat([v.flatten() for name, v in one.items() if not fixed(name)]) for one in found]
         states = {name: torch.stack([one[name] for one in found]) for name in found[0] if fixed(name)}

@@ -1,4 +1,4 @@
-"""What is asked of trained models beyond their score, and of cells before any training."""
+"""Further tests of trained models besides their score, and of untrained cells."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NOISES = {
     "weight": (0.05, 0.1, 0.2, 0.4),
     "state": (0.02, 0.05, 0.1, 0.2),
 }
-"""Deviations: of inputs, in their own deviation (flipflop: in pulse heights); of every weight and bias, relative to
-itself; of every state at every timestep, in that unit's own root mean square."""
+"""Standard deviations of noise: on inputs, relative to their own (flipflop: to the pulse height); on every weight and
+bias, relative to itself; on every state at every timestep, relative to that unit's root mean square."""
 NOISY = 200
-"""Test sequences that are scored with noise."""
+"""Number of test sequences that are scored with noise."""
 LENGTHS, LONG = (100, 1000, 10000), 50
-"""Timesteps back to what is asked for; sequences of each."""
+"""Distances in timesteps of the answer from the end; number of sequences for each."""
 LAGS, GRADIENT_UNITS, GRADIENT_FEATURES, GRADIENT_BATCH = 100, 16, 8, 8
 
 
@@ -57,7 +57,7 @@ def _noisy(
 
 
 def _mismatched(models: Models, deviation: float, random: torch.Generator) -> Models:
-    """Every weight and bias off by its own factor. The ν, θ and γ of linear units stay exact: in their favour."""
+    """A random factor on every weight and bias. The ν, θ and γ of linear units stay exact, which favors them."""
     exact = ("nu", "theta", "gamma")
     sizes = [(name, size.numel()) for name, size in models.shape.sizes.items() if not fixed(name)]
     vary = torch.cat([torch.full((count,), float(not name.endswith(exact))) for name, count in sizes])
@@ -66,10 +66,9 @@ def _mismatched(models: Models, deviation: float, random: torch.Generator) -> Mo
 
 
 def noisy_states(deviation: float, random: torch.Generator) -> Recur:
-    """Recurrence with noise on the state at every timestep; quantised states are restored to their nearest level.
+    """Recurrence with noise on the state at every timestep; quantized states are restored to their nearest level.
 
-    That is what a circuit with such states can do (a latch, a re-quantising refresh), and one with analog states
-    cannot.
+    A circuit with quantized states can do this (with a latch, or by requantizing); a circuit with analog states cannot.
     """
     clean = RECURRENCES["scan"]
 
@@ -95,16 +94,16 @@ def noisy_states(deviation: float, random: torch.Generator) -> Recur:
 def longer(
     models: Models, name: str, lengths: Sequence[int], count: int = LONG, *, quiet: bool = False
 ) -> dict[str, list[float]]:
-    """Score of each model where the answer lies further back than any it was trained on; ``quiet``: without noise."""
+    """Score of each model for answers farther back than in training; ``quiet``: without noise."""
     decision = problems.get(name).decision
     return {str(n): score(models, problems.of_length(name, n, count, quiet=quiet), decision) for n in lengths}
 
 
 @torch.no_grad()
 def scan_error(models: Models, problem: Problem) -> list[float | None]:
-    """Of each model: the largest difference of any output between the parallel form and the loop, of the largest.
+    """Largest output difference between the parallel form and the loop for each model, relative to its largest output.
 
-    None if neither is finite: such a model has come apart in training.
+    None if neither is finite: such a model has diverged in training.
     """
     x = problem.test.inputs[:32].permute(2, 1, 0)[None]
     one, other = (models(x, recur=RECURRENCES[mode]) for mode in ("parallel", "loop"))
@@ -117,10 +116,10 @@ def _by_scan(cell: str, parameters: dict[str, Tensor], u: Tensor) -> Tensor:
 
 
 def gradients(seeds: Sequence[int], *, time_: int = LAGS) -> dict[str, list[list[float]]]:
-    """‖∂L/∂x‖ of each input, (seeds, lags) from the last timestep back, of untrained layers.
+    """‖∂L/∂x‖ of each input, (seeds, lags) backwards from the last timestep, for untrained layers.
 
-    One layer of 16 units at its start, white noise as input, and a random linear function of the last output as loss.
-    Each is relative to the last timestep's own.
+    One layer of 16 units with initial weights; the input is white noise, the loss a random linear function of the last
+    output. Values are relative to the last timestep's.
     """
     cases: dict[str, Callable[[dict[str, Tensor], Tensor], Tensor]] = {
         f"epsilon {epsilon:g}{suffix}": _window_case(epsilon, bound)
@@ -152,9 +151,9 @@ def _window_case(epsilon: float, bound: float | None) -> Callable[[dict[str, Ten
 
 
 def throughput(shape: Shape, timesteps: int, batch: int, seconds: float) -> dict[str, float]:
-    """Least processor time [s] of one training step (forward and backward) of one model, by each form of recurrence.
+    """Least CPU time [s] of one training step (forward and backward) of one model, for each form of the recurrence.
 
-    They take turns in one process, so that both see the same machine.
+    The forms take turns in one process, so that both see the same machine load.
     """
     models = Models.drawn(shape, [0], 1.0)
     models.values.requires_grad_()

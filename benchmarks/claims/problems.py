@@ -1,4 +1,4 @@
-"""What the cells are compared on. Two are real data; three are made here and ask one question each.
+"""The problems on which the cells are compared. Two use real data; three are synthetic and test one property each.
 
 =========  ====================================================================  ==============================
 problem    one sequence                                                          what it asks
@@ -28,7 +28,7 @@ from cmru_hw.nn.checkpoint import Sequences
 
 FACTORS = (0.8, 0.95)
 SYMBOLS, STATIC = 4, 0.1
-"""What is to be recalled, and the deviation of the noise around it."""
+"""Number of symbols to recall, and standard deviation of the noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Part:
 class Problem:
     """``decision`` is "mean" or "last" timestep, or "course" for a regression at every timestep.
 
-    ``noise``: deviation of what is added to training inputs. ``learnt``: the score from which on a model counts as
+    ``noise``: standard deviation of the noise on training inputs. ``learnt``: the score above which a model counts as
     having learnt; fixed before the study was run.
     """
 
@@ -70,7 +70,7 @@ class Problem:
 
 @cache
 def get(name: str) -> Problem:
-    """By its name in the table above, such as "vowels" or "recall-100"."""
+    """The problem with a name from the table above, such as "vowels" or "recall-100"."""
     kind, _, delay = name.partition("-")
     if kind == "recall":
         return _recall(int(delay))
@@ -80,7 +80,7 @@ def get(name: str) -> Problem:
 def of_length(name: str, length: int, count: int, *, quiet: bool = False) -> Part:
     """``count`` test sequences of "flipflop" or "recall" whose answer lies ``length`` timesteps back.
 
-    ``quiet``: without noise from there on.
+    ``quiet``: without noise after the answer.
     """
     rng = np.random.default_rng(length)
     made = _part(tasks.pulses(rng, np.full(count, length))) if name == "flipflop" else _symbols(rng, count, length)
@@ -92,7 +92,7 @@ def of_length(name: str, length: int, count: int, *, quiet: bool = False) -> Par
 
 def _vowels() -> Problem:
     task = tasks.get("vowels")
-    # Three in four of each speaker's utterances train.
+    # Three quarters of each speaker's utterances are for training.
     order = np.arange(len(task.train))
     fitted, held = order[order % 4 != 3], order[order % 4 == 3]
     parts = (task.train.take(fitted), task.train.take(held), task.test)
@@ -101,7 +101,7 @@ def _vowels() -> Problem:
 
 def _digits() -> Problem:
     task = tasks.get("digits")
-    # Not shuffled, as in tasks.py: those who wrote the validation digits wrote none of the others.
+    # Not shuffled, as in tasks.py: the writers of the validation digits wrote none of the others.
     cut = len(task.train) * 4 // 5
     order = np.arange(len(task.train))
     parts = (task.train.take(order[:cut]), task.train.take(order[cut:]), task.test)

@@ -1,7 +1,7 @@
-"""The plan of the study, and its records: one JSON file per job, whole or not there at all.
+"""The plan of the study, and its records: one JSON file per job, complete or absent.
 
-A job is a function of its own description, so an interrupted study goes on where it was, and its records are those of
-one that was not interrupted. Change anything in a job, and it is another job.
+A job is a function of its own description. An interrupted study therefore resumes, with the same records as one that
+was not interrupted. A job with any change is another job.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """``kind`` "score": train and test; "hold": of the same models, how long they hold in silence; "gradient" and
+    """``kind`` "score": train and test; "hold": test how long the same models hold without noise; "gradient" and
     "throughput" train nothing; "again", "kept" and "tune": a checkpoint of models/, whose name is the ``problem``.
 
-    ``ask`` lists the further questions put to the trained models: "noise", "length".
+    ``ask`` lists further tests of the trained models: "noise", "length".
     """
 
     kind: str
@@ -57,10 +57,10 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """``settings`` (problem, parameters) run in their order, every cell on each.
+    """``settings`` (problem, parameters) are run in order, with every cell on each.
 
-    Those in ``scaled`` are also started from weights of other ``scales``; those in ``noisy`` and ``long`` are asked for
-    more than a score. ``throughput``: timesteps. ``checkpoints``: of models/.
+    Those in ``scaled`` also start from weights of other ``scales``; those in ``noisy`` and ``long`` get further tests.
+    ``throughput``: timesteps. ``checkpoints``: of models/.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Plan:
     checkpoints: tuple[str, ...]
 
     def jobs(self) -> list[Job]:
-        """In the order in which they run."""
+        """All jobs in the order in which they run."""
         found = [Job(kind="gradient", seeds=2 * self.seeds)]
         found += [Job(kind="throughput", cell=cell, size=steps) for steps in self.throughput for cell in CELLS]
         for setting in self.settings:
@@ -90,7 +90,7 @@ class Plan:
             if setting in self.long:
                 found += [replace(job, kind="hold", ask=()) for job in scores]
             if setting in self.scaled:
-                # Other starting scales have the rate that was chosen at the scale of 1.
+                # Other starting scales use the learning rate that was chosen at a scale of 1.
                 found += [replace(job, scale=scale, ask=()) for scale in self.scales for job in scores]
         for name in self.checkpoints:
             found += [Job(kind="again", problem=name, size=seed, seeds=1) for seed in range(self.seeds)]
@@ -120,7 +120,7 @@ FULL = Plan(
         "recall-30": Budget(steps=600),
         "recall-100": Budget(steps=600),
         "vowels": Budget(steps=500),
-        # 64 pixels one by one: of what every cell gets here, none but the linear ones learn it in a third of this.
+        # 64 single pixels: with this study's budget only the linear cells learn the task in a third of these steps.
         "digits": Budget(steps=2000),
         "leaky": Budget(steps=400),
     },
@@ -172,7 +172,7 @@ class Store:
 def run(
     jobs: Sequence[Job], store: Store, report: Callable[[int, int, Job, float], None] = lambda *_: None
 ) -> Generator[Record, None, None]:
-    """The record of every job, in order; those that are in ``store`` are not run again."""
+    """Yield the record of every job, in order. Jobs with a record in ``store`` are not run again."""
     for place, job in enumerate(jobs):
         record = store.read(job)
         if record is None:
@@ -186,7 +186,7 @@ def run(
 
 
 def _plain(value: Any) -> Any:
-    """As it comes back from a file: a record is the same whether it was made or read."""
+    """``value`` after a round trip through JSON, so that new records equal stored ones."""
     return json.loads(json.dumps(value))
 
 
@@ -220,7 +220,7 @@ def _score(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def _tuned(job: Job, store: Store, jobs: Sequence[Job]) -> Budget:
-    """That of ``job`` with the one rate that was chosen at the scale of 1: that job comes earlier in every plan."""
+    """The budget of ``job`` with the learning rate chosen at a scale of 1; that job is earlier in every plan."""
     assert job.budget is not None
     wanted = ("score", 1.0, job.problem, job.cell, job.size)
     base = next(one for one in jobs if (one.kind, one.scale, one.problem, one.cell, one.size) == wanted)
@@ -246,13 +246,13 @@ def _gradient(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def _throughput(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
-    """Of a network of 600 parameters with one feature; the job's size is the number of timesteps."""
+    """Throughput of a network of 600 parameters with one feature; the job's size is the number of timesteps."""
     shape = shape_of(job.cell, features=1, outputs=10, parameters=600)
     return probes.throughput(shape, job.size, batch=32, seconds=1.0)
 
 
 def _again(job: Job, store: Store, jobs: Sequence[Job]) -> dict[str, Any]:
-    """The job's size is the seed."""
+    """A checkpoint trained again; the job's size is the seed."""
     return checkpoints.again(job.problem, job.size)
 
 

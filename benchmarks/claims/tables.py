@@ -1,4 +1,4 @@
-"""What the records say, as tables: CSV for programs, Markdown for readers."""
+"""The records as tables: CSV for programs, Markdown for readers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.claims.verdicts import Records
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """``rows`` as long as ``columns``; numbers are formatted by :meth:`markdown`, not before."""
+    """``rows`` have the length of ``columns``; only :meth:`markdown` formats numbers."""
 
     name: str
     title: str
@@ -75,7 +75,7 @@ def scores(records: Records) -> Table:
 
 
 def matrix(records: Records) -> Table:
-    """Medians alone, a row for each cell: what one looks at first."""
+    """Medians only, with a row for each cell: the overview."""
     settings = records.settings()
     rows = []
     for cell in CELLS:
@@ -177,7 +177,7 @@ def throughput(records: Records) -> Table:
 
 
 def checkpoints(records: Records) -> Table:
-    """The checkpoints of models/, and what their recipes make again."""
+    """The checkpoints of models/, and the results of training again with their recipes."""
     rows, rates = [], Budget.rates
     for record in records.of("kept"):
         name, ours = record["job"]["problem"], record["result"]
@@ -208,7 +208,7 @@ def checkpoints(records: Records) -> Table:
 
 
 def chosen_columns(table: Table, names: Sequence[str]) -> Table:
-    """Of ``table``, for a page where all of them would not fit."""
+    """Selected columns of ``table``, for a page that is too narrow for all of them."""
     places = [table.columns.index(name) for name in names]
     rows = tuple(tuple(row[place] for place in places) for row in table.rows)
     return Table(name=table.name, title=table.title, columns=tuple(names), rows=rows)

@@ -1,9 +1,9 @@
 """Claims of the abstracts, each tested on the records. A claim that does not reproduce is reported as such.
 
-The words: "holds" if the 95 % interval of what is claimed excludes its contrary in every comparison named; "does not
-hold" if it excludes the claim in one of them and supports it in none; "in part" if some comparisons support it and
-others do not; "undecided" if no interval excludes anything. From which score on a model counts as having learnt was
-fixed before the study was run.
+The verdicts: "holds" if the 95 % interval of the claimed quantity excludes the opposite in every named comparison;
+"does not hold" if it excludes the claim in one comparison and supports it in none; "in part" if some comparisons
+support it and others do not; "undecided" if no interval excludes anything. The score above which a model counts as
+having learnt was fixed before the study was run.
 """
 
 # long: one function for each claim, all alike
@@ -21,11 +21,11 @@ from benchmarks.claims.probes import LENGTHS
 from benchmarks.claims.study import Record
 
 MATCH = 0.02
-"""Two cells match where their medians differ by no more than this, as far as the interval can say."""
+"""Two cells match if their medians differ by at most this, within the interval."""
 HELD = 0.05
-"""No worse, where each length has 50 sequences of its own: their sampling error is about this."""
+"""Tolerance for "no worse" where each length has its own 50 sequences: about their sampling error."""
 FEWEST = 3
-"""Runs that must have learnt before their noise is compared."""
+"""Smallest number of runs that must have learnt before their noise is compared."""
 RETENTION = ("flipflop", "recall")
 BASELINES, QUANTISED = ("lru", "mingru"), ("cmru", "bmru")
 
@@ -42,7 +42,7 @@ class Verdict:
 
 
 class Records:
-    """The records of a study, looked up by what they are of."""
+    """The records of a study, with lookup by their properties."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.all = tuple(records)
@@ -68,7 +68,7 @@ class Records:
         return None if record is None else record["result"]["score"]
 
     def at_best_scale(self, cell: str, problem: str, size: int) -> tuple[float, list[float]] | None:
-        """The starting scale with the best median on validation sequences, of several, and its test scores."""
+        """Of several starting scales, the one with the best median on validation sequences, and its test scores."""
         found = self.of("score", cell=cell, problem=problem, size=size)
         if len(found) < 2:
             return None
@@ -76,7 +76,7 @@ class Records:
         return best["job"]["scale"], best["result"]["score"]
 
     def learnt(self, cell: str, settings: Iterable[tuple[str, int]], *, every_rate: bool = False) -> tuple[int, int]:
-        """Runs at the starting scale of 1 that learnt, and all of them."""
+        """Number of runs at a starting scale of 1 that learnt, and number of all of them."""
         count = total = 0
         for problem, size in settings:
             record = self.one("score", cell=cell, problem=problem, size=size, scale=1.0)
@@ -89,13 +89,13 @@ class Records:
 
 
 def judge(records: Records) -> list[Verdict]:
-    """Every claim on which these records can say something."""
+    """Every claim that these records can test."""
     found = [make(records) for make in _CLAIMS]
     return [verdict for verdict in found if verdict is not None and verdict.evidence]
 
 
 def _decided(supports: Sequence[bool | None]) -> str:
-    """From comparisons that support a claim (True), exclude it (False) or leave it open (None)."""
+    """The verdict from comparisons that support a claim (True), exclude it (False) or leave it open (None)."""
     if supports and all(supports):
         return "holds"
     if any(supports):
@@ -104,7 +104,7 @@ def _decided(supports: Sequence[bool | None]) -> str:
 
 
 def _mean(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> str:
-    """Mean difference of all comparisons of a claim, each of which counts alike; an R² of 1 is 100 points."""
+    """Mean difference over all comparisons of a claim, with equal weights; an R² of 1 is 100 points."""
     return f"{intervals.mean_difference(pairs).percent('+')} points" if pairs else "not tested"
 
 
@@ -115,7 +115,7 @@ def _above(estimate: Estimate, bound: float = 0.0) -> bool | None:
 def _convergence(records: Records) -> Verdict:
     supports, evidence = [], []
     names = ("cmru", "acmru", "bmru")
-    # Where none of them ever learns, there is no convergence to be stable.
+    # If no run ever learns, there is no convergence whose stability could be compared.
     settings = [
         place
         for place in records.settings()
@@ -201,7 +201,7 @@ def _initialisation(records: Records) -> Verdict:
 
 
 def _compared(one: Sequence[float], other: Sequence[float]) -> tuple[str, bool | None]:
-    """In words, with a place for the other's name; and whether ``one`` matches or outperforms it."""
+    """The comparison in words, with a placeholder for the other cell; and whether ``one`` matches or exceeds it."""
     gap = intervals.difference(one, other)
     match = _above(gap, -MATCH)
     if gap.low > 0:
@@ -333,7 +333,7 @@ def _noise(records: Records, kind: str) -> Verdict:
 
 
 def _kept(curve: Mapping[str, Sequence[float]], bound: float) -> list[float]:
-    """Of each model that learnt: its mean score over all noises, as a share of its score without."""
+    """Mean score of each model that learnt, over all noises, relative to its score without noise."""
     clean = np.array(curve["0"])
     noisy = np.mean([values for deviation, values in curve.items() if deviation != "0"], axis=0)
     shares: list[float] = (noisy[clean >= bound] / clean[clean >= bound]).tolist()
@@ -364,7 +364,7 @@ def _persistence(records: Records, *, quiet: bool) -> Verdict:
         )
     if asked_of:
         whole = intervals.share(held, asked_of)
-        # Few runs each: a cell alone seldom decides, all of them together do.
+        # With few runs each, a single cell is seldom decisive; all of them together are.
         supports = [True if whole.low > 0.5 else None if whole.high > 0.5 else False] + [
             found for found in supports if found is not None
         ]

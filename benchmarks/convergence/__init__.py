@@ -1,1 +1,1 @@
-"""Which simulator options are converged: loose, chosen and reference options of each kind of transistor deck."""
+"""Convergence of simulator options: loose, chosen and reference options for each kind of transistor deck."""

@@ -9,7 +9,7 @@ STUDIES = ("current", "charge")
 
 
 def main(arguments: list[str]) -> None:
-    """Hand the rest of the command line to ``main`` of the study that the first word names."""
+    """Pass the other arguments to ``main`` of the study that the first argument names."""
     if not arguments or arguments[0] not in STUDIES:
         raise SystemExit(f"usage: python -m benchmarks.convergence [{'|'.join(STUDIES)}] [--help]")
     importlib.import_module(f"benchmarks.convergence.{arguments[0]}").main(arguments[1:])

@@ -1,12 +1,12 @@
-"""Which simulator options are converged for charge-domain transistors: loose, chosen and reference, deck by deck.
+"""Convergence of simulator options for charge-domain transistors: loose, chosen and reference, deck by deck.
 
 Run: ``python -m benchmarks.convergence charge DIR``, for some decks with ``--deck unit|chip|integrator|counter``.
 
 A row of the table compares one run with the reference on the same deck: largest difference of a row when its comparator
-fires, and of a state when it is read; energy per timestep; decisions that differ. Next to it stands the cost per frame,
-power-on included: CPU seconds, time points accepted and rejected, iterations. The reference allows a twentieth of the
-chosen error in a step, evaluates every device in every step, and takes its time: ``--chosen`` compares with halved
-steps instead. Results are kept in DIR.
+fires, and of a state when it is read; energy per timestep; differing decisions. It also gives the cost per frame,
+power-on included: CPU seconds, accepted and rejected time points, iterations. The reference allows a twentieth of the
+chosen error per step and evaluates every device in every step, which takes long: ``--chosen`` compares with halved
+steps instead. Results are stored in DIR.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from cmru_hw.spice.session import open_engine
 
 MODEL, SEQUENCE = "detect-cmru-2x4", 200
 MEMORIES = {"unit": "power-gated", "chip": "power-gated", "integrator": "integrator", "counter": "counter"}
-# The unit that is measured alone: layer, number.
+# The unit that is simulated by itself: layer, number.
 UNIT = (1, 0)
-# What chips and clocked networks were once simulated with.
+# Earlier options of chips and clocked networks.
 LOOSE = {
     "power-gated": Numerics(reltol=1e-4, trtol=80.0, chgtol=1e-16, bypass=True),
     "clocked": Numerics(reltol=1e-4, trtol=200.0, chgtol=1e-17, bypass=True),
@@ -42,7 +42,7 @@ REFERENCE = Numerics(reltol=1e-6, trtol=1.0, chgtol=1e-12, bypass=False)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """One run: decoded quantities, and what it took per frame."""
+    """One run: decoded quantities, and its cost per frame."""
 
     rows: Array
     states: Array
@@ -67,7 +67,7 @@ def case(name: str, timesteps: int) -> tuple[Design, Array]:
 
 
 def run(design: Design, inputs: Array, settings: Numerics, engine: Engine) -> Result:
-    """``inputs`` through ``design``, integrated with ``settings``."""
+    """Simulate ``inputs`` through ``design`` with ``settings``."""
     deck, plan = fidelity.deck(design, [inputs])
     text = deck.text.replace(CONVERGED.options(), f"{settings.options()} acct")
     assert text != deck.text, "the deck has an options card of its own"
@@ -124,7 +124,7 @@ def study(name: str, timesteps: int, engine: Engine, *, reference: bool) -> None
 
 
 def main(arguments: list[str]) -> None:
-    """See the head of this module."""
+    """See the module's docstring."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.convergence charge",
         description=__doc__,

@@ -1,9 +1,9 @@
-"""Current mode: settings against a reference, and SPICE against the fast engine.
+"""Current mode: convergence of simulator settings, and SPICE compared with the fast engine.
 
-``python -m benchmarks.convergence current`` prints, for each deck, how far loose and chosen settings are from a
+``python -m benchmarks.convergence current`` prints, for each deck, the distance of loose and chosen settings from a
 reference. ``--networks N`` runs N random networks of the published size (13 features, two layers of 4 units) in SPICE
 and in the fast engine and lists every state that differs, with its distance from the threshold; ``--utterances N`` does
-the same with the shipped networks. With ``--cache DIR`` a run that was ended goes on where it was. Needs GF180MCU.
+the same with the shipped networks. With ``--cache DIR`` an interrupted run resumes. Needs GF180MCU.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
 from cmru_hw.spice.schedule import Schedule
 
 SETTINGS = {
-    # what the program used until chgtol was set: ngspice's default, 10 fC, is more than the charge of a cell
+    # Earlier settings of the program, with ngspice's default chgtol: 10 fC is more than the charge of a cell.
     "loose": Numerics(reltol=1e-3, trtol=20.0, chgtol=1e-14, bypass=True, steps=2),
     "chosen": CONVERGED,
     "reference": Numerics(reltol=1e-6, trtol=1.0, chgtol=1e-20, bypass=False, steps=200),
@@ -43,10 +43,10 @@ TABLE_UTTERANCES, TABLE_NETWORKS, TABLE_FRAMES = 3, 3, 30
 NARROW = (0.9, 0.05)  # low and width of a cell that loose settings get wrong
 FRAMES = 100
 MODELS = ("detect-fq-bmru-2x4", "detect-fq-bmru-2x8")
-# A state of both engines may differ where the candidate is this near to a threshold, as a share of the upper one.
+# A state may differ between the engines if its candidate is this close to a threshold, relative to the upper one.
 CLOSE = 0.01
-# A candidate that is past a threshold by less than this share of the upper one leaves its cell a few pA to switch with,
-# which can take longer than a timestep.
+# A candidate that exceeds a threshold by less than this share of the upper one leaves its cell a few pA to switch with,
+# which may take longer than a timestep.
 SLOW = 0.03
 
 
@@ -201,11 +201,11 @@ class _Swings:
 def _states_apart(
     case: Case, run: CurrentSimulation, static: fast.Trajectories, swings: _Swings
 ) -> list[tuple[str, str]]:
-    """(reason, in words) of every state that differs.
+    """(reason, in words) for every state that differs.
 
-    The reason is sought where the state began to differ: the static engine's candidate or SPICE's is near a threshold;
-    SPICE's crossed one on the way and came back, which a static engine cannot know; it is past a threshold by so little
-    that the cell has not switched yet; or a state in front differs.
+    The reason is taken from the timestep in which the difference began: the candidate of one engine is near a
+    threshold; SPICE's candidate crossed a threshold and came back, which a static engine cannot know; it exceeds a
+    threshold by so little that the cell has not switched yet; or a state of a preceding layer differs.
     """
     front = np.zeros((*case.data.inputs.shape[:2], 1), dtype=bool)
     found: list[tuple[str, str]] = []
@@ -251,7 +251,7 @@ def _shipped(model: str, unit: float, count: int) -> Case:
 
 
 def _random(number: int, unit: float, frames: int) -> Case:
-    """Weights of either sign, alpha too, windows from narrow to wide; inputs as slow as those of speech."""
+    """Random weights and alphas of either sign, narrow to wide windows; inputs as slow as those of speech."""
     config = ModelConfig(
         cell="fq-bmru",
         epsilon=0.0,
@@ -299,7 +299,7 @@ def _case(name: str, trained: Trained, data: Sequences, unit: float) -> Case:
 
 
 def one_cell(low: float, width: float) -> Trained:
-    """A network of one cell that sees its rectified input and drives two readout rows of opposite sign."""
+    """A network of one cell with a rectified input and two readout rows of opposite sign."""
     config = ModelConfig(
         cell="fq-bmru",
         epsilon=0.0,
@@ -321,7 +321,7 @@ def one_cell(low: float, width: float) -> Trained:
 
 
 def wandering(low: float, width: float, *, seed: int, count: int = 60) -> Sequences:
-    """Inputs that wander inside the window, and now and then set or reset the cell."""
+    """Inputs that wander inside the window and sometimes set or reset the cell."""
     rng = np.random.default_rng(seed)
     x = low + width * rng.uniform(0.05, 0.95, count)
     chance = rng.random(count)

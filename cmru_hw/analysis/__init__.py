@@ -1,1 +1,1 @@
-"""Questions asked of a design: Monte-Carlo, energy, corners, retention, comparison."""
+"""Analyses of a design: Monte-Carlo, energy, corners, retention, comparison."""

@@ -9,12 +9,12 @@ from cmru_hw.core.records import Count, Invalid, OneOf, Record
 
 Level = Annotated[str, OneOf(("macro", "transistor"))]
 Label = Annotated[str, OneOf(("estimate", "simulated"))]
-"""How an energy is to be called: only one of transistors is simulated."""
+"""The label of an energy, by level: only transistor-level energies are simulated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionAgreement(Record):
-    """Of ``total`` decisions, ``agree`` are those of software."""
+    """``agree`` of ``total`` decisions equal those of software."""
 
     total: Count
     agree: Count
@@ -30,8 +30,8 @@ class DecisionAgreement(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassAgreement(Record):
-    """Of ``total`` sequences, ``agree`` have the class that software gives, and ``correct_circuit`` the labelled one:
-    None without labels."""
+    """``agree`` of ``total`` sequences have the same class as in software, ``correct_circuit`` the labelled class (None
+    without labels)."""
 
     total: Count
     agree: Count

@@ -1,4 +1,4 @@
-"""A comparison with software, and a simulation: their results, and what a comparison leaves in a folder."""
+"""Results of a comparison with software and of a simulation, and the folder that a comparison writes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SUMMARY = "summary.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedDecisions(DecisionAgreement):
-    """``excluded`` decisions were too close to call: their margin is below the resolution, or they follow from one
-    whose margin is. Margins are in V in the charge domain, in A in current mode; None where no decision counts."""
+    """``excluded`` decisions were too close to call: their margin is below the resolution, or they follow from such a
+    decision. Margins are in V in the charge domain, in A in current mode; None if every decision is excluded."""
 
     excluded: Count
     resolution_V: NotNegative | None = field(default=None, metadata=OMIT_NONE)
@@ -56,7 +56,7 @@ class ComparedClasses(ClassAgreement):
 
 @dataclass(frozen=True, kw_only=True)
 class FirstDivergence(Record):
-    """`cmru_hw.circuits.comparison.Divergence` as it is written."""
+    """`cmru_hw.circuits.comparison.Divergence` in JSON."""
 
     sequence: Count
     timestep: Count
@@ -71,8 +71,8 @@ class FirstDivergence(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonResult(Record):
-    """A circuit compared with software: see `cmru_hw.circuits.comparison.Comparison`. Errors are None where they are
-    not finite. ``details`` are what only this kind of circuit has to say."""
+    """A circuit compared with software: see `cmru_hw.circuits.comparison.Comparison`. Errors that are not finite are
+    None. ``details`` are additional keys of this kind of circuit."""
 
     kind: Literal["comparison"] = "comparison"
     architecture: str
@@ -99,7 +99,7 @@ class ComparisonResult(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationResult(Record):
-    """A circuit in ngspice. ``classes``: names, sequence by sequence; ``correct``: those that are as labelled."""
+    """A circuit in ngspice. ``classes``: class name of each sequence; ``correct``: number of labelled classes found."""
 
     level: Level
     architecture: str
@@ -112,7 +112,7 @@ class SimulationResult(Record):
 
 
 def compared(exported: Exported, verified: Verified, *, command: str = "") -> ComparisonResult:
-    """The result that is written. ``command`` makes it again."""
+    """The result to write. ``command`` reproduces it."""
     design, result, simulation = exported.design, verified.comparison, verified.simulation
     margins = {
         f"resolution_{result.margin_unit}": result.resolution,
@@ -148,7 +148,7 @@ def compared(exported: Exported, verified: Verified, *, command: str = "") -> Co
 def simulated(
     exported: Exported, simulation: Simulation, *, classes: tuple[str, ...], correct: int | None, command: str = ""
 ) -> SimulationResult:
-    """The result of a simulation by itself. ``classes`` are names, one for each sequence."""
+    """The result of a simulation without comparison. ``classes`` are names, one per sequence."""
     return SimulationResult(
         level=exported.design.technology.level,
         architecture=exported.design.architecture,
@@ -166,14 +166,14 @@ def keep_comparison(
 ) -> ComparisonResult:
     """Write ``summary.json`` and the figures of a comparison to ``folder``; returns the result in it.
 
-    ``verified`` is the result on ``data``, whose first sequence is simulated once more for the waveforms of the
-    busiest unit. ``command`` is kept as what makes the folder again. Raises OutputError.
+    ``verified`` is the result on ``data``. The first sequence is simulated once more for the waveforms of the busiest
+    unit. ``command`` reproduces the folder and is stored in it. Raises OutputError.
     """
     folder = Path(folder)
     found = compared(exported, verified, command=command)
     architecture = exported.architecture
     shown = architecture.waveforms(exported.design, data, engine, unit=busiest_unit(verified), network=exported.network)
-    # drawing takes a second to load, which a comparison without figures need not wait for
+    # Importing matplotlib takes about a second. A comparison without figures does not wait for it.
     from cmru_hw.circuits.plots import states
 
     for suffix in ("svg", "pdf"):

@@ -1,16 +1,16 @@
-"""Fine-tuning with a circuit's mismatch, quantisation and noise in the loop, and its effect on dies.
+"""Fine-tuning with a circuit's mismatch, quantization and noise in the loop, and its effect on dies.
 
-Every optimiser step sees one die. The network is mapped to capacitors
-(:func:`cmru_hw.circuits.charge.mapping.map_network`, which rounds them to sizes that exist), dies are drawn by the
-technology's own laws (:func:`cmru_hw.circuits.charge.variation.draw`), and their capacitors, packets, references and
-comparator offsets are read back into software numbers: by how much those differ from the trained ones is added in the
-step. Gradients pass to the trained weights as if nothing had been (straight-through estimator: Bengio, Léonard and
-Courville, arXiv:1308.3432). kT/C of the rows and comparator noise are drawn for each decision.
+Every optimizer step sees one die. The network is mapped to capacitors
+(:func:`cmru_hw.circuits.charge.mapping.map_network`, which rounds them to available sizes), and dies are drawn by the
+technology's own laws (:func:`cmru_hw.circuits.charge.variation.draw`). Their capacitors, packets, references and
+comparator offsets are converted back to software numbers, and the step adds the deviation of these from the trained
+numbers. Gradients pass to the trained weights unchanged (straight-through estimator: Bengio, Léonard and Courville,
+arXiv:1308.3432). kT/C noise of the rows and comparator noise are drawn for each decision.
 
-What stays outside the loop, and is in the dies that judge the result: finite gain, settling, leakage, charge injection,
-the level limit's own offset, 1/f wander, noise of packets.
+Not in the loop, but in the dies that judge the result: finite gain, settling, leakage, charge injection, the offset of
+the level limit, 1/f noise, noise of packets.
 
-The dies of training are never those of a Monte-Carlo: theirs are streams of other seeds.
+Dies of training are never dies of a Monte-Carlo, because their random numbers have other seeds.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from cmru_hw.nn.recipes import Recipe
 from cmru_hw.process.technology import Technology
 
 DRAWN, RECALIBRATED = 16, 64
-"""Optimiser steps between mappings, each of which draws the dies of the next, and between calibrations: weights move
-little in the one, and how far states swing in the other."""
+"""Optimizer steps between mappings, each of which draws the dies of the following steps, and between calibrations:
+weights change little in the first interval, and the swing of states in the second."""
 STEPS = 800
-"""Optimiser steps of fine-tuning, where no other number is given."""
+"""Default number of optimizer steps of fine-tuning."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """A network before and after, and what :func:`on_dies` says of each."""
+    """A network before and after tuning, each with its statistics from :func:`on_dies`."""
 
     trained: Trained
     before: DieStatistics
@@ -52,7 +52,7 @@ class Tuned:
 
 
 def recipe_of(recipe: Recipe, *, steps: int = STEPS) -> Recipe:
-    """``recipe`` for going on where training ended: a lower rate, and no way to go for ε."""
+    """``recipe`` for continuing after training: a lower learning rate and a constant ε."""
     return replace(recipe, steps=steps, learning_rate=recipe.learning_rate / 5, annealed=0.0)
 
 
@@ -67,7 +67,7 @@ def fine_tune(
 ) -> Trained:
     """``trained`` after ``recipe.steps`` more steps on labelled ``sequences``, each on another die of ``technology``.
 
-    Raises MappingError for a network that has no charge-domain circuit, DataError without labels.
+    Raises MappingError for a network without a charge-domain circuit, DataError without labels.
     """
     dies = _Dies(trained, sequences, technology, seed)
     tuned = training.fit(
@@ -99,8 +99,8 @@ def on_dies(
 ) -> DieStatistics:
     """Statistics of ``dies`` dies on labelled ``data``, as in the summary of a Monte-Carlo on the fast engine.
 
-    ``goal`` is the accuracy that a good die misses by no more than ``drop``; by default software's own. Dies are a
-    function of the seed, so two networks of one shape are judged on the same draws.
+    ``goal`` is the accuracy that a good die misses by at most ``drop``; the default is software's own accuracy. Dies
+    are a function of the seed, so two networks of the same shape are judged on the same draws.
     """
     if data.labels is None:
         raise DataError("dies are judged by their accuracy; add an array 'labels' to the sequences")
@@ -124,13 +124,13 @@ def improve(
     drop: float = 0.01,
     progress: training.Progress | None = None,
 ) -> Tuned:
-    """``trained`` fine-tuned on dies of ``technology``, and the summaries of ``dies`` other dies before and after.
+    """Fine-tune ``trained`` on dies of ``technology``, and summarize ``dies`` other dies before and after.
 
-    ``train`` and ``test`` are labelled sequences; dies are judged on ``test``. ``recipe`` defaults to ``Recipe()`` at
+    ``train`` and ``test`` are labelled sequences; dies are judged on ``test``. ``recipe`` defaults to ``Recipe()`` with
     a fifth of its learning rate, for 800 steps. The same ``seed`` gives the same network and the same dies.
 
-    The goal is the accuracy of software before, less ``drop``: a network that software itself does worse gains no
-    yield by it. Raises MappingError for a network without a charge-domain circuit, DataError without labels.
+    Both are judged by the software accuracy before tuning, less ``drop``. A loss of software accuracy can therefore not
+    raise the yield. Raises MappingError for a network without a charge-domain circuit, DataError without labels.
     """
     recipe = recipe_of(Recipe()) if recipe is None else recipe
     before = on_dies(trained, technology, train, test, dies=dies, seed=seed, drop=drop)
@@ -144,11 +144,11 @@ def improve(
 
 
 class _Dies:
-    """Another die for every step: :meth:`forward` computes with it, :meth:`perturb` adds the noise of its rows."""
+    """A new die for every step. :meth:`forward` computes with it, :meth:`perturb` adds the noise of its rows."""
 
     def __init__(self, trained: Trained, sequences: Sequences, technology: Technology, seed: int) -> None:
         self.config, self.technology, self.sequences = trained.config, technology, sequences
-        # Seeds of Monte-Carlos are never negative.
+        # Seeds of Monte-Carlo runs are never negative.
         self.seed, self.step = -1 - seed, 0
         self.random = torch.Generator().manual_seed(seed)
         self.calibration: Calibration | None = None
@@ -165,7 +165,7 @@ class _Dies:
         return output
 
     def _draw(self, current: Trained) -> None:
-        """The next dies: by how much each number that they compute with is off."""
+        """Draw the next dies, as the deviation of each number that they compute with."""
         if self.calibration is None or self.step % RECALIBRATED == 0:
             self.calibration = mapping.calibrate(current, self.sequences)
         design = mapping.map_network(current, self.technology, self.calibration)
@@ -207,15 +207,15 @@ def software_of(nominal: Design, die: Design) -> dict[str, Tensor]:
 
 
 def _row(row: Row, line_unit: Array, line_sign: Array, bias: float) -> tuple[Array, Array]:
-    """Weights and bias of a row's sum in software's units, the bias with threshold and comparator's offset in it."""
+    """Weights and bias of a row's sum in software units. The bias includes threshold and comparator offset."""
     weights = row.weights * (line_unit * line_sign) / row.scale[:, None]
     return weights, ((row.bias + row.threshold) * bias + row.offset * row.total) / row.scale
 
 
 def decision_noise(layer: Layer, technology: Technology) -> Array:
-    """(units,): deviation of the noise on c, and on β, that a layer's two rows add at each decision.
+    """(units,): standard deviation of the noise that a layer's two rows add to c, and to β, at each decision.
 
-    c and β are half the sum and half the difference of what the rows carry, whose noises are independent.
+    c and β are half the sum and half the difference of the two rows, whose noise is independent.
     """
     law = technology.noise
     squares = [

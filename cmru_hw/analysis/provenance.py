@@ -1,4 +1,4 @@
-"""The origin of a result: versions, command, seed, and the hashes of everything that it follows from."""
+"""The origin of a result: versions, command, seed, and the hashes of everything that determines it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cmru_hw.design_folder.folder import Exported
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenCertificate(Record):
-    """`cmru_hw.circuits.certificate.NumericalCertificate` as it is written. The row difference is in V in the charge
-    domain, in A in current mode."""
+    """`cmru_hw.circuits.certificate.NumericalCertificate` in JSON. The row difference is in V in the charge domain, in
+    A in current mode."""
 
     architecture: str
     simulator: str
@@ -41,14 +41,14 @@ class WrittenCertificate(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance(Record):
-    """``versions``: name of a program → its version, with ``simulator`` where one ran. ``command``: the command that
-    makes the result again, "" for a result of Python code. ``seed``: that of all draws, None without any.
+    """``versions``: program → version, with ``simulator`` if one ran. ``command``: the command that reproduces the
+    result, "" for a result of Python code. ``seed`` of all draws, None without draws.
 
     ``edited`` names the fields and files of the design folder that were changed after export.
 
-    The hashes are of everything that was simulated, of the design (`Architecture.fingerprint`), of the technology's
-    numbers, and of the job; None where a result does not follow from one. ``certificate``: of a simulation of
-    transistors, how far it moves with a finer integration.
+    The hashes are those of everything that was simulated, of the design (`Architecture.fingerprint`), of the
+    technology's values, and of the job; None where a result does not depend on one. ``certificate``: change of a
+    transistor-level result with a finer integration.
     """
 
     versions: Mapping[str, str]
@@ -72,7 +72,7 @@ def provenance(
     job_sha256: str | None = None,
     certificate: NumericalCertificate | None = None,
 ) -> Provenance:
-    """The provenance of a result of ``exported``; ``versions`` are those of other programs than this one."""
+    """The provenance of a result of ``exported``; ``versions`` are those of additional programs."""
     found = {"cmru_hw": cmru_hw.__version__, **(versions or {})}
     return Provenance(
         versions=found | ({"simulator": simulator} if simulator else {}),
@@ -88,5 +88,5 @@ def provenance(
 
 
 def _written(certificate: NumericalCertificate) -> WrittenCertificate:
-    # a number that is not finite is null in a file
+    # A number that is not finite is null in a file.
     return WrittenCertificate.from_json(json_text(certificate.as_dict()), where="the numerical certificate")

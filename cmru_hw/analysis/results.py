@@ -1,6 +1,6 @@
-"""All kinds of results: the file that each is in, the class that reads and writes it, and the command that makes it.
+"""All kinds of results: the file of each, the class that reads and writes it, and the command that produces it.
 
-``report`` and ``versus`` know results from this table alone.
+``report`` and ``versus`` know results from this table only.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ Result = (
 class Kind:
     """One kind of result.
 
-    ``file``: the name of its file; "" where the user chooses it. ``known_by``: keys of a file that belongs to this
-    kind, where it does not say so itself. ``command`` makes the result of a ``{design}``; ``require(design)`` raises
-    InputError for a design that it is not for.
+    ``file``: the name of its file; "" if the user chooses the name. ``known_by``: keys that identify a file of this
+    kind if the file does not name its kind. ``command`` produces the result of a ``{design}``; ``require(design)``
+    raises InputError for a design to which the kind does not apply.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Kind:
     require: Callable[[AnyDesign], object] = lambda design: None
 
     def fits(self, content: object) -> bool:
-        """Whether JSON ``content`` is a result of this kind, sound or not."""
+        """Whether JSON ``content`` is a result of this kind, valid or not."""
         if not isinstance(content, Mapping):
             return False
         if isinstance(stated := content.get("kind"), str):
@@ -124,8 +124,8 @@ KINDS = {
 
 
 def in_folder(folder: Path) -> Iterator[tuple[Kind, Path, object]]:
-    """Each result in ``folder`` with its file and the JSON in it, not yet checked. Raises InputError for a file with a
-    result's name that is no JSON."""
+    """Each result in ``folder`` with its file and unchecked JSON content. Raises InputError for a file that has the
+    name of a result but is not JSON."""
     for kind in KINDS.values():
         path = folder / kind.file
         if kind.file and path.is_file() and kind.fits(content := records.read(path)):

@@ -1,4 +1,4 @@
-"""The result of ``train``: scores of the network, of the seeds that were tried, and of dies before and after tuning."""
+"""The result of ``train``: scores of the network, of all seeds tried, and of dies before and after tuning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SeedScores(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Improvement(Record):
-    """Dies of ``technology`` before and after ``steps`` of training on dies, judged by the same goal."""
+    """Dies of ``technology`` before and after ``steps`` of training on dies, with the same goal for both."""
 
     technology: str
     steps: Count

@@ -27,14 +27,14 @@ WINDOWS = (
     {"evaluate": 1e-6, "decide": 0.3e-6, "settle": 2e-6},
     {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6},
 )
-# A supply's account (cells/transistor/supply.cir) is a capacitor of 1 nF.
+# The charge meter of a supply (cells/transistor/supply.cir) is a capacitor of 1 nF.
 _ACCOUNT = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredSwitch:
-    """``resistance`` [ohm] at V_cm and the largest of any level; ``injection`` [V] onto 50 fF; ``leakage`` [A] across
-    0.35 V; ``charge`` delivered over C VDD for a capacitor charged through it (1, but for its own junctions)."""
+    """``resistance`` [ohm] at V_cm and its largest value at any level; ``injection`` [V] onto 50 fF; ``leakage`` [A]
+    across 0.35 V; ``charge`` delivered over C VDD for a capacitor charged through it (1 without its own junctions)."""
 
     resistance: float
     resistance_max: float
@@ -271,7 +271,7 @@ def unit(
     ) / (0.03 * conditions.vdd)
     static, dynamic = {}, {}
     for block, account in BLOCKS.items():
-        # From a tenth to seven tenths of a frame nothing is clocked.
+        # From a tenth to seven tenths of a frame no clock switches.
         quiet = [np.diff(_charge(traces, account, start + frame * np.array([0.1, 0.7])))[0] for start in starts[2:]]
         leak = float(np.mean(quiet)) / 0.6
         total = np.diff(_charge(traces, account, np.append(starts, 12 * frame)))
@@ -289,8 +289,8 @@ def unit(
 
 
 def unit_in_time(engine: Engine, conditions: Conditions, *, frame: float = 10e-3) -> Unit:
-    """The unit with the shortest of WINDOWS that gives right levels, else the longest: slow and cold devices need
-    more."""
+    """The unit with the shortest of WINDOWS that gives correct levels, else the longest: slow and cold devices need
+    more time."""
     for window in WINDOWS:
         measured = unit(engine, conditions, frame=frame, **window)
         if measured.right:
@@ -362,7 +362,7 @@ def technology_toml(measured: Characterization, base: Technology, chip: ChipBloc
         if isinstance(values, dict):
             document[section] = tomlkit.table()
             for name, value in values.items():
-                # the devices of a transistor level are named, not measured
+                # The devices of a transistor level are chosen by name, not measured.
                 item = tomlkit.item(value if isinstance(value, str) else float(value))
                 if measurement := measurements.get(f"{section}.{name}"):
                     item.comment(measurement[1])
@@ -374,7 +374,7 @@ def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | N
     """Numbers of a technology file and their comments, by ``section.key``."""
     at = measured.conditions
     process = pdk.get(at.process)
-    # an always-on comparator begins with an NMOS pair, the chip's with a PMOS pair
+    # An always-on comparator has an NMOS input pair, the chip's a PMOS pair.
     threshold, kind = (process.nf.threshold, "NMOS") if chip is None else (process.pf.threshold, "PMOS")
     pair = threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
     bench, packets = measured.comparator.provenance, measured.integrator.provenance
@@ -388,7 +388,7 @@ def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | N
             f"A, from the droop of a held packet; {packets}",
         ),
         "capacitor.integrator": (measured.cint, f"F, the one that was measured; {packets}"),
-        # the packet's plate is a logic node that swings from rail to rail: the largest possible reference
+        # The packet's plate is a logic node that swings from rail to rail, which is the largest possible reference.
         "signal.reference": (at.vdd / 2, f"V; {packets}"),
         "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
         "mismatch.threshold": (threshold, f"V m, A_VT of {kind} pairs; {process.title}"),
@@ -403,12 +403,12 @@ def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | N
         numbers |= {
             "mismatch.limit": (chip.limit.sigma, f"V; {chip.limit}; {where}"),
             "mismatch.amplifier": (chip.amplifier.sigma, f"V; {chip.amplifier}; {where}"),
-            # of which all capacitors of a chip are
+            # All capacitors of a chip are of this kind.
             "mismatch.density": (process.cmom.density, "F/m2, of metal fingers: netlists/devices"),
         }
     whole = measured.unit
     for block in BLOCKS:
-        # the first frame is power-on
+        # The first frame is power-on.
         frames = whole.dynamic[block][1:]
         numbers[f"energy.{block}"] = (
             max(float(np.mean(frames)), 0.0),

@@ -163,13 +163,13 @@ def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frame
     bench = Testbench(name="transistor_counter_layer", saved=saved, stop=frames * frame, parameters=parameters)
     traces, provenance = run_testbench(engine, bench, conditions)
     starts = frame * np.arange(float(frames))
-    # just before the comparators of layer 1 fire
+    # Just before the comparators of layer 1 fire.
     ready = starts + 0.5 * frame + (3 * evaluate + 2 * decide + 2 * count + 2e-6) + 0.2e-6 + evaluate - 20e-9
     late = starts + 0.99 * frame
     k0, k1 = np.round(_at(traces, "k0", ready)), np.round(_at(traces, "k1", ready))
     sums = 1e-15 * np.stack([3 * k0 - 2 * k1 - 4.5, 2.5 * k0 - 3 * k1 + 3.25])
     moves = (sums > 0).all(0).astype(int) - (sums < 0).all(0).astype(int)
-    # the power-on frame decides by its reference: down
+    # In the power-on frame the reference decides: down.
     expected = [-1]
     for move in moves[1:].tolist():
         expected.append(min(max(expected[-1] + move, -7), 7))
@@ -207,7 +207,7 @@ def _figures(
 ) -> Figures:
     moved = np.diff(measured.expected) != 0
     static = sum(measured.static.values()) * timestep / measured.frame
-    # the first frame starts the supplies, the second comes out of power-on
+    # The first frame starts the supplies, the second ends the power-on.
     dynamic = np.sum(list(measured.dynamic.values()), axis=0)[2:]
     return Figures(
         memory=name,

@@ -137,14 +137,14 @@ def unit_bench(parameters: Mapping[str, float]) -> Testbench:
 def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, float]) -> UnitDie:
     """Measurements from one run of :func:`unit_bench`."""
     starts: Array = _FRAME * np.arange(14, dtype=np.float64)
-    # the next layer reads from 1.5 us on; a decision begins as ckn falls
+    # The next layer reads from 1.5 us on; a decision begins when ckn falls.
     state = traces.at("o", starts + 1.49e-6) - traces.at("vcm", starts + 1.49e-6)
     fired = starts + 0.4725e-6
     found = {}
     for account, row, replica, frames in (("tu", "a", "fa", _UP), ("td", "b", "fb", _DOWN)):
         tried = traces.at(account, starts[frames])
         last = float(traces.values[account][-1])
-        # the row follows its line linearly, so its voltage at the end of the search can be extrapolated
+        # The row follows its line linearly, so its voltage at the end of the search can be extrapolated.
         slope, level = np.polyfit(tried, (traces.at(row, fired) - traces.at(replica, fired))[frames], 1)
         found[account] = (last, float(level + slope * last))
     threshold = conditions.vdd * parameters["tap"] / parameters["cw"]
@@ -155,7 +155,7 @@ def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, fl
         offset_high=found["td"][1],
         packet_up=float(state[2] - state[1]),
         packet_down=float(state[2] - state[3]),
-        # before state 1 a packet moved the state from the middle level; the next one moves it back
+        # Before state 1 a packet moved the state from the middle level; the next packet moves it back.
         state=float(state[2]),
     )
 
@@ -171,7 +171,7 @@ def slowest(traces: Traces, conditions: Conditions, die: UnitDie) -> tuple[float
             fired = np.array([start + 0.4725e-6])
             during = (traces.time > start + 0.45e-6) & (traces.time < start + 0.9e-6)
             time = traces.time[during]
-            # both outputs are high before a decision: only the falling one shows the decision
+            # Both outputs are high before a decision: only the falling output shows the decision.
             clock, fall = (
                 time[np.flatnonzero(traces.values[name][during] < conditions.vdd / 2)] for name in ("ckn", answer)
             )
@@ -231,7 +231,7 @@ def comparator_offset(
     parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
     bench = Testbench(name="transistor_power_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
     drawn = draws(engine, bench, conditions, range(seed, seed + dies))
-    # the search varies a voltage below all of a row's capacitors; a state drives only some of the limit's
+    # The search varies a voltage below all of a row's capacitors; a state drives only some of the limit's capacitors.
     share = _LIMIT_ROW / _LIMIT_SAMPLE if limit else ROW / (ROW + row_parasitic(engine, conditions))
     return sample([-share * float(traces.values["trim"][-1]) for traces in drawn], failed=dies - len(drawn))
 

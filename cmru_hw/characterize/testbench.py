@@ -1,4 +1,4 @@
-"""Run a transistor testbench under stated conditions; draw dies of it."""
+"""Run a transistor testbench under given conditions, and draw dies of it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def deck(
     files = dict(devices.files)
     lines: list[str] = []
     content = (folder / "testbenches" / f"{testbench}.cir").read_bytes()
-    # the first line is the title
+    # The first line is the title.
     _, _, text = lexer.decode(content).partition("\n")
     for line in lexer.logical_lines(text, where=f"{testbench}.cir"):
         included = lexer.file_reference(line)
@@ -135,7 +135,7 @@ def _with_values(line: lexer.LogicalLine, wanted: dict[str, float]) -> str:
 
 
 def run_testbench(engine: Engine, bench: Testbench, conditions: Conditions) -> tuple[Traces, MeasurementSource]:
-    """One run of ``bench`` without mismatch, and where its numbers come from."""
+    """One run of ``bench`` without mismatch, and the source of its numbers."""
     outcome = engine.run(bench.deck(conditions))
     devices = device_models.devices(conditions.process)
     provenance = MeasurementSource(

@@ -1,1 +1,1 @@
-"""The kinds of circuit that a network can become, behind one protocol: :mod:`cmru_hw.circuits.architecture`."""
+"""The kinds of circuit for a network, behind one protocol: :mod:`cmru_hw.circuits.architecture`."""

@@ -1,4 +1,4 @@
-"""The protocol of a kind of circuit: one function for each question that a command asks of a design."""
+"""The protocol of a kind of circuit: one function for each thing that a command needs to know about a design."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ class Architecture:
 
     Facts:
 
-    * ``name``, and for people ``title`` and ``unit`` (a unit of it, in a clause)
+    * ``name``; for people ``title``, and ``unit``, a clause that describes one unit
     * ``cells``: the software cells that it can build
-    * ``technology``: the technology that a design is mapped to unless another is asked for
+    * ``technology``: the default technology of a design
     * ``resolution`` [``margin_unit``]: the margin below which a decision is too close to call
-    * ``random_weights``: how random networks of a scaling study are weighted, or ""
+    * ``random_weights``: how a scaling study draws the weights of random networks, or ""
 
     From a network to a design. ``load_technology(name_or_path)``, ``technology_from(data, where=…)``,
     ``calibration_from(data)`` and ``at_level(technology, level, memory)`` raise TechnologyError, or KeyError, TypeError
     and ValueError for damaged data. ``calibrate(trained, sequences)`` and ``map_network(trained, technology,
-    calibration)`` raise MappingError for a network that this kind of circuit cannot be.
-    ``with_templates(design, templates)``: the design with (name, text) of a user's own cells.
+    calibration)`` raise MappingError for a network that this kind of circuit cannot realize.
+    ``with_templates(design, templates)``: the design with the user's own cells as (name, text).
 
     From a design to a netlist: ``describe(design)`` for people, ``fingerprint(design)``, ``network_text(design)``,
-    ``cell_files(design)``, ``deck(design, inputs, network=…)``, and ``parts(design)``: its devices, or None where its
+    ``cell_files(design)``, ``deck(design, inputs, network=…)``, and ``parts(design)``: its devices, or None if its
     level has none.
 
     Simulation: ``reference(design, trained, sequences)`` in software; ``simulate``, ``verify`` and ``waveforms`` in an
     engine; ``draw_unit(design, waveforms, expected, path)`` draws one unit. ``certify(design, sequences, simulation,
-    engine, network=…, frames=…, seed=…, refine=1)`` runs some frames of a result again with finer steps, or with
-    ``refine=0`` in another simulator; ``certificate_doubts(design, certificate)`` are clauses that say which of its
-    limits it exceeds.
+    engine, network=…, frames=…, seed=…, refine=1)`` simulates some frames of a result again with finer steps, or with
+    ``refine=0`` in another simulator; ``certificate_doubts(design, certificate)`` has one clause for each limit that
+    the certificate exceeds.
 
-    Analyses; each raises InputError, naming the reason, for a design that it is not for:
+    Analyses. Each raises InputError with the reason if it does not apply to the design:
 
     * ``select_variations(design, only=…, without=…)``: the sources of variation, as leaves of a tree of names
-    * ``die_simulator(design)``: how dies are drawn and scored
-    * ``energy_model(design)``: how energy is read off a simulation
-    * ``supply(design)`` [V], and ``at_corner(design, trained, corner, engine, folder)``: the design there and facts
-      about it; measurements that it needs are kept in ``folder``
+    * ``die_simulator(design)``: functions that draw and score dies
+    * ``energy_model(design)``: conversion of a simulation to energies
+    * ``supply(design)`` [V], and ``at_corner(design, trained, corner, engine, folder)``: the design at a corner and
+      facts about it; ``folder`` caches the measurements for that
     * ``retention_unit(design, engine, corner)``: the unit that loses its state first; ``require_retention(design)``
       only raises
     """

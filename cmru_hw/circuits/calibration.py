@@ -10,7 +10,7 @@ ASSUMED = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal wi
 
 
 def assumed_sequences(trained: Trained) -> Sequences:
-    """Fixed sequences to map and verify a network with if the user gives no data. See ASSUMED."""
+    """Fixed sequences for mapping and verification if the user gives no data. See ASSUMED."""
     scale, offset = (trained.tensors[f"input.{name}"] for name in ("scale", "offset"))
     generator = torch.Generator().manual_seed(0)
     scaled = torch.randn((64, 64, trained.config.features), generator=generator).clamp(-4, 4)

@@ -46,7 +46,7 @@ class ChargeMeter:
 class Frames:
     """Times to read the meters: ``starts`` (frames,) [s] of frames of length ``period`` [s], and ``quiet`` in each.
 
-    ``quiet`` gives begin and end, as shares of a frame, of a span without switching: its current is static.
+    ``quiet`` is the begin and the end, as shares of a frame, of an interval without switching: its current is static.
     """
 
     starts: Array

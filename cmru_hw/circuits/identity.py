@@ -16,10 +16,10 @@ from cmru_hw.spice.deck_safety import library_sha256
 def simulated_sha256(design: AnyDesign, network: str) -> str:
     """SHA-256 (64 hex digits) over everything that determines a simulation of ``design`` except inputs and simulator.
 
-    That is ``network`` (the text of network.cir), the templates, the device files and every file that these include,
-    the simulator's options, supplies, clocks and timing, and the numbers of the technology and the calibration, those
-    of mismatch and noise included. The folders of the files do not enter the hash. Raises InputError for device files
-    that cannot be read, TechnologyError for a process that is not installed.
+    That is ``network`` (the text of network.cir), the templates, the device files with all files that they include,
+    the simulator's options, supplies, clocks and timing, and all values of the technology and the calibration, mismatch
+    and noise included. The folders of the files do not enter the hash. Raises InputError for device files that cannot
+    be read, TechnologyError for a process that is not installed.
     """
     kind = registry.of(design)
     deck, _ = kind.deck(design, [np.zeros((1, design.config.features))], network=network)

@@ -1,4 +1,4 @@
-"""Figures that every kind of circuit shares: states of the circuit next to those of software."""
+"""Figures for every kind of circuit: states of the circuit compared with those of software."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cmru_hw.core.figures import STYLE, save
 
 
 def states(design: AnyDesign, verified: Verified, path: Path) -> None:
-    """All units over the first sequence: the circuit's states above, their difference from software below."""
+    """All units over the first sequence: the circuit's states, and below them their difference from software."""
     expected, response = verified.expected.response, verified.simulation.response
     length = int(response.lengths[0])
     circuit = np.concatenate([s[0, :length] for s in response.states], axis=1).T

@@ -1,4 +1,4 @@
-"""The kinds of circuit that a network can become.
+"""The registered kinds of circuit.
 
 ::
 
@@ -29,12 +29,12 @@ def names() -> tuple[str, ...]:
 
 
 def register(architecture: Architecture) -> None:
-    """Add ``architecture``, or replace the one of its name. Worker processes need the same call."""
+    """Add ``architecture``, or replace the one with its name. Worker processes need the same call."""
     _KNOWN[architecture.name] = architecture
 
 
 def get(name: str) -> Architecture:
-    """The architecture called ``name``. Raises InputError."""
+    """The architecture ``name``. Raises InputError if it is not registered."""
     if name not in _KNOWN:
         raise InputError(f"no architecture is called {name!r}: choose one of {', '.join(_KNOWN)}")
     return _KNOWN[name]

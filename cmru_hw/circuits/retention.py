@@ -1,4 +1,4 @@
-"""The interface for retention, for every kind of circuit: a unit holds its state until the state is lost."""
+"""The interface of retention, for every kind of circuit: a unit and the time for which it holds its state."""
 
 from __future__ import annotations
 

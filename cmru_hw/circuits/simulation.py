@@ -27,7 +27,7 @@ class Simulation:
     attempts: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
-        """Facts about a run that only this kind of circuit has, as plain values."""
+        """Facts about the run that only this kind of circuit has, as plain values."""
         return {}
 
     def remarks(self) -> list[tuple[str, str]]:

@@ -48,7 +48,7 @@ def certify(asked: common.Asked, simulator: str, frames: int | None, seed: int, 
     design, kind = exported.design, exported.architecture
     count = int(data.lengths.sum()) if frames is None else frames
     with asked.engine() as engine, common.progress("simulating, timesteps") as report:
-        # before the work for it
+        # Fail before the simulation if VACASK is missing.
         other = VacaskEngine(timeout=asked.timeout) if simulator == "vacask" else engine
         refine = 0 if simulator == "vacask" else 1
         result = kind.simulate(design, data, engine, network=exported.network, progress=report, refine=asked.refine)

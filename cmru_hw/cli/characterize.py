@@ -98,7 +98,7 @@ def characterize(
     from cmru_hw.core.atomic_write import write_text
     from cmru_hw.process import device_models, technology
 
-    # fail before the first testbench if a file is missing or lacks the corner
+    # Fail before the first testbench if a file is missing or lacks the corner.
     device_models.devices(process, corner=corner, temperature=temperature)
 
     if output is not None and blocks == "counter":
@@ -114,7 +114,7 @@ def characterize(
         _print_memories(memories, as_json)
         return
     with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, testbenches"):
-        # ngspice takes no seed of 0
+        # ngspice does not accept 0 as a seed.
         measured = benches.characterize(engine, conditions, dies=dies, seed=seed + 1)
         memory = memory or technology.default_memory(process)
         chip = (
@@ -169,7 +169,7 @@ def _memory(found: Figures) -> dict[str, object]:
         "count_J": found.count,
         "hold_J": found.hold,
         "static_J": found.static,
-        # null: as long as the supply lasts
+        # null: as long as the supply is on
         "retention_timesteps": found.retention,
         "transistors": found.parts.transistors,
         "area_m2": found.parts.area,

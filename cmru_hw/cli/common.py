@@ -137,7 +137,7 @@ def simulates(command: Callable[..., None]) -> Callable[..., None]:
         *(keep_option, backend_option, jobs_option, timeout_option, refine_option, edited_option),
         *(force_option, json_option),
     )
-    # click lists options in the order of their decorators; the command's own options go between these two groups
+    # click lists options in the order of their decorators. The command's own options go between these two groups.
     own = getattr(run, "__click_params__", [])
     run.__click_params__ = []  # type: ignore[attr-defined]
     for option in reversed(after):
@@ -233,7 +233,7 @@ def _print(table: Table) -> None:
     if console.is_terminal:
         console.print(table)
         return
-    # Piped or redirected, a row is one line: nothing wraps at the width of a terminal that is not there.
+    # If output is piped or redirected, a row is one line: nothing wraps at the width of a terminal.
     if "COLUMNS" not in os.environ:
         console.width = PIPED_WIDTH
     with console.capture() as captured:
@@ -268,5 +268,5 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def command_line() -> str:
-    """The command as typed. It is stored with its results, so that they can be made again."""
+    """The command as typed, stored with its results so that they can be reproduced."""
     return shlex.join(["cmru-hw", *sys.argv[1:]])

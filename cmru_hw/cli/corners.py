@@ -82,7 +82,7 @@ def _print(found: CornersResult, design: Path, output: Path) -> None:
     from cmru_hw.analysis.corners.result import CornerFigures
 
     header = ("corner", "decisions as in software", "classes", f"per timestep, {found.label}", "amplifier gain")
-    # only a charge-domain design of macros has one
+    # Only macro-level designs of the charge domain have an amplifier gain.
     columns = len(header) if any(result.facts.gain is not None for result in found.good) else len(header) - 1
     rows = []
     for result in found.corners:

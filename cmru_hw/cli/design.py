@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cmru_hw.nn.checkpoint import Loaded, Sequences, Trained
     from cmru_hw.spice import Engine
 
-# Enough to exercise every unit of a small network in seconds. For more, there is `compare`.
+# Enough to exercise every unit of a small network in seconds. `compare` simulates more.
 SEQUENCES_TO_VERIFY = 5
 
 architecture_option = click.option(
@@ -233,7 +233,7 @@ def _technology(kind: Architecture, name: str | None, level: str | None, memory:
 
 
 def _sequences_beside(path: Path) -> Sequences | None:
-    """The evaluation sequences that belong to a checkpoint called TASK-CELL-LxN."""
+    """The evaluation sequences that belong to a checkpoint named TASK-CELL-LxN, if they are next to it."""
     from cmru_hw.nn import checkpoint
 
     beside = path.with_name(f"{path.stem.split('-')[0]}-eval.npz")
@@ -245,7 +245,7 @@ def _given(checkpoint: Path, path: Path | None, count: int | None, *, spread: bo
 
 
 def _read(loaded: Loaded) -> dict[str, object]:
-    """What was removed or converted on reading; nothing for a checkpoint that was read as it stands."""
+    """Everything that was removed or converted on reading; empty if nothing was."""
     return {"read": list(loaded.notes)} if loaded.notes else {}
 
 

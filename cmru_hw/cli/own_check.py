@@ -40,7 +40,7 @@ def required(trained: Trained, checkpoint: Path, path: Path | None) -> Agreement
 
 
 def facts(agreement: Agreement | None) -> dict[str, object]:
-    """For --json; nothing without an agreement."""
+    """Entries for --json; empty without an agreement."""
     if agreement is None:
         return {}
     first = None if agreement.first is None else str(agreement.first)
@@ -50,7 +50,7 @@ def facts(agreement: Agreement | None) -> dict[str, object]:
 
 
 def rows(agreement: Agreement | None) -> list[tuple[str, str]]:
-    """For a table."""
+    """Rows for a table; empty without an agreement."""
     if agreement is None:
         return []
     counts = f"{agreement.agree} of {agreement.sequences} sequences agree, {agreement.differ} differ"
@@ -58,7 +58,7 @@ def rows(agreement: Agreement | None) -> list[tuple[str, str]]:
 
 
 def require(agreement: Agreement | None, checkpoint: Path, path: Path | None) -> None:
-    """Raise CheckFailed, which says where the two first differ, unless the network is the user's own."""
+    """Raise CheckFailed with the first difference, unless the network is the user's own."""
     if agreement is None or agreement.holds():
         return
     if agreement.first is None:

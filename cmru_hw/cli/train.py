@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cmru_hw.nn.tasks import Task
     from cmru_hw.process.technology import Technology
 
-# options that describe a network which is to be made
+# Options that describe a new network.
 _OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "skip", "decision", "best_of", "classes")
 
 
@@ -161,7 +161,7 @@ def train(
 
 
 def _checked(context: click.Context, start: Path | None) -> tuple[int, ...]:
-    """The units of --shape, once the options are known to go together. Raises a usage error."""
+    """The units of --shape, after a check of the combination of options. Raises a usage error."""
     given = context.params
     if (given["task"] is None) == (given["data_path"] is None):
         raise click.UsageError("give either a TASK or --data, for your own sequences")
@@ -184,7 +184,7 @@ def _checked(context: click.Context, start: Path | None) -> tuple[int, ...]:
 
 def _levels(cell: str, levels: int | None) -> int | None:
     if levels is None:
-        # an αCMRU with a limit trains, but has no circuit
+        # An αCMRU with a level limit can be trained, but not exported.
         return None if cell == "acmru" else 7
     return levels or None
 
@@ -305,7 +305,7 @@ def _continued(start: Trained, data: Task, recipe: Recipe, steps: int | None, se
 def _improved(
     trained: Trained, data: Task, process: Technology, recipe: Recipe, steps: int, dies: int, seed: int, command: str
 ) -> tuple[Trained, Improvement]:
-    """The network after fine-tuning on dies of ``process``, and the summaries before and after."""
+    """The network after fine-tuning on dies of ``process``, and the scores before and after."""
     from dataclasses import replace
 
     from cmru_hw.analysis import hardware_aware

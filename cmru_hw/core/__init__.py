@@ -1,1 +1,1 @@
-"""Errors, units, signals, files and compiled loops: used everywhere, and imports nothing of the package."""
+"""Errors, units, signals, files and compiled loops. All parts use it, and it imports nothing else of the package."""

@@ -12,7 +12,7 @@ from cmru_hw.core.errors import OutputError
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write(path)`` write a file that appears under its name when, and only when, all of it is on the disk.
+    """Call ``write(path)`` for a temporary file, which gets its final name only when it is completely on the disk.
 
     Raises OutputError.
     """
@@ -35,10 +35,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` in UTF-8, whole or not at all. Raises OutputError."""
+    """Write ``text`` to ``path`` in UTF-8, completely or not at all. Raises OutputError."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``, whole or not at all. Raises OutputError."""
+    """Write ``content`` to ``path``, completely or not at all. Raises OutputError."""
     write_whole(path, partial(Path.write_bytes, data=content))

@@ -1,4 +1,4 @@
-"""The style of every figure, and how one is saved: SVG or PDF by the file's ending."""
+"""The style of every figure, and how to save one: SVG or PDF by the file's suffix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STYLE = {
     "lines.linewidth": 1.0,
     "legend.frameon": False,
     "svg.fonttype": "none",
-    # the same figure is the same file: no date, no random ids
+    # The same figure gives the same file: no date, no random ids.
     "svg.hashsalt": "cmru_hw",
 }
 
@@ -30,7 +30,7 @@ CIRCUIT, SOFTWARE, SECOND = "#1f4e79", "#d1495b", "#66a182"
 
 
 def joules(largest: float) -> tuple[float, str]:
-    """(scale, unit) in which energies up to ``largest`` [J] are short numbers: fJ, pJ or nJ."""
+    """(scale, unit) that gives short numbers for energies up to ``largest`` [J]: fJ, pJ or nJ."""
     return next(((scale, unit) for scale, unit in ((1e15, "fJ"), (1e12, "pJ")) if largest * scale < 1000), (1e9, "nJ"))
 
 

@@ -23,7 +23,7 @@ _27, _30, _31, _32 = (np.uint64(shift) for shift in (27, 30, 31, 32))
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 # log x = e log 2 + 2 artanh((m − 1)/(m + 1)) with x = m 2^e, m from √½ to √2; sin πx = πx − (πx)³/6 + ... up to π/2.
-# Both series end where the rest is below 1e-10. In odd powers: coefficients of the highest come first.
+# Both series end where the remainder is below 1e-10. They have odd powers, the coefficient of the highest first.
 _ROOT_HALF = np.float64(math.sqrt(0.5)).view(np.uint64)
 _MANTISSA = np.uint64((1 << 52) - 1)
 _LOG = tuple(2 / k for k in range(13, 0, -2))
@@ -35,7 +35,7 @@ def machine_code(function: Callable[..., Any]) -> Any:
     try:
         return numba.njit(function, cache=True, error_model="numpy")
     except RuntimeError:
-        # no cache folder is writable: compile for this process only
+        # No cache folder is writable: compile for this process only.
         return numba.njit(function, error_model="numpy")
 
 
@@ -58,7 +58,7 @@ def _polynomial(coefficients, x):  # type: ignore[no-untyped-def]
 
 @machine_code
 def _normal(x):  # type: ignore[no-untyped-def]
-    """A standard normal number of the hash of ``x``, by the polar map of Box and Muller."""
+    """A standard normal number from the hash of ``x``, by the polar map of Box and Muller."""
     x = _mix(x)
     low, high = np.int32(x), np.int32(x >> _32)
     uniform = (np.float64(low ^ (low >> np.int32(31))) + 0.5) * 0.5**31
@@ -67,30 +67,30 @@ def _normal(x):  # type: ignore[no-untyped-def]
     mantissa = np.uint64((bits & _MANTISSA) + _ROOT_HALF).view(np.float64)
     ratio = (mantissa - 1) / (mantissa + 1)
     log = exponent * math.log(2) + ratio * _polynomial(_LOG, ratio * ratio)
-    # cos πa = −sin π(|a| − ½)
+    # cos πa = −sin π(|a| − ½).
     angle = abs(np.float64(high) * 0.5**31) - 0.5
     return math.sqrt(-2 * log) * (-angle * _polynomial(_SIN, angle * angle))
 
 
 @machine_code
 def mixed(x, out):  # type: ignore[no-untyped-def]
-    """Into ``out`` the hash of each of ``x``, uint64."""
+    """Write the hash of each of ``x``, uint64, to ``out``."""
     for place in range(len(x)):
         out[place] = _mix(x[place])
 
 
 @machine_code
 def normals(x, out):  # type: ignore[no-untyped-def]
-    """Into ``out`` the normal number of each of ``x``, uint64."""
+    """Write the normal number of each of ``x``, uint64, to ``out``."""
     for place in range(len(x)):
         out[place] = _normal(x[place])
 
 
 @machine_code
 def weigh(weights, level, lines, first, last, out):  # type: ignore[no-untyped-def]
-    """Into ``out`` (rows, places) ``level`` (rows,) plus ``weights`` (rows, lines) times ``lines`` (lines, places).
+    """Write ``level`` (rows,) plus ``weights`` (rows, lines) times ``lines`` (lines, places) to ``out`` (rows, places).
 
-    It begins with the lines at place ``first`` and ends before ``last``. Terms are added in the order of the lines.
+    Places from ``first`` to ``last`` (not included) are computed. Terms are added in the order of the lines.
     """
     rows, count, places = len(out), len(lines), last - first
     fours, unused = count - count % 4, np.empty(places)
@@ -125,7 +125,7 @@ def _add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
 
 @machine_code
 def add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
-    """To ``out`` (rows, places) all noise of rows, with ``key`` and ``sigma`` (parts, rows), at every ``moment``."""
+    """Add all noise of rows, ``key`` and ``sigma`` (parts, rows), at every ``moment`` to ``out`` (rows, places)."""
     for part in range(len(octave)):
         for row in range(len(out)):
             _add_noise(key[part, row], sigma[part, row], octave[part], moment, out[row])
@@ -133,18 +133,17 @@ def add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
 
 @machine_code
 def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, value, size):  # type: ignore[no-untyped-def]
-    """Add to ``rows`` (rows, places) as much of their noise as it takes to know their signs, at the ``moment`` of each
-    of the first places.
+    """Add noise to ``rows`` (rows, places) until their signs are known, part by part, at the ``moment`` of each place.
 
-    The last five have room for one number for each value in ``rows``.
+    The last five arguments are scratch arrays with one element per value in ``rows``.
     """
     count = 0
     for row in range(len(rows)):
         top, reach, begun = rows[row], left[0, row], count
         for place in range(len(moment)):
-            # always written, kept only if the count advances: a branch here would be mispredicted
+            # Always written; the entry counts only if the count advances. A branch here would be mispredicted.
             place_of[count] = place
-            # not <=: a NaN is never certain
+            # Not <=: a NaN is never certain.
             count += not abs(top[place]) > reach
         for which in range(begun, count):
             near[which], value[which] = row, top[place_of[which]]
@@ -167,11 +166,11 @@ def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, val
 
 @machine_code
 def decide(weights, level, lines, key, sigma, octave, left, moment, moves, margins):  # type: ignore[no-untyped-def]
-    """Into ``moves`` (units, places) 1 where both rows of a unit are above their thresholds, −1 where both are below.
+    """Write to ``moves`` (units, places): 1 if both rows of a unit are above their thresholds, −1 if both are below.
 
-    Rows are low ones before high ones. ``key`` and ``sigma`` (parts, rows) are their noise, ``left[k]`` (rows,) is an
-    upper bound on the sum of noise parts k, k+1, … ``margins`` is (units, places) for the distance of the nearer row
-    from zero, or (0, 0).
+    Low rows come before high rows. ``key`` and ``sigma`` (parts, rows) are their noise. ``left[k]`` (rows,) is an upper
+    bound on the sum of noise parts k, k+1, … ``margins`` (units, places) receives the distance of the nearer row from
+    zero; (0, 0) if it is not needed.
     """
     units, places = moves.shape
     rows = np.empty((2 * units, min(_BLOCK, places)))
@@ -193,11 +192,12 @@ def decide(weights, level, lines, key, sigma, octave, left, moment, moves, margi
 
 @machine_code
 def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun, slope, lost, limit, states):  # type: ignore[no-untyped-def]
-    """Into ``states`` (units, places) what ``moves`` make of the ``begun`` ones (units, sequences).
+    """Write to ``states`` (units, places) the states that follow from ``moves`` and the initial ``begun`` ones.
 
-    A packet adds ``half`` (units,) in its direction, times ``third`` (units, places) unless that is empty, ``common``
-    (units,) in any, and noise with ``key`` and ``sigma`` (parts, units); it takes away the share ``lost`` (units,) of a
-    state. ``slope`` (units,) is what a state moves by itself before. ``alive`` (timesteps,) sequences have a timestep.
+    ``begun`` is (units, sequences). A packet adds ``half`` (units,) in its direction (times ``third`` (units, places)
+    unless that is empty), ``common`` (units,) in either direction, and noise with ``key`` and ``sigma`` (parts, units).
+    It removes the share ``lost`` (units,) of a state. ``slope`` (units,) is the drift of a state before the packet.
+    ``alive`` (timesteps,) is the number of sequences that have a timestep.
     """
     packet = np.empty(len(moment))
     for unit in range(len(states)):
@@ -225,7 +225,7 @@ def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun,
 
 @machine_code
 def totals(values, alive, out):  # type: ignore[no-untyped-def]
-    """Into ``out`` (units, sequences) the sums of ``values`` (units, places) over the timesteps of each sequence."""
+    """Sum ``values`` (units, places) over the timesteps of each sequence, to ``out`` (units, sequences)."""
     for unit in range(len(out)):
         sums, first = out[unit], 0
         for place in range(len(sums)):
@@ -239,10 +239,10 @@ def totals(values, alive, out):  # type: ignore[no-untyped-def]
 
 @machine_code
 def apart(states, scale, expected, expected_scale):  # type: ignore[no-untyped-def]
-    """The largest and the sum of all squares of ``scale`` (units,) times ``states`` less ``expected_scale`` (units,)
+    """Largest magnitude and sum of squares of ``scale`` (units,) times ``states`` less ``expected_scale`` (units,)
     times ``expected`` (units, places).
 
-    The sum is formed in many independent parts, which the processor computes in parallel.
+    The sum consists of many independent parts, which the processor computes in parallel.
     """
     squares, largest = np.zeros(_BLOCK), np.zeros(_BLOCK)
     places = states.shape[1]

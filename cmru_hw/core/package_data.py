@@ -1,4 +1,4 @@
-"""Where the folders are that come with the package: beside it in a checkout, inside it in an installed wheel."""
+"""Location of the package's data folders: next to it in a checkout, inside it in an installed wheel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def folder(name: str) -> Path:
-    """``netlists`` (templates) or ``models`` (trained checkpoints)."""
+    """The folder ``netlists`` (templates) or ``models`` (trained checkpoints)."""
     package = Path(__file__).parent.parent
     inside = package / name
     return inside if inside.is_dir() else package.parent / name

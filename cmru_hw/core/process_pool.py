@@ -1,7 +1,7 @@
-"""The one pool of worker processes: Monte-Carlo blocks and corners run in it.
+"""The common pool of worker processes, for Monte-Carlo blocks and corners.
 
-Unlike those of the standard library, it replaces a worker that dies (the system kills processes that take too much
-memory) and gives its item to another. Workers are spawned, because torch does not survive a fork.
+Unlike the standard library's pools, it replaces a worker that dies (the system kills processes that take too much
+memory) and gives its item to another worker. Workers are spawned, because torch does not survive a fork.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from cmru_hw.core.errors import CmruError
 
-# So many workers lost over one call are no accident.
+# Number of lost workers in one call that ends the call: it is no longer an accident.
 _LOSSES = 5
 
 Shared = TypeVar("Shared")
@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 
 
 class Pool:
-    """At most ``jobs`` processes, started when there is work, and kept from one call of `run` to the next."""
+    """At most ``jobs`` processes, started when there is work and reused by later calls of `run`."""
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
@@ -36,11 +36,11 @@ class Pool:
     def run(
         self, function: Callable[[Shared, Item], Answer], shared: Shared, items: Sequence[Item]
     ) -> Iterator[tuple[Item, Answer]]:
-        """``(item, function(shared, item))`` of all ``items``, in the order in which they are done.
+        """Yield ``(item, function(shared, item))`` for all ``items``, in the order in which they finish.
 
-        ``function`` is one of a module's, and all arguments and answers can be pickled. Each worker gets ``shared``
+        ``function`` is defined at module level; all arguments and results can be pickled. Each worker gets ``shared``
         once. Raises a CmruError that ``function`` raises, and CmruError if several workers die. Closing the iterator
-        early ends the workers that are busy.
+        early ends the busy workers.
         """
         waiting, lost = deque(items), 0
         told: set[_Worker] = set()
@@ -50,7 +50,7 @@ class Pool:
                 while waiting and len(busy) < self._jobs:
                     worker = self._idle.pop() if self._idle else _Worker.start()
                     busy[worker] = waiting.popleft()
-                    # One that is already dead is noticed below, where its answer should come from.
+                    # A dead worker is noticed below, when its result is read.
                     with suppress(OSError):
                         news = (function, None if worker in told else (shared,), busy[worker])
                         worker.connection.send(news)
@@ -72,7 +72,7 @@ class Pool:
                         raise answer
                     yield item, answer
         finally:
-            # Left early: their answers would be taken for those of a later call.
+            # The iterator was closed early: answers of busy workers would be taken for those of a later call.
             for worker in busy:
                 worker.end()
 
@@ -103,7 +103,7 @@ class _Worker:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs,), daemon=True)
         process.start()
-        # with our copy closed, either side hears of the other's end
+        # With this copy closed, each side notices the end of the other.
         theirs.close()
         return cls(process=process, connection=ours)
 
@@ -113,8 +113,8 @@ class _Worker:
 
 
 def _work(tasks: connection.Connection[Any, Any]) -> None:
-    """Body of a worker process: items in, answers or errors out, until the other side is gone."""
-    # Ctrl-C reaches every process of a terminal; the first one decides what it means.
+    """Body of a worker process: receive items and send answers or errors, until the other side has closed."""
+    # Ctrl-C reaches every process of a terminal; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     shared: Any = None
     with suppress(EOFError, OSError):

@@ -1,14 +1,14 @@
-"""Frozen dataclasses as JSON: one writer, and one reader that checks types, ranges and the record's own arithmetic.
+"""Frozen dataclasses as JSON: one writer, and one reader that checks types, ranges and sums.
 
-A :class:`Record` is a frozen, keyword-only dataclass. Its fields are written under their names in the order in which
-they are declared, and read back by their type hints: ``bool``, ``int``, ``float``, ``str``, ``Literal``, ``X | None``,
+A :class:`Record` is a frozen, keyword-only dataclass. Its fields are written under their names, in the order of their
+declaration, and read back by their type hints: ``bool``, ``int``, ``float``, ``str``, ``Literal``, ``X | None``,
 ``tuple[X, ...]``, ``tuple[X, Y]``, ``Mapping[str, X]``, another record, or ``object`` for any JSON value. A limit is
 part of the type: ``Annotated[float, Range(low=0)]``. Numbers that are not finite are written as null.
 
-Metadata of a field, where its name is not its key: :func:`named`; ``INLINE`` for a record whose fields stand among
-those of the outer one; ``REST`` for a mapping with all keys that no field has; ``OMIT_NONE`` for a key that is left out
-where the value is None. A field with a default may be absent from a file. Keys that no field has are ignored, so that
-older versions read the files of newer ones.
+Metadata of a field whose name is not its key: :func:`named`; ``INLINE`` for a record whose fields are written among
+those of the outer record; ``REST`` for a mapping of all keys without a field; ``OMIT_NONE`` for a key that is omitted
+if the value is None. A field with a default may be absent from a file. Keys without a field are ignored, so that older
+versions read the files of newer ones.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ INLINE: Mapping[str, object] = {"inline": True}
 REST: Mapping[str, object] = {"rest": True}
 OMIT_NONE: Mapping[str, object] = {"omit": True}
 ABSENT = "is absent"
-"""The problem of a field that a file must have and has not."""
-# Deeper than any result, and far from Python's own limit.
+"""The problem of a required field that a file lacks."""
+# Deeper than any result, and far below Python's own limit.
 DEEPEST = 50
 
 
@@ -42,7 +42,7 @@ def named(key: str) -> Mapping[str, object]:
 
 
 class Invalid(ValueError):
-    """One value of a record that cannot be. ``place`` is its path in the file, with slashes."""
+    """An impossible value in a record. ``place`` is its path in the file, with slashes."""
 
     def __init__(self, place: str, problem: str) -> None:
         super().__init__(f"{place} {problem}" if place else problem)
@@ -52,7 +52,7 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Limits of a number, both of them included."""
+    """Limits of a number, both inclusive."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -74,7 +74,7 @@ class Digest:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of some names."""
+    """One of a set of names."""
 
     names: tuple[str, ...]
 
@@ -91,20 +91,20 @@ Sha256 = Annotated[str, Digest()]
 
 
 class Record:
-    """Base of the frozen dataclasses that are written as JSON."""
+    """Base of the frozen dataclasses that are stored as JSON."""
 
     def check(self) -> None:
-        """The arithmetic of a record that was read. Raises Invalid, with the name of the field as its place."""
+        """Check sums and relations of a record that was read. Raises Invalid, with the field's name as its place."""
 
     def to_plain(self) -> dict[str, object]:
-        """Keys and plain values, as they are written."""
+        """Keys and plain values in the form in which they are written."""
         return _written(self)
 
     def to_json(self) -> str:
         return json_text(self.to_plain()) + "\n"
 
     def save(self, path: Path) -> None:
-        """Write to ``path``, whole or not at all. Raises OutputError."""
+        """Write to ``path``, completely or not at all. Raises OutputError."""
         write_text(path, self.to_json())
 
     @classmethod
@@ -138,7 +138,7 @@ def read(path: Path) -> object:
 
 
 def parse(text: str, *, where: str | Path) -> object:
-    """``text`` as JSON: no key twice, no NaN, no number beyond the range of a float. Raises InputError."""
+    """Parse ``text`` as JSON. Raises InputError for a duplicate key, NaN, or a number beyond the range of a float."""
     try:
         found: object = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite, parse_int=_whole
@@ -229,7 +229,7 @@ def _hints(kind: Any) -> Mapping[str, Any]:
 
 @cache
 def _keys(kind: Any) -> frozenset[str]:
-    """All keys that ``kind`` has fields for, those of inline records too."""
+    """All keys for which ``kind`` has fields, those of inline records included."""
     found: set[str] = set()
     for field in fields(kind):
         if field.metadata.get("inline"):
@@ -336,5 +336,5 @@ def _shown(value: object) -> str:
 
 
 def approximately(one: float, other: float, *, share: float = 1e-9) -> bool:
-    """Whether two numbers of one file are the same but for rounding."""
+    """Whether two numbers of one file are equal except for rounding."""
     return math.isclose(one, other, rel_tol=share, abs_tol=1e-30)

@@ -2,14 +2,14 @@
 
 ::
 
-    DIR/design.json         what the design follows from, and the hash of every file
+    DIR/design.json         everything that determines the design, and the hash of every file
     DIR/model.safetensors   the trained network
-    DIR/mapping.csv         every number that the technology holds differently
+    DIR/mapping.csv         every number that the circuit realizes differently
     DIR/network.cir         all units by name
     DIR/deck.cir            network.cir with supplies, clocks and one short stimulus: runs with ``ngspice deck.cir``
-    DIR/cells/ DIR/devices/ the templates it uses
+    DIR/cells/ DIR/devices/ the templates of the netlist
 
-The numbers are never stored twice: loading maps the model again and checks that the same netlist comes out.
+Numbers are not stored twice: loading maps the model again and checks that the same netlist results.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ FORMAT = 1
 MANIFEST = "design.json"
 MODEL = "model.safetensors"
 NETWORK = "network.cir"
-# What is not in the folder and belongs to the circuit.
+# Parts of the circuit that are outside of the folder.
 OUTSIDE = "device files or version of cmru_hw"
-# The stimulus next to an exported netlist is for inspection: one sequence, and only part of a long one.
+# The stimulus of the exported deck is for inspection: one sequence, and only the beginning of a long one.
 EXAMPLE_TIMESTEPS = 50
 
 
@@ -76,10 +76,10 @@ class Exported:
 def write(
     path: str | Path, trained: Trained, design: AnyDesign, example: Sequences, *, force: bool = False, command: str = ""
 ) -> Exported:
-    """Write a design folder, whole or not at all.
+    """Write a design folder, completely or not at all.
 
-    ``example`` gives the stimulus of ``deck.cir``; ``command`` is kept as what makes the folder again. An existing
-    folder is replaced with ``force``, and only if it is a design folder. Raises OutputError.
+    ``example`` gives the stimulus of ``deck.cir``. ``command`` reproduces the folder and is stored in it. An existing
+    folder is replaced only with ``force``, and only if it is a design folder. Raises OutputError.
     """
     path = Path(path)
     if path.exists():
@@ -120,7 +120,7 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     """Read a design folder back.
 
     A netlist is code, so a ``network.cir`` that this program did not write is refused unless ``allow_edited``.
-    Raises InputError, naming what is missing, damaged, or from another version.
+    Raises InputError, which names the missing or damaged file, or the other version.
     """
     path = Path(path)
     if not path.is_dir():
@@ -156,13 +156,13 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
 
 
 def _edited(path: Path, manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of fields of design.json and of files that are not as export wrote them."""
+    """Names of fields of design.json and of files that were changed after export."""
     wrote, files = manifest.get("fields_sha256"), manifest.get("files")
     if not isinstance(wrote, dict) or not isinstance(files, dict):
         raise InputError(f"{path / MANIFEST} is damaged (hashes of its fields): export the design again")
     found = _fields_sha256(manifest)
     edited = [name for name in {**wrote, **found} if wrote.get(name) != found.get(name)]
-    # The other files are for people: a simulation takes the templates and devices of design.json and of the package.
+    # The other files are for people: a simulation takes templates and devices from design.json and from the package.
     for name in (NETWORK, MODEL):
         content = read_regular(path / name)
         if files.get(name) != hashlib.sha256(content).hexdigest():
@@ -175,7 +175,7 @@ def _as_exported(found: Exported, manifest: Mapping[str, Any]) -> bool:
     try:
         return found.netlist_sha256 == manifest.get("netlist_sha256")
     except InputError:
-        # Device files are missing or refused: nothing can be simulated, and whoever tries is told why.
+        # Device files are missing or refused. Nothing can be simulated; a simulation reports the reason.
         return True
 
 
@@ -211,7 +211,7 @@ def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[
         "netlist_sha256": simulated_sha256(design, files[NETWORK].decode()),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }
-    # as they are read back: a tuple is a list in JSON
+    # Hash the values in the form in which they are read back: JSON has lists, not tuples.
     made["fields_sha256"] = _fields_sha256(json.loads(json.dumps(made)))
     return made
 

@@ -1,7 +1,7 @@
-"""Own templates: a subcircuit from a user's file in the place of one that comes with the program.
+"""User templates: a subcircuit from a user's file replaces a shipped one.
 
-A netlist puts a template's nets together by the order of its pins and sets some of its parameters, so what replaces it
-must have both. What a template does between its pins is its author's affair: simulation says whether it is right.
+A netlist connects a template's nets by the order of its pins and sets some of its parameters, so a replacement needs
+the same pins and parameters. Its contents are up to its author; a simulation shows whether they work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cmru_hw.spice import lexer
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """Pins of a subcircuit in order, and the names of the parameters that it takes."""
+    """Pins of a subcircuit in order, and the names of its parameters."""
 
     pins: tuple[str, ...]
     parameters: frozenset[str]
@@ -29,8 +29,8 @@ class Interface:
 def with_templates(design: AnyDesign, chosen: Sequence[tuple[str, Path]]) -> AnyDesign:
     """``design`` with the templates of the files in ``chosen``, (name of the template, file).
 
-    Raises InputError for a name that the design has no template of, and for a file that cannot be read, that is more
-    than subcircuits, or whose subcircuit has other pins or lacks a parameter.
+    Raises InputError for a name that the design has no template of, and for a file that cannot be read, that contains
+    more than subcircuits, or whose subcircuit has other pins or lacks a parameter.
     """
     texts = {}
     for name, path in chosen:
@@ -44,9 +44,9 @@ def with_templates(design: AnyDesign, chosen: Sequence[tuple[str, Path]]) -> Any
 
 
 def with_texts(design: AnyDesign, texts: Mapping[str, str]) -> AnyDesign:
-    """As :func:`with_templates`, for netlist texts by name."""
+    """Like :func:`with_templates`, for netlist texts by name."""
     files = registry.of(design).cell_files(design)
-    # a file that brings no subcircuit of its own name brings several, which go together
+    # A template file without a subcircuit of its own name contains several subcircuits, which are replaced together.
     texts_of = {Path(name).stem: content.decode() for name, content in files.items() if name.startswith("cells/")}
     known = {name: text for name, text in texts_of.items() if interface(text, name) is not None}
     for name, text in texts.items():
@@ -57,7 +57,7 @@ def with_texts(design: AnyDesign, texts: Mapping[str, str]) -> AnyDesign:
 
 
 def check(text: str, name: str, original: str) -> None:
-    """Raise InputError unless ``text`` can stand where the template ``name`` of text ``original`` does."""
+    """Raise InputError unless ``text`` can replace the template ``name``, whose text is ``original``."""
     try:
         spice.refuse_code(text, where="the file")
         for line in lexer.outside_subcircuits(lexer.logical_lines(text)):
@@ -79,6 +79,6 @@ def check(text: str, name: str, original: str) -> None:
 
 
 def interface(text: str, name: str) -> Interface | None:
-    """That of ``.subckt name`` in ``text``, lower-case as ngspice reads it; None if there is no such subcircuit."""
+    """The interface of ``.subckt name`` in ``text``, in lower case as ngspice reads it; None if it is missing."""
     found = lexer.subcircuits(lexer.logical_lines(text)).get(name.lower())
     return None if found is None else Interface(pins=found.pins, parameters=frozenset(found.parameters))

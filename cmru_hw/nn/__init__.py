@@ -1,1 +1,1 @@
-"""The software truth: cells, scan, checkpoints, training."""
+"""The software model: cells, scan, checkpoints, training."""

@@ -1,4 +1,4 @@
-"""Training sequences, and endless variations of them: noise, shifts, crops, stretches, and mixtures within a class."""
+"""Training sequences with random variations: noise, shifts, crops, stretches, and mixtures within a class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cmru_hw.nn.sequences import Sequences
 EVENLY = 32
 """Timesteps to which sequences are resampled before they are averaged."""
 SHRINKAGE = 0.15
-"""Of the teacher's covariance."""
+"""Shrinkage of the teacher's covariance."""
 
 
 def _values(sequences: Sequences) -> Tensor:
@@ -25,7 +25,7 @@ def _values(sequences: Sequences) -> Tensor:
 def moments(sequences: Sequences) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (features,) over the valid timesteps.
 
-    A feature that hardly ever changes is not blown up: no deviation is taken to be below a tenth of the largest.
+    No deviation is below a tenth of the largest, so that a feature which hardly changes is not amplified.
     """
     values = _values(sequences)
     spread = values.std(0)
@@ -33,7 +33,7 @@ def moments(sequences: Sequences) -> tuple[Tensor, Tensor]:
 
 
 def ranges(sequences: Sequences, spread: Tensor) -> tuple[Tensor, Tensor]:
-    """Middle and unit (features,), with which every feature has the same range, and a deviation near 1."""
+    """Center and unit (features,) that give every feature the same range, with a standard deviation near 1."""
     values = _values(sequences)
     low, high = values.amin(0), values.amax(0)
     half = (high - low) / 2
@@ -42,7 +42,7 @@ def ranges(sequences: Sequences, spread: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class AugmentedSource:
-    """Training sequences, and endless variations of them."""
+    """Training sequences with random variations."""
 
     def __init__(self, sequences: Sequences, spread: Tensor, recipe: Recipe) -> None:
         self.inputs = torch.from_numpy(sequences.inputs)
@@ -50,12 +50,12 @@ class AugmentedSource:
         self.labels = torch.from_numpy(sequences.labels)
         self.spread, self.recipe = spread, recipe
         if recipe.mixed or recipe.taught:
-            # All at one length, to be averaged: the mean course of each class, and what each sequence adds to it.
+            # All sequences at one length: the mean course of each class, and each sequence's deviation from it.
             evenly = _evenly(self.inputs, self.lengths)
             classes = range(int(self.labels.max()) + 1)
             self.courses = torch.stack([evenly[self.labels == label].mean(0) for label in classes])
             self.deviations = evenly - self.courses[self.labels]
-            # Classes share one covariance, shrunk towards a multiple of 1 for want of sequences to estimate it.
+            # All classes share one covariance. It is shrunk towards a multiple of 1, because there are few sequences.
             means, rest = self._parts(self.courses), self._parts(self.deviations)
             covariance = rest.T @ rest / max(1, len(rest) - len(means))
             covariance *= 1 - SHRINKAGE
@@ -64,7 +64,7 @@ class AugmentedSource:
             self.bias = -(means.T * self.discriminant).sum(0) / 2
 
     def largest(self, network: Network) -> float:
-        """The largest magnitude of the scaled inputs."""
+        """Largest magnitude of the scaled inputs."""
         return float(network.input(self.inputs[valid_timesteps(self.lengths, self.inputs.shape[1])]).abs().max())
 
     def draw(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -87,19 +87,19 @@ class AugmentedSource:
         return x, lengths
 
     def teach(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Probabilities (batch, classes) of linear discriminant analysis, for classes that are equally likely."""
+        """Probabilities (batch, classes) by linear discriminant analysis, for equally likely classes."""
         odds: Tensor = self._parts(_evenly(x, lengths)) @ self.discriminant + self.bias
         return odds.softmax(-1)
 
     def _parts(self, evenly: Tensor) -> Tensor:
-        """(batch, 8 features): the mean of each eighth of sequences (batch, EVENLY, features), in their spread."""
+        """(batch, 8 features): means over eighths of sequences (batch, EVENLY, features), in units of the spread."""
         eighths: Tensor = (evenly / self.spread).unflatten(1, (8, -1))
         return eighths.mean(2).flatten(1)
 
     def _mixed(self, rows: Tensor, random: torch.Generator) -> Tensor:
-        """(batch, EVENLY, features): some sequences as they are, the others made."""
+        """(batch, EVENLY, features): some sequences unchanged, the others synthetic."""
         made = torch.rand(len(rows), generator=random) < self.recipe.mixed
-        # cos² + sin² = 1: what is made deviates as much as what was recorded.
+        # cos² + sin² = 1: a synthetic sequence has the deviation of a recorded one.
         angle = (torch.rand(len(rows), generator=random) * (torch.pi / 2) * made)[:, None, None]
         one, other = torch.randint(len(self.labels), (2, len(rows)), generator=random)
         one = torch.where(made, one, rows)
@@ -108,13 +108,13 @@ class AugmentedSource:
 
 
 def _evenly(x: Tensor, lengths: Tensor) -> Tensor:
-    """Whole sequences, each resampled to EVENLY timesteps."""
+    """Complete sequences, each resampled to EVENLY timesteps."""
     end = (lengths - 1).float()
     return _resample(x, torch.zeros_like(end), end, torch.full_like(lengths, EVENLY))
 
 
 def _resample(x: Tensor, first: Tensor, last: Tensor, lengths: Tensor) -> Tensor:
-    """Sequence i from time ``first[i]`` to ``last[i]`` [timesteps] in ``lengths[i]`` ≥ 2 steps, linear in between."""
+    """Interpolate sequence i linearly from time ``first[i]`` to ``last[i]`` [timesteps] in ``lengths[i]`` ≥ 2 steps."""
     pace = (last - first) / (lengths - 1)
     times = first[:, None] + pace[:, None] * torch.arange(int(lengths.max()))
     times = times.minimum(last[:, None])

@@ -1,4 +1,4 @@
-"""The recurrent cells, and the network that can be built as a circuit.
+"""The recurrent cells, and the network that circuits are made from.
 
 Notation: x_t is a layer's input, ⊙ element-wise, H the step with H(0) = 1, sgn the sign with sgn(0) = +1.
 
@@ -19,8 +19,8 @@ Sources: BMRU arXiv:2601.09495; CMRU, the ε family and αCMRU arXiv:2605.11855;
 αCMRU is an affine function of the input, α(x) = W_α x + b_α, is our reading of that paper's "relaxed variant".
 
 **One mechanism.** c and β depend on the layer's input and never on its state, so each update is a known map
-``x → clamp(a x + b, lo, hi)`` with a ≥ 0: the recurrence of :mod:`cmru_hw.nn.scan`, which can be computed in
-parallel as well as step by step.
+``x → clamp(a x + b, lo, hi)`` with a ≥ 0. This is the recurrence of :mod:`cmru_hw.nn.scan`, which can be computed in
+parallel or step by step.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Mode = Literal["scan", "parallel", "loop"]
 Perturb = Callable[[int, str, Tensor], Tensor]
 """``perturb(layer, signal, value) -> value``, signal "candidate", "threshold" or "output", (time, batch, units).
 
-The one place where training can put noise, offsets, dropout or a model of the hardware into a network.
+Training uses it to add noise, offsets, dropout or a model of the hardware to a network.
 """
 
 
@@ -52,13 +52,13 @@ The one place where training can put noise, offsets, dropout or a model of the h
 
 
 class _Step(torch.autograd.Function):
-    """``low`` below zero and 1 from zero on, with the derivative of a scaled arctangent as surrogate gradient."""
+    """``low`` for negative arguments, else 1; the surrogate gradient is the derivative of a scaled arctangent."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float, low: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.slope, ctx.height = slope, 1.0 - low
-        # Compared into floats: torch.where and booleans cost several times as much.
+        # The comparison writes floats: torch.where and booleans take several times as long.
         return torch.ge(x, 0, out=torch.empty_like(x)).mul_(ctx.height).add_(low)
 
     @staticmethod
@@ -81,7 +81,7 @@ def sign(x: Tensor, slope: float = 1.0) -> Tensor:
 
 
 def gate(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
-    """z = H(|c| − |β|) in {0, 1}: whether the unit moves at all."""
+    """z = H(|c| − |β|) in {0, 1}: whether the unit moves."""
     return heaviside(candidate.abs() - threshold.abs(), slope)
 
 
@@ -97,7 +97,7 @@ def decide(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
 class CellConfig:
     """The recurrence: ``cell`` of :data:`CELLS`, its ``epsilon``, and the saturation ``levels`` K (None: no limit).
 
-    With K the state of every timestep stays within −K … K. Raises InputError for a combination that has no meaning.
+    With K the state of every timestep stays within −K … K. Raises InputError for a combination without a meaning.
     """
 
     cell: str
@@ -120,9 +120,9 @@ class CellConfig:
 
 
 class Update(NamedTuple):
-    """One layer's work before its recurrence; a and b are those of :func:`scan`, all (time, batch, units).
+    """All quantities of a layer before its recurrence; a and b are those of :func:`scan`, all (time, batch, units).
 
-    Exceptions: ``threshold`` of fq-bmru is (2, units), rows β_lo and β_hi; ``alpha`` is (units,) unless αCMRU.
+    Exceptions: ``threshold`` of fq-bmru is (2, units), rows β_lo and β_hi; ``alpha`` is (units,) except in αCMRU.
     """
 
     a: Tensor | None
@@ -161,12 +161,12 @@ class WindowLayer(nn.Module):
         return Update(keeps, decision, decision, candidate, threshold, self.alpha)
 
     def read(self, states: Tensor) -> Tensor:
-        """h from s; αCMRU integrates h itself."""
+        """h from s. In αCMRU the integrated state is already h."""
         return states if isinstance(self.alpha, nn.Linear) else self.alpha * states
 
 
 class HysteresisLayer(nn.Module):
-    """fq-bmru: a non-negative candidate against two fixed thresholds sets or resets a bit, or leaves it."""
+    """fq-bmru: comparison of a non-negative candidate with two fixed thresholds sets, resets or holds a bit."""
 
     initial_state: Tensor
 
@@ -195,7 +195,7 @@ class HysteresisLayer(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOutput:
-    """Everything a network computes. Tuples have one entry per layer, (batch, time, units) unless said otherwise.
+    """All signals of a network. Tuples have one entry per layer, (batch, time, units) unless stated otherwise.
 
     ``logits`` is (batch, time, classes). ``decisions`` is int8: +1 up, −1 down, 0 hold (fq-bmru: set, reset, hold).
     ``states`` are s in levels (αCMRU: h), ``outputs`` are h, ``candidates`` c and ``thresholds`` β the
@@ -212,7 +212,7 @@ class NetworkOutput:
 
 
 class Scaling(nn.Module):
-    """The fixed affine map of the features, scale ⊙ x + offset; buffers, because nothing trains it."""
+    """The fixed affine map of the features, scale ⊙ x + offset. Both are buffers, because they are not trained."""
 
     scale: Tensor
     offset: Tensor
@@ -227,17 +227,17 @@ class Scaling(nn.Module):
 
 
 class Network(nn.Module):
-    """Input scaling → layers of cells → linear readout at every timestep: nothing that a circuit could not be.
+    """Input scaling → layers of cells → linear readout at every timestep. Every part has a circuit.
 
     ``units`` has one entry per layer. With ``skip``, layer l > 0 sees ``concat(h_{l−1}, u_{l−1})``, where u_{l−1} is
-    what layer l−1 saw, so inputs accumulate; the readout sees the last layer's h alone.
+    the input of layer l−1, so inputs accumulate. The readout sees only the last layer's h.
 
     fq-bmru has its own backbone: a linear projection to ``widths[0]``, then per layer x → ReLU(W_o h + b_o) of
     ``widths[l+1]`` rows. Its ``skip`` is a residual connection, x + ReLU(...), in the layers whose width allows one.
     ``widths`` defaults to the first layer's units followed by ``units``; other cells have none.
 
-    ``slope`` (of the surrogate gradients), ``epsilon`` and ``perturb`` are what training varies on the way; a network
-    that is loaded has slope 1, its own ε, and no perturbation.
+    Training varies ``slope`` (of the surrogate gradients), ``epsilon`` and ``perturb``. A loaded network has slope 1,
+    its own ε, and no perturbation.
     """
 
     def __init__(
@@ -277,14 +277,14 @@ class Network(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None, *, mode: Mode = "scan") -> NetworkOutput:
         """``x`` (batch, time, features) in the data's own units; ``lengths`` (batch,) counts the valid timesteps.
 
-        Past its length a sequence is held: no decision is made there and states stay. ``mode`` picks a form of the
-        recurrence (:mod:`cmru_hw.nn.scan`); all are equal.
+        A sequence is held after its length: there is no decision, and states do not change. ``mode`` selects a form of
+        the recurrence (:mod:`cmru_hw.nn.scan`); all forms are equal.
         """
         recur = {"scan": scan, "parallel": parallel, "loop": loop}[mode]
         levels = self.config.levels
         bounds = (None, None) if levels is None else (-float(levels), float(levels))
         valid = None if lengths is None else valid_timesteps(lengths, x.shape[1]).T[..., None]
-        # Inside, time is the first axis: the scan then works in place of transposing.
+        # Internally time is the first axis, so that the scan works in place without a transposition.
         seen = self.input(_swap(x).contiguous())
         if self.config.cell == "fq-bmru":
             seen = self.projection(seen)
@@ -326,7 +326,7 @@ class Network(nn.Module):
 
 
 def _swap(x: Tensor) -> Tensor:
-    """(batch, time, ...) ⇄ (time, batch, ...), as a view; what has neither axis stays."""
+    """(batch, time, ...) ⇄ (time, batch, ...), as a view. An array without these axes is returned unchanged."""
     return x.transpose(0, 1) if x.ndim == 3 else x
 
 
@@ -347,7 +347,7 @@ def classify(logits: Tensor, lengths: Tensor | None, decision: str) -> Tensor:
 
 
 def evidence(logits: Tensor, lengths: Tensor | None, decision: str) -> Tensor:
-    """(batch, classes): what :func:`classify` takes the argmax of."""
+    """(batch, classes): the values whose argmax :func:`classify` returns."""
     batch, time, classes = logits.shape
     if lengths is None:
         lengths = torch.full((batch,), time, device=logits.device)

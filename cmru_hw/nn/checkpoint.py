@@ -5,17 +5,17 @@ A checkpoint is a ``.safetensors`` file of float32 tensors with one JSON string 
     {"format": 1, "cell": "cmru|bmru|eps|acmru|fq-bmru", "epsilon": 1.0, "levels": 7 or null, "skip": true,
      "decision": "mean|last|majority", "classes": ["a", "b"], "task": {...}, "training": {...}, "scores": {...}}
 
-``task``, ``training`` and ``scores`` are free-form and may be left out; so may settings that mean nothing for the
-cell: ``epsilon`` of all but eps, ``levels`` of bmru, acmru and fq-bmru, ``skip`` of one layer (fq-bmru has a use for
-it). The tensors are ``input.scale|offset``; per layer N ``layers.N.candidate.weight|bias``,
+``task``, ``training`` and ``scores`` are free-form and optional. Settings without a meaning for the cell are optional
+too: ``epsilon`` of all cells except eps, ``levels`` of bmru, acmru and fq-bmru, ``skip`` of one layer (except fq-bmru,
+which uses it). The tensors are ``input.scale|offset``; per layer N ``layers.N.candidate.weight|bias``,
 ``layers.N.threshold.weight|bias``, ``layers.N.alpha`` (αCMRU: ``layers.N.alpha.weight|bias``),
-``layers.N.initial_state``; and ``readout.weight|bias``. fq-bmru has ``projection.weight|bias`` in front and per layer
-``candidate.weight|bias``, ``low``, ``width``, ``alpha``, ``output.weight|bias``, ``initial_state``. Weights are
-[out, in].
+``layers.N.initial_state``; and ``readout.weight|bias``. fq-bmru has ``projection.weight|bias`` before the layers and
+per layer ``candidate.weight|bias``, ``low``, ``width``, ``alpha``, ``output.weight|bias``, ``initial_state``. Weights
+are [out, in].
 
-Files of other programs (:mod:`cmru_hw.nn.tensor_files`) with these tensors are read too; their JSON is an entry
+Files of other programs (:mod:`cmru_hw.nn.tensor_files`) with these tensors are read too. Their JSON is an entry
 ``cmru_hw`` of the dictionary, or a file of the same stem that ends in ``.json``. Nothing that can execute code is
-ever unpickled. Everything is validated here, once: what has become a :class:`Trained` can be trusted.
+unpickled. All validation happens here, once; a :class:`Trained` is always valid.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """All of a network that is not a tensor. Raises CheckpointError if it has no meaning.
+    """All properties of a network except its tensors. Raises CheckpointError for an invalid combination.
 
-    ``features``, ``units`` (per layer) and ``widths`` (fq-bmru only, see :class:`Network`) are not in the JSON: a file
-    states them once, by the shapes of its tensors.
+    ``features``, ``units`` (per layer) and ``widths`` (fq-bmru only, see :class:`Network`) are not in the JSON; they
+    follow from the shapes of the tensors.
     """
 
     cell: str
@@ -112,7 +112,7 @@ class ModelConfig:
         return CellConfig(cell=self.cell, epsilon=self.epsilon, levels=self.levels)
 
     def network(self) -> Network:
-        """A fresh network of these shapes, its weights as torch initialises them."""
+        """A new network of these shapes with torch's initial weights."""
         return Network(
             self.cell_config,
             features=self.features,
@@ -127,7 +127,7 @@ class ModelConfig:
 class Trained:
     """A network with its weights: float32 tensors on the CPU by their checkpoint names, checked against ``config``.
 
-    Raises CheckpointError, which names the tensor and the remedy, if the two do not make a network that can be built.
+    Raises CheckpointError, with the tensor and the remedy, if ``tensors`` do not fit ``config``.
     """
 
     config: ModelConfig
@@ -139,7 +139,7 @@ class Trained:
         object.__setattr__(self, "tensors", MappingProxyType(own))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # a read-only mapping cannot be pickled
+        # A read-only mapping cannot be pickled.
         return partial(Trained, config=self.config, tensors=dict(self.tensors)), ()
 
     @classmethod
@@ -148,7 +148,7 @@ class Trained:
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of what is computed: tensors, cell and decision. Notes and scores do not count."""
+        """Identity of the computation: a hash of tensors, cell and decision, not of notes and scores."""
         hashed = hashlib.sha256(_json({**_essentials(self.config), "format": FORMAT}).encode())
         for name, tensor in self.tensors.items():
             hashed.update(f"\n{name} {tuple(tensor.shape)}\n".encode())
@@ -156,15 +156,15 @@ class Trained:
         return hashed.hexdigest()
 
     def network(self) -> Network:
-        """The network in evaluation mode, its own copy of the weights."""
-        # What is overwritten at once must not cost the caller's random numbers.
+        """The network in evaluation mode, with its own copy of the weights."""
+        # The initial weights are overwritten at once and must not change the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
             network = self.config.network()
         network.load_state_dict(dict(self.tensors))
         return network.eval()
 
     def check(self, sequences: Sequences) -> None:
-        """Raises DataError unless these sequences can be fed to this network."""
+        """Raises DataError unless this network can process these sequences."""
         features = sequences.inputs.shape[2]
         if features != self.config.features:
             raise DataError(f"the sequences have {features} features, but the network takes {self.config.features}")
@@ -179,7 +179,7 @@ class Trained:
 
 
 def _check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
-    """Names and shapes are those of the network that would load them; values are such that it can be built."""
+    """Check that names and shapes are those of the network, and that a circuit can realize the values."""
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in config.network().state_dict().items()}
     tensor_names.refuse_missing(config.cell, len(config.units), tensors.keys())
@@ -230,10 +230,10 @@ def _json(value: Mapping[str, Any]) -> str:
 
 
 def check_settings(found: Mapping[str, Any], place: str, *, depth: int, nulls: bool) -> dict[str, Any]:
-    """The settings of a network of ``depth`` layers, with the ones that mean nothing for its cell filled in.
+    """The settings of a network of ``depth`` layers, completed by those without a meaning for its cell.
 
-    ``place`` says where they stand ("its JSON"); ``nulls`` whether absent levels can be written there. Raises
-    CheckpointError, which names the setting.
+    ``place`` names their origin in messages ("its JSON"). ``nulls``: whether null can stand for absent levels. Raises
+    CheckpointError, with the setting.
     """
     needed: dict[str, type | tuple[type, ...]] = {"cell": str, "decision": str, "classes": list}
     optional: dict[str, type | tuple[type, ...]] = {"epsilon": (int, float), "levels": (int, type(None)), "skip": bool}
@@ -263,7 +263,7 @@ def check_settings(found: Mapping[str, Any], place: str, *, depth: int, nulls: b
 
 
 CELL_EPSILON: Mapping[str, float] = MappingProxyType({"bmru": 0.0, "cmru": 1.0, "acmru": 1.0, "fq-bmru": 0.0})
-"""ε of every cell but eps, which has one of its own."""
+"""ε of every cell except eps, for which it is a setting."""
 
 _MEANING = {
     "decision": f"it says how a sequence is classified: {', '.join(DECISIONS)}",
@@ -284,7 +284,7 @@ def _kind_name(kinds: Any) -> str:
 
 
 def _parse(text: str) -> dict[str, Any]:
-    """The checkpoint's JSON as a dict; notes are right, settings are not yet looked at."""
+    """The checkpoint's JSON as a dict. Notes are checked, settings are not checked yet."""
     if len(text.encode(errors="replace")) > MAX_JSON_BYTES:
         raise CheckpointError(f"its JSON is larger than {MAX_JSON_BYTES >> 10} KiB; move logs elsewhere")
     try:
@@ -320,7 +320,7 @@ def _refuse_constant(name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A network from a file, and ``notes`` on everything in the file that was not read as it stands there."""
+    """A network from a file, and ``notes`` on everything that was changed or ignored on reading."""
 
     trained: Trained
     notes: tuple[str, ...]
@@ -329,13 +329,13 @@ class Loaded:
 def load(path: str | os.PathLike[str]) -> Trained:
     """The checkpoint at ``path`` (.safetensors, .pt, .pth, .ckpt or .npz).
 
-    Raises CheckpointError: file, cause and remedy.
+    Raises CheckpointError, with file, cause and remedy.
     """
     return read(path).trained
 
 
 def read(path: str | os.PathLike[str]) -> Loaded:
-    """As :func:`load`, with notes on the file."""
+    """Like :func:`load`, with notes on the file."""
     file = tensor_files.read(path)
     try:
         return _loaded(file)
@@ -377,10 +377,10 @@ def _settings_text(file: TensorFile) -> str:
 
 
 def save(trained: Trained, path: str | os.PathLike[str], force: bool = False) -> None:
-    """Write ``trained`` to ``path`` (.safetensors), whole or not at all. An existing file needs ``force``.
+    """Write ``trained`` to ``path`` (.safetensors), completely or not at all. An existing file needs ``force``.
 
-    The file is read back before it gets its name. Raises OutputError, or CheckpointError for a network that no reader
-    accepts.
+    The file is read back before it gets its final name. Raises OutputError, or CheckpointError for a network that no
+    reader accepts.
     """
     path = Path(path)
     if path.suffix != ".safetensors":

@@ -1,9 +1,9 @@
-"""Affine maps in front of layers, folded into the weights of those layers.
+"""Fold affine maps before layers into the weights of those layers.
 
-A linear layer, or a batch normalisation in evaluation mode, is x → A x + b. A layer with weights W and biases c
-computes the same from A x + b as a layer with W A and c + W b from x. With ``skip`` a layer reads the units of the
-layer before it and everything that this layer read, so that a map in front of one layer changes the weights of all
-later ones.
+A linear layer, or a batch normalization in evaluation mode, is x → A x + b. A layer with weights W and biases c
+computes the same from A x + b as a layer with W A and c + W b computes from x. With ``skip`` a layer reads the units of
+the layer before it and everything that this layer read, so a map before one layer changes the weights of all later
+layers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FLAX = {"linear": {"weight": "/kernel", "bias": "/bias"}}
 _FLAX["batch_norm"] = {"weight": "/scale", "bias": "/bias", "mean": "/mean", "var": "/var"}
 
 Look = Callable[[str], Tensor | None]
-"""The tensor of the file that has a name, which then counts as used; None if there is none."""
+"""The file's tensor of a given name, which is then marked as used; None if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +46,13 @@ class Affine:
 
 
 def affine(before: Before, look: Look) -> Affine:
-    """The map that ``before`` names. Raises CheckpointError if its tensors are missing or do not fit together."""
+    """The map that ``before`` describes. Raises CheckpointError if its tensors are missing or do not fit together."""
     transpose = before.transpose
     if isinstance(before.parts, str):
         kernel = before.kind == "linear" and look(f"{before.parts}/kernel") is not None
         styles = [_FLAX[before.kind], _TORCH] if kernel or look(f"{before.parts}/mean") is not None else [_TORCH]
         parts = {role: look(before.parts + ending) for role, ending in styles[0].items()}
-        # Flax keeps kernels as [in, out]
+        # Flax stores kernels as [in, out].
         transpose ^= kernel
         look(f"{before.parts}.num_batches_tracked")
     else:
@@ -99,7 +99,7 @@ def _batch_norm(before: Before, parts: Mapping[str, Tensor | None]) -> Affine:
 def fold(
     tensors: Mapping[str, Tensor], before: tuple[Before, ...], look: Look, *, cell: str, depth: int, skip: bool
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """``tensors`` of a network without ``before``, and one sentence for each map that was folded."""
+    """``tensors`` of an equivalent network without ``before``, and one sentence for each folded map."""
     maps: dict[int | None, Affine] = {}
     notes = []
     for one in before:
@@ -121,7 +121,7 @@ def fold(
 
 
 def _fold_projection(tensors: dict[str, Tensor], first: Affine | None) -> None:
-    """fq-bmru's own first linear map takes what stands in front of it, or is that."""
+    """Fold a map into fq-bmru's own first linear map, or use the map as that if there is none."""
     if first is None:
         return
     if "projection.weight" in tensors:
@@ -133,7 +133,7 @@ def _fold_projection(tensors: dict[str, Tensor], first: Affine | None) -> None:
 def _fold_layers(
     tensors: dict[str, Tensor], maps: Mapping[int | None, Affine], *, cell: str, depth: int, skip: bool
 ) -> None:
-    seen: Affine | None = None  # of what our layer reads: what the other program's layer reads
+    seen: Affine | None = None  # input of this package's layer → input of the original layer
     for layer in range(depth):
         if not skip:
             seen = None
@@ -152,7 +152,7 @@ def _fold_layers(
 
 def _apply(tensors: dict[str, Tensor], name: str, seen: Affine) -> None:
     if f"{name}.weight" not in tensors:
-        return  # it is missing, which is said later
+        return  # the missing tensor is reported later
     weight = tensors[f"{name}.weight"].double()
     if weight.ndim != 2 or weight.shape[1] != seen.matrix.shape[0]:
         raise CheckpointError(

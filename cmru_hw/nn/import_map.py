@@ -1,4 +1,4 @@
-"""A map of names: the TOML file that says which tensor of another program is which of a checkpoint.
+"""A map of names: the TOML file that assigns the tensors of another program to those of a checkpoint.
 
 ::
 
@@ -28,11 +28,11 @@
     "layers.0.candidate.weight" = { from = "cell_0/candidate/kernel", transpose = true }
     "layers.0.initial_state" = { fill = 1.0 }
 
-An entry of ``[tensors]`` is ``from``, the name in the file, with what is done to it, in this order: ``reshape`` (a
-single value is repeated), ``transpose``, ``rows`` (``[first, end]``, for a matrix that holds several), ``abs``,
-``scale`` (a factor) and ``binarise`` (to the two values of an initial state); or it is ``fill``, one value, of a
-``size`` that may be left out where another tensor says it. Without ``[input]`` and ``input.scale`` the network sees the
-data as they are.
+An entry of ``[tensors]`` is either ``from`` or ``fill``. ``from`` is the name in the file, with operations in this
+order: ``reshape`` (a single value is repeated), ``transpose``, ``rows`` (``[first, end]``, for a matrix that holds
+several), ``abs``, ``scale`` (a factor) and ``binarise`` (to the two values of an initial state). ``fill`` is one value,
+with a ``size`` that is optional if it follows from another tensor. Without ``[input]`` and ``input.scale`` the network
+sees the data unchanged.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _GRAMMAR = (
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRule:
-    """One tensor of a checkpoint: ``source`` is its name in the file, or None for ``fill`` everywhere."""
+    """One tensor of a checkpoint: ``source`` is its name in the file, or None if it is filled with ``fill``."""
 
     name: str
     source: str | None = None
@@ -75,10 +75,10 @@ class TensorRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Before:
-    """An affine map in front of layer ``layer`` (None: of the readout).
+    """An affine map before layer ``layer`` (None: before the readout).
 
-    ``parts`` is the prefix of its tensors, or their names by role: weight, bias; of a batch normalisation weight,
-    bias, mean, var.
+    ``parts`` is the prefix of its tensors, or their names by role: weight and bias; for a batch normalization weight,
+    bias, mean and var.
     """
 
     layer: int | None
@@ -99,7 +99,7 @@ class Before:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportMap:
-    """``model`` holds the settings as they stand, ``mean`` and ``std`` what [input] says."""
+    """``model`` holds the settings as written, ``mean`` and ``std`` the entries of [input]."""
 
     path: Path
     model: Mapping[str, Any]
@@ -111,7 +111,7 @@ class ImportMap:
 
 
 def read(path: Path) -> ImportMap:
-    """The map at ``path``. Raises CheckpointError: file, cause and remedy."""
+    """The map at ``path``. Raises CheckpointError, with file, cause and remedy."""
     otherwise = f"it cannot be read as TOML: write a map of names, {tensor_names.PAGE} has an example"
     with reading(path, CheckpointError, otherwise):
         check_file(path, CheckpointError, MAX_BYTES)
@@ -161,7 +161,7 @@ def _is_moment(value: Any) -> bool:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    # whole numbers of any size can be written in TOML
+    # TOML allows integers of any size.
     return abs(value) < 1e38 if isinstance(value, int) else math.isfinite(value)
 
 

@@ -1,4 +1,4 @@
-"""Networks that were trained elsewhere → Trained, by a map of names (:mod:`cmru_hw.nn.import_map`)."""
+"""Convert networks that other programs trained, by a map of names (:mod:`cmru_hw.nn.import_map`)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SHOWN = 40
 def convert(tensors_path: Path, names_path: Path) -> Trained:
     """The network whose tensors are in ``tensors_path``, by the map of names in the TOML file ``names_path``.
 
-    Raises CheckpointError, naming the tensor, where the two do not make a network that can be built.
+    Raises CheckpointError, with the tensor, if these do not make a network that can be built.
     """
     return read(tensors_path, names_path).trained
 
 
 def read(tensors_path: Path, names_path: Path) -> Loaded:
-    """As :func:`convert`, with notes on the tensors that were folded, converted and left out."""
+    """Like :func:`convert`, with notes on folded, converted and ignored tensors."""
     names = import_map.read(Path(names_path))
     file = tensor_files.read(tensors_path)
     try:
@@ -39,7 +39,7 @@ def read(tensors_path: Path, names_path: Path) -> Loaded:
 
 
 class _Import:
-    """One run of an import: it remembers which tensors were used, and what is to be said of them."""
+    """State of one import: the tensors used so far, and notes on them."""
 
     def __init__(self, file: TensorFile, names: ImportMap) -> None:
         self.file, self.names = file, names
@@ -56,7 +56,7 @@ class _Import:
         tensors = {entry.name: self._tensor(entry, cell) for entry in entries if entry.source is not None}
         fills = [entry for entry in entries if entry.source is None]
         early = [entry for entry in fills if not entry.name.startswith("input.")]
-        # matrices first: the lengths of vectors follow from them
+        # Matrices first, because the lengths of vectors follow from them.
         for entry in sorted(early, key=lambda entry: not entry.name.endswith(".weight")):
             tensors[entry.name] = _filled(entry, tensors)
         tensors, folded = folding.fold(
@@ -75,7 +75,7 @@ class _Import:
     # --- Tensors of the file ---
 
     def _look(self, name: str) -> Tensor | None:
-        """The tensor called ``name``, with or without the prefix that every name of the file has."""
+        """The tensor ``name``, with or without the prefix that all names of the file share."""
         for one in (name, name.removeprefix(self.file.prefix).replace("_orig_mod.", "")):
             if one in self.file.tensors or one in self.file.refused:
                 self.file.refuse([one])
@@ -84,7 +84,7 @@ class _Import:
         return None
 
     def _check_sources(self) -> None:
-        """Raise CheckpointError, which lists them all, for names that the file does not have."""
+        """Raise CheckpointError, which lists all of them, for names that the file does not have."""
         wanted = [entry for entry in self.names.entries if entry.source is not None]
         lacks = [entry for entry in wanted if self._look(str(entry.source)) is None]
         if lacks:
@@ -94,7 +94,7 @@ class _Import:
             raise CheckpointError(f"there is no {listed}; the file has {', '.join(map(quoted, names[:_SHOWN]))}{more}")
 
     def _check_complete(self, cell: str, depth: int, names: list[str]) -> None:
-        """Raise CheckpointError, which lists them all, for tensors that the map should name."""
+        """Raise CheckpointError, which lists all of them, for tensors that the map lacks."""
         has = set(names)
         if not any(name.startswith("input.") for name in names):
             has |= {"input.scale", "input.offset"}
@@ -129,7 +129,7 @@ class _Import:
                 raise CheckpointError(f"{entry.name} takes rows {list(entry.rows)} of shape {tuple(values.shape)}")
             values = values[slice(*entry.rows)]
         values = values.abs() if entry.absolute else values
-        # not multiplied by 1: weights of one program stay what they are to the last bit
+        # No multiplication by 1: the weights of another program stay the same to the last bit.
         values = values * entry.factor if entry.factor != 1 else values
         if entry.binarise:
             values = self._binarised(entry.name, values, cell)
@@ -144,7 +144,7 @@ class _Import:
     # --- Scaling of the data ---
 
     def _scaling(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """input.scale and input.offset of [input], or 1 and 0 where nothing is said of either."""
+        """input.scale and input.offset from [input]; 1 and 0 where the map gives neither."""
         if any(name.startswith("input.") for name in tensors):
             return {}
         first = tensors.get("projection.weight", tensors.get("layers.0.candidate.weight"))
@@ -192,7 +192,7 @@ def _filled(entry: TensorRule, tensors: Mapping[str, Tensor]) -> Tensor:
 
 
 def _follows(name: str, tensors: Mapping[str, Tensor]) -> tuple[int, ...] | None:
-    """The shape of ``name``, from that of the weights it goes with."""
+    """The shape of ``name``, derived from its weights."""
     part, _, leaf = name.rpartition(".")
     layer = ".".join(name.split(".")[:2])
     if name.startswith("input."):

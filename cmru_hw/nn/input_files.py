@@ -1,6 +1,6 @@
-"""Reading files that a user hands over: limits, and foreign errors as one line with cause and remedy.
+"""Read files from users: size limits, and foreign errors as one line with cause and remedy.
 
-Nothing in such a file is ever executed. Archives are measured before they are unpacked.
+Nothing in such a file is executed. The unpacked size of an archive is checked before it is unpacked.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from cmru_hw.core.errors import CmruError
 
 MAX_NAME = 64
-"""Characters of a foreign name that a message quotes; tensor names get twice as many."""
+"""Number of characters of a foreign name in a message; tensor names get twice as many."""
 
 
 def quoted(name: str) -> str:
-    """A foreign tensor's or array's name for a message."""
+    """The name of a foreign tensor or array, shortened for a message."""
     return repr(name[: 2 * MAX_NAME])
 
 
@@ -40,7 +40,7 @@ def check_file(path: Path, kind: type[CmruError], limit: int) -> None:
 
 
 def check_zip(path: Path, kind: type[CmruError], limit: int) -> list[str]:
-    """Names in the archive, once it is known that unpacking it cannot fill the memory. Raises ``kind``."""
+    """Names in the archive, after a check that unpacking cannot fill the memory. Raises ``kind``."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     if sum(entry.file_size for entry in entries) > limit:
@@ -49,9 +49,9 @@ def check_zip(path: Path, kind: type[CmruError], limit: int) -> list[str]:
 
 
 def read_npz(path: Path, kind: type[CmruError], limit: int) -> dict[str, NDArray[Any]]:
-    """Arrays of an ``.npz`` by name, without unpickling. An array of Python objects comes back as a scalar of kind O.
+    """Arrays of an ``.npz`` by name, without unpickling. An array of Python objects is returned as a scalar of kind O.
 
-    Raises ``kind`` for an archive that unpacks to more than ``limit`` bytes.
+    Raises ``kind`` for an archive whose unpacked size exceeds ``limit`` bytes.
     """
     check_zip(path, kind, limit)
     found: dict[str, NDArray[Any]] = {}
@@ -68,9 +68,9 @@ def read_npz(path: Path, kind: type[CmruError], limit: int) -> dict[str, NDArray
 
 @contextmanager
 def reading(path: Path, kind: type[CmruError], otherwise: str) -> Iterator[None]:
-    """The one place where errors of foreign readers become ours, with the file's name and their text as evidence.
+    """Convert errors of foreign readers to ``kind``, with the file's name, and their text as evidence.
 
-    Any exception: a hostile file can make a parser raise anything, and the answer is the same for all of them.
+    It catches any exception: a hostile file can make a parser raise anything, and the remedy is always the same.
     """
     try:
         yield

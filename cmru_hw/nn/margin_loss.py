@@ -1,13 +1,13 @@
-"""How far a network's rows stay from zero, as the circuit that is made of it will see them, and a loss of it.
+"""Distance of a network's rows from zero, as its circuit sees it, and a loss that increases it.
 
-A row of capacitors settles at the mean of its lines, weighted by |w|: every weight that is added costs the others
-signal. What a comparator sees of a sum Σ w x + b is therefore, as a share of the swing,
+A row of capacitors settles at the mean of its lines, weighted by |w|: every added weight attenuates the signal of the
+others. For a sum Σ w x + b a comparator therefore sees, as a share of the swing,
 
     r = (Σ w x + b) / (Σ |w| X + |b|)
 
-where X is the largest magnitude of each line. A unit has two such rows, c − β and c + β, and decides rightly where both
-are further from 0 than offset, kick and noise reach. The constant 1 is taken as a line of full swing; a technology may
-give it less (``signal.bias``) or more.
+where X is the largest magnitude of each line. A unit has two such rows, c − β and c + β. It decides correctly if both
+are farther from 0 than offset, kick and noise reach. Here the constant 1 is a line of full swing; a technology may give
+it less (``signal.bias``) or more.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from cmru_hw.core.errors import InputError
 from cmru_hw.nn.cells import Network, NetworkOutput, WindowLayer
 
 SELDOM = 0.03
-"""Share of its decisions that each unit is to spend on each of up, hold and down, clear of the margin. Without it the
-shortest way to a margin is a unit that never moves."""
+"""Intended share of each unit's decisions for each of up, hold and down, outside of the margin. Without it the easiest
+way to a large margin is a unit that never moves."""
 WEIGHT, ON_STATES = 0.1, 4.0
-"""Of the loss beside the task's cross-entropy, and of decisions on states beside those on inputs. States have levels,
-between which there is room for a threshold; inputs have none, so theirs cost accuracy."""
+"""Weight of the loss relative to the task's cross-entropy, and of decisions on states relative to those on inputs.
+States have levels with room for a threshold between them; inputs do not, so margins on inputs cost accuracy."""
 SMALLEST = 0.01
-"""Share of its row below which a capacitor is not worth making, and in many a technology cannot be made."""
+"""Smallest useful capacitor, as a share of its row. Many technologies cannot make smaller ones."""
 
 
 def refuse(network: Network) -> None:
@@ -41,7 +41,7 @@ def refuse(network: Network) -> None:
 
 
 def rows(network: Network, output: NetworkOutput, inputs: float) -> Iterator[Tensor]:
-    """r of each layer: (2, batch, time, units), of the rows c − β and c + β.
+    """r of each layer: (2, batch, time, units), for the rows c − β and c + β.
 
     ``inputs`` is the largest magnitude of the scaled inputs.
     """
@@ -52,7 +52,7 @@ def rows(network: Network, output: NetworkOutput, inputs: float) -> Iterator[Ten
 
 
 def _layers(network: Network, inputs: float) -> Iterator[tuple[WindowLayer, Tensor]]:
-    """Each layer with the largest magnitudes (lines,) of what it reads."""
+    """Each layer with the largest magnitudes (lines,) of its inputs."""
     highest = float(network.config.levels or 1) if network.config.epsilon else 1.0
     lines = torch.full_like(network.input.scale, inputs)
     for layer in network.layers:
@@ -70,16 +70,17 @@ def _loads(layer: WindowLayer, lines: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scores(r: Tensor) -> Tensor:
-    """How far each decision is from being up, down or hold: (3, ...) of r (2, ...).
+    """Distance of each decision from being up, down or hold: (3, ...) for r (2, ...).
 
-    The one that is made has a score above zero, which is its margin; the other two are below.
+    The actual decision has a positive score, which is its margin; the other two are negative.
     """
     low, high = r.amin(0), r.amax(0)
     return torch.stack((low, -high, torch.minimum(high, -low)))
 
 
 def loss(network: Network, output: NetworkOutput, valid: Tensor, *, inputs: float, margin: float) -> Tensor:
-    """What decisions within ``margin`` [share of the swing] of another cost, and moves that a unit hardly makes.
+    """Penalty of decisions within ``margin`` [share of the swing] of another decision, and of moves that a unit rarely
+    makes.
 
     ``valid`` (batch, time). Mean over the decisions of a layer, summed over layers.
     """
@@ -93,9 +94,9 @@ def loss(network: Network, output: NetworkOutput, valid: Tensor, *, inputs: floa
 
 
 def prune(network: Network, inputs: float) -> None:
-    """Set to zero, in place, what would be less than SMALLEST of its row's capacitance: weights of rows, and biases.
+    """Set weights of rows, and biases, below SMALLEST of their row's capacitance to zero, in place.
 
-    A unit's two rows share a scale, so the larger one decides for both.
+    A unit's two rows share a scale, so the larger value decides for both.
     """
     with torch.no_grad():
         for layer, lines in _layers(network, inputs):

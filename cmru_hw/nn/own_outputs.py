@@ -1,13 +1,13 @@
 """Comparison of an imported network with the original: the outputs of both on the same sequences.
 
-The original's outputs stand next to its inputs in one ``.npz``: ``inputs`` (sequences, timesteps, features) in the
-data's own units and optionally ``lengths``; and at least one of ``logits`` (sequences, timesteps, classes), or
-(sequences, classes) as the network's decision sums them up; ``states_N`` (sequences, timesteps, units), s of layer N
-in levels; ``outputs_N``, h of layer N.
+The original's outputs and inputs are in one ``.npz``: ``inputs`` (sequences, timesteps, features) in the data's own
+units and optionally ``lengths``; and at least one of ``logits`` (sequences, timesteps, classes), or (sequences,
+classes) after the network's decision rule; ``states_N`` (sequences, timesteps, units), s of layer N in levels;
+``outputs_N``, h of layer N.
 
 Scores and outputs are floats, and agree within :data:`TOLERANCE` of the largest magnitude of their kind. States are
-levels and agree exactly. A sequence that differs after a decision that rounding alone could turn is *too close to
-call*: it counts neither for nor against.
+levels and agree exactly. A sequence that differs after a decision that rounding could reverse is *too close to
+call*: it counts neither as agreement nor as difference.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from cmru_hw.nn.input_files import MAX_NAME, check_file, read_npz, reading
 from cmru_hw.nn.sequences import MAX_SEQUENCE_BYTES, Sequences
 
 TOLERANCE = 1e-3
-"""Of the largest magnitude: far above rounding of float32, far below an error of a weight that matters."""
+"""Relative to the largest magnitude: far above float32 rounding, far below the effect of a wrong weight."""
 ROUNDING = 1e-5
-"""Of the largest candidate of a layer: decisions closer to another than this may differ by rounding alone."""
+"""Relative to the largest candidate of a layer: decisions with a smaller margin may differ by rounding."""
 HALF_A_LEVEL = 0.5
 _BATCH = 64
 
@@ -42,7 +42,7 @@ _BATCH = 64
 class OwnOutputs:
     """``values`` maps "logits", "states_N" and "outputs_N" to (sequences, timesteps, columns).
 
-    Logits of whole sequences are "scores", (sequences, 1, columns).
+    Logits per sequence are "scores", (sequences, 1, columns).
     """
 
     sequences: Sequences
@@ -51,7 +51,7 @@ class OwnOutputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The first one: ``timestep`` is None for a score of a whole sequence, ``layer`` None for scores."""
+    """The first difference: ``timestep`` is None for the score of a sequence, ``layer`` None for scores."""
 
     sequence: int
     timestep: int | None
@@ -118,7 +118,7 @@ def _values(name: str, values: NDArray[Any], sequences: Sequences) -> tuple[str,
 
 
 def compare(trained: Trained, own: OwnOutputs) -> Agreement:
-    """The software model of ``trained`` compared with ``own``, sequence by sequence. Raises DataError."""
+    """Compare the software model of ``trained`` with ``own``, sequence by sequence. Raises DataError."""
     trained.check(own.sequences)
     _check_shapes(trained, own)
     found = _computed(trained, own)
@@ -166,10 +166,10 @@ def _allowed(name: str, values: Array, trained: Trained) -> float:
 def _first(
     found: Mapping[str, Array], own: OwnOutputs, allowed: Mapping[str, float], sequence: int, length: int
 ) -> Difference | None:
-    """The earliest difference of one sequence; at one timestep, that of the layer nearest to the inputs."""
+    """The earliest difference of one sequence; at one timestep, the one of the layer closest to the inputs."""
     best: tuple[int, int, Difference] | None = None
     for name, values in own.values.items():
-        # states of quantized cells may come as floats; a NaN of ours is a difference
+        # States of quantized cells may be stored as floats. A NaN in our result is a difference.
         wrong = np.argwhere(~(np.abs(found[name][sequence, :length] - values[sequence, :length]) <= allowed[name]))
         if not len(wrong):
             continue
@@ -191,8 +191,8 @@ def _first(
 
 
 def _computed(trained: Trained, own: OwnOutputs) -> dict[str, Array]:
-    """Arrays of the software model by name, and "margin" (sequences, timesteps): of the closest decision, over what
-    rounding can turn.
+    """Arrays of the software model by name, and "margin" (sequences, timesteps): that of the closest decision, relative
+    to the margin that rounding can reverse.
     """
     network = trained.network()
     parts: dict[str, list[Array]] = {}

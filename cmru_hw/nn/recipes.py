@@ -15,7 +15,7 @@ class Recipe:
     """
 
     steps: int = 1500
-    """Optimiser steps."""
+    """Optimizer steps."""
     batch: int = 64
     """Sequences in each step."""
     learning_rate: float = 0.01
@@ -25,17 +25,17 @@ class Recipe:
     slope: float = 1.0
     """Slope of the surrogate gradients at 0; a smaller slope makes them wider."""
     annealed: float = 0.7
-    """Share of the steps over which ε goes from 1 to its target. Without effect if the target is 1."""
+    """Share of the steps over which ε goes from 1 to its target. No effect if the target is 1."""
     average: float = 0.995
-    """Factor of the exponential moving average of the weights, which is the result; 0 takes the last step."""
+    """Factor of the exponential moving average of the weights, which is the result; 0 takes the last weights."""
     smoothing: float = 0.05
     """Label smoothing."""
     dropout: float = 0.0
     """Share of units whose output is zero for a whole sequence."""
     noise: float = 0.0
-    """Noise that is drawn at every timestep."""
+    """Noise that is drawn anew at every timestep."""
     shift: float = 0.0
-    """Noise that is constant within a sequence, as that of a channel or a microphone."""
+    """Noise that is constant within a sequence, like that of a channel or a microphone."""
     crop: float = 0.0
     """Largest share of a sequence that is cut off at each end."""
     stretch: float = 0.0
@@ -64,10 +64,10 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "vowels": Recipe(steps=2500, slope=0.5, noise=0.2, shift=0.15, crop=0.1, stretch=0.15, mixed=0.9, taught=0.9),
-        # "Not this speaker" is eight speakers with nothing in common: neither a mean course nor a teacher helps.
+        # "Not this speaker" is eight different speakers, so neither a mean course nor a teacher helps.
         "detect": Recipe(slope=0.5, noise=0.3, shift=0.15, crop=0.1, stretch=0.15),
         "digits": Recipe(noise=0.1, shift=0.1, dropout=0.05, steps=3000),
-        # More noise than there is: what is held in it is held by 9 of the data's own deviations, so for any time.
+        # More noise than at test time: a bit that resists 9 standard deviations of the data's noise is held forever.
         "flipflop": Recipe(
             steps=600,
             learning_rate=0.03,
@@ -80,4 +80,4 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         ),
     }
 )
-"""The recipe of each task; :func:`cmru_hw.nn.training.cross_validate` chose them on the training sequences alone."""
+"""The recipe of each task, chosen by :func:`cmru_hw.nn.training.cross_validate` on training sequences only."""

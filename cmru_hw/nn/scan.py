@@ -1,12 +1,12 @@
-"""The recurrence that all cells share: s_t = clamp(a_t s_{t−1} + b_t, lo, hi), with a_t ≥ 0 known beforehand.
+"""The recurrence of all cells: s_t = clamp(a_t s_{t−1} + b_t, lo, hi), with a_t ≥ 0 known beforehand.
 
-Three forms of it, equal in value and gradient:
+Three forms, equal in value and gradient:
 
-- :func:`loop`: one timestep after the other, in torch operations. The definition.
-- :func:`parallel`: in log depth. Maps x → clamp(a x + b, lo, hi) with a ≥ 0 are closed under composition, saturation
-  included, so a whole sequence can be folded. For devices with more lanes than a batch fills.
-- :func:`scan`: what networks use. On a processor the loop again, compiled, over all lanes (batch × units) at once:
-  there a tree's extra work buys nothing. Elsewhere :func:`parallel`.
+- :func:`loop`: one timestep after the other, in torch operations. This is the definition.
+- :func:`parallel`: in logarithmic depth. Maps x → clamp(a x + b, lo, hi) with a ≥ 0 are closed under composition,
+  saturation included, so a sequence can be folded. For devices with more lanes than a batch fills.
+- :func:`scan`: the form that networks use. On a CPU it is the compiled loop over all lanes (batch × units), because
+  the additional work of a tree gains nothing there. On other devices it is :func:`parallel`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 from cmru_hw.core.kernels import machine_code
 
 COMPILED = (torch.float32, torch.float64)
-"""Numbers for which :func:`scan` has a compiled loop."""
+"""Types of numbers for which :func:`scan` has a compiled loop."""
 
 
 def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
@@ -32,7 +32,7 @@ def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, 
 
     ``a`` ≥ 0 (None: 1) and ``b`` have shape (batch, time, units) with time ≥ 1; ``initial`` is s before the first
     timestep, (units,) or (batch, units). ``lo`` and ``hi`` are given together or not at all. Returns (batch, time,
-    units). Value and gradient (once differentiable) are those of :func:`loop`, on a processor bit for bit.
+    units). Value and gradient (once differentiable) are those of :func:`loop`, on a CPU bit for bit.
     """
     if b.device.type != "cpu" or b.dtype not in COMPILED:
         return parallel(a, b, initial, lo, hi)
@@ -44,9 +44,9 @@ def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, 
 
 
 def parallel(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
-    """As :func:`scan`, in log depth; up to rounding, unless a and b are small whole numbers."""
+    """Like :func:`scan`, in logarithmic depth; equal up to rounding, and exactly if a and b are small integers."""
     _check_bounds(lo, hi)
-    # Time first and contiguous: each step of the recursion then reads whole rows.
+    # Time first and contiguous, so that each step of the recursion reads complete rows.
     packets = b.transpose(0, 1).contiguous()
     gains = None if a is None else a.expand_as(b).transpose(0, 1).contiguous()
     states: Tensor = _Parallel.apply(gains, packets, initial.expand(packets.shape[1:]), lo, hi)  # type: ignore[no-untyped-call]
@@ -54,9 +54,9 @@ def parallel(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = No
 
 
 def loop(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
-    """As :func:`scan`, one timestep after the other: the definition that the others are tested against."""
+    """Like :func:`scan`, one timestep after the other: the definition and test reference of the other forms."""
     _check_bounds(lo, hi)
-    # unbind, not indexing: the gradient of indexing would fill a whole sequence of zeros at every timestep.
+    # unbind instead of indexing: the gradient of indexing would fill a sequence of zeros at every timestep.
     packets = b.unbind(1)
     gains = [None] * len(packets) if a is None else a.expand_as(b).unbind(1)
     state, states = initial, []
@@ -74,15 +74,15 @@ def _check_bounds(lo: float | None, hi: float | None) -> None:
 
 
 # --- Compiled ----------------------------------------------------------------------------------------------------
-# Arrays are (blocks, time, lanes) and contiguous: one block of batch × units lanes where time comes first in memory,
-# else a block of units lanes for each sequence. Operations and their order are those of the loop, so are the bits.
-# numba compiles a kernel once for each combination of types; an argument that is None takes its branch along.
+# Arrays are (blocks, time, lanes) and contiguous: one block of batch × units lanes if time comes first in memory, else
+# a block of units lanes for each sequence. Operations and their order are those of the loop, and so are all bits.
+# numba compiles a kernel once per combination of types; a None argument selects its branch at compile time.
 
 
 @machine_code
 def _forward(a: Any, b: Any, initial: Any, lo: Any, hi: Any, states: Any) -> None:
     blocks, time, lanes = b.shape
-    # Not read back from ``states``: a row that was written a moment ago comes three times as fast from here.
+    # Not read back from ``states``: a separate row, just written, is read three times as fast.
     last = np.empty(lanes, b.dtype)
     for block in range(blocks):
         last[:] = initial[block]
@@ -103,7 +103,7 @@ def _forward(a: Any, b: Any, initial: Any, lo: Any, hi: Any, states: Any) -> Non
 def _backward(
     a: Any, b: Any, initial: Any, lo: Any, hi: Any, states: Any, grad: Any, by_a: Any, by_b: Any, by_initial: Any
 ) -> None:
-    """∂L/∂b_t is g_t = m_t (∂L/∂s_t + a_{t+1} g_{t+1}), with m_t = 1 where the clamp passes gradient, at a tie too."""
+    """∂L/∂b_t is g_t = m_t (∂L/∂s_t + a_{t+1} g_{t+1}); m_t = 1 where the clamp passes gradient, ties included."""
     blocks, time, lanes = b.shape
     zero = b.dtype.type(0)
     for block in range(blocks):
@@ -114,7 +114,7 @@ def _backward(
             for lane in range(lanes):
                 g = grad[block, t, lane] + carried[lane]
                 if lo is not None:
-                    # What was clamped is computed again: that is cheaper than to have kept it.
+                    # The unclamped value is computed again, which is cheaper than storing it.
                     x = before[lane]
                     if a is not None:
                         x = a[block, t, lane] * x
@@ -127,13 +127,13 @@ def _backward(
 
 
 class _Compiled(torch.autograd.Function):
-    """Tensors as :func:`scan` takes them, on a processor. Short sequences take longer to hand over than to compute."""
+    """Tensors as in :func:`scan`, on a CPU. For short sequences the call takes longer than the computation."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
         if not (b.is_contiguous() or b.transpose(0, 1).is_contiguous()):
             b = b.transpose(0, 1).contiguous().transpose(0, 1)
-        states = torch.empty_like(b)  # and like it in memory
+        states = torch.empty_like(b)  # with the memory layout of b
         packets = _rows(b, b)
         starts = np.empty((packets.shape[0], packets.shape[2]), packets.dtype)
         starts.reshape(len(b), -1)[:] = initial.numpy()
@@ -160,7 +160,7 @@ class _Compiled(torch.autograd.Function):
 
 
 def _rows(x: Tensor | None, like: Tensor) -> Any:
-    """(batch, time, units) as an array (blocks, time, lanes), laid out as ``like``: without a copy if x is, too."""
+    """(batch, time, units) as an array (blocks, time, lanes) in the layout of ``like``; no copy if x has it already."""
     if x is None:
         return None
     array = x.numpy()
@@ -174,15 +174,15 @@ def _rows(x: Tensor | None, like: Tensor) -> Any:
 
 
 RADIX = 32
-"""Timesteps that are folded into one map at each level of the scan."""
+"""Number of timesteps that are folded into one map at each level of the scan."""
 
 
 @dataclass(frozen=True)
 class _Maps:
     """Maps x → clamp(a x + b, lo, hi) with a ≥ 0, one per timestep: a and b are (time, ...), and lo ≤ hi.
 
-    ``a`` is None where it is 1 throughout. The bounds are None, or two numbers (the same at every timestep, which
-    torch clamps to fastest), or two tensors like b.
+    ``a`` is None if it is 1 everywhere. The bounds are None, or two numbers (equal at every timestep; torch clamps to
+    these fastest), or two tensors like b.
     """
 
     a: Tensor | None
@@ -211,7 +211,7 @@ def _steps(part: Any, blocks: int, reverse: bool) -> Iterable[Any]:
 def _walk(maps: _Maps, starts: Tensor, passes: Tensor | None = None, *, reverse: bool) -> None:
     """Apply one map after the other in every block, from ``starts`` (blocks, ...) on; each b becomes the new state.
 
-    ``passes`` (like b) is filled with 1 where the clamp passes gradient, as torch.clamp does at a tie too, else 0.
+    ``passes`` (like b) is set to 1 where the clamp passes gradient (like torch.clamp, also at a tie), else to 0.
     """
     x = starts
     blocks = len(starts)
@@ -223,15 +223,15 @@ def _walk(maps: _Maps, starts: Tensor, passes: Tensor | None = None, *, reverse:
             x.clamp_(lo, hi)
         else:
             inside.copy_(x)
-            # Floats compared in place cost a fraction of what booleans do.
+            # In-place comparison of floats takes a fraction of the time of booleans.
             inside.eq_(x.clamp_(lo, hi))
 
 
 def _fold(maps: _Maps, blocks: int, *, reverse: bool) -> _Maps:
-    """The maps of each block as one map, which has the same form.
+    """The composition of the maps of each block, which has the same form.
 
-    a ≥ 0 makes the affine part monotone, so it carries the bounds of what came before to bounds of the whole: b and
-    both bounds go through each step as states do, and the bounds are clamped by it.
+    a ≥ 0 makes the affine part monotone, so it maps earlier bounds to bounds of the composition: b and both bounds pass
+    through each step like states, and each step clamps the bounds.
     """
     steps = maps.steps(blocks, reverse)
     a, b, lo, hi = next(steps)
@@ -252,12 +252,12 @@ def _fold(maps: _Maps, blocks: int, *, reverse: bool) -> _Maps:
 
 
 def _sweep(maps: _Maps, initial: Tensor, passes: Tensor | None = None, *, reverse: bool = False) -> None:
-    """Replace each b (time, ...) by the state after its map, from ``initial`` (1, ...) on: a tree of radix 32.
+    """Replace each b (time, ...) by the state after its map, starting from ``initial`` (1, ...): a tree of radix 32.
 
-    Time is cut into blocks; the maps of every block are folded into one, all blocks at once; the sequence of blocks,
-    1/32 as long, is solved in the same way; then all blocks are walked at once, each from its own start. That is
-    about twice the work of a loop, in a number of operations that grows with log(time) and on pieces of memory that
-    stay in the cache. ``passes`` is as for :func:`_walk`; ``reverse`` goes from the last map to the first.
+    Time is cut into blocks. The maps of every block are folded into one, all blocks at once; the sequence of blocks,
+    1/32 as long, is solved in the same way; then all blocks are traversed at once, each from its own start. This is
+    about twice the work of a loop, but the number of operations grows with log(time), and each works on a piece of
+    memory that fits in the cache. ``passes`` is as for :func:`_walk`; ``reverse`` goes from the last map to the first.
     """
     time = len(maps.b)
     if time < 2 * RADIX:
@@ -265,7 +265,7 @@ def _sweep(maps: _Maps, initial: Tensor, passes: Tensor | None = None, *, revers
         return
     blocks, rest = divmod(time, RADIX)
     if rest:
-        # What fits no block goes first.
+        # The remainder that fills no block is processed first.
         head, body = (slice(time - rest, None), slice(time - rest)) if reverse else (slice(rest), slice(rest, None))
         _walk(maps.at(head), initial, None if passes is None else passes[head], reverse=reverse)
         initial = maps.b[head][:1] if reverse else maps.b[head][-1:]
@@ -277,7 +277,7 @@ def _sweep(maps: _Maps, initial: Tensor, passes: Tensor | None = None, *, revers
 
 
 class _Parallel(torch.autograd.Function):
-    """All tensors (time, ...). Forward: states of the clamped maps. Backward: the exact adjoint, a scan as well."""
+    """All tensors (time, ...). Forward: states of the clamped maps. Backward: the exact adjoint, also a scan."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
@@ -292,7 +292,7 @@ class _Parallel(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
         """∂L/∂b_t is g_t = m_t (∂L/∂s_t + p_{t+1}), with m_t = 1 where the clamp passes gradient and p_t = a_t g_t.
 
-        p_t is the gradient by the state before t, and what is swept: p_t = a_t m_t (∂L/∂s_t + p_{t+1}).
+        p_t is the gradient by the state before t, and the swept quantity: p_t = a_t m_t (∂L/∂s_t + p_{t+1}).
         """
         a, passes, initial, states = ctx.saved_tensors
         direct = grad.clone(memory_format=torch.contiguous_format)

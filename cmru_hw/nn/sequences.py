@@ -22,8 +22,8 @@ _ARRAYS = ("inputs", "lengths", "labels")
 class Sequences:
     """Padded sequences: ``inputs`` (sequences, timesteps, features) float32 in the data's own units.
 
-    ``lengths`` (sequences,) counts the valid timesteps; given as None it becomes all of them. ``labels`` (sequences,)
-    are class indices, or None. Raises DataError if they do not fit together.
+    ``lengths`` (sequences,) counts the valid timesteps; None means all. ``labels`` (sequences,) are class indices, or
+    None. Raises DataError if they do not fit together.
     """
 
     inputs: NDArray[np.float32]

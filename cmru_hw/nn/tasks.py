@@ -1,4 +1,4 @@
-"""The tasks that networks are trained on: real data out of installed packages, and one made for retention.
+"""The training tasks: real data from installed packages, and one synthetic task for retention.
 
 =========  =========================================  ============================  ==================================
 task       one sequence                               classes                       source
@@ -9,7 +9,7 @@ digits     an 8 × 8 image, one row per timestep       10 digits                
 flipflop   ±1 pulses and long silence in noise        sign of the last pulse        made here from a seed
 =========  =========================================  ============================  ==================================
 
-No data is downloaded: the packages carry it. They come with ``pip install 'cmru_hw[train]'``.
+No data is downloaded: the packages contain it. They are installed by ``pip install 'cmru_hw[train]'``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DETECTED = 3
 """The speaker to detect: the one with most test utterances (88 of 370), so that both kinds of error can be measured."""
 
 PULSE = 4
-"""Timesteps that a flipflop pulse lasts: enough for a level to travel from −2 to +2 or back."""
+"""Length of a flipflop pulse in timesteps: enough for a level to go from −2 to +2 or back."""
 SHORTEST_HOLD, LONGEST_HOLD = 50, 1000
 
 _VOWELS: Mapping[str, Any] = {
@@ -57,7 +57,7 @@ class Task:
 
 
 def get(name: str) -> Task:
-    """The task called ``name``. Raises InputError if it is unknown or the package with its data is missing."""
+    """The task ``name``. Raises InputError if it is unknown or the package with its data is missing."""
     makers = {"vowels": _vowels, "detect": _detect, "digits": _digits, "flipflop": _flipflop}
     if name not in makers:
         raise InputError(f"task {name!r} is unknown; it is one of {', '.join(TASKS)}")
@@ -67,7 +67,7 @@ def get(name: str) -> Task:
 def own(train_path: Path, test_path: Path, classes: tuple[str, ...] | None = None) -> Task:
     """The task of two ``.npz`` files of labelled sequences; ``classes`` defaults to the numbers of the labels.
 
-    Raises DataError: file, cause and remedy.
+    Raises DataError, with file, cause and remedy.
     """
     train, test = load_sequences(train_path), load_sequences(test_path)
     largest = 0
@@ -103,7 +103,7 @@ def _detect() -> Task:
 
 
 def _utterances(split: str, speaker: int | None = None) -> Sequences:
-    """Labelled by speaker, from 0; or, with ``speaker``, by whether it is that one."""
+    """Sequences labelled by speaker, from 0; with ``speaker``, by whether it is that speaker."""
     try:
         from aeon.datasets import load_japanese_vowels
     except ImportError:
@@ -125,7 +125,7 @@ def _digits() -> Task:
         raise InputError("the digit images are not installed; run: pip install 'cmru_hw[train]'") from None
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8)
-    # Not shuffled: neighbours in the file tend to be by one hand, and the test images are to be by others.
+    # Not shuffled: neighbours in the file tend to have the same writer, and the test images should have other writers.
     cut = len(images) * 4 // 5
     notes = {
         "data": "digits: 1797 images of 8 × 8 pixels, read row by row",
@@ -146,7 +146,7 @@ def _flipflop() -> Task:
     rng = np.random.default_rng(2026)
     return Task(
         name="flipflop",
-        # Holds are learnt short and tested long: a state that is kept 100 steps exactly is kept for ever.
+        # Trained on short holds, tested on long ones: a state that is held exactly for 100 steps is held indefinitely.
         train=pulses(rng, rng.integers(SHORTEST_HOLD, 2 * SHORTEST_HOLD, size=256)),
         test=pulses(rng, np.geomspace(SHORTEST_HOLD, LONGEST_HOLD, num=24).round().astype(np.int64)),
         classes=("-1", "+1"),
@@ -160,7 +160,7 @@ def _flipflop() -> Task:
 
 
 def pulses(rng: np.random.Generator, holds: NDArray[np.int64]) -> Sequences:
-    """One sequence per hold: some pulses, the last one followed by that many timesteps of noise alone."""
+    """One sequence per hold: some pulses, the last one followed by that many timesteps of noise only."""
     starts = [np.cumsum(rng.integers(PULSE, 4 * PULSE, size=rng.integers(1, 5))) for _ in holds]
     lengths = np.array([start[-1] + PULSE + hold for start, hold in zip(starts, holds, strict=True)])
     inputs = rng.normal(scale=0.05, size=(len(holds), lengths.max(), 1)).astype(np.float32)

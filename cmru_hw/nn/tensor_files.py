@@ -1,10 +1,10 @@
-"""Tensors out of the files that training programs write, under the names that they have there.
+"""Read tensors from the files of training programs, under their original names.
 
 ``.pt``, ``.pth`` and ``.ckpt`` are read with ``torch.load(weights_only=True)``, ``.npz`` without unpickling, and
-``.safetensors``. A trainer's dictionary (``{"state_dict": ..., "epoch": ...}``) is opened; tensors next to the
-weights, such as a mean and a standard deviation of the data, are kept. Prefixes of wrappers (``module.`` of data
-parallelism, ``_orig_mod.`` of torch.compile, ``model.`` of Lightning) are removed. Half precision, float64 and whole
-numbers become float32. Everything that was removed or changed is said in ``notes``.
+``.safetensors``. A trainer's dictionary (``{"state_dict": ..., "epoch": ...}``) is opened; it may contain tensors next
+to the weights, such as a mean and a standard deviation of the data. Prefixes of wrappers (``module.`` of data
+parallelism, ``_orig_mod.`` of torch.compile, ``model.`` of Lightning) are removed. Half precision, float64 and integers
+become float32. ``notes`` lists everything that was removed or changed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from cmru_hw.nn.input_files import check_file, check_zip, quoted, read_npz, read
 
 METADATA_KEY = "cmru_hw"
 MAX_BYTES = 64 << 20
-"""Of one file's tensors: far above any network that fits a circuit, far below what hurts."""
+"""Largest number of values in one file: far above any network that fits a circuit, far below a memory problem."""
 MAX_JSON_BYTES = 1 << 20
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".npz")
 WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""Prefixes that programs put in front of every name."""
+"""Prefixes that wrappers put before every name."""
 
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of ``torch.save`` files before version 1.6, and with _use_new_zipfile_serialization=False."""
@@ -42,7 +42,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFile:
-    """``tensors`` are dense float32 on the CPU. ``refused`` has one sentence for each that can be no weight.
+    """``tensors`` are dense float32 on the CPU. ``refused``: name → reason, for each that cannot be a weight.
 
     ``prefix`` is the prefix that was removed from every name, ``settings`` the JSON text under ``cmru_hw`` or None.
     """
@@ -55,13 +55,13 @@ class TensorFile:
     notes: tuple[str, ...]
 
     def refuse(self, names: Iterable[str]) -> None:
-        """Raise CheckpointError if one of ``names`` can be no weight."""
+        """Raise CheckpointError if one of ``names`` cannot be a weight."""
         if wrong := [self.refused[name] for name in sorted(set(names) & self.refused.keys())]:
             raise CheckpointError("; ".join(wrong))
 
 
 def read(path: str | os.PathLike[str]) -> TensorFile:
-    """All tensors of ``path``. Raises CheckpointError: file, cause and remedy."""
+    """All tensors of ``path``. Raises CheckpointError, with file, cause and remedy."""
     path = Path(path)
     suffix = path.suffix.lower()
     with reading(path, CheckpointError, "it is damaged, incomplete or no checkpoint; save it again"):
@@ -173,10 +173,10 @@ def _listed(names: list[str]) -> str:
 
 
 def _unwrapped(found: dict[str, object]) -> tuple[str, dict[str, object], list[str]]:
-    """The prefix that wrappers put in front of every name, the tensors without it, and what is to be said of it."""
+    """The wrappers' common prefix of all names, the tensors without it, and notes on it."""
     notes = []
     if found.keys() > {"n_averaged"} and all(name.startswith("module.") for name in found.keys() - {"n_averaged"}):
-        # torch.optim.swa_utils.AveragedModel counts how many it has averaged
+        # torch.optim.swa_utils.AveragedModel counts the averaged models here.
         del found["n_averaged"]
         notes.append("'n_averaged' not read")
     prefix = ""
@@ -195,7 +195,7 @@ def _behind(name: str, prefix: str) -> bool:
 
 
 def _as_float32(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
-    """Each as dense float32 on the CPU, or a sentence on why it cannot be; and the types that were converted."""
+    """Each tensor as dense float32 on the CPU, or the reason why it cannot be; and the types that were converted."""
     size = sum(value.numel() if isinstance(value, Tensor) else value.size for value in found.values())
     if size * 4 > MAX_BYTES:
         raise CheckpointError(f"the tensors hold more than {MAX_BYTES >> 20} MiB; no network of that size can be built")
@@ -213,14 +213,14 @@ def _as_float32(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, 
         else:
             with np.errstate(over="ignore"):
                 tensors[name] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape))
-        # batch normalisation counts its batches, which is of no interest here
+        # The number of batches that a batch normalization counts is not reported.
         types[kind] += kind != "float32" and not name.endswith("num_batches_tracked")
     notes = [f"{count} tensor{'s' * (count > 1)} of {kind} as float32" for kind, count in types.items() if count]
     return tensors, refused, notes
 
 
 def _cannot(value: Any, kind: str) -> str:
-    """Why a tensor or an array can be no weight; empty if it can."""
+    """Reason why a tensor or an array cannot be a weight; "" if it can."""
     if isinstance(value, Tensor):
         if value.is_complex():
             return f"is {kind}, but weights are real; save its real and imaginary parts as tensors of their own"

@@ -1,4 +1,4 @@
-"""The names of a checkpoint's tensors, and help for tensors that have others."""
+"""The names of a checkpoint's tensors, and help for tensors with other names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME = re.compile(
     r"|layers\.(0|[1-9]\d{0,3})\.((candidate|threshold|alpha|output)\.(weight|bias)|alpha|low|width|initial_state)"
 )
 
-# What networks of this family are often trained with and no circuit here can have, by how such tensors are named.
+# Parts that networks of this family often have and that no circuit here can realize, by the names of their tensors.
 _UNFOLDABLE = {
     "layer normalisation": r"norm\d*|ln\d*|layer_?norm\d*|rms_?norm\d*|group_?norm\d*",
     "a gated linear unit": r"glu\d*|swiglu|geglu",
@@ -30,7 +30,7 @@ _UNFOLDABLE = {
 _BATCH_NORM = r"bn\d*|batch_?norm(_?\d+)?|running_(mean|var)|num_batches_tracked"
 _PARAMETRISED = r"weight_(g|v|orig|mask)|parametrizations|original\d*"
 
-# How other programs name the parts of a cell; only used to say which name is probably meant.
+# Names that other programs give the parts of a cell; used only to suggest the probable name.
 _ROLES = {
     "candidate": "candidate cand c wc hat ih wx fc linear dense",
     "threshold": "threshold thr thresh beta wb wbeta theta",
@@ -64,7 +64,7 @@ def expected(cell: str, depth: int) -> tuple[str, ...]:
 
 
 def check(names: Collection[str]) -> None:
-    """Raise CheckpointError, which lists them all, unless every name is one that some checkpoint has."""
+    """Raise CheckpointError, which lists all of them, for names that no checkpoint has."""
     unknown = sorted(name for name in names if not _NAME.fullmatch(name))
     if not unknown:
         return
@@ -79,7 +79,7 @@ def check(names: Collection[str]) -> None:
 
 
 def common_prefix(names: Collection[str]) -> str:
-    """A prefix that ends in a dot, without which all names are known; empty if there is none or none is needed."""
+    """A prefix ending in a dot without which all names are known; "" if there is none or none is needed."""
     first = min(names, default="")
     for end in (place + 1 for place, letter in enumerate(first) if letter == "."):
         prefix = first[:end]
@@ -89,7 +89,7 @@ def common_prefix(names: Collection[str]) -> str:
 
 
 def refuse_unfoldable(unknown: Iterable[str], names: Collection[str]) -> None:
-    """Raise CheckpointError for the first name that belongs to something which no fixed weights can replace."""
+    """Raise CheckpointError for the first name that belongs to a part which no fixed weights can replace."""
     for name in unknown:
         parts = name.lower().replace("/", ".").split(".")
         module = name.rpartition(".")[0]
@@ -113,7 +113,7 @@ def refuse_unfoldable(unknown: Iterable[str], names: Collection[str]) -> None:
 
 
 def refuse_missing(cell: str, depth: int, names: Collection[str]) -> None:
-    """Raise CheckpointError, which lists them all, for tensors that a network has and ``names`` lack, or it lacks."""
+    """Raise CheckpointError, which lists all of them, for missing tensors and for tensors that the network lacks."""
     wanted = expected(cell, depth)
     if missing := [name for name in wanted if name not in names]:
         one = len(missing) == 1
@@ -130,7 +130,7 @@ def _layers(depth: int) -> str:
 
 
 def depth(names: Iterable[str]) -> int:
-    """Layers without a gap. Raises CheckpointError unless there are 1 to MAX_LAYERS."""
+    """Number of layers. Raises CheckpointError for a gap, or unless there are 1 to MAX_LAYERS."""
     numbers = {name.split(".")[1] for name in names if name.startswith("layers.")}
     found = 0
     while str(found) in numbers and found <= MAX_LAYERS:
@@ -143,7 +143,7 @@ def depth(names: Iterable[str]) -> int:
 
 
 def sizes(tensors: Mapping[str, Tensor], cell: str) -> tuple[int, tuple[int, ...], tuple[int, ...] | None]:
-    """(features, units, widths) that the tensors state. Raises CheckpointError on names that no such network has."""
+    """(features, units, widths) from the shapes of the tensors. Raises CheckpointError for an unknown name."""
     check(tensors.keys())
     layers = range(depth(tensors))
     refuse_missing(cell, len(layers), tensors.keys())
@@ -165,7 +165,7 @@ def _size(tensors: Mapping[str, Tensor], name: str) -> int:
 
 
 def _nearest(unknown: list[str]) -> dict[str, list[str]]:
-    """The two names of checkpoints that each unknown name is nearest to, best first."""
+    """The two most similar names of checkpoints for each unknown name, best first."""
     numbers = sorted({int(found[0]) for name in unknown if (found := re.search(r"\d{1,6}", name))})
     result = {}
     for name in unknown:
@@ -186,7 +186,7 @@ def _likeness(known: str, name: str) -> float:
 
 
 def _words(name: str) -> set[str]:
-    """The words of a name, split at punctuation and capitals: h0 and Wc stay whole too."""
+    """The words of a name, split at punctuation and capitals; h0 and Wc stay complete, too."""
     whole = {part.lower() for part in re.split(r"[._/\-: ]+", name[:128])}
     split = re.findall(r"[A-Z]+[a-z]*|[a-z]+", name[:128])
     return whole | {part.lower() for part in split}

@@ -1,9 +1,9 @@
 """Training on a task: AdamW, surrogate gradients, ε annealing, augmentation; reproducible from its seed.
 
-What trains is what is built: saturation (``levels``) and quantized decisions are in the loop, never added afterwards.
-Hardware-aware training (:mod:`cmru_hw.analysis.hardware_aware`) enters through ``forward``, which may compute with
-the weights of a die, and through ``perturb`` (see :data:`cmru_hw.nn.cells.Perturb`), which may put noise between any
-layer's weighted sums and its decisions.
+The trained network is the network that is built: saturation (``levels``) and quantized decisions are in the loop from
+the beginning. Hardware-aware training (:mod:`cmru_hw.analysis.hardware_aware`) uses ``forward``, which may compute with
+the weights of a die, and ``perturb`` (see :data:`cmru_hw.nn.cells.Perturb`), which may add noise between any layer's
+weighted sums and its decisions.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from cmru_hw.nn.recipes import RECIPES, Recipe
 from cmru_hw.nn.sequences import Sequences
 
 Progress = Callable[[int, int, float], None]
-"""``progress(step, steps, loss)`` after every optimiser step."""
+"""``progress(step, steps, loss)`` after every optimizer step."""
 Forward = Callable[[Network, Tensor], NetworkOutput]
-"""``forward(network, x)``: what a step computes, where that is not the network as it stands."""
+"""``forward(network, x)``: replaces the network's own forward computation in a step."""
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """These networks are too small to share: more threads are slower, and their number would change the rounding."""
+    """Limit torch to one thread: these networks are too small for more, and the number changes the rounding."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -69,9 +69,9 @@ def train(
 ) -> Trained:
     """A network of ``units`` per layer, trained on all training sequences and scored once on the test sequences.
 
-    ``epsilon`` is needed for cell "eps" and follows from the others. ``levels`` is the saturation K. ``decision``
-    defaults to the mean over timesteps (flipflop: the last timestep). ``recipe`` defaults to the task's own.
-    ``command`` is noted in the checkpoint. The same arguments give the same weights on the same kind of machine.
+    ``epsilon`` is needed for cell "eps"; for other cells it follows from the cell. ``levels`` is the saturation K.
+    ``decision`` defaults to the mean over timesteps (flipflop: the last timestep). ``recipe`` defaults to the task's
+    own. ``command`` is stored in the checkpoint. The same arguments give the same weights on the same kind of machine.
     """
     chosen = tasks.get(task) if isinstance(task, str) else task
     recipe = recipe or RECIPES.get(chosen.name, Recipe())
@@ -110,7 +110,7 @@ def fit(
     perturb: Perturb | None = None,
     progress: Progress | None = None,
 ) -> Trained:
-    """The network of ``config`` fitted to labelled ``sequences``, from ``start`` on or from one that is drawn."""
+    """Fit a network of ``config`` to labelled ``sequences``, starting from ``start`` or from random weights."""
     if sequences.labels is None:
         raise DataError("training needs labels; add an array 'labels' to the sequences")
     random = torch.Generator().manual_seed(seed)
@@ -130,7 +130,7 @@ def fit(
         network.epsilon = _annealed(config.epsilon, step, recipe)
         rows = torch.randperm(len(source.labels), generator=random)[: recipe.batch]
         x, valid = source.draw(rows, random)
-        # From nothing to all in the first half: a margin that is asked for at once is had by units that never move.
+        # The margin loss grows over the first half. If it were full at once, units that never move would satisfy it.
         firmness = min(1.0, 2 * step / recipe.steps)
         loss = _cost(network, forward(network, x), source, rows, x, valid, config=config, firmness=firmness)
         optimiser.zero_grad()
@@ -139,7 +139,7 @@ def fit(
         optimiser.step()
         schedule.step()
         _make_buildable(network)
-        # Early weights are far from the end: let the average forget them by starting short.
+        # Early weights are far from the final ones. A short average at the start lets it forget them.
         weight = max(1 - recipe.average, 9 / (step + 10))
         for name, value in network.state_dict().items():
             average[name].lerp_(value, weight)
@@ -154,7 +154,7 @@ def fit(
 
 @_one_thread()
 def predict(trained: Trained, sequences: Sequences) -> NDArray[np.int64]:
-    """Class index of every sequence. Raises DataError if the network cannot take them."""
+    """Class index of every sequence. Raises DataError if the network cannot process them."""
     trained.check(sequences)
     with torch.no_grad():
         logits = trained.network()(torch.from_numpy(sequences.inputs)).logits
@@ -171,7 +171,7 @@ def accuracy(trained: Trained, sequences: Sequences) -> float:
 def cross_validate(
     config: ModelConfig, sequences: Sequences, recipe: Recipe, *, folds: int = 5, seed: int = 0
 ) -> tuple[float, ...]:
-    """Accuracy on each of ``folds`` parts, by networks fitted to the other parts: how recipes are chosen."""
+    """Accuracy on each of ``folds`` parts, by networks fitted to the other parts. Used to choose recipes."""
     if sequences.labels is None:
         raise DataError("cross-validation needs labels; add an array 'labels' to the sequences")
     rng = np.random.default_rng(seed)
@@ -197,7 +197,7 @@ def objective(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds:
 
 @_one_thread()
 def objectives(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds: int = 20) -> NDArray[np.float64]:
-    """:func:`objective` of each sequence: what is common to all (margins, swing) counts in each."""
+    """:func:`objective` of each sequence; terms that are common to all sequences (margins, swing) count in each."""
     network = trained.network()
     network.slope = recipe.slope
     source = AugmentedSource(sequences, moments(sequences)[1], recipe)
@@ -216,7 +216,7 @@ def objectives(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds
 
 
 def _initial(config: ModelConfig, recipe: Recipe, centre: Tensor, unit: Tensor, random: torch.Generator) -> Network:
-    """A network of (x − ``centre``) / ``unit`` at its starting point; no randomness is from torch's global state."""
+    """A network of (x − ``centre``) / ``unit`` at its starting point. It does not use torch's global random state."""
     with torch.random.fork_rng(devices=[]):
         network = config.network()
     with torch.no_grad():
@@ -231,7 +231,7 @@ def _initial(config: ModelConfig, recipe: Recipe, centre: Tensor, unit: Tensor, 
             if isinstance(layer, WindowLayer):
                 _start_window(layer, recipe, random)
             elif isinstance(layer, HysteresisLayer):
-                # One bit and no levels: at the α of a level the layers behind it would hardly see it move.
+                # A single bit, not levels: with the α of a level the next layers would hardly see it move.
                 layer.alpha.fill_(1.0)
     return network
 
@@ -255,7 +255,7 @@ def _optimiser(network: Network, recipe: Recipe) -> tuple[torch.optim.Optimizer,
     kept = [value for name, value in network.named_parameters() if not name.endswith("weight")]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": kept, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.99))
-    # Warm-up over a tenth, then a cosine to zero.
+    # Warm-up over a tenth of the steps, then a cosine to zero.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=0.1
     )
@@ -263,7 +263,7 @@ def _optimiser(network: Network, recipe: Recipe) -> tuple[torch.optim.Optimizer,
 
 
 def _annealed(target: float, step: int, recipe: Recipe) -> float:
-    """ε on its way from 1 to ``target``; the levels of ε = 1 have the gradients that a reset hides."""
+    """ε at ``step`` on its way from 1 to ``target``. The levels of ε = 1 have gradients that a reset hides."""
     steps = recipe.annealed * recipe.steps
     return 1 + (target - 1) * min(1.0, step / steps) if steps else target
 
@@ -293,7 +293,7 @@ def _cost(
     firmness: float,
     each: bool = False,
 ) -> Tensor:
-    """The loss of ``output`` on variations ``x``, of lengths ``valid``, of the sequences ``rows``, or of ``each``."""
+    """Loss of ``output`` on variations ``x``, of lengths ``valid``, of sequences ``rows``; ``each``: per sequence."""
     recipe = source.recipe
     over = "none" if each else "mean"
     found = evidence(output.logits, valid, config.decision if config.decision == "last" else "mean")
@@ -311,7 +311,7 @@ def _cost(
 
 
 def _excess(outputs: tuple[Tensor, ...], alphas: tuple[Tensor, ...], lengths: Tensor, swing: float) -> Tensor:
-    """Cost of h beyond ``swing`` median |α| at the valid timesteps: steep, since one excursion clips."""
+    """Penalty of |h| above ``swing`` times the median |α| at valid timesteps; steep, because one excursion clips."""
     valid = valid_timesteps(lengths, outputs[0].shape[1])
     total = torch.zeros(())
     for h, alpha in zip(outputs, alphas, strict=True):
@@ -321,7 +321,7 @@ def _excess(outputs: tuple[Tensor, ...], alphas: tuple[Tensor, ...], lengths: Te
 
 
 def _make_buildable(network: Network) -> None:
-    """fq-bmru: currents of thresholds and widths have one direction."""
+    """fq-bmru: clamp thresholds and widths, because their currents have only one direction."""
     with torch.no_grad():
         for layer in network.layers:
             if isinstance(layer, HysteresisLayer):

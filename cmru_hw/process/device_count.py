@@ -95,7 +95,7 @@ def devices(network: str, cells: Mapping[str, bytes], *, process: str = pdk.DEFA
     Raises InputError for an instance without a template, with nodes that do not match its pins, or with a size that
     cannot be evaluated.
     """
-    # network.cir may define subcircuits; outside of them it contains instances and parameters
+    # network.cir may define subcircuits; outside of them it contains instances and parameters.
     library = _library({"devices": _devices(process), **cells, "network.cir": network.encode()})
     for line in lexer.outside_subcircuits(lexer.logical_lines(network, where="network.cir")):
         yield from _flat(line, {}, "", library.values, library)
@@ -158,7 +158,7 @@ def _instance(
     if len(outside) != len(subcircuit.pins):
         raise InputError(f"{prefix[:-1]} has {len(outside)} nodes where {kind} has {len(subcircuit.pins)} pins")
     pins = dict(zip(subcircuit.pins, outside, strict=True))
-    # a parameter in the body hides the same name outside, like a parameter of the .subckt line
+    # A parameter in the body hides an outer one with the same name, like a parameter of the .subckt line.
     values = resolve(_parameters(subcircuit.lines) | dict(subcircuit.parameters), given, library.values)
     for line in subcircuit.lines:
         yield from _flat(line, pins, prefix, values, library)

@@ -21,10 +21,10 @@ from cmru_hw.process.pdk import Package
 from cmru_hw.spice import deck_safety, lexer
 from cmru_hw.spice.doctor import ModelFiles
 
-# Names of the section of the typical corner, in whose place another corner is put.
+# Names of the section of the typical corner, which the section of another corner replaces.
 TYPICAL = ("typical", "tt")
 
-# Devices that the templates are made of, and their pins.
+# Devices that the templates use, and their pins.
 _PINS = {"nf": ("d", "g", "s", "b"), "pf": ("d", "g", "s", "b"), "cmim": ("t", "b"), "cmom": ("t", "b")}
 
 
@@ -70,7 +70,7 @@ def packages() -> tuple[ModelFiles, ...]:
 
 
 def find(package: Package) -> Models:
-    """The installed model files of ``package``. Raises TechnologyError with the remedy where they are not."""
+    """The installed model files of ``package``. Raises TechnologyError with the remedy if they are missing."""
     name = package.name
     try:
         distribution = importlib.metadata.distribution(name)
@@ -111,7 +111,7 @@ def devices(
     if not -55 <= temperature <= 150:
         raise TechnologyError(f"{temperature} degrees Celsius is outside of what the models cover (-55 to 150)")
     if mismatch is not None and mismatch < 1:
-        # ngspice takes 0 and less for "no seed".
+        # ngspice takes 0 and negative numbers for "no seed".
         raise TechnologyError(f"a mismatch seed of {mismatch} is not positive")
     own, libraries = "devices/own.lib", tuple[str, ...]()
     settings, before = tuple[str, ...](), list[str]()
@@ -243,7 +243,7 @@ def _library(
         quoted = " (ngspice ends the name at a blank, even in quotes)" if reference.section and '"' in line.text else ""
         raise TechnologyError(f"{path} reads {library}, which is not there{quoted}: correct the path in it")
     section = reference.section
-    # ngspice cannot escape a quote in the name of an included file, nor a blank in the name of a .lib file
+    # ngspice cannot escape a quote in the name of an included file, or a blank in the name of a .lib file.
     if not library.isprintable() or '"' in library or (section and any(c in library for c in " '")):
         raise TechnologyError(f"ngspice cannot read {library!r}, which {path} does: rename it or its folder")
     if section is None:

@@ -1,4 +1,4 @@
-"""A fabrication process: numbers of its devices, and the location of their models.
+"""A fabrication process: parameters of its devices, and the location of their models.
 
 A process is data: a TOML file (from ``processes`` in the package, or given by its path) and a netlist with the devices
 ``nf pf cmim cmom``. The path of such a netlist is also a process, with the numbers and corner parameters of the
@@ -23,9 +23,9 @@ from cmru_hw.process import CORNERS
 
 # Suffixes of a process that is given by its path: its description, or its devices alone.
 FILE, DEVICES = ".toml", ".lib"
-# The process that numbers and corners of devices without a description are taken from.
+# The process whose parameters and corners apply to devices without a description.
 STAND_IN = "generic180"
-# The process of testbenches and device counts for which none is named.
+# The default process of testbenches and device counts.
 DEFAULT = "gf180"
 # The parameter of the devices that sets the size of MIM capacitors.
 MIM = "mim_corner"
@@ -77,9 +77,9 @@ class CapacitorModel:
 class Process:
     """One process. ``devices`` is the netlist with the subcircuits ``nf pf cmim cmom`` that every template uses.
 
-    ``shipped``: that netlist comes with the package. ``contact`` [m] is the contacted diffusion of a device along its
+    ``shipped``: the package contains that netlist. ``contact`` [m] is the contacted diffusion of a device along its
     length, both sides of the gate together. ``corners``: parameters of the devices at each of
-    `cmru_hw.process.CORNERS`, among them the factor ``mim_corner`` of MIM capacitors.
+    `cmru_hw.process.CORNERS`, including the factor ``mim_corner`` of MIM capacitors.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Process:
 
 
 def names() -> tuple[str, ...]:
-    """Processes that come with the package, the default first."""
+    """Names of the shipped processes, the default first."""
     found = sorted(entry.name[: -len(FILE)] for entry in _folder().iterdir() if entry.name.endswith(FILE))
     return tuple(sorted(found, key=lambda name: name != DEFAULT))
 
@@ -118,7 +118,7 @@ def is_path(process: str) -> bool:
 def get(process: str) -> Process:
     """A process by its name, or by the path of its TOML file or its devices.
 
-    Raises TechnologyError, naming file and key, where there is no such process or its file is damaged.
+    Raises TechnologyError, with file and key, if there is no such process or its file is damaged.
     """
     if process.endswith(DEVICES):
         path = Path(process)

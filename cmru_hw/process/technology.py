@@ -1,4 +1,4 @@
-"""The numbers of a process and of its circuit family, read from TOML and immutable afterwards."""
+"""The parameters of a process and of its circuit family, read from TOML and immutable afterwards."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Signal:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """``timestep`` [s]; ``phase``: the share of it from one clock phase to the next, and of each clock's edges."""
+    """``timestep`` [s]; ``phase``: delay between clock phases, and length of each clock's edges, as shares of it."""
 
     timestep: float
     phase: float
@@ -93,11 +93,12 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """Standard deviations of the deviations from element to element and, ``global_``, from die to die.
+    """Standard deviations of variations between elements and, with ``global_``, between dies.
 
-    A capacitor of ``density`` [F/m²] has σ(ΔC/C) = ``capacitor`` [m] / √area. A comparator's offset is that of its
-    input pair, σ = ``threshold`` [V·m] / √(``pair_width`` ``pair_length``), and of the ``comparator_rest`` [V], added
-    in squares. ``limit`` [V] is the level limit's offset, ``amplifier`` [V] an amplifier's. All others are relative.
+    A capacitor of ``density`` [F/m²] has σ(ΔC/C) = ``capacitor`` [m] / √area. A comparator's offset is the root of the
+    summed squares of that of its input pair, σ = ``threshold`` [V·m] / √(``pair_width`` ``pair_length``), and of
+    ``comparator_rest`` [V]. ``limit`` [V] is the offset of the level limit, ``amplifier`` [V] that of an amplifier. All
+    others are relative.
     """
 
     capacitor: float
@@ -121,9 +122,9 @@ class Mismatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
-    """Energies of one simulated unit that ideal parts lack: [J] per timestep by block, and ``*_leakage`` [W].
+    """Energies of one simulated unit that ideal parts cannot give: [J] per timestep by block, and ``*_leakage`` [W].
 
-    ``comparators`` are the three comparators of a unit, two for its rows and one for its level limit.
+    ``comparators`` are the three comparators of a unit: two for its rows and one for its level limit.
     """
 
     comparators: float
@@ -138,15 +139,14 @@ class Energy:
 
 @dataclass(frozen=True, kw_only=True)
 class Transistor:
-    """Numbers that only a netlist at transistor level needs.
+    """Parameters that only a transistor-level netlist needs.
 
-    ``process`` names the device models (see `cmru_hw.process.device_models`), ``memory`` the state
-    storage ("power-gated", "integrator" or "counter"). Windows [s]: ``evaluate`` for rows on inputs to settle,
-    ``read`` for those on states, whose amplifiers have to charge the lines, ``decide`` for a comparator (and a
-    counter), ``settle`` for a packet, ``gap`` between two edges that must not swap, ``edge`` for a clock's rise.
-    Sizes [F] of finger capacitors: ``row``, ``integrator`` and ``limit`` as wholes, ``minimum`` of any, ``piece`` of
-    any that one bit switches. ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: what a line has to
-    carry past one unit.
+    ``process`` names the device models (see `cmru_hw.process.device_models`), ``memory`` the state storage
+    ("power-gated", "integrator" or "counter"). Windows [s]: ``evaluate`` for rows on inputs to settle, ``read`` for
+    rows on states, whose amplifiers have to charge the lines, ``decide`` for a comparator (and a counter), ``settle``
+    for a packet, ``gap`` between two edges that must not swap, ``edge`` for a clock's rise. Sizes [F] of finger
+    capacitors: ``row``, ``integrator`` and ``limit`` in total, ``minimum`` of any capacitor, ``piece`` of one that a
+    single bit switches. ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: the wire of a line per unit.
     """
 
     process: str
@@ -175,8 +175,7 @@ class PowerGated:
     transistors that make the delays: ``evaluate_fall`` and ``evaluate_rise`` of rows on inputs, ``read_fall`` and
     ``read_rise`` of rows on states, whose amplifiers have to charge the lines, ``settle`` of a packet and ``rest`` of
     the states after it; ``tail`` of an amplifier. Sizes [F]: ``row``, ``integrator`` and ``limit`` in total,
-    ``flying``, ``holding`` and ``load`` of the V_cm
-    generator (see ``netlists/cells/transistor/common_mode.cir``).
+    ``flying``, ``holding`` and ``load`` of the V_cm generator (see ``netlists/cells/transistor/common_mode.cir``).
     """
 
     strobe: float
@@ -246,7 +245,7 @@ class Technology:
 
     @property
     def sha256(self) -> str:
-        """Content hash: two technologies with the same numbers are the same technology."""
+        """Content hash of all values: technologies with the same values have the same hash."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
@@ -277,19 +276,19 @@ _MAY_BE_ZERO = {
         for name, kind in (("switch", Switch), ("noise", Noise), ("energy", Energy))
         for key in kind.__annotations__
     ),
-    # sizes divide, so those of a mismatch law are never zero
+    # Sizes are divisors, so those of a mismatch law are never zero.
     *(f"mismatch.{key}" for key in set(Mismatch.__annotations__) - {"density", "pair_width", "pair_length"}),
 }
 
 
 def available() -> tuple[str, ...]:
-    """Names of the technologies that come with the package."""
+    """Names of the shipped technologies."""
     folder = resources.files("cmru_hw.process") / "technologies"
     return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml")))
 
 
 def default_memory(process: str) -> str:
-    """The memory of the technology that comes with ``process``; "integrator" if there is no such technology."""
+    """The memory of the shipped technology of ``process``; "integrator" if there is no such technology."""
     devices = load(process).transistor if process in available() else None
     return devices.memory if devices is not None else "integrator"
 
@@ -297,8 +296,8 @@ def default_memory(process: str) -> str:
 def load(name_or_path: str | Path) -> Technology:
     """Read a technology: one of :func:`available` by name, or a TOML file by path.
 
-    Raises TechnologyError, naming file and key, where the file is missing, is not TOML, or a number is absent,
-    unknown or impossible.
+    Raises TechnologyError, with file and key, if the file is missing or not TOML, or if a value is missing, unknown or
+    impossible.
     """
     text = str(name_or_path)
     if text in available():
@@ -317,13 +316,13 @@ def load(name_or_path: str | Path) -> Technology:
     devices = found.transistor
     if devices is None or not pdk.is_path(devices.process):
         return found
-    # the path of a user's process is relative to the technology file
+    # The path of a user's process is relative to the technology file.
     process = str((path.parent / devices.process).resolve())
     return replace(found, transistor=replace(devices, process=process))
 
 
 def parse(content: str, *, where: str) -> Technology:
-    """The technology written in ``content``; ``where`` names it in errors."""
+    """The technology in the TOML text ``content``; ``where`` names it in errors."""
     try:
         data = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
@@ -332,7 +331,7 @@ def parse(content: str, *, where: str) -> Technology:
 
 
 def from_dict(data: dict[str, Any], *, where: str) -> Technology:
-    """Inverse of ``dataclasses.asdict``."""
+    """Inverse of ``dataclasses.asdict``. Raises TechnologyError, with the key."""
     absent = {name for name in _OPTIONAL if data.get(name) is None}
     _same_keys(set(data) - absent, {"name", "level", "source", *_SECTIONS} - absent, where)
     for key in ("name", "level", "source"):
@@ -377,7 +376,7 @@ def _possible(technology: Technology, where: str) -> None:
     supply, signal = technology.supply, technology.signal
     room = min(supply.common_mode, supply.vdd - supply.common_mode)
     rooms = {"state_swing": room, "input_swing": room, "bias": room}
-    # a reference that is a logic node swings from rail to rail, and so does a constant that is a clock
+    # A reference that is a logic node swings from rail to rail, and so does a constant that is a clock.
     if technology.level == "transistor":
         rooms |= {"reference": supply.vdd, "bias": supply.vdd}
     for name, room in rooms.items():

@@ -66,7 +66,7 @@ def _section(source: ResultFile, found: CornersResult, asked: Fact) -> Section:
 
 
 def _worst(source: ResultFile, found: CornersResult) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
-    """The worst corner and its figure, for decisions and for energy; nothing where there is none."""
+    """The worst corner and its value, for decisions and for energy; () where there is none."""
     decisions: tuple[Fact, ...] = ()
     energy: tuple[Fact, ...] = ()
     if found.worst.decisions is not None:

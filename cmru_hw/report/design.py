@@ -25,7 +25,7 @@ def design(path: Path) -> Run:
     cell = model.fact("cell", "cell", str.upper, meaning="kind of recurrent unit")
     units = model.fact("units", "units", _sizes, meaning="recurrent units in each layer")
     technology = source.fact("technology", "technology/name", str)
-    # a technology with a single level has no entry for it; the folder then has one
+    # A technology with a single level has no entry for the level; the folder then has one.
     place = "technology/level" if source.has("technology/level") else "level"
     level = source.fact("level", place, str, meaning=LEVELS.get(str(source.value(place)), ""))
     digest = source.fact("model sha256", "model_sha256", short, rule="first 12 digits")
@@ -64,7 +64,7 @@ def design(path: Path) -> Run:
 
 
 def _source(path: Path) -> ResultFile:
-    """The manifest. Raises InputError for one that is damaged."""
+    """The manifest. Raises InputError if it is damaged."""
     source = ResultFile(path=path, command="")
     for key in ("model_sha256", "technology/name", "architecture"):
         if not isinstance(source.value(key), str):

@@ -18,7 +18,7 @@ from cmru_hw.core.errors import InputError, reason
 
 @dataclass(frozen=True, kw_only=True)
 class ResultFile:
-    """A result file. ``command`` makes it again; empty if the file does not record it."""
+    """A result file. ``command`` reproduces it; empty if the file does not record it."""
 
     path: Path
     command: str
@@ -82,7 +82,7 @@ class Fact:
 
 
 Prose = tuple[str | Fact, ...]
-# the content of one cell of a table, mostly one name or number
+# The content of one cell of a table, usually one name or number.
 Cell = str | Fact | Prose
 
 

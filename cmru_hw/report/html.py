@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cmru_hw.report.facts import Cell, Fact, Figure, Prose, Report, ResultFile, Section, Table, pieces, plain
 
-# Figures may come from folders that somebody else wrote. As images they can neither run nor fetch anything, and the
-# policy forbids the same to the page.
+# Figures may come from other people's folders. As images they can neither run nor fetch anything, and the policy
+# forbids both to the page, too.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 # In characters: a longer cell is a sentence; a shorter number is not broken into lines.
 _SENTENCE, _SHORT = 40, 12
@@ -24,7 +24,7 @@ _COLUMNS = 4
 def page(report: Report, pictures: Mapping[str, Path]) -> str:
     """The page as text; ``pictures`` maps the name of each figure to its SVG file."""
     style = (resources.files("cmru_hw.report") / "style.css").read_text(encoding="utf-8")
-    # each number is explained once, even if it occurs several times
+    # Each number is explained once, even if it occurs several times.
     numbers = {fact: place for place, fact in enumerate(dict.fromkeys(fact for _, fact in report.every_fact()), 1)}
     tiles = [fact for section in report.sections for fact in section.headlines]
     parts = [
@@ -100,7 +100,7 @@ def _figure(figure: Figure, picture: Path) -> str:
 
 
 def _origins(numbers: Mapping[Fact, int]) -> Iterator[str]:
-    """For each number: the file, the place in it, and the command that makes the file."""
+    """For each number: the file, the place in it, and the command that reproduces the file."""
     yield '<section id="numbers"><h2>Sources of the numbers</h2>'
     yield (
         "<p>Commands are shown as typed; run them in the same directory. "

@@ -20,7 +20,7 @@ _SPECIAL = {
 _SHORT = 18
 # Number of columns that fit at normal font size.
 _COLUMNS = 3
-# Paths and commands have no hyphens to break at.
+# Paths and commands contain no hyphens at which LaTeX could break them.
 _BREAK = re.compile(r"(?<=[/=])(?=.)")
 
 
@@ -94,12 +94,12 @@ def _cell(cell: Cell) -> str:
 
 
 def _columns(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Columns of short cells are as wide as these; the others share the rest of the line."""
+    """Columns of short cells have their natural width; the others share the rest of the line."""
     longest = [max(len(name), *(len(plain(row[place])) for row in rows)) for place, name in enumerate(header)]
     wide = [length > _SHORT for length in longest]
     if not any(wide):
         wide[-1] = True
-    # longer texts get more of the line, but not so much that they have no more lines than the shortest
+    # Columns with longer texts get more of the line, but by the square root, so that shorter ones stay readable.
     shares = [length**0.5 if shared else 0.0 for length, shared in zip(longest, wide, strict=True)]
     scale = sum(wide) / sum(shares)
     return "".join(

@@ -15,9 +15,9 @@ from cmru_hw.report.variation_names import meaning
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Confidence of the statement on undetected flaws; the interval of the yield has 95 % as well.
+# Confidence of the statement on undetected flaws; the interval of the yield has 95 %, too.
 CONFIDENCE = 0.95
-# Number of classes of elements in the figure of the ranking: more are not legible on a page.
+# Number of classes of elements in the figure of the ranking. More would not be legible on a page.
 DRAWN = 10
 ENGINES = {"fast": "the fast engine (equations of the circuit)", "spice": "ngspice"}
 

@@ -15,7 +15,7 @@ Measure = Literal["classes", "power", "suppression"]
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedFigure:
-    """One published statement. ``measure`` names what a run can have too, or is empty."""
+    """One published statement. ``measure`` names a measure that runs have too, or is empty."""
 
     measure: str
     quantity: str

@@ -1,7 +1,7 @@
 """Result folders → runs of a report.
 
-What a folder holds is found with the table of all kinds of results (`cmru_hw.analysis.results`), and each kind has one
-function from its result to a :class:`Run`. Every result is checked before anything is made of it.
+The table of all kinds of results (`cmru_hw.analysis.results`) identifies the contents of a folder. Each kind has one
+function from its result to a :class:`Run`. Every result is checked before it is used.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _of_file(path: Path) -> list[Run]:
 
 
 def _of_folder(path: Path) -> list[Run]:
-    # the demo writes its design into the same folder
+    # The demo writes its design into the same folder.
     designs = [design(folder / MANIFEST) for folder in (path / "design", path) if (folder / MANIFEST).is_file()]
     made = [_made(kind, file, content) for kind, file, content in results.in_folder(path) if kind.name in MAKERS]
     return [*designs, *made]

@@ -99,7 +99,7 @@ def make(found: Sequence[Run], title: str = "") -> Report:
 
 
 def _require_one_circuit(found: Sequence[Run]) -> None:
-    """Raise InputError, naming two of them, where the runs are of different circuits."""
+    """Raise InputError, with the names of two of them, if the runs are of different circuits."""
     known = [(run.source.path, run.netlist) for run in found if run.netlist is not None]
     for path, netlist in known[1:]:
         first_path, first = known[0]

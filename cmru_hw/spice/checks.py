@@ -33,7 +33,7 @@ _COMPLAINTS = (
     "cannot recover",
     "could not find include file",
     "no data saved",
-    "cannot open file",  # a filesource without its data: ngspice goes on with zeros
+    "cannot open file",  # a filesource without its data: ngspice continues with zeros
     "rawfile write error",
 )
 _NOT_CONVERGED = re.compile(
@@ -87,7 +87,7 @@ def judge(deck: Deck, title: str, finished: Finished) -> Traces:
 
 
 def canonical(name: str) -> str:
-    """The name of a vector in `Traces`: a node as it is, a current as ``i(source)``, a device's own as ``@dev[par]``.
+    """The name of a vector in `Traces`: a node by itself, a current as ``i(source)``, a device's own as ``@dev[par]``.
 
     Library and raw file spell them differently: ``out`` and ``v(out)``, ``v1#branch`` and ``i(v1)``, ``@m1[id]`` and
     ``i(@m1[id])``.
@@ -124,7 +124,7 @@ def _wanted(deck: Deck) -> tuple[str, ...]:
 
 
 def _complaint(log: str) -> str:
-    """The first line in which ngspice says that it gave up, with the lines before it that give the cause; or ``""``."""
+    """The first line in which ngspice reports failure, with the preceding lines that give the cause; or ``""``."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for index, line in enumerate(lines):
         if any(words in line.lower() for words in _COMPLAINTS):

@@ -71,7 +71,7 @@ def content_hash(deck: Deck) -> str:
     for library in getattr(deck, "libraries", ()):
         parts += [b"", library_sha256(library).encode()]
     for part in parts:
-        # With its length before it, no part can borrow bytes from its neighbour.
+        # Each part is preceded by its length, so that parts cannot be mistaken for each other.
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()
@@ -141,7 +141,7 @@ def refuse_code(
             reference = _included(line, at)
             known = partial(_known, folder=folder, files=files, libraries=libraries)
             _refuse_hidden(line, at, known)
-            # ngspice does not read a data file as a netlist, so it is enough that the file exists
+            # ngspice does not read a data file as a netlist, so its existence is sufficient.
             for target in _data_files(line):
                 _own_files(at, target, folder, files, libraries)
             if reference is not None:
@@ -170,7 +170,7 @@ def _included(line: lexer.LogicalLine, at: str) -> lexer.FileReference | None:
 
 
 def _refuse_hidden(line: lexer.LogicalLine, at: str, known: Callable[[str], bool]) -> None:
-    """Raise InputError where ngspice may take a comment for a section, of a file that is ``known``."""
+    """Raise InputError if ngspice could take a comment for a section of a file that is ``known``."""
     hidden = lexer.reference_in_comment(line)
     if hidden is not None and known(hidden.file):
         raise InputError(f"{at}: {line.with_comment!r}: ngspice takes the comment for a section of a file: remove it")

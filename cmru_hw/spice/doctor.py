@@ -37,7 +37,7 @@ _FILESOURCE = Deck(
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFiles:
-    """``files`` of device models, of the process ``title``, that the Python package ``package`` brings."""
+    """``files`` of device models of the process ``title``, which the Python package ``package`` contains."""
 
     title: str
     package: str

@@ -35,11 +35,11 @@ _RUNS_PER_WORKER = 500
 class Outcome:
     """A finished simulation and its record.
 
-    ``attempts`` describes the earlier attempts that failed, in order; it is empty for a deck that ran as it stands.
-    ``cpu_seconds`` is the processor time of loading and simulating, measured in the process that did it (for
-    ``"batch"`` with the start of the program); ``seconds`` is the wall time of the same. ``simulator`` is a name and
-    version, ``"ngspice 39"``; ``log`` is its output. The title of ``traces`` is the content hash of the deck that
-    ran: that of the deck with the options of the retry, where it took one.
+    ``attempts`` describes the earlier attempts that failed, in order; it is empty if the deck ran without a change.
+    ``cpu_seconds`` is the processor time of loading and simulating, measured in the simulator's process (for
+    ``"batch"`` including the start of the program); ``seconds`` is the wall time of the same. ``simulator`` is a name
+    and version, ``"ngspice 39"``; ``log`` is its output. The title of ``traces`` is the content hash of the deck that
+    ran, including the options of a retry.
     """
 
     traces: Traces

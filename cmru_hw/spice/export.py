@@ -33,7 +33,7 @@ def write_raw(traces: Traces, path: Path) -> None:
 
 
 def write_csv(traces: Traces, path: Path) -> None:
-    """``traces`` as text: one row for each time point, in s, V and A. Raises OutputError."""
+    """``traces`` as text: one row per time point, in s, V and A. Raises OutputError."""
     names = list(traces.values)
     points = np.stack([traces.time, *(traces.values[name] for name in names)], axis=1)
     rows = [",".join(["time", *map(_vector, names)]), *(",".join(f"{v:.10g}" for v in row) for row in points.tolist())]

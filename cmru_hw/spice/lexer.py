@@ -4,7 +4,7 @@ The rules are those of ngspice 39, found by experiment (``tests/test_lexer.py`` 
 
 * A line that begins with ``*``, ``$`` or ``//`` is a comment. Within a line, ``;`` and ``//`` begin a comment, and so
   does ``$`` after a blank, a comma or a tab; quotes protect none of them.
-* A line that begins with ``+`` continues the last line that is no comment; blank lines may come between. The line
+* A line that begins with ``+`` continues the last line that is not a comment; blank lines may come between. The line
   after one that ends with ``\\\\`` also continues it. A line that begins with ``;`` is a comment, and so are its
   continuations.
 * ngspice splits a ``.lib`` line, in some places, before it removes comments; quotes do not protect a blank in it.

@@ -93,7 +93,7 @@ class WorkerProcess:
             return
 
     def hear(self, timeout: float) -> Finished | None:
-        """The finished run, or None while it goes on. Raises the error that the worker reports or its death shows."""
+        """The finished run, or None while it runs. Raises the error that the worker reports or that its death shows."""
         try:
             if not self.connection.poll():
                 raise SimulationTimeout(self._late(timeout), evidence=self._said())
@@ -136,7 +136,7 @@ class WorkerProcess:
         """Wait for a process that has closed its connection to end, so that its exit status can be reported."""
         deadline = time.monotonic() + _END_SECONDS
         while time.monotonic() < deadline:
-            # Checks without collecting the process, so that its number stays reserved until `kill`.
+            # Check without collecting the process, so that its number stays reserved until `kill`.
             if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
                 return
             time.sleep(0.005)

@@ -28,12 +28,8 @@ _LOG_LINES = 10_000
 class _NgSpice(NgSpiceShared):  # type: ignore[misc]
     """PySpice's binding, with its own handling of ngspice's output.
 
-        PySpice 1.5 (the version is pinned) raises on harmless notes, on failed .meas and on nodes called "error". Here
-    <<<<<<< HEAD
-        output is only kept; `cmru_hw.spice.checks` accepts or rejects the run.
-    =======
-        output is only stored; `cmru_hw.spice.checks` decides whether a result is accepted.
-    >>>>>>> 168a861 (Plain English in the docstrings of spice)
+    PySpice 1.5 (the version is pinned) raises on harmless notes, on failed .meas and on nodes called "error". Here the
+    output is only stored; `cmru_hw.spice.checks` accepts or rejects the result.
     """
 
     def __init__(self) -> None:
@@ -89,10 +85,10 @@ class Library:
         os.chdir(directory)
         self._ngspice.lines.clear()
         wall, cpu = time.perf_counter(), time.process_time()
-        # PySpice turns a return code into NameError; the log and the plot show a failure.
+        # PySpice converts a return code to NameError. The log and the plot show a failure.
         with contextlib.suppress(NameError):
             self._ngspice.source(DECK)
-        # Where the program would exit, the library asks to be unloaded, and cannot be used afterwards.
+        # Where the program would exit, the library asks to be unloaded. It cannot be used afterwards.
         if self._ngspice.exit_status is None:
             with contextlib.suppress(NameError):
                 self._ngspice.run()

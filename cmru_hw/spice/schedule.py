@@ -52,12 +52,12 @@ class Schedule:
     """Position of each sequence in a deck: some power-on frames, then its timesteps, one frame each.
 
     ``starts`` (sequences,) is the frame of each first timestep, ``lengths`` (sequences,) the number of timesteps.
-    Everything is sampled the share ``sampled`` of a timestep before its end, unless there are ``moments``: one for each
-    layer, and one for the readout. A layer that does not keep its decisions until its state is read has them sampled
-    when they have been ``used``; they must then equal the decisions when they were ``taken``. ``comparing`` gives the
-    instants when the comparators of each layer begin to compare their rows, () if these are not needed. The
-    comparators keep their decisions until ``held`` [s] into the frame. A circuit that makes its own V_cm has it on
-    the node ``common``, and one whose signals are ratios of the supply runs at ``supply`` [V].
+    Everything is sampled before the end of a timestep, by the share ``sampled``, unless there are ``moments``: one for
+    each layer, and one for the readout. If a layer does not store its decisions until its state is read, they are
+    sampled when they have been ``used``; they must then equal the decisions when they were ``taken``. ``comparing``
+    gives the instants when the comparators of each layer begin to compare their rows, () if these are not needed. The
+    comparators hold their decisions until ``held`` [s] into the frame. ``common`` is the node of V_cm for a circuit
+    that generates it, ``supply`` [V] the supply of a circuit whose signals are ratios of it.
     """
 
     timestep: float

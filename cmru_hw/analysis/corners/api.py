@@ -1,12 +1,12 @@
-"""All corners in one call, from an exported design to a folder that a report can be made of.
+"""Simulate all corners of an exported design, and write a result folder for a report.
 
 ::
 
-    OUT/corners/ff_125_1.98_<job>.json      one corner, whole or not there at all
-    OUT/measured/gf180_ff_125_1.98_….toml   the transistors at that corner, each number with its testbench
+    OUT/corners/ff_125_1.98_<job>.json      one corner, complete or absent
+    OUT/measured/gf180_ff_125_1.98_….toml   the technology measured at that corner, each number with its testbench
     OUT/corners.json  corners.csv  corners.svg  corners.pdf
 
-A run that was interrupted goes on where it stopped; another design, input or version is another job.
+An interrupted run resumes where it stopped. Another design, input or version is another job.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class CornersJob:
-    """What every corner is asked: ``exported`` on ``data``, results in ``folder``."""
+    """The job of every corner: ``exported`` on ``data``, results in ``folder``."""
 
     exported: Exported
     data: Sequences
@@ -87,11 +87,11 @@ def run_corners(
 ) -> CornersResult:
     """Decisions and energy of ``exported`` on ``data`` at 45 corners; written to ``folder`` as ``corners.json``.
 
-    ``only`` names some of them, process/temperature/supply: ``["ff/125/1.98", "ss/*/1.62"]``.
-    At macro level the technology of every corner is measured first, on its transistors; transistors are simulated as
-    they are there. No mismatch is drawn. Time steps are halved ``refine`` times; each corner has the numerical
-    certificate of its frame with the smallest margin. A corner whose simulation fails is in the result as failed.
-    ``jobs`` corners run at the same time. Raises InputError for a technology that was measured on no transistors,
+    ``only`` selects some of them as process/temperature/supply: ``["ff/125/1.98", "ss/*/1.62"]``. At macro level the
+    technology of every corner is first measured on its transistors; at transistor level the corner's devices are
+    simulated directly. No mismatch is drawn. Time steps are halved ``refine`` times. Each corner has a numerical
+    certificate of its frame with the smallest margin. A corner whose simulation fails appears in the result as failed.
+    ``jobs`` corners run at the same time. Raises InputError for a technology that was not measured on transistors,
     OutputError.
     """
     corners = grid.chosen(grid.every(registry.of(exported.design).supply(exported.design)), only)
@@ -107,7 +107,7 @@ def run_corners(
 
 
 def one(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
-    """The result of ``corner``: kept from before, or simulated and then kept."""
+    """The result of ``corner``: the stored one, or a new one, which is then stored."""
     path, identity = job.path(corner), job.sha256()
     if (kept := _kept(path, corner, identity)) is not None:
         return kept
@@ -115,7 +115,7 @@ def one(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
         with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
             found = _at(job, corner, engine)
     except SimulationError as error:
-        # not kept: what failed for want of time or memory may do better the next time
+        # A failed corner is not stored: a failure for lack of time or memory may not happen again.
         return FailedCorner(
             corner=str(corner),
             process=corner.process,
@@ -128,7 +128,7 @@ def one(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
 
 
 def _kept(path: Path, corner: Corner, identity: str) -> CornerFigures | None:
-    """The finished corner in ``path``; None for a file that is damaged, or of another corner or job."""
+    """The finished corner in ``path``; None if the file is damaged, or belongs to another corner or job."""
     if not path.is_file():
         return None
     try:
@@ -167,7 +167,7 @@ def _at(job: CornersJob, corner: Corner, engine: spice.Engine) -> CornerFigures:
 def _results(
     job: CornersJob, corners: Sequence[Corner], jobs: int
 ) -> Iterator[tuple[Corner, CornerFigures | FailedCorner]]:
-    """Each corner as it is done, in any order."""
+    """Yield each corner when it is done, in any order."""
     if jobs == 1 or len(corners) == 1:
         for corner in corners:
             yield corner, one(job, corner)
@@ -197,7 +197,7 @@ def write(summary: CornersResult, folder: Path) -> None:
     summary.save(folder / RESULT)
     write_text(folder / "corners.csv", as_csv(summary))
     if summary.good:
-        # drawing takes a second to load, which only a map needs
+        # Importing matplotlib takes about a second. Only a map needs it.
         from cmru_hw.analysis.corners import plots
 
         for suffix in ("svg", "pdf"):
@@ -205,7 +205,7 @@ def write(summary: CornersResult, folder: Path) -> None:
 
 
 def as_csv(summary: CornersResult) -> str:
-    """One row of COLUMNS for each corner; of one that failed, its name and status."""
+    """One row of COLUMNS per corner; for a failed corner only its name and status."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()

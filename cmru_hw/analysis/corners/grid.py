@@ -13,7 +13,7 @@ SUPPLY = (0.9, 1.0, 1.1)
 
 
 def every(vdd: float) -> list[Corner]:
-    """All 45 around the supply ``vdd`` [V]."""
+    """All 45 corners around the supply ``vdd`` [V]."""
     return [
         Corner(process=process, temperature=temperature, vdd=round(share * vdd, 4))
         for process in CORNERS
@@ -23,9 +23,9 @@ def every(vdd: float) -> list[Corner]:
 
 
 def chosen(corners: Sequence[Corner], only: Sequence[str]) -> list[Corner]:
-    """Those of ``corners`` that one of ``only`` names: ``ff/125/1.98``, or with ``*`` for any: ``ff/*/1.98``.
+    """The ``corners`` that ``only`` selects: ``ff/125/1.98``, or with ``*`` as wildcard: ``ff/*/1.98``.
 
-    Raises InputError for a name that fits none.
+    Raises InputError for a name that matches none.
     """
     if not only:
         return list(corners)

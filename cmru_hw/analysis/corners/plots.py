@@ -15,7 +15,7 @@ from cmru_hw.core.figures import STYLE, joules, save
 
 
 def heat_map(summary: CornersResult, path: Path) -> None:
-    """Share of decisions as in software, and energy per timestep; the worst has a frame, grey was not simulated."""
+    """Decision agreement, and energy per timestep. A frame marks the worst corner; a grey one was not simulated."""
     found = summary.corners
     processes = list(dict.fromkeys(result.process for result in found))
     columns = sorted({(result.vdd_V, result.temperature_C) for result in found})
@@ -56,7 +56,7 @@ def heat_map(summary: CornersResult, path: Path) -> None:
             axis.tick_params(length=0)
             bar = figure.colorbar(image, ax=axis, pad=0.01)
             if values is energy:
-                # plain numbers, few enough not to run into each other
+                # Plain numbers, few enough not to overlap.
                 bar.locator = LogLocator(subs=(1.0, 2.0, 5.0))
                 bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
                 bar.minorticks_off()

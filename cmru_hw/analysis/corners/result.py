@@ -1,4 +1,4 @@
-"""The result of a run over corners: what ``corners.json`` holds, and a file of one finished corner."""
+"""The result of a run over corners: the contents of ``corners.json``, and of the file of one finished corner."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAILED = "failed: "
 
 @dataclass(frozen=True, kw_only=True)
 class CornerFigures(Record):
-    """One corner that was simulated. ``corner``: its name, process/temperature/supply; energies as in an energy run.
+    """One simulated corner. ``corner``: its name, process/temperature/supply; energies as in an energy run.
     ``certificate``: see `cmru_hw.analysis.provenance.Provenance`."""
 
     corner: str
@@ -51,7 +51,7 @@ class CornerFigures(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class FailedCorner(Record):
-    """One corner whose simulation failed; ``status`` says how."""
+    """One corner whose simulation failed; ``status`` names the failure."""
 
     corner: str
     process: str
@@ -66,7 +66,7 @@ class FailedCorner(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedCorner(Record):
-    """A corner in a file of its own, of the job with the hash ``job_sha256``."""
+    """A corner in its own file, for the job with hash ``job_sha256``."""
 
     job_sha256: Sha256
     figures: CornerFigures = field(metadata=INLINE)
@@ -74,8 +74,8 @@ class FinishedCorner(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class WorstCorners(Record):
-    """Names of the corners with the smallest share of decisions as in software (None where every corner has all of
-    them), and with the largest energy. Both are None if every corner failed."""
+    """Names of the corners with the lowest decision agreement (None if all corners agree completely), and with the
+    largest energy. Both are None if every corner failed."""
 
     decisions: str | None
     energy: str | None
@@ -83,7 +83,7 @@ class WorstCorners(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class CornersResult(Record):
-    """Decisions and energy of a design at each corner. ``all_right``: corners with all decisions as in software."""
+    """Decisions and energy of a design at each corner. ``all_right``: number of corners with complete agreement."""
 
     kind: Literal["corners"] = "corners"
     level: Level
@@ -143,7 +143,7 @@ def summarised(
     excludes: tuple[str, ...],
     provenance: Provenance,
 ) -> CornersResult:
-    """The result with these ``corners``, their counts and the worst of them. ``timestep`` [s]."""
+    """The result from ``corners``, with their counts and the worst of them. ``timestep`` [s]."""
     good = [corner for corner in corners if isinstance(corner, CornerFigures)]
     weakest = min(good, key=lambda corner: corner.decisions.share, default=None)
     dearest = max(good, key=lambda corner: corner.per_timestep_J, default=None)

@@ -1,4 +1,4 @@
-"""A whole energy estimate in one call, from an exported design to a folder that a report can be made of."""
+"""Estimate or simulate the energy of an exported design, and write a result folder for a report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cmru_hw.nn.checkpoint import Sequences
 from cmru_hw.spice import Engine
 from cmru_hw.spice.schedule import Schedule
 
-# Hand calculation and simulation of a block should agree this well; where not, the table says why.
+# Expected agreement of analytic estimate and simulation of a block. Where it is missed, the table gives the reason.
 AGREEMENT = 0.25
 
 
@@ -40,17 +40,16 @@ def run_energy(
 ) -> EnergyResult:
     """Energy of ``exported`` on ``data``, by block; written to ``folder`` as ``energy.json`` with tables and figures.
 
-    All energies in J. ``per_timestep_J`` is the mean over all timesteps, ``per_inference_J`` that over sequences;
-    every block has its ``static_J`` and ``dynamic_J`` per timestep and, where there is a hand calculation,
-    ``analytic_J``. ``label`` is ``"estimate"`` at macro level. Power-on frames are not counted. ``refine`` halves time
-    steps that many times; the numerical certificate is of ``frames`` frames. Raises CheckFailed if blocks and supplies
-    differ by more than 1 %, after everything was written; InputError, before anything is simulated; SimulationError,
-    OutputError.
+    All energies in J. ``per_timestep_J`` is the mean over all timesteps, ``per_inference_J`` the mean over sequences.
+    Every block has ``static_J`` and ``dynamic_J`` per timestep and, if there is an analytic estimate, ``analytic_J``.
+    ``label`` is ``"estimate"`` at macro level. Power-on frames are not counted. ``refine`` is how often time steps are
+    halved; the numerical certificate covers ``frames`` frames. Raises CheckFailed if blocks and supplies differ by more
+    than 1 %, after all files are written; InputError before the simulation; SimulationError, OutputError.
     """
     design = exported.design
     kind = registry.of(design)
     model = kind.energy_model(design)
-    # before the simulation, which may take hours: a template whose devices cannot be counted ends here
+    # Before the simulation, which may take hours: templates whose devices cannot be counted are refused here.
     expected = kind.reference(design, exported.trained, data)
     analytic = _analytic(model, expected, data)
     simulation, each = _metered(exported, data, engine, model, refine, progress)
@@ -97,7 +96,7 @@ def _metered(
     refine: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Simulation, list[EnergyBreakdown]]:
-    """The simulation of ``data``, and the energy of each sequence."""
+    """The simulation of ``data``, and the energy breakdown of each sequence."""
     found: dict[int, EnergyBreakdown] = {}
 
     def observe(traces: Traces, plan: Schedule, sequences: Sequence[int]) -> None:
@@ -120,7 +119,7 @@ def _certificate(
 
 
 def _analytic(model: EnergyModel, expected: Reference, data: Sequences) -> dict[str, Array]:
-    """Block → (timesteps,) [J]: the estimate of each timestep of all sequences."""
+    """Block → (timesteps,) [J]: the analytic estimate of each timestep of all sequences."""
     each = [
         model.analytic(expected, data.inputs[number, :length].astype(np.float64), number)
         for number, length in enumerate(data.lengths)
@@ -131,14 +130,14 @@ def _analytic(model: EnergyModel, expected: Reference, data: Sequences) -> dict[
 def _supply(ledger: EnergyBreakdown, model: EnergyModel) -> float:
     """Energy from all supplies [J per timestep].
 
-    A measured unit is in it as in the blocks: what can be missed is charge of the netlist.
+    A measured unit counts here as in the blocks, because only charge of the netlist can be missed.
     """
     replaced = sum(float(ledger.blocks[name].mean()) for name in model.unit if name in ledger.blocks)
     return float(ledger.supply.mean()) - replaced + sum(sum(parts) for parts in model.unit.values())
 
 
 def decisions_alike(expected: Response, found: Response) -> DecisionAgreement:
-    """All decisions count, however small their margin."""
+    """Agreement of all decisions, however small their margin."""
     valid = expected.valid[:, :, None]
     pairs = list(zip(expected.decisions, found.decisions, strict=True))
     return DecisionAgreement(
@@ -170,7 +169,7 @@ def _joined(ledgers: Sequence[EnergyBreakdown]) -> EnergyBreakdown:
 
 
 def _entries(ledger: EnergyBreakdown, model: EnergyModel, estimates: Mapping[str, Array]) -> dict[str, BlockEnergy]:
-    """Block → its energy: what the netlist moves, unless only a measured unit knows it."""
+    """Block → its energy: from the netlist, or from the measured unit if only that models the block."""
     found: dict[str, BlockEnergy] = {}
     for name in ledger.blocks:
         energy, static = float(ledger.blocks[name].mean()), float(ledger.static[name].mean())
@@ -193,7 +192,7 @@ def _entries(ledger: EnergyBreakdown, model: EnergyModel, estimates: Mapping[str
 
 
 def _measured(unit: tuple[float, float], load: BlockEnergy | None) -> BlockEnergy:
-    """A block of measured units, in the place of ``load``, which ideal parts show."""
+    """A block of measured units, which replaces ``load``, the charge that ideal parts moved."""
     note = "a simulated unit times the number of units: no hand calculation"
     return BlockEnergy(
         static_J=unit[0],

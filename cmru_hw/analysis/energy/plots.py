@@ -1,4 +1,4 @@
-"""Figures of energy: over the timesteps of a sequence by block, and against the size of a network."""
+"""Figures of energy: by block over the timesteps of a sequence, and over the size of a network."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ OTHER = "#555555"
 
 
 def over_time(found: EnergyResult, path: Path) -> None:
-    """Energy of each block in each timestep of the first sequence, stacked; the dashed line is the mean of all."""
+    """Stacked energy of each block in each timestep of the first sequence. The dashed line is the mean of all."""
     series = {name: np.array(values) for name, values in found.series.blocks_J.items()}
-    # the largest at the bottom, where it can be read off
+    # The largest block at the bottom, where its value is easy to read.
     names = sorted(series, key=lambda name: -float(series[name].sum()))
     timesteps = len(next(iter(series.values())))
     scale, unit = joules(max(map(sum, zip(*series.values(), strict=True))))
@@ -54,7 +54,7 @@ def over_time(found: EnergyResult, path: Path) -> None:
 
 
 def scaling(found: ScalingResult, path: Path) -> None:
-    """Energy per timestep against units of a layer and against layers: every network, and the laws that fit."""
+    """Energy per timestep over units per layer and over layers: every network, and the fitted laws."""
     with plt.style.context([STYLE]):
         figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.0), sharey=True, layout="constrained")
         titles = {"units": "units of one layer", "layers": "layers of four units"}

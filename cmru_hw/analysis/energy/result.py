@@ -1,4 +1,4 @@
-"""The results of an energy run and of a scaling study: what ``energy.json`` and ``scaling.json`` hold."""
+"""The results of an energy run and of a scaling study: the contents of ``energy.json`` and ``scaling.json``."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from cmru_hw.core.records import (
 
 RESULT = "energy.json"
 SCALING = "scaling.json"
-# Sums of energies in a file agree this well: they were added up in another order.
+# Accepted relative difference of sums of energies in a file: they were added in another order.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockEnergy(Record):
-    """Energy of one block [J per timestep]; None for what this level does not model.
+    """Energy of one block [J per timestep]; None where this level has no model.
 
-    ``dynamic_J`` is a difference and may be a little below zero. ``analytic_J``: the independent estimate of the sum.
-    ``source``: "netlist" or "measured unit". ``load_J`` and ``load_analytic_J``: of a block from a measured unit, the
+    ``dynamic_J`` is a difference and may be slightly negative. ``analytic_J``: independent estimate of the sum.
+    ``source``: "netlist" or "measured unit". ``load_J`` and ``load_analytic_J``: for a block from a measured unit, the
     charge that its ideal part moved in the netlist, which is not counted again.
     """
 
@@ -67,9 +67,9 @@ class EnergyResult(Record):
     """Energy of a design on some sequences.
 
     Means over all timesteps: ``per_timestep_J`` of all blocks, ``supply_total_J`` of all supplies. ``ledger_gap`` is
-    the share by which the two differ, and ``ledger_tolerance`` the share that is accepted. ``duty_cycle``: the share of
-    a timestep in which something is switched. ``decisions`` and ``classification`` compare the same simulation with
-    software. ``cpu_seconds`` are the simulator's.
+    the closure error, their relative difference, and ``ledger_tolerance`` the largest accepted one. ``duty_cycle``:
+    share of a timestep with switching. ``decisions`` and ``classification`` compare the same simulation with software.
+    ``cpu_seconds`` are the simulator's.
     """
 
     kind: Literal["energy"] = "energy"
@@ -109,7 +109,7 @@ class EnergyResult(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingPoint(Record):
-    """One random network: ``size`` is the number of units of its layer, or of its layers. Energies per timestep."""
+    """One random network: ``size`` is its number of units per layer, or of layers. Energies per timestep."""
 
     axis: Literal["units", "layers"]
     size: Count

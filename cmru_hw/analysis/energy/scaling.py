@@ -1,10 +1,10 @@
-"""Energy against the size of a network: units of a layer, and layers, with the law that fits.
+"""Energy over the size of a network: units per layer, and layers, with a fitted power law.
 
-The networks have random weights and the cell, levels, features and technology of a given design, so that size is all
-that differs. The law is E = a n^b; its exponent is fitted to logarithms, with the interval of Student's t.
+The networks have random weights and the cell, levels, features and technology of a given design. Only their size
+differs. The law is E = a n^b. Its exponent is fitted to logarithms, with a Student's t interval.
 
-In current mode weights are currents, and a sum must stay within what cells can tell whatever its number of terms n. So
-weights there are of size 1/√n, and n² of them draw n^1.5: see docs/current-mode.md.
+In current mode weights are currents, and a sum of any number of terms n must stay within the range of the cells.
+Weights there have size 1/√n, and n² of them draw n^1.5: see docs/current-mode.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Axis = Literal["units", "layers"]
 WIDTHS = (2, 4, 8, 16, 32)
 DEPTHS = (1, 2, 3, 4, 6)
 TIMESTEPS = 16
-# Networks of each size, so that a fit knows how much weights matter.
+# Networks of each size, so that the interval of a fit contains the effect of the weights.
 NETWORKS = 3
 CONFIDENCE = 0.95
 GROWS = {"estimate": ", and clocks: blocks of a measured unit grow with the units by construction"}
@@ -54,7 +54,7 @@ def run_scaling(
 ) -> ScalingResult:
     """Energy per timestep of random networks like ``exported``: over ``widths`` of one layer, and over ``depths``.
 
-    Networks of several layers have four units in each. The result is written to ``folder``.
+    Networks of several layers have four units per layer. The result is written to ``folder``.
     Raises SimulationError, OutputError.
     """
     design = exported.design
@@ -93,10 +93,10 @@ def run_scaling(
 
 
 def random_network(config: ModelConfig, units: tuple[int, ...], seed: int) -> Trained:
-    """A network like ``config`` with layers of ``units``: normal weights, every alpha 1, states of either value.
+    """A network like ``config`` with layers of ``units``: normal weights, every alpha 1, both initial states.
 
-    An FQ-BMRU, whose values have a scale, has weights of variance 1/n in sums of n terms, and thresholds that such
-    sums cross.
+    The values of an FQ-BMRU have an absolute scale. It gets weights of variance 1/n in sums of n terms, and thresholds
+    that such sums cross.
     """
     scaled = config.cell == "fq-bmru"
     shape = replace(config, units=units, widths=(units[0], *units) if scaled else ())
@@ -117,7 +117,7 @@ def random_network(config: ModelConfig, units: tuple[int, ...], seed: int) -> Tr
 
 
 def fit(sizes: Sequence[float], energies: Sequence[float]) -> Law:
-    """The law through ``energies`` [J] at ``sizes``, at least three of them."""
+    """Fit a law to ``energies`` [J] at ``sizes``, at least three of them."""
     found = stats.linregress(np.log(sizes), np.log(energies))
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(sizes) - 2) * found.stderr)
     slope = float(found.slope)
@@ -142,7 +142,7 @@ def _point(found: EnergyResult, axis: Axis, size: int, number: int) -> ScalingPo
 
 
 def _laws(points: Sequence[ScalingPoint]) -> dict[str, Law]:
-    """Law of the whole and of every block."""
+    """Laws of the total and of every block."""
     sizes = [point.size for point in points]
     series = {"all": [point.per_timestep_J for point in points]}
     series |= {name: [point.blocks_J[name] for point in points] for name in points[0].blocks_J}
@@ -150,7 +150,7 @@ def _laws(points: Sequence[ScalingPoint]) -> dict[str, Law]:
 
 
 def law_rows(found: ScalingResult) -> list[tuple[str, str, str]]:
-    """Block, exponent against units, exponent against layers: as people read it."""
+    """Block, exponent over units, exponent over layers, as formatted text."""
 
     def shown(axis: str, name: str) -> str:
         law = found.laws[axis].get(name)

@@ -1,4 +1,4 @@
-"""An energy result in a folder: JSON, CSV, a LaTeX table and figures; and as the rows of a terminal's table."""
+"""Write an energy result to a folder (JSON, CSV, LaTeX table, figures), and format it as rows of a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ("static_J", "dynamic_J", "analytic_J")
 
 def write(found: EnergyResult, folder: Path) -> None:
     """``energy.json``, ``energy.csv``, ``energy.tex`` and ``energy.svg|pdf`` in ``folder``. Raises OutputError."""
-    # drawing takes a second to load, which only a result in a folder needs
+    # Importing matplotlib takes about a second. Only a result in a folder needs it.
     from cmru_hw.analysis.energy import plots
 
     found.save(folder / RESULT)
@@ -26,7 +26,7 @@ def write(found: EnergyResult, folder: Path) -> None:
 
 
 def rows(found: EnergyResult) -> list[tuple[str, ...]]:
-    """Rows of the printed table: block, static, dynamic, analytic, source; the sum of all blocks is last."""
+    """Rows of the printed table: block, static, dynamic, analytic, source. The last row is the sum of all blocks."""
     lines = [
         (
             name.replace("_", " "),
@@ -43,7 +43,7 @@ HEADER = ("per timestep", "static", "dynamic", "analytic", "from")
 
 
 def summary_rows(found: EnergyResult) -> list[tuple[str, str]]:
-    """The figures above the table."""
+    """The summary above the table: (name, value)."""
     gap, duty = abs(found.ledger_gap), found.duty_cycle
     switching = f"{percent(duty)} of a timestep; the rest is hold" if duty < 1 else "always on: nothing is clocked"
     closes = "blocks add up to it" if gap < 1e-6 else f"blocks differ by {percent(gap)}"
@@ -86,7 +86,7 @@ def as_latex(found: EnergyResult) -> str:
 
 
 def _numbers(entry: BlockEnergy) -> tuple[float | None, float | None, float | None]:
-    """Those of COLUMNS."""
+    """The values of COLUMNS."""
     return entry.static_J, entry.dynamic_J, entry.analytic_J
 
 

@@ -1,2 +1,2 @@
-"""Monte-Carlo: :mod:`.scores` of dies and their statistics, :mod:`.workers` who compute them, the :mod:`.store`
-where their rows survive any interruption, and :mod:`.run`, which gets rows from the one or the other."""
+"""Monte-Carlo: rows of dies and their :mod:`.statistics`, the :mod:`.workers` that compute them, :mod:`.shards` that
+store them across interruptions, the :mod:`.scheduler` that combines both, and the :mod:`.api`."""

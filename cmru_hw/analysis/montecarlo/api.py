@@ -1,4 +1,4 @@
-"""A whole Monte-Carlo in one call, from an exported design to a folder that a report can be made of."""
+"""Run a Monte-Carlo of an exported design, and write a result folder for a report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cmru_hw.core.errors import SimulationError
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import Sequences
 
-# Dies for the ranking of what costs the most: each class of elements needs as many twice.
+# Dies for the sensitivity ranking. Each class of elements needs twice as many.
 SENSITIVITY_DIES = 200
 
 
@@ -39,8 +39,9 @@ SENSITIVITY_DIES = 200
 class Plan:
     """Number of ``dies``, and optional analyses.
 
-    A die is good if its accuracy is at most ``drop`` below software's. With ``until``, stop when the interval of the
-    yield is no wider; ``paired``: so many of the dies in SPICE as well; ``sensitivity``: rank the classes of elements.
+    A die is good if its accuracy is at most ``drop`` below software's. With ``until`` the run stops when the interval
+    of the yield is at most that wide. ``paired``: number of dies to simulate in SPICE, too. ``sensitivity``: rank the
+    classes of elements.
     """
 
     dies: int
@@ -60,7 +61,7 @@ class Follow:
 
 
 Phases = Callable[[str], AbstractContextManager[Follow]]
-"""Opens the progress of one phase, by its name."""
+"""Opens the progress display of one phase, by its name."""
 
 
 def run_montecarlo(
@@ -76,12 +77,12 @@ def run_montecarlo(
     team: Workers = serial,
     report: Callable[[int, int, Interval], None] | None = None,
 ) -> MonteCarloResult:
-    """Make ``dies`` dies of a design and write what becomes of them to ``folder``.
+    """Simulate ``dies`` dies of a design and write their scores to ``folder``.
 
-    A die is good if its accuracy on ``data`` is at most ``drop`` below software's. ``varied`` are the
-    sources of variation (``exported.architecture.select_variations``; all by default), and ``team`` computes. Finished
-    dies are kept, so that a second call goes on where the first was interrupted. The yield's interval is that of
-    Clopper and Pearson (Biometrika 26, 404, 1934). Raises OutputError, and InputError for sources that the
+    A die is good if its accuracy on ``data`` is at most ``drop`` below software's. ``varied`` are the sources of
+    variation (``exported.architecture.select_variations``; default: all). ``team`` computes the dies. Finished dies are
+    stored, so a second call resumes an interrupted one. The interval of the yield is that of Clopper and Pearson
+    (Biometrika 26, 404, 1934). Raises OutputError, and InputError for sources that the
     design does not have.
     """
     job = Job(
@@ -103,7 +104,7 @@ def run_montecarlo(
 def run_job(
     exported: Exported, job: Job, folder: Path, plan: Plan, *, team: Workers, phases: Phases, command: str = ""
 ) -> MonteCarloResult:
-    """Do what ``plan`` says and write the result to ``folder``. ``command`` makes it again. Raises OutputError."""
+    """Execute ``plan`` and write the result to ``folder``. ``command`` reproduces it. Raises OutputError."""
     with phases(f"{job.engine}, dies") as follow:
         table = scheduler.collect(
             job,
@@ -135,14 +136,14 @@ def run_job(
 
 
 def _nominal(exported: Exported, job: Job) -> NumericalCertificate | None:
-    """Change of the nominal die in SPICE with finer steps, on the first sequence; None if SPICE fails."""
+    """Certificate of the nominal die in SPICE on the first sequence; None if SPICE fails."""
     first, kind = job.sequences.first(1), exported.architecture
     with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
         try:
             result = kind.simulate(exported.design, first, engine, network=exported.network)
             return kind.certify(exported.design, first, result, engine, network=exported.network, seed=job.seed)
         except SimulationError:
-            # a failed die is a value of the result, and so is a certificate that cannot be had
+            # A failed die is a value of the result. A missing certificate is, too.
             return None
 
 
@@ -157,7 +158,7 @@ def _stopping(job: Job, width: float) -> Stopping:
 def _paired(
     job: Job, table: pa.Table, folder: Path, plan: Plan, team: Workers, phases: Phases
 ) -> PairedDies | FailedPairs:
-    """Some of the dies of ``table`` in SPICE, compared with the fast engine."""
+    """Simulate some of the dies of ``table`` in SPICE, and compare them with the fast engine."""
     twin = replace(job, engine="spice")
     chosen = statistics.subset(job.seed, len(table), min(plan.paired or 0, len(table)))
     with phases("spice, dies") as follow:
@@ -183,7 +184,7 @@ def _sensitivity(job: Job, folder: Path, plan: Plan, team: Workers, phases: Phas
 
 
 def _draw(result: MonteCarloResult, table: pa.Table, folder: Path) -> None:
-    # drawing takes a second to load, which only the process that draws needs
+    # Importing matplotlib takes about a second. Only the process that draws needs it.
     from cmru_hw.analysis.montecarlo import plots
 
     if result.sensitivity is not None:

@@ -1,4 +1,4 @@
-"""The job of a Monte-Carlo: everything that a die's row follows from, and its identity."""
+"""The job of a Monte-Carlo: everything that determines a die's row, and its identity."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ EngineName = Literal["fast", "spice"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """The design that every die is one of, the task, the draws, and the engine.
+    """The nominal design of every die, the task, the draws, and the engine.
 
-    ``design`` is of any kind of circuit (`cmru_hw.circuits.design.AnyDesign`); ``varied`` are the sources of variation
-    that differ from die to die. A die's row is the same whichever process on whichever machine computes it. Raises
-    InputError for a design that no dies can be drawn of.
+    ``design`` is of any kind of circuit (`cmru_hw.circuits.design.AnyDesign`). ``varied`` are the sources of variation
+    that differ from die to die. A die's row does not depend on the process or machine that computes it. Raises
+    InputError for a design whose dies cannot be drawn.
     """
 
     design: Any
@@ -44,7 +44,7 @@ class Job:
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of a die's row: two jobs that share it give the same rows."""
+        """Identity of the rows: two jobs with the same hash give the same rows."""
         data = self.sequences
         hashed = hashlib.sha256()
         kind = registry.of(self.design)
@@ -67,7 +67,7 @@ class Job:
             return self.simulator.goal(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A checkpoint's read-only mapping cannot be pickled, and what follows from the rest need not be.
+        # The read-only mapping of a checkpoint cannot be pickled, and derived values need not be.
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         trained = values.pop("trained")
         return _rebuilt, (values, trained.config, dict(trained.tensors))
@@ -79,7 +79,7 @@ def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, Ten
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for torch: with more, matrix products are split by their number, and last bits change."""
+    """Limit torch to one thread: its matrix products depend on the number of threads in the last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

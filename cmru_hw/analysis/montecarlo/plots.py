@@ -1,4 +1,4 @@
-"""Figures of a Monte-Carlo: how good the dies are, what costs them, and where one of them goes wrong."""
+"""Figures of a Monte-Carlo: scores of dies, effect of each class of elements, and the response of one die."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cmru_hw.core.signals import Response
 
 
 def dies(table: pa.Table, software: float, drop: float, yielded: Interval, path: Path) -> None:
-    """Histograms of accuracy and of decision agreement over all dies that were simulated."""
+    """Histograms of accuracy and of decision agreement over all simulated dies."""
     good = [row for row in table.to_pylist() if row["status"] == "ok"]
     accuracy = 100 * np.array([row["accuracy"] for row in good])
     agreement = 100 * np.array([row["decisions_agree"] / row["decisions"] for row in good])
@@ -45,7 +45,7 @@ def dies(table: pa.Table, software: float, drop: float, yielded: Interval, path:
 
 
 def sensitivity(effects: Sequence[Effect], path: Path) -> None:
-    """Decisions lost to each class of elements alone, and decisions gained without the class."""
+    """Decisions lost with only one class of elements, and decisions gained without it."""
     names = [effect.name for effect in effects]
     places = np.arange(len(effects))
     alone = [100 * (1 - effect.agreement_alone) for effect in effects]
@@ -94,7 +94,7 @@ def die(design: AnyDesign, expected: Reference, response: Response, number: int,
 
 
 def _whole_bins(percent: np.ndarray) -> np.ndarray:
-    """Bins for shares of one number of sequences: no finer than the values are, or the histogram gets combs."""
+    """Histogram bins that are no finer than the possible shares of one number of sequences, to avoid empty bins."""
     values = np.unique(percent)
     width = max(float(np.diff(values).min(initial=np.inf)), (values[-1] - values[0]) / 40, 1e-3)
     if not np.isfinite(width):

@@ -1,4 +1,4 @@
-"""The result of a Monte-Carlo: what ``summary.json`` holds."""
+"""The result of a Monte-Carlo: the contents of ``summary.json``."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Engine = Annotated[str, OneOf(("fast", "spice"))]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval(Record):
-    """``k`` of ``n``, their ratio ``value``, and the Clopper-Pearson 95 % interval of the share behind them
-    (Biometrika 26, 404, 1934): see :func:`cmru_hw.analysis.montecarlo.statistics.clopper_pearson`."""
+    """``k`` of ``n``, their ratio ``value``, and the Clopper-Pearson 95 % interval of the underlying share (Biometrika
+    26, 404, 1934): see :func:`cmru_hw.analysis.montecarlo.statistics.clopper_pearson`."""
 
     k: Count
     n: Annotated[int, Range(low=1)]
@@ -59,7 +59,7 @@ class Interval(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class DieAccuracy(Record):
-    """Accuracy of software, and of the dies that were simulated: median, 5th percentile and worst; None without any."""
+    """Accuracy of software, and median, 5th percentile and worst accuracy of the simulated dies; None without any."""
 
     software: Share
     median: Share | None
@@ -74,8 +74,8 @@ class DieAccuracy(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class LevelErrors(Record):
-    """State errors in levels (αCMRU: shares of the swing): the largest of all dies, the median of their largest ones,
-    and the rms over everything; None without any die."""
+    """State errors in levels (αCMRU: shares of the swing): the largest over all dies, the median of the dies' largest
+    ones, and the overall rms; None without any die."""
 
     max: NotNegative | None
     median: NotNegative | None
@@ -84,8 +84,8 @@ class LevelErrors(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class DieStatistics(Record):
-    """Scores of all dies together. ``failures``: status → number of dies that failed with it. ``accuracy_of``: what a
-    die's classes are compared with. A die is good if its accuracy is at most ``drop`` below software's."""
+    """Statistics over all dies. ``failures``: status → number of dies that failed with it. ``accuracy_of``: reference
+    of a die's classes. A die is good if its accuracy is at most ``drop`` below software's."""
 
     dies: Count
     failed: Count
@@ -109,8 +109,8 @@ class DieStatistics(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping(Record):
-    """The rule of ``--until-ci``: at the first end of a block of ``block`` dies after which there are at least
-    ``fewest`` and the interval is no wider than ``width``."""
+    """The rule of ``--until-ci``: stop after the first block of ``block`` dies that brings the number of dies to
+    ``fewest`` or more with an interval no wider than ``width``."""
 
     width: Share
     fewest: Count
@@ -119,8 +119,8 @@ class Stopping(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineAgreement(Record):
-    """Decisions of both engines on the same ``dies``: ``agree`` of ``decisions`` are alike, with the 95 % interval of
-    that share; of the others ``margin_limited`` are too close to call and ``unexplained`` are not."""
+    """Decisions of both engines on the same ``dies``: ``agree`` of ``decisions`` are equal, with the 95 % interval of
+    that share. Of the others, ``margin_limited`` are too close to call and ``unexplained`` are not."""
 
     dies: Count
     decisions: Count
@@ -139,7 +139,7 @@ class EngineAgreement(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDies(EngineAgreement):
-    """The same of ``requested`` dies; ``resolution`` says which decisions are too close to call."""
+    """Agreement on ``requested`` dies; ``resolution`` describes the decisions that are too close to call."""
 
     requested: Count
     resolution: str
@@ -147,7 +147,7 @@ class PairedDies(EngineAgreement):
 
 @dataclass(frozen=True, kw_only=True)
 class FailedPairs(Record):
-    """None of the ``requested`` dies could be simulated in both engines."""
+    """No die of the ``requested`` ones could be simulated in both engines."""
 
     dies: Literal[0] = 0
     requested: Count
@@ -156,8 +156,8 @@ class FailedPairs(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Effect(Record):
-    """Effect of a class of elements: yield with it ``alone``, and ``without`` it with all others. Accuracies and
-    agreements with software's decisions are means over dies."""
+    """Effect of a class of elements: yield with only this class varied (``alone``), and with all others (``without``).
+    Accuracies and decision agreements are means over dies."""
 
     name: str
     alone: Interval
@@ -170,10 +170,9 @@ class Effect(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class MonteCarloResult(DieStatistics):
-    """Dies of a design: their statistics, and everything that these follow from.
+    """Dies of a design: their statistics, and everything that determines them.
 
-    ``engine`` simulated them; ``varies`` are the sources of variation, as leaves of their tree. ``sensitivity``: the
-    classes of elements, worst first.
+    ``engine`` simulated them. ``varies`` are the sources of variation, as leaves of their tree. ``sensitivity``: the
     """
 
     kind: Literal["montecarlo"] = "montecarlo"

@@ -1,4 +1,4 @@
-"""From a job and numbers of dies to the rows of all of them, through shards that survive any interruption."""
+"""Compute the rows of all dies of a job, through shards that survive an interruption."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cmru_hw.analysis.montecarlo.shards import Store, blocks
 from cmru_hw.analysis.montecarlo.statistics import SCHEMA, clopper_pearson, passed
 from cmru_hw.analysis.montecarlo.workers import Workers
 
-# Intervals of fewer dies jump about; nothing is decided on them.
+# No decision is based on fewer dies, because the interval of their yield fluctuates.
 FEWEST = 100
 
 Report = Callable[[int, int, Interval], None]
@@ -30,11 +30,11 @@ def collect(
     until: float | None = None,
     report: Report | None = None,
 ) -> pa.Table:
-    """Rows of ``dies`` (rising), from ``store`` where it has them and from ``workers``, who add theirs to it.
+    """Rows of ``dies`` (rising), from ``store`` if it has them, else from ``workers``, which store theirs.
 
-    With ``until`` it stops early: at the first block of the order after which at least FEWEST dies are there and the
-    95 % interval of the yield is no wider than that. Whatever order blocks are finished in, the same one is the last.
-    ``report(done, all, interval)`` follows the work.
+    With ``until`` it stops at the first block, in order, after which there are at least FEWEST dies and the 95 %
+    interval of the yield is no wider than ``until``. The order in which blocks finish does not matter.
+    ``report(done, all, interval)`` reports progress.
     """
     plan = blocks(job, dies)
     found = {block.number: table for block in plan if (table := store.read(block)) is not None}
@@ -48,7 +48,7 @@ def collect(
             report(count, len(dies), clopper_pearson(good, count))
 
     def finished() -> int | None:
-        """Number of blocks, from the first, that form the result; None while it is not known."""
+        """Number of leading blocks that form the result; None while it is not known."""
         count = good = 0
         for place, block in enumerate(plan):
             if block.number not in found:
@@ -79,7 +79,7 @@ def sensitivity(
     drop: float,
     report: Callable[[str], None],
 ) -> list[Effect]:
-    """Effect of each class of elements that varies in ``job``, alone and without it, worst first."""
+    """Effect of each class of elements that varies in ``job``, alone and without it; the worst first."""
     effects = []
     for name in sorted({kind(leaf) for leaf in job.varied}):
         members = frozenset(leaf for leaf in job.varied if kind(leaf) == name)
@@ -106,7 +106,7 @@ def sensitivity(
 
 
 def kind(leaf: str) -> str:
-    """Layers are made alike, so a class of elements is one leaf in all of them: ``layer1/offset`` is ``offset``."""
+    """Class of elements of ``leaf``. It is the same in all layers: that of ``layer1/offset`` is ``offset``."""
     group, name = leaf.split("/")
     return name if group.startswith("layer") else leaf
 

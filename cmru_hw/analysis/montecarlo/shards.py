@@ -5,8 +5,8 @@
     OUT/shards/<job>/000012.parquet    rows of the dies of block 12, of the job with that identity
     OUT/dies.parquet  OUT/summary.json and figures, written when all dies are there
 
-A block is a fixed range of die numbers, so the same command finds its shards again, and so does one that asks for more
-dies. Another design, seed, input or version is another job and never meets them.
+A block is a fixed range of die numbers, so the same command finds its shards again, and so does a command with more
+dies. Another design, seed, input or version is another job with its own shards.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DIES = "dies.parquet"
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The dies of one block that are asked for, in rising order."""
+    """The requested dies of one block, in rising order."""
 
     number: int
     dies: tuple[int, ...]
@@ -46,14 +46,14 @@ class Store:
         return cls(folder=folder / "shards" / job.sha256[:20], identity=job.sha256)
 
     def read(self, block: Block) -> pa.Table | None:
-        """The rows of ``block``, if its shard is there and has them all."""
+        """The rows of ``block``, if its shard exists and is complete."""
         path = self._path(block)
         if not path.is_file():
             return None
         try:
             table = pq.read_table(path)
         except (pa.ArrowException, OSError):
-            # Not ours, or damaged on the disk: it is made again.
+            # A foreign or damaged file: the block is computed again.
             return None
         if (table.schema.metadata or {}).get(b"job") != self.identity.encode():
             return None
@@ -64,7 +64,7 @@ class Store:
         return table.take([rows[die] for die in block.dies])
 
     def write(self, block: Block, table: pa.Table) -> None:
-        """Keep the rows of ``block``. Raises OutputError."""
+        """Store the rows of ``block``. Raises OutputError."""
         marked = table.replace_schema_metadata({"job": self.identity})
         write_whole(self._path(block), lambda path: pq.write_table(marked, path))
 
@@ -73,7 +73,7 @@ class Store:
 
 
 def blocks(job: Job, dies: Sequence[int]) -> list[Block]:
-    """``dies`` (rising) in blocks, in order."""
+    """``dies`` (rising) divided into blocks, in order."""
     found: dict[int, list[int]] = {}
     for die in dies:
         found.setdefault(die // BLOCK[job.engine], []).append(die)

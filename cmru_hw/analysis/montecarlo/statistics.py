@@ -1,8 +1,8 @@
 """Per-die scores and yield statistics.
 
-A :class:`Job` says what is computed for a die, and nothing about how: a die's row is the same whichever process on
-whichever machine makes it, and in whatever company. A die whose simulation fails is a row too, with ``status`` saying
-how, and it counts as a die that does not do its task.
+A :class:`Job` determines a die's row completely: the row does not depend on the process, the machine or the other dies
+of a call. A die whose simulation fails is a row too; its ``status`` names the failure, and it counts as a die that does
+not do its task.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cmru_hw.analysis.montecarlo.result import DieAccuracy, DieStatistics, Engin
 from cmru_hw.circuits.dies import DieScores
 from cmru_hw.core.errors import SimulationError
 
-# Dies that are computed and stored together: some seconds of work, so that an interruption costs no more than that.
+# Dies per block, which is computed and stored as one: some seconds of work, the most that an interruption can lose.
 BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
 
 SCHEMA = pa.schema(
@@ -40,14 +40,14 @@ SCHEMA = pa.schema(
 )
 """One row per die. ``accuracy`` is the share of sequences classified as labelled (without labels: as software does).
 
-``decisions_agree`` of ``decisions`` are software's. Level errors are in levels (αCMRU: shares of the swing), against
-software. ``engines_agree`` decisions are the same in both engines, and ``engines_close`` are not but are below the
-resolution of a comparison, or follow from one that is; both are null for a die that SPICE did not simulate.
+``decisions_agree`` of ``decisions`` equal software's. Level errors are relative to software, in levels (αCMRU: shares
+of the swing). ``engines_agree`` decisions are equal in both engines; ``engines_close`` differ, but are below the
+resolution of a comparison or follow from such a decision. Both are null for a die that SPICE did not simulate.
 """
 
 
 def scores(job: Job, dies: Sequence[int]) -> pa.Table:
-    """One row of SCHEMA for each of ``dies``. Raises what would meet every die, like SimulatorMissing."""
+    """One row of SCHEMA for each of ``dies``. Raises errors that would affect every die, such as SimulatorMissing."""
     with one_thread():
         rows = job.simulator.fast(job, dies) if job.engine == "fast" else _spice(job, dies)
     return pa.Table.from_pylist([vars(row) for row in rows], schema=SCHEMA)
@@ -68,19 +68,19 @@ def _spice(job: Job, dies: Sequence[int]) -> list[DieScores]:
 
 
 def clopper_pearson(k: int, n: int, *, confidence: float = 0.95) -> Interval:
-    """The exact interval of a share of which ``k`` in ``n`` ≥ 1 were seen."""
+    """Exact interval of a share of which ``k`` of ``n`` ≥ 1 were observed."""
     tail = (1 - confidence) / 2
-    # quantiles of beta distributions; scipy.stats, which has them too, takes a second to load
+    # Quantiles of beta distributions. scipy.stats has them too, but takes a second to import.
     low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
     high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
     return Interval(k=k, n=n, value=k / n, ci95=(low, high))
 
 
 def passed(table: pa.Table, software: float, drop: float) -> NDArray[np.bool_]:
-    """(dies,): whether each die did the task, within ``drop`` of software's accuracy."""
+    """(dies,): whether the accuracy of each die is at most ``drop`` below software's."""
     ok = np.array([status == "ok" for status in table["status"].to_pylist()], dtype=bool)
     accuracy = np.array(table["accuracy"].to_pylist(), dtype=np.float64)
-    # A share of sequences is a ratio of whole numbers: rounding must not fail a die that is exactly at the limit.
+    # Shares of sequences are ratios of integers: rounding must not fail a die that is exactly at the limit.
     return ok & (accuracy >= software - drop - 1e-12)
 
 
@@ -132,7 +132,7 @@ def engine_agreement(table: pa.Table) -> EngineAgreement | None:
 
 
 def subset(seed: int, dies: int, count: int) -> list[int]:
-    """``count`` of ``dies`` at random, in rising order: which ones is a function of the seed."""
+    """``count`` of ``dies`` at random, in rising order, as a function of the seed."""
     return sorted(np.random.default_rng([seed, 0]).permutation(dies)[:count].tolist())
 
 

@@ -1,7 +1,7 @@
 """Workers that compute the blocks: this process, several, or the machines of a Dask cluster.
 
-Each of these is a function of a job and its blocks that yields (block, rows) as they are done, in any order. None of
-them can change a row; a worker that dies costs its block, which is then given to another.
+Each is a function of a job and its blocks that yields (block, rows) as they finish, in any order. None of them can
+change a row. If a worker is lost, another one computes its block again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cmru_hw.core.errors import InputError, reason
 from cmru_hw.core.process_pool import process_pool
 
 Workers = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, pa.Table]]]
-# How often Dask starts a block again whose worker was lost.
+# How often Dask repeats a block whose worker was lost.
 _RETRIES = 5
 
 
@@ -33,7 +33,7 @@ def serial(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]
 
 @contextmanager
 def local(jobs: int) -> Iterator[Workers]:
-    """``jobs`` processes of this machine, which stay for all jobs that are given to them."""
+    """``jobs`` processes on this machine, which are reused for all jobs."""
     with process_pool(jobs) as pool:
         yield partial(pool.run, _rows)
 
@@ -44,9 +44,9 @@ def _rows(job: Job, block: Block) -> pa.Table:
 
 @contextmanager
 def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
-    """All workers of the Dask scheduler at ``address`` (``tcp://host:8786``), or of the one that a file describes.
+    """All workers of the Dask scheduler at ``address`` (``tcp://host:8786``, or a scheduler file).
 
-    A scheduler that was started a moment ago has not written its file yet: ``patience`` [s] is how long to wait for it.
+    ``patience`` [s] is how long to wait for the scheduler file, which a newly started scheduler has not written yet.
     """
     try:
         from distributed import Client, as_completed
@@ -62,9 +62,9 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
         ) from error
 
     def run(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
-        # As the result of a task and not scattered: what only a worker holds is gone with that worker, for good.
+        # A task result and not scattered data: scattered data is lost for good with the worker that holds it.
         shared = client.submit(_itself, job, pure=False)
-        # Not pure: Dask would tell blocks apart by hashing the job. Retried: a lost worker is no failure.
+        # pure=False: otherwise Dask hashes the job to distinguish blocks. retries: a lost worker is not a failure.
         futures = {client.submit(scores, shared, block.dies, pure=False, retries=_RETRIES): block for block in blocks}
         try:
             for future in as_completed(list(futures)):
@@ -77,7 +77,7 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
 
 
 def _await(file: Path, patience: float) -> None:
-    """A scheduler that was started a moment ago writes its file soon; Dask's client would wait for one for ever."""
+    """Wait for the file of a scheduler that was just started. Dask's client would wait for it forever."""
     end = time.monotonic() + patience
     while not file.is_file():
         if time.monotonic() >= end:

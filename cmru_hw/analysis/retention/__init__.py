@@ -1,1 +1,1 @@
-"""Retention of a capacitor: timesteps until a held level is lost, over temperature."""
+"""Retention: timesteps until a held state is lost, over temperature."""

@@ -1,7 +1,7 @@
-"""Retention in one call, from an exported design to a folder that a report can be made of.
+"""Measure the retention of an exported design, and write a result folder for a report.
 
-The unit that is the first to lose its state is left alone at each temperature until it has, in either architecture: on
-a capacitor a level droops (:mod:`.charge`), a cell of current mode restores its state or has lost it (:mod:`.current`).
+The unit that loses its state first is held at each temperature until the loss. On a capacitor a level droops; a cell of
+current mode restores its state, or has lost it. Each architecture provides its own simulation (``retention_unit``).
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def run_retention(
 ) -> RetentionResult:
     """Timesteps until the first level of ``exported`` is lost, at each of ``temperatures`` [degrees Celsius].
 
-    The unit that loses its state first is taken, at the process corner ``corner``. The result is written to
+    The unit that loses its state first is simulated at the process corner ``corner``. The result is written to
     ``folder`` as ``retention.json``. Time steps are halved ``refine`` times; the worst temperature is simulated once
-    more with steps halved again. Raises InputError for a technology that was measured on no transistors and for
+    more with steps halved again. Raises InputError for a technology that was not measured on transistors and for
     counters, SimulationError, OutputError.
     """
     design = exported.design
@@ -78,7 +78,7 @@ def run_retention(
         doubling_C=unit.doubling(states),
         worst_temperature_C=worst.temperature_C,
         worst_timesteps=worst.timesteps,
-        # it was followed for that long and had not lost anything
+        # The state was held until the end of the simulation.
         worst_at_least=not worst.lost_in_simulation and worst.seconds <= worst.simulated_s,
         finer_steps=FinerSteps(
             options=finer_options(refine + 1),
@@ -96,7 +96,7 @@ def run_retention(
 
 def write(found: RetentionResult, folder: Path) -> None:
     """``retention.json``, ``.csv`` and the figure in ``folder``. Raises OutputError."""
-    # drawing takes a second to load, which only a result in a folder needs
+    # Importing matplotlib takes about a second. Only a result in a folder needs it.
     from cmru_hw.analysis.retention import plots
 
     rows = [state.to_plain() for state in found.temperatures]

@@ -1,4 +1,4 @@
-"""Retention over temperature, as simulated and as the law of constant leakage has it."""
+"""Retention over temperature, as simulated and by the law of constant leakage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cmru_hw.core.units import percent
 
 
 def over_temperature(found: RetentionResult, path: Path) -> None:
-    """Timesteps until the first level is lost; open circles were not followed to the end."""
+    """Timesteps until the first level is lost; open circles were not simulated until the loss."""
     rows, facts = found.temperatures, found.facts
     droops = facts.half_packet_V is not None
     with plt.style.context([STYLE]):

@@ -1,4 +1,4 @@
-"""The result of a retention run: what ``retention.json`` holds."""
+"""The result of a retention run: the contents of ``retention.json``."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ RESULT = "retention.json"
 
 @dataclass(frozen=True, kw_only=True)
 class FinerSteps(Record):
-    """The worst temperature once more with other ``options`` of the simulator: its ``timesteps``, and the relative
-    ``difference`` of the result from them."""
+    """A repetition at the worst temperature with other simulator ``options``: its ``timesteps``, and the relative
+    ``difference`` of the result from it."""
 
     options: str
     temperature_C: float
@@ -39,7 +39,7 @@ class RetentionResult(Record):
     """Retention of the unit that loses its state first, at each of ``temperatures``.
 
     ``models``: version of the device models, of process corner ``corner``. ``worst_at_least``: whether the state was
-    still held when the simulation of the worst temperature ended. ``doubling_C``: the warming that halves the
+    still held when the simulation of the worst temperature ended. ``doubling_C``: temperature rise that halves the
     retention.
     """
 

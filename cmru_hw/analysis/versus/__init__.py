@@ -1,1 +1,1 @@
-"""Designs next to each other, with the results of each."""
+"""A table of designs with the results of each."""

@@ -1,7 +1,7 @@
-"""Designs side by side: what they are, and what the runs of these very netlists say of each.
+"""Tabulate designs: their properties, and the results of runs of exactly these netlists.
 
-A result belongs to a design if it names the hash of its netlist. What nobody has run is said to be so, with the
-command that would; nothing is estimated in its place.
+A result belongs to a design if it names the hash of its netlist. Missing results are listed with the command that
+produces them. No estimate takes their place.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from cmru_hw.process.device_count import Inventory
 
 R = TypeVar("R", bound=Result)
 Said = tuple[object, str]
-"""A figure in plain numbers, and as people read it."""
+"""A value as plain numbers, and as formatted text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """Results of one design and their files, by kind. Of several, the one with most dies, corners or sequences."""
+    """Results of one design and their files, by kind. Of several, the one with the most dies, corners or sequences."""
 
     design: Exported
     found: Mapping[str, tuple[Result, Path]]
 
     def of(self, record: type[R]) -> tuple[R, Path] | None:
-        """The result of the kind that ``record`` is of, if there is one."""
+        """The result of class ``record``, if there is one."""
         return next(((result, path) for result, path in self.found.values() if isinstance(result, record)), None)
 
     def counted(self) -> tuple[ComparisonResult | EnergyResult, Path] | None:
-        """The result with decisions and classes: energy counts them too, and of a chip in transistors one run takes
-        hours."""
+        """The result with decisions and classes. An energy run counts them too, which saves a second simulation of a
+        transistor-level chip of hours."""
         return self.of(ComparisonResult) or self.of(EnergyResult)
 
     def entry(self, kind: str, found: tuple[R, Path] | None, say: Callable[[R], Said]) -> TableEntry:
-        """The output of ``say`` for a result; without a result, the command that makes one of this ``kind``."""
+        """The output of ``say`` for a result; without a result, the command that produces one of this ``kind``."""
         if found is None:
             return self._not_run(kind)
         value, shown = say(found[0])
@@ -73,9 +73,9 @@ def versus(designs: Sequence[Exported], folders: Sequence[Path], *, command: str
 
 
 def find(design: Exported, folders: Sequence[Path]) -> Runs:
-    """Results of ``design`` in ``folders`` and in the folders in them.
+    """Results of ``design`` in ``folders`` and in their subfolders.
 
-    Raises InputError for a file that is of this design and damaged, and for one that is no JSON.
+    Raises InputError for a damaged result of this design, and for a result file that is not JSON.
     """
     places = sorted({place for folder in folders for place in (folder, *folder.glob("*/"))})
     found: dict[str, tuple[Result, Path]] = {}
@@ -90,7 +90,7 @@ def find(design: Exported, folders: Sequence[Path]) -> Runs:
 
 
 def require_own(designs: Sequence[Exported], folder: Path) -> None:
-    """Raise InputError, naming one, where all results in ``folder`` are of other circuits than ``designs``."""
+    """Raise InputError, with one name, if all results in ``folder`` are of other circuits than ``designs``."""
     strangers = []
     for place in (folder, *sorted(folder.glob("*/"))):
         for _, path, content in results.in_folder(place):
@@ -105,7 +105,7 @@ def require_own(designs: Sequence[Exported], folder: Path) -> None:
 
 
 def _breadth(result: Result) -> int:
-    """Dies, corners or sequences of a result: of several, the one with the most counts."""
+    """Number of dies, corners or sequences of a result. Of several results, the largest number wins."""
     if isinstance(result, MonteCarloResult):
         return result.dies
     if isinstance(result, CornersResult):
@@ -116,7 +116,7 @@ def _breadth(result: Result) -> int:
 
 
 def side_by_side(runs: Sequence[Runs]) -> list[TableRow]:
-    """The table."""
+    """The rows of the table."""
 
     def line(name: str, entry: Callable[[Runs], TableEntry]) -> TableRow:
         return TableRow(name=name, entries=tuple(map(entry, runs)))
@@ -162,8 +162,8 @@ def _circuit(design: Exported) -> str:
 def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
     """Devices of ``design``, whether they are those of its transistor twin, and the source of the count.
 
-    A macro-level design is counted as the same network of the same technology in transistors, where there is such a
-    twin; where not, the last entry says why.
+    A macro-level design is counted as the same network and technology at transistor level, if that twin exists; if not,
+    the last entry is the reason.
     """
     kind = design.architecture
     own = kind.parts(design.design)

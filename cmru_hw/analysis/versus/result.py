@@ -11,7 +11,7 @@ from cmru_hw.core.records import Invalid, Record
 
 @dataclass(frozen=True, kw_only=True)
 class TableEntry(Record):
-    """One figure of one design: ``value`` in plain numbers, ``shown`` as people read it, ``source`` where it is from.
+    """One value of one design: ``value`` as plain numbers, ``shown`` as text, and its ``source``.
 
     ``value`` is None for a missing result. ``source`` is then the command that produces it, or the
     reason why there is none.
@@ -32,7 +32,7 @@ class TableRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class VersusResult(Record):
-    """``designs`` are paths; every line has one entry for each."""
+    """``designs`` are paths; every row has one entry for each."""
 
     kind: Literal["versus"] = "versus"
     designs: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The charge domain (``sc``)."""
+"""The charge-domain architecture (``sc``): its functions behind the common `Architecture` protocol."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cmru_hw.process.device_count import Inventory
 
 
 def describe(design: Design) -> dict[str, object]:
-    """The sizes of a design, and what of the trained network it does not hold."""
+    """Capacitor sizes, size of one level, and number of rounded and left-out weights of a design."""
     sizes = [np.abs(row.weights[row.weights != 0]) for layer in design.layers for row in (layer.low, layer.high)]
     dropped = sum(deviation.got == 0 for deviation in design.deviations)
     outside = {"excludes": list(fidelity.excludes(design))} if fidelity.in_transistors(design) else {}
@@ -47,7 +47,7 @@ def parts(design: Design) -> Inventory | None:
 
 
 def _draw_unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:
-    # drawing takes a second to load, which commands without figures need not wait for
+    # Importing matplotlib takes about a second. Commands without figures do not wait for it.
     from cmru_hw.circuits.charge import plots
 
     plots.unit(design, waveforms, expected, path)

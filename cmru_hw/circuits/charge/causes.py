@@ -21,7 +21,7 @@ from cmru_hw.spice.schedule import Schedule
 
 
 def macro_rows(design: Design) -> tuple[str, ...]:
-    """Nodes of all rows of a netlist of macromodels; none for transistors, whose decks save theirs."""
+    """Row nodes of a macromodel netlist to save; empty at transistor level, where decks always save their rows."""
     if fidelity.in_transistors(design):
         return ()
     units = [f"{index}_{i}" for index, layer in enumerate(design.layers) for i in range(layer.units)]
@@ -39,7 +39,7 @@ def rows(design: Design, traces: Traces, plan: Schedule, sequence: int) -> tuple
     waiting = iter(pairs)
     found = []
     for index, layer in enumerate(design.layers):
-        # rows of macromodels stand still until the end of the timestep
+        # The rows of macromodels do not move until the end of the timestep.
         instants = plan.compared(sequence, index) if plan.comparing else plan.instants(sequence, index)
         drives = [
             traces.at(row, instants) - (traces.at(other, instants) if other else design.technology.supply.common_mode)
@@ -52,8 +52,8 @@ def rows(design: Design, traces: Traces, plan: Schedule, sequence: int) -> tuple
 def require_causes(seen: Sequence[Array], decided: Sequence[NDArray[np.bool_]], *, tolerance: float, name: int) -> None:
     """Raise UncausedTransition unless every decision has the sign of its row.
 
-    ``seen`` as :func:`rows`, ``decided`` by layer of the same shape: whether qa and qb are high. ``tolerance`` [V] is
-    :func:`fidelity.kick` of the design, ``name`` the number of the sequence in messages.
+    ``seen`` is the result of :func:`rows`. ``decided`` has the same shape by layer: whether qa and qb are high.
+    ``tolerance`` [V] is :func:`fidelity.kick` of the design. ``name`` is the number of the sequence in messages.
     """
     for index, (drive, high) in enumerate(zip(seen, decided, strict=True)):
         wrong = np.argwhere((high != (drive > 0)) & (np.abs(drive) > tolerance))

@@ -1,7 +1,7 @@
-"""A numerical certificate of a charge-domain result: some of its frames again, in finer steps or another simulator.
+"""Numerical certificate of a charge-domain result: some frames are simulated again, finer or in another simulator.
 
-A state follows from all packets before it, so every frame is simulated from power-on, and all timesteps on the way are
-compared too. At macro level parts are exact, and the certificate says by how much halved steps move the result.
+A state depends on all packets before it. Each frame is therefore simulated from power-on, and all timesteps up to it
+are compared. At macro level parts are exact, and the certificate states how far halved steps move the result.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from cmru_hw.core.units import percent, si
 from cmru_hw.nn.checkpoint import Sequences
 from cmru_hw.spice import Engine
 
-# Limits for a converged result: rows and states [V], energy (relative); in another simulator, states and energy.
+# Limits of a converged result: rows and states [V], energy (relative). ANOTHER [V] is for states in another simulator.
 ROW, STATE, ENERGY, ANOTHER = 0.3e-3, 0.3e-3, 0.01, 0.5e-3
-# Frames that a certificate is taken from unless asked for more: transistors take seconds for each timestep up to them.
+# Default number of certified frames. At transistor level each timestep up to a frame takes seconds.
 CERTIFIED_FRAMES = 2
 
 
@@ -40,14 +40,14 @@ def certify(
     seed: int = 0,
     refine: int = 1,
 ) -> NumericalCertificate:
-    """Certificate of ``simulation``, a result on ``sequences``, against a run with steps halved ``refine`` more times.
+    """Certify ``simulation``, a result on ``sequences``, with a run whose steps are halved ``refine`` more times.
 
-    ``network`` is that of the result. ``frames`` are chosen with ``seed``, the one whose row comes nearest to its
-    threshold always among them; the certificate is of all timesteps up to each. With another simulator as ``engine``
-    and no refinement it is a second opinion. Raises SimulationError.
+    ``network`` is the netlist text that gave the result. ``frames`` frames are chosen with ``seed``, always including
+    the one whose row comes nearest to its threshold. The certificate covers all timesteps up to each frame. With
+    another simulator as ``engine`` and ``refine=0`` it is a second opinion. Raises SimulationError.
     """
     if not simulation.rows:
-        # a result at macro level has kept none, and is cheap
+        # A macro-level result has no saved rows. It is cheap to simulate again.
         simulation = simulate(design, sequences, engine, network=network, refine=simulation.refine, rows=True)
     margins = [np.abs(rows).min(axis=3) for rows in simulation.rows]
     chosen = certificate.choose_frames(sequences.lengths, margins, count=frames, seed=seed)
@@ -69,7 +69,7 @@ def compared(
     *,
     seed: int,
 ) -> NumericalCertificate:
-    """The certificate of ``simulation``, a result on ``sequences``, by ``finer``, which has ``places`` of these."""
+    """Certificate of ``simulation`` (on ``sequences``) from ``finer``, which holds the sequences ``places`` of it."""
     valid = finer.response.valid
     here = slice(0, valid.shape[1])
 
@@ -88,7 +88,7 @@ def compared(
         means = zip(before.mean(axis=0).tolist(), after.mean(axis=0).tolist(), strict=True)
         blocks = dict(zip(simulation.blocks, means, strict=True))
         energy = abs(float(before.sum() / after.sum()) - 1)
-        # of one supply in one timestep, as a share of what all together take in one
+        # Largest change of one supply in one timestep, relative to the total of all supplies per timestep.
         current = float(np.abs(before - after).max()) / float(after.sum() / len(after))
     return NumericalCertificate(
         architecture=design.architecture,
@@ -115,7 +115,7 @@ def compared(
 
 
 def doubts(design: Design, found: NumericalCertificate) -> tuple[str, ...]:
-    """Clauses that say what of ``found`` lies outside of the limits of this module; () for a converged result."""
+    """One clause for each quantity of ``found`` outside of this module's limits; () for a converged result."""
     another = not found.refined_options.startswith(("method", "exact"))
     volts = found.state_difference * max(float(layer.step.max()) for layer in design.layers)
     limits = [

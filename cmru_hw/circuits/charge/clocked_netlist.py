@@ -1,17 +1,17 @@
-"""Clocks and supplies of a transistor netlist whose clock edges come from outside: integrator and counter memory.
+"""Clocks and supplies of transistor netlists with external clock edges: integrator and counter memory.
 
-A state can be read only while its amplifier is on, so each layer has a sampling instant of its own, and clocks
+A state can be read only while its amplifier is on. Each layer therefore has its own sampling instant and its own clocks
 (``r0 rb0 e0 eb0 f0 fb0 ck0 pl0 pb0 pc0 pcb0 en0 s0``). The constant 1 is the supply.
 
-One timestep. The window opens in the middle of the frame; inputs change before it, and after it everything is still:
+The window of activity opens in the middle of each timestep. Inputs change before it; nothing moves after it::
 
-    A  r falls: rows float              E  r rises; ck, pl, e fall; the amplifiers come on
+    A  r falls: rows float              E  r rises; ck, pl, e fall; the amplifiers turn on
     B  e rises: lines move              F  pb rises: packets reach the virtual grounds
-    C  ck rises: comparators decide     G  pc, s rise: packets go, the limits sample
-    D  pl rises: limits are asked       H  pb, s fall: packets have gone; then the next layer's A
+    C  ck rises: comparators decide     G  pc, s rise: packets transfer, the limits sample
+    D  pl rises: limits are evaluated   H  pb, s fall: packets are complete; the next layer's A follows
 
-A layer's amplifiers stay on until the last layer that reads it has decided (its E), and its pc falls one edge later.
-Edges are shared wherever the order allows, because each costs the simulator some thirty points.
+A layer's amplifiers stay on until the last layer that reads it has decided (its E). Its pc falls one edge later.
+Edges are shared wherever their order allows it, because each edge costs the simulator about thirty points.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from cmru_hw.core.signals import Array
 from cmru_hw.spice.deck import num
 from cmru_hw.spice.schedule import Moment, Schedule, schedule
 
-# As shares of a frame: power-on begins and ends, the power-on frame ends.
+# Start and end of the power-on pulse, and end of the power-on frame, as shares of a frame.
 INIT_RISE, INIT_FALL, FIRST_FALL = 0.1, 0.4, 0.9
 CELLS = ("supply", "logic", "tgate", "comparator", "row", "line", "nonoverlap", "readout_clocks", "power_on")
 READOUT_CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck")
@@ -54,13 +54,13 @@ SUPPLIES = {
 }
 EXCLUDES = ("V_cm: an external source", "clock edges: ideal sources before the on-chip drivers", "the input drivers")
 DECISION = "xdecision y1 y0 ckr qy1 qy0 vr comparator"
-# Where nothing moves, as shares of a timestep: after the inputs have changed, and before the window opens.
+# Interval without activity, as shares of a timestep: from the change of the inputs to the opening of the window.
 QUIET = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pulse:
-    """One clock edge source: up ``rise`` [s] after the window has opened, down at ``fall``; ``high`` in between."""
+    """One clock edge source: up ``rise`` [s] and down ``fall`` [s] after the window opens. ``high``: up first."""
 
     rise: float
     fall: float
@@ -69,7 +69,7 @@ class Pulse:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """All clocks of one window: ``pulses`` by name, ``moments`` per layer and for the readout, ``length`` [s]."""
+    """All clocks of one window: ``pulses`` by name, sampling ``moments`` per layer and readout, ``length`` [s]."""
 
     pulses: Mapping[str, Pulse]
     moments: tuple[float, ...]
@@ -77,14 +77,14 @@ class Window:
 
 
 def window(design: Design, *, counts: bool) -> Window:
-    """Lay the edges of all layers and of the readout one after the other; see the module's head.
+    """Place the edges of all layers and of the readout one after the other, in the order of the module's docstring.
 
-    With ``counts`` a unit is a counter, which needs no amplifier. Raises MappingError for a window longer than a
+    With ``counts`` a unit is a counter, which needs no amplifier. Raises MappingError if the window is longer than a
     timestep.
     """
     devices = require_devices(design)
     layers = len(design.layers)
-    # a layer is read by the next one, and with skip by all that follow; the last one by the readout
+    # The next layer reads a layer; with skip connections all later layers do. The readout reads the last one.
     readers = [layers - 1 if design.config.skip else index + 1 for index in range(layers - 1)] + [layers]
     rises: dict[str, float] = {}
     falls: dict[str, float] = {}
@@ -96,9 +96,9 @@ def window(design: Design, *, counts: bool) -> Window:
         falls[f"kr_{name}"] = time
         time += devices.gap
         rises[f"ke_{name}"] = time
-        # a counter is logic and needs nobody to charge its lines
+        # A counter is static logic: its lines need no amplifier to charge them.
         time += devices.read if group and not counts else devices.evaluate
-        # what this group reads is on and settled, and no comparator has kicked yet
+        # At this moment the group's sources are on and settled, and no comparator has kicked back yet.
         for index in done if group < layers else [*done, layers]:
             moments[index] = time - devices.edge
         rises[f"kck_{name}"] = time
@@ -143,7 +143,7 @@ def plan(design: Design, lengths: Sequence[int], *, counts: bool) -> Schedule:
     begin = WINDOW * design.technology.timing.timestep
     layers = len(design.layers)
     moments = [
-        # the readout is read with its lines on the states: e is a clock of transistors too
+        # The readout is sampled while its lines carry the states: at transistor level e is a clock, too.
         Moment(
             offset=begin + clocks.moments[group],
             clocks=("er" if group == layers else f"en{group}",),
@@ -178,12 +178,12 @@ def stimulus(design: Design, plan: Schedule, *, counts: bool) -> list[str]:
 
 
 def head(design: Design) -> list[str]:
-    """Power-on."""
+    """Netlist lines of the power-on circuit."""
     return ["xpoweron first ref_up ref_down vcm vd power_on", "xinit init initn initb vk buffer"]
 
 
 def layer_head(design: Design, index: int, *, edges: Sequence[str], clocks: Sequence[str], driver: str) -> list[str]:
-    """The ``driver`` of a layer, which makes its ``clocks`` from ``edges``."""
+    """The clock ``driver`` of a layer, which makes ``clocks`` from the external ``edges``."""
     return [
         f"xclocks_{index} {' '.join(f'{edge}_{index}' for edge in edges)} init\n"
         f"+ {' '.join(f'{clock}{index}' for clock in clocks)} vk {driver}"
@@ -196,7 +196,7 @@ def readout_head(design: Design) -> list[str]:
 
 
 def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str, tuple[str, float]]:
-    """Both taps on the constant 1 are one capacitor, unless that were smaller than either."""
+    """Merge both taps on the constant 1 into one capacitor, unless it would be smaller than either of them."""
     smaller = min((abs(value) for value in (bias, threshold) if value != 0), default=0.0)
     found = {"bias": bias + threshold}
     if abs(found["bias"]) < smaller:
@@ -207,18 +207,18 @@ def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str,
 
 
 def line(source: LineSource, group: str, node: str, rising: bool) -> str:
-    """Transmission gates of a bottom-plate line that goes from V_cm to ``source``, or back."""
+    """Transmission gates of a bottom-plate line that switches from V_cm to ``source`` if ``rising``, else back."""
     clocks = ("e", "eb", "f", "fb") if rising else ("f", "fb", "e", "eb")
     return f"xline_{node} {source.node} {node} {' '.join(f'{clock}{group}' for clock in clocks)} vcm vk halfline"
 
 
 def replica(row: str) -> str:
-    """The node that a comparator compares ``row`` ("a0_3") with."""
+    """The reference node of the comparator of ``row`` (such as "a0_3")."""
     return f"xunit{row[1:]}.f{row[0]}"
 
 
 def precharge(node: str, offset: float, lines: list[str]) -> str:
-    """The node that is precharged to: V_cm, or ``node`` with a source of its own if it has an offset."""
+    """The precharge node: V_cm, or ``node`` if it has an offset; its source is then added to ``lines``."""
     if offset == 0:
         return "vcm"
     lines.append(f"v{node} {node} vcm {num(offset)}")
@@ -228,7 +228,7 @@ def precharge(node: str, offset: float, lines: list[str]) -> str:
 def unit_pins(design: Design, index: int, i: int, lines: list[str]) -> tuple[str, str, str, str]:
     """Precharge nodes of a unit's rows a and b and of its packet, and its power-on reference.
 
-    Sources of those that have an offset are added to ``lines``.
+    A node with an offset gets a source, which is added to ``lines``.
     """
     layer, here = design.layers[index], f"{index}_{i}"
     offsets = {"a": layer.low.offset, "b": layer.high.offset, "p": layer.packet_offset}
@@ -245,7 +245,7 @@ def class_row(design: Design, k: int, rows: Rows) -> list[str]:
 
 
 def input_voltages(design: Design, inputs: Array) -> Array:
-    """At another supply inputs are the same share of it."""
+    """Input voltages [V]; at another supply they scale with it."""
     return design.voltages(inputs) * design.supply / design.technology.supply.vdd
 
 
@@ -262,10 +262,11 @@ def start(
     inner: Sequence[str],
     leaning: Sequence[str],
 ) -> tuple[list[str], list[str]]:
-    """Supplies are up, rows and states (``outputs``) at V_cm, and so are the ``inner`` nodes of a unit.
+    """Nodes that start at V_cm and nodes that start at their supply.
 
-    Every latch starts in one state, with its nodes ``leaning`` high. Otherwise it would start at its metastable point,
-    and stay there, because the simulation has no noise.
+    Rows, the ``inner`` nodes of each unit and, with ``outputs``, the states start at V_cm. Every latch starts decided,
+    with its nodes ``leaning`` high. Otherwise it would start at its metastable point and stay there, because the
+    simulation has no noise.
     """
     middle, up = ["vcm"], [supply.node for supply in supplies.values() if supply.node != "vcm"]
     for index, layer in enumerate(design.layers):
@@ -279,7 +280,7 @@ def start(
 
 
 def analysis(design: Design, refine: int, stop: float) -> list[str]:
-    """``refine`` halves the steps that many times."""
+    """Options and ``.tran``; ``refine`` is how often the steps are halved."""
     step = design.timestep / 4 / 2**refine
     return [
         numerics.CONVERGED.refined(refine).options(),
@@ -288,7 +289,7 @@ def analysis(design: Design, refine: int, stop: float) -> list[str]:
 
 
 def _pulses(clocks: Window, timestep: float, supply: float, edge: float) -> list[str]:
-    """Clock sources; one more, that nobody reads, so that the long step of the hold ends before the window."""
+    """Clock sources. One more source, ``tick``, drives nothing: it ends the long step of the hold before the window."""
     begin = WINDOW * timestep
     lines = [
         f"vtick tick 0 pulse(0 1e-3 {num(begin - INPUT_EDGE)} {num(INPUT_EDGE)} {num(INPUT_EDGE)} "
@@ -305,7 +306,7 @@ def _pulses(clocks: Window, timestep: float, supply: float, edge: float) -> list
 
 
 def _power_on(start: Array, timestep: float, supply: float, edge: float) -> list[str]:
-    """``init`` empties C_int in the hold before a start frame's window, ``first`` is high around that window."""
+    """Power-on sources: ``init`` empties C_int before a start frame's window; ``first`` is high around that window."""
     init, first = [(0.0, supply if start[0] else 0.0)], [(0.0, supply if start[0] else 0.0)]
     for frame in np.flatnonzero(start).tolist():
         for values, rise, fall in ((init, INIT_RISE, INIT_FALL), (first, INIT_RISE, FIRST_FALL)):

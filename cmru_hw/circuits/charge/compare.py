@@ -12,15 +12,15 @@ from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.cells import classify
 from cmru_hw.nn.checkpoint import Sequences, Trained
 
-# Smallest margin at which a macro row must decide right [V]: ten times the hysteresis of its comparator, and far above
-# the rounding (%.10g) of a stimulus file.
+# Smallest margin [V] at which a macro row must decide correctly: ten times the hysteresis of its comparator, and far
+# above the rounding (%.10g) of a stimulus file.
 RESOLUTION = 1e-6
 
 
 def reference(design: Design, trained: Trained, sequences: Sequences) -> Reference:
     """Run the software model in double precision: decisions, states, logits, classes (see :class:`Reference`).
 
-    It is the cell of arXiv:2605.11855 (BMRU: arXiv:2601.09495). Raises DataError for sequences that do not fit.
+    The cell is that of arXiv:2605.11855 (BMRU: arXiv:2601.09495). Raises DataError for sequences that do not fit.
     """
     trained.check(sequences)
     network = trained.network().double()
@@ -123,7 +123,7 @@ def compare(
 
 
 def _misread(expected: Response, response: Response, index: int) -> NDArray[np.bool_]:
-    """(sequences, timesteps): whether any state below layer ``index`` is off by more than half a level."""
+    """(sequences, timesteps): whether any state below layer ``index`` deviates by more than half a level."""
     apart = [np.abs(a - b).max(axis=2) > 0.5 for a, b in zip(expected.states[:index], response.states, strict=False)]
     return np.any(apart, axis=0) if apart else np.zeros(expected.valid.shape, dtype=bool)
 
@@ -143,7 +143,7 @@ def _ignored(expected: Reference, response: Response, resolution: float) -> list
             continue
         when, where = first
         for index in range(len(close)):
-            # its own layer has a wrong state from the next timestep on; layers above see it within this one
+            # The decision's own layer has a wrong state from the next timestep on; later layers see it at once.
             ignored[index][s, when + (index <= where) :] = True
     return ignored
 

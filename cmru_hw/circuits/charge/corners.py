@@ -1,4 +1,4 @@
-"""A charge-domain design at a corner: macromodels with the numbers measured there, transistors as they are there."""
+"""A charge-domain design at a corner: macromodels use parameters measured there, transistors that operating point."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cmru_hw.spice import Engine
 
 
 def supply(design: Design) -> float:
-    """VDD [V]. Raises InputError for a technology that was measured on no transistors."""
+    """VDD [V]. Raises InputError for a technology that was not measured on transistors."""
     measured_technology.process_of(design.technology)
     return design.technology.supply.vdd
 
@@ -22,7 +22,7 @@ def supply(design: Design) -> float:
 def at_corner(
     design: Design, trained: Trained, corner: Corner, engine: Engine, folder: Path
 ) -> tuple[Design, CornerFacts]:
-    """The same capacitors at ``corner``, and facts about it; a measured technology is kept in ``folder``."""
+    """The same capacitors at ``corner``, and facts about it. ``folder`` caches a measured technology."""
     if design.technology.level == "transistor":
         at = Operating(corner=corner.process, temperature=corner.temperature, vdd=corner.vdd)
         return replace(design, operating=at), CornerFacts(source=str(corner))

@@ -12,9 +12,9 @@ from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import ModelConfig
 from cmru_hw.process.technology import Technology
 
-# An unbounded state may go further on new data than it did in calibration.
+# Room above the largest state of the calibration: on new data an unbounded state may go further.
 HEADROOM = 1.25
-# All clock phases together, as a share of the timestep: the rest, with the change of the inputs in it, is hold.
+# Total length of all clock phases, as a share of the timestep. The rest is hold, in which the inputs change.
 LONGEST_WINDOW = 0.6
 
 
@@ -55,13 +55,13 @@ class Layer:
 
     ``line_unit`` (lines,) [V per unit of the line's value] and ``line_sign`` (lines,) ±1 describe its input lines:
     first the previous layer's units, then (with skip) that layer's input lines. ``spread`` (inputs, lines): input =
-    spread · lines; the identity, but for the bits of a counter. ``low`` carries candidate − threshold, ``high``
-    candidate + threshold, ``packet_row`` (αCMRU only) α(x). ``packet`` (units,) [F] is C_s, ``integrator`` (units,) [F]
-    C_int; ``start_packet`` (units,) [F] the packet of the power-on frame. ``unit`` [V per software unit of h];
-    ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;
-    ``levels`` K or None. ``limit`` (units,) [V] is the state from which on no packet is sent further out (infinite
-    where nothing stops it), ``packet_offset`` (units,) [V] the error of what C_s is precharged to, ``unsettled``
-    (units,) the share of a packet that does not arrive in time. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
+    spread · lines; the identity, except where the lines are bits of a counter. ``low`` carries candidate − threshold,
+    ``high`` candidate + threshold, ``packet_row`` (αCMRU only) α(x). ``packet`` (units,) [F] is C_s, ``integrator``
+    (units,) [F] C_int; ``start_packet`` (units,) [F] is the packet of the power-on frame. ``unit`` [V per software unit
+    of h]; ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;
+    ``levels`` K or None. ``limit`` (units,) [V]: state magnitude beyond which outward packets are suppressed (infinite
+    without a limit). ``packet_offset`` (units,) [V]: error of the precharge voltage of C_s. ``unsettled`` (units,):
+    share of a packet that does not arrive in time. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
     """
 
     line_unit: Array
@@ -93,7 +93,7 @@ class Layer:
 class Operating:
     """Operating point of a transistor-level circuit, which may differ from the point of its design.
 
-    ``corner`` of the process, ``temperature`` [degrees Celsius], ``vdd`` [V], None for that of the design.
+    ``corner`` of the process, ``temperature`` [degrees Celsius], ``vdd`` [V] (None: the design's).
     """
 
     corner: str = "typical"
@@ -108,8 +108,8 @@ class Design:
     ``input_unit`` [V per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers of
     the input lines: V_x = V_cm + input_unit (scale·x + offset). ``bias``, ``reference_up`` and ``reference_down`` ()
     [V] are the distances of the constant-1 line and of the packet references from V_cm. ``readout`` has one row per
-    class, all with the same total capacitance, so that their voltages compare. ``templates`` are (name, netlist text)
-    of cells that a user gave in the place of those that come with the program. ``operating`` counts for transistors.
+    class, all with the same total capacitance, so that their voltages can be compared. ``templates`` are (name, netlist
+    text) of cells that a user supplied instead of the shipped ones. ``operating`` applies to transistor level only.
     """
 
     config: ModelConfig
@@ -152,7 +152,7 @@ class Design:
 
     @property
     def phase(self) -> float:
-        """From one clock phase to the next, as a share of the timestep."""
+        """Delay between consecutive clock phases, as a share of the timestep."""
         return phase_share(self.config, self.technology)
 
     def voltages(self, inputs: NDArray[np.floating]) -> Array:
@@ -169,8 +169,8 @@ def clock_phases(config: ModelConfig) -> tuple[str, ...]:
 
 
 def phase_share(config: ModelConfig, technology: Technology) -> float:
-    """From one clock phase to the next, as a share of the timestep: all phases of a deep network must fit its window.
+    """Delay between consecutive clock phases, as a share of the timestep; shorter where a deep network needs it.
 
-    Long phases are cheap to simulate (ngspice doubles its step from the last edge on) and change no result.
+    Long phases are cheap to simulate, because ngspice doubles its step after each edge, and they change no result.
     """
     return min(technology.timing.phase, LONGEST_WINDOW / (len(clock_phases(config)) + 1))

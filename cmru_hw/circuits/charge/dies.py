@@ -1,4 +1,4 @@
-"""Dies of the charge domain."""
+"""Monte-Carlo dies of the charge domain: scores from the fast engine or from SPICE, and their agreement."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cmru_hw.circuits.dies import DieJob, DieScores, DieSimulator, Replay
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array, Response
 
-# Smallest margin [V] at which a row that reads states must decide alike in both engines: after some tens of packets,
-# their states differ by microvolts because of ngspice's integration.
+# Smallest margin [V] at which a row that reads states must decide alike in both engines. After some tens of packets
+# their states differ by microvolts, because ngspice's integration is not exact.
 STATE_RESOLUTION = 5e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChargeGoal:
-    """Software's run, packed as the fast engine has it. ``wanted`` (sequences,) are classes."""
+    """The software result, in the packed layout of the fast engine. ``wanted`` (sequences,) are the correct classes."""
 
     packed: Packed
     decisions: tuple[NDArray[np.int8], ...]
@@ -53,7 +53,7 @@ def _goal(job: DieJob) -> ChargeGoal:
 
 
 def _fast(job: DieJob, dies: Sequence[int]) -> list[DieScores]:
-    # drawing costs the same for one die as for many
+    # Drawing costs the same for one die as for many.
     drawn = _draw(job, dies)
     return [
         _row(job, int(number), found.decisions, found.states, found.classes())
@@ -79,7 +79,7 @@ def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> DieScores:
 
 
 def simulate_die(job: DieJob, drawn: Dies, engine: spice.Engine) -> Response:
-    """The first of ``drawn`` in SPICE, noise and all."""
+    """Response of the first die of ``drawn`` in SPICE, noise included."""
     lengths = job.sequences.lengths
 
     def columns(sequence: int) -> dict[str, NDArray[np.float64]]:
@@ -120,15 +120,15 @@ def _row(
 
 
 def _engines(job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) -> tuple[int, int]:
-    """Decisions that SPICE and the fast engine make alike on the same die, and others that are too close to call."""
+    """Number of decisions in which both engines agree on the same die, and of differing ones too close to call."""
     packed = job.goal.packed
     (found,) = fast.run(drawn, packed, margins=True)
     assert found.margins is not None
     differ = [a != b for a, b in zip(simulated, found.decisions, strict=True)]
-    # rows of the first layer read inputs, which are the same to the last bit; the others read states
+    # Rows of the first layer read inputs, which are bit-identical in both engines. The others read states.
     close = [margin < (STATE_RESOLUTION if layer else RESOLUTION) for layer, margin in enumerate(found.margins)]
-    # From the first decision that fell the other way because it was too close, later ones of its sequence follow it:
-    # in the same layer none do (an integrator does not decide for itself), in the layers above all may.
+    # A decision that was too close to call and differed explains later differences in its sequence: none in its own
+    # layer, because an integrator does not affect its own decisions, but possibly all in the layers above.
     since = np.full(len(packed.lengths), len(packed.alive))
     explained = 0
     for layer_differ, layer_close in zip(differ, close, strict=True):

@@ -1,4 +1,4 @@
-"""The level of a design, macro or transistor: its technology there, its netlist and its deck."""
+"""Dispatch by level, macro or transistor: a design's technology, netlist and deck."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cmru_hw.process.technology import Technology
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule
 
-# Macromodels move no row; nearer than this, the numerical error of a step may decide. [V]
+# Macromodels have no kickback. Below this row voltage [V] the numerical error of a step may decide.
 IDEAL_KICK = 1e-3
 
 
 def load_technology(name_or_path: str | Path) -> Technology:
-    """A technology whose memory there is. Raises TechnologyError: see `cmru_hw.process.technology.load`."""
+    """Load a technology and check its memory. Raises TechnologyError: see `cmru_hw.process.technology.load`."""
     return _known(technologies.load(name_or_path), where=f"technology {str(name_or_path)!r}")
 
 
@@ -32,12 +32,12 @@ def technology_from(data: dict[str, Any], *, where: str) -> Technology:
 
 
 def at_level(technology: Technology, level: str, memory: str | None = None) -> Technology:
-    """``technology`` as its netlists of ``level`` are mapped.
+    """``technology`` as used for netlists of ``level``.
 
-    In transistors every capacitor is made of fingers, the line of the constant 1 is the supply itself, and so is the
-    reference of a packet, whose plate goes from rail to rail. There ``memory`` says what holds the levels, one of
-    `cmru_hw.circuits.charge.memories.registry.MEMORIES`; without it the technology does. Raises TechnologyError where
-    there are no devices, or for a memory of macros.
+    At transistor level every capacitor is made of fingers, the line of the constant 1 is the supply itself, and so is
+    the reference of a packet, whose plate goes from rail to rail. There ``memory`` selects the state storage, one of
+    `cmru_hw.circuits.charge.memories.registry.MEMORIES`; None takes the technology's own. Raises TechnologyError if the
+    technology has no devices, or if a memory is chosen at macro level.
     """
     devices = technology.transistor
     if level == technology.level:
@@ -69,7 +69,7 @@ def at_level(technology: Technology, level: str, memory: str | None = None) -> T
 
 
 def network_text(design: Design) -> str:
-    """``network.cir`` of ``design``. Raises MappingError for a cell that its level does not have."""
+    """``network.cir`` of ``design``. Raises MappingError for a cell that has no circuit at its level."""
     if in_transistors(design):
         return transistor_netlist.network_text(design)
     return macro_netlist.network_text(design)
@@ -85,7 +85,7 @@ def deck(
     refine: int = 0,
     metered: bool = False,
 ) -> tuple[Deck, Schedule]:
-    """A deck that runs ``inputs``: see `cmru_hw.circuits.charge.macro_netlist.deck` and
+    """A deck that simulates ``inputs``: see `cmru_hw.circuits.charge.macro_netlist.deck` and
     `cmru_hw.circuits.charge.transistor_deck.deck`."""
     build = transistor_deck.deck if in_transistors(design) else macro_netlist.deck
     return build(design, inputs, network=network, noise=noise, save=save, refine=refine, metered=metered)
@@ -99,19 +99,19 @@ def cell_files(design: Design) -> dict[str, bytes]:
 
 
 def excludes(design: Design) -> tuple[str, ...]:
-    """Parts that a transistor-level netlist omits; empty for macromodels, which do not claim to be complete."""
+    """Parts that a transistor-level netlist omits. Empty for macromodels, which do not claim to be complete."""
     return transistor_netlist.excludes(design) if in_transistors(design) else ()
 
 
 def accounts(design: Design) -> dict[str, float]:
-    """Charge meters of a transistor-level deck: vector → supply voltage [V]; none for macromodels."""
+    """Charge meters of a transistor-level deck: vector → supply voltage [V]. Empty for macromodels."""
     return transistor_netlist.accounts(design) if in_transistors(design) else {}
 
 
 def comparator_inputs(design: Design) -> list[tuple[str, str]]:
-    """Nodes that each decision is made of, rows a and b of every unit in order: it is 1 if the first is higher.
+    """Both inputs of each comparator, rows a and b of every unit in order; a decision is 1 if the first is higher.
 
-    Decks of transistors save them; there are none for macromodels.
+    Transistor-level decks save these nodes. Empty for macromodels.
     """
     return transistor_netlist.comparator_inputs(design) if in_transistors(design) else []
 

@@ -1,7 +1,7 @@
-"""Design × Stimulus → Deck.
+"""Design × Stimulus → Deck, as a macromodel.
 
-A deck is three texts and their templates: ``network.cir`` (every capacitor and unit by name), ``deck.cir`` (supplies,
-clocks, stimulus, what to save) and the cells it includes. The same files run by hand with ``ngspice deck.cir``.
+A deck consists of ``network.cir`` (every capacitor and unit by name), ``deck.cir`` (supplies, clocks, stimulus, saved
+vectors) and the templates that it includes. ``ngspice deck.cir`` runs the same files.
 
 Names. Layer l, unit i, input j: rows ``a0_3 b0_3 g0_3``, weight capacitors ``ca0_3_7``, bias and threshold taps
 ``ca0_3_bias ca0_3_threshold``, state ``o0_3``, decisions ``qa0_3 qb0_3``, inputs ``x7``, lines ``p0_7 n0_7``, readout
@@ -22,20 +22,20 @@ from cmru_hw.core.signals import Array
 from cmru_hw.spice.deck import Deck, num, save_lines
 from cmru_hw.spice.schedule import Moment, Schedule, schedule
 
-# filesource reads lines of at most about 500 characters and then repeats the first row without a word
+# filesource reads lines of at most about 500 characters. From a longer line it silently repeats the first row.
 COLUMNS_PER_FILE = 24
-# Inputs change this far into a timestep, in the middle of the hold
+# Time of the input change within a timestep, in the middle of the hold.
 INPUT_CHANGE = 0.2
-# Cells that exist with accounts inside
+# Cells that also exist with a charge meter inside.
 _METERED = ("line", "integrator", "source")
-# The power-on frame moves the comparators' references this far [V]: more than any row can
+# In the power-on frame the comparators' references move by this voltage [V], which is more than any row can move.
 START_SHIFT = 1.0
 
 
 def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
     """``network.cir``: the weights, units and readout of ``design``, without supplies and clocks.
 
-    ``driven`` are the precharge nodes whose voltage comes from outside, from a stimulus.
+    Stimulus sources drive the precharge nodes ``driven``; the network contains no source for them.
     """
     config = design.config
     lines = [
@@ -71,14 +71,14 @@ def deck(
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
-    ``network`` replaces :func:`network_text` (an edited file that the user asked for by name). ``noise`` has for each
-    sequence the noise [V] of every precharge node (:func:`offsets`), on top of its offset: one value for the power-on
-    frame, then one for each timestep. ``save`` adds vectors. ``refine`` halves the largest step that many times.
-    ``metered`` gives every driver and source an account of the charge that it delivers (:func:`meters`).
+    ``network`` replaces :func:`network_text` (an edited file that the user named explicitly). ``noise`` holds, for each
+    sequence, the noise [V] of every precharge node (:func:`offsets`), which is added to the node's offset: one value
+    for the power-on frame, then one per timestep. ``save`` adds vectors. ``refine`` is how often the largest step is
+    halved. ``metered`` gives every driver and source a meter of the charge that it delivers (:func:`meters`).
     """
     technology = design.technology
     timing = technology.timing
-    # everything has settled, and the clocks have not fallen yet
+    # At this moment everything has settled, and the clocks have not fallen yet.
     end = Moment(offset=(1 - design.phase / 4) * design.timestep, clocks=design.phases, high=1.0)
     moments = (end,) * (len(design.layers) + 1)
     plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs], moments=moments)
@@ -89,7 +89,7 @@ def deck(
     files |= cells | stimulus
     saved = _saved(design, metered, save)
     stop = (plan.frames + INPUT_CHANGE / 2) * timing.timestep
-    # a metered hold needs a step or two of its own between the change of the inputs and the first clock
+    # A metered hold needs a step or two of its own, between the change of the inputs and the first clock.
     step = timing.timestep / 2 ** max(refine, 4 if metered else 0)
     lines = [
         f".param v_cm={num(technology.supply.common_mode)}",
@@ -109,7 +109,7 @@ def deck(
 def _stimulus(
     design: Design, inputs: Sequence[Array], plan: Schedule, noise: Sequence[Mapping[str, Array]] | None
 ) -> tuple[list[str], dict[str, bytes]]:
-    """Sources of inputs, power-on references and noise, and the files that they play."""
+    """Sources of inputs, power-on references and noise, and the files that these read."""
     common = design.technology.supply.common_mode
     columns: dict[str, Array] = {f"x{j}": np.full(plan.frames, common) for j in range(design.config.features)}
     start = np.zeros(plan.frames, dtype=bool)
@@ -121,7 +121,7 @@ def _stimulus(
     columns["ref_down"] = np.where(start, common + START_SHIFT, common)
     for node, offset in offsets(design).items():
         if noise and node in noise[0]:
-            # inputs and sequences lie the same way: one frame for power-on, then the timesteps
+            # Noise has the frames of a sequence: one for power-on, then the timesteps.
             columns[node] = common + offset + np.concatenate([one[node] for one in noise])
     files: dict[str, bytes] = {}
     lines: list[str] = []
@@ -150,7 +150,7 @@ def _saved(design: Design, metered: bool, more: Sequence[str]) -> list[str]:
 
 
 def offsets(design: Design) -> dict[str, float]:
-    """Every precharge node and how far it is off V_cm [V]: ``za0_3 zb0_3 zg0_3 zy2`` of rows, ``zp0_3`` of packets."""
+    """Offset of every precharge node from V_cm [V]: ``za0_3 zb0_3 zg0_3 zy2`` of rows, ``zp0_3`` of packets."""
     found: dict[str, float] = {}
     for index, layer in enumerate(design.layers):
         kinds = {"a": layer.low.offset, "b": layer.high.offset, "p": layer.packet_offset}
@@ -161,7 +161,7 @@ def offsets(design: Design) -> dict[str, float]:
 
 
 def clock_lines(design: Design) -> list[str]:
-    """One clock instance per phase; all pulses end with the timestep, so that an earlier phase is a longer pulse."""
+    """One clock instance per phase. All pulses end with the timestep, so an earlier phase has a longer pulse."""
     period, names, share = design.technology.timing.timestep, design.phases, design.phase
     return [
         f"xclock_{name} {name} clock period={num(period)} "
@@ -173,7 +173,7 @@ def clock_lines(design: Design) -> list[str]:
 def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
     """The templates that ``design`` instantiates: path in the deck → content, in the order to include them.
 
-    ``metered`` cells are the same circuits with accounts inside; raises InputError where the design has its own.
+    ``metered`` cells are the same circuits with charge meters inside. Raises InputError if the user replaced one.
     """
     if design.technology.level != "macro":
         raise MappingError(
@@ -194,7 +194,7 @@ def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
 
 
 def line_sources(design: Design) -> dict[str, list[str]]:
-    """Source nodes of the line pairs of each group: group (``"0"``, ``"1"``, …, ``"r"``) → nodes of its lines 0, 1, …
+    """Source nodes of each group's line pairs: group (``"0"``, ``"1"``, …, ``"r"``) → nodes of its lines 0, 1, …
 
     Every group has one more line, ``bias``.
     """
@@ -213,8 +213,8 @@ def line_sources(design: Design) -> dict[str, list[str]]:
 class Meter:
     """The charge meter of one driver or source: node ``vector`` rises by 1 mV for each picocoulomb that it delivers.
 
-    ``driver`` is ``"line"`` (``node`` is the line's source, ``group`` its layer), ``"amplifier"`` (of unit ``node``;
-    its output takes its charge from V_cm), or ``"source"`` (the supply called ``node``).
+    ``driver`` is ``"line"`` (``node`` is the line's source, ``group`` its layer), ``"amplifier"`` (of unit ``node``,
+    whose output takes its charge from V_cm), or ``"source"`` (the supply ``node``).
     """
 
     vector: str
@@ -223,7 +223,7 @@ class Meter:
     group: str = ""
 
 
-# All charge once more, metered where it comes back from lines and sources.
+# The vector of the total charge, metered where it returns from lines and sources.
 TOTAL = "account_total"
 
 
@@ -321,7 +321,7 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], dri
                 f"e{index} m{index} u{index} init vcm vrp vrn vdd {cell}\n+ {packet} {values}"
             )
         else:
-            # without a level limit the state may go anywhere: the limit is then out of reach
+            # Without a level limit the state may take any value, so the limit is set out of reach.
             limit = min(layer.limit[i], 1e3)
             lines.append(
                 f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {same[0]} {same[1]} "
@@ -354,7 +354,7 @@ def _row(row: Row, kind: str, group: str, i: int, top: str) -> list[str]:
 
 
 def _precharge(node: str, offset: float, driven: Collection[str], lines: list[str]) -> str:
-    """The node that is precharged to: V_cm, or ``node`` with a source of its own if it has an offset or is driven."""
+    """The precharge node: V_cm, or ``node`` if it is driven or has an offset; its source is then added to ``lines``."""
     if node in driven:
         return node
     if offset == 0:
@@ -368,7 +368,7 @@ def _parasitic(design: Design) -> float:
 
 
 def _stimulus_file(timestep: float, values: Array) -> bytes:
-    """One row per change; the last one repeated past the end, because filesource needs something to interpolate to."""
+    """One row per change. The last one is repeated past the end, because filesource interpolates to a next point."""
     frames = len(values)
     times = np.concatenate(([0.0], (np.arange(1, frames + 3) + INPUT_CHANGE) * timestep))
     held = values[np.minimum(np.arange(frames + 3), frames - 1)]
@@ -377,7 +377,7 @@ def _stimulus_file(timestep: float, values: Array) -> bytes:
 
 
 def _start_file(plan: Schedule, start: Array, early: float) -> bytes:
-    """The power-on line: up in the hold before a start frame, down ``early``, before that frame's clocks fall."""
+    """The power-on line: up in the hold before a start frame, down ``early`` before that frame's clocks fall."""
     rows: list[tuple[float, int]] = []
     for frame in np.flatnonzero(start).tolist():
         rows.append(((frame + INPUT_CHANGE) * plan.timestep if frame else 0.0, 1))

@@ -1,12 +1,12 @@
 """Trained × Technology → Design, and exactly back.
 
-The charge-domain design (architecture ``sc``): every weight is a capacitor on its unit's row, every α a ratio of the
-packet capacitor to the integrating one, every threshold a second weighted sum with a bias tap of its own.
+The charge-domain design (architecture ``sc``): every weight is a capacitor on its unit's row, every α the ratio of the
+packet capacitor to the integrating capacitor, every threshold a second weighted sum with its own bias tap.
 
 Voltages. A value v on a line with unit voltage V_u is V_cm + v·V_u. A row of capacitors C_j = |w_j| S / V_u,j settles
-at V_cm + S Σ w_j v_j / ΣC, so the row scale S [F·V] divides signal and changes no sign; it is chosen so that the larger
-of a unit's two rows uses the technology's whole row capacitance. A unit whose α is negative holds |α|·s, and the lines
-that read it count it negative: an integrator has only positive packets.
+at V_cm + S Σ w_j v_j / ΣC. The row scale S [F·V] therefore attenuates the signal but changes no sign. It is chosen so
+that the larger of a unit's two rows uses the technology's full row capacitance. An integrator has positive packets
+only: a unit with negative α holds |α|·s, and the rows that read it invert its sign.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def calibration(found: Mapping[str, Any]) -> Calibration:
 def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
     """Largest magnitudes of scaled inputs and of each layer's state over ``sequences``, which set the voltage scales.
 
-    Without sequences, over :func:`assumed_sequences`; the result says which. Raises DataError where they do not fit.
+    Without sequences, :func:`assumed_sequences` are used, and the result states that. Raises DataError if the sequences
+    do not fit the network.
     """
     source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
     sequences = sequences if sequences is not None else assumed_sequences(trained)
@@ -54,7 +55,7 @@ def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
     with torch.no_grad():
         out = trained.network().double()(inputs, lengths)
     scale, offset = (trained.tensors[f"input.{name}"].double() for name in ("scale", "offset"))
-    # the range is never smaller than the first level, whatever the calibration happened to visit
+    # The range covers at least the first level, whatever states the calibration visited.
     states = tuple(max(1.0, float(state[valid].abs().max())) for state in out.states)
     return Calibration(inputs=float((inputs * scale + offset)[valid].abs().max()), states=states, source=source)
 
@@ -116,7 +117,7 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
 def realised(design: Design) -> Trained:
     """The software network that ``design`` computes, read back from its capacitors.
 
-    Equal to the trained network bit by bit where the design has no deviations: capacitances are held in double
+    Equal to the trained network bit by bit if the design has no deviations: capacitances are stored in double
     precision, which has room for a float32 weight next to one 2^28 times larger.
     """
     config = design.config
@@ -144,7 +145,7 @@ def realised(design: Design) -> Trained:
 
 
 def _weights(row: Row, line_unit: Array, line_sign: Array, spread: Array) -> Array:
-    """Weights of the inputs; where one is spread over several lines, the closest to all its capacitors."""
+    """Weights of the inputs; the least-squares value for an input that is spread over several lines."""
     lines = row.weights * (line_unit * line_sign) / row.scale[:, None]
     return np.asarray(lines @ (spread / (spread**2).sum(-1, keepdims=True)).T, dtype=np.float64)
 
@@ -156,8 +157,8 @@ def _tap(row: Row, capacitance: Array, technology: Technology) -> Array:
 def _outputs(layer: Layer, technology: Technology) -> tuple[Array, Array, Array]:
     """The lines that carry a layer's units to its readers: their units [V], signs, and spread (units, lines).
 
-    An integrator is one line. A counter is a line for each bit of its level, in two's complement, that goes from rail
-    to rail; α is then a factor of the weights, its sign included.
+    An integrator is one line. A counter has one rail-to-rail line for each bit of its level, in two's complement; α,
+    including its sign, is then a factor of the weights.
     """
     memory = registry.of(technology)
     if memory is None or not memory.bits:
@@ -229,10 +230,10 @@ def _layer(
         sign=sign,
         initial=tensors[f"{name}.initial_state"],
         levels=levels,
-        # a state that is replaced cannot run away
+        # A state that is replaced cannot exceed one level.
         limit=(levels - 0.5) * step if levels and config.epsilon else np.full(units, np.inf),
         packet_offset=technology.switch.packet_injection / packet,
-        # the next layer reads one phase after the packet was sent
+        # The next layer reads the state one phase after the packet was sent.
         unsettled=np.full(units, np.exp(-settling / time_constant) if time_constant else 0.0),
         gain=np.full(units, technology.amplifier.gain),
         leak=np.full(units, technology.leakage.integrator),
@@ -240,11 +241,11 @@ def _layer(
 
 
 def _sampled_packets(row: Row, technology: Technology, largest: float) -> tuple[float, Array, Array]:
-    """Unit [V], levels (units,) [V] and packet capacitors (units,) [F] where ``row`` gives the packet its voltage.
+    """Unit [V], levels (units,) [V] and packet capacitors (units,) [F] of packets whose voltage comes from ``row``.
 
-    The row holds scale/total volts for each unit of alpha, and the packet turns that into ``unit`` volts. A row with
-    little signal left gets less swing rather than a packet capacitor that dwarfs the integrator. ``largest`` is the
-    state seen in calibration.
+    The row gives scale/total volts per unit of alpha, and the packet converts that to ``unit`` volts. If a row
+    attenuates too much, the swing is reduced instead of making the packet capacitor far larger than the integrator.
+    ``largest`` is the largest state in calibration.
     """
     attenuation = row.total / row.scale
     unit = min(technology.signal.state_swing / (HEADROOM * largest), LARGEST_PACKET_RATIO / float(attenuation.max()))
@@ -254,7 +255,7 @@ def _sampled_packets(row: Row, technology: Technology, largest: float) -> tuple[
 def _fixed_packets(name: str, alpha: Array, technology: Technology, highest: float) -> tuple[float, Array, Array]:
     """Unit [V], levels (units,) [V] and packet capacitors (units,) [F] for ``highest`` levels.
 
-    Raises MappingError for an alpha of 0, or one that asks for too large a packet.
+    Raises MappingError for an alpha of 0, or for one that needs too large a packet.
     """
     if dead := np.flatnonzero(alpha == 0).tolist():
         raise MappingError(f"{name}.alpha[{dead[0]}] is 0: that unit moves nothing; prune it or train on")
@@ -272,7 +273,7 @@ def _fixed_packets(name: str, alpha: Array, technology: Technology, highest: flo
 
 
 def injected(row: Row, technology: Technology) -> Row:
-    """``row`` with the offset that its precharge switch leaves behind."""
+    """``row`` with the offset from the charge injection of its precharge switch."""
     return replace(row, offset=technology.switch.row_injection / (row.total + technology.capacitor.parasitic))
 
 
@@ -286,9 +287,10 @@ def _rows(
     *,
     shared: bool,
 ) -> list[Row]:
-    """Capacitors for ``sums`` of (weight, bias, threshold) that belong to the same units.
+    """Capacitors for ``sums`` of (weight, bias, threshold), one row of each sum per unit.
 
-    The sums of one unit share a scale, so that equal weights become equal capacitors; with ``shared`` all units do.
+    The sums of one unit share a scale, so that equal weights become equal capacitors. With ``shared``, all units share
+    one scale.
     """
     signal = technology.signal
     relative = [
@@ -324,13 +326,13 @@ def _rows(
 def _realisable(
     wanted: Array, element: str, technology: Technology, deviations: list[Deviation], *, smallest: float | None = None
 ) -> Array:
-    """``wanted`` [F, signed] as the technology can make it; every difference becomes a deviation."""
+    """``wanted`` [F, signed] rounded to sizes that the technology can make; differences go to ``deviations``."""
     smallest = technology.capacitor.minimum if smallest is None else smallest
     step = technology.capacitor.step
     size = np.abs(wanted)
     got = np.round(size / step) * step if step else size.copy()
     got = np.where(got >= smallest, got, np.where(size >= smallest / 2, smallest, 0.0))
-    # a trained zero is no capacitor at all
+    # A trained zero is no capacitor.
     got = np.where(size == 0, 0.0, got)
     for place in np.argwhere(got != size):
         here = tuple(place.tolist())
@@ -349,7 +351,7 @@ def _realisable(
 
 
 def fingerprint(design: Design) -> str:
-    """Content hash of everything that determines the design: model, technology, calibration and a user's templates."""
+    """Content hash of everything that determines the design: model, technology, calibration and user templates."""
     parts = [design.model_sha256, design.technology.sha256, repr(design.calibration)]
     if design.templates:
         parts.append(repr(design.templates))

@@ -1,8 +1,8 @@
 """The technology at a corner, from transistor testbenches at that corner.
 
-The testbenches measure amplifier gain and settling, leakage, parasitics and the energy of a unit at that corner; these
-are not scaled. Inputs, the constant 1 and the packet's reference are ratios of the supply, as in
-a circuit whose constant is a rail, so that every capacitor keeps its size; MIM capacitors follow the process.
+The testbenches measure amplifier gain and settling, leakage, parasitics and the energy of a unit at the corner; none of
+these is scaled. Inputs, the constant 1 and the packet's reference stay constant ratios of the supply, as in a circuit
+whose constant is a rail. Every capacitor keeps its drawn size; MIM capacitance follows the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KELVIN = 273.15
 
 
 def process_of(nominal: Technology) -> str:
-    """The process that ``nominal`` was measured on. Raises InputError for one that was measured on none."""
+    """The process that ``nominal`` was measured on. Raises InputError if it was not measured on a known process."""
     if nominal.name not in pdk.names():
         raise InputError(
             f"technology {nominal.name} was measured on none of the processes {', '.join(pdk.names())}, "
@@ -55,7 +55,7 @@ def place(corner: Corner, nominal: Technology, folder: Path) -> Path:
 
 
 def at_corner(nominal: Technology, corner: Corner, measured: str) -> Technology:
-    """``nominal`` at ``corner``, with the numbers ``measured`` there (the text of a technology file)."""
+    """``nominal`` at ``corner``, with the values ``measured`` there (the text of a technology file)."""
     found = technology.parse(measured, where=f"technology at {corner}")
     supply = corner.vdd / nominal.supply.vdd
     size = pdk.get(process_of(nominal)).mim(corner.process)
@@ -81,7 +81,7 @@ def at_corner(nominal: Technology, corner: Corner, measured: str) -> Technology:
 
 
 def _fingerprint(process: str, nominal: Technology) -> str:
-    """Hash of everything that determines a measurement: models, testbenches, templates, and unmeasured numbers."""
+    """Hash of everything that determines a measurement: models, testbenches, templates and ``nominal``."""
     digest = hashlib.sha256(f"{device_models.devices(process).sha256} {nominal.sha256}".encode())
     folder = package_data.folder("netlists")
     for path in sorted([*folder.glob("testbenches/transistor_*.cir"), *folder.glob("cells/transistor/*.cir")]):

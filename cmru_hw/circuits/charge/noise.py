@@ -1,17 +1,16 @@
 """Noise in time, added at every precharge: a pure function of (seed, die, element, sequence, timestep).
 
-All noise enters at a precharge node, as in the circuit: a row is sampled when its
-precharge switch opens, a packet when that of its capacitor does. A :class:`NoiseSource` is the noise at the nodes of
-one kind in one layer. SPICE takes it as stimulus columns; the fast engine computes the few values that can decide.
+All noise enters at a precharge node, as in the circuit: a row is sampled when its precharge switch opens, a packet when
+the switch of its capacitor opens. A :class:`NoiseSource` is the noise at the nodes of one kind in one layer. SPICE
+takes it as stimulus columns. The fast engine computes only the values that can change a decision.
 
-* row: √(kT/ΣC); a comparator's own noise and its 1/f noise are referred to the row that it compares.
-* packet: charging and emptying C_s each leave √(kT C_s) of charge, together √(2kT C_s). As a voltage that C_s is
-  precharged to, of which (C_s/C_int) arrives at the state, that is √(2kT/C_s).
+* row: √(kT/ΣC); the white noise and the 1/f noise of a comparator are referred to its row.
+* packet: charging and emptying C_s each leave √(kT C_s) of charge, together √(2kT C_s). Referred to the precharge
+  voltage of C_s, of which (C_s/C_int) arrives at the state, that is √(2kT/C_s).
 * emptying C_int leaves √(kT/C_int) on the state: at power-on, and before every packet of a unit that replaces its
   state. It is referred to the same node, through the same ratio.
-* 1/f: one normal number for each octave of frequency, held for 1, 2, 4, ... timesteps (Voss and McCartney), because
-  such a sum can be evaluated at any timestep without those before it. Noise slower than the last octave acts as an
-  offset.
+* 1/f: one normal number for each octave of frequency, held for 1, 2, 4, ... timesteps (Voss and McCartney). Such a sum
+  can be evaluated at any timestep without the earlier ones. Noise slower than the last octave acts as an offset.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from cmru_hw.core.signals import Array
 
 BOLTZMANN = 1.380649e-23  # J/K, exact
 OCTAVES = 10
-# Fields of a counter: unit | sequence | frame. Frame 0 is the power-on frame, frame t + 1 the timestep t.
+# Fields of a counter: unit | sequence | frame. Frame 0 is the power-on frame, frame t + 1 is timestep t.
 _SEQUENCE, _UNIT = 20, 44
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseSource:
-    """The sum of independent parts at the nodes ``z<kind><layer>_<unit>``; ``name`` is the part before the unit.
+    """Sum of independent parts at the nodes ``z<kind><layer>_<unit>``; ``name`` is the part before the unit.
 
     ``key`` and the standard deviations ``start`` (in the power-on frame) and ``sigma`` [V] are (dies, parts, units).
     Values of a part are held for 2^``octave`` (parts,) frames.
@@ -60,7 +59,7 @@ class NoiseSource:
         return np.ascontiguousarray(sums[:, ::-1]) * counter_rng.BOUND
 
     def add(self, die: int, moment: Hashed, out: Array) -> None:
-        """To ``out`` (units, moments) [V] all noise of one die at :func:`moments` after power-on."""
+        """Add the noise [V] of one die at :func:`moments` ``moment``, after power-on, to ``out`` (units, moments)."""
         kernels.add_noise(self.key[die], self.sigma[die], self.octave, moment, out)
 
     def at(self, die: int, moment: Hashed) -> Array:
@@ -77,13 +76,13 @@ class NoiseSource:
 
 
 def moments(sequence: NDArray[np.int64] | int, frame: NDArray[np.int64] | int) -> Hashed:
-    """One number for a frame of a sequence. Divided by a power of two it still tells sequences apart."""
+    """One number per frame of a sequence. Divided by a power of two it still distinguishes sequences."""
     return np.asarray((np.asarray(sequence) << _SEQUENCE) + frame).astype(np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerNoise:
-    """``alpha`` is the third row of an αCMRU, and has no parts elsewhere."""
+    """Noise of one layer. ``alpha`` is the third row of an αCMRU and has no parts in other cells."""
 
     low: NoiseSource
     high: NoiseSource
@@ -92,7 +91,7 @@ class LayerNoise:
 
     @property
     def compared(self) -> NoiseSource:
-        """``low`` and ``high`` as one, low rows before high rows."""
+        """``low`` and ``high`` as one source: low rows, then high rows."""
         pair = (self.low, self.high)
         key, start, sigma = (
             np.concatenate([getattr(source, name) for source in pair], axis=2) for name in ("key", "start", "sigma")
@@ -101,7 +100,7 @@ class LayerNoise:
 
 
 def check(sequences: int, timesteps: int) -> None:
-    """Raises DataError for data that is larger than a counter's fields."""
+    """Raises DataError if the data exceed a counter's fields."""
     if sequences >= 1 << (_UNIT - _SEQUENCE) or timesteps + 1 >= 1 << _SEQUENCE:
         raise DataError(
             f"{sequences} sequences of {timesteps} timesteps are more than noise is numbered for: split them"
@@ -112,7 +111,7 @@ def layer_noise(dies: Dies, index: int) -> LayerNoise:
     """The noise sources of layer ``index``."""
     layer, name = dies.batch.layers[index], f"layer{index}"
     third = layer.packet_row
-    # the third row drives a buffer, not a comparator
+    # The third row drives a buffer, not a comparator.
     alpha = () if third is None else _row(dies, f"{name}/g", third, compared=False)
     return LayerNoise(
         low=_source(dies, f"za{index}_", layer.units, _row(dies, f"{name}/a", layer.low)),
@@ -129,7 +128,7 @@ def readout_noise(dies: Dies) -> NoiseSource:
 
 
 def columns(dies: Dies, place: int, sequence: int, timesteps: int) -> dict[str, Array]:
-    """For a netlist of the die at ``place``: node → noise [V] of ``sequence``, power-on frame first, then timesteps."""
+    """Noise for a netlist of the die at ``place``: node → [V] in ``sequence``, power-on frame first, then timesteps."""
     found: dict[str, Array] = {}
     sources = [readout_noise(dies)]
     for index in range(len(dies.nominal.layers)):
@@ -171,7 +170,7 @@ def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool =
     noise = technology.noise
     total = row.total + technology.capacitor.parasitic
     parts = []
-    # usually the largest part first: if it decides, the others need no evaluation
+    # The largest part usually comes first: if it settles the decision, the others need no evaluation.
     if compared and "noise/decision" in dies.varied:
         parts.append(_part(dies, f"noise/decision/{name}", np.full_like(total, noise.comparator)))
     if f"noise/{leaf}" in dies.varied:

@@ -1,11 +1,11 @@
 """Numerical options for the simulation of a transistor-level charge-domain deck.
 
 ngspice accepts a time step if the estimated error of every charge is below ``trtol * reltol`` times that charge or
-``chgtol``, whichever is more. A state is 3e-13 C on its capacitor and a gate 1e-16 C, so a relative bound that suits
-the gates lets a state drift by millivolts, and one that suits the states follows every gate in picoseconds. Here
-``chgtol`` is more than any charge of the circuit: the bound is the same charge everywhere, `Numerics.charge`, which is
-0.1 mV on 200 fF. ``reltol`` is then free for Newton's iteration and for ``bypass``, which skips a device whose voltages
-moved by less than ``reltol`` of themselves and a microvolt.
+``trtol * reltol`` times ``chgtol``, whichever is larger. A state is 3e-13 C on its capacitor and a gate 1e-16 C. A
+relative bound that suits the gates therefore lets a state drift by millivolts, and one that suits the states follows
+every gate in picoseconds. Here ``chgtol`` exceeds every charge of the circuit, so that one absolute bound applies
+everywhere: `Numerics.charge`, which is 0.1 mV on 200 fF. ``reltol`` is then free for Newton's iteration and for
+``bypass``, which skips a device whose voltages moved by less than ``reltol`` of themselves and a microvolt.
 
 ``python -m benchmarks.convergence charge`` compares settings with a reference.
 """
@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 class Numerics:
     """Settings of a transient analysis.
 
-    ``reltol``, ``trtol`` and ``chgtol`` [C] bound the error of a step as above. ``bypass`` lets ngspice skip the model
-    of a device whose voltages hardly moved.
+    ``reltol``, ``trtol`` and ``chgtol`` [C] bound the error of a step as described above. ``bypass`` lets ngspice skip
+    the model of a device whose voltages hardly moved.
     """
 
     reltol: float
@@ -41,9 +41,9 @@ class Numerics:
         )
 
     def refined(self, times: int) -> Numerics:
-        """Steps half as long ``times`` times, and every device evaluated in each of them.
+        """Halve the steps ``times`` times, and evaluate every device in each step.
 
-        The error of a step of second order is of the third power of its length.
+        The error of a second-order step is proportional to the third power of its length.
         """
         return replace(self, trtol=self.trtol / 8**times, bypass=self.bypass and times == 0)
 
@@ -53,4 +53,4 @@ class Numerics:
 
 
 CONVERGED = Numerics(reltol=1e-6, trtol=20.0, chgtol=1e-12, bypass=True)
-"""Rows and states within 0.3 mV of the reference, energy within 1 % of it, all decisions alike."""
+"""Rows and states within 0.3 mV of the reference, energy within 1 % of it, all decisions the same."""

@@ -1,4 +1,4 @@
-"""Figures of a circuit's response next to its software model's. The file's suffix selects SVG or PDF."""
+"""Figures that compare a circuit's response with its software model. The file's suffix selects SVG or PDF."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) -> None:
     """One unit over one sequence: candidate and thresholds, the two rows that carry them, decisions, and the state.
 
-    ``expected`` is software's run of the same sequence (its first), drawn next to decisions and state.
-    Candidate and thresholds are the circuit's own: half the sum and half the difference of its rows, in software units.
+    ``expected`` is the software result of the same sequence (its first), drawn next to decisions and state.
+    Candidate and thresholds are computed from the circuit's rows: half their sum and half their difference, in software
+    units.
     """
     layer, number = waveforms.layer, waveforms.unit
     here, mapped = f"{layer}_{number}", design.layers[layer]
@@ -68,7 +69,7 @@ def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) 
         decisions.set_yticks([-1, 0, 1], ["down", "hold", "up"])
         decisions.set_ylim(-1.4, 1.4)
         step = mapped.step[number]
-        # the power-on frame lies before timestep 0
+        # The power-on frame precedes timestep 0.
         time = traces.time / plan.timestep - plan.starts[0] - 1
         state.step(
             steps,

@@ -1,14 +1,14 @@
 """Clocks, V_cm, supplies and units of a complete power-gated chip at transistor level.
 
-The chip generates all clocks and V_cm from one strobe per timestep. Between two windows all supplies except that of
-one gate are off, and capacitors between open switches hold the levels. The external inputs are the supply, the
-strobe, the inputs with their zero, and two power-on signals.
+The chip generates all clocks and V_cm from one strobe per timestep. Between two windows all supplies are off, except
+that of one gate, and capacitors between open switches hold the levels. The external inputs are the supply, the strobe,
+the inputs with their zero, and two power-on signals.
 
 Nodes have the names of the macro level (``o0_3 a0_3 b0_3 qa0_3 qb0_3 x7 p0_7 n0_7 y1``). The clocks of layer l are
-``r e f ckn n en enb pb pc pcb sm`` with its number behind, those of the readout ``rr er fr cknr nr``; see
-``netlists/cells/transistor/sequencer.cir`` for their order. The constant 1 is a clock: a positive tap hangs on e, which
-rises by VDD as rows evaluate, a negative one on f, which falls. A tap below the smallest capacitor is the difference of
-two.
+``r e f ckn n en enb pb pc pcb sm`` followed by its number, those of the readout ``rr er fr cknr nr``; see
+``netlists/cells/transistor/sequencer.cir`` for their order. The constant 1 is a clock: a positive tap connects to e,
+which rises by VDD as rows evaluate, a negative one to f, which falls. A tap below the smallest capacitor is the
+difference of two capacitors.
 
 The timing depends on corner, supply and temperature. The schedule therefore takes the sampling instants from simulated
 clock edges: a decision at the end of its packet, a state when the comparators of its readers fire.
@@ -65,8 +65,8 @@ CELLS = (
 LAYER_CLOCKS = ("r", "e", "f", "ckn", "n", "en", "enb", "pb", "pc", "pcb", "sm")
 UNIT_CLOCKS = ("r", "ckn", "n", "en", "enb", "pb", "pc", "pcb", "sm", "init")
 READOUT_CLOCKS = ("r", "e", "f", "ckn", "n")
-# All supplies but wake's are behind a header of this width [m], which also sets what leaks through it: wide enough for
-# the largest edge of its block.
+# A header of this width [m] switches every supply except wake's. It is wide enough for the largest switching edge of
+# its block, and its width also sets the leakage through it.
 SUPPLIES = {
     "logic": MeteredSupply(node="vd", header=4e-6),
     "comparators": MeteredSupply(node="vc", header=4e-6),
@@ -78,19 +78,19 @@ SUPPLIES = {
     "wake": MeteredSupply(node="vw"),
 }
 EXCLUDES = ("the source of the strobe and of the power-on signals", "the input drivers and their zero")
-# When the power-on signals change, as a share of a frame.
+# Time at which the power-on signals change, as a share of a frame.
 POWER_ON_CHANGE = 0.1
-# Frames of power-on before a sequence: states are emptied, then the first packet goes.
+# Number of power-on frames before a sequence: states are emptied, then the first packet is sent.
 LEAD = 2
 # Capacitance to ground of a line that an amplifier drives, in addition to its wire [F].
 DUMMY = 6e-14
 DECISION = "xdecision y1 y0 cknr qy1 qy0 vr vr power_gated_comparator"
-# Where nothing moves, as shares of a timestep: after the inputs have changed, and before the strobe rises.
+# Interval without activity, as shares of a timestep: from the change of the inputs to the strobe.
 QUIET = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
 
 
 def require(design: Design) -> tuple[Transistor, PowerGated]:
-    """The devices of ``design`` and the sizes of its chip. Raises MappingError for a design without such a circuit."""
+    """Devices of ``design`` and sizes of its chip. Raises MappingError if the design has no such circuit."""
     devices, chip = require_devices(design), design.technology.power_gated
     if chip is None:
         raise MappingError(f"technology {design.technology.name} has no section [power_gated]: choose another --memory")
@@ -128,7 +128,7 @@ def head(design: Design) -> list[str]:
         "xpoweron first firstn ref_up ref_down vcm vd vw power_gated_power_on",
     ]
     for index in range(layers):
-        # C_int is emptied with its amplifier on, and for as long as nobody reads it: slow and cold that takes a while
+        # C_int is emptied with its amplifier on, until a layer reads it: in a slow, cold corner this takes long.
         lines += [
             f"xinitb{index} kinit sm{index} initb{index} vk nand2 l=0.28u",
             f"xinit{index} initb{index} init{index} vk inv l=0.28u",
@@ -137,18 +137,18 @@ def head(design: Design) -> list[str]:
 
 
 def no_head(design: Design, index: int = 0) -> list[str]:
-    """Nothing: all clocks are made at the head of the netlist."""
+    """No lines: all clocks are generated at the head of the netlist."""
     return []
 
 
 def line(source: LineSource, group: str, node: str, rising: bool) -> str:
-    """Switches of a bottom-plate line that goes from its source's zero to ``source``, or back."""
+    """Switches of a bottom-plate line: from its source's zero to ``source`` if ``rising``, else back."""
     first, second = ("e", "f") if rising else ("f", "e")
     return f"xline_{node} {source.node} {node} {first}{group} {second}{group} {source.zero} power_gated_halfline"
 
 
 def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str, tuple[str, float]]:
-    """One tap on a clock, or where that were smaller than ``minimum`` [F], two of which the difference counts."""
+    """One tap on a clock; if it would be smaller than ``minimum`` [F], the difference of two taps."""
     tap = bias + threshold
     own, other = ("e", "f") if tap > 0 else ("f", "e")
     if abs(tap) >= minimum:
@@ -159,7 +159,7 @@ def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str,
 
 
 def dummies(index: int, sources: Sequence[LineSource], used: Set[str], load: float) -> tuple[dict[str, str], list[str]]:
-    """A dummy line for each bottom-plate line that an amplifier carries, with what hangs on that."""
+    """A dummy line for each bottom-plate line that an amplifier drives, with the same load."""
     carried = {f"p{index}_{j}": f"d{index}_{j}" for j, source in enumerate(sources) if source.zero == "vcm"}
     lines = [
         f"xdummy_{carried[node]} {carried[node]} vcm vd power_gated_dummy c={num(DUMMY + load)}"
@@ -169,7 +169,7 @@ def dummies(index: int, sources: Sequence[LineSource], used: Set[str], load: flo
 
 
 def gates(rows: Rows) -> dict[str, tuple[float, float]]:
-    """Switches below the replicas. Taps hang on clocks, so only weights count; both lines of a source are one load."""
+    """Switches below the replicas. Taps connect to clocks, so only weights count; a source's two lines are one load."""
     counted = {top: {n: (n, size) for n, (_, size) in row.items() if n.isdigit()} for top, row in rows.items()}
     return replica_gates({top: row for top, row in counted.items() if row})
 
@@ -191,12 +191,12 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
 
 
 def replica(row: str) -> str:
-    """The node that a comparator compares ``row`` ("a0_3") with."""
+    """The reference node of the comparator of ``row`` (such as "a0_3")."""
     return f"f{row}"
 
 
 def class_row(design: Design, k: int, rows: Rows) -> list[str]:
-    """Readout row ``k``, padded to the largest of all."""
+    """Readout row ``k``, padded to the capacitance of the largest row."""
     top, largest = f"y{k}", max(map(total, rows.values()))
     pad = max(design.technology.capacitor.row, largest) - total(rows[top])
     return [*row_lines(top, top, rows[top], pad, "0"), f"xr{top} {top} rr vcm 0 nf l=0.45u"]
@@ -218,7 +218,7 @@ def plan(design: Design, lengths: Sequence[int]) -> Schedule:
         moments=tuple(
             edge(f"ckn{group_name(group, layers)}") for group in (*(reader(design, i) for i in range(layers)), layers)
         ),
-        # nothing keeps a decision once its packet has gone
+        # A decision is not stored after its packet has been sent.
         used=tuple(edge(f"pb{index}") for index in range(layers)),
         taken=tuple(edge(f"n{index}") for index in range(layers)),
         comparing=tuple(edge(f"ckn{index}") for index in range(layers)),
@@ -229,7 +229,7 @@ def plan(design: Design, lengths: Sequence[int]) -> Schedule:
 
 
 def stimulus(design: Design, plan: Schedule) -> list[str]:
-    """Strobe, power-on signals and the zero of the inputs; a tick ends the long step of the hold before the window."""
+    """Strobe, power-on signals and the zero of the inputs. A tick ends the long step of the hold before the window."""
     devices, chip = require(design)
     supply, timestep, begin = design.supply, design.timestep, WINDOW * design.timestep
     return [
@@ -243,24 +243,24 @@ def stimulus(design: Design, plan: Schedule) -> list[str]:
 
 
 def idle_input(design: Design) -> float:
-    """The zero of the inputs [V], which at another supply is the same share of it."""
+    """The zero of the inputs [V]; at another supply it scales with it."""
     return require(design)[1].zero * design.supply / design.technology.supply.vdd
 
 
 def input_voltages(design: Design, inputs: Array) -> Array:
-    """Inputs have a zero of their own: rows see only how far a line goes."""
+    """Input voltages [V] relative to the inputs' own zero: rows see only the distance that a line moves."""
     nominal = design.technology.supply
     return (require(design)[1].zero + (design.voltages(inputs) - nominal.common_mode)) * (design.supply / nominal.vdd)
 
 
 def common_mode(design: Design) -> float:
-    """V_cm [V]: the same share of the supply as in the design."""
+    """V_cm [V]: at another supply the same share of it as in the design."""
     nominal = design.technology.supply
     return nominal.common_mode * (design.supply / nominal.vdd)
 
 
 def start(design: Design) -> tuple[list[str], list[str]]:
-    """Initial node voltages: the chip is powered down, with the stored levels at V_cm. Power-on follows."""
+    """Nodes that start at V_cm, with the stored levels among them, and at VDD. The chip starts powered down."""
     middle = ["vcm", "xvcm.t1", "xvcm.t2"]
     for index, layer in enumerate(design.layers):
         for here in (f"{index}_{i}" for i in range(layer.units)):
@@ -269,7 +269,7 @@ def start(design: Design) -> tuple[list[str], list[str]]:
 
 
 def analysis(design: Design, refine: int, stop: float) -> list[str]:
-    """``refine`` halves the steps that many times."""
+    """Options and ``.tran``; ``refine`` is how often the steps are halved."""
     return [
         numerics.CONVERGED.refined(refine).options(),
         f".tran {num(design.timestep / 100)} {num(stop)} 0 {num(design.timestep / 4)} uic",
@@ -277,7 +277,7 @@ def analysis(design: Design, refine: int, stop: float) -> list[str]:
 
 
 def reader(design: Design, index: int) -> int:
-    """The last group of rows that reads layer ``index``: a layer's number, or that of the readout."""
+    """The last group of rows that reads layer ``index``: a layer's number, or the number of layers for the readout."""
     last = len(design.layers) - 1
     return last if design.config.skip and index < last else index + 1
 

@@ -1,12 +1,11 @@
-"""The charge domain: a state lives on C_int, and leaks.
+"""Retention in the charge domain: a state is stored on C_int, which leaks.
 
-It is lost when it is half a packet off its level: from then on a rounding to levels would find another one. The
-transistor integrator is left alone at several levels until that has happened, so nothing is extrapolated
-unless a level outlasts LONGEST. Beside each time stands what the usual law makes of the first second: a constant
-leakage, I t / C_int.
+A state is lost when it is half a packet off its level, because rounding would then give another level. The transistor
+integrator is held unclocked at several levels until this happens, so nothing is extrapolated unless a level outlasts
+LONGEST. Each time is compared with the usual law: the constant leakage of the first second, I t / C_int.
 
-On a chip that sleeps the amplifier wakes every timestep and puts both plates of C_int where they belong, so a level
-moves by the same amount each time. That amount is simulated, and the rest is a division.
+On a power-gated chip the amplifier wakes every timestep and restores both plates of C_int, so a level moves by the same
+amount in each timestep. That amount is simulated, and the number of timesteps follows by division.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ from cmru_hw.core.signals import Array
 from cmru_hw.spice import Engine
 
 BENCH, ASLEEP = "transistor_hold", "transistor_power_gated_hold"
-# Which levels, as shares of the swing: leakage depends on the voltages across the open switches.
+# Simulated levels, as shares of the swing: leakage depends on the voltages across the open switches.
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
-# A chip is awake for this long [s]: its amplifiers have settled.
+# Length [s] of the window in which a power-gated chip is on; its amplifiers have settled by then.
 AWAKE = 20e-6
-# The first hold, and the longest; each is so much longer than the one before. [s]
+# First hold [s], upper bound of a hold [s], and factor from one hold to the next.
 FIRST, LONGEST, LONGER = 1.0, 3e6, 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldIntegrator:
-    """The integrator whose retention is asked: capacitors [F], ``tolerance`` [V] of its state, ``timestep`` [s].
+    """The integrator under test: capacitors [F], ``tolerance`` [V] of its state, ``timestep`` [s].
 
-    ``common_mode`` [V] and ``tail`` [m], the length of the amplifier's, are those of a chip that sleeps; None for a
+    ``common_mode`` [V] and ``tail`` [m] (length of the amplifier's tail device) describe a power-gated chip; None for a
     unit that stays on.
     """
 
@@ -53,9 +52,10 @@ class HeldIntegrator:
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """How a state at ``level`` [V] went: lost after ``seconds``, or if not ``lost``, that is by law.
+    """Loss of a state at ``level`` [V] after ``seconds``: simulated if ``lost``, else extrapolated.
 
-    ``simulated`` [s] is how long it was followed, ``leakage`` [A] the mean of the first second, asleep of one timestep.
+    ``simulated`` [s] is the length of the hold. ``leakage`` [A] is the mean over the first second, or over one timestep
+    on a power-gated chip.
     """
 
     level: float
@@ -67,7 +67,7 @@ class Loss:
 
 
 def require(design: Design) -> None:
-    """Raises InputError for a technology that was measured on no transistors, and for levels that are bits."""
+    """Raises InputError if the technology was not measured on transistors, or if levels are bits."""
     process_of(design.technology)
     memory = registry.of(design.technology)
     if memory and memory.restores:
@@ -78,7 +78,7 @@ def require(design: Design) -> None:
 
 
 def unit(design: Design, engine: Engine, corner: str) -> RetentionUnit:
-    """The integrator of ``design`` that has the least charge to lose, in silicon of the process ``corner``.
+    """The integrator of ``design`` with the least charge to lose, in transistors at the process ``corner``.
 
     Raises InputError: see :func:`require`.
     """
@@ -130,7 +130,7 @@ def unit(design: Design, engine: Engine, corner: str) -> RetentionUnit:
 
 
 def weakest(design: Design) -> tuple[str, HeldIntegrator]:
-    """The unit (``"layer.unit"``) that has the least charge to lose before its level is another."""
+    """The unit (``"layer.unit"``) that loses its level with the least charge, and its integrator."""
     memory = registry.of(design.technology)
     asleep = memory.asleep(design) if memory else {}
     cells = {
@@ -149,11 +149,11 @@ def weakest(design: Design) -> tuple[str, HeldIntegrator]:
 
 
 def lost(engine: Engine, conditions: Conditions, cell: HeldIntegrator, level: float) -> Loss:
-    """Leave a state at ``level`` [V] alone, for longer and longer, until half a packet is gone."""
+    """Hold a state at ``level`` [V] unclocked, each time longer, until it is off by half a packet."""
     hold, leakage = FIRST, 0.0
     while True:
         time, state, simulator = _held(engine, conditions, cell, level, hold)
-        # what moves before the first timestep is over are inner nodes on their way from zero
+        # During the first timestep inner nodes settle from their initial zero; this is not leakage.
         begin = float(np.interp(cell.timestep, time, state))
         off = np.abs(state - begin) * (time >= cell.timestep)
         if hold == FIRST:
@@ -177,7 +177,7 @@ def lost(engine: Engine, conditions: Conditions, cell: HeldIntegrator, level: fl
 
 
 def lost_asleep(engine: Engine, conditions: Conditions, cell: HeldIntegrator, level: float) -> Loss:
-    """Leave a state at ``level`` [V] to a chip that wakes once a timestep, and see what one of these takes off it."""
+    """Simulate the droop of a state at ``level`` [V] over one timestep of a power-gated chip, and extrapolate."""
     assert cell.common_mode is not None and cell.tail is not None
     parameters = {
         **{"hold": cell.timestep, "window": AWAKE, "common": cell.common_mode, "level": level},
@@ -200,9 +200,9 @@ def lost_asleep(engine: Engine, conditions: Conditions, cell: HeldIntegrator, le
 
 
 def doubling(temperatures: Sequence[float], seconds: Sequence[float]) -> float | None:
-    """By how many degrees it gets warmer until a level is lost in half the time; None if it never is.
+    """Temperature rise [K] that halves the retention time; None if retention does not fall with temperature.
 
-    Over the upper half of ``temperatures``: cold, leakage is not that of a junction.
+    From the upper half of ``temperatures``, because leakage at low temperature is not junction leakage.
     """
     warm = sorted(zip(temperatures, seconds, strict=True))[len(temperatures) // 2 :]
     if len(warm) < 2 or warm[-1][1] >= warm[0][1]:

@@ -19,16 +19,16 @@ from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule
 
-# Decks of this many timesteps: long enough to pay for their start, short enough to share between workers.
+# Timesteps per deck: enough to outweigh the start-up of a deck, few enough to share the decks between workers.
 FRAMES_PER_DECK = 400
 MOST_REFINEMENTS = 2
-# A charge account is a capacitor of this size [F]: 1 mV for a picocoulomb.
+# Size [F] of the capacitor of a charge meter: 1 mV per picocoulomb.
 _ACCOUNT, _ACCOUNTS = 1e-9, "account_"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChargeSimulation(Simulation):
-    """A simulation with the evidence for its decisions; empty at macro level, where parts are exact.
+    """A simulation and the evidence for its decisions. The evidence is empty at macro level, where parts are exact.
 
     ``rows``: differential comparator inputs [V], by layer (sequences, timesteps, units, 2), 0 past a sequence's end.
     ``delivered`` [J] (sequences, timesteps, blocks): energy from each supply to its block. ``late_flips``: number of
@@ -68,15 +68,15 @@ def simulate(
 ) -> ChargeSimulation:
     """``sequences`` through ``design`` in ``engine``; decisions, states and readout sampled once per timestep.
 
-    ``noise(sequence)`` gives what :func:`netlist.deck` takes for it. ``reader`` is the design whose levels and readout
-    scale turn volts into numbers: for one die of many the nominal one, because nobody knows the die's own.
-    ``observe(traces, plan, sequences)`` sees every deck that has run and which sequences it holds, in any order; its
-    accounts are then kept (:func:`netlist.meters`). ``progress(done, total)`` counts timesteps. ``rows`` keeps
-    the rows of macromodels too; transistors' are always kept. Raises SimulationError if any deck fails: a partial
-    answer is no answer.
+    ``noise(sequence)`` returns the noise of one sequence, as :func:`macro_netlist.deck` takes it. ``reader`` is the
+    design whose levels and readout scale convert volts to numbers; for a die it is the nominal design, because the
+    die's own values are unknown in practice. ``observe(traces, plan, sequences)`` receives every finished deck and the
+    numbers of its sequences, in any order; the decks then contain charge meters (:func:`macro_netlist.meters`).
+    ``progress(done, total)`` counts timesteps. ``rows`` saves the rows of macromodels, too; those of transistors are
+    always saved. Raises SimulationError if any deck fails: a partial result does not count.
     """
     reader = reader or design
-    # transistors take seconds for a timestep: every sequence is a deck of its own
+    # A transistor-level timestep takes seconds, so every sequence is its own deck.
     frames = 0 if fidelity.in_transistors(design) else FRAMES_PER_DECK
     batches = list(shared_decks(sequences.lengths.tolist(), frames))
     inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, sequences.lengths, strict=True)]
@@ -96,7 +96,7 @@ def simulate(
     attempts: list[str] = []
     seconds, simulator, done = 0.0, "", 0
     total = int(sequences.lengths.sum())
-    # a latch that falls over in a long step of the simulator stands in smaller ones
+    # Smaller steps keep a latch from turning over in a long step of the simulator.
     for finer in range(refine, refine + MOST_REFINEMENTS + 1):
         waiting = [index for index in range(len(batches)) if index not in pieces]
         built = [build(batches[index], finer) for index in waiting]
@@ -183,13 +183,13 @@ def _joined(
 def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, name: int | None = None) -> _Piece:
     """States, decisions and logits of one sequence of a deck, which messages call ``name``.
 
-    Raises ResultRejected where a clock phase is not high at a sampling instant (XSPICE can miss an edge), a decision
-    node is at neither rail, a latch has turned over since it decided, or a decision has not the sign of its row: then
-    the sample means nothing.
+    Raises ResultRejected if a clock phase is not high at a sampling instant (XSPICE can miss an edge), if a decision
+    node is at neither rail, if a latch has turned over since it decided, or if the sign of a decision differs from that
+    of its row. Such a sample has no meaning.
     """
     name = sequence if name is None else name
     plan = plan.located(traces)
-    # signals are ratios of the supply
+    # Signal voltages scale with the supply.
     nominal = design.technology.supply
     vdd = plan.supply or nominal.vdd
     scale = vdd / nominal.vdd
@@ -205,7 +205,7 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, nam
         instants = plan.instants(sequence, index)
         units = range(layer.units)
         output = np.stack([traces.at(f"o{index}_{i}", instants) for i in units], axis=1) - common(instants)
-        # a decision is read where it was computed: one that turns over between two points is at a rail in both
+        # Take the saved point at which it was computed: a latch that turns over is at a rail before and after.
         latest = np.searchsorted(traces.time, plan.deciding(sequence, index), side="right") - 1
         rails = [
             np.stack([traces.values[f"{q}{index}_{i}"][latest] for i in units], axis=1) / vdd for q in ("qa", "qb")
@@ -218,10 +218,10 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, nam
         both, neither = low & upper, ~low & ~upper
         high.append(np.stack([low, upper], axis=2))
         decisions.append(both.astype(np.int8) - neither.astype(np.int8))
-        # the integrator knows positive packets only: the state of a unit with negative alpha is its level all the same
+        # An integrator has positive packets only. With negative alpha, too, the state of a unit is its level.
         states.append(output / (layer.step * scale))
     instants = plan.instants(sequence)
-    # a unit alone has no readout: no rows, as many instants
+    # A single unit has no readout: zero rows, with as many instants.
     rows = [traces.at(f"y{k}", instants) for k in range(len(design.readout.bias))]
     readout = np.reshape(rows, (len(rows), len(instants))).T - common(instants)
     row = design.readout
@@ -240,7 +240,7 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, nam
 
 
 def _energy(design: Design, traces: Traces, plan: Schedule, sequence: int) -> Array:
-    """(timesteps, accounts) [J]; no accounts at macro level, where they are kept on demand."""
+    """(timesteps, charge meters) [J]. Empty at macro level, where meters are added on request only."""
     edges = np.minimum(plan.edges(sequence), traces.time[-1])
     joules = [
         np.diff(traces.at(vector, edges)) * _ACCOUNT * volts for vector, volts in fidelity.accounts(design).items()
@@ -251,7 +251,7 @@ def _energy(design: Design, traces: Traces, plan: Schedule, sequence: int) -> Ar
 def _require_latched(
     nodes: str, kept: Array, vdd: float, traces: Traces, plan: Schedule, sequence: int, group: int, name: int
 ) -> None:
-    """Raise LatchTurned unless the latches, at voltages ``kept`` (timesteps, units), still hold their decisions."""
+    """Raise LatchTurned unless the latches still hold their decisions, the voltages ``kept`` (timesteps, units)."""
     instants = plan.decided(sequence, group)
     if instants is None:
         return
@@ -268,9 +268,9 @@ def _require_latched(
 def waveforms(
     design: Design, sequences: Sequences, engine: Engine, *, unit: tuple[int, int], network: str | None = None
 ) -> Waveforms:
-    """Simulate the first of ``sequences`` again and keep the waveforms of ``unit`` (layer, unit), in s, V and A.
+    """Simulate the first of ``sequences`` again and return the waveforms of ``unit`` (layer, unit) in s, V and A.
 
-    The result's ``plan`` says when each timestep is sampled. Raises SimulationError.
+    The result's ``plan`` holds the sampling instant of each timestep. Raises SimulationError.
     """
     layer, number = unit
     first = sequences.inputs[0, : sequences.lengths[0]].astype(np.float64)

@@ -1,4 +1,4 @@
-"""One unit of a network by itself, with the inputs that software gives it: as exact a test, at a tenth of the cost."""
+"""One unit of a network, driven by the inputs that software gives it: as exact a test at a tenth of the cost."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from cmru_hw.nn.checkpoint import Sequences, Trained
 def unit(design: Design, layer: int, number: int) -> Design:
     """Unit ``number`` of ``layer`` as a network of one unit, without readout.
 
-    Its inputs are the lines that the layer reads, in V above the common mode: see `recorded`. Raises InputError where
-    those are bits of counters, which no voltage stands for.
+    Its inputs are the lines that the layer reads, in V above the common mode: see `recorded`. Raises InputError if the
+    lines are bits of counters, which a voltage cannot represent.
     """
     memory = registry.of(design.technology)
     if layer > 0 and memory and memory.bits:
@@ -48,7 +48,7 @@ def unit(design: Design, layer: int, number: int) -> Design:
 
 
 def recorded(design: Design, trained: Trained, sequences: Sequences, layer: int) -> tuple[Sequences, Response]:
-    """Voltages of the lines of ``layer`` [V above V_cm] while software runs ``sequences``, and software's response."""
+    """Line voltages of ``layer`` [V above V_cm] in the software run of ``sequences``, and the software response."""
     response = reference(design, trained, sequences).response
     common = design.technology.supply.common_mode
     lines: Array = design.voltages(sequences.inputs) - common
@@ -59,7 +59,7 @@ def recorded(design: Design, trained: Trained, sequences: Sequences, layer: int)
 
 
 def _one(value: Any, kept: NDArray[np.int64]) -> Any:
-    """The ``kept`` units of a value that has one entry, or one row, for each."""
+    """The units ``kept`` of a value that has one entry or one row per unit."""
     if isinstance(value, Row):
         return Row(**{field.name: getattr(value, field.name)[kept] for field in fields(Row)})
     return value[kept] if isinstance(value, np.ndarray) else value

@@ -1,4 +1,4 @@
-"""Design × inputs → Deck, in transistors, with any memory: supplies with accounts, stimulus and the network."""
+"""Design × inputs → Deck at transistor level, for any memory: supplies with charge meters, stimulus, network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cmru_hw.process import device_models
 from cmru_hw.spice.deck import Deck, num, save_lines
 from cmru_hw.spice.schedule import Schedule
 
-# All charge once more, counted where it comes back.
+# The vector of the total charge, metered at the common return.
 TOTAL = "account_total"
 
 
@@ -33,10 +33,10 @@ def deck(
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
-    Arguments as of `cmru_hw.circuits.charge.macro_netlist.deck`; accounts are always kept, ``metered`` or not, and
-    ``refine`` asks for smaller steps. At another supply than that of the design, V_cm and inputs are the same share of
-    it. Raises InputError for noise, which this level does not take, and MappingError for a design that has no circuit
-    in transistors.
+    Arguments are those of `cmru_hw.circuits.charge.macro_netlist.deck`. The charge meters are always present, whatever
+    ``metered``. ``refine`` is how often the steps are halved. At another supply V_cm and inputs scale with it. Raises
+    InputError for noise, which this level does not support, and MappingError for a design that has no circuit in
+    transistors.
     """
     if noise:
         raise InputError("noise is for macro level: transistors bring no random number of their own")
@@ -104,7 +104,7 @@ def _input_lines(memory: Memory, design: Design, inputs: Sequence[Array], plan: 
     drivers = [*(f"vx{j}" for j in range(columns.shape[1])), *memory.drivers]
     return [
         *[f"vx{j} x{j} 0 {piecewise(values, design.timestep)}" for j, values in enumerate(columns.T)],
-        # an input driver takes the charge that it sources from the supply, and returns no charge to the supply
+        # An input driver takes the charge that it delivers from the supply, and returns no charge to the supply.
         "binputs 0 account_inputs i=" + "+".join(f"max(0,-i({name}))" for name in drivers),
         "cinputs account_inputs 0 1e-9 ic=0",
     ]

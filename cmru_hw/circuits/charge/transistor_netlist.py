@@ -1,4 +1,4 @@
-"""Design → network.cir in transistors: rows of capacitors, lines, units and readout, with any memory.
+"""Design → network.cir at transistor level: rows of capacitors, lines, units and readout, for any memory.
 
 Nodes have the names of the macro level (``o0_3 a0_3 b0_3 qa0_3 qb0_3 x7 p0_7 n0_7 y1``). Every capacitor and switch is
 a device of the process.
@@ -39,7 +39,7 @@ def excludes(design: Design) -> tuple[str, ...]:
 
 
 def accounts(design: Design) -> dict[str, float]:
-    """Saved vectors that count delivered charge (1 mV for a picocoulomb), and the voltage [V] it was delivered at."""
+    """Vectors of the charge meters (1 mV per picocoulomb), each with the voltage [V] of its supply."""
     found = {name: design.supply * supply.share for name, supply in registry.of_design(design).supplies.items()}
     return {f"account_{name}": volts for name, volts in (found | {"inputs": design.supply}).items()}
 
@@ -109,7 +109,7 @@ def _layer(
         *_lines(memory, str(index), sources, rows, devices),
         *dummies,
     ]
-    # the rest of a row has one switch below its replica
+    # All other capacitors of a row share one switch below its replica.
     rest = {top: {n: part for n, part in row.items() if part[0] not in images} for top, row in rows.items()}
     gates = memory.gates(rest)
     for i in range(layer.units):
@@ -135,7 +135,7 @@ def _capacitors(memory: Memory, row: Row, i: int, group: str, devices: Transisto
 
 
 def _lines(memory: Memory, group: str, sources: Sequence[LineSource], rows: Rows, devices: Transistor) -> list[str]:
-    """Bottom-plate lines that any row of the group uses, and their wires."""
+    """The bottom-plate lines that rows of the group use, and their wires."""
     used = {node for row in rows.values() for node, _ in row.values()}
     lines = []
     named = [*((str(j), source) for j, source in enumerate(sources))]

@@ -11,17 +11,17 @@ from cmru_hw.core.signals import Array
 from cmru_hw.process.technology import Transistor
 from cmru_hw.spice.deck import num
 
-# As shares of a timestep: the inputs change, the window of activity opens.
+# Time of the input change and opening of the window, as shares of a timestep.
 INPUT_CHANGE, WINDOW = 0.2, 0.5
-# Inputs are slow. [s]
+# Rise time of the inputs [s], which are slow.
 INPUT_EDGE = 1e-6
-# Gate of the smallest switch [m]: what closes a line, and so the unit of what balances it below a replica.
+# Gate of the smallest switch [m], which switches a line. The switches below replicas are sized relative to it.
 SWITCH_WIDTH, SWITCH_LENGTH = 0.3e-6, 0.28e-6
 
 Capacitors = Mapping[str, tuple[str, float]]
-"""Capacitors of one row by name: the node below each, and its size [F]."""
+"""Capacitors of one row by name: the node of the bottom plate, and the size [F]."""
 Rows = Mapping[str, Capacitors]
-"""Rows by the node of their top plate."""
+"""Rows by top-plate node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,9 @@ class MeteredSupply:
 
 @dataclass(frozen=True, kw_only=True)
 class LineSource:
-    """A node that lines carry to the rows of a layer; ``digital`` if it is a bit and logic drives the lines.
+    """A node whose lines feed the rows of a layer. ``digital``: it is a bit, and logic drives its lines.
 
-    ``zero`` is the node at the voltage that stands for zero.
+    ``zero`` is the node whose voltage represents zero.
     """
 
     node: str
@@ -59,12 +59,12 @@ def require_devices(design: Design) -> Transistor:
 
 
 def group_name(group: int, layers: int) -> str:
-    """A group of rows as nodes spell it: a layer's number, or ``"r"`` for the readout."""
+    """Name of a group of rows in nodes: a layer's number, or ``"r"`` for the readout."""
     return "r" if group == layers else str(group)
 
 
 def weights(row: Row, i: int, group: str) -> dict[str, tuple[str, float]]:
-    """Weight capacitors of row ``i``, by the number of the source that their line carries."""
+    """Weight capacitors of row ``i``, by the number of their line's source."""
     return {
         str(j): (f"{'p' if value > 0 else 'n'}{group}_{j}", abs(float(value)))
         for j, value in enumerate(row.weights[i])
@@ -78,17 +78,18 @@ def total(row: Capacitors) -> float:
 
 
 def row_lines(name: str, top: str, row: Capacitors, pad: float, pad_node: str) -> list[str]:
-    """The capacitors of a row, and its padding of ``pad`` [F]."""
+    """Netlist lines of a row's capacitors and of its padding ``pad`` [F]."""
     lines = [f"xc{name}_{j} {top} {node} cmom c={num(size)}" for j, (node, size) in row.items()]
     return lines + ([f"xc{name}_pad {top} {pad_node} cmom c={num(pad)}"] if pad > 0 else [])
 
 
 def replica_gates(rows: Rows) -> dict[str, tuple[float, float]]:
-    """Width and length [m] of the gate below each row's replica, as resistive as the lines below the row.
+    """Width and length [m] of the gate below each row's replica, which is as resistive as the lines below the row.
 
-    All rows of a layer are kicked at once. A row that holds the share g_j of its capacitance on line j sees there what
-    all rows push into that line, so its lines count as Σ_j g_j ΣC_j / C of one line's gate.
-    A ratio up to 2 is one of widths alone: resistance follows the drawn width, but not the drawn length.
+    All rows of a layer receive kickback at once. A row whose capacitance has the share g_j on line j sees the charge
+    that all rows push into that line, so the resistance of its lines is Σ_j g_j ΣC_j / C times that of one line's gate.
+    A ratio up to 2 is set by widths alone, because resistance scales with the drawn width, but not with the drawn
+    length.
     """
     loads: dict[str, float] = {}
     for row in rows.values():
@@ -102,12 +103,12 @@ def replica_gates(rows: Rows) -> dict[str, tuple[float, float]]:
 
 
 def wires(clocks: Sequence[str], group: str, capacitance: float) -> list[str]:
-    """The wire of each clock of ``group``, ``capacitance`` [F]."""
+    """Wire capacitance [F] of each clock of ``group``."""
     return [f"cwire_{clock}{group} {clock}{group} 0 {num(capacitance)}" for clock in clocks]
 
 
 def piecewise(values: Array, timestep: float) -> str:
-    """A source that takes one of ``values`` [V] in each timestep."""
+    """A PWL source with one of ``values`` [V] per timestep."""
     points = [(0.0, float(values[0]))]
     for frame in range(1, len(values)):
         if values[frame] != values[frame - 1]:
@@ -116,11 +117,11 @@ def piecewise(values: Array, timestep: float) -> str:
 
 
 def step_to(frame: float, after: float, before: float, timestep: float, edge: float) -> list[tuple[float, float]]:
-    """Points of one edge [(s, V)] that begins at ``frame``, in timesteps."""
+    """Points [(s, V)] of one edge that begins at ``frame`` [timesteps]."""
     return [(frame * timestep, before), (frame * timestep + edge, after)]
 
 
 def wrapped(words: Iterable[str]) -> str:
-    """``words`` in lines of eight."""
+    """``words`` on continuation lines of eight words each."""
     chosen = list(words)
     return "\n+ ".join(" ".join(chosen[first : first + 8]) for first in range(0, len(chosen), 8))

@@ -1,8 +1,8 @@
 """(seed, die) → the perturbed design of that die.
 
 A die is a perturbed :class:`~cmru_hw.circuits.charge.design.Design`: every physical number of a design is an array,
-so :func:`draw` returns one Design whose arrays have a leading axis of dies, and ``Dies.one`` takes a single die out
-of it for a netlist.
+so :func:`draw` returns one Design whose arrays have a leading axis of dies. ``Dies.one`` extracts a single die for a
+netlist.
 
 The sources of variation form a tree of names, with one leaf for each class of elements (:func:`leaves`)::
 
@@ -11,14 +11,15 @@ The sources of variation form a tree of names, with one leaf for each class of e
     global/capacitor amplifier leak injection reference bias                   (one draw for the whole die)
     noise/row decision wander charge class                                     (:mod:`cmru_hw.circuits.charge.noise`)
 
-Laws. A capacitor has σ(ΔC/C) = A_C/√area (Pelgrom, Duinmaijer and Welbers, JSSC 1989), its area following from its
-size; a comparator's offset is A_VT/√(WL) of its input pair and the rest of its devices, added in squares. An
-amplifier's offset makes packets up larger and packets down smaller by as much of C_s, and is added to its state for all
-that read it. Capacitors, offsets, references and the bias line are normal. Gains, leakage and injected charge are
-positive by nature and spread over more than a few percent, so they are lognormal, with the given σ of the logarithm.
+Laws. A capacitor has σ(ΔC/C) = A_C/√area (Pelgrom, Duinmaijer and Welbers, JSSC 1989); its area follows from its
+capacitance. A comparator's offset is the root of the summed squares of A_VT/√(WL) of its input pair and of the
+contribution of its other devices. An amplifier's offset changes the precharge voltage of C_s, which makes packets up
+larger and packets down smaller; it also adds to the state that readers see. Capacitors, offsets, references and the
+bias line are normal. Gains, leakage and injected charge are positive by nature and spread over more than a few percent,
+so they are lognormal, with the given σ of the logarithm.
 
-A draw is a pure function of (seed, die, parameter, place in the parameter's array): it does not change with other
-dies of the run, the size of the network or the other sources of variation.
+A draw is a pure function of (seed, die, parameter, index in the parameter's array). It does not depend on other dies of
+the run, on the size of the network or on other sources of variation.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ LAYER_LEAVES = ("weights", "offset", "limit", "packet", "integrator", "amplifier
 READOUT_LEAVES = ("weights", "offset", "injection")
 GLOBAL_LEAVES = ("capacitor", "amplifier", "leak", "injection", "reference", "bias")
 NOISE_LEAVES = ("row", "decision", "wander", "charge", "class")
-# Places in an array are numbered with room for this many per axis: a larger network keeps the draws of a smaller one.
+# Array indices are numbered with room for this many entries per axis: a larger network keeps a smaller one's draws.
 _AXIS = np.uint64(1 << 20)
 
 _T = TypeVar("_T", Layer, Row)
@@ -50,7 +51,7 @@ _T = TypeVar("_T", Layer, Row)
 class Dies:
     """Dies of one nominal design. ``batch`` is the design with a leading axis of dies in every array that varies.
 
-    ``numbers`` (dies,) are the dies' own numbers, ``varied`` the leaves that vary.
+    ``numbers`` (dies,) are the die numbers, ``varied`` the leaves that vary.
     """
 
     nominal: Design
@@ -63,7 +64,7 @@ class Dies:
         return len(self.numbers)
 
     def one(self, place: int) -> Design:
-        """The die at ``place`` as a design of its own, for a netlist."""
+        """The die at index ``place`` as a design, for a netlist."""
         batch = self.batch
         return replace(
             batch,
@@ -75,7 +76,7 @@ class Dies:
         )
 
     def among(self, places: slice) -> Dies:
-        """Some of the dies."""
+        """The dies at ``places``."""
         batch = self.batch
         return replace(
             self,
@@ -96,7 +97,7 @@ _VARYING_LAYER = ("packet", "start_packet", "integrator", "limit", "packet_offse
 
 
 def leaves(design: Design) -> tuple[str, ...]:
-    """Names of everything that can vary in ``design``."""
+    """Names of all sources of variation of ``design``."""
     layers = (f"layer{index}/{leaf}" for index in range(len(design.layers)) for leaf in LAYER_LEAVES)
     groups = (("readout", READOUT_LEAVES), ("global", GLOBAL_LEAVES), ("noise", NOISE_LEAVES))
     return (*layers, *(f"{group}/{leaf}" for group, names in groups for leaf in names))
@@ -108,7 +109,7 @@ def select_variations(design: Design, *, only: Sequence[str] = (), without: Sequ
 
 
 def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], varied: frozenset[str]) -> Dies:
-    """The dies with numbers ``dies`` (each >= 0) of ``design``; with nothing ``varied`` they are all nominal."""
+    """The dies with numbers ``dies`` (each >= 0) of ``design``; if nothing is ``varied``, all equal the design."""
     numbers = np.asarray(dies, dtype=np.int64)
     draws = _Draws(seed=seed, numbers=numbers, varied=varied)
     law, technology = design.technology.mismatch, design.technology
@@ -132,7 +133,7 @@ def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], 
 
 
 def capacitor_sigma(capacitance: Array, law: Mismatch) -> Array:
-    """σ(ΔC/C) of capacitors of the given sizes [F]; of none at all, 0."""
+    """σ(ΔC/C) of capacitors [F]; 0 for a capacitance of 0."""
     area = np.abs(capacitance) / law.density
     return np.asarray(np.divide(law.capacitor, np.sqrt(area), out=np.zeros_like(area), where=area > 0))
 
@@ -160,7 +161,7 @@ class _Draws:
 
 
 def _relative(normal: Array, sigma: Array | float) -> Array:
-    # A capacitance is never negative: with a sigma of a few percent the smallest capacitors could rarely get there.
+    # A capacitance is never negative. With a sigma of a few percent the clip has practically no effect.
     return np.maximum(1 + sigma * normal, 0.0)
 
 
@@ -183,7 +184,7 @@ def _row(
     charge: Array,
     on_lines: Array,
 ) -> Row:
-    """``row`` on each die; ``on_lines`` (dies, lines) [V] are the errors of its lines."""
+    """``row`` on each die; ``on_lines`` (dies, lines) [V] are the voltage errors of its lines."""
     law = technology.mismatch
     made = replace(
         row,
@@ -209,7 +210,7 @@ def _layer(
     shifts: Array,
     on_lines: Array,
 ) -> Layer:
-    """``layer`` on each die; ``shifts`` (dies, units) [V] are its amplifiers' offsets, ``on_lines`` as of `_row`."""
+    """``layer`` on each die; ``shifts`` (dies, units) [V] are its amplifier offsets, ``on_lines`` as in `_row`."""
     law, shape = technology.mismatch, layer.packet.shape
 
     def normal(leaf: str, parameter: str = "own") -> Array:
@@ -219,7 +220,7 @@ def _layer(
         return _capacitors(draws, f"{group}/{leaf}", parameter, nominal, law, scale)
 
     packet = capacitors("packet", layer.packet, "own")
-    # only an α-CMRU has a power-on packet of its own; the others send their one packet
+    # Only an αCMRU has a separate power-on packet. In other cells it is the regular packet.
     start = packet if layer.packet_row is None else capacitors("packet", layer.start_packet, "start")
     own = _lognormal(normal("injection", "packet"), law.injection) * charge[:, None]
     gain = _lognormal(normal("amplifier"), law.gain)

@@ -30,13 +30,13 @@ def verify(
     frames: int = CERTIFIED_FRAMES,
     seed: int = 0,
 ) -> Verified:
-    """Simulate and compare; where the answer moves with finer steps, halve them until it holds still.
+    """Simulate, compare with software, and halve the steps while the result still changes.
 
-    Macromodels: while circuit and software differ, up to twice. A difference that a finer step removes was the
-    integration's, one that stays is real. Transistors: while a certificate (:func:`certify`) of some ``frames`` says
-    that a finer step changes a decision or a state. Steps are halved ``refine`` times from the start. ``resolution``
-    [V]: below it a decision is too close to call. ``progress(done, total)`` counts timesteps. Raises SimulationError,
-    and DataError for sequences that do not fit.
+    Macromodels: while circuit and software differ, up to twice. A difference that finer steps remove is an integration
+    error; one that remains is real. Transistors: while a certificate (:func:`certify`) of ``frames`` frames shows that
+    finer steps change a decision or a state. The first run already has its steps halved ``refine`` times. A decision
+    with a margin below ``resolution`` [V] is too close to call. ``progress(done, total)`` counts timesteps. Raises
+    SimulationError, and DataError for sequences that do not fit.
     """
     expected = reference(design, trained, sequences)
     transistors = fidelity.in_transistors(design)

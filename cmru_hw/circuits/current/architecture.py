@@ -1,4 +1,4 @@
-"""Current mode (``cm``)."""
+"""The current-mode architecture (``cm``): its functions behind the common `Architecture` protocol."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from cmru_hw.spice import Engine
 
 
 def describe(design: CurrentDesign) -> dict[str, object]:
-    """The sizes of a design, and what of the trained network it does not hold."""
+    """Key sizes of a design, and number of rounded and left-out weights."""
     counts = netlist.transistors(design)
     upper = [layer.upper for layer in design.layers]
     found = {
@@ -55,14 +55,14 @@ def describe(design: CurrentDesign) -> dict[str, object]:
 
 
 def parts(design: CurrentDesign) -> Inventory:
-    """Devices of the netlist, without the readers that a simulation looks through."""
+    """Devices of the netlist, without the readers that only a simulation needs."""
     lines = netlist.network_text(design).splitlines()
     chip = "\n".join(line for line in lines if not line.lstrip().startswith("xprobe"))
     return device_count.of_netlist(chip, netlist.cell_files(design), process=design.technology.process)
 
 
 def _draw_unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path: Path) -> None:
-    # drawing takes a second to load, which commands without figures need not wait for
+    # Importing matplotlib takes about a second. Commands without figures do not wait for it.
     from cmru_hw.circuits.current import plots
 
     plots.unit(design, waveforms, expected, path)
@@ -79,7 +79,7 @@ def _at_level(technology: CurrentTechnology, level: str, memory: str | None = No
 def _at_corner(
     design: CurrentDesign, trained: Trained, corner: Corner, engine: Engine, folder: Path
 ) -> tuple[CurrentDesign, CornerFacts]:
-    """The same drawing on the devices of ``corner``."""
+    """The same drawn circuit with the devices of ``corner``."""
     moved = mapping.at_corner(design, corner=corner.process, temperature=corner.temperature, vdd=corner.vdd)
     return moved, CornerFacts(source=str(corner))
 

@@ -1,7 +1,7 @@
-"""Sweep the nine-transistor cell and the mirrors in a process: where the tables of a technology come from.
+"""Sweep the nine-transistor cell and the mirrors in a process: the source of a technology's tables.
 
-``python -m cmru_hw.circuits.current.characterize gf180`` writes the whole technology file to standard output; with a
-temperature in degrees Celsius behind the process it is for circuits that are to work there.
+``python -m cmru_hw.circuits.current.characterize gf180`` writes the complete technology file to standard output. A
+temperature in degrees Celsius after the process gives a technology for circuits at that temperature.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from cmru_hw.spice import Engine, open_engine
 THRESH = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
 FRACTION = (0.03, 0.06, 0.1, 0.2, 0.4, 0.7, 0.97)
 GAIN = (0.03e-9, 0.1e-9, 0.3e-9, 1e-9, 3e-9, 10e-9)
-# Where mirrors are swept [A]: in weak inversion their ratios move by 1 % per decade. Mismatch is taken in the middle.
+# Currents [A] of the mirror sweeps. In weak inversion ratios change by 1 % per decade. Mismatch is measured mid-range.
 MIRROR_CURRENTS = (0.03e-9, 0.3e-9, 3e-9, 30e-9)
 MIRROR_CURRENT = 0.3e-9
-# The cell's ramp: one way [s], and its height over the threshold. The testbench says what slow means.
+# Ramp of the cell: duration of one way [s], and height relative to the threshold. See the testbench for their choice.
 ARMS = ("i(vna)", "i(vpa)")
 HALF = 1000.0
 PEAK = 1.5
@@ -40,7 +40,7 @@ NUMBERS_A_LINE = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Bias currents of one cell [A] and the size of its devices [m]; those that sink the currents are ``sink`` long."""
+    """Bias currents of one cell [A] and sizes of its devices [m]; ``sink``: length of those that sink bias currents."""
 
     thresh: float
     width: float
@@ -76,9 +76,9 @@ def cells(
 
 
 def edge(point: Point, devices: device_models.Devices, engine: Engine, above: Sequence[float]) -> Array:
-    """Share of its level that a set cell's output is off, with the candidate ``above`` [of I_thresh] where it resets.
+    """Relative output error of a set cell for candidates ``above`` [of I_thresh] the threshold where it resets.
 
-    The candidate falls slowly; the level is that at the top of its ramp. Raises SimulationError.
+    The candidate falls slowly. The reference level is the output at the top of the ramp. Raises SimulationError.
     """
     (traces,) = _ramps([point], [devices], engine, HALF)
     peak = PEAK * point.thresh
@@ -90,8 +90,8 @@ def edge(point: Point, devices: device_models.Devices, engine: Engine, above: Se
 def spreads(technology: CurrentTechnology, point: Point) -> dict[str, float]:
     """Relative σ of a cell's ``up``, ``width`` and ``high`` by the law σ(ΔI/I) = coefficient / √(w l) of its devices.
 
-    A current is copied by a pair of devices of one type. An nf pair sinks I_thresh and a pf pair brings the candidate;
-    I_width goes through both kinds, and so do I_gain and the output's reader.
+    A current is copied by a pair of devices of one type. An nf pair sinks I_thresh, and a pf pair sources the
+    candidate. I_width passes through pairs of both types, and so do I_gain and the current of the output's reader.
     """
     n = 2 * technology.mismatch_n**2 / (point.w * point.sink)
     p = 2 * technology.mismatch_p**2 / (point.w * point.l)
@@ -122,10 +122,10 @@ def _ramps(
 
 
 def _read(traces: Traces, point: Point, half: float) -> MeasuredCell:
-    """Thresholds are where the output, which is all that other cells see, passes half its level.
+    """Thresholds are the candidates where the output, the only signal that other cells see, passes half its level.
 
-    The node v0 is no measure of them: it falls to a third of the supply, where the output hardly changes, at a
-    candidate that is 1 to 2 % of the threshold above the one that resets the cell.
+    The node v0 is not suitable: it falls to a third of the supply, where the output hardly changes, at a candidate that
+    is 1 to 2 % of the threshold above the one that resets the cell.
     """
     output, ramp = traces.values["i(vy)"], traces.values["ramp"] * PEAK * point.thresh
     turn = int(np.argmax(ramp))
@@ -136,7 +136,7 @@ def _read(traces: Traces, point: Point, half: float) -> MeasuredCell:
 
 
 def _crossing(beyond: Array, ramp: Array) -> float:
-    """The ramp where ``beyond`` first rises through 0; NaN if it begins above it or stays below."""
+    """The value of ``ramp`` where ``beyond`` first rises through 0; NaN if it starts above 0 or stays below."""
     above = beyond >= 0
     if above[0] or not above.any():
         return float("nan")
@@ -146,7 +146,7 @@ def _crossing(beyond: Array, ramp: Array) -> float:
 
 
 def cell_table(devices: device_models.Devices, engine: Engine, *, w: float, l: float, sink: float) -> dict[str, Any]:  # noqa: E741
-    """The numbers of `technology.CellTable` for cells of these sizes [m]: see :class:`Point`."""
+    """The values of `technology.CellTable` for cells of these sizes [m]: see :class:`Point`."""
     grid = [Point(thresh=t, width=f * t, gain=t, w=w, l=l, sink=sink) for t in THRESH for f in FRACTION]
     levels = [Point(thresh=0.3e-9, width=0.1e-9, gain=g, w=w, l=l, sink=sink) for g in GAIN]
     found = cells(grid, [devices] * len(grid), engine)
@@ -167,7 +167,7 @@ def cell_table(devices: device_models.Devices, engine: Engine, *, w: float, l: f
 def mirror_table(
     devices: device_models.Devices, engine: Engine, *, sizes: Sequence[tuple[float, float]], unit: tuple[float, float]
 ) -> dict[str, Any]:
-    """The numbers of `technology.MirrorTable` for arms of ``sizes`` (w, l) [m] on a diode of the ``unit`` size."""
+    """The values of `technology.MirrorTable` for arms of ``sizes`` (w, l) [m] on a diode of the ``unit`` size."""
     sources = {
         f"{polarity}_{landing}": f"i(v{polarity}{landing[0]})" for polarity in POLARITIES for landing in LANDINGS
     }
@@ -199,7 +199,7 @@ def mismatch(
     temperature: float = ROOM,
     count: int = 200,
 ) -> dict[str, float]:
-    """σ(ΔI/I) √(w l) [m] of a device by type, from mirrors of two equal ones on ``count`` dies."""
+    """σ(ΔI/I) √(w l) [m] of a device by type, from mirrors of two equal devices on ``count`` dies."""
     values = {"vdd": VDD, "i": MIRROR_CURRENT, "w": w, "l": l, "wd": w, "ld": l}
     decks = [
         deck("current_mirror", models, saved=ARMS, parameters=values, stop=2)
@@ -212,7 +212,7 @@ def mismatch(
         if isinstance(outcome, SimulationError):
             raise outcome
         currents[index] = [outcome.traces.values[source][-1] for source in ARMS]
-    # Two devices make a mirror.
+    # A mirror has two devices, so one device contributes 1/√2 of the spread.
     sigma = np.log(currents).std(axis=0, ddof=1) / np.sqrt(2) * np.sqrt(w * l)
     return dict(zip(("n", "p"), sigma.tolist(), strict=True))
 
@@ -220,12 +220,12 @@ def mismatch(
 def technology(process: str, engine: Engine, *, temperature: float = ROOM) -> CurrentTechnology:
     """A technology of ``process``, measured at ``temperature`` [degrees Celsius].
 
-    The limits that are choices stand here. Raises SimulationError.
+    Limits that are choices, not measurements, are set here. Raises SimulationError.
     """
     width, length, sink, narrow, widest, longest = 2e-6, 5e-6, 10e-6, 0.5e-6, 50e-6, 50e-6
     devices = device_models.devices(process, temperature=temperature)
     spread = mismatch(process, engine, w=width, l=length, temperature=temperature)
-    # Models of real processes are binned, and kinked where two bins meet: steps of 8 % leave 0.3 % of that.
+    # Models of real processes are binned, with a kink where two bins meet. Steps of 8 % reduce its error to 0.3 %.
     aspects = np.geomspace(narrow / longest, widest / length, 91)
     sizes = [(narrow, narrow / a) if a < narrow / length else (a * length, length) for a in aspects.tolist()]
     data = {
@@ -275,7 +275,7 @@ def _table(values: Mapping[str, Any]) -> items.Table:
 
 
 def _array(values: Sequence[Any], indent: str = "") -> items.Array:
-    """Numbers in six digits, because the sweeps are not known better; ten in a line."""
+    """Numbers with six digits, the accuracy of the sweeps; ten per line."""
     array = tomlkit.array()
     inner = indent + "  "
     if isinstance(values[0], tuple):

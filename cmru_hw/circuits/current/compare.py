@@ -18,16 +18,17 @@ from cmru_hw.core.units import percent
 from cmru_hw.nn.cells import classify
 from cmru_hw.nn.checkpoint import Sequences, Trained
 
-# A cell is clear of its thresholds if the candidate is farther from them than this share of the upper one. Nearer, its
-# output leaves its level, by 0.1 % at this distance and 3 % at the threshold (`python -m benchmarks.current cell`).
+# A cell is clear of its thresholds if its candidate is farther from them than this share of the upper threshold. Closer
+# to them its output deviates from its level: by 0.1 % at this distance, by 3 % at the threshold itself
+# (`python -m benchmarks.current cell`).
 CLEAR = 0.1
-# What is asked of a circuit: this share of all decisions, of all states and of all classes, as in software.
+# Required agreement with software: this share of all decisions, of all states and of all classes.
 AGREEMENT = 0.98
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClearErrors:
-    """Errors as in :class:`CurrentComparison`, of the ``share`` of cells that are clear of their thresholds."""
+    """Errors as in :class:`CurrentComparison`, for the ``share`` of cells that are clear of their thresholds."""
 
     share: float
     candidate: float
@@ -40,16 +41,16 @@ class ClearErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentComparison(Comparison):
-    """As `compare.Comparison` with margins and ``resolution`` in A; ``swing_used`` is of the input's full scale.
+    """A `Comparison` with margins and ``resolution`` in A; ``swing_used`` is relative to the input's full scale.
 
-    Excluded are decisions and states with a smaller margin than ``resolution``; ``states_agree`` counts the others that
-    agree.
-    ``roots`` of the wrong decisions happened where every state before and in front of them was right, so that only
-    their own margin explains them; ``root_margin`` is the largest of these margins over the upper threshold (0 without
-    any). ``candidate_error`` and ``state_error`` are rms over rms of the signal, where all states in front were right;
-    the latter of output levels of right states, because wrong ones are counted. ``suppression`` is their ratio.
-    ``clear`` are the same two errors, and the share of all cells and timesteps that they are of, where in software
-    the candidate is clear of both thresholds (`CLEAR`). ``transitions_checked``: see `simulate.CurrentSimulation`.
+    Decisions and states with a margin smaller than ``resolution`` are excluded; ``states_agree`` counts the agreeing
+    ones of the rest. ``roots`` is the number of wrong decisions for which every earlier and preceding state was right,
+    so that only their own margin explains them; ``root_margin`` is the largest of these margins over the upper
+    threshold (0 if there are none). ``candidate_error`` and ``state_error`` are rms errors over the rms of the signal,
+    where all preceding states were right; ``state_error`` covers the output levels of right states only, because wrong
+    states are counted. ``suppression`` is the ratio of both errors. ``clear`` holds the same two errors for cells and
+    timesteps whose software candidate is clear of both thresholds (`CLEAR`), and the share of these.
+    ``transitions_checked``: see `simulate.CurrentSimulation`.
     """
 
     states_agree: int
@@ -67,9 +68,9 @@ class CurrentComparison(Comparison):
         return self.candidate_error / max(self.state_error, 1e-30)
 
     def failures(self) -> tuple[str, ...]:
-        """Those of decisions, states and classes whose agreement with software is below `AGREEMENT`.
+        """One clause for each of decisions, states and classes whose agreement with software is below `AGREEMENT`.
 
-        ``level_tolerance`` is not used: an output has either of two levels, and a wrong one is a wrong state.
+        ``level_tolerance`` does not apply: an output has one of two levels, and a wrong level is a wrong state.
         """
         counted = self.total - self.excluded
         found = []
@@ -120,7 +121,7 @@ class CurrentComparison(Comparison):
 
 
 def reference(design: CurrentDesign, trained: Trained, sequences: Sequences) -> Reference:
-    """The software truth in double precision; margins [A] are a candidate's distance from the nearer threshold."""
+    """The software response in double precision. Margins [A] are distances of candidates from the nearer threshold."""
     trained.check(sequences)
     lengths = torch.from_numpy(sequences.lengths)
     with torch.no_grad():
@@ -151,18 +152,18 @@ def compare(
     expected: Reference | None = None,
     resolution: float = 0.0,
 ) -> CurrentComparison:
-    """Count agreement, and say where differences come from."""
+    """Count agreement, and attribute the differences."""
     expected = expected or reference(design, trained, sequences)
     response = simulation.response
     valid = expected.response.valid[:, :, None]
     wanted_candidates = _candidates(trained, sequences)
-    # Right so far: all states of the layers in front, at this timestep, and of this unit, one timestep before.
+    # Right so far: all states of preceding layers at this timestep, and of this unit one timestep earlier.
     front = np.ones_like(valid)
     agree = total = excluded = states_agree = roots = 0
     root_margin = level_error = 0.0
     smallest = np.inf
     divergences: list[Divergence] = []
-    # see _squares: of all cells, and of those that are clear of their thresholds
+    # Sums of `_squares`: of all cells, and of cells that are clear of their thresholds.
     errors = {name: np.zeros(3) for name in ("candidate", "state", "clear candidate", "clear state")}
     for index, layer in enumerate(design.layers):
         wanted, got = expected.response.decisions[index], response.decisions[index]

@@ -1,4 +1,4 @@
-"""Dies of current mode: the PDK's mismatch in every transistor that carries a signal; there is no noise in time."""
+"""Dies of current mode: the PDK's mismatch in every signal transistor. There is no noise in time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cmru_hw.circuits.dies import DieJob, DieScores, DieSimulator, Replay
 from cmru_hw.core.signals import Response
 from cmru_hw.spice import Engine
 
-# Mirrors of the fast engine are static: its candidates are those of SPICE within this share of the threshold, and a
-# decision that is nearer to its threshold may be either.
+# The fast engine's mirrors are static. Its candidates match SPICE within this share of the threshold, so a decision
+# closer to its threshold may differ between the engines.
 CLOSE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CurrentGoal:
-    """Software's run. ``wanted`` (sequences,) are classes."""
+    """The software result. ``wanted`` (sequences,) are the correct classes."""
 
     expected: Reference
     wanted: NDArray[np.int64]
@@ -46,7 +46,7 @@ def _draw(job: DieJob, numbers: Sequence[int]) -> CurrentDies:
 
 def _fast(job: DieJob, numbers: Sequence[int]) -> list[DieScores]:
     found = []
-    # a few dies at a time: their responses need much memory, their scores little
+    # Process a few dies at a time: responses need much memory, scores little.
     for first in range(0, len(numbers), behavioral.DIES_AT_ONCE):
         some = _draw(job, numbers[first : first + behavioral.DIES_AT_ONCE])
         run = behavioral.run(some, job.sequences)
@@ -61,7 +61,7 @@ def _simulated(job: DieJob, drawn: CurrentDies, engine: Engine) -> DieScores:
 
 
 def simulate_die(job: DieJob, drawn: CurrentDies, engine: Engine) -> Response:
-    """The first of ``drawn`` in SPICE."""
+    """Response of the first die of ``drawn`` in SPICE."""
     text = netlist.network_text(job.design, strengths=drawn.one(0))
     return simulate.simulate(job.design, job.sequences, engine, network=text).response
 
@@ -87,12 +87,12 @@ def _row(job: DieJob, number: int, response: Response) -> DieScores:
 
 
 def _engines(job: DieJob, drawn: CurrentDies, simulated: Response) -> tuple[int, int]:
-    """Decisions that SPICE and the fast engine make alike on the same die, and others that are too close to call."""
+    """Number of decisions in which both engines agree on the same die, and of differing ones too close to call."""
     run = behavioral.run(drawn, job.sequences)
     fast = run.response(0)
     valid = fast.valid[:, :, None]
     agree = explained = 0
-    # What is in front of a unit (sequences, timesteps, 1), or was before it in its own layer, has gone another way.
+    # (sequences, timesteps, 1): a preceding layer, or an earlier state of the same unit, already differed.
     front = np.zeros_like(valid)
     for index, layer in enumerate(job.design.layers):
         decided = fast.decisions[index] != simulated.decisions[index]

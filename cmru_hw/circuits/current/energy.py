@@ -1,7 +1,7 @@
 """Energy model of current mode: every block has a supply with a charge meter, and one more meter measures their sum.
 
 All energies are simulated at transistor level. No block is ever off, so nearly all energy is static; the rest switches
-cells and gate lines. The analytic estimate is the sum of currents of the fast engine's static mirrors.
+cells and gate lines. The analytic estimate is the sum of the static currents in the fast engine.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def energy_model(design: CurrentDesign) -> EnergyModel:
 
 
 def frames(plan: Schedule, sequence: int) -> Frames:
-    """The timesteps of ``sequence``. By their last quarter cells have switched and lines have settled."""
+    """The timesteps of ``sequence``. In their last quarter cells have switched and lines have settled."""
     return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, quiet=(0.75, 1.0))
 
 
 def analytic(design: CurrentDesign, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
-    """Block → (timesteps,) [J]: VDD times what static mirrors and cells draw for ``inputs`` (timesteps, features)."""
+    """Block → (timesteps,) [J]: VDD times the static current of mirrors and cells; ``inputs`` (timesteps, features)."""
     nominal = variation.draw(design, seed=0, dies=[0], varied=frozenset())
     run = fast.run(nominal, Sequences(inputs=inputs[None].astype(np.float32)))
     scale = design.technology.vdd * design.timestep

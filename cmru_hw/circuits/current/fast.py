@@ -1,14 +1,14 @@
 """The fast engine of current mode: static mirrors and hysteretic cells, for many dies at once.
 
-The gain of a mirror is its swept ratio at the current of its line, times the strength of its arm over that of its
-diode. It falls slightly with the current in the diode that the arm drives (`MirrorTable.landing`). A diode at the end
-of a row rectifies the row. A cell of strengths f1 … f9 compares I_in f1 with I_thresh f2. The currents at the state
-node give the effect of mismatch on its thresholds, and the swept cell gives the effect of finite output conductance.
-A cell whose candidate passes its threshold by ΔI needs a time Q/ΔI to switch, where Q is the charge of its state node
+The gain of a mirror is its swept ratio at the current of its line, times the strength ratio of its arm and its diode.
+The gain falls slightly with the current in the diode that the arm drives (`MirrorTable.landing`). A diode at the end of
+a row rectifies the row. A cell with device strengths f1 … f9 compares I_in f1 with I_thresh f2. The currents at the
+state node give the effect of mismatch on its thresholds; the swept cell gives the effect of finite output conductance.
+A cell whose candidate exceeds its threshold by ΔI needs a time Q/ΔI to switch, where Q is the charge of its state node
 (``SWING``). Within one timestep T it therefore switches only if ΔI T > Q.
 
-The model has no other dynamics: it assumes settled rows, and layers that switch one after the other. Sequences are
-independent of each other, and so are dies.
+The model has no other dynamics: it assumes settled rows, and layers that switch one after the other. Sequences and dies
+are independent of each other.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from cmru_hw.circuits.current.variation import CurrentDies
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.checkpoint import Sequences
 
-# Charge [C] that switches a cell. On a ramp of its candidate a cell switches late by √(2 Q slope); this gives 3 to
-# 11 fC up for ramps of 1 to 16 s, and less than 4 fC down (`python -m benchmarks.current cell`).
+# Charge [C] that switches a cell. On a ramp of its candidate a cell switches late by √(2 Q slope). From the delays Q is
+# 3 to 11 fC up, for ramps of 1 to 16 s, and less than 4 fC down (`python -m benchmarks.current cell`).
 SWING = 5e-15
 DIES_AT_ONCE = 16
-# Below this [A] a current is nothing, whatever the ratio of the mirror that copies it.
+# A current below this [A] counts as zero, whatever the ratio of the mirror that copies it.
 LEAST = 1e-15
-# A diode's voltage follows the logarithm of its current this far [times]: beyond that it hardly conducts.
+# Largest ratio of currents over which a diode's voltage follows the logarithm of its current. Beyond it, it hardly
+# conducts.
 FAR = 100.0
 
 
@@ -40,10 +41,10 @@ FAR = 100.0
 class Trajectories:
     """Responses of dies: per layer (dies, sequences, timesteps, units).
 
-    ``decisions`` are int8 as in `simulate`, ``states`` outputs over their nominal high level, ``candidates`` in A.
-    ``margins`` [A] are distances of candidates from the nearest threshold, nominal (by which a decision is told) or the
-    die's own (by which the cell switches). ``logits`` (dies, sequences, timesteps, classes). ``supply`` [A] has per
-    block of `netlist.BLOCKS` (dies, sequences, timesteps), its settled current.
+    ``decisions`` are int8 as in `simulate`. ``states`` are outputs relative to their nominal high level. ``candidates``
+    [A]. ``margins`` [A] are distances of candidates from the nearest of two kinds of threshold: the nominal one, which
+    defines the decision, and the die's own, at which the cell switches. ``logits`` (dies, sequences, timesteps,
+    classes). ``supply`` [A]: settled current of each block of `netlist.BLOCKS`, (dies, sequences, timesteps).
     """
 
     lengths: NDArray[np.int64]
@@ -64,7 +65,7 @@ class Trajectories:
 
 
 def run(dies: CurrentDies, sequences: Sequences) -> Trajectories:
-    """All of ``dies`` on all of ``sequences``."""
+    """Simulate all of ``dies`` on all of ``sequences``."""
     parts = []
     for first in range(0, len(dies), DIES_AT_ONCE):
         here = slice(first, first + DIES_AT_ONCE)
@@ -89,7 +90,7 @@ def _run(  # noqa: C901 - see above
     shape = sequences.inputs.shape[:2]
     flat = sequences.inputs.reshape(-1, sequences.inputs.shape[2])
     valid = (np.arange(shape[1]) < sequences.lengths[:, None])[None, :, :, None]
-    # What a gate line carries [A] into an arm of strength and ratio 1: line -> type -> (dies, places).
+    # Current [A] of a gate line in an arm of strength 1 and ratio 1: line → type → (dies, places).
     lines: dict[str, dict[str, Array]] = {}
     made, drawn, mirror = folds(design), devices(design), design.technology.mirror
     unit = design.technology.width / design.technology.length
@@ -105,7 +106,7 @@ def _run(  # noqa: C901 - see above
             supply["fc"] += folded
 
     def rows(which: MirrorRows) -> list[Array]:
-        """Currents (dies, places) of ``which``; those on diodes are rectified and become lines."""
+        """Currents (dies, places) of ``which``. Rows that end on diodes are rectified and become lines."""
         sums = []
         for row, name in enumerate(which.names):
             arms = []
@@ -116,7 +117,7 @@ def _run(  # noqa: C901 - see above
                 aspect = which.width[row, column] / which.length[row, column]
                 ratio = np.sign(which.ratio[row, column]) * mirror.at_currents(aspect, polarity, landing, gate)
                 current = strength[f"{name}_{source}"][:, None] * ratio * lines[source][polarity]
-                # it ends higher or lower than where it was swept, on a diode that carried as much as its own
+                # The landing voltage differs from that of the sweep, in which the far diode carried the same current.
                 moved = mirror.landing(unit, polarity, landing, gate)
                 moved = moved * design.technology.length / which.length[row, column]
                 arms.append((polarity, gate, moved, current))
@@ -130,7 +131,7 @@ def _run(  # noqa: C901 - see above
                 total = np.maximum(sum((current for *_, current in arms), np.zeros_like(total)), 0)
                 line(name, which.diode, total / strength[f"diode_{name}"][:, None])
             for polarity, *_, current in arms:
-                # what arms sink at a pf diode comes from the supply, and so does what arms source at any other end
+                # The supply delivers the current that arms sink at a pf diode, or source at any other end.
                 if polarity == ("n" if which.diode == "p" else "p"):
                     supply["fc"] += np.abs(current)
             sums.append(total)
@@ -146,7 +147,7 @@ def _run(  # noqa: C901 - see above
     for index, layer in enumerate(design.layers):
         if layer.entry is not None:
             rows(layer.entry)
-        # Candidates are told by their diodes' currents, as the ammeters of the netlist do.
+        # As in the netlist's ammeters, a candidate is measured by the current of its diode.
         seen = np.stack(rows(layer.candidate), axis=-1).reshape(count, *shape, layer.units)
         cells = [_thresholds(layer, index, i, strength) for i in range(layer.units)]
         up, down, out = (np.stack(values, axis=-1) for values in zip(*cells, strict=True))
@@ -154,7 +155,7 @@ def _run(  # noqa: C901 - see above
         supply["references"] += (layer.thresh + layer.window + layer.gain).sum()
         for i in range(layer.units):
             supply["cells"] += _drawn(layer, index, i, strength, seen[..., i], state[..., i]).reshape(count, -1)
-            # a level is the output of a reader of the unit's size at half the supply; the diode carries the copy
+            # The level is the output of a reader of unit size at half the supply. The diode carries the copied current.
             copied = out[:, i] / mirror.at_currents(unit, "p", "half", out[:, i])
             line(f"h{index}_{i}", "p", (state[..., i] * copied[:, None, None]).reshape(count, -1))
         high = (state > 0.5) & valid
@@ -179,12 +180,12 @@ def _run(  # noqa: C901 - see above
 
 
 def _thresholds(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, Array]) -> tuple[Array, Array, Array]:
-    """(up, down, out) (dies,) [A]: candidates at the row's diode that switch a cell, and its output at nominal arms."""
+    """(up, down, out) (dies,) [A]: switching candidates at the row's diode, and output for nominal arms."""
     f = {m: strength[f"cell{index}_{i}.m{m}"] for m in range(1, 10)}
     t, b, g = (strength[f"{name}{index}_{i}"] for name in "tbg")
     entry = strength[f"diode_c{index}_{i}"] / f[1]
     sunk, fed = f[2] / t, f[8] / b * f[9] / f[7]
-    # The sunk current narrows the window by a share of itself; the feedback current keeps the rest of the window.
+    # Output conductance narrows the window by a share of the sunk current. The feedback current sets the rest.
     lost = layer.window[i] - (layer.upper[i] - layer.low[i])
     up = layer.upper[i] * sunk
     down = up - (layer.window[i] * fed - lost * sunk)
@@ -192,7 +193,7 @@ def _thresholds(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, 
 
 
 def _drawn(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, Array], seen: Array, state: Array) -> Array:
-    """Supply current of a cell [A] (dies, sequences, timesteps): high, the sum of M2, M5 and M8; low, M1's current."""
+    """Supply current of a cell [A] (dies, sequences, timesteps): M2 + M5 + M8 if high, M1 if low."""
     f = {m: strength[f"cell{index}_{i}.m{m}"][:, None, None] for m in (1, 2, 5, 8)}
     t, b, g = (strength[f"{name}{index}_{i}"][:, None, None] for name in "tbg")
     compared = layer.thresh[i] * f[2] / t
@@ -206,7 +207,7 @@ def _switch(seen: Array, up: Array, down: Array, initial: Array, timestep: float
     """States (dies, sequences, timesteps, units) after each timestep."""
     states = np.empty_like(seen)
     state = np.broadcast_to(initial, (*seen.shape[:2], seen.shape[3])).astype(bool)
-    # The charge [C] that has been moved towards the other side.
+    # Charge [C] already moved towards the other state.
     moved = np.zeros(state.shape)
     needed = SWING
     for t in range(seen.shape[2]):

@@ -1,17 +1,17 @@
 """Trained FQ-BMRU × CurrentTechnology → CurrentDesign, and back.
 
-Signals are currents, and each has a unit of its own [A per software unit]: an arm that carries weight w from a line of
-unit U_x into a row of unit U_y is a mirror of ratio w·U_y/U_x. ReLU does not mind a positive factor, so rows are
-free to choose theirs; a row of a unit whose thresholds would be too small or too large for a cell takes another one.
+Signals are currents, each with its own unit [A per software unit]. An arm with weight w from a line of unit U_x to a
+row of unit U_y is a mirror of ratio w·U_y/U_x. ReLU commutes with a positive factor, so the unit of a row can be chosen
+freely. A row takes another unit if the thresholds of its cell would otherwise be too small or too large.
 
-Lines. A feature has two, ``x3p`` and ``x3n``, that carry max(x, 0) and max(−x, 0): with one line and a constant added,
-every error of a mirror would be paid on the constant too. A feature that calibration never saw negative has only the
-first. ``u0_2`` is a rectified row in front of a layer, ``c0_2`` a candidate, ``h0_2`` the output of a cell, ``r0_2`` a
-rectified row behind a layer, ``one`` the constant. Consecutive linear maps are folded: a signed residual connection is
-its rows once more, and a readout of one reads the inputs themselves.
+Lines. A feature has two lines, ``x3p`` and ``x3n``, which carry max(x, 0) and max(−x, 0). With one line and an added
+constant, every mirror error would also apply to the constant. A feature that was never negative in calibration has only
+the first line. ``u0_2`` is a rectified row before a layer, ``c0_2`` a candidate, ``h0_2`` the output of a cell,
+``r0_2`` a rectified row after a layer, ``one`` the constant. Consecutive linear maps are folded: a signed residual
+connection repeats the rows that it adds, and a readout of a signed projection reads the inputs themselves.
 
-Rows that end in a cell end on a pf diode, all others on an nf diode. Arms that push current the way the row's diode
-carries it are positive weights, the others negative: four kinds of arm with four corrections (`technology.LANDINGS`).
+Rows that end in a cell end on a pf diode, all others on an nf diode. Arms whose current flows in the direction of the
+row's diode are positive weights, the others negative: four kinds of arm with four corrections (`technology.LANDINGS`).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from cmru_hw.nn.cells import valid_timesteps
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.checkpoint import Sequences as Data
 
-# The narrowest window that a cell is asked for, as a share of its upper threshold: below this it may have none.
+# Narrowest window of a cell, as a share of its upper threshold. A narrower one might have no hysteresis.
 NARROWEST = 0.02
-# A unit that never resets gets a lower threshold this far below zero, as a share of the upper one.
+# Lower threshold of a unit that never resets: this far below zero, as a share of the upper one.
 NEVER = 0.1
 
 
@@ -46,8 +46,8 @@ NEVER = 0.1
 class CurrentCalibration:
     """``inputs``: largest magnitude of a scaled input; ``negative`` (features,): whether it was ever below zero.
 
-    ``entries`` and ``outputs`` (layers,): mean of the positive parts of the rows in front of and behind each layer. A
-    mirror's ratio depends a little on its current, and is right at this one.
+    ``entries`` and ``outputs`` (layers,): mean of the positive parts of the rows before and after each layer. The ratio
+    of a mirror depends slightly on its current; it is exact at this one.
     """
 
     inputs: float
@@ -61,9 +61,9 @@ class CurrentCalibration:
 class CurrentLayer:
     """One layer of cells. All currents (units,) [A].
 
-    ``entry`` are the rectified rows in front of the layer, None if its inputs are rectified already. ``low``,
-    ``upper`` and ``high`` are the thresholds and the output level that the cells are to have; ``thresh``, ``window``
-    and ``gain`` the bias currents that give them. ``alpha`` (units,) is the software's. ``initial`` (units,) 0 or 1.
+    ``entry`` are the rectified rows before the layer, or None if its inputs are rectified already. ``low``, ``upper``
+    and ``high`` are the wanted thresholds and output level of the cells; ``thresh``, ``window`` and ``gain`` are the
+    bias currents that produce them. ``alpha`` (units,) is the software's. ``initial`` (units,) is 0 or 1.
     """
 
     entry: MirrorRows | None
@@ -88,7 +88,7 @@ class CurrentDesign:
     """A current-mode network: everything that a netlist needs, in SI units.
 
     ``input_unit`` [A per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers.
-    ``templates`` are (name, netlist text) of cells that a user gave in the place of those that come with the program.
+    ``templates`` are (name, netlist text) of cells that a user supplied instead of the shipped ones.
     """
 
     config: ModelConfig
@@ -179,7 +179,7 @@ def _refuse(trained: Trained) -> None:
 
 
 def _mean_current(values: torch.Tensor) -> float:
-    """Mean of the positive ones [software units]; 1 where there is none."""
+    """Mean of the positive values [software units]; 1 if there are none."""
     positive = values[values > 0]
     return float(positive.mean()) if len(positive) else 1.0
 
@@ -187,7 +187,7 @@ def _mean_current(values: torch.Tensor) -> float:
 def map_network(trained: Trained, technology: CurrentTechnology, calibration: CurrentCalibration) -> CurrentDesign:
     """Turn weights into mirrors and thresholds into bias currents.
 
-    Raises MappingError, naming layer and unit, for a network that cannot be realized. Limited, rounded and left-out
+    Raises MappingError, with layer and unit, for a network that cannot be realized. Limited, rounded and left-out
     numbers are not errors: each is a :class:`Deviation` of the design.
     """
     config = trained.config
@@ -199,7 +199,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
     input_unit = technology.full_scale / calibration.inputs
     deviations: list[Deviation] = []
     projection, bias = tensors["projection.weight"], tensors["projection.bias"]
-    # What the next layer reads: the signed projection or not, and the rectified rows behind these layers.
+    # Sources of the next layer: the signed projection, or None, and the rectified rows after these layers.
     signed, behind = True, list[int]()
     layers: list[CurrentLayer] = []
     for index in range(len(config.units)):
@@ -246,7 +246,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
 def realised(design: CurrentDesign) -> Trained:
     """The software network that ``design`` computes, read back from its drawn sizes and levels.
 
-    Equal to the trained network bit by bit where the design has no deviations. A weight that is drawn several times (on
+    Equal to the trained network bit by bit if the design has no deviations. A weight that is drawn several times (on
     both lines of an input, or for a residual connection) is read back as the mean of its arms.
     """
     tensors: dict[str, Array] = {"input.scale": design.input_scale, "input.offset": design.input_offset}
@@ -284,12 +284,12 @@ def realised(design: CurrentDesign) -> Trained:
 
 
 def at_corner(design: CurrentDesign, *, corner: str, temperature: float, vdd: float) -> CurrentDesign:
-    """The circuit that was drawn as ``design`` on devices of another ``corner`` and ``temperature``, at ``vdd`` [V]."""
+    """The drawn circuit of ``design`` with devices of another ``corner`` and ``temperature``, at ``vdd`` [V]."""
     return replace(design, technology=design.technology.at(corner=corner, temperature=temperature, vdd=vdd))
 
 
 def fingerprint(design: CurrentDesign) -> str:
-    """Content hash of everything that determines the design: model, technology, calibration and a user's templates."""
+    """Content hash of everything that determines the design: model, technology, calibration and user templates."""
     parts = [design.model_sha256, design.technology.sha256, repr(design.calibration)]
     if design.templates:
         parts.append(repr(design.templates))
@@ -308,14 +308,14 @@ def _layer(
     behind: float,
     deviations: list[Deviation],
 ) -> CurrentLayer:
-    """``behind``: mean of the rows behind the layer, in software units."""
+    """One layer. ``behind``: mean of the rows after the layer, in software units."""
     name = f"layers.{index}"
     alpha, beta = tensors[f"{name}.alpha"], tensors[f"{name}.low"] + tensors[f"{name}.width"]
     for what, values in (("alpha", alpha), ("low + width", beta)):
         if dead := np.flatnonzero(values == 0).tolist():
             because = "its output is always 0" if what == "alpha" else "it is set by every input"
             raise MappingError(f"{name}, unit {dead[0]}: {what} is 0, so {because}; prune it or train on")
-    # Upper threshold and level of a cell must lie within its swept range; the rows around it take the remaining factor.
+    # A cell's upper threshold and level must lie within its swept range. The rows around it take the remaining factor.
     unit = np.clip(beta * technology.unit, technology.smallest, technology.largest) / beta
     unit = np.where(np.abs(unit / technology.unit - 1) < 1e-12, technology.unit, unit)
     high = np.clip(np.abs(alpha) * technology.unit, technology.smallest, technology.largest)
@@ -332,7 +332,7 @@ def _layer(
     thresh, window, gain = technology.cell.biases(upper, upper - low, high)
     weight, bias = tensors[f"{name}.candidate.weight"], tensors[f"{name}.candidate.bias"]
     terms = [*(mirrors.outputs(rows, weight) for rows in read), mirrors.constant(bias, technology)]
-    # A candidate matters where its cell decides.
+    # The mirrors of a candidate are exact at the upper threshold, where the cell decides.
     candidate = mirrors.draw(f"{name}.candidate", f"c{index}", "p", terms, unit, upper, technology, deviations)
     weight, bias = tensors[f"{name}.output.weight"], tensors[f"{name}.output.bias"]
     names = tuple(f"h{index}_{i}" for i in range(len(alpha)))

@@ -16,11 +16,11 @@ from cmru_hw.core.signals import Array
 class MirrorRows:
     """Weighted sums of currents. ``lines`` are their inputs, ``names`` the names of the rows.
 
-    ``ratio`` (rows, lines) is the signed mirror ratio that is drawn, ``width`` and ``length`` (rows, lines) [m] its
-    arm, 0 where there is none. ``unit`` (rows,) and ``line_unit`` (lines,) are in A per software unit; the latter is
-    negative for a line that carries the negative of a value. ``typical`` (rows,) [A] is the current at which mirrors
-    that read these rows are right. ``diode`` is the type of device that the rows end on, or "" where they end in a
-    reader at half the supply.
+    ``ratio`` (rows, lines) is the signed mirror ratio of the drawn sizes. ``width`` and ``length`` (rows, lines) [m]
+    are the size of each arm, 0 if there is none. ``unit`` (rows,) and ``line_unit`` (lines,) are in A per software
+    unit; the latter is negative for a line that carries the negative of a value. ``typical`` (rows,) [A] is the current
+    at which mirrors that read these rows are exact. ``diode`` is the type of device that the rows end on, or "" if they
+    end in a reader at half the supply.
     """
 
     names: tuple[str, ...]
@@ -44,7 +44,7 @@ class MirrorRows:
 
 
 def arm(diode: str, *, positive: bool) -> tuple[str, str]:
-    """(type, landing) of an arm into a row that ends on a ``diode``: nf sinks, which is positive into a pf diode."""
+    """(type, landing) of an arm into a row that ends on a ``diode``. An nf arm sinks: positive for a pf diode."""
     polarity = "n" if positive == (diode == "p") else "p"
     return polarity, "half" if not diode else "across" if positive else "beside"
 
@@ -60,7 +60,7 @@ class Term:
 
 
 def inputs(weights: Array, unit: float, negative: Sequence[bool]) -> Term:
-    """``weights`` (rows, features) on the lines of features, two for each that is ever ``negative``."""
+    """``weights`` (rows, features) on the features' lines: two for a feature that is ever ``negative``, else one."""
     names, units, columns = [], [], []
     for j, both in enumerate(negative):
         for suffix, sign in (("p", 1), ("n", -1)) if both else (("p", 1),):
@@ -84,7 +84,7 @@ def outputs(rows: MirrorRows, weights: Array) -> Term:
 
 
 def identity(rows: MirrorRows) -> Term:
-    """Each of other ``rows`` once more."""
+    """Each of ``rows`` with weight 1."""
     return outputs(rows, np.eye(len(rows.names)))
 
 
@@ -98,7 +98,7 @@ def draw(
     technology: CurrentTechnology,
     deviations: list[Deviation],
 ) -> MirrorRows:
-    """Arms for the sum of ``terms``, as they can be drawn; every difference becomes a deviation of ``element``."""
+    """Arms for the sum of ``terms`` in sizes that can be drawn; each difference is added to ``deviations``."""
     lines = tuple(line for term in terms for line in term.names)
     line_unit = np.concatenate([term.unit for term in terms])
     current = np.concatenate([term.typical for term in terms])
@@ -113,10 +113,10 @@ def draw(
             size = np.abs(wanted[chosen, column])
             w, l = technology.drawn(np.clip(mirror.aspect_for(size, *kind), *limits))  # noqa: E741
             got = mirror.ratio(w / l, *kind)
-            # Nearer to nothing than to the smallest arm: no arm.
+            # Closer to zero than to the smallest arm: leave the arm out.
             absent = size < mirror.ratio(limits[0], *kind) / 2
             got, w, l = (np.where(absent, 0.0, values) for values in (got, w, l))  # noqa: E741
-            # Without a grid, a difference is only the rounding of the interpolation there and back.
+            # Without a grid the difference is only the rounding of the interpolation and its inverse.
             got = np.where(np.abs(got / size - 1) < 1e-12, size, got)
             ratio[chosen, column], width[chosen, column], length[chosen, column] = got if positive else -got, w, l
     for row, column in np.argwhere(ratio != wanted).tolist():
@@ -146,11 +146,11 @@ def draw(
 
 
 def mean(rows: MirrorRows, lines: Sequence[str]) -> Array:
-    """Weights (rows,) with which ``rows`` reads ``lines``, which all carry the same."""
+    """Weights (rows,) with which ``rows`` reads ``lines``, which all carry the same signal."""
     return np.asarray(rows.weights[:, [k for k, line in enumerate(rows.lines) if line in lines]].mean(axis=1))
 
 
 def read(rows: MirrorRows, sources: Sequence[MirrorRows]) -> Array:
-    """Weights (rows, width) with which ``rows`` reads each of ``sources``: the same for all of them."""
+    """Weights (rows, width) with which ``rows`` reads each of ``sources``; they are equal for all sources."""
     found = [rows.weights[:, [rows.lines.index(name) for name in source.names]] for source in sources]
     return np.asarray(np.mean(found, axis=0))

@@ -1,10 +1,10 @@
 """CurrentDesign × stimulus × devices → Deck.
 
-Names. A line ``x3p`` has a gate line for nf arms, ``n_x3p``, and one for pf arms, ``p_x3p``; its own diode makes one of
-them, and where both are needed a fold (an arm and a diode) makes the other. Layer l, unit i: candidate ``c0_2``, cell
-``xcell0_2`` with state node ``s0_2``, output ``h0_2``; rows ``u0_1`` in front of and ``r0_1`` behind a layer, readout
-rows ``y1``. The arm by which row u0_1 reads line x3p is ``xu0_1_x3p``. Every block has a supply of its own (`BLOCKS`)
-with a capacitor that meters its charge. Every number is written plain, because in SPICE ``1M`` is a thousandth.
+Names. A line ``x3p`` has a gate line for nf arms, ``n_x3p``, and one for pf arms, ``p_x3p``. Its own diode makes one of
+them; if both are needed, a fold (an arm and a diode) makes the other. Layer l, unit i: candidate ``c0_2``, cell
+``xcell0_2`` with state node ``s0_2``, output ``h0_2``; rows ``u0_1`` before and ``r0_1`` after a layer, readout rows
+``y1``. The arm by which row u0_1 reads line x3p is ``xu0_1_x3p``. Every block has its own supply (`BLOCKS`) with a
+capacitor that meters its charge. Numbers are written without SI suffixes: SPICE reads ``1M`` as 1e-3.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule, schedule
 
 BLOCKS = ("inputs", "fc", "cells", "references")
-"""inputs: current of the features' sources. fc: mirrors, folds and diodes of all weighted sums. cells: the nine
+"""inputs: sources of the features' currents. fc: mirrors, folds and diodes of all weighted sums. cells: the nine
 transistors of every unit. references: bias currents of cells and of the constant line."""
 
 TOTAL = "all"
 """The common supply of all blocks also has a charge meter; the meters of the blocks must add up to it."""
 METER = 1e-9
-"""Capacitance [F] that a block's supply current is integrated on."""
+"""Capacitance [F] of a charge meter, which integrates a block's supply current."""
 
-# Inputs take this share of a timestep to change, at its beginning; outputs are read at its end.
+# Inputs change at the beginning of a timestep, within this share of it. Outputs are read at its end.
 CHANGE = 0.01
 # In the power-on frame the cells are released layer by layer, so that no cell decides before its inputs have settled.
 RELEASE_FIRST, RELEASE_LAST = 0.4, 0.8
@@ -42,7 +42,7 @@ RELEASE_FIRST, RELEASE_LAST = 0.4, 0.8
 class PlacedDevice:
     """One transistor: ``polarity`` "n" or "p", drawn ``width`` and ``length`` [m].
 
-    ``leaf`` is its group of variation, as ``layer0/cells``: see `cmru_hw.circuits.current.variation`.
+    ``leaf`` is its group of variation, such as ``layer0/cells``: see `cmru_hw.circuits.current.variation`.
     """
 
     polarity: str
@@ -52,7 +52,7 @@ class PlacedDevice:
 
 
 def devices(design: CurrentDesign) -> dict[str, PlacedDevice]:
-    """Every transistor that carries a signal, by name: the instance's without its x, of a cell ``cell0_2.m1`` to m9."""
+    """Every signal transistor by name: that of the instance without its x; for a cell ``cell0_2.m1`` to m9."""
     technology = design.technology
 
     def unit(kind: str, leaf: str) -> PlacedDevice:
@@ -62,7 +62,7 @@ def devices(design: CurrentDesign) -> dict[str, PlacedDevice]:
         return PlacedDevice(polarity="n", width=technology.width, length=technology.sink_length, leaf=leaf)
 
     found = {f"diode_{line}": unit("n", "inputs/diodes") for line in (*input_lines(design), "one")}
-    # which leaf a line comes from: its fold belongs there too
+    # Leaf of the block that drives each line; the line's fold has the same leaf.
     makers = dict.fromkeys((*input_lines(design), "one"), "inputs/diodes")
     for leaf, rows in weighted_sums(design).items():
         makers |= dict.fromkeys(rows.names, leaf)
@@ -102,7 +102,7 @@ def weighted_sums(design: CurrentDesign) -> dict[str, MirrorRows]:
 def network_text(design: CurrentDesign, *, strengths: Mapping[str, float] | None = None) -> str:
     """``network.cir``: mirrors, cells, references and readers of ``design``, without supplies and stimulus.
 
-    ``strengths`` makes a die of it: the current of each of :func:`devices` over the nominal one.
+    ``strengths`` make it a die: the current of each of :func:`devices` relative to the nominal current.
     """
     config, technology = design.config, design.technology
     known = devices(design)
@@ -142,7 +142,7 @@ def network_text(design: CurrentDesign, *, strengths: Mapping[str, float] | None
     lines.append("\n* ==== folds: lines that arms of both types read")
     for line, own in folds(design).items():
         other = "p" if own == "n" else "n"
-        # A pf device needs its supply, an nf device ground.
+        # A pf device needs its supply node, an nf device ground.
         arm, diode = ("", " vdd_fc") if own == "n" else (" vdd_fc", "")
         lines.append(
             f"xfold_{line} {other}_{line} {own}_{line}{arm} arm_{own} {size(f'fold_{line}')}\n"
@@ -160,7 +160,7 @@ def folds(design: CurrentDesign) -> dict[str, str]:
         for row, column in np.argwhere(rows.ratio != 0).tolist():
             needed.add((rows.lines[column], rows.polarity(row, column)))
     made |= {f"h{index}_{i}": "p" for index, layer in enumerate(design.layers) for i in range(layer.units)}
-    # A fold, like any line, is only there if something reads it.
+    # A line exists only if something reads it; the same holds for a fold.
     return {line: own for line, own in made.items() if (line, "p" if own == "n" else "n") in needed}
 
 
@@ -173,7 +173,7 @@ def input_lines(design: CurrentDesign) -> tuple[str, ...]:
 
 
 def transistors(design: CurrentDesign) -> dict[str, int]:
-    """Number of transistors by block, and those that reset cells at power-on."""
+    """Number of transistors by block, and number of those that reset cells at power-on."""
     diodes = sum(len(rows.names) for rows in design.rows if rows.diode)
     arms = sum(int((rows.ratio != 0).sum()) for rows in design.rows)
     cells = sum(layer.units for layer in design.layers)
@@ -187,7 +187,7 @@ def transistors(design: CurrentDesign) -> dict[str, int]:
 
 
 def gate_area(design: CurrentDesign) -> float:
-    """Σ w·l of all transistors but the resets [m²], for an estimate of area."""
+    """Σ w·l of all transistors except the resets [m²], for an estimate of area."""
     return sum(device.width * device.length for device in devices(design).values())
 
 
@@ -206,7 +206,7 @@ def deck(
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
-    ``devices`` are those of the technology's process, corner and temperature unless given: a die with mismatch.
+    ``devices`` default to those of the technology's process, corner and temperature; a die with mismatch passes others.
     ``network`` replaces :func:`network_text`. ``vdd`` [V] and ``timestep`` [s] replace the technology's. ``numerics``
     are the settings of the integration, refined ``refine`` times (`Numerics.refined`).
     """
@@ -215,7 +215,7 @@ def deck(
         technology.process, corner=technology.corner, temperature=technology.temperature
     )
     supply, period = vdd or technology.vdd, timestep or technology.timestep
-    # just before the inputs change
+    # Sampling instants are just before the inputs change.
     plan = schedule(period, CHANGE / 2, [len(x) for x in inputs])
     columns = {line: np.zeros(plan.frames) for line in input_lines(design)}
     for first, sequence in zip(plan.starts, inputs, strict=True):
@@ -224,8 +224,8 @@ def deck(
             columns[line][first - 1] = current[0]
     files = {"network.cir": (network if network is not None else network_text(design)).encode(), **devices.files}
     files |= cell_files(design)
-    # Ramps of PWL sources, not of a data file: only these give ngspice the corners as breakpoints, and finding corners
-    # by rejected steps takes three times as many iterations as the rest of the simulation.
+    # PWL sources, not a data file: only PWL gives ngspice breakpoints at its corners. Finding corners by rejected steps
+    # takes three times as many iterations as the rest of the simulation.
     stimulus = [f"iinput_{line} vdd_inputs n_{line} {_pwl(_changes(plan, row))}" for line, row in columns.items()]
     for index, layer in enumerate(design.layers):
         on = _releases(plan, index, len(design.layers), supply)
@@ -291,7 +291,7 @@ def _rows(rows: MirrorRows, size: Callable[[str], str]) -> list[str]:
         if rows.diode == "n":
             lines.append(f"xdiode_{name} {node} diode_n {own}")
         elif rows.diode == "p":
-            # An ammeter of no resistance between the sum and its diode: the candidate, for the decoder.
+            # An ammeter without resistance between the sum and its diode: it measures the candidate for the decoder.
             lines.append(f"v{name} p_{name} {node} 0\nxdiode_{name} p_{name} vdd_fc diode_p {own}")
         else:
             lines.append(f"v{name} {node} half 0")
@@ -329,7 +329,7 @@ def _cells(
 
 
 def _meter(name: str, source: str) -> list[str]:
-    """Node ``q_name`` rises by 1 mV for each picocoulomb that ``source`` delivers."""
+    """A charge meter: node ``q_name`` rises by 1 mV for each picocoulomb that ``source`` delivers."""
     return [
         f"fmeter_{name} 0 q_{name} {source} -1",
         f"cmeter_{name} q_{name} 0 {_n(METER)}",
@@ -339,7 +339,7 @@ def _meter(name: str, source: str) -> list[str]:
 
 
 def _copy(design: CurrentDesign, line: str, polarity: str) -> tuple[float, float]:
-    """Size of the arm that folds ``line``: a ratio of one, across, at the line's typical current."""
+    """Size of the arm that folds ``line``: ratio 1, landing across, at the line's typical current."""
     technology = design.technology
     typical = {name: float(rows.typical[k]) for rows in design.rows for k, name in enumerate(rows.names)}
     typical |= dict.fromkeys(input_lines(design), design.input_unit) | {"one": technology.bias}
@@ -352,7 +352,7 @@ def _copy(design: CurrentDesign, line: str, polarity: str) -> tuple[float, float
 
 
 def _changes(plan: Schedule, values: Array) -> list[tuple[float, float]]:
-    """Corners of a signal that holds each of ``values`` (frames,) for a frame and changes by a ramp."""
+    """Corners of a signal that takes each of ``values`` (frames,) for one frame and changes by a ramp."""
     corners = [(0.0, float(values[0]))]
     for frame in (np.flatnonzero(np.diff(values)) + 1).tolist():
         corners.append((frame * plan.timestep, float(values[frame - 1])))
@@ -361,13 +361,13 @@ def _changes(plan: Schedule, values: Array) -> list[tuple[float, float]]:
 
 
 def _releases(plan: Schedule, layer: int, layers: int, high: float) -> list[tuple[float, float]]:
-    """Corners of a layer's power-on line: up from the beginning of a power-on frame until the layer is let go."""
+    """Corners of a layer's power-on line: high from the start of a power-on frame until the layer's release."""
     release = released(layer, layers)
     corners: list[tuple[float, float]] = []
     for first in plan.starts:
         start = first - 1
         steps = [(start + CHANGE, high), (start + release, high), (start + release + CHANGE, 0.0)]
-        # The first frame begins with the line up; every later one raises it.
+        # The first frame begins with the line high; each later power-on frame raises it.
         corners += [(frame * plan.timestep, value) for frame, value in ([(start, 0.0)] if start else []) + steps]
     return [(0.0, high), *corners]
 
@@ -378,13 +378,13 @@ def released(layer: int, layers: int) -> float:
 
 
 def _pwl(corners: Sequence[tuple[float, float]]) -> str:
-    """In lines of a length that can be read."""
+    """A PWL source on lines of readable length."""
     words = [f"{time:.10g} {value:.10g}" for time, value in corners]
     return "pwl(" + "\n+ ".join(" ".join(words[first : first + 8]) for first in range(0, len(words), 8)) + ")"
 
 
 def _n(value: float | Array) -> str:
-    """A plain number with all its digits: no suffixes."""
+    """A number with all its digits and without SI suffix."""
     return repr(float(value))
 
 

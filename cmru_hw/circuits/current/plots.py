@@ -15,16 +15,16 @@ from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 
 
 def unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path: Path) -> None:
-    """One unit over one sequence: its candidate between its thresholds, its decisions, its output and software's.
+    """One unit over one sequence: candidate between its thresholds, decisions, and output next to the software's.
 
-    ``expected`` is software's run of the same sequence (its first).
+    ``expected`` is the software result of the same sequence (its first).
     """
     index, number = waveforms.layer, waveforms.unit
     here, layer = f"{index}_{number}", design.layers[index]
     traces, plan = waveforms.traces, waveforms.plan
     instants = plan.instants(0)
     steps = np.arange(len(instants))
-    # the power-on frame lies before timestep 0
+    # The power-on frame precedes timestep 0.
     time = traces.time / plan.timestep - plan.starts[0]
     upper, low, high = (1e9 * float(values[number]) for values in (layer.upper, layer.low, layer.high))
     candidate = 1e9 * traces.values[f"i(vc{here})"]

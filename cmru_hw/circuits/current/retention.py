@@ -1,7 +1,7 @@
-"""Current mode: a cell restores its state, so that there is no droop to measure.
+"""Retention in current mode: a cell restores its state, so there is no droop to measure.
 
-Where it is hot, leakage and currents of other ratios can move its window away from the candidate in the middle of the
-nominal one; then it does not lose its state by and by, but has only one.
+At high temperature, leakage and changed current ratios can shift its window away from a candidate in the middle of the
+nominal window. The cell then does not lose its state gradually, but has one stable state only.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 
 BENCH = "current_hold"
-# How long a cell is left alone [s], and when its power-on is over.
+# Length of the hold [s], and end of the power-on [s].
 LONGEST, RELEASED = 1000.0, 0.101
 
 
 def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
-    """The cell of ``design`` with the narrowest window over its threshold, on devices of the process ``corner``.
+    """The cell of ``design`` with the narrowest window relative to its threshold, on devices of process ``corner``.
 
-    It is left alone in either state, its candidate in the middle of its nominal window; a state is lost when the output
-    is nearer to the other one.
+    It is held in each of its two states, with its candidate in the middle of its nominal window. A state is lost when
+    the output is closer to the other state.
     """
     technology = design.technology
     index, i = narrowest(design)
     layer = design.layers[index]
-    # one that never resets has its lower threshold below zero: no candidate is there
+    # A cell that never resets has its lower threshold below zero, where no candidate can be.
     middle = float(max(layer.upper[i] + layer.low[i], layer.upper[i]) / 2)
     values = {
         "thresh": float(layer.thresh[i]),
@@ -48,7 +48,7 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
         outcome = engine.run(deck(BENCH, models, saved=saved, parameters=values, stop=LONGEST))
         time = outcome.traces.time
         later = time >= RELEASED
-        # (2, times): outputs over the high level, and how far from where they should be
+        # (2, times): outputs relative to the high level, and their distances from the expected outputs.
         outputs = np.stack([outcome.traces.values[name] for name in saved]) / float(layer.high[i])
         off = np.abs(outputs - np.array([[1.0], [0.0]]))
         gone = np.flatnonzero(later & (off > 0.5).any(axis=0))
@@ -82,7 +82,7 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
 
 
 def narrowest(design: CurrentDesign) -> tuple[int, int]:
-    """Layer and unit whose window is the smallest share of its threshold."""
+    """Layer and unit with the smallest window relative to its threshold."""
     places = [(index, i) for index, layer in enumerate(design.layers) for i in range(layer.units)]
 
     def share(place: tuple[int, int]) -> float:

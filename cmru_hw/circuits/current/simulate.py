@@ -1,10 +1,10 @@
 """Run a current-mode design in SPICE and decode the circuit's response.
 
-A state is high if the cell's output is nearer to its level than to 0. Nothing in this circuit is a decision: a cell
-compares at every moment. So a decision is read off candidate and state together, at the end of a timestep: +1 where the
-candidate lies above the cell's upper threshold and the state is high, −1 where it lies below the lower one and the
-state is low, else 0. A cell that should have switched and did not thus counts as a wrong decision, and so does a
-candidate on the wrong side of a threshold.
+A state is high if the cell's output is closer to its level than to 0. This circuit has no clocked decision: a cell
+compares continuously. A decision is therefore derived from candidate and state at the end of a timestep: +1 if the
+candidate is above the cell's upper threshold and the state is high, −1 if it is below the lower threshold and the state
+is low, else 0. A cell that failed to switch thus counts as a wrong decision, and so does a candidate on the wrong side
+of a threshold.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule
 
-# Decks of this many timesteps: their sources take time in the square of it, and their loading takes half a second.
+# Timesteps per deck: the time for its sources grows with the square of it, and loading takes half a second.
 FRAMES_PER_DECK = 120
-# How often a deck is run again with a finer integration because a transition in it had no cause.
+# Largest number of repetitions with finer integration for a deck in which a transition had no cause.
 MOST_REFINEMENTS = 2
-# Where technologies are measured: a cell's thresholds are those that it was drawn for.
+# Corner and temperature at which technologies are measured: there a cell has the thresholds of its design.
 MEASURED_AT = ("typical", 27.0)
 
 
@@ -40,10 +40,10 @@ MEASURED_AT = ("typical", 27.0)
 class CurrentSimulation(Simulation):
     """A decoded simulation. States of ``response`` are I_out over its high level, not rounded.
 
-    ``candidates`` has per layer (sequences, timesteps, units) in software units. ``charge`` [C] has per block of
-    `netlist.BLOCKS` (sequences, timesteps), drawn from its supply of ``vdd`` [V] in steps of ``timestep`` [s].
-    ``numerics`` are the settings of the integration. ``transitions_checked`` is False where thresholds of cells
-    are not known, or nobody asked: see `transitions`.
+    ``candidates``: per layer (sequences, timesteps, units) in software units. ``charge`` [C]: per block of
+    `netlist.BLOCKS` (sequences, timesteps), drawn from its supply of ``vdd`` [V] in timesteps of ``timestep`` [s].
+    ``numerics`` are the settings of the integration. ``transitions_checked`` is False if the thresholds of cells are
+    not known or the check was not requested: see `transitions`.
     """
 
     candidates: tuple[Array, ...]
@@ -66,7 +66,7 @@ class CurrentSimulation(Simulation):
 
     @property
     def power_range(self) -> tuple[float, float]:
-        """Smallest and largest mean power of a sequence [W], all blocks together."""
+        """Smallest and largest mean power of a sequence [W], of all blocks together."""
         total = self.vdd * np.sum([charge.sum(axis=1) for charge in self.charge.values()], axis=0)
         power = total / (self.response.lengths * self.timestep)
         return float(power.min()), float(power.max())
@@ -90,11 +90,10 @@ def simulate(
 ) -> CurrentSimulation:
     """``sequences`` through ``design`` in ``engine``; see `netlist.deck` for the other parameters.
 
-    A deck with a transition that has no cause is run again with a finer integration, unless ``check`` is False: then
-    transitions are believed, which is for studies of settings. ``observe(traces, plan,
-    sequences)`` sees every deck whose result counts and which sequences it holds, in any order. ``progress(done,
-    total)`` counts timesteps. Raises SimulationError if any deck fails, UncausedTransition if a transition without a
-    cause stays: a partial answer is no answer.
+    A deck that contains a transition without a cause is simulated again with finer integration. ``check=False`` accepts
+    all transitions, for studies of settings. ``observe(traces, plan, sequences)`` receives every accepted deck and the
+    numbers of its sequences, in any order. ``progress(done, total)`` counts timesteps. Raises SimulationError if any
+    deck fails, UncausedTransition if a transition without a cause remains: a partial result does not count.
     """
     lengths = [int(length) for length in sequences.lengths]
     inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, lengths, strict=True)]
@@ -145,7 +144,7 @@ def simulate(
                 progress(sum(lengths[i] for done in pieces for i in batches[done]), sum(lengths))
         if len(pieces) == len(batches):
             break
-        # the table behind the designed thresholds is good to half a per cent where levels are far from thresholds
+        # The table behind the designed thresholds is accurate to 0.5 % only where levels are far from thresholds.
         own = _own_thresholds(design, engine, network=network, devices=devices, vdd=supply, measure=True)
     ordered = [piece for index in range(len(batches)) for piece in pieces[index]]
     time, layers = sequences.inputs.shape[1], range(len(design.layers))
@@ -177,10 +176,10 @@ def _own_thresholds(
     vdd: float,
     measure: bool = False,
 ) -> tuple[Thresholds, ...] | None:
-    """Thresholds of the cells in ``network``: measured, unless cells, devices and netlist are those of the design.
+    """Thresholds of the cells in ``network``: designed if cells, devices and netlist are the design's, else measured.
 
-    ``measure``: measured in any case. None where they cannot be known: the netlist lacks elements of a cell, or its
-    devices have mismatch of the PDK's.
+    ``measure`` forces a measurement. None if the thresholds cannot be known: the netlist lacks elements of a cell, or
+    its devices have the PDK's mismatch.
     """
     technology = design.technology
     drawn = netlist.network_text(design)
@@ -198,7 +197,7 @@ def _own_thresholds(
 def waveforms(
     design: CurrentDesign, sequences: Sequences, engine: Engine, *, unit: tuple[int, int], network: str | None = None
 ) -> Waveforms:
-    """Simulate the first of ``sequences`` again; ``unit`` (layer, unit) is the one to look at."""
+    """Simulate the first of ``sequences`` again and return the waveforms of ``unit`` (layer, unit)."""
     layer, number = unit
     first = sequences.inputs[0, : sequences.lengths[0]].astype(np.float64)
     deck, plan = netlist.deck(design, [first], network=network)
@@ -226,9 +225,9 @@ def _decode(
     *,
     name: int,
 ) -> _CurrentPiece:
-    """The ``place``-th sequence of a deck; ``name`` is its number in messages.
+    """Decode the ``place``-th sequence of a deck; ``name`` is its number in messages.
 
-    Raises ResultRejected for a state that is no number, UncausedTransition for one that changed without a cause.
+    Raises ResultRejected for a state that is NaN, UncausedTransition for one that changed without a cause.
     """
     instants = plan.instants(place)
     decisions, states, candidates = [], [], []

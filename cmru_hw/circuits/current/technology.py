@@ -1,8 +1,8 @@
-"""The numbers of a current-mode technology, read from TOML: limits of the drawing, and measured cells and mirrors.
+"""The values of a current-mode technology, read from TOML: limits of the drawing, and measured cells and mirrors.
 
-A cell does not quite do what its bias currents say, because its transistors have a finite output conductance, and a
-mirror is not quite the ratio of its widths. Both were swept once (`cmru_hw.circuits.current.characterize`), and what
-came out is part of the technology, so that a mapping corrects for it without a simulator.
+A cell deviates slightly from its bias currents, because its transistors have a finite output conductance, and a mirror
+deviates slightly from the ratio of its widths. Both were swept once (`cmru_hw.circuits.current.characterize`). The
+results are part of the technology, so that a mapping can correct for the deviations without a simulator.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from cmru_hw.core.regular_file import read_text
 from cmru_hw.core.signals import Array
 
 LANDINGS = ("across", "beside", "half")
-"""Where an arm ends: on a diode of the other type, on one of its own type, or on a node at half the supply."""
+"""The end of an arm: a diode of the other type, a diode of its own type, or a node at half the supply."""
 POLARITIES = ("n", "p")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellTable:
-    """A swept cell: bias currents [A] against what it did with them.
+    """A swept cell: measured behavior over its bias currents [A].
 
     ``thresh`` (T,) and ``fraction`` (F,) = I_width / I_thresh span a grid. ``up`` (T, F) is the measured upper
     threshold over I_thresh. ``lost`` (T, F) is (I_width − measured width) / I_thresh: a finite output conductance
@@ -48,7 +48,7 @@ class CellTable:
     def biases(self, up: Array, width: Array, high: Array) -> tuple[Array, Array, Array]:
         """(I_thresh, I_width, I_gain) [A] for wanted upper thresholds, widths and high levels [A] of the same shape."""
         thresh, bias = up, width
-        # The corrections are a few per cent and vary by a few per cent of that: this converges to rounding at once.
+        # The corrections are a few percent and vary by a few percent of that, so the iteration converges quickly.
         for _ in range(20):
             fraction = bias / thresh
             bias = width + thresh * self._at(self.lost, thresh, fraction)
@@ -59,7 +59,7 @@ class CellTable:
         return thresh, bias, gain
 
     def _at(self, table: Sequence[Sequence[float]], thresh: Array, fraction: Array) -> Array:
-        """Linear in log(thresh) and fraction; the edge's value beyond the grid."""
+        """Interpolate linearly in log(thresh) and fraction; outside of the grid use the value at its edge."""
         rows = np.stack([np.interp(fraction, self.fraction, row) for row in table])
         place = np.interp(np.log(thresh), np.log(self.thresh), np.arange(len(rows)))
         below = np.minimum(place.astype(int), len(rows) - 2)
@@ -73,7 +73,7 @@ class CellTable:
 class MirrorTable:
     """Swept arms on a diode of the unit size: ``aspect`` (A,) = w / l and ``current`` (C,) of the diode [A], rising.
 
-    ``ratios`` is keyed "n_across" and so on, polarity of the arm and landing: (C, A) current ratios.
+    ``ratios`` has keys such as "n_across" (polarity of the arm, landing), with current ratios (C, A).
     """
 
     aspect: tuple[float, ...]
@@ -81,11 +81,11 @@ class MirrorTable:
     ratios: dict[str, tuple[tuple[float, ...], ...]]
 
     def ratio(self, aspect: ArrayLike, polarity: str, landing: str, current: float) -> Array:
-        """Current ratio of arms of ``aspect``: linear between swept ones on logarithmic scales."""
+        """Current ratio of arms of ``aspect``, interpolated linearly on logarithmic scales."""
         return np.asarray(np.exp(np.interp(np.log(aspect), np.log(self.aspect), self._at(polarity, landing, current))))
 
     def aspect_for(self, ratio: ArrayLike, polarity: str, landing: str, current: float) -> Array:
-        """Inverse of :meth:`ratio`; the nearest swept aspect beyond the ends."""
+        """Inverse of :meth:`ratio`; outside of the sweep the nearest swept aspect."""
         return np.asarray(np.exp(np.interp(np.log(ratio), self._at(polarity, landing, current), np.log(self.aspect))))
 
     def at_currents(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
@@ -95,11 +95,12 @@ class MirrorTable:
         )
 
     def landing(self, aspect: float, polarity: str, landing: str, current: Array) -> Array:
-        """By which power of the current in the diode that it ends on an arm of the unit ``aspect`` changes.
+        """Exponent with which an arm of unit ``aspect`` depends on the current in the diode that it ends on.
 
-        An arm of its diode's size differs from it by its drain's voltage alone. Swept across, that follows the two
-        diodes at its ends, which carry the same ``current`` [A] and move alike: half of what the ratio does is the
-        far one's. A diode of its own type pulls the other way, and a node at half the supply does not move.
+        An arm of its diode's size differs from the diode only by its drain voltage. In the sweep with landing "across"
+        this voltage follows both end diodes, which carry the same ``current`` [A] and move alike, so half of the
+        ratio's change is due to the far diode. A far diode of the arm's own type has the opposite effect. A node at
+        half the supply does not move.
         """
         if landing == "half":
             return np.zeros_like(current)
@@ -125,15 +126,15 @@ class MirrorTable:
 class CurrentTechnology:
     """One process for current-mode circuits. All SI: ``vdd`` [V], ``timestep`` [s], currents [A], sizes [m].
 
-    ``process``, ``corner`` and ``temperature`` [degrees Celsius] say on which devices its circuits are simulated; what
-    was measured was so at the corner and temperature that its file names (see :meth:`at`).
-    ``unit`` is the current of one software unit; ``bias`` that of the constant 1; ``full_scale`` that of the largest
-    input. ``width`` and ``length`` are those of every cell device and diode, but those that sink a cell's bias currents
-    and the diodes of these are ``sink_length`` long. An arm with a w/l above that of
-    ``narrow`` / ``length`` has the unit length, and one below it the narrow width. ``grid`` is the step of all drawn
-    sizes, 0 for none. ``smallest`` and ``largest`` bound the thresholds and high levels that the cell was swept over.
-    ``leakage`` is the current that no level can be told from. A device has σ(ΔI/I) = ``mismatch_n`` or ``mismatch_p``
-    [m] / √(w l).
+    ``process``, ``corner`` and ``temperature`` [degrees Celsius] select the devices for simulation; the measured values
+    apply to the corner and temperature that its file names (see :meth:`at`).
+    ``unit`` is the current of one software unit, ``bias`` that of the constant 1, ``full_scale`` that of the largest
+    input. ``width`` and ``length`` are those of every cell device and diode, except that the devices which sink a
+    cell's bias currents, and their diodes, have length ``sink_length``. An arm with a w/l above ``narrow`` / ``length``
+    has the unit length; one below it has the narrow width. ``grid`` is the step of all drawn sizes, 0 for none.
+    ``smallest`` and ``largest`` bound the thresholds and high levels of the swept cell. ``leakage`` is the largest
+    current that cannot be distinguished from leakage. A device has σ(ΔI/I) = ``mismatch_n`` or ``mismatch_p`` [m] /
+    √(w l).
     """
 
     name: str
@@ -167,7 +168,7 @@ class CurrentTechnology:
 
     @property
     def sha256(self) -> str:
-        """Content hash: two technologies with the same numbers are the same technology."""
+        """Content hash of all values: technologies with the same values have the same hash."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     @property
@@ -176,7 +177,7 @@ class CurrentTechnology:
         return self.narrow / self.longest, self.widest / self.length
 
     def at(self, *, corner: str, temperature: float, vdd: float) -> CurrentTechnology:
-        """The same technology on other devices: whoever designs for the typical corner meets these."""
+        """The same technology on devices of another corner. Its tables stay those that the circuit was drawn with."""
         return replace(self, corner=corner, temperature=temperature, vdd=vdd)
 
     def drawn(self, aspect: Array) -> tuple[Array, Array]:
@@ -194,7 +195,7 @@ _NUMBERS = tuple(key for key, kind in CurrentTechnology.__annotations__.items() 
 
 
 def available() -> tuple[str, ...]:
-    """Names of the current-mode technologies that come with the package."""
+    """Names of the shipped current-mode technologies."""
     folder = resources.files("cmru_hw.circuits.current") / "technologies"
     return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml")))
 
@@ -219,7 +220,7 @@ def load(name_or_path: str | Path) -> CurrentTechnology:
 
 
 def parse(content: str, *, where: str) -> CurrentTechnology:
-    """The technology written in ``content``; ``where`` names it in errors."""
+    """The technology in the TOML text ``content``; ``where`` names it in errors."""
     try:
         data = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
@@ -228,7 +229,7 @@ def parse(content: str, *, where: str) -> CurrentTechnology:
 
 
 def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:  # noqa: C901 - one check after another
-    """Inverse of ``dataclasses.asdict``. Raises TechnologyError, naming the key."""
+    """Inverse of ``dataclasses.asdict``. Raises TechnologyError, which names the key."""
     _same_keys(data, CurrentTechnology, where)
     for key in ("name", "process", "source", "corner"):
         if not isinstance(data[key], str) or not data[key].isprintable():
@@ -296,7 +297,7 @@ def _within_sweeps(
     current: tuple[float, ...],
     where: str,
 ) -> None:
-    """Refuse currents and sizes at which nothing was measured: corrections would be made up there."""
+    """Raise TechnologyError for currents and sizes outside of the sweeps, where corrections would be invented."""
     for key in ("unit", "bias", "full_scale"):
         if not current[0] <= numbers[key] <= current[-1]:
             swept = f"{current[0]:g} to {current[-1]:g} A"
@@ -310,7 +311,7 @@ def _within_sweeps(
     narrowest, unit, widest = (
         numbers[a] / numbers[b] for a, b in (("narrow", "longest"), ("narrow", "length"), ("widest", "length"))
     )
-    # a hair of room, because the sweep's ends were themselves rounded
+    # Small tolerance, because the sweep's ends were themselves rounded.
     if not aspect[0] * (1 - 1e-5) <= narrowest <= unit <= widest <= aspect[-1] * (1 + 1e-5):
         raise TechnologyError(
             f"{where}: arms from narrow/longest = {narrowest:g} over narrow/length = {unit:g} to widest/length = "

@@ -1,4 +1,4 @@
-"""At which candidates the cells of a design are set and reset: as designed, or measured on the devices at hand."""
+"""Candidates at which the cells of a design are set and reset: as designed, or measured on given devices."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
 
-# The candidates of all cells rise from 0 to PEAK times their upper thresholds within HALF seconds, and fall again. A
-# ramp this slow moves a crossing by far less than a step of it does.
+# The candidates of all cells rise from 0 to PEAK times their upper thresholds within HALF seconds, and fall again. This
+# ramp is so slow that its speed shifts a crossing by far less than one of its steps.
 HALF, PEAK, STEPS = 1000.0, 1.5, 400
-# What netlist.network_text calls the elements of a cell: bias currents and their diodes, the cell, and its reader.
+# Prefixes of a cell's elements in netlist.network_text: bias currents and their diodes, the cell, its reader.
 OF_A_CELL = ("it", "ib", "ig", "xt", "xb", "xg", "xcell", "vh", "xprobe")
 OF_ITS_CANDIDATE = ("vc", "xdiode_c")
 
@@ -26,8 +26,8 @@ OF_ITS_CANDIDATE = ("vc", "xdiode_c")
 class Thresholds:
     """Candidates [A] (units,) at which the cells of one layer are set and reset.
 
-    ``up`` is inf for a cell that no candidate sets and -inf for one that is set without any; ``down`` is -inf for one
-    that no candidate resets and inf for one that never stays set.
+    ``up`` is inf for a cell that no candidate sets, and −inf for one that is set without a candidate. ``down`` is −inf
+    for a cell that no candidate resets, and inf for one that never stays set.
     """
 
     up: Array
@@ -35,14 +35,14 @@ class Thresholds:
 
 
 def designed(design: CurrentDesign) -> tuple[Thresholds, ...]:
-    """The thresholds that the cells were drawn for, by layer."""
+    """The thresholds of the cells' design, by layer."""
     return tuple(Thresholds(up=layer.upper, down=layer.low) for layer in design.layers)
 
 
 def measured(
     design: CurrentDesign, engine: Engine, *, network: str, devices: device_models.Devices, vdd: float
 ) -> tuple[Thresholds, ...] | None:
-    """The same of every cell of the netlist ``network``, alone on ``devices`` at ``vdd`` [V].
+    """The thresholds of every cell of the netlist ``network``, simulated separately on ``devices`` at ``vdd`` [V].
 
     None if the netlist lacks an element that belongs to a cell. Raises SimulationError.
     """
@@ -59,7 +59,7 @@ def measured(
 
 
 def _deck(design: CurrentDesign, network: str, devices: device_models.Devices, vdd: float) -> Deck | None:
-    """The cells of ``network`` with their bias currents and readers, a ramp in the place of each candidate's arms."""
+    """The cells of ``network`` with bias currents and readers; a ramp replaces the arms of each candidate."""
     statements = {line.split(maxsplit=1)[0].lower(): line for line in _statements(network)}
     lines = [
         devices.text.rstrip(),
@@ -95,7 +95,7 @@ def _deck(design: CurrentDesign, network: str, devices: device_models.Devices, v
 
 
 def _statements(network: str) -> list[str]:
-    """Lines with their continuations, without comments."""
+    """Statements with their continuation lines joined, without comments."""
     found: list[str] = []
     for line in network.splitlines():
         if line.startswith("+") and found:
@@ -118,7 +118,7 @@ def _read(traces: Traces, here: str, upper: float, level: float) -> tuple[float,
 def _first(candidate: Array, beyond: Array) -> float | None:
     """The candidate where ``beyond`` first rises through 0; None if it never does.
 
-    Infinite where it is above 0 from the beginning: a rising candidate starts at -inf, a falling one at inf.
+    Infinite if ``beyond`` starts above 0: a rising candidate starts at −inf, a falling one at inf.
     """
     above = beyond > 0
     if not above.any():

@@ -1,7 +1,7 @@
-"""A cell changes its state only if its candidate crossed that cell's own threshold: otherwise the simulator erred.
+"""Accept a state change of a cell only if its candidate crossed the cell's threshold; else it is a simulator error.
 
-A cell is bistable, and Newton's iteration can end on the other stable state. What a cell should have done is known from
-its candidate in the same simulation, whatever mirrors and layers in front of it did.
+A cell is bistable, and Newton's iteration can converge to the other stable state. The correct state is known from the
+candidate in the same simulation, independent of the mirrors and layers before it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from cmru_hw.core.signals import Array, Traces
 from cmru_hw.core.units import si
 from cmru_hw.spice.schedule import Schedule
 
-# A state is high if its output is above this share of its level. Decisions and classes follow from the same quantity.
+# A state is high if its output exceeds this share of its level. Decisions and classes follow from the same rule.
 HIGH = 0.5
-# A cell's threshold in a network is the one that it has alone within this share of the upper threshold. A slow ramp is
-# good to 0.1 % of it, and so is the table of cells, or 0.5 % where a level is more than ten times the threshold. In
-# 18 000 states of the shipped network and 27 000 of random ones, no transition missed its threshold by 0.2 %.
+# In a network the threshold of a cell equals its separately measured one within this share of the upper threshold. A
+# slow ramp is accurate to 0.1 % of it, and so is the table of cells (0.5 % where a level exceeds ten times the
+# threshold). Over 18 000 states of the shipped network and 27 000 of random ones, no transition missed its threshold by
+# 0.2 %.
 TOLERANCE = 0.005
-# A cell is at rest if its output is within this share of one of its levels. One that was not at rest when it was last
-# sampled was on its way already, and what sent it lies further back.
+# A cell is at rest if its output is within this share of one of its levels. If it was not at rest when it was last
+# sampled, it was already switching, and the cause is earlier.
 REST = 0.1
 
 

@@ -1,18 +1,17 @@
-"""(seed, die) → how strong every single transistor of a current-mode network is.
+"""(seed, die) → the strength of every transistor of a current-mode network.
 
-Below threshold a shift ΔV_T of a device multiplies its current by exp(−ΔV_T / n V_t), whatever the current, and an
-error of its gain multiplies it too. So one number per device says all that mismatch does to a network of mirrors:
-its strength, lognormal with σ = coefficient / √(w l). SPICE gets it as a device's multiplicity, the fast engine as a
-factor, and both are the same die. A strength is a pure function of (seed, die, name of the device), and the name is the
-netlist's.
+Below threshold a shift ΔV_T of a device multiplies its current by exp(−ΔV_T / n V_t) at any current, and so does a gain
+error. One number per device therefore describes the effect of mismatch on a network of mirrors: its strength, lognormal
+with σ = coefficient / √(w l). SPICE gets it as a device's multiplicity and the fast engine as a factor, for the same
+die. A strength is a pure function of (seed, die, name of the device in the netlist).
 
-What varies is a tree of names, one leaf for each class of devices (:func:`leaves`)::
+The sources of variation form a tree of names, one leaf for each class of devices (:func:`leaves`)::
 
     inputs/diodes                                  layer0/entry candidate cells references output
     readout/weights                                (the same for every layer; entry only where there is one)
 
-A weighted sum is its arms, its diodes and the folds of its lines. Nothing varies that all devices of a die have in
-common: in a network of ratios that is supply, temperature and process, which corners are for.
+A weighted sum consists of its arms, its diodes and the folds of its lines. There is no variation that all devices of a
+die share: in a network of ratios these are supply, temperature and process, which corners cover.
 """
 
 from __future__ import annotations
@@ -43,12 +42,12 @@ class CurrentDies:
         return len(self.numbers)
 
     def one(self, place: int) -> dict[str, float]:
-        """Strengths of the die at ``place``, as `netlist.network_text` takes them."""
+        """Strengths of the die at index ``place``, as `netlist.network_text` takes them."""
         return {name: float(values[place]) for name, values in self.strengths.items()}
 
 
 def leaves(design: CurrentDesign) -> tuple[str, ...]:
-    """Names of everything that can vary in ``design``."""
+    """Names of all sources of variation of ``design``."""
     return tuple(dict.fromkeys(device.leaf for device in netlist.devices(design).values()))
 
 
@@ -62,7 +61,7 @@ def select_variations(
 def draw(
     design: CurrentDesign, *, seed: int, dies: Sequence[int] | NDArray[np.int64], varied: frozenset[str] | None = None
 ) -> CurrentDies:
-    """The dies with numbers ``dies`` (each >= 0). ``on`` are the leaves that vary; all of them, if not given."""
+    """The dies with numbers ``dies`` (each >= 0). ``varied`` are the leaves that vary; all of them if None."""
     numbers = np.asarray(dies, dtype=np.int64)
     technology = design.technology
     coefficient = {"n": technology.mismatch_n, "p": technology.mismatch_p}

@@ -20,10 +20,10 @@ from cmru_hw.nn.checkpoint import Sequences, Trained
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 
-# Frames that a certificate is taken from unless asked for more. A circuit with a state has to run up to each of them
-# from the beginning of its sequence, and all timesteps on the way are compared too.
+# Default number of certified frames. Each is simulated from the beginning of its sequence, because the circuit has a
+# state, and all timesteps up to it are compared.
 CERTIFIED_FRAMES = 4
-# Currents and energy of a converged result may move by this share.
+# Largest relative change of currents and energy in a converged result.
 LIMIT = 0.01
 
 
@@ -42,8 +42,9 @@ def verify(
 ) -> Verified:
     """Simulate, compare, and simulate some frames again with a finer integration (:func:`certify`).
 
-    If that changes a decision or a state, everything is simulated again that much finer. ``refined`` of the result says
-    how often; its certificate says whether the last answer still changed. Raises SimulationError.
+    If that changes a decision or a state, everything is simulated again with that integration. ``refined`` of the
+    result is the number of refinements; its certificate shows whether the last result still changed. Raises
+    SimulationError.
     """
     expected = reference(design, trained, sequences)
     for refined in range(refine, refine + MOST_REFINEMENTS + 1):
@@ -70,9 +71,9 @@ def certify(
 ) -> NumericalCertificate:
     """Certificate of ``simulation``, a result on ``sequences``, against an integration refined ``refine`` more times.
 
-    ``network`` and ``devices`` are those of the result. ``frames`` are chosen with ``seed``, the one of the smallest
-    margin always among them; the certificate is of all timesteps up to each. A candidate's margin is its distance from
-    the nearer threshold that the cell was drawn for. Raises SimulationError.
+    ``network`` and ``devices`` are those of the result. ``frames`` frames are chosen with ``seed``, always including
+    the one with the smallest margin. The certificate covers all timesteps up to each frame. A candidate's margin is its
+    distance from the nearer threshold of the cell's design. Raises SimulationError.
     """
     candidates = [seen * layer.candidate.unit for seen, layer in zip(simulation.candidates, design.layers, strict=True)]
     margins = [
@@ -137,7 +138,7 @@ def _blocks(
 ) -> dict[str, tuple[float, float]]:
     """Energy per timestep by block [J], of the result and of the finer run, which has its sequences ``places``."""
     valid = finer.response.valid
-    # a block's supply gives its charge at this voltage
+    # Voltage at which the supplies deliver their charge.
     return {
         name: (
             float(charge[places][:, : valid.shape[1]][valid].mean()) * simulation.vdd,
@@ -148,7 +149,7 @@ def _blocks(
 
 
 def doubts(design: CurrentDesign, found: NumericalCertificate) -> tuple[str, ...]:
-    """Clauses that say what of ``found`` lies outside of 1 %; () for a converged result."""
+    """One clause for each quantity of ``found`` that changes by more than 1 %; () for a converged result."""
     said = [
         f"{what} by {percent(moved)}, more than {percent(LIMIT)}"
         for what, moved in (("currents move", found.current_difference), ("energy moves", found.energy_difference))

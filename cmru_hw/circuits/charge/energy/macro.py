@@ -1,8 +1,8 @@
-"""The macro level's ledger: which driver of a metered deck belongs to which block, and the same charges by hand.
+"""Energy model at macro level: the block of each driver of a metered deck, and an analytic estimate of its charge.
 
-What ideal parts move is simulated: the charge of every weight, packet and state. It is priced as a driver between the
-rails would pay for it: a coulomb delivered costs VDD, one that flows back is lost. What ideal parts cannot know (what
-a comparator, an amplifier, logic and clocks take) comes from the technology's measured unit, where it has one.
+The charge that ideal parts move is simulated: that of every weight, packet and state. It is priced as if a driver
+between the rails delivered it: a coulomb delivered costs VDD, and a coulomb that flows back is lost. The energy of
+comparators, amplifiers, logic and clocks comes from the technology's measured unit, if it has one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.spice.schedule import Schedule
 
-# Blocks whose charge the macro netlist moves, in the order of a table, and those that only a measured unit has.
+# Blocks whose charge the macro netlist moves, in the order of a table, and blocks that only a measured unit covers.
 NETLIST = ("inputs", "weighted_sums", "references", "amplifiers", "readout")
 UNIT = {"comparators": "comparators", "amplifiers": "amplifier", "logic": "logic", "clocks": "clocks"}
 EXCLUDES = (
@@ -39,7 +39,7 @@ NOT_MODELLED = {
 
 
 def energy_model(design: Design) -> EnergyModel:
-    """The energy model of a macromodel. Raises MappingError for one of transistors."""
+    """The energy model of a macromodel. Raises MappingError for a transistor-level design."""
     if design.technology.level != "macro":
         raise MappingError("the energy of a charge-domain design is that of its macros: export with --level macro")
     unit = measured_unit(design)
@@ -57,7 +57,7 @@ def energy_model(design: Design) -> EnergyModel:
 
 
 def charge_meters(design: Design) -> list[ChargeMeter]:
-    """The accounts of a metered deck by block."""
+    """The charge meters of a metered deck, each with its block."""
     vdd, found = design.technology.supply.vdd, meters(design)
     amplifiers = tuple(meter.vector for meter in found if meter.driver == "amplifier")
     found_meters = []
@@ -75,7 +75,7 @@ def charge_meters(design: Design) -> list[ChargeMeter]:
 
 
 def frames(design: Design, plan: Schedule, sequence: int) -> Frames:
-    """The timesteps of ``sequence``: each from after the fall of the clocks before it to after that of its own."""
+    """The timesteps of ``sequence``. Each ends after its own clocks have fallen."""
     first_clock = 1 - design.phase * (len(design.phases) + 1)
     starts = np.arange(plan.lengths[sequence], dtype=np.float64) + plan.starts[sequence]
     return Frames(
@@ -86,7 +86,7 @@ def frames(design: Design, plan: Schedule, sequence: int) -> Frames:
 
 
 def measured_unit(design: Design) -> dict[str, tuple[float, float]]:
-    """Block → (static, dynamic) [J per timestep] of all units, as the technology measured one; empty without."""
+    """Block → (static, dynamic) [J per timestep] of all units, from the technology's measured unit; {} without one."""
     energy = design.technology.energy
     if energy is None:
         return {}
@@ -98,10 +98,10 @@ def measured_unit(design: Design) -> dict[str, tuple[float, float]]:
 
 
 def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:
-    """Block → (timesteps,) [J]: VDD times the charge that each driver delivers, from capacitors and software's states.
+    """Block → (timesteps,) [J]: VDD times the charge that each driver delivers, from capacitors and software states.
 
-    ``inputs`` (timesteps, features). A row floats at Σ±C v / ΣC while it evaluates, so that a line of capacitance C
-    takes C (v − V_row), and gives it back in precharge.
+    ``inputs`` (timesteps, features). During evaluation a row floats at Σ±C v / ΣC. A line of capacitance C therefore
+    takes C (v − V_row), and returns it in precharge.
     """
     common, vdd = design.technology.supply.common_mode, design.technology.supply.vdd
     timesteps = len(inputs)
@@ -116,7 +116,7 @@ def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) 
         outputs = expected.response.states[index][sequence, :timesteps] * layer.step
         made = _Paths.direct(outputs, layer.initial * layer.step)
         if design.config.epsilon == 0.0 and design.config.cell != "acmru":
-            # emptied before every packet, even one that changes nothing
+            # The state is emptied before every packet, even before one that changes nothing.
             fired = expected.response.decisions[index][sequence, :timesteps] != 0
             made = _Paths(before=made.before, between=np.where(fired, 0.0, made.before), after=made.after)
             packets = made.after - made.between
@@ -135,7 +135,7 @@ def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Paths:
-    """Voltages of nodes from V_cm, (timesteps, nodes): before, between (where a state is emptied first) and after."""
+    """Node voltages relative to V_cm, (timesteps, nodes): before, between (a state may be emptied first) and after."""
 
     before: Array
     between: Array
@@ -156,7 +156,7 @@ class _Paths:
         return _Paths(before=before, between=between, after=after)
 
     def rises(self, load: Array | float) -> Array:
-        """Charge (timesteps, nodes) that capacitors ``load`` [F] to a fixed voltage take on the way up."""
+        """Charge (timesteps, nodes) that rising nodes deliver to capacitors ``load`` [F] at a fixed voltage."""
         first, second = self.between - self.before, self.after - self.between
         return np.asarray(np.maximum(first * load, 0.0) + np.maximum(second * load, 0.0))
 
@@ -172,16 +172,16 @@ def _lines(design: Design, rows: Sequence[Row], seen: _Paths) -> tuple[Array, Ar
     tops = [now @ (_side(row, 1) - _side(row, -1)).T / (row.total + parasitic) for row in rows]
     given = np.zeros_like(now)
     for sign in (1, -1):
-        # a p line goes from V_cm to its value, an n line back from its value to V_cm, and the row floats
+        # A p line goes from V_cm to its value, an n line from its value to V_cm; the row floats.
         flows = [
             sign * now * _side(row, sign).sum(0) - top @ _side(row, sign) for row, top in zip(rows, tops, strict=True)
         ]
         given += np.abs(sum(flows))
-    # an n line follows what it reads all through precharge, and so does the charge of the rows' top plates
+    # During precharge an n line follows its source, and so does the charge of the rows' top plates.
     load = sum(_side(row, -1).sum(0)[:-1] for row in rows)
     given[:, :-1] += seen.rises(load)
     moves = [(step * load).sum(1) for step in (seen.between - seen.before, seen.after - seen.between)]
-    # the rows' other capacitors end at V_cm
+    # The rows' padding and parasitic capacitors end at V_cm.
     pads = sum(top @ (row.pad + parasitic) for row, top in zip(rows, tops, strict=True))
     return given[:, :-1], given[:, -1], np.abs(pads) + sum(np.maximum(-move, 0.0) for move in moves)
 

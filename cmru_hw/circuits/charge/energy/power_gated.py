@@ -1,8 +1,8 @@
 """Analytic energy of a power-gated chip, without a simulation.
 
-Every supply rises from 0 V once a timestep, and so does every node that it drives: C VDD² each, with the capacitances
-of gates, junctions and wires counted in the netlist. Only the amplifiers conduct for longer; the stages of the delay
-line give the time.
+Once per timestep every supply, and with it every node that it drives, rises from 0 V: C VDD² each. C is the sum of
+gate, junction and wire capacitances in the netlist. Only the amplifiers conduct for longer; the delay of the
+sequencer's stages gives that time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cmru_hw.process import pdk
 from cmru_hw.process.device_count import GROUND, Device, devices
 from cmru_hw.process.technology import LongChannel
 
-# Two stages of static logic are complements: one of them is high.
+# Of two consecutive stages of static logic one is high.
 HIGH = 0.5
 APART = {
     "inputs": "analytic: a line moves by what its input is off zero, with the wires, switches and weights on it",
@@ -40,7 +40,7 @@ def analytic(
 ) -> dict[str, Array]:
     """Block → (timesteps,) [J]; ``inputs`` (timesteps, features).
 
-    Without long-channel numbers of the process (`LongChannel`) that is the inputs' alone.
+    If the process has no long-channel parameters (`LongChannel`), only the inputs are estimated.
     """
     found = {"inputs": macro.analytic(design, expected, inputs, sequence)["inputs"]}
     hand = design.technology.long_channel
@@ -56,7 +56,7 @@ def analytic(
         nodes = charged(parts, rail)
         high = dict.fromkeys(nodes, HIGH if name == "logic" else 1.0) | {rail: 1.0 if supply.header else 0.0}
         joule = {node: share * load[node] * vdd**2 for node, share in high.items()}
-        # of each unit's three comparators, the limit's fires only for a move
+        # Of each unit's three comparators, the limit's fires only if the unit moves.
         limits = sum(value for node, value in joule.items() if name == "comparators" and ".xl." in node)
         found[name] = sum(joule.values()) - limits * (1 - moved / units)
     found["amplifiers"] += np.full(len(inputs), bias(design, parts, load, hand))
@@ -66,7 +66,7 @@ def analytic(
 
 
 def loads(parts: Sequence[Device], hand: LongChannel) -> dict[str, float]:
-    """Node → everything that hangs on it [F]: gates as if inverted, junctions, wires, plates."""
+    """Node → its total capacitance [F]: gates (as if inverted), junctions, wires, plates."""
     found: dict[str, float] = {}
 
     def add(node: str, farad: float) -> None:
@@ -86,7 +86,7 @@ def loads(parts: Sequence[Device], hand: LongChannel) -> dict[str, float]:
 
 
 def charged(parts: Sequence[Device], rail: str) -> set[str]:
-    """Nodes that channels of p devices can charge from ``rail``, and itself."""
+    """``rail`` and all nodes that channels of p devices can charge from it."""
     rails = [supply.node for supply in power_gated_netlist.SUPPLIES.values()]
     others = {name for node in rails for name in (node, f"s_{node}")}
     channels = [(part.nodes[0], part.nodes[2]) for part in parts if part.kind == "pf"]
@@ -101,7 +101,7 @@ def charged(parts: Sequence[Device], rail: str) -> set[str]:
 
 
 def lines(design: Design, parts: Sequence[Device], hand: LongChannel, inputs: Array) -> Array:
-    """Charge (timesteps,) [C] of the inputs' lines themselves: up with a positive input, and with a negative one back.
+    """Charge (timesteps,) [C] of the input lines themselves, which move with an input of either sign.
 
     ``inputs`` (timesteps, features).
     """
@@ -117,10 +117,10 @@ def lines(design: Design, parts: Sequence[Device], hand: LongChannel, inputs: Ar
 
 
 def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], hand: LongChannel) -> float:
-    """Energy of the tail currents of all amplifiers while these are on [J per timestep].
+    """Energy of the tail currents of all amplifiers [J per timestep].
 
-    That is from when the layer's limits have answered until the last rows that read it have decided. The tail's drain
-    is a threshold above V_cm, which the inputs are at.
+    An amplifier is on from the answer of its layer's limits until the last rows that read the layer have decided. The
+    drain of its tail is one threshold above V_cm, the voltage of its inputs.
     """
     vdd, layers = design.supply, len(design.layers)
     drop = vdd * (1 - power_gated_netlist.require(design)[1].common_mode) - hand.threshold
@@ -144,19 +144,20 @@ def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], han
 def common_mode(design: Design) -> float:
     """Energy of the V_cm generator for its load and the plates of its capacitors [J per timestep].
 
-    The flying capacitors come from V_cm, which the load has lowered, and go in series between supply and V_cm.
+    The flying capacitors are charged to V_cm, which the load has lowered, and then put in series between supply and
+    V_cm.
     """
     (devices, chip), vdd = power_gated_netlist.require(design), design.supply
     low = vdd * chip.common_mode
     plates = pdk.get(devices.process).cmim
     bottom, top = plates.bottom, plates.top
-    # two in series share the rest of the supply, less the charge of the plates between them
+    # The two capacitors in series share the rest of the supply, less the charge of the plates between them.
     upper = (vdd - low + (bottom + top) * vdd / 2) / (2 + (bottom + top) / 2)
     return vdd * chip.flying * (upper - low + top * (vdd - low))
 
 
 def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: float, hand: LongChannel) -> float:
-    """Until ``node`` has come half of the way [s], through its only device of ``kind`` to a rail."""
+    """Time [s] until ``node`` has moved half way, through its only device of ``kind`` to a rail."""
     (device,) = [
         part for part in parts if part.kind == kind and part.nodes[0] == node and part.nodes[2] in (GROUND, "vs")
     ]
@@ -164,7 +165,7 @@ def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: floa
 
 
 def _current(device: Device, vdd: float, hand: LongChannel, drop: float) -> float:
-    """Of a long channel whose gate is at the other rail [A], ``drop`` [V] along it."""
+    """Current [A] of a long channel whose gate is at the other rail, with ``drop`` [V] from drain to source."""
     over = vdd - hand.threshold
     drop = min(drop, over)
     slope = hand.slope_n if device.kind == "nf" else hand.slope_p

@@ -1,7 +1,7 @@
-"""The transistor level's energy model: one supply with an account for each block of the network, and one for all.
+"""Energy model at transistor level: a charge meter on the supply of each block, and one on the common return.
 
-All energies are simulated: the charge that each supply delivers. The memory brings the analytic estimate that
-stands next to it.
+All energies are simulated: each is the charge that a supply delivers times its voltage. The memory provides the
+analytic estimate next to it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ PREFIX = "account_"
 
 
 def energy_model(design: Design) -> EnergyModel:
-    """The energy model of a design in transistors."""
+    """The energy model of a transistor-level design."""
     memory, accounts = registry.of_design(design), transistor_netlist.accounts(design)
     return EnergyModel(
         label="simulated",
         meters=tuple(
-            # the drivers of the inputs are outside of the chip: their charge does not come back with its supplies'
+            # Input drivers are outside of the chip: their charge does not return with that of the supplies.
             ChargeMeter(
                 vector=vector,
                 block=vector.removeprefix(PREFIX),

@@ -19,9 +19,9 @@ from cmru_hw.nn.checkpoint import Sequences
 class Packed:
     """Sequences without padding. Place m belongs to sequence ``sequence[m]`` at timestep ``time[m]``.
 
-    ``order`` (sequences,) lists sequences, longest first; ``alive[t]`` of them have a timestep t; these are
-    contiguous, in that order, after those of earlier timesteps. ``moment`` is the counter of a place in noise
-    streams. ``lines`` (features, places) are the inputs [V from V_cm]. ``timesteps`` is what all were padded to.
+    ``order`` (sequences,) lists the sequences, longest first. ``alive[t]`` sequences have a timestep t; their places
+    are contiguous, in that order, after those of earlier timesteps. ``moment`` is the counter of a place in the random
+    numbers of noise. ``lines`` (features, places) are the inputs [V from V_cm]. ``timesteps`` is the padded length.
     """
 
     lengths: NDArray[np.int64]
@@ -45,7 +45,7 @@ class Packed:
 
 
 def pack(design: Design, sequences: Sequences) -> Packed:
-    """Lay ``sequences`` out for the engine, as voltages of ``design``'s input lines."""
+    """Arrange ``sequences`` for the engine, as voltages of ``design``'s input lines."""
     lengths = sequences.lengths
     noise.check(len(lengths), int(lengths.max()))
     order = np.argsort(-lengths, kind="stable")
@@ -66,6 +66,6 @@ def pack(design: Design, sequences: Sequences) -> Packed:
 
 
 def rises(design: Design) -> dict[str, float]:
-    """When each clock phase rises, and when states are sampled, as shares of a timestep."""
+    """Rising edge of each clock phase, and the sampling instant of states, as shares of a timestep."""
     names, phase = design.phases, design.phase
     return {name: 1 - phase * (len(names) + 1 - place) for place, name in enumerate(names)} | {"sample": 1 - phase / 4}

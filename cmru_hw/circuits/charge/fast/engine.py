@@ -1,4 +1,4 @@
-"""Dies through all timesteps, layer by layer."""
+"""Run dies through all timesteps, layer by layer."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _NOTHING: Array = np.empty((0, 0))
 class Trajectory:
     """Decisions and states of the die at ``die``. Tuples have one entry per layer, (units, places).
 
-    ``decisions`` are int8, ``states`` [V from V_cm] as sampled at the end of a timestep. ``margins`` [V] are the
-    smaller distance of a unit's two rows from their comparators' thresholds, with their noise where they are near; None
-    unless asked for.
+    ``decisions`` are int8. ``states`` [V from V_cm] are sampled at the end of a timestep. ``margins`` [V] are the
+    smaller distance of a unit's two rows from their comparators' thresholds; where noise could matter, it is included.
+    None unless requested.
     """
 
     die: int
@@ -48,8 +48,8 @@ class Trajectory:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Stage:
-    """One layer. ``reads`` and ``own`` are its places among all lines, ``sampled`` (dies, units) [V] is the drift of
-    its states between the packets and the end of the timestep.
+    """One layer. ``reads`` and ``own`` are its places among all lines. ``sampled`` (dies, units) [V] is the drift of
+    its states from the packets to the end of the timestep.
     """
 
     reads: slice
@@ -61,13 +61,13 @@ class _Stage:
 
 
 def run(dies: Dies, packed: Packed, *, margins: bool = False) -> Iterator[Trajectory]:
-    """One die after the other on all of ``packed``.
+    """Run one die after the other on all of ``packed``.
 
     A yielded trajectory is valid until the next one is requested, which reuses its memory.
     """
     stages, readout = _prepared(dies)
     places = len(packed.moment)
-    # top layer first and inputs last: the lines that a layer reads are contiguous
+    # Top layer first and inputs last, so that the lines that a layer reads are contiguous.
     lines = np.empty((stages[0].reads.stop, places))
     lines[stages[0].reads] = packed.lines
     shapes = [(stage.own.stop - stage.own.start, places) for stage in stages]
@@ -97,7 +97,7 @@ def run(dies: Dies, packed: Packed, *, margins: bool = False) -> Iterator[Trajec
 
 
 def respond(dies: Dies, sequences: Sequences) -> list[Response]:
-    """The complete response of each of ``dies`` to ``sequences``, noise included: the twin of
+    """Response of each of ``dies`` to ``sequences``, noise included: the fast engine's equivalent of
     :func:`simulate.simulate`."""
     packed = pack(dies.nominal, sequences)
     steps = [layer.step for layer in dies.nominal.layers]
@@ -128,7 +128,7 @@ def _prepared(dies: Dies) -> tuple[list[_Stage], Readout]:
         sources = noise.layer_noise(dies, index)
         own = slice(reads.start - layer.units, reads.start)
         slope[:, own], since[own] = drift(nominal, layer), update
-        # the power-on short opens when the layer evaluates; a unit that replaces its state stays short until the packet
+        # The power-on short opens when the layer evaluates; in a unit that replaces its state, at the packet.
         released = 0.0 if f"m{index}" in rise else update - evaluate
         third = layer.packet_row
         stages.append(

@@ -7,9 +7,9 @@ V_x = V_cm − y/A is conserved while a packet of V volts is sent::
     y' = ρ y + g (V − ζ),    ρ = (1 + 1/A) / (1 + (1 + r)/A),    g = r / (1 + (1 + r)/A)
 
 so finite gain shortens the packet and also lets a share 1 − ρ of the held state leak into C_s, but only when a packet
-is sent: with no decision the left plate floats and nothing moves. A packet that has not settled is one of a smaller
-C_s. Leakage moves the state by I T / (C_int (1 + 1/A)) per timestep, always. A packet is sent only while the state is
-below the level limit. A unit that replaces its state empties C_int first, which is ρ = 0.
+is sent: without a decision the left plate floats and nothing moves. A packet that has not settled is equivalent to a
+smaller C_s. Leakage moves the state by I T / (C_int (1 + 1/A)) in every timestep. A packet is sent only while the state
+is below the level limit. A unit that replaces its state empties C_int first, which is ρ = 0.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from cmru_hw.core.signals import Array
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Integrators:
-    """Those of one layer, (dies, units) each.
+    """The integrators of one layer, (dies, units) each.
 
-    A packet adds ``half`` in its direction (times its voltage, where that is no reference), ``common`` in any, both
-    [V], and ``noise``, and takes away the share ``lost`` of the state. ``slope`` [V per timestep] is the drift by
-    leakage, ``limit`` [V] the state magnitude beyond which outward packets are suppressed. After power-on the state
-    is at ``begun`` [V], and more by ``begun_noise``, when the layer begins to look at it.
+    A packet adds ``half`` [V] in its direction (times the packet's voltage, if that is not a reference), ``common`` [V]
+    in either direction, and ``noise``. It removes the share ``lost`` of the state. ``slope`` [V per timestep] is the
+    drift by leakage, ``limit`` [V] the state magnitude beyond which outward packets are suppressed. After power-on,
+    when the layer first reads it, the state is ``begun`` [V] plus ``begun_noise``.
     """
 
     half: Array
@@ -48,7 +48,7 @@ class Integrators:
 
     @classmethod
     def of(cls, dies: Dies, layer: Layer, source: NoiseSource, *, released: float) -> Integrators:
-        """``layer`` with the noise ``source``, left to itself for ``released`` [timesteps] after its first packet."""
+        """Integrators of ``layer`` with noise ``source``; ``released`` [timesteps] is the drift time after power-on."""
         batch = dies.batch
         settled = 1 - layer.unsettled
         packet, kept = _sent(layer.packet / layer.integrator * settled, layer.gain)
@@ -57,7 +57,7 @@ class Integrators:
         up, down = batch.reference_up[:, None], batch.reference_down[:, None]
         error = -packet * layer.packet_offset
         if layer.packet_row is None:
-            # g (V − ζ) up, −g (V + ζ) down: the part that changes sign with the decision, and the part that does not
+            # g (V − ζ) up, −g (V + ζ) down: ``half`` changes sign with the decision, ``common`` does not.
             half, common = packet * (up + down) / 2, packet * (up - down) / 2 + error
         else:
             half, common = packet, error
@@ -76,9 +76,9 @@ class Integrators:
         )
 
     def follow(self, die: int, moves: NDArray[np.int8], third: Array, packed: Packed, states: Array) -> None:
-        """Write to ``states`` (units, places) [V from V_cm] of one die the states that follow from ``moves``.
+        """Write the states (units, places) [V from V_cm] of one die to ``states``, as they follow from ``moves``.
 
-        ``third`` (units, places) are the packets' voltages [V] where they are not references, else (0, 0).
+        ``third`` (units, places) are the packets' voltages [V] if these are not references, else of shape (0, 0).
         """
         noise = self.noise
         kernels.follow(
@@ -100,7 +100,7 @@ class Integrators:
 
 
 def _sent(ratio: Array, gain: Array) -> tuple[Array, Array]:
-    """g and ρ of packets of ``ratio``."""
+    """g and ρ (see the module's docstring) of packets with r = ``ratio``."""
     short = 1 + (1 + ratio) / gain
     return ratio / short, (1 + 1 / gain) / short
 

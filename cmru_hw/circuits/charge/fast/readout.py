@@ -19,8 +19,8 @@ from cmru_hw.nn.cells import classify
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readout:
-    """The rows of the readout. ``offset`` [V] and ``scale`` [software units per volt], (classes,), which turn volts
-    into logits, are those of the nominal design: no one knows those of a die.
+    """The rows of the readout. ``offset`` [V] and ``scale`` [software units per volt], (classes,), turn volts into
+    logits. They are those of the nominal design, because the values of a die are unknown in practice.
     """
 
     rows: FastRows
@@ -54,12 +54,12 @@ class Readout:
         return packed.padded(self._read(volts))
 
     def _of_means(self, die: int, packed: Packed, states: Array) -> NDArray[np.int64]:
-        # the readout is linear: the mean of its outputs is its output for the mean
+        # The readout is linear: the mean of its outputs is its output for the mean state.
         sums = np.empty((len(states), len(packed.lengths)))
         kernels.totals(states, packed.alive, sums)
         means = np.empty((len(self.scale), len(packed.lengths)))
         means[:, packed.order] = self._read(self.rows.quiet(die, sums / packed.lengths[packed.order]))
-        # the mean of bounded noise has the same bound: noise matters only where the best scores are closer than that
+        # The mean of bounded noise has the same bound: noise matters only where the best scores are closer than that.
         bound = 2 * (self.rows.left[die, 0] * self.scale).max()
         for sequence in np.flatnonzero((means >= means.max(0) - bound).sum(0) > 1):
             length = packed.lengths[sequence]

@@ -23,23 +23,24 @@ from cmru_hw.core.signals import Array
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lines:
-    """Drift of the voltages that rows read: by ``slope`` (dies, lines) [V per timestep] since ``since`` (lines,)
-    [timesteps into one].
+    """Drift of the voltages that rows read: ``slope`` (dies, lines) [V per timestep], starting at ``since`` (lines,),
+    a share of the timestep.
     """
 
     slope: Array
     since: Array
 
     def among(self, places: slice) -> Lines:
-        """Some of the lines."""
+        """The lines at ``places``."""
         return Lines(slope=self.slope[:, places], since=self.since[places])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FastRows:
-    """What lines weigh (dies, rows, lines), top plates (dies, rows) [V from V_cm] if the lines were at V_cm, and noise.
+    """Rows of one die batch: normalized ``weights`` (dies, rows, lines), ``level`` (dies, rows) and noise ``source``.
 
-    ``left[:, k]`` (dies, rows): upper bound [V] on the sum of the parts k, k+1, … of ``source``.
+    ``level`` [V from V_cm] is the voltage of the top plates with all lines at V_cm. ``left[:, k]`` (dies, rows): upper
+    bound [V] on the sum of the parts k, k+1, … of ``source``.
     """
 
     weights: Array
@@ -49,7 +50,7 @@ class FastRows:
 
     @classmethod
     def of(cls, rows: Sequence[Row], dies: Dies, lines: Lines, source: NoiseSource, *, at: float) -> FastRows:
-        """``rows`` one after the other, at the phase that rises ``at``, with the drift of the lines until then."""
+        """Concatenate ``rows``, evaluated at the phase that rises ``at``, with the drift of their lines until then."""
         parasitic, drifted = dies.nominal.technology.capacitor.parasitic, lines.slope * (at - lines.since)
         weights, levels = [], []
         for row in rows:
@@ -65,7 +66,7 @@ class FastRows:
         )
 
     def quiet(self, die: int, lines: Array) -> Array:
-        """Top plates (rows, places) [V from V_cm] of one die without noise, from ``lines`` (lines, places)."""
+        """Top plates (rows, places) [V from V_cm] of one die without noise, for ``lines`` (lines, places)."""
         out = np.empty((self.level.shape[1], lines.shape[1]))
         kernels.weigh(self.weights[die], self.level[die], lines, 0, lines.shape[1], out)
         return out

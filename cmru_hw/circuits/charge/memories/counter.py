@@ -1,9 +1,9 @@
-"""A level held as the bits of a saturating up/down counter, with external clocks.
+"""A level stored as the bits of a saturating up/down counter, with external clocks.
 
-One template depends on K: which nets tell that the level is at its end. At level K counting up, and at -K counting
-down, every input of one gate must be high. Each is a bit that is the same at both ends (``m0`` or, where it is 0,
-``m0b``), or a bit that is not, as seen in the direction of the count (``a1`` or ``a1b``): so one gate guards both ends,
-whatever K is.
+One template depends on K: it selects the nets that detect the end of the range. At level K counting up, and at −K
+counting down, every input of one gate must be high. Each input is either a bit with the same value at both ends
+(``m0``, or ``m0b`` where it is 0), or a bit that differs, taken relative to the direction of the count (``a1`` or
+``a1b``). One gate therefore guards both ends for any K.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cmru_hw.core.signals import Array
 from cmru_hw.process.technology import Technology
 from cmru_hw.spice.deck import num
 
-# What each bit of a level counts, least first: two's complement.
+# Value of each bit of a level, least significant first: two's complement.
 BIT_VALUES = (1.0, 2.0, 4.0, -8.0)
 BITS = len(BIT_VALUES)
 LARGEST = 2 ** (BITS - 1) - 1
@@ -33,7 +33,7 @@ SUPPLIES = {"lines": MeteredSupply(node="vl"), "memory": MeteredSupply(node="vm"
 
 
 def end_nets(levels: int) -> tuple[str, ...]:
-    """Nets of the gate's inputs for K = ``levels``. Raises MappingError where four bits do not reach."""
+    """Nets of the gate's inputs for K = ``levels``. Raises MappingError if K does not fit in four bits."""
     if not 1 <= levels <= LARGEST:
         raise MappingError(
             f"a counter has {BITS} bits and counts to {LARGEST}, not to {levels or 'infinity'}: train with levels = "
@@ -43,7 +43,7 @@ def end_nets(levels: int) -> tuple[str, ...]:
     for place in range(BITS - 1):
         top, bottom = levels >> place & 1, -levels >> place & 1
         nets.append(("m" if top == bottom else "a") + str(place) + ("" if top else "b"))
-    # the sign bit is 0 at the upper end and 1 at the lower, whatever K
+    # The sign bit is 0 at the upper end and 1 at the lower end for any K.
     return (*nets, f"a{BITS - 1}")
 
 
@@ -59,12 +59,12 @@ def end_template(levels: int) -> str:
 
 
 def check_levels(levels: int | None) -> None:
-    """Raises MappingError where four bits do not reach."""
+    """Raises MappingError if ``levels`` is unbounded or does not fit in four bits."""
     end_nets(levels or 0)
 
 
 def adapt(technology: Technology) -> Technology:
-    """A weight is a capacitor for each bit, and may be as small as what one bit switches."""
+    """``technology`` for a weight capacitor per bit, which may be as small as one unit piece."""
     if technology.transistor is None:
         raise TechnologyError(f"technology {technology.name!r} has no devices")
     return replace(technology, capacitor=replace(technology.capacitor, minimum=technology.transistor.piece))
@@ -80,7 +80,7 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     level = "+".join(f"{num(value)}*v({bit})" for bit, value in zip(bits, BIT_VALUES, strict=True))
     return [
         *lines,
-        # an observer, not a part: the level as the voltage that an integrator would have
+        # Not a part of the circuit: a probe that converts the level to the voltage that an integrator would have.
         f"xunit{here} a{here} b{here} {' '.join(bits)} qa{here} qb{here} {za} {zb} "
         f"{reference} {reference}\n+ {clocks} init vcm vd vc vm unit_counter{sizes}\n"
         f"eo{here} o{here} 0 vol='v(vcm)+{num(layer.step[i])}*({level})/v(vm)'",
@@ -88,14 +88,14 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
 
 
 def bit_lines(source: LineSource, group: str, pair: tuple[str, str]) -> str:
-    """The driver of the lines ``pair``, which go from rail to rail where the bit is set."""
+    """The driver of the line ``pair``, which switches from rail to rail if the bit is set."""
     return f"xline{pair[0][1:]} {source.node} {' '.join(pair)} e{group} vl counter_line"
 
 
 def no_estimate(
     design: Design, network: str, cells: Mapping[str, bytes], expected: Reference, inputs: Array, sequence: int
 ) -> dict[str, Array]:
-    """Nothing: the technology's measured unit is an integrator."""
+    """Empty: the unit that technologies measure is an integrator, so there is no estimate for a counter."""
     return {}
 
 
@@ -106,7 +106,7 @@ def _bits(here: str) -> list[str]:
 COUNTER = replace(
     INTEGRATOR,
     name="counter",
-    # logic drives the lines, so that rows do not move
+    # Static logic drives the lines, so rows do not move.
     kick=1e-3,
     bits=BIT_VALUES,
     cells=(

@@ -1,4 +1,4 @@
-"""A level held on a capacitor and read through an amplifier, with external clocks."""
+"""A level stored on a capacitor and read through an amplifier, with external clocks."""
 
 from __future__ import annotations
 
@@ -50,29 +50,29 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
 def analytic(
     design: Design, network: str, cells: Mapping[str, bytes], expected: Reference, inputs: Array, sequence: int
 ) -> dict[str, Array]:
-    """One measured unit times the number of units, where the technology has one; what capacitors of inputs take."""
+    """One measured unit times the number of units (if the technology has one), and the charge of the input lines."""
     found = {name: np.full(len(inputs), sum(parts)) for name, parts in macro.measured_unit(design).items()}
     return found | {"inputs": macro.analytic(design, expected, inputs, sequence)["inputs"]}
 
 
 def any_levels(levels: int | None) -> None:
-    """A capacitor counts to any number of levels."""
+    """Accepts any number of levels: a capacitor has no inherent limit."""
 
 
 def unchanged(technology: Technology) -> Technology:
-    """Designs are mapped to the technology as it is."""
+    """``technology`` itself: designs with this memory need no adaptation."""
     return technology
 
 
 def no_bits(source: LineSource, group: str, pair: tuple[str, str]) -> str:
-    """Raises TypeError: no unit of this memory has bits for lines to carry."""
+    """Raises TypeError: units of this memory have no bits, so no line carries one."""
     raise TypeError(f"{source.node} is no bit")
 
 
 def no_images(
     index: int, sources: Sequence[LineSource], used: Set[str], load: float
 ) -> tuple[dict[str, str], list[str]]:
-    """Every line counts in the switch below the replica."""
+    """No images: the switch below the replica accounts for every line."""
     return {}, []
 
 
@@ -96,7 +96,7 @@ INTEGRATOR = Memory(
     readout_wires=clocked_netlist.READOUT_CLOCKS,
     pad="vcm",
     decision=clocked_netlist.DECISION,
-    # the kick of all comparators of a layer through lines that hang on amplifiers: up to 3 mV
+    # Kick of all comparators of a layer through lines that amplifiers drive: up to 3 mV.
     kick=4e-3,
     head=clocked_netlist.head,
     layer_head=partial(clocked_netlist.layer_head, edges=EDGES, clocks=CLOCKS, driver="layer_clocks"),

@@ -1,4 +1,4 @@
-"""The protocol of a state memory: all properties and functions of it that a transistor netlist uses."""
+"""The protocol of a state memory: all properties and functions that a transistor netlist needs from it."""
 
 from __future__ import annotations
 
@@ -15,60 +15,61 @@ from cmru_hw.spice.schedule import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """One kind of state memory: integrator, counter, or that of a power-gated chip.
+    """One kind of state memory: integrator, counter or power-gated.
 
     Facts:
 
-    * ``name``, as options and technologies give it, and ``comment``, as the head of a netlist gives it
-    * ``bits``: value of each line of a unit that stores its level as bits, least first; empty for one analog line
+    * ``name`` in options and technologies; ``comment`` in the first lines of a netlist
+    * ``bits``: value of each line of a unit that stores its level as bits, least significant first; empty for one
+      analog line
     * ``small_taps``: whether a tap on the constant 1 may be smaller than the smallest capacitor
     * ``cells``: templates, in the order to include them
-    * ``supplies``: every supply of the chip, by the name of its account
-    * ``excludes``: parts that the netlist omits, apart from the readout's decision
+    * ``supplies``: every supply of the chip, by the name of its charge meter
+    * ``excludes``: parts that the netlist omits, in addition to those of the readout
 
     From a network to a design:
 
-    * ``adapt(technology)``: the technology that its designs are mapped to, at transistor level. Raises TechnologyError
-    * ``check_levels(levels)`` raises MappingError for a number of levels that it cannot count to
+    * ``adapt(technology)``: the transistor-level technology that its designs are mapped to. Raises TechnologyError
+    * ``check_levels(levels)`` raises MappingError for a number of levels that it cannot store
     * ``require(design)`` raises MappingError for a design that it has no circuit for
     * ``templates(design)``: templates that depend on the design, by name
 
-    Netlist. A group is a layer's number or ``"r"`` for the readout; rows are maps from a row's node to its capacitors:
+    Netlist. A group is a layer's number or ``"r"`` for the readout. Rows map a row's node to its capacitors:
 
     * ``constant``: the source of the line for the constant 1, or None if taps need no line
     * ``layer_wires``, ``readout_wires``: clocks that run past all units of a layer, and past the readout
     * ``pad``: the node below a row's padding capacitor
     * ``decision``: the comparator between two readout rows
-    * ``kick`` [V]: how far a decision may lie on the wrong side of its row, which comparators move as they decide
+    * ``kick`` [V]: kickback of comparators; a decision may have the wrong sign up to this row voltage
     * ``head(design)``, ``layer_head(design, index)``, ``readout_head(design)``: lines of clocks, power-on and V_cm
     * ``taps(bias, threshold, group, minimum)``: capacitors [F] on the constant 1 of a row
-    * ``line(source, group, node, rising)``: the switch of one bottom-plate line on an analog source;
-      ``bit_lines(source, group, pair)``: the driver of both lines on a bit
-    * ``dummies(index, sources, used, load)``: bottom-plate lines in ``used`` that a comparator's replica row needs an
-      image of, each with that image, and the images' netlist lines; ``load`` [F] is that of a line's wire
+    * ``line(source, group, node, rising)``: the switch between an analog source and one bottom-plate line;
+      ``bit_lines(source, group, pair)``: the driver between a bit and both of its lines
+    * ``dummies(index, sources, used, load)``: the bottom-plate lines of ``used`` that need an image below a
+      comparator's replica row, each with its image, and the images' netlist lines; ``load`` [F] is the wire of a line
     * ``gates(rows)``: width and length [m] of the switch below each row's replica
     * ``unit(design, index, i, sizes)``: one unit; ``sizes`` are the parameters of its replica rows
-    * ``replica(row)``: the node that a comparator compares the row with
+    * ``replica(row)``: the reference node of the row's comparator
     * ``outputs(here)``: output nodes of unit ``here`` (``"layer_unit"``)
     * ``class_row(design, k, rows)``: readout row k, its capacitors among ``rows``
 
     Deck:
 
-    * ``schedule(design, lengths)``: when sequences of ``lengths`` timesteps start and are sampled
+    * ``schedule(design, lengths)``: start and sampling instants of sequences of ``lengths`` timesteps
     * ``stimulus(design, plan)``: clock, power-on and reference sources; ``drivers``: those that drive inputs
-    * ``input_source(j)``: what line j of the network's inputs carries; ``input_voltages(design, inputs)`` [V],
-      and ``idle_input(design)`` [V] between sequences
+    * ``input_source(j)``: the source of input line j; ``input_voltages(design, inputs)`` [V], and
+      ``idle_input(design)`` [V] between sequences
     * ``common_mode(design)`` [V]
     * ``start(design)``: nodes that start at V_cm, and those that start at VDD
-    * ``analysis(design, refine, stop)``: options and ``.tran``; ``refine`` asks for smaller steps
+    * ``analysis(design, refine, stop)``: options and ``.tran``; ``refine`` is how often the steps are halved
 
     Analyses:
 
-    * ``quiet``: where in a timestep nothing moves, as shares of it; ``awake(design)`` [s]: how long something does
+    * ``quiet``: interval of a timestep without activity, as shares of it; ``awake(design)`` [s]: length of the window
     * ``analytic(design, network, cells, expected, inputs, sequence)``: energy by block (timesteps,) [J], estimated
       without a simulation; ``apart``: why that estimate differs from a simulation, by block
-    * ``restores``: why a level is never lost to leakage, or ""
-    * ``asleep(design)``: parameters of the amplifier that restores the virtual ground once a timestep, or none
+    * ``restores``: the reason why leakage never changes a level, or ""
+    * ``asleep(design)``: parameters of the amplifier that restores the virtual ground once per timestep, or {}
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A level held on a capacitor between open switches, on a self-timed chip that is powered down between windows."""
+"""A level stored on a capacitor between open switches, on a self-timed chip that is powered down between windows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cmru_hw.process.technology import Technology
 
 
 def adapt(technology: Technology) -> Technology:
-    """V_cm is where a single n device is a good switch; the constant 1 is a clock that steps by the whole supply.
+    """``technology`` of the chip: V_cm where a single n device is a good switch, the constant 1 a clock of full swing.
 
     Raises TechnologyError for a technology without sizes of such a chip.
     """
@@ -32,7 +32,7 @@ def adapt(technology: Technology) -> Technology:
 
 
 def asleep(design: Design) -> dict[str, float]:
-    """V_cm [V], and the length of the tail [m] of the amplifier that wakes once a timestep."""
+    """V_cm [V], and the tail length [m] of the amplifier that wakes once per timestep."""
     return {"common_mode": design.technology.supply.common_mode, "tail": chip.require(design)[1].tail}
 
 
@@ -40,7 +40,7 @@ POWER_GATED = Memory(
     name="power-gated",
     comment="transistor, power-gated",
     bits=(),
-    # a tap is the difference of two capacitors, so it has no minimum
+    # A tap is the difference of two capacitors, so it has no minimum.
     small_taps=True,
     cells=chip.CELLS,
     supplies=chip.SUPPLIES,
@@ -54,7 +54,7 @@ POWER_GATED = Memory(
     readout_wires=chip.READOUT_CLOCKS,
     pad="0",
     decision=chip.DECISION,
-    # dummies balance the kick
+    # Dummy lines balance the kick.
     kick=1e-3,
     head=chip.head,
     layer_head=chip.no_head,

@@ -1,4 +1,4 @@
-"""All memories by name. A new one is its module and one entry here."""
+"""All memories by name. A new memory needs its own module and one entry here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEMORIES = {memory.name: memory for memory in (INTEGRATOR, COUNTER, POWER_GATED)
 
 
 def named(name: str) -> Memory:
-    """The memory called ``name``. Raises TechnologyError, naming those that there are."""
+    """The memory ``name``. Raises TechnologyError, which lists the known names."""
     if name not in MEMORIES:
         raise TechnologyError(f"no memory is called {name!r}: choose one of {', '.join(MEMORIES)}")
     return MEMORIES[name]
@@ -28,7 +28,7 @@ def of(technology: Technology) -> Memory | None:
 
 
 def of_design(design: Design) -> Memory:
-    """The memory of a design in transistors. Raises TechnologyError for one of macros."""
+    """The memory of a transistor-level design. Raises TechnologyError for a macro-level design."""
     memory = of(design.technology)
     if memory is None:
         raise TechnologyError("a design of macros has no memory in transistors: export with --level transistor")
