@@ -16,12 +16,14 @@ from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.statistics import scores
 from cmru_hw.circuits import input_range, registry
 from cmru_hw.circuits.charge import fast, fidelity, mapping, variation
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.verify import verify
 from cmru_hw.circuits.current import fast as current_fast
 from cmru_hw.circuits.current import mapping as current_mapping
 from cmru_hw.circuits.current import netlist as current_netlist
 from cmru_hw.circuits.current import technology as current_technology
 from cmru_hw.circuits.current import variation as current_variation
+from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.core.errors import MappingError
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Sequences
@@ -46,7 +48,7 @@ def wider(data: Sequences) -> Sequences:
     return replace(data, inputs=WIDER * data.inputs)
 
 
-def inside(design, data: Sequences) -> Sequences:
+def inside(design: Design | CurrentDesign, data: Sequences) -> Sequences:
     """``data`` of a network without scaling, clamped before anything sees it."""
     limits = design.input_range
     return replace(data, inputs=np.clip(data.inputs, limits.low, limits.high).astype(np.float32))
@@ -55,7 +57,7 @@ def inside(design, data: Sequences) -> Sequences:
 # --- Choosing it -------------------------------------------------------------------------------------------------
 
 
-def test_one_outlier_sets_no_range_and_shrinks_no_other_feature():
+def test_one_outlier_sets_no_range_and_shrinks_no_other_feature() -> None:
     values = np.random.default_rng(0).normal(size=(100, 20, 3))
     calm, largest = input_range.magnitudes(values, np.full(100, 20), 99.9)
     values[7, 3, 1] = 36.0
@@ -68,7 +70,7 @@ def test_one_outlier_sets_no_range_and_shrinks_no_other_feature():
 
 
 @pytest.mark.parametrize("percentile", [90, 99, 99.9])
-def test_the_stated_percentage_of_timesteps_is_inside(percentile):
+def test_the_stated_percentage_of_timesteps_is_inside(percentile: float) -> None:
     values = np.abs(np.random.default_rng(1).normal(size=(400, 25, 2)))
     found, _ = input_range.magnitudes(values, np.full(400, 25), percentile)
     share = (values <= found).mean(axis=(0, 1))
@@ -79,14 +81,14 @@ def test_the_stated_percentage_of_timesteps_is_inside(percentile):
         assert (share <= 0.99901).all()
 
 
-def test_a_pulse_in_each_sequence_is_no_outlier():
+def test_a_pulse_in_each_sequence_is_no_outlier() -> None:
     values = np.random.default_rng(2).normal(scale=0.1, size=(40, 3000, 2))
     values[np.arange(40), np.arange(40), 0] = 1.0
     found, _ = input_range.magnitudes(values, np.full(40, 3000), 99.9)
     assert found[0] == 1.0 and found[1] < 0.5
 
 
-def test_padding_is_no_input_and_a_constant_feature_keeps_some_range():
+def test_padding_is_no_input_and_a_constant_feature_keeps_some_range() -> None:
     values = np.random.default_rng(3).uniform(-1, 1, size=(10, 30, 3))
     values[:, :, 2] = 0.0
     lengths = np.full(10, 20)
@@ -98,7 +100,7 @@ def test_padding_is_no_input_and_a_constant_feature_keeps_some_range():
         input_range.magnitudes(np.zeros((2, 3, 1)), np.array([3, 3]), 99.9)
 
 
-def test_each_feature_fills_the_swing():
+def test_each_feature_fills_the_swing() -> None:
     trained, data = random_network(Shape(features=3)), random_sequences(Shape(features=3))
     data = replace(data, inputs=data.inputs * np.array([1, 10, 0.9], dtype=np.float32))
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))
@@ -110,7 +112,7 @@ def test_each_feature_fills_the_swing():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_software_clamps_as_if_the_data_had_been_clamped(cell):
+def test_software_clamps_as_if_the_data_had_been_clamped(cell: str) -> None:
     trained, data = plain(random_network(Shape(cell=cell))), random_sequences(Shape())
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))
     kind = registry.of(design)
@@ -129,7 +131,7 @@ def test_software_clamps_as_if_the_data_had_been_clamped(cell):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("cell", CELLS)
-def test_ngspice_and_the_fast_engine_clamp_as_software(cell):
+def test_ngspice_and_the_fast_engine_clamp_as_software(cell: str) -> None:
     shape = Shape(cell=cell, seed=3)
     trained, data = random_network(shape), random_sequences(shape)
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))
@@ -143,7 +145,7 @@ def test_ngspice_and_the_fast_engine_clamp_as_software(cell):
 
 
 @pytest.mark.parametrize("memory", ["integrator", "counter", "power-gated"])
-def test_sources_of_a_transistor_deck_end_at_the_range(memory):
+def test_sources_of_a_transistor_deck_end_at_the_range(memory: str) -> None:
     shape = Shape(units=(2,), skip=False, levels=3)
     trained, data = plain(random_network(shape)), random_sequences(shape)
     kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
@@ -155,7 +157,7 @@ def test_sources_of_a_transistor_deck_end_at_the_range(memory):
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_current_mode_clamps_alike():
+def test_current_mode_clamps_alike() -> None:
     trained, data = plain(test_current.network()), test_current.sequences()
     data = replace(data, inputs=np.concatenate([np.abs(data.inputs[:, :, :1]), data.inputs[:, :, 1:]], axis=2))
     design = current_mapping.map_network(
@@ -180,7 +182,7 @@ def test_current_mode_clamps_alike():
         assert (currents <= design.technology.full_scale * (1 + 1e-12)).all()
 
 
-def test_training_on_dies_clamps_as_the_circuit():
+def test_training_on_dies_clamps_as_the_circuit() -> None:
     shape = Shape(skip=False)
     trained, data = plain(random_network(shape)), random_sequences(shape)
     network = trained.network()
@@ -197,7 +199,7 @@ def test_training_on_dies_clamps_as_the_circuit():
 # --- Counting it -------------------------------------------------------------------------------------------------
 
 
-def test_clamped_samples_are_counted():
+def test_clamped_samples_are_counted() -> None:
     shape = Shape(features=2, seed=1)
     trained, data = plain(random_network(shape)), random_sequences(shape, (20, 30, 10))
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data, percentile=100))
@@ -211,7 +213,7 @@ def test_clamped_samples_are_counted():
     assert "beyond the" in found.sentence()
 
 
-def test_a_die_is_judged_by_the_model_of_the_user_and_not_by_the_clamped_one():
+def test_a_die_is_judged_by_the_model_of_the_user_and_not_by_the_clamped_one() -> None:
     """Clamping that costs accuracy costs yield."""
     trained, data = plain(random_network(Shape(seed=9, skip=False))), random_sequences(Shape(seed=9), (30,) * 40)
     beyond = replace(wider(data), labels=None)
@@ -228,7 +230,7 @@ def test_a_die_is_judged_by_the_model_of_the_user_and_not_by_the_clamped_one():
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> tuple[Path, Path, Path]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A design folder, its calibration data, and data that go beyond."""
     folder = tmp_path_factory.mktemp("range")
     trained, data = random_network(Shape(units=(3,), skip=False, seed=2)), random_sequences(Shape(), (20, 30, 25))
@@ -240,7 +242,7 @@ def exported(tmp_path_factory) -> tuple[Path, Path, Path]:
     return folder / "design", folder / "data.npz", folder / "wide.npz"
 
 
-def test_the_range_is_stored_and_read_back(exported):
+def test_the_range_is_stored_and_read_back(exported: tuple[Path, Path, Path]) -> None:
     from cmru_hw.design_folder import folder
 
     design, data, _ = exported
@@ -254,7 +256,7 @@ def test_the_range_is_stored_and_read_back(exported):
     assert all(limit < largest for limit, largest in zip(stored["inputs"], stored["largest"], strict=True))
 
 
-def test_export_says_what_it_clamps_and_takes_a_percentile(exported, tmp_path):
+def test_export_says_what_it_clamps_and_takes_a_percentile(exported: tuple[Path, Path, Path], tmp_path: Path) -> None:
     design, data, _ = exported
     model = design.parent / "model.safetensors"
     words = ("export", model, "-o", tmp_path / "design", "--input", data, "--no-verify")
@@ -267,7 +269,7 @@ def test_export_says_what_it_clamps_and_takes_a_percentile(exported, tmp_path):
 
 
 @pytest.mark.spice
-def test_every_run_beyond_the_calibration_says_so(exported, tmp_path):
+def test_every_run_beyond_the_calibration_says_so(exported: tuple[Path, Path, Path], tmp_path: Path) -> None:
     design, data, wide = exported
     said = command("compare", design, "--input", wide, "-o", tmp_path / "compare").output
     assert "inputs clamped" in said and "of calibration" in said and "classes change in software" in said
@@ -289,5 +291,5 @@ def test_every_run_beyond_the_calibration_says_so(exported, tmp_path):
 def _calm(data: Path, folder: Path) -> Path:
     """The same sequences at half the amplitude."""
     found = checkpoint.load_sequences(data)
-    checkpoint.save_sequences(replace(found, inputs=found.inputs / 2), folder / "calm.npz")
+    checkpoint.save_sequences(replace(found, inputs=found.inputs / np.float32(2)), folder / "calm.npz")
     return folder / "calm.npz"
