@@ -40,7 +40,7 @@ from cmru_hw.design_folder import templates
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Sequences, Trained
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "design.json"
 MODEL = "model.safetensors"
 NETWORK = "network.cir"

@@ -126,6 +126,7 @@ def run_job(
             exported, versions=_versions(), command=command, seed=job.seed, job_sha256=job.sha256,
             certificate=_nominal(exported, job) if job.engine == "spice" or plan.paired else None,
         ),
+        inputs_clamped=job.goal.clamped,
         stopping=None if plan.until is None else _stopping(job, plan.until),
         paired=None if plan.paired is None else _paired(job, table, folder, plan, team, phases),
         sensitivity=_sensitivity(job, folder, plan, team, phases) if plan.sensitivity else None,
