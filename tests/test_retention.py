@@ -137,6 +137,13 @@ def test_a_chip_is_asked_as_one_that_sleeps() -> None:
         assert (cell.tail is not None) == sleeps == (cell.common_mode is not None)
 
 
+def test_an_edited_netlist_is_refused_because_the_testbench_lacks_the_edits(tmp_path: Path) -> None:
+    exported(tmp_path / "d", "gf180")
+    with (tmp_path / "d" / "network.cir").open("a") as file:
+        file.write("* edited\n")
+    assert "network.cir was edited, but retention simulates one unit" in refused("retention", tmp_path / "d")
+
+
 def test_bits_do_not_leak() -> None:
     trained, data = random_network(SHAPE), random_sequences(SHAPE)
     kind = fidelity.at_level(technology.load("gf180"), "transistor", "counter")
