@@ -99,7 +99,9 @@ def run_corners(
     from corner to corner; OutputError.
     """
     corners = grid.chosen(grid.every(registry.of(exported.design).supply(exported.design)), only)
-    job = CornersJob(exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout, cache=cache, refine=refine)
+    job = CornersJob(
+        exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout, cache=cache, refine=refine
+    )
     found: dict[Corner, CornerFigures | FailedCorner] = {}
     for corner, result in _results(job, corners, jobs):
         found[corner] = result
