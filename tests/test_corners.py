@@ -12,7 +12,7 @@ import pytest
 
 from cmru_hw.analysis.corners import grid
 from cmru_hw.analysis.corners.api import run_corners
-from cmru_hw.analysis.corners.result import CornersResult
+from cmru_hw.analysis.corners.result import CornerFigures, CornersResult
 from cmru_hw.circuits.charge import fidelity, mapping, measured_technology
 from cmru_hw.circuits.charge.design import Operating
 from cmru_hw.circuits.corner import Corner
@@ -130,7 +130,7 @@ def test_a_corner_simulates_the_edited_netlist_or_refuses(tmp_path: Path) -> Non
     kind = fidelity.at_level(technology.load("generic180"), "transistor")
     drawn = mapping.map_network(trained, kind, mapping.calibrate(trained, random_sequences(SHAPE)))
     design_folder.write(tmp_path / "t", trained, drawn, data)
-    found = []
+    found: list[CornerFigures] = []
     for name in ("as it is", "edited"):
         found += run_corners(load_edited(tmp_path / "t"), data, folder=tmp_path / name, only=["typical/27/1.8"]).good
         # Swapping the inputs of the first unit's comparators inverts its decisions.
