@@ -15,7 +15,7 @@ from cmru_hw.circuits.charge.architecture import CHARGE
 from cmru_hw.circuits.charge.design import HEADROOM, Design
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.memories.integrator import INTEGRATOR
-from cmru_hw.circuits.charge.transistor_parts import SWITCH_LENGTH, SWITCH_WIDTH, MeteredSupply
+from cmru_hw.circuits.charge.transistor_parts import MeteredSupply
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import MappingError, TechnologyError
 from cmru_hw.design_folder import folder
@@ -70,16 +70,6 @@ def test_the_limit_of_an_unbounded_unit_is_beyond_its_largest_state(memory: str)
     ratio = float(design.layers[0].packet[0] / design.layers[0].integrator[0])
     # The limit is half a level below the largest one, which exceeds the 9 levels of the calibration.
     assert second / first / ratio + 0.5 == pytest.approx(HEADROOM * 9.0) and HEADROOM > 1
-
-
-@pytest.mark.parametrize("memory", ["integrator", "power-gated"])
-def test_rows_on_both_lines_of_a_source_share_no_switch(memory: str) -> None:
-    """One row on each line has as much resistance below it as one switch; two rows on one line have twice as much."""
-    gates = registry.named(memory).gates
-    alone = gates({"a0_0": {"0": ("p0_0", 1e-14)}, "b0_0": {"0": ("n0_0", 1e-14)}})
-    assert alone == dict.fromkeys(("a0_0", "b0_0"), (SWITCH_WIDTH, SWITCH_LENGTH))
-    shared = gates({"a0_0": {"0": ("p0_0", 1e-14)}, "b0_0": {"0": ("p0_0", 1e-14)}})
-    assert shared == dict.fromkeys(("a0_0", "b0_0"), (SWITCH_WIDTH / 2, SWITCH_LENGTH))
 
 
 def test_a_fourth_memory_is_an_entry_of_the_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

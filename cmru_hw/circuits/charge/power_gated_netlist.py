@@ -171,11 +171,8 @@ def dummies(index: int, sources: Sequence[LineSource], used: Set[str], load: flo
 
 
 def gates(rows: Rows) -> dict[str, tuple[float, float]]:
-    """Switches below the replicas. Taps connect to clocks, so only weights count.
-
-    The two lines of a source have a switch each: while comparators decide, one is on the source, the other on its zero.
-    """
-    counted = {top: {n: part for n, part in row.items() if n.isdigit()} for top, row in rows.items()}
+    """Switches below the replicas. Taps connect to clocks, so only weights count; a source's two lines are one load."""
+    counted = {top: {n: (n, size) for n, (_, size) in row.items() if n.isdigit()} for top, row in rows.items()}
     return replica_gates({top: row for top, row in counted.items() if row})
 
 
