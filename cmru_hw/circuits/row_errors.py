@@ -1,13 +1,12 @@
 """What moves the weighted sums and the states of a circuit, in units of the software model.
 
-A kind of circuit refers its errors to the numbers that the software model compares: each comparison of a unit is a *row*
-with an error of known standard deviation, and each state has errors of its own. :mod:`cmru_hw.analysis.verdict` runs
-the software model with such errors. It needs no netlist and no simulation for that.
+An architecture refers its errors to the numbers that the software model compares: each comparison of a unit is a
+*row* with an error of known standard deviation, and each state has errors of its own.
+:mod:`cmru_hw.analysis.verdict` runs the software model with these errors, without a netlist or a simulation.
 
-A unit has two rows, in this order. For a window comparison they are candidate − threshold and candidate + threshold, for
-a hysteretic cell candidate − β_lo and candidate − β_hi. Arrays of rows are (2, units), or (2, sequences, timesteps,
-units) where an error depends on the signal. The readout has one row per class: (1, classes) or (1, sequences,
-timesteps, classes).
+A unit has two rows, in this order: candidate − threshold and candidate + threshold of a window comparison, candidate −
+β_lo and candidate − β_hi of a hysteretic cell. Arrays of rows are (2, units), or (2, sequences, timesteps, units) if
+an error depends on the signal. The readout has one row per class, (1, classes).
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ class RowErrors:
     """Standard deviations of the errors of rows, by source.
 
     Each is constant on a die. Errors ``per_row`` are independent from row to row. Those ``per_unit`` and ``per_die``
-    are one normal number for a unit, or for the die, times a signed coefficient for each row. ``inherited`` errors
-    reach a row through the states that it reads: they are part of its total, and a die makes them with its states.
-    ``noise`` is new at each decision.
+    are one normal number per unit, or per die, times a signed coefficient of each row. ``inherited`` errors reach a row
+    through states and weights, which have errors of their own on a die; here they only count for the total.
+    ``noise`` is independent at each decision.
     """
 
     per_row: Mapping[str, Array]
@@ -86,9 +85,9 @@ class LayerErrors:
 class LinearErrors:
     """Relative errors of one linear map, for a circuit whose errors are those of its weights.
 
-    Standard deviations: ``weight`` (rows, columns) and ``bias`` (rows,) of each number by itself, ``row`` (rows,) of all
-    of a row together, and ``line`` and ``fold`` (rows, columns) of all of a column together. ``constant`` is that of
-    the constant 1, which all biases of a network share.
+    Standard deviations: ``weight`` (rows, columns) and ``bias`` (rows,) of single numbers, ``row`` (rows,) of whole
+    rows, ``line`` and ``fold`` (rows, columns) of whole columns, and ``constant`` of the constant 1, which all biases
+    of a network share.
     """
 
     weight: Array
@@ -149,6 +148,7 @@ MIRRORS = "mirror mismatch"
 CELLS = "mismatch of the cells"
 SMALL_CAPACITORS = "weights below the smallest capacitor"
 SMALL_ARMS = "weights below the smallest arm"
+
 
 def _broadcast(value: Array) -> Array:
     """With axes for sequences and timesteps."""

@@ -8,7 +8,8 @@ found by the same dies without one source of errors at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -41,6 +42,7 @@ WORTH_NAMING = 0.001
 SHOWN = 4
 
 
+@one_thread()
 def judge(
     design: AnyDesign,
     trained: Trained,
@@ -56,26 +58,11 @@ def judge(
 ) -> Verdict:
     """The verdict on ``design`` of ``trained`` for a task like ``sequences``.
 
-    ``checkpoint`` and ``technology`` are named in commands. ``explain=False`` looks for no causes. ``budget`` is passed on to the kind of circuit, such as
-    ``offsets`` of the charge domain. Raises InputError for a design that has no estimate.
+    ``checkpoint`` and ``technology`` are named in commands. ``drop`` is the accuracy that a good die may lose. With
+    ``explain=False``, no causes are sought. ``budget`` is passed on to the kind of circuit, such as ``offsets`` of the
+    charge domain. Raises InputError for a design that has no estimate.
     """
     trained.check(sequences)
-    with one_thread():
-        return _judged(design, trained, sequences, checkpoint, technology, drop, count, seed, explain, budget)
-
-
-def _judged(
-    design: AnyDesign,
-    trained: Trained,
-    sequences: Sequences,
-    checkpoint: str,
-    technology: str | None,
-    drop: float,
-    count: int,
-    seed: int,
-    explain: bool,
-    budget: Mapping[str, Any],
-) -> Verdict:
     chosen = _some(trained, sequences)
     errors = registry.of(design).row_errors(design, trained, chosen, **budget)
     run = partial(dies.run, trained, sequences=chosen, seed=seed)
@@ -202,7 +189,7 @@ def _cause(cost: _Cost, names: dict[str, str]) -> Cause:
         accuracy=cost.accuracy,
         yield_=cost.yield_,
         remedy=remedy.words,
-        command=remedy.command.format(**names),
+        command=remedy.command.format(**{key: shlex.quote(name) for key, name in names.items()}),
     )
 
 

@@ -67,7 +67,11 @@ def run(
         valid = valid_timesteps(lengths, inputs.shape[1])
         network = errors.realised.network()
         # a die with errors of weights has weights of its own
-        count = 1 if errors.linear else max(1, AT_ONCE // max(1, inputs.shape[0] * inputs.shape[1] * max(trained.config.units)))
+        count = (
+            1
+            if errors.linear
+            else max(1, AT_ONCE // max(1, inputs.shape[0] * inputs.shape[1] * max(trained.config.units)))
+        )
         accuracy, wrong = [], np.zeros(len(errors.layers))
         for first in range(0, dies, count):
             some = min(count, dies - first)
@@ -117,9 +121,7 @@ class _Dies:
         self.pool = _pool(seed)
         # common to all units of a die: the constant's line, and mean and difference of the packet references
         self.bias, self.mean, self.difference = (self.normal(1) for _ in range(3))
-        self.layers = [
-            _LayerDies(self, layer, one) for layer, one in zip(network.layers, errors.layers, strict=True)
-        ]
+        self.layers = [_LayerDies(self, layer, one) for layer, one in zip(network.layers, errors.layers, strict=True)]
         self.readout = _Rows(self, errors.readout)
         self.weights = self._weights(errors) if errors.linear and self.on(row_errors.MIRRORS) else {}
 

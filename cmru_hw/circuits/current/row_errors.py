@@ -1,8 +1,8 @@
 """Errors of a current-mode design, referred to the candidates that its cells compare.
 
-Mismatch multiplies every current by a lognormal factor (:mod:`cmru_hw.circuits.current.variation`). Those of arms and
-diodes are errors of the weights of the software model; those of cells move their thresholds and levels. For margins, the
-errors of weights are followed from line to line, in proportion to the currents in the arms.
+Mismatch multiplies every current by a lognormal factor (:mod:`cmru_hw.circuits.current.variation`). The factors of arms
+and diodes are errors of the weights of the software model; those of cells move their thresholds and levels. For margins,
+the errors of weights are propagated from line to line, in proportion to the currents in the arms.
 """
 
 from __future__ import annotations
@@ -200,8 +200,9 @@ def _of_rows(
 def _smallest(design: CurrentDesign) -> SmallestPart:
     """The smallest arm, by its w/l."""
     limit = design.technology.aspects[0]
-    aspects = np.concatenate([(rows.width / np.where(rows.length, rows.length, 1.0))[rows.ratio != 0]
-                              for rows in design.rows])
+    aspects = np.concatenate(
+        [(rows.width / np.where(rows.length, rows.length, 1.0))[rows.ratio != 0] for rows in design.rows]
+    )
     reasons = [deviation.reason for deviation in design.deviations]
     left_out = sum(deviation.got == 0 for deviation in design.deviations)
     raised = sum("smallest arm" in reason and "raised" in reason for reason in reasons)
