@@ -65,12 +65,12 @@ def small_inputs(technology: Any) -> Any:
     return replace(technology, signal=replace(technology.signal, input_swing=technology.signal.input_swing / 9))
 
 
-def crowded(trained: Trained) -> Trained:
+def crowded(trained: Trained, bias: float = 30.0) -> Trained:
     """All rows of layer 0 near their thresholds: a large bias on either side, which leaves little for the signal."""
     tensors = dict(trained.tensors)
     for part in ("candidate", "threshold"):
         name = f"layers.0.{part}.bias"
-        tensors[name] = tensors[name] + 30.0 * torch.ones_like(tensors[name])
+        tensors[name] = tensors[name] + bias * torch.ones_like(tensors[name])
     return Trained(config=trained.config, tensors=tensors)
 
 
@@ -155,7 +155,7 @@ def test_the_expected_share_of_wrong_decisions_is_that_of_dies() -> None:
     for name in ("vowels", "vowels, bmru", "current 2x4"):
         design, trained, data = built(CASES[name])
         first = api.judge(design, trained, data, explain=False).layers[0]
-        assert first.wrong == pytest.approx(first.wrong_own, rel=0.06)
+        assert first.wrong == pytest.approx(first.wrong_own, rel=0.15)
         assert 0 < first.p05 < first.median
 
 
@@ -212,14 +212,12 @@ def test_an_outlier_is_named_with_its_feature() -> None:
 
 def test_a_network_whose_weights_cannot_be_drawn_is_told_so() -> None:
     design, trained, data = built(CASES["detect"])
-    tensors = {name: value.clone() for name, value in trained.tensors.items()}
-    # most of each row is on a bias, so that weights become capacitors below the 2 fF of the process
-    for part in ("candidate", "threshold"):
-        tensors[f"layers.1.{part}.bias"] += 300.0
-    crowded_ = Trained(config=trained.config, tensors=tensors)
+    # most of each row is its bias, so that weights become capacitors below the 2 fF of the process
+    heavy = crowded(trained, bias=150.0)
+    data = Sequences(inputs=data.inputs, lengths=data.lengths)
     kind = registry.of(design)
-    design = kind.map_network(crowded_, design.technology, kind.calibrate(crowded_, data))
-    found = api.judge(design, crowded_, data, explain=False)
+    design = kind.map_network(heavy, design.technology, kind.calibrate(heavy, data))
+    found = api.judge(design, heavy, data, explain=False)
     part = found.smallest_part
     assert part.limit == 2e-15 > part.size
     assert 0 < part.below <= part.count

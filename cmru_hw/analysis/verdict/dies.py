@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cmru_hw.circuits import row_errors
 from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.cells import HysteresisLayer, Network, classify, valid_timesteps
+from cmru_hw.nn.cells import Network, WindowLayer, classify, valid_timesteps
 from cmru_hw.nn.checkpoint import Sequences, Trained
 
 # Numbers of one tensor at a time: more do not fit a processor's cache.
@@ -210,7 +210,7 @@ class _LayerDies:
     """The errors of one layer, in the places where a network takes them."""
 
     def __init__(self, dies: _Dies, layer: nn.Module, errors: LayerErrors) -> None:
-        self.dies, self.cell = dies, layer
+        self.dies, self.window = dies, layer if isinstance(layer, WindowLayer) else None
         self.rows, states = _Rows(dies, errors.rows), errors.states
         self.alpha = None if errors.alpha is None else _Rows(dies, errors.alpha)
         units = errors.rows.noise.shape[-1]
@@ -227,7 +227,7 @@ class _LayerDies:
         self.shift, self.seen, self.width = torch.zeros(()), torch.zeros(()), torch.zeros(())
 
     def candidate(self, value: Tensor) -> Tensor:
-        if isinstance(self.cell, HysteresisLayer):
+        if self.window is None:
             return value
         low, high = self.rows.static
         mean, shift = (low + high) / 2, (high - low) / 2
@@ -239,7 +239,7 @@ class _LayerDies:
         return self.seen
 
     def threshold(self, value: Tensor) -> Tensor:
-        if isinstance(self.cell, HysteresisLayer):
+        if self.window is None:
             moved = torch.stack([own - error for own, error in zip(value, self.rows.static, strict=True)], dim=-2)
             # a row that is off by an error has its threshold off by as much the other way
             return moved.expand(*moved.shape[:2], self.dies.sequences, *moved.shape[3:]).flatten(1, 2)
@@ -261,26 +261,26 @@ class _LayerDies:
     def _packets(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """The number of packets so far, and what errors of α have added to h."""
         none = torch.zeros(())
-        if isinstance(self.cell, HysteresisLayer) or not (self.kick.any() or self.walk.any() or self.alpha):
+        if self.window is None or not (self.kick.any() or self.walk.any() or self.alpha):
             return none, none
         if self.alpha is not None:
             moves = (self.seen.abs() >= self.width.abs()).float()
             error = self.alpha.noisy(self.alpha.static[0].expand(value.shape), 0)
             return 1 + moves.cumsum(0), (moves * torch.sign(self.seen) * error).cumsum(0)
-        if self.cell.config.epsilon == 0.0:
+        if self.window.config.epsilon == 0.0:
             return torch.ones(()), none
-        begun = (self.cell.alpha * self.cell.initial_state).expand(1, *value.shape[1:])
+        begun = (torch.as_tensor(self.window.alpha) * self.window.initial_state).expand(1, *value.shape[1:])
         before = torch.cat((begun, value[:-1]))
         # the power-on packet is the first
         return 1 + (value != before).float().cumsum(0), none
 
     def _limited(self, value: Tensor) -> Tensor:
         """A limit that is half a level too low ends the range one level early."""
-        levels = self.cell.config.levels
         early = self.limit < -0.5
-        if levels is None or isinstance(self.cell, HysteresisLayer) or not early.any():
+        levels = None if self.window is None else self.window.config.levels
+        if self.window is None or levels is None or not early.any():
             return value
-        size = torch.as_tensor(self.cell.alpha).abs()
+        size = torch.as_tensor(self.window.alpha).abs()
         end = torch.where(early, size * (levels - 0.5), torch.inf)
         return value.clamp(-end, end)
 

@@ -1,8 +1,8 @@
 """Errors of a current-mode design, referred to the candidates that its cells compare.
 
-Mismatch multiplies every current by a lognormal factor (:mod:`cmru_hw.circuits.current.variation`). The factors of arms
-and diodes are errors of the weights of the software model; those of cells move their thresholds and levels. For margins,
-the errors of weights are propagated from line to line, in proportion to the currents in the arms.
+Mismatch multiplies every current by a lognormal factor (:mod:`cmru_hw.circuits.current.variation`). Arms and diodes
+give the weights of the software model errors, and cells give errors to thresholds and levels. For margins, the errors
+of weights are propagated from line to line, in proportion to the currents in the arms.
 """
 
 from __future__ import annotations
