@@ -227,6 +227,39 @@ def test_a_network_whose_weights_cannot_be_drawn_is_told_so() -> None:
     assert "--row-margin" in cause.command
 
 
+def test_the_range_of_the_inputs_is_a_cause() -> None:
+    _, trained, data = built(CASES["detect"])
+    inputs = data.inputs.copy()
+    # one sample far beyond the others, as in the pixels of a scan with a dead column
+    inputs[5, 3] = 36 * inputs.std(axis=(0, 1))
+    data = Sequences(inputs=inputs, lengths=data.lengths, labels=data.labels)
+    kind = registry.get("sc")
+    wide, narrow = (
+        kind.map_network(trained, kind.load_technology("gf180"), kind.calibrate(trained, data, percentile=percentile))
+        for percentile in (100, 99.9)
+    )
+    found, better = (api.judge(design, trained, data) for design in (wide, narrow))
+    assert found.verdict != BUILDS_WELL
+    assert better.yield_.value > found.yield_.value + 0.3
+    assert found.largest_input.deviations > 20
+    (cause,) = [one for one in found.causes if one.cause == row_errors.OUTLIERS]
+    assert cause.yield_ == better.yield_.value
+    assert "--input-percentile 99.9" in cause.command
+
+
+def test_clamping_that_costs_accuracy_is_a_cause() -> None:
+    _, trained, data = built(CASES["detect"])
+    kind = registry.get("sc")
+    calibration = kind.calibrate(trained, data)
+    # a range of a quarter clamps most inputs
+    calibration = replace(calibration, inputs=tuple(one / 4 for one in calibration.inputs))
+    design = kind.map_network(trained, kind.load_technology("gf180"), calibration)
+    found = api.judge(design, trained, data, explain=False)
+    (cause,) = [one for one in found.causes if one.cause == row_errors.CLAMPED]
+    assert cause.accuracy > 0.001
+    assert "--input-percentile 100" in cause.command
+
+
 def test_every_remedy_is_a_command_that_exists(tmp_path: Path) -> None:
     every = {remedies.ON_DIES, *remedies.OF_SOURCE.values()}
     assert len(every) > 3

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cmru_hw.circuits.input_range import InputRange
 from cmru_hw.core.records import Count, NotNegative, Record
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import Trained
@@ -120,12 +121,14 @@ class SmallestPart(Record):
 class NetworkErrors:
     """Errors of a design on given sequences.
 
-    ``realised`` is the software network that its parts compute, ``drawn`` the one where parts below the smallest that
-    can be drawn are raised to it or left out. A technology of ideal parts may not do so itself.
+    ``inputs`` is the range to which inputs are clamped. ``realised`` is the software network that the parts compute.
+    In ``drawn``, parts below the smallest that can be drawn are raised to it or left out, which a technology of ideal
+    parts may not do itself.
     ``linear``: errors of linear maps by the names of their tensors, without ``.weight``; their source is MIRRORS.
     ``unit`` is that of the rows: "V" or "A". ``assumptions`` are sentences about what is left out.
     """
 
+    inputs: InputRange
     realised: Trained
     drawn: Trained
     layers: tuple[LayerErrors, ...]
@@ -146,6 +149,8 @@ LEAKAGE = "leakage"
 LIMITS = "offsets of the level limit"
 MIRRORS = "mirror mismatch"
 CELLS = "mismatch of the cells"
+CLAMPED = "inputs beyond their range"
+OUTLIERS = "outliers of the inputs"
 SMALL_CAPACITORS = "weights below the smallest capacitor"
 SMALL_ARMS = "weights below the smallest arm"
 

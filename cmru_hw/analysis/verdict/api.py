@@ -9,7 +9,7 @@ found by the same dies without one source of errors at a time.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from cmru_hw.analysis.verdict.dies import SoftwareDies
 from cmru_hw.analysis.verdict.result import BUILDS_WELL, Cause, LargestInput, LayerMargin, Verdict, band
 from cmru_hw.circuits import registry, row_errors
 from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import valid_timesteps
@@ -69,9 +70,10 @@ def judge(
     found = run(errors, dies=count)
     share = float(found.good(drop).mean())
     names = {"checkpoint": checkpoint, "technology": technology or design.technology.name}
-    costs = _of_parts(trained, errors, chosen)
+    costs = _of_software(trained, errors, chosen)
     if band(share) != BUILDS_WELL and explain:
         costs += _of_sources(run, errors, found, drop)
+        costs += _of_outliers(run, design, trained, chosen, found, drop, budget)
     return Verdict(
         verdict=band(share),
         yield_=clopper_pearson(int(found.good(drop).sum()), count),
@@ -122,7 +124,7 @@ def _margins(
     """Distances of the rows of software from their thresholds, layer by layer."""
     lengths = torch.from_numpy(sequences.lengths)
     with torch.inference_mode():
-        out = trained.network()(torch.from_numpy(sequences.inputs), lengths)
+        out = dies.clamped_network(trained, errors.inputs)(torch.from_numpy(sequences.inputs), lengths)
     valid = valid_timesteps(lengths, sequences.inputs.shape[1]).numpy()
     layers = []
     for index, (one, candidate, threshold) in enumerate(
@@ -193,10 +195,39 @@ def _cause(cost: _Cost, names: dict[str, str]) -> Cause:
     )
 
 
-def _of_parts(trained: Trained, errors: NetworkErrors, sequences: Sequences) -> list[_Cost]:
-    """The accuracy that software itself loses where parts are too small to be drawn."""
-    lost = dies.accuracy(trained, trained, sequences) - dies.accuracy(trained, errors.drawn, sequences)
-    return [_Cost(cause=errors.smallest.cause, accuracy=lost, yield_=None)] if lost >= WORTH_NAMING else []
+def _of_software(trained: Trained, errors: NetworkErrors, sequences: Sequences) -> list[_Cost]:
+    """The accuracy that software itself loses with clamped inputs, and without parts too small to be drawn."""
+    own, clamped, drawn = (
+        dies.accuracy(trained, network, sequences)
+        for network in (
+            trained.network(),
+            dies.clamped_network(trained, errors.inputs),
+            dies.clamped_network(errors.drawn, errors.inputs),
+        )
+    )
+    lost = {row_errors.CLAMPED: own - clamped, errors.smallest.cause: clamped - drawn}
+    return [_Cost(cause=name, accuracy=one, yield_=None) for name, one in lost.items() if one >= WORTH_NAMING]
+
+
+def _of_outliers(
+    run: Any,
+    design: AnyDesign,
+    trained: Trained,
+    sequences: Sequences,
+    found: SoftwareDies,
+    drop: float,
+    budget: Mapping[str, Any],
+) -> list[_Cost]:
+    """The accuracy that dies lose because the range of the inputs has room for outliers."""
+    if getattr(design.calibration, "percentile", PERCENTILE) <= PERCENTILE:
+        return []
+    kind = registry.of(design)
+    narrower = kind.map_network(trained, design.technology, kind.calibrate(trained, sequences))
+    better = run(kind.row_errors(narrower, trained, sequences, **budget), dies=len(found.accuracy))
+    gain = float(better.accuracy.mean() - found.accuracy.mean())
+    if gain < WORTH_NAMING:
+        return []
+    return [_Cost(cause=row_errors.OUTLIERS, accuracy=gain, yield_=float(better.good(drop).mean()))]
 
 
 def _of_sources(run: Any, errors: NetworkErrors, found: SoftwareDies, drop: float) -> list[_Cost]:

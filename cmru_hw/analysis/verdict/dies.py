@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cmru_hw.circuits import row_errors
+from cmru_hw.circuits.input_range import InputRange
 from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import Network, WindowLayer, classify, valid_timesteps
@@ -56,22 +57,20 @@ def run(
 ) -> SoftwareDies:
     """Run ``dies`` dies of ``errors`` on ``sequences``; sources of ``without`` have no errors.
 
-    Decisions and classes are compared with those of ``trained``, and classes with labels where there are any.
+    Decisions are compared with those of ``trained`` with clamped inputs, and classes with labels or, without labels,
+    with those of ``trained``.
     """
     inputs, lengths = torch.from_numpy(sequences.inputs), torch.from_numpy(sequences.lengths)
     with torch.inference_mode():
-        expected = trained.network()(inputs, lengths)
+        expected = clamped_network(trained, errors.inputs)(inputs, lengths)
         rule = trained.config.decision
-        own = classify(expected.logits, lengths, rule)
+        own = classify(trained.network()(inputs, lengths).logits, lengths, rule)
         right = own if sequences.labels is None else torch.from_numpy(sequences.labels)
         valid = valid_timesteps(lengths, inputs.shape[1])
-        network = errors.realised.network()
+        network = clamped_network(errors.realised, errors.inputs)
         # a die with errors of weights has weights of its own
-        count = (
-            1
-            if errors.linear
-            else max(1, AT_ONCE // max(1, inputs.shape[0] * inputs.shape[1] * max(trained.config.units)))
-        )
+        numbers = inputs.shape[0] * inputs.shape[1] * max(trained.config.units)
+        count = 1 if errors.linear else max(1, AT_ONCE // numbers)
         accuracy, wrong = [], np.zeros(len(errors.layers))
         for first in range(0, dies, count):
             some = min(count, dies - first)
@@ -90,13 +89,21 @@ def run(
     )
 
 
-def accuracy(trained: Trained, changed: Trained, sequences: Sequences) -> float:
-    """Share of ``sequences`` that the software network ``changed`` classifies as labelled, or else as ``trained``."""
+def clamped_network(trained: Trained, inputs: InputRange) -> Network:
+    """The network of ``trained`` in single precision, with inputs clamped to the range of a circuit."""
+    network = trained.network()
+    low, high = inputs.limits()
+    network.input.limits = low.float(), high.float()
+    return network
+
+
+def accuracy(trained: Trained, changed: Network, sequences: Sequences) -> float:
+    """Share of ``sequences`` that the network ``changed`` classifies as labelled or, without labels, as ``trained``."""
     inputs, lengths = torch.from_numpy(sequences.inputs), torch.from_numpy(sequences.lengths)
     with torch.inference_mode():
         own, found = (
-            classify(one.network()(inputs, lengths).logits, lengths, trained.config.decision)
-            for one in (trained, changed)
+            classify(network(inputs, lengths).logits, lengths, trained.config.decision)
+            for network in (trained.network(), changed)
         )
     right = own if sequences.labels is None else torch.from_numpy(sequences.labels)
     return float((found == right).double().mean())

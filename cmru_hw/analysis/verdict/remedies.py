@@ -40,11 +40,22 @@ LARGER = Remedy(
     words="larger transistors: twice the width and length halve the mismatch",
     command="cmru-hw export {checkpoint} --technology LARGER.toml -o larger",
 )
+WIDER_RANGE = Remedy(
+    words="a range up to the largest input",
+    command="cmru-hw export {checkpoint} --input FILE.npz --input-percentile 100 -o wider",
+)
+NARROWER_RANGE = Remedy(
+    words="a range that leaves out the largest inputs, which are clamped",
+    command="cmru-hw export {checkpoint} --input FILE.npz --input-percentile 99.9 -o narrower",
+)
+
 OF_SOURCE = {
     row_errors.LIMITS: FEWER_LEVELS,
     row_errors.LEAKAGE: SHORTER,
     row_errors.MIRRORS: LARGER,
     row_errors.CELLS: LARGER,
+    row_errors.CLAMPED: WIDER_RANGE,
+    row_errors.OUTLIERS: NARROWER_RANGE,
     row_errors.SMALL_CAPACITORS: FEWER_WEIGHTS,
     row_errors.SMALL_ARMS: LONGER_ARMS,
 }

@@ -72,7 +72,7 @@ def errors(
     if memory is not None and memory.bits:
         raise InputError("states that are counted in bits have no estimate: inspect the network at macro level")
     budget = OffsetBudget.of(design.technology) if offsets is None else offsets
-    outputs, valid = _software(trained, sequences)
+    outputs, valid = _software(design, trained, sequences)
     lines = (design.voltages(sequences.inputs) - design.technology.supply.common_mode)[valid]
     amplifiers = np.zeros(lines.shape[1])
     layers = []
@@ -85,6 +85,7 @@ def errors(
     top = len(design.readout_unit)
     realised = mapping.realised(design)
     return NetworkErrors(
+        inputs=design.input_range,
         realised=realised,
         drawn=_drawn(design, trained) or realised,
         layers=tuple(layers),
@@ -95,11 +96,11 @@ def errors(
     )
 
 
-def _software(trained: Trained, sequences: Sequences) -> tuple[list[Array], Array]:
+def _software(design: Design, trained: Trained, sequences: Sequences) -> tuple[list[Array], Array]:
     """Outputs h of each layer (sequences, timesteps, units), and which timesteps count."""
     lengths = torch.from_numpy(sequences.lengths)
     with torch.no_grad():
-        out = trained.network().double()(torch.from_numpy(sequences.inputs).double(), lengths)
+        out = design.input_range.network(trained)(torch.from_numpy(sequences.inputs).double(), lengths)
     valid = valid_timesteps(lengths, sequences.inputs.shape[1]).numpy()
     return [h.numpy() for h in out.outputs], valid
 

@@ -82,7 +82,7 @@ def errors(design: CurrentDesign, trained: Trained, sequences: Sequences) -> Net
     """Errors of ``design`` where the software model ``trained`` runs ``sequences``."""
     shape = sequences.inputs.shape[:2]
     with torch.no_grad():
-        out = trained.network().double()(torch.from_numpy(sequences.inputs).double())
+        out = design.input_range.network(trained)(torch.from_numpy(sequences.inputs).double())
     lines = _Lines(design=design, devices=netlist.devices(design), folds=netlist.folds(design))
     for name, current in design.currents(sequences.inputs.reshape(-1, sequences.inputs.shape[2])).items():
         lines.put(name, current, (current * lines.sigma(f"diode_{name}")) ** 2)
@@ -101,6 +101,7 @@ def errors(design: CurrentDesign, trained: Trained, sequences: Sequences) -> Net
         lines.rectify(layer.output)
     realised = mapping.realised(design)
     return NetworkErrors(
+        inputs=design.input_range,
         realised=realised,
         drawn=realised,
         layers=tuple(layers),
