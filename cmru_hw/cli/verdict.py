@@ -77,9 +77,10 @@ def show(found: Verdict | str) -> None:
         ("cause of errors", "accuracy lost", "yield without"),
         [(one.cause, f"{100 * one.accuracy:.2f} %", _share(one.yield_)) for one in found.causes],
     )
-    for one in found.causes:
+    for remedy, command in dict.fromkeys((one.remedy, one.command) for one in found.causes):
+        against = " and ".join(one.cause for one in found.causes if one.command == command)
         # a command stands on a line of its own, to be copied
-        click.echo(f"\nagainst {one.cause}: {one.remedy}\n  {one.command}")
+        click.echo(f"\nagainst {against}: {remedy}\n  {command}")
 
 
 def _smallest(part: SmallestPart) -> str:
