@@ -161,7 +161,7 @@ def rows_of(candidate: Array, threshold: Array, *, fixed: bool) -> tuple[Array, 
 
 def _over(row: Array, sigma: Array) -> Array:
     """Distances in units of ``sigma``; without any error, further than any that counts."""
-    return np.abs(row) / np.maximum(sigma, np.abs(row) / 1e6 + 1e-30)
+    return np.asarray(np.abs(row) / np.maximum(sigma, np.abs(row) / 1e6 + 1e-30))
 
 
 def _typical(errors: LayerErrors, sigma: Array, valid: NDArray[np.bool_]) -> float:
