@@ -160,7 +160,7 @@ def test_the_expected_share_of_wrong_decisions_is_that_of_dies() -> None:
 
 
 def test_a_trim_is_a_smaller_offset_budget() -> None:
-    design, trained, data = built(replace(CASES["vowels"], every=2))
+    design, trained, data = built(CASES["vowels"])
     budget = OffsetBudget.of(design.technology)  # type: ignore[arg-type]
     trimmed = api.judge(design, trained, data, explain=False, offsets=replace(budget, residual=0.34e-3))
     plain = api.judge(design, trained, data, explain=False, offsets=budget)
@@ -302,7 +302,7 @@ def test_inspect_and_export_give_the_same_verdict(model: str, tmp_path: Path) ->
 
 def test_a_bad_verdict_is_no_failure(tmp_path: Path) -> None:
     model = MODELS / "vowels-acmru-2x16.safetensors"
-    given = (model, "--technology", "gf180", "--input", MODELS / "vowels-eval.npz", "--sequences", 40)
+    given = (model, "--technology", "gf180", "--input", MODELS / "vowels-eval.npz")
     found = run_json("export", *given, "-o", tmp_path / "d", "--no-verify")
     assert found["verdict"]["verdict"] == WILL_NOT_WORK
     assert (tmp_path / "d" / "network.cir").is_file()
