@@ -86,6 +86,7 @@ OF_A_DESIGN = (
     *(
         "draw_unit",
         "select_variations",
+        "row_errors",
         "energy_model",
         "supply",
         "retention_unit",

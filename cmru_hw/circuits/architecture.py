@@ -14,6 +14,7 @@ from cmru_hw.circuits.design import AnyDesign, AnyTechnology
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.circuits.retention import RetentionUnit
+from cmru_hw.circuits.row_errors import NetworkErrors
 from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms
 from cmru_hw.nn.checkpoint import Sequences, Trained
 from cmru_hw.process.device_count import Inventory
@@ -58,6 +59,8 @@ class Architecture:
     * ``energy_model(design)``: conversion of a simulation to energies
     * ``supply(design)`` [V], and ``at_corner(design, trained, corner, engine, folder)``: the design at a corner and
       facts about it; ``folder`` caches the measurements for that
+    * ``row_errors(design, trained, sequences)``: errors of the rows and states of a design, for a verdict without
+      simulation
     * ``retention_unit(design, engine, corner)``: the unit that loses its state first; ``require_retention(design)``
       only raises
     """
@@ -95,5 +98,6 @@ class Architecture:
     energy_model: Callable[[Any], EnergyModel]
     supply: Callable[[Any], float]
     at_corner: AtCorner
+    row_errors: Callable[..., NetworkErrors]
     retention_unit: Callable[[Any, Engine, str], RetentionUnit]
     require_retention: Callable[[Any], None]

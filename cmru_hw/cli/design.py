@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cmru_hw.cli import common, own_check
+from cmru_hw.cli import common, own_check, verdict
 from cmru_hw.core.errors import CheckFailed, MappingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cmru_hw.analysis.verdict.result import Verdict
     from cmru_hw.circuits.design import AnyDesign, AnyTechnology
     from cmru_hw.circuits.registry import Architecture
     from cmru_hw.design_folder.folder import Exported
@@ -86,18 +87,22 @@ def inspect(
     sequences = _sequences_beside(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
     found = {**_describe(trained), **_read(loaded)}
     circuit: dict[str, object]
+    judged: Verdict | str
     try:
         design = kind.map_network(trained, technology, _calibrated(kind, trained, sequences, percentile))
     except MappingError as error:
-        circuit = {"realisable": False, "reason": str(error)}
+        circuit, judged = {"realisable": False, "reason": str(error)}, "the network has no circuit"
     else:
         circuit = {"realisable": True, **_describe_design(design), **_clamped(kind, design, trained, sequences)}
+        judged = verdict.judged(design, trained, sequences, checkpoint=checkpoint_path, technology=technology_name)
     if as_json:
-        common.print_json({**found, "circuit": circuit, **own_check.facts(agreement)})
+        common.print_json({**found, "circuit": circuit, **verdict.facts(judged), **own_check.facts(agreement)})
     else:
         common.print_table(str(checkpoint_path), _rows(found) + own_check.rows(agreement))
         click.echo()
         common.print_table(f"circuit in {technology.name}", _rows(circuit))
+        click.echo()
+        verdict.show(judged)
     own_check.require(agreement, checkpoint_path, check_path)
 
 
@@ -177,9 +182,12 @@ def export(
     hashed = {"output": str(output), "netlist_sha256": exported.netlist_sha256}
     clamped = _clamped(kind, design, trained, given)
     found: dict[str, object] = {**hashed, **_describe_design(design), **clamped, **_read(loaded)}
+    judged = verdict.judged(design, trained, given, checkpoint=checkpoint_path, technology=technology_name)
     if not as_json:
         common.print_table(str(output), _rows(found) + own_check.rows(agreement))
-    found |= own_check.facts(agreement)
+        click.echo()
+        verdict.show(judged)
+    found |= {**verdict.facts(judged), **own_check.facts(agreement)}
     if no_verify:
         if as_json:
             common.print_json({**found, "verified": None})

@@ -9,7 +9,18 @@ import numpy as np
 
 from cmru_hw.circuits import input_range
 from cmru_hw.circuits.architecture import Architecture
-from cmru_hw.circuits.charge import certify, compare, corners, dies, fidelity, mapping, retention, simulate, variation
+from cmru_hw.circuits.charge import (
+    certify,
+    compare,
+    corners,
+    dies,
+    fidelity,
+    mapping,
+    retention,
+    row_errors,
+    simulate,
+    variation,
+)
 from cmru_hw.circuits.charge import verify as verification
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import macro, transistor
@@ -105,6 +116,7 @@ CHARGE = Architecture(
     energy_model=_energy_model,
     supply=corners.supply,
     at_corner=corners.at_corner,
+    row_errors=row_errors.errors,
     retention_unit=retention.unit,
     require_retention=retention.require,
 )

@@ -17,6 +17,7 @@ from cmru_hw.circuits.current import (
     mapping,
     netlist,
     retention,
+    row_errors,
     simulate,
     technology,
     variation,
@@ -122,6 +123,7 @@ CURRENT = Architecture(
     energy_model=energy.energy_model,
     supply=lambda design: float(design.technology.vdd),
     at_corner=_at_corner,
+    row_errors=row_errors.errors,
     retention_unit=retention.unit,
     require_retention=lambda design: None,
 )
