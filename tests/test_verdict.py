@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from networks import Shape, random_network, random_sequences
 
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.statistics import scores, summary
@@ -26,6 +25,7 @@ from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.cli import group
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Sequences, Trained
+from tests.networks import Shape, random_network, random_sequences
 
 MODELS = Path(__file__).parent.parent / "models"
 DIES = 200
