@@ -288,6 +288,18 @@ def test_every_run_beyond_the_calibration_says_so(exported: tuple[Path, Path, Pa
     assert "inputs clamped" not in command("montecarlo", design, "--input", _calm(data, tmp_path), "-n", 2).output
 
 
+def test_a_good_die_is_stated_by_its_accuracy(exported: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    design, data, _ = exported
+    words = ("montecarlo", design, "--input", data, "-n", 4, "-o", tmp_path / "dies", "--json")
+    found = json.loads(command(*words, "--accuracy", 0.5).output)
+    assert found["accuracy"]["software"] - found["drop"] == pytest.approx(0.5)
+    assert json.loads(command(*words, "--accuracy", 0).output)["yield"]["k"] == 4
+    best = found["accuracy"]["median"]
+    assert best is not None
+    said = command(*words[:-1], "--accuracy", 1).output
+    assert "accuracy of at least 100 %" in said
+
+
 def _calm(data: Path, folder: Path) -> Path:
     """The same sequences at half the amplitude."""
     found = checkpoint.load_sequences(data)

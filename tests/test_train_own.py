@@ -49,6 +49,16 @@ def test_a_network_is_trained_on_own_data(data: tuple[Path, Path], tmp_path: Pat
     assert again["sha256"] == found["sha256"]
 
 
+def test_noise_is_part_of_the_recipe(data: tuple[Path, Path], tmp_path: Path) -> None:
+    words = (*own(*data), "--shape", "1x2", "--steps", 3)
+    made = {}
+    for noise in (0, 0.5):
+        command(*words, "--noise", noise, "-o", tmp_path / f"{noise}.safetensors")
+        made[noise] = checkpoint.load(tmp_path / f"{noise}.safetensors")
+    assert made[0].sha256 != made[0.5].sha256
+    assert made[0.5].config.training["recipe"]["noise"] == 0.5
+
+
 def imported(folder: Path) -> Path:
     """An untrained network in a plain PyTorch file, with the names of a checkpoint."""
     torch.manual_seed(0)

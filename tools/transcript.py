@@ -20,7 +20,7 @@ from pathlib import Path
 from cmru_hw.cli import main as cmru_hw
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("first-hour.md", "bring-your-own.md")
+PAGES = ("first-hour.md", "bring-your-own.md", "own-network.md")
 WIDTH = 100
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -53,6 +53,12 @@ MOST = 10_000_000
     help="A die is good if its accuracy is at most this much below that of software.",
 )
 @click.option(
+    "--accuracy",
+    type=common.Real(0, 1),
+    metavar="A",
+    help="A die is good if it has at least this accuracy, such as 0.76. Instead of --drop.",
+)
+@click.option(
     "--paired", type=click.IntRange(1), metavar="N", help="Also run N random dies in ngspice, and compare both engines."
 )
 @click.option(
@@ -90,6 +96,7 @@ def montecarlo(
     only: tuple[str, ...],
     without: tuple[str, ...],
     drop: float,
+    accuracy: float | None,
     paired: int | None,
     replay: int | None,
     until_ci: float | None,
@@ -137,6 +144,8 @@ def montecarlo(
     if paired is not None and (engine == "spice" or paired > dies):
         raise click.UsageError("--paired needs --engine fast, and at most as many dies as --dies")
     _claim(folder, job, force)
+    if accuracy is not None:
+        drop = job.goal.accuracy - accuracy
     opened = pools.cluster(scheduler) if scheduler else pools.local(jobs)
     try:
         with opened if scheduler or jobs > 1 else nullcontext(pools.serial) as workers:
@@ -248,8 +257,8 @@ def _print(design_path: Path, folder: Path, summary: MonteCarloResult) -> None:
         ),
         (
             "a good die has",
-            f"accuracy at most {_share(summary.drop)} below software's {_share(accuracy.software)}, "
-            f"with respect to {summary.accuracy_of}",
+            f"accuracy of at least {_share(accuracy.software - summary.drop)} (software's is "
+            f"{_share(accuracy.software)}), with respect to {summary.accuracy_of}",
         ),
         (
             "accuracy",

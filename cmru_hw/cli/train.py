@@ -60,6 +60,13 @@ _OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "skip", "decision", "
 )
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps.  [default: depends on the task]")
 @click.option(
+    "--noise",
+    type=common.Real(0, 10),
+    metavar="SD",
+    help="Noise added to the training inputs, in standard deviations of each feature.  [default: depends on the task; "
+    "0 for --data]",
+)
+@click.option(
     "--row-margin",
     type=click.FloatRange(0, 0.5),
     default=0.0,
@@ -114,6 +121,7 @@ def train(
     skip: bool,
     decision: str | None,
     steps: int | None,
+    noise: float | None,
     row_margin: float,
     best_of: int,
     aware: bool,
@@ -144,7 +152,7 @@ def train(
     named = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
     given = _start(start)
     data = _data(task, data_path, test_path, named if given is None else given.config.classes)
-    recipe = _recipe(data, steps, row_margin)
+    recipe = _recipe(data, steps, row_margin, noise)
     tried: list[SeedScores] = []
     if given is None:
         from cmru_hw.nn import training
@@ -204,12 +212,13 @@ def _data(task: str | None, train_path: Path | None, test_path: Path | None, cla
     return tasks.own(train_path, test_path, classes)
 
 
-def _recipe(data: Task, steps: int | None, row_margin: float) -> Recipe:
+def _recipe(data: Task, steps: int | None, row_margin: float, noise: float | None) -> Recipe:
     from dataclasses import replace
 
     from cmru_hw.nn import recipes
 
     recipe = replace(recipes.RECIPES.get(data.name, recipes.Recipe()), row_margin=row_margin)
+    recipe = recipe if noise is None else replace(recipe, noise=noise)
     return recipe if steps is None else replace(recipe, steps=steps)
 
 
