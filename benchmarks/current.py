@@ -18,7 +18,8 @@ from cmru_hw.circuits.current import characterize, compare, mapping, netlist, si
 from cmru_hw.circuits.current import fast as behavioral
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import device_models
 
 PUBLISHED = (
@@ -246,7 +247,7 @@ def _scaled(unit: float) -> technology.CurrentTechnology:
 def _shipped(model: str, count: int) -> tuple[Trained, Sequences]:
     """A shipped network and ``count`` test utterances, spread over the file, which is ordered by speaker."""
     folder = package_data.folder("models")
-    data = checkpoint.load_sequences(folder / "detect-eval.npz")
+    data = load_sequences(folder / "detect-eval.npz")
     # The same as --sequences COUNT --spread.
     spread = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
     return checkpoint.load(folder / f"{model}.safetensors"), data.take(spread)

@@ -17,7 +17,8 @@ from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.circuits.comparison import classes_of
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
 from cmru_hw.process.technology import Technology
 from tests.networks import Shape, random_network, random_sequences
@@ -144,7 +145,7 @@ def test_classes_are_those_of_the_full_response(decision: str) -> None:
 def test_vowels_die_by_die() -> None:
     """50 dies of the shipped network, 5 utterances each, all effects on: at least 99.9 % of decisions agree."""
     trained = checkpoint.load(package_data.folder("models") / "vowels-cmru-2x16.safetensors")
-    sequences = checkpoint.load_sequences(package_data.folder("models") / "vowels-eval.npz")
+    sequences = load_sequences(package_data.folder("models") / "vowels-eval.npz")
     design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
     job = Job(
         design=design,

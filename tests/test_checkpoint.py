@@ -23,7 +23,8 @@ import torch
 from cmru_hw.core.errors import CheckpointError, DataError, OutputError
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.cells import CELLS
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained, load, load_sequences, save, save_sequences
+from cmru_hw.nn.checkpoint import ModelConfig, Trained, load, save
+from cmru_hw.nn.sequences import Sequences, load_sequences, save_sequences
 
 
 def config(cell: str = "cmru", **changes: Any) -> ModelConfig:

@@ -17,7 +17,7 @@ from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
 from cmru_hw.design_folder import folder as design_folder
-from cmru_hw.nn.checkpoint import load_sequences, save_sequences
+from cmru_hw.nn.sequences import load_sequences, save_sequences
 from cmru_hw.process import technology
 from tests.narrow import charge_design, known
 from tests.networks import Shape, random_network, random_sequences

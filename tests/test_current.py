@@ -27,7 +27,8 @@ from cmru_hw.circuits.current import (
 from cmru_hw.circuits.current import fast as behavioral
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import MappingError, TechnologyError
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import device_models
 from tests.networks import Shape, random_network
 

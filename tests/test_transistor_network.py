@@ -20,7 +20,8 @@ from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError, ResultRejected, TechnologyError
 from cmru_hw.design_folder import folder
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
 from tests.narrow import charge_design, known, transistors
 from tests.networks import Shape, random_network, random_sequences
@@ -38,7 +39,7 @@ def design_of(
 def shipped_network(name: str, process: str = "gf180", memory: str = "integrator") -> tuple[Trained, Sequences, Design]:
     models = package_data.folder("models")
     trained = checkpoint.load(models / f"{name}.safetensors")
-    data = checkpoint.load_sequences(models / f"{name.split('-')[0]}-eval.npz")
+    data = load_sequences(models / f"{name.split('-')[0]}-eval.npz")
     return trained, data, design_of(trained, data, process, memory)
 
 

@@ -15,7 +15,8 @@ from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.circuits.retention import RetentionUnit
 from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process.device_count import Inventory
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck

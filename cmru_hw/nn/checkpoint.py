@@ -40,7 +40,7 @@ from cmru_hw.core.regular_file import read_text
 from cmru_hw.nn import tensor_files, tensor_names
 from cmru_hw.nn.cells import CELLS, DECISIONS, CellConfig, Network
 from cmru_hw.nn.input_files import MAX_NAME
-from cmru_hw.nn.sequences import Sequences, load_sequences, save_sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.nn.tensor_files import MAX_BYTES, MAX_JSON_BYTES, METADATA_KEY, TensorFile
 
 __all__ = [
@@ -50,14 +50,11 @@ __all__ = [
     "MAX_JSON_BYTES",
     "Loaded",
     "ModelConfig",
-    "Sequences",
     "Trained",
     "check_settings",
     "load",
-    "load_sequences",
     "read",
     "save",
-    "save_sequences",
 ]
 
 FORMAT = 1

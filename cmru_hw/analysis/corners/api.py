@@ -38,7 +38,7 @@ from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.errors import InputError, SimulationError
 from cmru_hw.core.process_pool import process_pool
 from cmru_hw.design_folder.folder import Exported
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 
 COLUMNS = (
     *("corner", "process", "temperature_C", "vdd_V", "status", "decisions_agree", "decisions_total", "classes_agree"),

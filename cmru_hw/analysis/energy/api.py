@@ -19,7 +19,7 @@ from cmru_hw.circuits.energy import APART, TOLERANCE, EnergyBreakdown, EnergyMod
 from cmru_hw.circuits.simulation import Simulation
 from cmru_hw.core.signals import Array, Response, Traces
 from cmru_hw.design_folder.folder import Exported
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
 from cmru_hw.spice.schedule import Schedule
 

@@ -29,7 +29,7 @@ from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits.certificate import NumericalCertificate
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.design_folder.folder import Exported
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 
 # Dies for the sensitivity ranking. Each class of elements needs twice as many.
 SENSITIVITY_DIES = 200

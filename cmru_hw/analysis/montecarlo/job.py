@@ -16,7 +16,8 @@ import cmru_hw
 from cmru_hw import spice
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.dies import DieSimulator
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences
 
 EngineName = Literal["fast", "spice"]
 

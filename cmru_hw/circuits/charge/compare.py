@@ -10,7 +10,8 @@ from cmru_hw.circuits.charge.design import Design, Row
 from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.cells import classify
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 # Smallest margin [V] at which a macro row must decide correctly: ten times the hysteresis of its comparator, and far
 # above the rounding (%.10g) of a stimulus file.

@@ -14,7 +14,7 @@ from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.simulation import Simulation, Waveforms, shared_decks
 from cmru_hw.core.errors import LatchTurned, ResultRejected, SimulationError, UncausedTransition
 from cmru_hw.core.signals import Array, Response, Traces, padded
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule

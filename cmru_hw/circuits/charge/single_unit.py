@@ -13,7 +13,8 @@ from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array, Response
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 
 def unit(design: Design, layer: int, number: int) -> Design:

@@ -16,7 +16,7 @@ from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.netlist import BLOCKS, TOTAL
 from cmru_hw.circuits.energy import ChargeMeter, EnergyModel, Frames
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice.schedule import Schedule
 
 EXCLUDES = (

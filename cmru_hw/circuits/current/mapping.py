@@ -34,7 +34,7 @@ from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import valid_timesteps
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
-from cmru_hw.nn.checkpoint import Sequences as Data
+from cmru_hw.nn.sequences import Sequences as Data
 
 # Narrowest window of a cell, as a share of its upper threshold. A narrower one might have no hysteresis.
 NARROWEST = 0.02
