@@ -88,6 +88,7 @@ OF_A_DESIGN = (
         "select_variations",
         "energy_model",
         "supply",
+        "corner_fingerprint",
         "retention_unit",
         "require_retention",
         "certify",

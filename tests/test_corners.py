@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cmru_hw import spice
 from cmru_hw.analysis.corners import grid
 from cmru_hw.analysis.corners.api import run_corners
 from cmru_hw.analysis.corners.result import CornersResult
@@ -156,7 +157,7 @@ def prepare(design: design_folder.Exported, out: Path, only: list[str]) -> None:
     """Measured transistors as an earlier run would have stored them: those of the shipped technology."""
     nominal = charge_design(design.design).technology
     for corner in grid.chosen(grid.every(nominal.supply.vdd), only):
-        path = measured_technology.place(corner, nominal, out / "measured")
+        path = measured_technology.place(corner, nominal, out / "measured", spice.installed("pyspice"))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(shipped_text())
 

@@ -337,6 +337,17 @@ def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path: Path) -> N
     assert "No energy was simulated" not in content
 
 
+def test_runs_of_different_simulators_are_named(tmp_path: Path) -> None:
+    results.energy().save(tmp_path / "old" / "energy.json")
+    newer = results.provenance(versions={"cmru_hw": "0", "simulator": "ngspice 44"})
+    results.energy(provenance=newer).save(tmp_path / "new" / "energy.json")
+    results.energy().save(tmp_path / "same" / "energy.json")
+    warning = "simulators of the runs differ"
+    assert warning not in write([tmp_path / "old", tmp_path / "same"], tmp_path / "a").page.read_text()
+    content = write([tmp_path / "old", tmp_path / "new"], tmp_path / "b").page.read_text()
+    assert warning in content and "ngspice\u00a044" in content.replace("ngspice 44", "ngspice\u00a044")
+
+
 def test_designs_side_by_side_are_a_section_of_their_own(tmp_path: Path) -> None:
     results.versus().save(tmp_path / "versus.json")
     written = write([tmp_path / "versus.json"], tmp_path / "report")

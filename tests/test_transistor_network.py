@@ -229,6 +229,11 @@ def test_what_was_kept_is_not_simulated_again(tmp_path: Path) -> None:
         # An incomplete file is not used.
         file.write_bytes(file.read_bytes()[:100])
         assert (simulate.simulate(design, sequences, engine).response.logits == first.response.logits).all()
+        # A result of another version of the simulator is not used.
+        engine._simulator = "ngspice 1"
+        other = simulate.simulate(design, sequences, engine)
+        assert other.cpu_seconds != first.cpu_seconds
+        engine._simulator = ""
         # Another deck has another result.
         simulate.simulate(design, sequences.first(1), engine)
         assert len(list((tmp_path / "cache").iterdir())) == 2

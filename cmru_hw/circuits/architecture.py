@@ -59,6 +59,8 @@ class Architecture:
     * ``energy_model(design)``: conversion of a simulation to energies
     * ``supply(design)`` [V], and ``at_corner(design, trained, corner, engine, folder)``: the design at a corner and
       facts about it; ``folder`` caches the measurements for that
+    * ``corner_fingerprint(design, corner)``: hash of the device files and testbenches that determine the design at a
+      corner
     * ``retention_unit(design, engine, corner)``: the unit that loses its state first; ``require_retention(design)``
       only raises
     """
@@ -96,5 +98,6 @@ class Architecture:
     energy_model: Callable[[Any], EnergyModel]
     supply: Callable[[Any], float]
     at_corner: AtCorner
+    corner_fingerprint: Callable[[Any, Corner], str]
     retention_unit: Callable[[Any, Engine, str], RetentionUnit]
     require_retention: Callable[[Any], None]

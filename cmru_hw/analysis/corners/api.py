@@ -6,7 +6,7 @@
     OUT/measured/gf180_ff_125_1.98_….toml   the technology measured at that corner, each number with its testbench
     OUT/corners.json  corners.csv  corners.svg  corners.pdf
 
-An interrupted run resumes where it stopped. Another design, input or version is another job.
+An interrupted run resumes where it stopped. Another design, input, device file, simulator or version is another job.
 """
 
 from __future__ import annotations
@@ -48,28 +48,35 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class CornersJob:
-    """The job of every corner: ``exported`` on ``data``, results in ``folder``."""
+    """The job of every corner: ``exported`` on ``data`` in ``simulator`` ("ngspice 44"), results in ``folder``."""
 
     exported: Exported
     data: Sequences
     folder: Path
+    simulator: str
     backend: spice.Backend = "pyspice"
     timeout: float = 600.0
     refine: int = 0
 
     def sha256(self) -> str:
+        """Identity of the job. Labels are part of it, because results count correct classes."""
         kind = registry.of(self.exported.design)
         parts = (
             *(self.exported.netlist_sha256, kind.fingerprint(self.exported.design), cmru_hw.__version__),
-            f"refine {self.refine}",
+            *(f"refine {self.refine}", self.simulator),
         )
         digest = hashlib.sha256("\n".join(parts).encode())
-        for array in (self.data.inputs, self.data.lengths):
-            digest.update(array.tobytes())
+        for array in (self.data.inputs, self.data.lengths, self.data.labels):
+            digest.update(b"none" if array is None else repr(array.shape).encode() + array.tobytes())
         return digest.hexdigest()
 
+    def identity(self, corner: Corner) -> str:
+        """Hash of everything that determines the result at ``corner``, the device files there included."""
+        outside = registry.of(self.exported.design).corner_fingerprint(self.exported.design, corner)
+        return hashlib.sha256(f"{self.sha256()} {corner} {outside}".encode()).hexdigest()
+
     def path(self, corner: Corner) -> Path:
-        return self.folder / "corners" / f"{corner.stem}_{self.sha256()[:12]}.json"
+        return self.folder / "corners" / f"{corner.stem}_{self.identity(corner)[:12]}.json"
 
 
 def run_corners(
@@ -95,7 +102,15 @@ def run_corners(
     OutputError.
     """
     corners = grid.chosen(grid.every(registry.of(exported.design).supply(exported.design)), only)
-    job = CornersJob(exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout, refine=refine)
+    job = CornersJob(
+        exported=exported,
+        data=data,
+        folder=Path(folder),
+        simulator=spice.installed(backend),
+        backend=backend,
+        timeout=timeout,
+        refine=refine,
+    )
     found: dict[Corner, CornerFigures | FailedCorner] = {}
     for corner, result in _results(job, corners, jobs):
         found[corner] = result
@@ -108,7 +123,7 @@ def run_corners(
 
 def one(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
     """The result of ``corner``: the stored one, or a new one, which is then stored."""
-    path, identity = job.path(corner), job.sha256()
+    path, identity = job.path(corner), job.identity(corner)
     if (kept := _kept(path, corner, identity)) is not None:
         return kept
     try:

@@ -115,6 +115,7 @@ def run_job(
             until=plan.until,
             report=follow.dies,
         )
+    in_spice = job.engine == "spice" or bool(plan.paired)
     result = MonteCarloResult(
         **vars(statistics.summary(job, table, drop=plan.drop)),
         engine=job.engine,
@@ -123,8 +124,9 @@ def run_job(
         varies=tuple(sorted(job.varied)),
         sequences=len(job.sequences),
         provenance=provenance(
-            exported, versions=_versions(), command=command, seed=job.seed, job_sha256=job.sha256,
-            certificate=_nominal(exported, job) if job.engine == "spice" or plan.paired else None,
+            exported, versions=_versions(), simulator=spice.installed(job.backend) if in_spice else "",
+            command=command, seed=job.seed, job_sha256=job.sha256,
+            certificate=_nominal(exported, job) if in_spice else None,
         ),
         stopping=None if plan.until is None else _stopping(job, plan.until),
         paired=None if plan.paired is None else _paired(job, table, folder, plan, team, phases),

@@ -100,6 +100,7 @@ CHARGE = Architecture(
     energy_model=_energy_model,
     supply=corners.supply,
     at_corner=corners.at_corner,
+    corner_fingerprint=corners.fingerprint,
     retention_unit=retention.unit,
     require_retention=retention.require,
 )
