@@ -172,7 +172,7 @@ def memories(folder: Path, jobs: int) -> None:
 def report(joules: EnergyResult) -> None:
     print(
         f"energy {joules.per_timestep_J * 1e12:.2f} pJ per timestep ({joules.label}); "
-        f"ledger gap {joules.ledger_gap:.2e}"
+        f"closure error {joules.ledger_gap:.2e}"
     )
     for name, entry in joules.blocks.items():
         assert entry.static_J is not None and entry.dynamic_J is not None

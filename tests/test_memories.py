@@ -33,16 +33,16 @@ def design_of(memory: str, process: str = "gf180") -> Design:
 
 
 @pytest.mark.parametrize("memory", registry.MEMORIES)
-def test_every_supply_has_one_account_and_one_block(memory: str) -> None:
+def test_every_supply_has_one_charge_meter_and_one_block(memory: str) -> None:
     design = design_of(memory)
     deck, plan = fidelity.deck(design, [np.zeros((2, 2)), np.ones((1, 2))])
-    accounts = transistor_netlist.accounts(design)
+    meters = transistor_netlist.charge_meters(design)
     found = [line.split()[2] for line in deck.text.splitlines() if line.startswith("xs_")]
-    assert [*found, "account_inputs"] == list(accounts)
-    assert {*accounts, "account_total", *plan.clocks} <= set(deck.saved)
+    assert [*found, "meter_inputs"] == list(meters)
+    assert {*meters, "meter_total", *plan.clocks} <= set(deck.saved)
     model = CHARGE.energy_model(design)
-    assert [meter.vector for meter in model.meters] == list(accounts)
-    assert 0 < model.duty < 1 and set(model.apart) <= set(model.modelled)
+    assert [meter.vector for meter in model.meters] == list(meters)
+    assert 0 < model.duty < 1 and set(model.estimate_differences) <= set(model.modelled)
 
 
 @pytest.mark.parametrize("memory", registry.MEMORIES)

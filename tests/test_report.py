@@ -328,7 +328,7 @@ def test_nothing_is_replaced_unasked(inside: Path, tmp_path: Path) -> None:
     assert run(f"cmru-hw report out/compare -o {tmp_path / 'new'} --force")[0] == 0
 
 
-def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path: Path) -> None:
+def test_an_energy_run_becomes_a_breakdown_and_says_what_it_is(tmp_path: Path) -> None:
     results.energy().save(tmp_path / "energy" / "energy.json")
     write([tmp_path / "energy"], tmp_path / "report")
     content = (tmp_path / "report" / "index.html").read_text()

@@ -196,12 +196,14 @@ def test_a_network_of_transistors_equals_software(engine: spice.Engine) -> None:
         simulate.decode(design, replace(traces, values={**traces.values, "qb1_0": lost}), plan, 0)
     # The energy breakdown closes: the charge meters of all supplies equal the charge at the common return.
     ends = (plan.starts[0] + np.arange(3)) * plan.timestep
-    names = [name for name in transistor_netlist.accounts(design) if name != "account_inputs"]
+    names = [name for name in transistor_netlist.charge_meters(design) if name != "meter_inputs"]
     charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
-    total = np.diff(traces.at("account_total", ends)) * 1e-9
+    total = np.diff(traces.at("meter_total", ends)) * 1e-9
     assert sum(charge.values()) == pytest.approx(total, rel=0.01)
     energy = sum(
-        volts * charge[name].mean() for name, volts in transistor_netlist.accounts(design).items() if name in charge
+        volts * charge[name].mean()
+        for name, volts in transistor_netlist.charge_meters(design).items()
+        if name in charge
     )
     assert 3e-12 < energy < 20e-12
 

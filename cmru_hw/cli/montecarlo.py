@@ -145,7 +145,7 @@ def montecarlo(
                 job,
                 folder,
                 Plan(dies=dies, drop=drop, until=until_ci, paired=paired, sensitivity=sensitivity),
-                team=workers,
+                workers=workers,
                 phases=_progress,
                 command=common.command_line(),
             )

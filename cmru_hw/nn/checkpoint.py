@@ -362,7 +362,7 @@ def _settings_text(file: TensorFile) -> str:
     beside = file.path.with_suffix(".json")
     if not beside.is_file():
         raise CheckpointError(
-            f"it has no settings: there is no entry {METADATA_KEY!r} in it and there is no {beside.name} beside it; "
+            f"it has no settings: there is no entry {METADATA_KEY!r} in it and there is no {beside.name} next to it; "
             f"write one, or use cmru-hw convert --names, see {tensor_names.PAGE}"
         )
     if beside.stat().st_size > MAX_JSON_BYTES:

@@ -121,11 +121,11 @@ def run_corners(
     return summary
 
 
-def one(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
+def simulate_corner(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
     """The result of ``corner``: the stored one, or a new one, which is then stored."""
     path, identity = job.path(corner), job.identity(corner)
-    if (kept := _kept(path, corner, identity)) is not None:
-        return kept
+    if (stored := _stored(path, corner, identity)) is not None:
+        return stored
     try:
         with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
             found = _at(job, corner, engine)
@@ -142,7 +142,7 @@ def one(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
     return found
 
 
-def _kept(path: Path, corner: Corner, identity: str) -> CornerFigures | None:
+def _stored(path: Path, corner: Corner, identity: str) -> CornerFigures | None:
     """The finished corner in ``path``; None if the file is damaged, or belongs to another corner or job."""
     if not path.is_file():
         return None
@@ -185,10 +185,10 @@ def _results(
     """Yield each corner when it is done, in any order."""
     if jobs == 1 or len(corners) == 1:
         for corner in corners:
-            yield corner, one(job, corner)
+            yield corner, simulate_corner(job, corner)
         return
     with process_pool(min(jobs, len(corners))) as pool:
-        yield from pool.run(one, job, corners)
+        yield from pool.run(simulate_corner, job, corners)
 
 
 def _summary(job: CornersJob, found: tuple[CornerFigures | FailedCorner, ...], command: str) -> CornersResult:

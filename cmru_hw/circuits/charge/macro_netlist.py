@@ -184,11 +184,11 @@ def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
     names = ["clock", "line", "row", "comparator", "integrator", _unit_cell(design)]
     files = {"devices/ideal.lib": (folder / "devices" / "ideal.lib").read_bytes()}
     for name in [*names, "source"] if metered else names:
-        with_account = metered and name in _METERED
-        if with_account and name in own:
-            raise InputError(f"a template of one's own for {name} keeps no account of its charge: export without it")
+        with_meter = metered and name in _METERED
+        if with_meter and name in own:
+            raise InputError(f"a template of one's own for {name} has no charge meter: export without it")
         path = folder / "cells" / design.technology.level
-        path = path / "metered" if with_account else path
+        path = path / "metered" if with_meter else path
         files[f"cells/{name}.cir"] = own.get(name) or (path / f"{name}.cir").read_bytes()
     return files
 
@@ -224,7 +224,7 @@ class Meter:
 
 
 # The vector of the total charge, metered where it returns from lines and sources.
-TOTAL = "account_total"
+TOTAL = "meter_total"
 
 
 def meters(design: Design) -> list[Meter]:
@@ -244,7 +244,7 @@ def meters(design: Design) -> list[Meter]:
         found += [
             Meter(vector=f"xunit{index}_{i}.xi.ma", driver="amplifier", node=f"{index}_{i}") for i in range(layer.units)
         ]
-    return found + [Meter(vector=f"account_{name}", driver="source", node=name) for name in _sources(design)]
+    return found + [Meter(vector=f"meter_{name}", driver="source", node=name) for name in _sources(design)]
 
 
 def _sources(design: Design) -> dict[str, float]:
@@ -265,7 +265,7 @@ def _source_lines(design: Design, metered: bool) -> list[str]:
     returns = ["vreturn", *[f"vlines{group}" for group in line_sources(design)]]
     return [
         supply,
-        *[f"xsource_{name} {name} account_{name} return source volts={num(volts)}" for name, volts in sources],
+        *[f"xsource_{name} {name} meter_{name} return source volts={num(volts)}" for name, volts in sources],
         "vreturn return 0 0",
         *[f"ftotal{place} {TOTAL} 0 {name} 1" for place, name in enumerate(returns)],
         f"ctotal {TOTAL} 0 1n ic=0",

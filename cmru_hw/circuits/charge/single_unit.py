@@ -26,13 +26,13 @@ def unit(design: Design, layer: int, number: int) -> Design:
     memory = registry.of(design.technology)
     if layer > 0 and memory and memory.bits:
         raise InputError(f"layer {layer} reads bits of counters: only units of layer 0 can be simulated alone")
-    whole = design.layers[layer]
-    kept = np.array([number])
+    layer_of_unit = design.layers[layer]
+    units = np.array([number])
     of_lines = ("line_unit", "line_sign", "spread")
     own = [field.name for field in fields(Layer) if field.name not in (*of_lines, "unit", "levels")]
-    sliced: dict[str, Any] = {name: _one(getattr(whole, name), kept) for name in own}
-    chosen = replace(whole, **sliced)
-    lines = whole.low.weights.shape[1]
+    sliced: dict[str, Any] = {name: _one(getattr(layer_of_unit, name), units) for name in own}
+    chosen = replace(layer_of_unit, **sliced)
+    lines = layer_of_unit.low.weights.shape[1]
     return replace(
         design,
         config=replace(design.config, features=lines, units=(1,), skip=False),
@@ -42,7 +42,7 @@ def unit(design: Design, layer: int, number: int) -> Design:
         input_offset=np.zeros(lines),
         layers=(chosen,),
         readout=_one(design.readout, np.array([], dtype=np.int64)),
-        readout_unit=np.array([whole.unit]),
+        readout_unit=np.array([layer_of_unit.unit]),
         readout_sign=chosen.sign,
         deviations=(),
     )
@@ -59,8 +59,8 @@ def recorded(design: Design, trained: Trained, sequences: Sequences, layer: int)
     return replace(sequences, inputs=lines.astype(np.float32)), response
 
 
-def _one(value: Any, kept: NDArray[np.int64]) -> Any:
-    """The units ``kept`` of a value that has one entry or one row per unit."""
+def _one(value: Any, units: NDArray[np.int64]) -> Any:
+    """The ``units`` of a value that has one entry or one row per unit."""
     if isinstance(value, Row):
-        return Row(**{field.name: getattr(value, field.name)[kept] for field in fields(Row)})
-    return value[kept] if isinstance(value, np.ndarray) else value
+        return Row(**{field.name: getattr(value, field.name)[units] for field in fields(Row)})
+    return value[units] if isinstance(value, np.ndarray) else value

@@ -18,7 +18,7 @@ from cmru_hw.spice.deck import Deck, num, save_lines
 from cmru_hw.spice.schedule import Schedule
 
 # The vector of the total charge, metered at the common return.
-TOTAL = "account_total"
+TOTAL = "meter_total"
 
 
 def deck(
@@ -79,7 +79,7 @@ def _saved(design: Design, plan: Schedule, more: Sequence[str]) -> list[str]:
     saved += [f"y{k}" for k in range(len(design.readout.bias))]
     saved += ["qy1"] if len(design.readout.bias) == 2 else []
     saved += [plan.common] if plan.common else []
-    saved += [*plan.clocks, *transistor_netlist.accounts(design), TOTAL]
+    saved += [*plan.clocks, *transistor_netlist.charge_meters(design), TOTAL]
     saved += [node for pair in transistor_netlist.comparator_inputs(design) for node in pair]
     return saved + [name for name in more if name not in saved]
 
@@ -88,7 +88,7 @@ def _supply_lines(memory: Memory, design: Design) -> list[str]:
     return [
         "vret ret 0 0",
         *[
-            f"xs_{name} {'s_' if supply.header else ''}{supply.node} account_{name} ret returned "
+            f"xs_{name} {'s_' if supply.header else ''}{supply.node} meter_{name} ret returned "
             f"volts={num(design.supply * supply.share)}"
             for name, supply in memory.supplies.items()
         ],
@@ -105,8 +105,8 @@ def _input_lines(memory: Memory, design: Design, inputs: Sequence[Array], plan: 
     return [
         *[f"vx{j} x{j} 0 {piecewise(values, design.timestep)}" for j, values in enumerate(columns.T)],
         # An input driver takes the charge that it delivers from the supply, and returns no charge to the supply.
-        "binputs 0 account_inputs i=" + "+".join(f"max(0,-i({name}))" for name in drivers),
-        "cinputs account_inputs 0 1e-9 ic=0",
+        "binputs 0 meter_inputs i=" + "+".join(f"max(0,-i({name}))" for name in drivers),
+        "cinputs meter_inputs 0 1e-9 ic=0",
     ]
 
 
