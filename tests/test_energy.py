@@ -87,7 +87,7 @@ def test_a_capacitor_charged_through_a_switch_dissipates_half_of_what_it_takes(
     ],
     ids=lambda shape: f"{shape.cell}-{'x'.join(map(str, shape.units))}",
 )
-def test_the_energy_breakdown_closes_and_the_analytic_estimate_agrees(
+def test_the_breakdown_closes_and_the_analytic_estimate_agrees(
     engine: spice.Engine, tmp_path: Path, shape: Shape
 ) -> None:
     found = run_energy(exported(tmp_path / "d", shape), random_sequences(shape), engine)

@@ -63,8 +63,8 @@ class EnergyModel:
     gives the times to read the meters; ``analytic(expected, inputs, sequence)`` is the analytic estimate, block →
     (timesteps,) [J]. ``unit`` are blocks that are measured elsewhere, block → (static, dynamic) [J per timestep];
     ``modelled`` are all blocks of a complete energy breakdown at this level, and ``excludes`` the omitted ones.
-    ``duty`` is the share of a timestep with switching. ``estimate_differences`` gives, by block, the reason for a difference
-    between simulation and analytic estimate.
+    ``duty`` is the share of a timestep with switching. ``estimate_differences`` gives, by block, the reason for a
+    difference between simulation and analytic estimate.
     """
 
     label: str
@@ -102,8 +102,8 @@ class EnergyBreakdown:
         """Raises CheckFailed if blocks and supply differ by more than TOLERANCE."""
         if not abs(self.closure_error) <= TOLERANCE:
             raise CheckFailed(
-                f"the energy breakdown does not close: blocks add up to {1 + self.closure_error:.3f} of what all supplies "
-                "delivered; a source of the netlist has no charge meter"
+                f"the energy breakdown does not close: blocks add up to {1 + self.closure_error:.3f} of what all "
+                "supplies delivered; a source of the netlist has no charge meter"
             )
 
 

@@ -39,8 +39,8 @@ class Lines:
 class FastRows:
     """Rows of one die batch: normalized ``weights`` (dies, rows, lines), ``level`` (dies, rows) and noise ``source``.
 
-    ``level`` [V from V_cm] is the voltage of the top plates with all lines at V_cm. ``bound_from[:, k]`` (dies, rows): upper
-    bound [V] on the sum of the parts k, k+1, … of ``source``.
+    ``level`` [V from V_cm] is the voltage of the top plates with all lines at V_cm. ``bound_from[:, k]`` (dies, rows):
+    upper bound [V] on the sum of the parts k, k+1, … of ``source``.
     """
 
     weights: Array

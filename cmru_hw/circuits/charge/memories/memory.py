@@ -65,7 +65,8 @@ class Memory:
 
     Analyses:
 
-    * ``idle_interval``: interval of a timestep without activity, as shares of it; ``awake(design)`` [s]: length of the window
+    * ``idle_interval``: interval of a timestep without activity, as shares of it; ``awake(design)`` [s]: length of the
+      window
     * ``analytic(design, network, cells, expected, inputs, sequence)``: energy by block (timesteps,) [J], estimated
       without a simulation; ``estimate_differences``: why that estimate differs from a simulation, by block
     * ``restores``: the reason why leakage never changes a level, or ""
