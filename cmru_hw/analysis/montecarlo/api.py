@@ -81,9 +81,8 @@ def run_montecarlo(
 
     A die is good if its accuracy on ``data`` is at most ``drop`` below software's. ``varied`` are the sources of
     variation (``exported.architecture.select_variations``; default: all). ``workers`` computes the dies. Finished
-    dies are stored, so a second call resumes an interrupted one. The interval of the yield is that of Clopper and Pearson
-    (Biometrika 26, 404, 1934). Raises OutputError, and InputError for sources that the
-    design does not have.
+    dies are stored, so a second call resumes an interrupted one. The interval of the yield is that of Clopper and
+    Pearson (Biometrika 26, 404, 1934). Raises OutputError, and InputError for sources that the design does not have.
     """
     job = Job(
         design=exported.design,
