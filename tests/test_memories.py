@@ -90,3 +90,14 @@ def test_a_memory_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     data["transistor"]["memory"] = "flipflop"
     with pytest.raises(TechnologyError, match=r"transistor\.memory is 'flipflop', must be one of integrator"):
         fidelity.technology_from(data, where="a design")
+
+
+@pytest.mark.parametrize("command", ["export", "inspect", "characterize"])
+def test_commands_list_the_memories_of_the_registry(command: str) -> None:
+    (option,) = (one for one in cli.group.commands[command].params if one.name == "memory")
+    assert option.metavar == "|".join(registry.MEMORIES)
+
+
+def test_characterize_refuses_an_unknown_memory() -> None:
+    refused = CliRunner().invoke(cli.group, ["characterize", "generic180", "--memory", "flux"])
+    assert isinstance(refused.exception, TechnologyError) and "'flux': choose one of" in str(refused.exception)

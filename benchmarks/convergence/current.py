@@ -111,7 +111,7 @@ class _Run:
 def _run(case: Case, numerics: Numerics, engine: spice.Engine) -> _Run | SimulationError:
     points = frames = 0
 
-    def observe(traces, plan, _sequences):  # type: ignore[no-untyped-def]
+    def observe(traces, plan, _sequences):  # type: ignore[no-untyped-def]  # the types are those of simulate's observe
         nonlocal points, frames
         points += len(traces.time)
         frames += plan.frames

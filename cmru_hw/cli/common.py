@@ -139,10 +139,10 @@ def simulates(command: Callable[..., None]) -> Callable[..., None]:
     )
     # click lists options in the order of their decorators. The command's own options go between these two groups.
     own = getattr(run, "__click_params__", [])
-    run.__click_params__ = []  # type: ignore[attr-defined]
+    run.__click_params__ = []  # type: ignore[attr-defined]  # click sets it before this decorator runs
     for option in reversed(after):
         option(run)
-    run.__click_params__ += own  # type: ignore[attr-defined]
+    run.__click_params__ += own  # type: ignore[attr-defined]  # click sets it before this decorator runs
     for option in reversed(before):
         option(run)
     return run

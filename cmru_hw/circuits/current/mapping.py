@@ -159,6 +159,7 @@ def calibrate(trained: Trained, sequences: Data | None) -> CurrentCalibration:
         entries, outputs = [], []
         for layer, h in zip(network.layers, out.outputs, strict=True):
             entries.append(_mean_current(seen))
+            # Torch types an attribute of a Module as Tensor or Module.
             behind = torch.relu(layer.output(h[valid]))  # type: ignore[operator]
             outputs.append(_mean_current(behind))
             seen = seen + behind if trained.config.skip and behind.shape == seen.shape else behind
