@@ -50,7 +50,9 @@ def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "power-
     trained = checkpoint.load(models / f"{model}.safetensors")
     data = load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
     kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
-    design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+    found = mapping.calibrate(trained, data)
+    common = replace(found, inputs=(max(found.largest),) * len(found.inputs), percentile=100.0)
+    design = mapping.map_network(trained, kind, common)
     return design_folder.write(folder / "design", trained, design, data, force=True), data
 
 

@@ -51,7 +51,9 @@ def one_unit() -> Design:
         "readout.weight": torch.tensor([[-1.0], [1.0]]),
     }
     kind = fidelity.at_level(technology.load("gf180"), "transistor", "power-gated")
-    seen = Calibration(inputs=1.0, states=(float(LEVELS),), source="the whole range")
+    seen = Calibration(
+        inputs=(1.0,), largest=(1.0,), percentile=100.0, states=(float(LEVELS),), source="the whole range"
+    )
     return mapping.map_network(Trained(config=config, tensors=tensors), kind, seen)
 
 

@@ -128,7 +128,7 @@ def test_a_damaged_manifest_is_one_line(small: tuple[Path, Path], tmp_path: Path
     assert "no charge-domain circuit" in with_manifest(
         architecture="sc",
         technology=json.loads(json.dumps(_macro())),
-        calibration={"inputs": 1.0, "states": [1.0, 1.0], "source": "x"},
+        calibration={"inputs": [1.0], "largest": [1.0], "percentile": 100, "states": [1.0, 1.0], "source": "x"},
     )
     assert "missing" in with_manifest(architecture="sc")
 

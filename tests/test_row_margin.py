@@ -50,9 +50,9 @@ def test_what_is_penalised_is_what_the_circuit_sees(shape: Shape) -> None:
     calibration = mapping.calibrate(trained, data)
     design = mapping.map_network(trained, ideal, calibration)
     expected = compare.reference(design, trained, data)
-    network = trained.network().double()
+    network = design.input_range.network(trained)
     output = network(torch.from_numpy(data.inputs).double(), torch.from_numpy(data.lengths))
-    for index, r in enumerate(margin_loss.rows(network, output, calibration.inputs)):
+    for index, r in enumerate(margin_loss.rows(network, output, torch.tensor(calibration.inputs))):
         found = margin_loss.scores(r)
         np.testing.assert_allclose(found.amax(0).detach() * swing, expected.margins[index], rtol=1e-6)
         made = 1 - found.argmax(0)

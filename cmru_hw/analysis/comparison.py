@@ -9,6 +9,7 @@ from typing import Literal
 
 from cmru_hw.analysis.agreement import ClassAgreement, DecisionAgreement, Level
 from cmru_hw.analysis.provenance import Provenance, provenance
+from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.circuits.simulation import Simulation, Verified, busiest_unit
 from cmru_hw.core.records import INLINE, OMIT_NONE, REST, Count, Invalid, NotNegative, Record
 from cmru_hw.design_folder.folder import Exported
@@ -89,6 +90,7 @@ class ComparisonResult(Record):
     cpu_seconds: NotNegative
     attempts: tuple[str, ...]
     provenance: Provenance = field(metadata=INLINE)
+    inputs_clamped: ClampedInputs | None = field(default=None, metadata=OMIT_NONE)
     details: Mapping[str, object] = field(default_factory=dict, metadata=REST)
 
     def check(self) -> None:
@@ -109,6 +111,7 @@ class SimulationResult(Record):
     classes: tuple[str, ...]
     correct: Count | None
     provenance: Provenance = field(metadata=INLINE)
+    inputs_clamped: ClampedInputs | None = field(default=None, metadata=OMIT_NONE)
 
 
 def compared(exported: Exported, verified: Verified, *, command: str = "") -> ComparisonResult:
@@ -141,12 +144,19 @@ def compared(exported: Exported, verified: Verified, *, command: str = "") -> Co
         provenance=provenance(
             exported, simulator=simulation.simulator, command=command, certificate=verified.certificate
         ),
+        inputs_clamped=verified.expected.clamped,
         details={**result.details(), **simulation.facts()},
     )
 
 
 def simulated(
-    exported: Exported, simulation: Simulation, *, classes: tuple[str, ...], correct: int | None, command: str = ""
+    exported: Exported,
+    simulation: Simulation,
+    *,
+    classes: tuple[str, ...],
+    correct: int | None,
+    clamped: ClampedInputs | None = None,
+    command: str = "",
 ) -> SimulationResult:
     """The result of a simulation without comparison. ``classes`` are names, one per sequence."""
     return SimulationResult(
@@ -158,6 +168,7 @@ def simulated(
         classes=classes,
         correct=correct,
         provenance=provenance(exported, simulator=simulation.simulator, command=command),
+        inputs_clamped=clamped,
     )
 
 

@@ -4,8 +4,9 @@ Every optimizer step sees one die. The network is mapped to capacitors
 (:func:`cmru_hw.circuits.charge.mapping.map_network`, which rounds them to available sizes), and dies are drawn by the
 technology's own laws (:func:`cmru_hw.circuits.charge.variation.draw`). Their capacitors, packets, references and
 comparator offsets are converted back to software numbers, and the step adds the deviation of these from the trained
-numbers. Gradients pass to the trained weights unchanged (straight-through estimator: Bengio, Léonard and Courville,
-arXiv:1308.3432). kT/C noise of the rows and comparator noise are drawn for each decision.
+numbers. Inputs are clamped to the range of the circuit. Gradients pass to the trained weights unchanged
+(straight-through estimator: Bengio, Léonard and Courville, arXiv:1308.3432). kT/C noise of the rows and comparator
+noise are drawn for each decision.
 
 Not in the loop, but in the dies that judge the result: finite gain, settling, leakage, charge injection, the offset of
 the level limit, 1/f noise, noise of packets.
@@ -16,6 +17,7 @@ Dies of training are never dies of a Monte-Carlo, because their random numbers h
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from cmru_hw.analysis.montecarlo.statistics import scores, summary
 from cmru_hw.circuits.charge import mapping, variation
 from cmru_hw.circuits.charge.design import Calibration, Design, Layer, Row
 from cmru_hw.circuits.charge.noise import BOLTZMANN
+from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.core.errors import DataError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn import training
@@ -64,13 +67,15 @@ def fine_tune(
     recipe: Recipe,
     *,
     seed: int = 0,
+    percentile: float = PERCENTILE,
     progress: training.Progress | None = None,
 ) -> Trained:
     """``trained`` after ``recipe.steps`` more steps on labelled ``sequences``, each on another die of ``technology``.
 
-    Raises MappingError for a network without a charge-domain circuit, DataError without labels.
+    Inputs are clamped to the range that holds ``percentile`` of their timesteps, as in an export. Raises MappingError
+    for a network without a charge-domain circuit, DataError without labels.
     """
-    dies = _Dies(trained, sequences, technology, seed)
+    dies = _Dies(trained, sequences, technology, seed, percentile)
     tuned = training.fit(
         trained.config,
         sequences,
@@ -82,6 +87,7 @@ def fine_tune(
         progress=progress,
     )
     notes = {"technology": technology.name, "technology_sha256": technology.sha256, "seed": seed}
+    notes |= {"input_percentile": percentile}
     notes |= {"from_sha256": trained.sha256, "recipe": asdict(recipe)}
     done = {**trained.config.training, "hardware_aware": notes}
     return Trained(config=replace(trained.config, training=done, scores={}), tensors=tuned.tensors)
@@ -97,15 +103,17 @@ def on_dies(
     seed: int = 0,
     drop: float = 0.01,
     goal: float | None = None,
+    percentile: float = PERCENTILE,
 ) -> DieStatistics:
     """Statistics of ``dies`` dies on labelled ``data``, as in the summary of a Monte-Carlo on the fast engine.
 
-    ``goal`` is the accuracy that a good die misses by at most ``drop``; the default is software's own accuracy. Dies
-    are a function of the seed, so two networks of the same shape are judged on the same draws.
+    ``calibration`` gives the range of the inputs, which holds ``percentile`` of its timesteps. ``goal`` is the accuracy
+    that a good die misses by at most ``drop``; the default is software's own accuracy. Dies are a function of the seed,
+    so two networks of the same shape are judged on the same draws.
     """
     if data.labels is None:
         raise DataError("dies are judged by their accuracy; add an array 'labels' to the sequences")
-    design = mapping.map_network(trained, technology, mapping.calibrate(trained, calibration))
+    design = mapping.map_network(trained, technology, mapping.calibrate(trained, calibration, percentile=percentile))
     job = Job(design=design, trained=trained, sequences=data, seed=seed, varied=variation.select_variations(design))
     table = scores(job, range(dies))
     if goal is not None:
@@ -123,6 +131,7 @@ def improve(
     dies: int = 200,
     seed: int = 0,
     drop: float = 0.01,
+    percentile: float = PERCENTILE,
     progress: training.Progress | None = None,
 ) -> Tuned:
     """Fine-tune ``trained`` on dies of ``technology``, and summarize ``dies`` other dies before and after.
@@ -130,14 +139,16 @@ def improve(
     ``train`` and ``test`` are labelled sequences; dies are judged on ``test``. ``recipe`` defaults to ``Recipe()`` with
     a fifth of its learning rate, for 800 steps. The same ``seed`` gives the same network and the same dies.
 
+    The input range of the circuit holds ``percentile`` of the timesteps of ``train``: see `calibrate`.
+
     Both are judged by the software accuracy before tuning, less ``drop``. A loss of software accuracy can therefore not
     raise the yield. Raises MappingError for a network without a charge-domain circuit, DataError without labels.
     """
     recipe = recipe_of(Recipe()) if recipe is None else recipe
-    before = on_dies(trained, technology, train, test, dies=dies, seed=seed, drop=drop)
-    tuned = fine_tune(trained, train, technology, recipe, seed=seed, progress=progress)
-    goal = before.accuracy.software
-    after = on_dies(tuned, technology, train, test, dies=dies, seed=seed, drop=drop, goal=goal)
+    judged = partial(on_dies, technology=technology, calibration=train, data=test, dies=dies, seed=seed, drop=drop)
+    before = judged(trained, percentile=percentile)
+    tuned = fine_tune(trained, train, technology, recipe, seed=seed, percentile=percentile, progress=progress)
+    after = judged(tuned, percentile=percentile, goal=before.accuracy.software)
     found = {"train": training.accuracy(tuned, train), "test": training.accuracy(tuned, test)}
     return Tuned(
         trained=Trained(config=replace(tuned.config, scores=found), tensors=tuned.tensors), before=before, after=after
@@ -147,18 +158,23 @@ def improve(
 class _Dies:
     """A new die for every step. :meth:`forward` computes with it, :meth:`perturb` adds the noise of its rows."""
 
-    def __init__(self, trained: Trained, sequences: Sequences, technology: Technology, seed: int) -> None:
+    def __init__(
+        self, trained: Trained, sequences: Sequences, technology: Technology, seed: int, percentile: float
+    ) -> None:
         self.config, self.technology, self.sequences = trained.config, technology, sequences
+        self.percentile = percentile
         # Seeds of Monte-Carlo runs are never negative.
         self.seed, self.step = -1 - seed, 0
         self.random = torch.Generator().manual_seed(seed)
         self.calibration: Calibration | None = None
+        self.limits: tuple[Tensor, Tensor] | None = None
         self.errors: list[dict[str, Tensor]] = []
         self.noise: list[Tensor] = []
 
     def forward(self, network: Network, x: Tensor) -> NetworkOutput:
         if self.step % DRAWN == 0:
             self._draw(Trained.from_network(network, self.config))
+            network.input.limits = self.limits
         errors = self.errors[self.step % DRAWN]
         self.step += 1
         values = {name: value + errors[name] for name, value in network.named_parameters()}
@@ -168,8 +184,10 @@ class _Dies:
     def _draw(self, current: Trained) -> None:
         """Draw the next dies, as the deviation of each number that they compute with."""
         if self.calibration is None or self.step % RECALIBRATED == 0:
-            self.calibration = mapping.calibrate(current, self.sequences)
+            self.calibration = mapping.calibrate(current, self.sequences, percentile=self.percentile)
         design = mapping.map_network(current, self.technology, self.calibration)
+        low, high = design.input_range.limits()
+        self.limits = low.float(), high.float()
         numbers = range(self.step, self.step + DRAWN)
         drawn = variation.draw(design, seed=self.seed, dies=numbers, varied=variation.select_variations(design))
         self.noise = [torch.from_numpy(decision_noise(layer, self.technology)).float() for layer in design.layers]

@@ -38,8 +38,8 @@ class Architecture:
 
     From a network to a design. ``load_technology(name_or_path)``, ``technology_from(data, where=…)``,
     ``calibration_from(data)`` and ``at_level(technology, level, memory)`` raise TechnologyError, or KeyError, TypeError
-    and ValueError for damaged data. ``calibrate(trained, sequences)`` and ``map_network(trained, technology,
-    calibration)`` raise MappingError for a network that this kind of circuit cannot realize.
+    and ValueError for damaged data. ``calibrate(trained, sequences, percentile=…)`` and ``map_network(trained,
+    technology, calibration)`` raise MappingError for a network that this kind of circuit cannot realize.
     ``with_templates(design, templates)``: the design with the user's own cells as (name, text).
 
     From a design to a netlist: ``describe(design)`` for people, ``fingerprint(design)``, ``network_text(design)``,
@@ -77,7 +77,7 @@ class Architecture:
     at_level: Callable[[Any, str, str | None], AnyTechnology]
     technology_from: Callable[..., AnyTechnology]
     calibration_from: Callable[[Mapping[str, Any]], Any]
-    calibrate: Callable[[Trained, Sequences | None], Any]
+    calibrate: Callable[..., Any]
     map_network: Callable[[Trained, Any, Any], AnyDesign]
     with_templates: Callable[[Any, tuple[tuple[str, str], ...]], AnyDesign]
     describe: Callable[[Any], dict[str, object]]

@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cmru_hw.circuits.input_range import ClampedInputs, InputRange
 from cmru_hw.core.signals import Array, Response
-from cmru_hw.nn.cells import classify
+from cmru_hw.nn.cells import NetworkOutput, classify
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 # A transistor-level state includes its amplifier's offset, about 1 mV; an error of half a level changes the level.
 LEVEL_TOLERANCE = {"macro": 0.05, "transistor": 0.25}
@@ -24,14 +27,19 @@ SHOWN_DIFFERENCES = 20
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
-    """The software response, in double precision. ``margins`` has one array (sequences, timesteps, units) per layer:
-    the distance of the compared quantity from the nearer threshold. In the charge domain the quantity is a row's
-    voltage [V], in current mode a current [A].
+    """The software response with clamped inputs, in double precision.
+
+    ``margins`` has one array (sequences, timesteps, units) per layer: the distance of the compared quantity from the
+    nearer threshold. In the charge domain the quantity is a row's voltage [V], in current mode a current [A].
+    ``clamped`` counts the clamped inputs; ``unclamped_classes`` (sequences,) are those of the user's own model, which
+    has no range.
     """
 
     response: Response
     margins: tuple[Array, ...]
     classes: NDArray[np.int64]
+    clamped: ClampedInputs
+    unclamped_classes: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +156,37 @@ class Comparison:
         if self.swing_used > 1.01:
             rows.append(("note", f"states went to {self.swing_used:.2f} of their swing: calibrate with more data"))
         return rows
+
+
+def software(limits: InputRange, trained: Trained, sequences: Sequences) -> NetworkOutput:
+    """The software model of a circuit with input range ``limits``, on ``sequences``. Raises DataError."""
+    trained.check(sequences)
+    with torch.no_grad():
+        output: NetworkOutput = limits.network(trained)(
+            torch.from_numpy(sequences.inputs).double(), torch.from_numpy(sequences.lengths)
+        )
+    return output
+
+
+def made(
+    limits: InputRange, trained: Trained, sequences: Sequences, output: NetworkOutput, margins: tuple[Array, ...]
+) -> Reference:
+    """The reference for ``output`` of :func:`software`."""
+    valid = np.arange(sequences.inputs.shape[1])[None, :, None] < sequences.lengths[:, None, None]
+    classes = classify(output.logits, torch.from_numpy(sequences.lengths), trained.config.decision).numpy()
+    clamped, unclamped_classes = limits.clamped(trained, sequences, classes)
+    return Reference(
+        response=Response(
+            lengths=sequences.lengths,
+            decisions=tuple(d.numpy() for d in output.decisions),
+            states=tuple(np.where(valid, s.numpy(), 0.0) for s in output.states),
+            logits=np.where(valid, output.logits.numpy(), 0.0),
+        ),
+        margins=margins,
+        classes=classes,
+        clamped=clamped,
+        unclamped_classes=unclamped_classes,
+    )
 
 
 def classes_of(response: Response, decision: str) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cmru_hw.circuits.comparison import Reference
+from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.core.signals import Response
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
@@ -15,10 +16,13 @@ from cmru_hw.spice.deck import Deck
 
 
 class Goal(Protocol):
-    """The software run that dies are compared with. ``accuracy`` is software's share of correct sequences."""
+    """The software run that dies are compared with. ``accuracy`` is the share of correct sequences of the user's own
+    model, whose inputs have no range; ``clamped`` counts the inputs that are clamped in the circuit."""
 
     @property
     def accuracy(self) -> float: ...
+    @property
+    def clamped(self) -> ClampedInputs: ...
 
 
 class DieJob(Protocol):

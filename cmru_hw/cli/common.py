@@ -51,6 +51,14 @@ input_option = click.option(
     metavar="FILE.npz",
     help="Sequences: arrays inputs and, optionally, lengths and labels.",
 )
+percentile_option = click.option(
+    "--input-percentile",
+    "percentile",
+    type=Real(50, 100),
+    metavar="P",
+    help="Percentage of the timesteps of --input that the range of each feature holds; inputs beyond it are clamped. "
+    "100: the range ends at the largest input.  [default: 99.9]",
+)
 sequences_option = click.option(
     "--sequences", type=click.IntRange(1), metavar="N", help="Use only the first N sequences."
 )

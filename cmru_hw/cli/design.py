@@ -11,6 +11,8 @@ from cmru_hw.cli import common, own_check
 from cmru_hw.core.errors import CheckFailed, MappingError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cmru_hw.circuits.design import AnyDesign, AnyTechnology
     from cmru_hw.circuits.registry import Architecture
     from cmru_hw.design_folder.folder import Exported
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 # Enough to exercise every unit of a small network in seconds. `compare` simulates more.
 SEQUENCES_TO_VERIFY = 5
+# Key of the calibration inputs that are clamped.
+CLAMPED = "calibration_clamped"
 
 architecture_option = click.option(
     "--architecture",
@@ -54,6 +58,7 @@ memory_option = click.option(
 @level_option
 @memory_option
 @common.input_option
+@common.percentile_option
 @own_check.check_option
 @common.json_option
 def inspect(
@@ -63,6 +68,7 @@ def inspect(
     level: str | None,
     memory: str | None,
     input_path: Path | None,
+    percentile: float | None,
     check_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -82,18 +88,17 @@ def inspect(
     found = {**_describe(trained), **_read(loaded)}
     circuit: dict[str, object]
     try:
-        design = kind.map_network(trained, technology, kind.calibrate(trained, sequences))
+        design = kind.map_network(trained, technology, _calibrated(kind, trained, sequences, percentile))
     except MappingError as error:
         circuit = {"realisable": False, "reason": str(error)}
     else:
-        circuit = {"realisable": True, **_describe_design(design)}
+        circuit = {"realisable": True, **_describe_design(design), **_clamped(kind, design, trained, sequences)}
     if as_json:
         common.print_json({**found, "circuit": circuit, **own_check.facts(agreement)})
     else:
-        shown = [(key, _shown(value)) for key, value in found.items()]
-        common.print_table(str(checkpoint_path), shown + own_check.rows(agreement))
+        common.print_table(str(checkpoint_path), _rows(found) + own_check.rows(agreement))
         click.echo()
-        common.print_table(f"circuit in {technology.name}", [(key, _shown(value)) for key, value in circuit.items()])
+        common.print_table(f"circuit in {technology.name}", _rows(circuit))
     own_check.require(agreement, checkpoint_path, check_path)
 
 
@@ -107,6 +112,7 @@ def inspect(
 @common.input_option
 @common.sequences_option
 @common.spread_option
+@common.percentile_option
 @click.option(
     "--template",
     "own_templates",
@@ -132,6 +138,7 @@ def export(
     input_path: Path | None,
     sequences: int | None,
     spread: bool,
+    percentile: float | None,
     own_templates: list[tuple[str, Path]],
     check_path: Path | None,
     no_verify: bool,
@@ -143,9 +150,9 @@ def export(
 ) -> None:
     """Turn a checkpoint into netlists, and check them against software.
 
-    The sequences set the scales of voltages or currents, and are the stimulus of the simulation. Without --input, they
-    come from TASK-eval.npz next to the checkpoint; without such a file, they are random. Exit code 1: the netlists are
-    written, but do not agree with software.
+    The sequences set the scales of voltages or currents, and the range of each input, beyond which it is clamped. They
+    are the stimulus of the simulation. Without --input, they come from TASK-eval.npz next to the checkpoint; without
+    such a file, they are random. Exit code 1: the netlists are written, but do not agree with software.
 
     \b
     Example: cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
@@ -164,15 +171,15 @@ def export(
     agreement = own_check.required(trained, checkpoint_path, check_path)
     given = _given(checkpoint_path, input_path, sequences, spread=spread)
     technology = _technology(kind, technology_name, level, memory)
-    mapped = kind.map_network(trained, technology, kind.calibrate(trained, given))
+    mapped = kind.map_network(trained, technology, _calibrated(kind, trained, given, percentile))
     design = templates.with_templates(mapped, own_templates)
     stimulus = given if given is not None else assumed_sequences(trained)
     exported = folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
     hashed = {"output": str(output), "netlist_sha256": exported.netlist_sha256}
-    found: dict[str, object] = {**hashed, **_describe_design(design), **_read(loaded)}
+    clamped = _clamped(kind, design, trained, given)
+    found: dict[str, object] = {**hashed, **_describe_design(design), **clamped, **_read(loaded)}
     if not as_json:
-        shown = [(key, _shown(value)) for key, value in found.items()]
-        common.print_table(str(output), shown + own_check.rows(agreement))
+        common.print_table(str(output), _rows(found) + own_check.rows(agreement))
     found |= own_check.facts(agreement)
     if no_verify:
         if as_json:
@@ -245,6 +252,19 @@ def _given(checkpoint: Path, path: Path | None, count: int | None, *, spread: bo
     return _sequences_beside(checkpoint) if path is None else common.load_sequences(path, count, spread=spread)
 
 
+def _calibrated(kind: Architecture, trained: Trained, sequences: Sequences | None, percentile: float | None) -> Any:
+    if percentile is None:
+        return kind.calibrate(trained, sequences)
+    if sequences is None:
+        raise click.UsageError("--input-percentile is a percentage of the timesteps of --input: give sequences")
+    return kind.calibrate(trained, sequences, percentile=percentile)
+
+
+def _clamped(kind: Architecture, design: AnyDesign, trained: Trained, given: Sequences | None) -> dict[str, object]:
+    """Which inputs of the calibration are clamped; nothing without data."""
+    return {} if given is None else {CLAMPED: kind.reference(design, trained, given).clamped.to_plain()}
+
+
 def _read(loaded: Loaded) -> dict[str, object]:
     """Everything that was removed or converted on reading; empty if nothing was."""
     return {"read": list(loaded.notes)} if loaded.notes else {}
@@ -294,6 +314,13 @@ def _describe_design(design: AnyDesign) -> dict[str, object]:
         **registry.of(design).describe(design),
         **({"own templates": [name for name, _ in design.templates]} if design.templates else {}),
     }
+
+
+def _rows(found: Mapping[str, object]) -> list[tuple[str, str]]:
+    from cmru_hw.circuits.input_range import ClampedInputs
+
+    rows = [(key, _shown(value)) for key, value in found.items() if key != CLAMPED]
+    return rows + (ClampedInputs.from_plain(found[CLAMPED], where="calibration").rows() if CLAMPED in found else [])
 
 
 def _shown(value: object) -> str:

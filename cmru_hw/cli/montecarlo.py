@@ -257,6 +257,7 @@ def _print(design_path: Path, folder: Path, summary: MonteCarloResult) -> None:
             f"{_share(accuracy.min)} (die {summary.worst_die})",
         ),
         ("decisions as in software", _share(summary.decision_agreement)),
+        *(summary.inputs_clamped.rows() if summary.inputs_clamped else []),
         ("failed", f"{summary.failed} {dict(summary.failures) or ''}"),
         *_paired_rows(summary),
         ("results", str(folder)),

@@ -69,6 +69,7 @@ def simulate(
         export.write_csv(waveforms.traces, csv)
     if output is not None:
         _save_arrays(output, result)
+    clamped = architecture.reference(design, exported.trained, data).clamped
     classes = classes_of(result.response, design.config.decision)
     named = [design.config.classes[index] for index in classes]
     found = comparison.simulated(
@@ -76,6 +77,7 @@ def simulate(
         result,
         classes=tuple(named),
         correct=None if data.labels is None else int((classes == data.labels).sum()),
+        clamped=clamped,
         command=common.command_line(),
     )
     if asked.as_json:
@@ -88,6 +90,7 @@ def simulate(
     ]
     if found.correct is not None:
         rows.append(("correct", f"{found.correct} of {len(data)}"))
+    rows += clamped.rows()
     rows += _run_rows(result)
     common.print_table(f"{asked.design_path} in {result.simulator}", rows)
 
@@ -224,6 +227,7 @@ def print_comparison(design: AnyDesign, verified: Verified) -> None:
         )
     if result.first_divergence is not None:
         rows.append(("first divergence", str(result.first_divergence)))
+    rows += verified.expected.clamped.rows()
     rows += result.remarks()
     if verified.certificate is not None:
         rows += verified.certificate.remarks()

@@ -41,7 +41,7 @@ from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "design.json"
 MODEL = "model.safetensors"
 NETWORK = "network.cir"

@@ -212,18 +212,24 @@ class NetworkOutput:
 
 
 class Scaling(nn.Module):
-    """The fixed affine map of the features, scale ⊙ x + offset. Both are buffers, because they are not trained."""
+    """The fixed affine map of the features, scale ⊙ x + offset. Both are buffers, because they are not trained.
+
+    ``limits``: lower and upper limits (features,) of the result, to which it is clamped as the input drivers of a
+    circuit do; None (no limits) in a network that is loaded.
+    """
 
     scale: Tensor
     offset: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
+        self.limits: tuple[Tensor, Tensor] | None = None
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("offset", torch.zeros(features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.offset, self.scale, x)
+        scaled = torch.addcmul(self.offset, self.scale, x)
+        return scaled if self.limits is None else torch.clamp(scaled, *self.limits)
 
 
 class Network(nn.Module):

@@ -40,10 +40,10 @@ def refuse(network: Network) -> None:
         )
 
 
-def rows(network: Network, output: NetworkOutput, inputs: float) -> Iterator[Tensor]:
+def rows(network: Network, output: NetworkOutput, inputs: float | Tensor) -> Iterator[Tensor]:
     """r of each layer: (2, batch, time, units), for the rows c − β and c + β.
 
-    ``inputs`` is the largest magnitude of the scaled inputs.
+    ``inputs``: the range of the scaled inputs, of all or (features,) of each.
     """
     layers = zip(_layers(network, inputs), output.candidates, output.thresholds, strict=True)
     for (layer, lines), c, beta in layers:
@@ -51,10 +51,11 @@ def rows(network: Network, output: NetworkOutput, inputs: float) -> Iterator[Ten
         yield torch.stack(((c - beta) / low, (c + beta) / high))
 
 
-def _layers(network: Network, inputs: float) -> Iterator[tuple[WindowLayer, Tensor]]:
+def _layers(network: Network, inputs: float | Tensor) -> Iterator[tuple[WindowLayer, Tensor]]:
     """Each layer with the largest magnitudes (lines,) of its inputs."""
     highest = float(network.config.levels or 1) if network.config.epsilon else 1.0
-    lines = torch.full_like(network.input.scale, inputs)
+    scale = network.input.scale
+    lines = torch.as_tensor(inputs, dtype=scale.dtype).expand_as(scale)
     for layer in network.layers:
         assert isinstance(layer, WindowLayer) and isinstance(layer.alpha, Tensor)
         yield layer, lines

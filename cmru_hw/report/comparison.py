@@ -6,7 +6,7 @@ from cmru_hw.analysis.comparison import ComparisonResult
 from cmru_hw.core.units import count, percent, si
 from cmru_hw.report.facts import Fact, Figure, Prose, ResultFile, Section
 from cmru_hw.report.published import Own
-from cmru_hw.report.run import Run, copied, level_excludes, netlist_of, part_of, versions
+from cmru_hw.report.run import Run, clamped, copied, level_excludes, netlist_of, part_of, versions
 
 
 def comparison(source: ResultFile, found: ComparisonResult) -> Run:
@@ -44,7 +44,7 @@ def comparison(source: ResultFile, found: ComparisonResult) -> Run:
         lead=(lead,),
         headlines=(agree, alike, *errors[:1]),
         facts=(agree, _differ(source), excluded, resolution, *_margin(source, found, unit), *errors, alike,
-               *_others(source, found)),
+               *_others(source, found), *clamped(source)),
         figures=_figures(source),
     )  # fmt: skip
     return Run(

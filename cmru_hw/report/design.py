@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmru_hw.circuits import registry
+from cmru_hw.circuits.input_range import described
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.units import count, percent, si
 from cmru_hw.report.facts import Fact, Prose, ResultFile, Section
@@ -103,6 +104,16 @@ def _of_circuit(source: ResultFile, technology: Fact, level: Fact) -> list[Fact]
         if source.has(key):
             seconds = "one input vector, one step of every unit"
             facts.append(source.fact("timestep", key, lambda s: si(s, "s"), meaning=seconds))
+    at = "calibration"
+    if source.has(f"{at}/percentile"):
+        facts.append(
+            source.fact(
+                "input range",
+                (f"{at}/inputs", f"{at}/largest", f"{at}/percentile"),
+                described,
+                meaning="inputs beyond the range of their feature are clamped",
+            )
+        )
     if source.has("deviations"):
         meaning = "rounded or left out; listed in mapping.csv"
         facts.append(source.fact("changed weights", "deviations", count, meaning=meaning))

@@ -6,7 +6,7 @@ from cmru_hw.analysis.energy.result import BlockEnergy, EnergyResult
 from cmru_hw.core.units import count, percent, si
 from cmru_hw.report.facts import Fact, Prose, ResultFile, Section, Table
 from cmru_hw.report.published import Own
-from cmru_hw.report.run import ENERGY_IS, Run, copied, joule, netlist_of, versions
+from cmru_hw.report.run import ENERGY_IS, Run, clamped, copied, joule, netlist_of, versions
 
 LEADS = {
     "macro": "These are estimates: no transistor of this network was simulated. Ideal parts move every charge, and "
@@ -63,7 +63,7 @@ def _section(source: ResultFile, found: EnergyResult, power: Fact) -> Section:
         title="Energy",
         lead=(lead,),
         headlines=(timestep, inference),
-        facts=(timestep, inference, power, *_conditions(source)),
+        facts=(timestep, inference, power, *_conditions(source), *clamped(source)),
         table=Table(
             header=("block", "static", "dynamic", "analytic", "from", "note"),
             rows=tuple(_row(source, name, block) for name, block in found.blocks.items()),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cmru_hw.analysis.montecarlo.result import Effect, MonteCarloResult, PairedDies
 from cmru_hw.core.units import count, percent
 from cmru_hw.report.facts import Fact, Figure, Prose, ResultFile, Section, Table
-from cmru_hw.report.run import Run, level_excludes, netlist_of, part_of, versions
+from cmru_hw.report.run import Run, clamped, level_excludes, netlist_of, part_of, versions
 from cmru_hw.report.variation_names import meaning
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _yield(source: ResultFile, found: MonteCarloResult, dies: Fact, seed: Fact) 
         title="Yield",
         lead=(lead, _confidence(source, interval), *_paired(source, found)),
         headlines=(yielded, interval),
-        facts=(dies, seed, good, yielded, interval, drop, software, *_scores(source, found)),
+        facts=(dies, seed, good, yielded, interval, drop, software, *_scores(source, found), *clamped(source)),
         figures=_die_figures(found, rows) if rows.path.is_file() else (),
     )
 

@@ -68,6 +68,35 @@ def netlist_of(source: ResultFile, key: str = "netlist_sha256") -> Fact:
     return source.fact("netlist sha256", key, short, rule="first 12 digits")
 
 
+def clamped(source: ResultFile) -> list[Fact]:
+    """The inputs beyond the range of the design; nothing for a result that does not count them."""
+    at = "inputs_clamped"
+    if not source.has(at):
+        return []
+    found = [
+        source.fact(
+            "inputs clamped",
+            (f"{at}/clamped", f"{at}/samples"),
+            part_of,
+            meaning="samples beyond the range of the design, clamped by its drivers and in its software model",
+        )
+    ]
+    if source.value(f"{at}/clamped"):
+        found += [
+            source.fact("sequences with clamped inputs", (f"{at}/sequences_clamped", f"{at}/sequences"), part_of),
+            source.fact(
+                "largest input",
+                (f"{at}/largest", f"{at}/limit", f"{at}/feature"),
+                lambda value, limit, feature: f"{value:.3g} of feature {feature}, range to {limit:.3g}",
+                meaning="relative to the range of its feature; scaled inputs",
+            ),
+            source.fact(
+                "classes that clamping changes in software", (f"{at}/classes_changed", f"{at}/sequences"), part_of
+            ),
+        ]
+    return found
+
+
 def part_of(part: int, whole: int) -> str:
     return f"{count(part)} of {count(whole)}"
 

@@ -81,6 +81,7 @@ def run_energy(
         cpu_seconds=simulation.cpu_seconds,
         attempts=tuple(simulation.attempts),
         provenance=provenance(exported, simulator=simulation.simulator, command=command, certificate=certificate),
+        inputs_clamped=expected.clamped,
     )
     if folder is not None:
         tables.write(result, Path(folder))

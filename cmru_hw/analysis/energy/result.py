@@ -8,6 +8,7 @@ from typing import Literal
 
 from cmru_hw.analysis.agreement import ClassAgreement, DecisionAgreement, Label, Level
 from cmru_hw.analysis.provenance import Provenance
+from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.core.records import (
     INLINE,
     OMIT_NONE,
@@ -96,6 +97,7 @@ class EnergyResult(Record):
     cpu_seconds: NotNegative
     attempts: tuple[str, ...]
     provenance: Provenance = field(metadata=INLINE)
+    inputs_clamped: ClampedInputs | None = field(default=None, metadata=OMIT_NONE)
 
     def check(self) -> None:
         known = [block.total for block in self.blocks.values() if block.total is not None]

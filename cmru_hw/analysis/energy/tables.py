@@ -52,6 +52,7 @@ def summary_rows(found: EnergyResult) -> list[tuple[str, str]]:
          f"{si(found.per_inference_J, 'J')} per inference, {si(found.mean_power_W, 'W')}"),
         ("on", f"{found.sequences} sequences, {found.timesteps} timesteps; "
          f"{percent(found.decisions.share)} of decisions as in software"),
+        *(found.inputs_clamped.rows() if found.inputs_clamped else []),
         ("from all supplies", f"{si(found.supply_total_J, 'J')} per timestep; {closes}"),
         ("switching", switching),
         *[("not included" if not place else "", what) for place, what in enumerate(found.excludes)],

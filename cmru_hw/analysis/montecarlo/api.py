@@ -127,6 +127,7 @@ def run_job(
             command=command, seed=job.seed, job_sha256=job.sha256,
             certificate=_nominal(exported, job) if in_spice else None,
         ),
+        inputs_clamped=job.goal.clamped,
         stopping=None if plan.until is None else _stopping(job, plan.until),
         paired=None if plan.paired is None else _paired(job, table, folder, plan, workers, phases),
         sensitivity=_sensitivity(job, folder, plan, workers, phases) if plan.sensitivity else None,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from cmru_hw.analysis.agreement import Level
 from cmru_hw.analysis.provenance import Provenance
+from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.core.records import (
     INLINE,
     OMIT_NONE,
@@ -182,6 +183,7 @@ class MonteCarloResult(DieStatistics):
     varies: tuple[str, ...]
     sequences: Count
     provenance: Provenance = field(metadata=INLINE)
+    inputs_clamped: ClampedInputs | None = field(default=None, metadata=OMIT_NONE)
     stopping: Stopping | None = field(default=None, metadata=OMIT_NONE)
     paired: PairedDies | FailedPairs | None = field(default=None, metadata=OMIT_NONE)
     sensitivity: tuple[Effect, ...] | None = field(default=None, metadata=OMIT_NONE)

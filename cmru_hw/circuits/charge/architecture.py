@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmru_hw.circuits import input_range
 from cmru_hw.circuits.architecture import Architecture
 from cmru_hw.circuits.charge import certify, compare, corners, dies, fidelity, mapping, retention, simulate, variation
 from cmru_hw.circuits.charge import verify as verification
@@ -32,6 +33,9 @@ def describe(design: Design) -> dict[str, object]:
         "largest weight capacitor": si(float(max(s.max() for s in sizes if len(s))), "F"),
         "one level": [si(float(layer.step.min()), "V") + " or more" for layer in design.layers],
         "calibration": design.calibration.source,
+        "input range": input_range.described(
+            design.calibration.inputs, design.calibration.largest, design.calibration.percentile
+        ),
         "rounded weights": len(design.deviations) - dropped,
         "left-out weights": dropped,
         **outside,

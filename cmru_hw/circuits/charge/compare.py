@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge.design import Design, Row
-from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of
+from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of, made, software
 from cmru_hw.core.signals import Array, Response
-from cmru_hw.nn.cells import classify
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
 
@@ -21,31 +19,17 @@ RESOLUTION = 1e-6
 def reference(design: Design, trained: Trained, sequences: Sequences) -> Reference:
     """Run the software model in double precision: decisions, states, logits, classes (see :class:`Reference`).
 
-    The cell is that of arXiv:2605.11855 (BMRU: arXiv:2601.09495). Raises DataError for sequences that do not fit.
+    The cell is that of arXiv:2605.11855 (BMRU: arXiv:2601.09495). Inputs are clamped to the range of the design. Raises
+    DataError for sequences that do not fit.
     """
-    trained.check(sequences)
-    network = trained.network().double()
-    lengths = torch.from_numpy(sequences.lengths)
-    with torch.no_grad():
-        out = network(torch.from_numpy(sequences.inputs).double(), lengths)
-    valid = np.arange(sequences.inputs.shape[1])[None, :, None] < sequences.lengths[:, None, None]
+    out = software(design.input_range, trained, sequences)
     margins = []
     for layer, candidate, threshold in zip(design.layers, out.candidates, out.thresholds, strict=True):
         c, beta = candidate.numpy(), threshold.numpy()
         margins.append(
             np.minimum(np.abs(c - beta) * row_gain(design, layer.low), np.abs(c + beta) * row_gain(design, layer.high))
         )
-    response = Response(
-        lengths=sequences.lengths,
-        decisions=tuple(d.numpy() for d in out.decisions),
-        states=tuple(np.where(valid, s.numpy(), 0.0) for s in out.states),
-        logits=np.where(valid, out.logits.numpy(), 0.0),
-    )
-    return Reference(
-        response=response,
-        margins=tuple(margins),
-        classes=classify(out.logits, lengths, trained.config.decision).numpy(),
-    )
+    return made(design.input_range, trained, sequences, out, tuple(margins))
 
 
 # long: one count of all decisions, then one report

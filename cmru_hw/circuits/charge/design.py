@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.design import Deviation
+from cmru_hw.circuits.input_range import InputRange
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import ModelConfig
 from cmru_hw.process.technology import Technology
@@ -20,9 +21,16 @@ LONGEST_WINDOW = 0.6
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Largest magnitudes seen in software: of the scaled inputs, and of each layer's state (level; αCMRU: h)."""
+    """Magnitudes in software that set the voltage scales.
 
-    inputs: float
+    ``inputs`` (features,): the range of each scaled input, beyond which it is clamped; ``largest`` (features,): the
+    largest that was seen; ``percentile``: see `cmru_hw.circuits.input_range`. ``states`` (layers,): the largest state
+    (level; αCMRU: h) with clamped inputs.
+    """
+
+    inputs: tuple[float, ...]
+    largest: tuple[float, ...]
+    percentile: float
     states: tuple[float, ...]
     source: str
 
@@ -105,17 +113,18 @@ class Operating:
 class Design:
     """A charge-domain network: everything a netlist needs, in SI units.
 
-    ``input_unit`` [V per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers of
-    the input lines: V_x = V_cm + input_unit (scale·x + offset). ``bias``, ``reference_up`` and ``reference_down`` ()
-    [V] are the distances of the constant-1 line and of the packet references from V_cm. ``readout`` has one row per
-    class, all with the same total capacitance, so that their voltages can be compared. ``templates`` are (name, netlist
-    text) of cells that a user supplied instead of the shipped ones. ``operating`` applies to transistor level only.
+    ``input_unit`` (features,) [V per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the
+    drivers of the input lines: V_x = V_cm + input_unit·clamp(scale·x + offset), to the range of the calibration.
+    ``bias``, ``reference_up`` and ``reference_down`` () [V] are the distances of the constant-1 line and of the packet
+    references from V_cm. ``readout`` has one row per class, all with the same total capacitance, so that their voltages
+    can be compared. ``templates`` are (name, netlist text) of cells that a user supplied instead of the shipped ones.
+    ``operating`` applies to transistor level only.
     """
 
     config: ModelConfig
     technology: Technology
     calibration: Calibration
-    input_unit: float
+    input_unit: Array
     input_scale: Array
     input_offset: Array
     bias: Array
@@ -155,10 +164,21 @@ class Design:
         """Delay between consecutive clock phases, as a share of the timestep."""
         return phase_share(self.config, self.technology)
 
+    @property
+    def input_range(self) -> InputRange:
+        """The range of the input drivers."""
+        limit = np.array(self.calibration.inputs)
+        return InputRange(
+            scale=self.input_scale,
+            offset=self.input_offset,
+            low=-limit,
+            high=limit,
+            calibrated=np.array(self.calibration.largest),
+        )
+
     def voltages(self, inputs: NDArray[np.floating]) -> Array:
-        """Voltages of the input lines [V] for ``inputs`` (..., features)."""
-        scaled = inputs.astype(np.float64) * self.input_scale + self.input_offset
-        return self.technology.supply.common_mode + self.input_unit * scaled
+        """Voltages of the input lines [V] for ``inputs`` (..., features), clamped to their range."""
+        return self.technology.supply.common_mode + self.input_unit * self.input_range.scaled(inputs)
 
 
 def clock_phases(config: ModelConfig) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from cmru_hw.circuits.charge.fast import Packed
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.circuits.comparison import classes_of
 from cmru_hw.circuits.dies import DieJob, DieScores, DieSimulator, Replay
+from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array, Response
 
@@ -26,17 +27,23 @@ STATE_RESOLUTION = 5e-6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChargeGoal:
-    """The software result, in the packed layout of the fast engine. ``wanted`` (sequences,) are the correct classes."""
+    """The software result, in the packed layout of the fast engine.
+
+    ``classes`` (sequences,) are those of the software model with clamped inputs. ``wanted`` (sequences,) are the labels
+    or, without labels, ``unclamped`` (sequences,): the classes of the user's own model.
+    """
 
     packed: Packed
     decisions: tuple[NDArray[np.int8], ...]
     states: tuple[Array, ...]
     classes: NDArray[np.int64]
     wanted: NDArray[np.int64]
+    unclamped: NDArray[np.int64]
+    clamped: ClampedInputs
 
     @property
     def accuracy(self) -> float:
-        return float((self.classes == self.wanted).mean())
+        return float((self.unclamped == self.wanted).mean())
 
 
 def _goal(job: DieJob) -> ChargeGoal:
@@ -48,7 +55,9 @@ def _goal(job: DieJob) -> ChargeGoal:
         decisions=tuple(packed.places(layer) for layer in expected.response.decisions),
         states=tuple(packed.places(layer) for layer in expected.response.states),
         classes=expected.classes,
-        wanted=expected.classes if labels is None else labels,
+        wanted=expected.unclamped_classes if labels is None else labels,
+        unclamped=expected.unclamped_classes,
+        clamped=expected.clamped,
     )
 
 

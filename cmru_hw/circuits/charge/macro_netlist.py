@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmru_hw.circuits import input_range
 from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError
@@ -42,7 +43,8 @@ def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
         f"* {config.cell} network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "
         f"{len(design.readout.bias)} readout rows",
         f"* technology {design.technology.name} ({design.technology.level}); model sha256 {design.model_sha256[:16]}",
-        f"* an input of 1 after scaling is {design.input_unit:.6g} V above V_cm",
+        f"* an input of 1 after scaling is {input_range.span(design.input_unit)} V above V_cm; inputs end at "
+        f"{design.technology.signal.input_swing:.6g} V",
     ]
     sources = line_sources(design)
     for index, layer in enumerate(design.layers):

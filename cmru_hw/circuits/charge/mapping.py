@@ -3,7 +3,8 @@
 The charge-domain design (architecture ``sc``): every weight is a capacitor on its unit's row, every α the ratio of the
 packet capacitor to the integrating capacitor, every threshold a second weighted sum with its own bias tap.
 
-Voltages. A value v on a line with unit voltage V_u is V_cm + v·V_u. A row of capacitors C_j = |w_j| S / V_u,j settles
+Voltages. A value v on a line with unit voltage V_u is V_cm + v·V_u. Each input feature has its own V_u, so that its
+range fills the swing; its weights absorb the factor. A row of capacitors C_j = |w_j| S / V_u,j settles
 at V_cm + S Σ w_j v_j / ΣC. The row scale S [F·V] therefore attenuates the signal but changes no sign. It is chosen so
 that the larger of a unit's two rows uses the technology's full row capacitance. An integrator has positive packets
 only: a unit with negative α holds |α|·s, and the rows that read it invert its sign.
@@ -20,13 +21,14 @@ import numpy as np
 import torch
 from scipy.linalg import block_diag
 
-from cmru_hw.circuits.calibration import ASSUMED, assumed_sequences
+from cmru_hw.circuits import input_range
+from cmru_hw.circuits.calibration import calibration_data
 from cmru_hw.circuits.charge.design import HEADROOM, Calibration, Design, Layer, Row, phase_share
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.design import Deviation, refuse_dead_layers
+from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.cells import valid_timesteps
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process.technology import Technology
@@ -38,27 +40,21 @@ LARGEST_PACKET_RATIO = 8.0
 def calibration(found: Mapping[str, Any]) -> Calibration:
     """Inverse of ``dataclasses.asdict``. Raises KeyError, TypeError, ValueError."""
     return Calibration(
-        inputs=float(found["inputs"]), states=tuple(map(float, found["states"])), source=str(found["source"])
+        **input_range.from_dict(found), states=tuple(map(float, found["states"])), source=str(found["source"])
     )
 
 
-def calibrate(trained: Trained, sequences: Sequences | None) -> Calibration:
-    """Largest magnitudes of scaled inputs and of each layer's state over ``sequences``, which set the voltage scales.
+def calibrate(trained: Trained, sequences: Sequences | None, *, percentile: float = PERCENTILE) -> Calibration:
+    """The range of each scaled input and the largest state of each layer over ``sequences``: the voltage scales.
 
-    Without sequences, :func:`assumed_sequences` are used, and the result states that. Raises DataError if the sequences
-    do not fit the network.
+    The range of a feature holds ``percentile`` of its timesteps (:mod:`cmru_hw.circuits.input_range`); states are those
+    with clamped inputs. Without sequences, :func:`assumed_sequences` are used, and the result states that. Raises
+    DataError if the sequences do not fit the network, MappingError if all of them are zero.
     """
-    source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
-    sequences = sequences if sequences is not None else assumed_sequences(trained)
-    trained.check(sequences)
-    inputs, lengths = torch.from_numpy(sequences.inputs).double(), torch.from_numpy(sequences.lengths)
-    valid = valid_timesteps(lengths, inputs.shape[1])
-    with torch.no_grad():
-        out = trained.network().double()(inputs, lengths)
-    scale, offset = (trained.tensors[f"input.{name}"].double() for name in ("scale", "offset"))
+    seen = calibration_data(trained, sequences, percentile)
     # The range covers at least the first level, whatever states the calibration visited.
-    states = tuple(max(1.0, float(state[valid].abs().max())) for state in out.states)
-    return Calibration(inputs=float((inputs * scale + offset)[valid].abs().max()), states=states, source=source)
+    states = tuple(max(1.0, float(state[seen.valid].abs().max())) for state in seen.output.states)
+    return Calibration(**seen.ranges, states=states, source=seen.source)
 
 
 def map_network(trained: Trained, technology: Technology, calibration: Calibration) -> Design:
@@ -70,10 +66,8 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
     config = trained.config
     _refuse(trained)
     tensors = {name: tensor.double().numpy() for name, tensor in trained.tensors.items()}
-    if calibration.inputs <= 0:
-        raise MappingError("every calibration input is zero: give sequences that move the inputs")
-    input_unit = technology.signal.input_swing / calibration.inputs
-    line_unit = np.full(config.features, input_unit)
+    input_unit = technology.signal.input_swing / input_range.checked(calibration.inputs, config.features)
+    line_unit = input_unit
     line_sign = np.ones(config.features)
     spread = np.eye(config.features)
     deviations: list[Deviation] = []

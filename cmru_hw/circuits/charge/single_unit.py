@@ -36,8 +36,13 @@ def unit(design: Design, layer: int, number: int) -> Design:
     return replace(
         design,
         config=replace(design.config, features=lines, units=(1,), skip=False),
-        calibration=replace(design.calibration, states=(design.calibration.states[layer],)),
-        input_unit=1.0,
+        calibration=replace(
+            design.calibration,
+            inputs=(np.inf,) * lines,
+            largest=(np.inf,) * lines,
+            states=(design.calibration.states[layer],),
+        ),
+        input_unit=np.ones(lines),
         input_scale=np.ones(lines),
         input_offset=np.zeros(lines),
         layers=(chosen,),

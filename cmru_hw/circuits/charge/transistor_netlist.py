@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cmru_hw.circuits import input_range
 from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.memories.memory import Memory
@@ -69,7 +70,8 @@ def network_text(design: Design) -> str:
         f"* {config.cell} network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "
         f"{len(design.readout.bias)} readout rows",
         f"* technology {design.technology.name} ({memory.comment}); model sha256 {design.model_sha256[:16]}",
-        f"* an input of 1 after scaling is {design.input_unit:.6g} V above V_cm",
+        f"* an input of 1 after scaling is {input_range.span(design.input_unit)} V above V_cm; inputs end at "
+        f"{design.technology.signal.input_swing:.6g} V",
         *memory.head(design),
     ]
     own: list[LineSource] = []

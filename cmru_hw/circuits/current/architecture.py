@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from cmru_hw.circuits import input_range
 from cmru_hw.circuits.architecture import Architecture
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.corner import Corner, CornerFacts
@@ -48,6 +49,9 @@ def describe(design: CurrentDesign) -> dict[str, object]:
     return {
         **found,
         "calibration": design.calibration.source,
+        "input range": input_range.described(
+            design.calibration.inputs, design.calibration.largest, design.calibration.percentile
+        ),
         "rounded weights": rounded,
         "left-out weights": left_out,
         "limited weights and levels": len(design.deviations) - rounded - left_out,

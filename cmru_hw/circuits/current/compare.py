@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of
+from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of, made, software
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.simulate import CurrentSimulation
 from cmru_hw.circuits.current.transitions import HIGH
-from cmru_hw.core.signals import Array, Response
+from cmru_hw.core.signals import Array
 from cmru_hw.core.units import percent
-from cmru_hw.nn.cells import classify
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
 
@@ -116,31 +114,21 @@ class CurrentComparison(Comparison):
         rows.append(("", f"{self.clear.suppression:.3g} times less for the {far}"))
         if not self.transitions_checked:
             rows.append(("note", "the causes of transitions are not checked: thresholds of these cells are unknown"))
-        if self.swing_used > 1.01:
-            rows.append(("note", f"inputs went to {self.swing_used:.2f} of full scale: calibrate with more data"))
         return rows
 
 
 def reference(design: CurrentDesign, trained: Trained, sequences: Sequences) -> Reference:
-    """The software response in double precision. Margins [A] are distances of candidates from the nearer threshold."""
-    trained.check(sequences)
-    lengths = torch.from_numpy(sequences.lengths)
-    with torch.no_grad():
-        out = trained.network().double()(torch.from_numpy(sequences.inputs).double(), lengths)
-    valid = np.arange(sequences.inputs.shape[1])[None, :, None] < sequences.lengths[:, None, None]
+    """The software response in double precision, with inputs clamped to the range of the design.
+
+    Margins [A] are distances of candidates from the nearer threshold. Raises DataError.
+    """
+    out = software(design.input_range, trained, sequences)
     margins = []
     for layer, candidate, threshold in zip(design.layers, out.candidates, out.thresholds, strict=True):
         low, high = threshold.numpy()
         c = candidate.numpy()
         margins.append(np.minimum(np.abs(c - low), np.abs(c - high)) * layer.candidate.unit)
-    response = Response(
-        lengths=sequences.lengths,
-        decisions=tuple(d.numpy() for d in out.decisions),
-        states=tuple(np.where(valid, s.numpy(), 0.0) for s in out.states),
-        logits=np.where(valid, out.logits.numpy(), 0.0),
-    )
-    classes = classify(out.logits, lengths, trained.config.decision).numpy()
-    return Reference(response=response, margins=tuple(margins), classes=classes)
+    return made(design.input_range, trained, sequences, out, tuple(margins))
 
 
 # long: one report of one comparison, fact after fact
@@ -157,7 +145,7 @@ def compare(
     expected = expected or reference(design, trained, sequences)
     response = simulation.response
     valid = expected.response.valid[:, :, None]
-    wanted_candidates = _candidates(trained, sequences)
+    wanted_candidates = [values.numpy() for values in software(design.input_range, trained, sequences).candidates]
     # Right so far: all states of preceding layers at this timestep, and of this unit one timestep earlier.
     front = np.ones_like(valid)
     agree = total = excluded = states_agree = roots = 0
@@ -196,7 +184,7 @@ def compare(
         front = front & right.all(axis=2, keepdims=True)
     classes = classes_of(response, design.config.decision)
     logits = np.where(valid, response.logits - expected.response.logits, 0.0)
-    inputs = sequences.inputs * design.input_scale + design.input_offset
+    used = np.abs(design.input_range.scaled(sequences.inputs)) / np.array(design.calibration.inputs)
     labels = sequences.labels
     return CurrentComparison(
         total=total,
@@ -211,7 +199,7 @@ def compare(
         correct_circuit=None if labels is None else int((classes == labels).sum()),
         first_divergence=min(divergences, key=lambda d: (d.sequence, d.timestep, d.layer, d.unit), default=None),
         smallest_margin=smallest,
-        swing_used=float(np.abs(np.where(valid, inputs, 0)).max()) / design.calibration.inputs,
+        swing_used=float(np.where(valid, used, 0).max()),
         states_agree=states_agree,
         roots=roots,
         root_margin=root_margin,
@@ -236,12 +224,6 @@ def _squares(found: Array, wanted: Array, chosen: NDArray[np.bool_]) -> Array:
 
 def _relative(squares: Array) -> float:
     return float(np.sqrt(squares[1] / max(squares[2], 1e-30)))
-
-
-def _candidates(trained: Trained, sequences: Sequences) -> tuple[Array, ...]:
-    with torch.no_grad():
-        out = trained.network().double()(torch.from_numpy(sequences.inputs).double())
-    return tuple(candidate.numpy() for candidate in out.candidates)
 
 
 def _divergence(

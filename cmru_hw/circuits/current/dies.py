@@ -14,6 +14,7 @@ from cmru_hw.circuits.current import compare, netlist, simulate, variation
 from cmru_hw.circuits.current import fast as fast_engine
 from cmru_hw.circuits.current.variation import CurrentDies
 from cmru_hw.circuits.dies import DieJob, DieScores, DieSimulator, Replay
+from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.core.signals import Response
 from cmru_hw.spice import Engine
 
@@ -24,20 +25,24 @@ CLOSE = 0.01
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CurrentGoal:
-    """The software result. ``wanted`` (sequences,) are the correct classes."""
+    """The software result. ``wanted`` (sequences,) are labels or, without any, the classes of the user's model."""
 
     expected: Reference
     wanted: NDArray[np.int64]
 
     @property
     def accuracy(self) -> float:
-        return float((self.expected.classes == self.wanted).mean())
+        return float((self.expected.unclamped_classes == self.wanted).mean())
+
+    @property
+    def clamped(self) -> ClampedInputs:
+        return self.expected.clamped
 
 
 def _goal(job: DieJob) -> CurrentGoal:
     expected = compare.reference(job.design, job.trained, job.sequences)
     labels = job.sequences.labels
-    return CurrentGoal(expected=expected, wanted=expected.classes if labels is None else labels)
+    return CurrentGoal(expected=expected, wanted=expected.unclamped_classes if labels is None else labels)
 
 
 def _draw(job: DieJob, numbers: Sequence[int]) -> CurrentDies:

@@ -25,14 +25,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.calibration import ASSUMED, assumed_sequences
+from cmru_hw.circuits import input_range
+from cmru_hw.circuits.calibration import calibration_data
 from cmru_hw.circuits.current import mirrors
 from cmru_hw.circuits.current.mirrors import MirrorRows
 from cmru_hw.circuits.current.technology import CurrentTechnology
 from cmru_hw.circuits.design import Deviation, refuse_dead_layers
+from cmru_hw.circuits.input_range import PERCENTILE, InputRange
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.cells import valid_timesteps
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences as Data
 
@@ -44,13 +45,17 @@ NEVER = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentCalibration:
-    """``inputs``: largest magnitude of a scaled input; ``negative`` (features,): whether it was ever below zero.
+    """``inputs`` (features,): the range of each scaled input, beyond which it is clamped; ``largest`` (features,): the
+    largest that was seen; ``percentile``: see `cmru_hw.circuits.input_range`; ``negative`` (features,): whether the
+    input was ever below zero, because an input that was not has no line for negative values.
 
     ``entries`` and ``outputs`` (layers,): mean of the positive parts of the rows before and after each layer. The ratio
     of a mirror depends slightly on its current; it is exact at this one.
     """
 
-    inputs: float
+    inputs: tuple[float, ...]
+    largest: tuple[float, ...]
+    percentile: float
     negative: tuple[bool, ...]
     entries: tuple[float, ...]
     outputs: tuple[float, ...]
@@ -87,14 +92,15 @@ class CurrentLayer:
 class CurrentDesign:
     """A current-mode network: everything that a netlist needs, in SI units.
 
-    ``input_unit`` [A per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the drivers.
-    ``templates`` are (name, netlist text) of cells that a user supplied instead of the shipped ones.
+    ``input_unit`` (features,) [A per scaled input unit]; ``input_scale`` and ``input_offset`` (features,) belong to the
+    drivers, which clamp the scaled inputs to the range of the calibration. ``templates`` are (name, netlist text) of
+    cells that a user supplied instead of the shipped ones.
     """
 
     config: ModelConfig
     technology: CurrentTechnology
     calibration: CurrentCalibration
-    input_unit: float
+    input_unit: Array
     input_scale: Array
     input_offset: Array
     layers: tuple[CurrentLayer, ...]
@@ -121,20 +127,32 @@ class CurrentDesign:
         return (*found, self.readout)
 
     def currents(self, inputs: NDArray[np.floating]) -> dict[str, Array]:
-        """Currents [A] of the input lines for ``inputs`` (timesteps, features): line → (timesteps,)."""
-        scaled = inputs.astype(np.float64) * self.input_scale + self.input_offset
+        """Currents [A] of the input lines for ``inputs`` (timesteps, features), clamped: line → (timesteps,)."""
+        driven = self.input_range.scaled(inputs) * self.input_unit
         found = {}
         for j, negative in enumerate(self.calibration.negative):
-            found[f"x{j}p"] = np.maximum(scaled[:, j], 0) * self.input_unit
+            found[f"x{j}p"] = np.maximum(driven[:, j], 0)
             if negative:
-                found[f"x{j}n"] = np.maximum(-scaled[:, j], 0) * self.input_unit
+                found[f"x{j}n"] = np.maximum(-driven[:, j], 0)
         return found
+
+    @property
+    def input_range(self) -> InputRange:
+        """The range of the input drivers; it ends at zero for a feature without a line for negative values."""
+        limit = np.array(self.calibration.inputs)
+        return InputRange(
+            scale=self.input_scale,
+            offset=self.input_offset,
+            low=np.where(self.calibration.negative, -limit, 0.0),
+            high=limit,
+            calibrated=np.array(self.calibration.largest),
+        )
 
 
 def calibration(found: Mapping[str, Any]) -> CurrentCalibration:
     """Inverse of ``dataclasses.asdict``. Raises KeyError, TypeError, ValueError."""
     return CurrentCalibration(
-        inputs=float(found["inputs"]),
+        **input_range.from_dict(found),
         negative=tuple(map(bool, found["negative"])),
         entries=tuple(map(float, found["entries"])),
         outputs=tuple(map(float, found["outputs"])),
@@ -142,33 +160,31 @@ def calibration(found: Mapping[str, Any]) -> CurrentCalibration:
     )
 
 
-def calibrate(trained: Trained, sequences: Data | None) -> CurrentCalibration:
-    """Expected currents, from ``sequences`` or from `cmru_hw.circuits.calibration.assumed_sequences`. Raises
-    MappingError."""
+def calibrate(trained: Trained, sequences: Data | None, *, percentile: float = PERCENTILE) -> CurrentCalibration:
+    """Expected currents, from ``sequences`` or from `cmru_hw.circuits.calibration.assumed_sequences`.
+
+    ``percentile`` of the timesteps lie within the range of a feature (:mod:`cmru_hw.circuits.input_range`). Raises
+    MappingError, and DataError for sequences that do not fit.
+    """
     _refuse(trained)
-    source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
-    data = sequences if sequences is not None else assumed_sequences(trained)
-    trained.check(data)
-    valid = valid_timesteps(torch.from_numpy(data.lengths), data.inputs.shape[1])
+    found = calibration_data(trained, sequences, percentile)
     network = trained.network().double()
     with torch.no_grad():
-        raw = torch.from_numpy(data.inputs).double()
-        scaled = network.input(raw)[valid]
-        out = network(raw, torch.from_numpy(data.lengths))
+        scaled = found.scaled[found.valid]
         seen = network.projection(scaled)
         entries, outputs = [], []
-        for layer, h in zip(network.layers, out.outputs, strict=True):
+        for layer, h in zip(network.layers, found.output.outputs, strict=True):
             entries.append(_mean_current(seen))
             # Torch types an attribute of a Module as Tensor or Module.
-            behind = torch.relu(layer.output(h[valid]))  # type: ignore[operator]
+            behind = torch.relu(layer.output(h[found.valid]))  # type: ignore[operator]
             outputs.append(_mean_current(behind))
             seen = seen + behind if trained.config.skip and behind.shape == seen.shape else behind
     return CurrentCalibration(
-        inputs=float(scaled.abs().max()),
+        **found.ranges,
         negative=tuple((scaled < 0).any(dim=0).tolist()),
         entries=tuple(entries),
         outputs=tuple(outputs),
-        source=source,
+        source=found.source,
     )
 
 
@@ -193,11 +209,9 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
     """
     config = trained.config
     _refuse(trained)
-    if calibration.inputs <= 0:
-        raise MappingError("every calibration input is zero: give sequences that move the inputs")
     assert config.widths is not None
     tensors = {name: tensor.double().numpy() for name, tensor in trained.tensors.items()}
-    input_unit = technology.full_scale / calibration.inputs
+    input_unit = technology.full_scale / input_range.checked(calibration.inputs, config.features)
     deviations: list[Deviation] = []
     projection, bias = tensors["projection.weight"], tensors["projection.bias"]
     # Sources of the next layer: the signed projection, or None, and the rectified rows after these layers.

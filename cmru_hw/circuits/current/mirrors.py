@@ -59,17 +59,20 @@ class Term:
     weights: Array
 
 
-def inputs(weights: Array, unit: float, negative: Sequence[bool]) -> Term:
-    """``weights`` (rows, features) on the features' lines: two for a feature that is ever ``negative``, else one."""
-    names, units, columns = [], [], []
+def inputs(weights: Array, unit: Array, negative: Sequence[bool]) -> Term:
+    """``weights`` (rows, features) on the features' lines: two for a feature that is ever ``negative``, else one.
+
+    ``unit`` (features,) [A per scaled input unit].
+    """
+    names, units, columns, typical = [], [], [], []
     for j, both in enumerate(negative):
         for suffix, sign in (("p", 1), ("n", -1)) if both else (("p", 1),):
             names.append(f"x{j}{suffix}")
-            units.append(sign * unit)
+            units.append(sign * unit[j])
             columns.append(weights[:, j])
-    # A scaled input is of order 1, whatever the task.
-    typical = np.full(len(names), unit)
-    return Term(names=tuple(names), unit=np.array(units), typical=typical, weights=np.stack(columns, axis=1))
+            # A scaled input is of order 1, whatever the task.
+            typical.append(unit[j])
+    return Term(names=tuple(names), unit=np.array(units), typical=np.array(typical), weights=np.stack(columns, axis=1))
 
 
 def constant(values: Array, technology: CurrentTechnology) -> Term:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmru_hw.circuits import input_range
 from cmru_hw.circuits.current.mapping import CurrentDesign, CurrentLayer
 from cmru_hw.circuits.current.mirrors import MirrorRows
 from cmru_hw.circuits.current.numerics import CONVERGED, Numerics
@@ -124,8 +125,8 @@ def network_text(design: CurrentDesign, *, strengths: Mapping[str, float] | None
     lines = [
         f"* fq-bmru network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "
         f"{len(config.classes)} readout rows; model sha256 {design.model_sha256[:16]}",
-        f"* technology {technology.name}; an input of 1 after scaling is {_n(design.input_unit)} A, any other software "
-        f"unit {_n(technology.unit)} A unless a row says otherwise",
+        f"* technology {technology.name}; an input of 1 after scaling is {input_range.span(design.input_unit)} A, "
+        f"any other software unit {_n(technology.unit)} A unless a row says otherwise",
         "\n* ==== inputs: their sources are in the deck",
         *[f"xdiode_{line} n_{line} diode_n {size(f'diode_{line}')}" for line in input_lines(design)],
         "\n* ==== the constant 1",
@@ -165,11 +166,16 @@ def folds(design: CurrentDesign) -> dict[str, str]:
 
 
 def input_lines(design: CurrentDesign) -> tuple[str, ...]:
-    return tuple(
-        f"x{j}{suffix}"
+    return tuple(line for line, _ in _features(design))
+
+
+def _features(design: CurrentDesign) -> list[tuple[str, int]]:
+    """Each input line with its feature."""
+    return [
+        (f"x{j}{suffix}", j)
         for j, negative in enumerate(design.calibration.negative)
         for suffix in (("p", "n") if negative else ("p",))
-    )
+    ]
 
 
 def transistors(design: CurrentDesign) -> dict[str, int]:
@@ -342,7 +348,7 @@ def _copy(design: CurrentDesign, line: str, polarity: str) -> tuple[float, float
     """Size of the arm that folds ``line``: ratio 1, landing across, at the line's typical current."""
     technology = design.technology
     typical = {name: float(rows.typical[k]) for rows in design.rows for k, name in enumerate(rows.names)}
-    typical |= dict.fromkeys(input_lines(design), design.input_unit) | {"one": technology.bias}
+    typical |= {line: float(design.input_unit[j]) for line, j in _features(design)} | {"one": technology.bias}
     typical |= {
         f"h{index}_{i}": float(layer.high[i]) for index, layer in enumerate(design.layers) for i in range(layer.units)
     }
