@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cmru_hw.circuits.charge import transistor_netlist
+from cmru_hw.circuits.charge import deck_builder, transistor_netlist
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.memories.memory import Memory
@@ -14,7 +14,7 @@ from cmru_hw.circuits.charge.transistor_parts import INPUT_CHANGE, piecewise, re
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.process import device_models
-from cmru_hw.spice.deck import Deck, num, save_lines
+from cmru_hw.spice.deck import Deck, num
 from cmru_hw.spice.schedule import Schedule
 
 # The vector of the total charge, metered at the common return.
@@ -47,22 +47,20 @@ def deck(
     text = network if network is not None else transistor_netlist.network_text(design)
     cells = transistor_netlist.cell_files(design)
     saved = _saved(design, plan, save)
-    lines = [
-        models.text.rstrip(),
-        *[f".include {path}" for path in cells],
-        *_supply_lines(memory, design),
-        *memory.stimulus(design, plan),
-        *_input_lines(memory, design, inputs, plan),
-        ".include network.cir",
-        _start_line(memory, design),
-        *save_lines(saved),
-        *memory.analysis(design, refine, stop),
-    ]
-    built = Deck(
-        text="\n".join(lines) + "\n",
+    built = deck_builder.build(
+        network=text,
+        cells=cells,
+        files=models.files,
+        head=[models.text.rstrip()],
+        sources=[
+            *_supply_lines(memory, design),
+            *memory.stimulus(design, plan),
+            *_input_lines(memory, design, inputs, plan),
+        ],
+        start=[_start_line(memory, design)],
+        saved=saved,
+        analysis=memory.analysis(design, refine, stop),
         stop=stop,
-        saved=tuple(saved),
-        files={"network.cir": text.encode(), **models.files, **cells},
         libraries=models.libraries,
         settings=models.settings,
     )
@@ -70,13 +68,7 @@ def deck(
 
 
 def _saved(design: Design, plan: Schedule, more: Sequence[str]) -> list[str]:
-    saved = [
-        f"{node}{index}_{i}"
-        for index, layer in enumerate(design.layers)
-        for i in range(layer.units)
-        for node in ("o", "qa", "qb")
-    ]
-    saved += [f"y{k}" for k in range(len(design.readout.bias))]
+    saved = deck_builder.signal_nodes(design)
     saved += ["qy1"] if len(design.readout.bias) == 2 else []
     saved += [plan.common] if plan.common else []
     saved += [*plan.clocks, *transistor_netlist.charge_meters(design), TOTAL]
