@@ -296,6 +296,8 @@ def test_the_smallest_chip_of_two_layers_equals_software(need: Callable[[str], N
     assert "again with smaller steps" in found.attempts[0] and found.cpu_seconds == 2.0
     trtol = [float(known(re.search(r"trtol=(\S+)", one.text))[1]) for one in asked]
     assert trtol[1] < trtol[0]
+    # The result states the steps that gave it, so that a certificate halves those.
+    assert found.refine == 1 and f"trtol={trtol[1]!r} " in found.options
     # A chip without a strobe decides nothing, and its result is rejected.
     asleep = replace(deck, text=re.sub(r"^vstrobe .*$", "vstrobe strobe 0 0", deck.text, flags=re.MULTILINE))
     with pytest.raises(ResultRejected, match="did not come in timestep 0"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 from cmru_hw import spice
 from cmru_hw.analysis.corners import grid
 from cmru_hw.analysis.corners.api import run_corners
-from cmru_hw.analysis.corners.result import CornersResult
-from cmru_hw.circuits.charge import mapping, measured_technology
+from cmru_hw.analysis.corners.result import CornerFigures, CornersResult
+from cmru_hw.circuits.charge import fidelity, mapping, measured_technology
+from cmru_hw.circuits.charge.design import Operating
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
@@ -118,6 +120,53 @@ def test_a_corner_that_fails_is_a_result(tmp_path: Path) -> None:
     assert "no corner could be simulated" in refused("corners", tmp_path / "d", *arguments, "--timeout", 1e-6, code=4)
     done = run("corners", tmp_path / "d", *arguments)
     assert done.returncode == 0 and "typical/27/1.8" in done.stdout
+
+
+@pytest.mark.spice
+def test_a_corner_simulates_the_edited_netlist_or_refuses(tmp_path: Path) -> None:
+    """A netlist that is the same at all corners is simulated as edited; one that differs is refused."""
+    data = random_sequences(SHAPE).first(1)
+    data = replace(data, inputs=data.inputs[:, :1], lengths=np.ones(1, dtype=np.int64))
+    trained = random_network(SHAPE)
+    kind = fidelity.at_level(technology.load("generic180"), "transistor")
+    drawn = mapping.map_network(trained, kind, mapping.calibrate(trained, random_sequences(SHAPE)))
+    design_folder.write(tmp_path / "t", trained, drawn, data)
+    found: list[CornerFigures] = []
+    for name in ("as it is", "edited"):
+        found += run_corners(load_edited(tmp_path / "t"), data, folder=tmp_path / name, only=["typical/27/1.8"]).good
+        # Swapping the inputs of the first unit's comparators inverts its decisions.
+        network = tmp_path / "t" / "network.cir"
+        network.write_text(network.read_text().replace("xunit0_0 a0_0 b0_0 ", "xunit0_0 b0_0 a0_0 "))
+    assert found[0].decisions.agree == found[0].decisions.total
+    assert found[1].blocks != found[0].blocks
+    exported(tmp_path / "m")
+    (tmp_path / "m" / "network.cir").open("a").write("* edited\n")
+    prepare(load_edited(tmp_path / "m"), tmp_path / "out", ["ff/125/1.98"])
+    with pytest.raises(InputError, match="was edited, and at macro level each corner has a netlist of its own"):
+        run_corners(load_edited(tmp_path / "m"), data, folder=tmp_path / "out", only=["ff/125/1.98"])
+
+
+@pytest.mark.parametrize("memory", ["integrator", "counter", "power-gated"])
+def test_a_corner_of_transistors_has_the_same_netlist(memory: str) -> None:
+    trained, data = random_network(SHAPE), random_sequences(SHAPE)
+    kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
+    design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+    moved = replace(design, operating=Operating(corner="ff", temperature=125.0, vdd=1.98))
+    assert fidelity.network_text(moved) == fidelity.network_text(design)
+
+
+@pytest.mark.spice
+def test_decks_of_corners_are_stored(tmp_path: Path) -> None:
+    design, out = exported(tmp_path / "d"), tmp_path / "out"
+    prepare(design, out, ["typical/27/1.8"])
+    options = ("--only", "typical/27/1.8", "-o", out, "--cache", tmp_path / "cache")
+    done = run("corners", tmp_path / "d", "--input", data_file(tmp_path), *options)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "cache").glob("*.npz"))
+
+
+def load_edited(folder: Path) -> design_folder.Exported:
+    return design_folder.load(folder, allow_edited=True)
 
 
 def test_ideal_parts_have_no_corners(tmp_path: Path) -> None:

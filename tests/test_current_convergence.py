@@ -162,6 +162,9 @@ def test_a_transition_without_a_cause_is_simulated_again_and_then_refused() -> N
         assert len(found.attempts) == 1 and found.attempts[0].startswith(
             "again with a finer integration: unit 0.0 was set"
         )
+        # The result states the integration that gave it, so that a certificate refines that one.
+        assert (found.refine, found.numerics) == (1, CONVERGED.refined(1))
+        assert (honest.refine, honest.numerics) == (0, CONVERGED)
         seen.clear()
         with pytest.raises(UncausedTransition, match=r"unit 0\.0 was set"):
             simulate.simulate(design, data, forging(engine, 100))
@@ -213,6 +216,7 @@ def test_states_that_are_held_wrongly_fail_a_comparison_by_name() -> None:
         vdd=1.8,
         timestep=0.01,
         numerics=CONVERGED,
+        refine=0,
         transitions_checked=True,
     )
     result = compare.compare(design, trained, data, found, expected=expected)
@@ -221,3 +225,7 @@ def test_states_that_are_held_wrongly_fail_a_comparison_by_name() -> None:
     assert result.failures() == ("20 of 60 states differ from software, more than 2 %",)
     same = compare.compare(design, trained, data, replace(found, response=expected.response), expected=expected)
     assert same.holds() and same.failures() == ()
+    # Of a layer without a single right state no level is compared.
+    wrong = replace(response, states=(1 - expected.response.states[0],))
+    none = compare.compare(design, trained, data, replace(found, response=wrong), expected=expected)
+    assert none.states_agree == 0 and none.level_error == 0.0

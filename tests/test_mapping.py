@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmru_hw.circuits.charge import mapping
+from cmru_hw.circuits.charge.architecture import CHARGE
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.core.errors import MappingError
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
@@ -102,6 +103,40 @@ def test_small_weights_are_reported_whether_rounded_or_left_out() -> None:
         np.testing.assert_allclose(sizes, np.round(sizes), atol=1e-6)
     back = mapping.realised(design).tensors["layers.0.candidate.weight"]
     assert back[0, 0] == 0 and not torch.equal(back, weight)
+
+
+def test_a_design_without_weights_is_described() -> None:
+    """All weights are smaller than half the smallest capacitor; biases remain. Without these, a row has no sign."""
+    coarse = replace(MACRO, capacitor=replace(MACRO.capacitor, minimum=0.1 * MACRO.capacitor.row))
+    shape = Shape(units=(3,), skip=False)
+    trained = random_network(shape)
+    for kind in ("candidate", "threshold"):
+        trained = with_tensor(trained, f"layers.0.{kind}.weight", 1e-3 * trained.tensors[f"layers.0.{kind}.weight"])
+    trained = with_tensor(trained, "layers.0.candidate.bias", torch.full((3,), 1.0))
+    trained = with_tensor(trained, "layers.0.threshold.bias", torch.full((3,), 0.5))
+    calibration = mapping.calibrate(trained, random_sequences(shape))
+    design = mapping.map_network(trained, coarse, calibration)
+    found = CHARGE.describe(design)
+    assert found["smallest weight capacitor"] == found["largest weight capacitor"] == "none"
+    assert isinstance(found["left-out weights"], int) and found["left-out weights"] > 0
+    huge = replace(MACRO, capacitor=replace(MACRO.capacitor, minimum=1e-9))
+    with pytest.raises(MappingError, match=r"layers\.0\.a, row 0: no weight or bias is as large"):
+        mapping.map_network(trained, huge, calibration)
+
+
+def test_padding_has_no_residue_of_rounding() -> None:
+    for seed in range(20):
+        _, design = mapped(Shape(features=5, units=(5,), classes=4, seed=seed))
+        pad = design.readout.pad
+        assert (pad >= 0).all() and not ((pad > 0) & (pad < 1e-9 * MACRO.capacitor.row)).any()
+        assert np.allclose(design.readout.total, MACRO.capacitor.row, rtol=1e-9)
+    # If rounding makes a row larger than the technology's, the others are padded to that one.
+    coarse = replace(MACRO, capacitor=replace(MACRO.capacitor, step=MACRO.capacitor.row / 7))
+    totals = [
+        mapped(Shape(features=5, units=(5,), classes=4, seed=seed), coarse)[1].readout.total for seed in range(20)
+    ]
+    assert any(total.max() > 1.01 * MACRO.capacitor.row for total in totals)
+    assert all(np.allclose(total, total.max(), rtol=1e-9) for total in totals)
 
 
 def test_negative_alpha_is_a_positive_packet_read_negative() -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from cmru_hw import cli
 from cmru_hw.circuits.charge import fidelity, mapping, transistor_netlist
 from cmru_hw.circuits.charge.architecture import CHARGE
-from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.design import HEADROOM, Design
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.memories.integrator import INTEGRATOR
 from cmru_hw.circuits.charge.transistor_parts import MeteredSupply
@@ -56,6 +56,20 @@ def test_weights_are_the_same_capacitors_on_one_line_each(memory: str) -> None:
                 _, top, node, _, size = drawn[f"xca0_{i}_{j}"]
                 assert (top, node) == (f"a0_{i}", f"{'p' if weight > 0 else 'n'}0_{j}")
                 assert float(size.removeprefix("c=")) == abs(weight)
+
+
+@pytest.mark.parametrize("memory", ["integrator", "power-gated"])
+def test_the_limit_of_an_unbounded_unit_is_beyond_its_largest_state(memory: str) -> None:
+    shape = replace(SHAPE, levels=None)
+    trained = random_network(shape)
+    kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
+    calibration = replace(mapping.calibrate(trained, random_sequences(shape)), states=(9.0, 9.0))
+    design = mapping.map_network(trained, kind, calibration)
+    sizes = fidelity.network_text(design).partition(" cla=")[2].splitlines()[0]
+    first, second = (float(size) for size in sizes.partition(" lt=")[0].split(" clb="))
+    ratio = float(design.layers[0].packet[0] / design.layers[0].integrator[0])
+    # The limit is half a level below the largest one, which exceeds the 9 levels of the calibration.
+    assert second / first / ratio + 0.5 == pytest.approx(HEADROOM * 9.0) and HEADROOM > 1
 
 
 def test_a_fourth_memory_is_an_entry_of_the_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from cmru_hw.analysis.retention.result import RetentionResult
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge import fidelity, mapping
 from cmru_hw.circuits.charge.architecture import CHARGE
-from cmru_hw.circuits.charge.retention import HeldIntegrator, Loss, doubling, lost, lost_asleep, weakest
+from cmru_hw.circuits.charge.retention import LONGEST, HeldIntegrator, Loss, doubling, lost, lost_asleep, weakest
 from cmru_hw.circuits.current import retention
 from cmru_hw.circuits.retention import HeldState
 from cmru_hw.core.errors import InputError
@@ -74,6 +74,12 @@ def test_a_hot_state_is_lost_sooner_and_a_large_capacitor_holds_longer(engine: s
     # junctions of n and p devices balance, and the rest of the way then takes long.
     assert seconds(125.0, replace(CELL, integrator=2132e-15, packet=64e-15)) > 1.8 * hot
     assert seconds(125.0, replace(CELL, tolerance=40e-3)) > 1.8 * hot
+
+
+@pytest.mark.spice
+def test_a_level_is_extrapolated_only_from_the_longest_hold(engine: spice.Engine) -> None:
+    loss = lost(engine, Conditions(process="generic180", temperature=-40.0), replace(CELL, tolerance=10.0), 0.3)
+    assert not loss.lost and loss.simulated == LONGEST < loss.seconds
 
 
 @pytest.mark.spice
@@ -135,6 +141,13 @@ def test_a_chip_is_asked_as_one_that_sleeps() -> None:
         design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
         _, cell = weakest(design)
         assert (cell.tail is not None) == sleeps == (cell.common_mode is not None)
+
+
+def test_an_edited_netlist_is_refused_because_the_testbench_lacks_the_edits(tmp_path: Path) -> None:
+    exported(tmp_path / "d", "gf180")
+    with (tmp_path / "d" / "network.cir").open("a") as file:
+        file.write("* edited\n")
+    assert "network.cir was edited, but retention simulates one unit" in refused("retention", tmp_path / "d")
 
 
 def test_bits_do_not_leak() -> None:

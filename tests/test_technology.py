@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cmru_hw.core.errors import TechnologyError
-from cmru_hw.process import technology
+from cmru_hw.process import pdk, technology
 
 MACRO = (Path(technology.__file__).parent / "technologies" / "macro.toml").read_text(encoding="utf-8")
 
@@ -15,6 +15,14 @@ def test_every_shipped_technology_loads() -> None:
     assert "macro" in technology.available()
     for name in technology.available():
         assert technology.load(name).name == name
+
+
+def test_the_mismatch_of_a_technology_is_that_of_its_own_devices() -> None:
+    for name in technology.available():
+        found = technology.load(name)
+        if found.transistor is not None and found.mismatch is not None:
+            process = pdk.get(found.transistor.process)
+            assert found.mismatch.threshold in (process.nf.threshold, process.pf.threshold), name
 
 
 def test_a_file_reads_like_a_name(tmp_path: Path) -> None:

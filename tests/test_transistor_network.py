@@ -163,6 +163,26 @@ def test_what_a_unit_alone_reads_is_what_the_network_gives_it() -> None:
     assert ((high & low).astype(int) - (~high & ~low).astype(int) == moves).mean() > 0.9
 
 
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_unit_alone_reads_back_as_the_software_of_that_unit(layer: int) -> None:
+    """Its inputs are voltages: the network read back from its capacitors makes the decisions of the complete one."""
+    shape = Shape(features=2, units=(3, 2), levels=3, skip=True, seed=5)
+    trained, data = random_network(shape), random_sequences(shape)
+    design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
+    lines, expected = single_unit.recorded(design, trained, data, layer)
+    single = single_unit.unit(design, layer, 1)
+    assert single.readout.total.size == 0 and single.readout.weights.shape == (0, 1)
+    # A network has a readout: one row that reads the state.
+    one = {name: np.ones(1) for name in ("bias", "threshold", "pad", "scale", "offset")}
+    alone = replace(
+        single,
+        config=replace(single.config, classes=("state",)),
+        readout=replace(single.readout, weights=np.ones((1, 1)), **one),
+    )
+    got = compare.reference(alone, mapping.realised(alone), replace(lines, labels=None)).response.decisions[0]
+    assert np.mean(got[..., 0] == expected.decisions[layer][..., 1]) > 0.99 and (got != 0).any()
+
+
 # ---- simulated
 
 

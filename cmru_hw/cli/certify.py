@@ -32,9 +32,9 @@ def certify(asked: common.Asked, simulator: str, frames: int | None, seed: int, 
     """Check a simulation with finer time steps, or in another simulator.
 
     Simulates the design twice, and compares the results. A frame is one timestep of one sequence. The frame of the
-    smallest margin is always among those of --frames. Exit code 1 if rows, states, currents or energy move by more
-    than the limits of their kind of circuit (charge domain: 0.3 mV, 0.5 mV against VACASK, energy 1 %; current mode:
-    currents and energy 1 %), or if any decision or state changes.
+    smallest margin is always among those of --frames. Exit code 1 if a quantity moves by more than its limit
+    (charge domain: rows and states 0.3 mV, states 0.5 mV against VACASK, energy 1 %; current mode: currents and energy
+    1 %), or if any decision or state changes. Currents of the charge domain are printed without a limit.
 
     \b
     Example: cmru-hw certify out/chip --input models/detect-eval.npz --sequences 1

@@ -62,6 +62,7 @@ def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement:
             jobs=asked.jobs,
             backend=asked.backend,
             timeout=asked.timeout,
+            cache=asked.cache,
             refine=asked.refine,
             progress=report,
             command=common.command_line(),

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 @common.backend_option
 @common.timeout_option
 @common.refine_option
-@common.edited_option
 @common.force_option
 @common.json_option
 def retention(
@@ -41,7 +40,6 @@ def retention(
     backend: Any,
     timeout: float,
     refine: int,
-    allow_edited: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -61,7 +59,8 @@ def retention(
 
     if output is not None:
         common.check_output(output, force)
-    exported = folder.load(design_path, allow_edited=allow_edited)
+    # An edited netlist is refused below, with the reason.
+    exported = folder.load(design_path, allow_edited=True)
     with spice.open_engine(backend=backend, timeout=timeout) as engine, common.progress("temperatures") as report:
         found = run_retention(
             exported,

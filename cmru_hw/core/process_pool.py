@@ -7,11 +7,13 @@ memory) and gives its item to another worker. Workers are spawned, because torch
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -39,7 +41,7 @@ class Pool:
         """Yield ``(item, function(shared, item))`` for all ``items``, in the order in which they finish.
 
         ``function`` is defined at module level; all arguments and results can be pickled. Each worker gets ``shared``
-        once. Raises a CmruError that ``function`` raises, and CmruError if several workers die. Closing the iterator
+        once. Raises the error that ``function`` raises, and CmruError if several workers die. Closing the iterator
         early ends the busy workers.
         """
         waiting, lost = deque(items), 0
@@ -68,8 +70,8 @@ class Pool:
                         waiting.appendleft(item)
                         continue
                     self._idle.append(worker)
-                    if isinstance(answer, CmruError):
-                        raise answer
+                    if isinstance(answer, _Raised):
+                        raise answer.error from answer.origin
                     yield item, answer
         finally:
             # The iterator was closed early: answers of busy workers would be taken for those of a later call.
@@ -90,6 +92,16 @@ def process_pool(jobs: int) -> Iterator[Pool]:
         yield pool
     finally:
         pool.close()
+
+
+class _Origin(Exception):
+    """The traceback of an error in a worker, as text: shown as the cause of the error in this process."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Raised:
+    error: Exception
+    origin: _Origin
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,14 +128,31 @@ def _work(tasks: connection.Connection[Any, Any]) -> None:
     """Body of a worker process: receive items and send answers or errors, until the other side has closed."""
     # Ctrl-C reaches every process of a terminal; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    shared: Any = None
+    shared: list[Any] = []
     with suppress(EOFError, OSError):
         while True:
-            function, new, item = tasks.recv()
-            if new is not None:
-                (shared,) = new
-            try:
-                answer: Any = function(shared, item)
-            except CmruError as error:
-                answer = error
-            tasks.send(answer)
+            task = tasks.recv_bytes()
+            tasks.send_bytes(_answer(task, shared))
+
+
+def _answer(task: bytes, shared: list[Any]) -> bytes:
+    """The pickled answer to the pickled ``task``, or the pickled error; ``shared`` keeps its argument of that name.
+
+    Only a lack of memory ends the process, because another one may have enough.
+    """
+    try:
+        function, new, item = pickle.loads(task)
+        if new is not None:
+            shared[:] = new
+        return pickle.dumps(function(*shared, item))
+    except MemoryError:
+        raise
+    except Exception as error:
+        raised = _Raised(error=error, origin=_Origin(traceback.format_exc()))
+        try:
+            pickle.loads(found := pickle.dumps(raised))
+        except Exception:
+            # An exception with arguments of its own may not survive the way to another process.
+            text = "".join(traceback.format_exception_only(error)).strip()
+            found = pickle.dumps(replace(raised, error=RuntimeError(text)))
+        return found

@@ -34,10 +34,11 @@ from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.corner import Corner
+from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.errors import InputError, SimulationError
 from cmru_hw.core.process_pool import process_pool
-from cmru_hw.design_folder.folder import Exported
+from cmru_hw.design_folder.folder import NETWORK, Exported
 from cmru_hw.nn.sequences import Sequences
 
 COLUMNS = (
@@ -48,7 +49,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class CornersJob:
-    """The job of every corner: ``exported`` on ``data`` in ``simulator`` ("ngspice 44"), results in ``folder``."""
+    """The job of every corner: ``exported`` on ``data`` in ``simulator`` ("ngspice 44"), results in ``folder``.
+
+    ``cache`` stores finished decks.
+    """
 
     exported: Exported
     data: Sequences
@@ -56,6 +60,7 @@ class CornersJob:
     simulator: str
     backend: spice.Backend = "pyspice"
     timeout: float = 600.0
+    cache: Path | None = None
     refine: int = 0
 
     def sha256(self) -> str:
@@ -88,6 +93,7 @@ def run_corners(
     jobs: int = 1,
     backend: spice.Backend = "pyspice",
     timeout: float = 600.0,
+    cache: Path | None = None,
     refine: int = 0,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
@@ -98,8 +104,9 @@ def run_corners(
     technology of every corner is first measured on its transistors; at transistor level the corner's devices are
     simulated directly. No mismatch is drawn. Time steps are halved ``refine`` times. Each corner has a numerical
     certificate of its frame with the smallest margin. A corner whose simulation fails appears in the result as failed.
-    ``jobs`` corners run at the same time. Raises InputError for a technology that was not measured on transistors,
-    OutputError.
+    ``jobs`` corners run at the same time. The results of finished decks are stored in the folder ``cache``. Raises
+    InputError for a technology that was not measured on transistors, and for an edited netlist whose capacitors differ
+    from corner to corner; OutputError.
     """
     corners = grid.chosen(grid.every(registry.of(exported.design).supply(exported.design)), only)
     job = CornersJob(
@@ -109,6 +116,7 @@ def run_corners(
         simulator=spice.installed(backend),
         backend=backend,
         timeout=timeout,
+        cache=cache,
         refine=refine,
     )
     found: dict[Corner, CornerFigures | FailedCorner] = {}
@@ -127,7 +135,7 @@ def simulate_corner(job: CornersJob, corner: Corner) -> CornerFigures | FailedCo
     if (stored := _stored(path, corner, identity)) is not None:
         return stored
     try:
-        with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
+        with spice.open_engine(backend=job.backend, timeout=job.timeout, cache=job.cache) as engine:
             found = _at(job, corner, engine)
     except SimulationError as error:
         # A failed corner is not stored: a failure for lack of time or memory may not happen again.
@@ -158,8 +166,7 @@ def _at(job: CornersJob, corner: Corner, engine: spice.Engine) -> CornerFigures:
     design = job.exported.design
     kind = registry.of(design)
     moved, facts = kind.at_corner(design, job.exported.trained, corner, engine, job.folder / "measured")
-    network = kind.network_text(moved)
-    here = replace(job.exported, design=moved, network=network)
+    here = replace(job.exported, design=moved, network=_network(job.exported, moved))
     energy = run_energy(here, job.data, engine, refine=job.refine, frames=1)
     return CornerFigures(
         corner=str(corner),
@@ -177,6 +184,24 @@ def _at(job: CornersJob, corner: Corner, engine: spice.Engine) -> CornerFigures:
         facts=facts,
         certificate=energy.provenance.certificate,
     )
+
+
+def _network(exported: Exported, moved: AnyDesign) -> str:
+    """The netlist to simulate at a corner, where the design of ``exported`` is ``moved``.
+
+    If the corner leaves the netlist as it is, this is the file, edited or not. Raises InputError if both the corner and
+    the user changed the netlist, because the edits cannot be applied to the other one.
+    """
+    network_text = registry.of(moved).network_text
+    drawn, there = network_text(exported.design), network_text(moved)
+    if there == drawn:
+        return exported.network
+    if exported.network != drawn:
+        raise InputError(
+            f"{exported.path / NETWORK} was edited, and at macro level each corner has a netlist of its own: edit an "
+            "export with --level transistor, or simulate the corners of an unedited design"
+        )
+    return there
 
 
 def _results(

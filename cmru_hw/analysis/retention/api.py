@@ -16,7 +16,8 @@ from cmru_hw.analysis.retention.result import RESULT, FinerSteps, RetentionResul
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.retention import HeldState
 from cmru_hw.core.atomic_write import write_text
-from cmru_hw.design_folder.folder import Exported
+from cmru_hw.core.errors import InputError
+from cmru_hw.design_folder.folder import NETWORK, Exported
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 from cmru_hw.spice.finer import FinerEngine
@@ -44,11 +45,16 @@ def run_retention(
 
     The unit that loses its state first is simulated at the process corner ``corner``. The result is written to
     ``folder`` as ``retention.json``. Time steps are halved ``refine`` times; the worst temperature is simulated once
-    more with steps halved again. Raises InputError for a technology that was not measured on transistors and for
-    counters, SimulationError, OutputError.
+    more with steps halved again. Raises InputError for a technology that was not measured on transistors, for counters
+    and for an edited netlist, which the testbench of one unit does not contain; SimulationError, OutputError.
     """
     design = exported.design
     kind = registry.of(design)
+    if exported.network != kind.network_text(design):
+        raise InputError(
+            f"{exported.path / NETWORK} was edited, but retention simulates one unit in a testbench of its own, which "
+            "does not contain the edits: export the design again"
+        )
     unit = kind.retention_unit(design, FinerEngine(engine, refine) if refine else engine, corner)
     states: list[HeldState] = []
     simulator = ""
@@ -86,7 +92,11 @@ def run_retention(
             timesteps=again.timesteps,
             difference=abs(worst.timesteps / again.timesteps - 1),
         ),
-        excludes=(*unit.excludes, f"process corners other than {corner}"),
+        excludes=(
+            *unit.excludes,
+            f"process corners other than {corner}",
+            *(f"the template of one's own for {name}: its shipped cell is simulated" for name, _ in design.templates),
+        ),
         provenance=provenance(exported, simulator=simulator, command=command),
     )
     if folder is not None:

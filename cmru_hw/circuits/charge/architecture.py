@@ -25,12 +25,13 @@ from cmru_hw.process.device_count import Inventory
 
 def describe(design: Design) -> dict[str, object]:
     """Capacitor sizes, size of one level, and number of rounded and left-out weights of a design."""
-    sizes = [np.abs(row.weights[row.weights != 0]) for layer in design.layers for row in (layer.low, layer.high)]
+    rows = [row for layer in design.layers for row in (layer.low, layer.high)]
+    sizes = np.concatenate([np.abs(row.weights[row.weights != 0]) for row in rows])
     dropped = sum(deviation.got == 0 for deviation in design.deviations)
     outside = {"excludes": list(fidelity.excludes(design))} if fidelity.in_transistors(design) else {}
     return {
-        "smallest weight capacitor": si(float(min(s.min() for s in sizes if len(s))), "F"),
-        "largest weight capacitor": si(float(max(s.max() for s in sizes if len(s))), "F"),
+        "smallest weight capacitor": si(float(sizes.min()), "F") if sizes.size else "none",
+        "largest weight capacitor": si(float(sizes.max()), "F") if sizes.size else "none",
         "one level": [si(float(layer.step.min()), "V") + " or more" for layer in design.layers],
         "calibration": design.calibration.source,
         "input range": input_range.described(

@@ -15,6 +15,8 @@ from cmru_hw.process.technology import Technology
 
 # Room above the largest state of the calibration: on new data an unbounded state may go further.
 HEADROOM = 1.25
+# A difference of capacitances smaller than this share of them is a residue of rounding.
+RESIDUE = 1e-9
 # Total length of all clock phases, as a share of the timestep. The rest is hold, in which the inputs change.
 LONGEST_WINDOW = 0.6
 
@@ -176,9 +178,28 @@ class Design:
             calibrated=np.array(self.calibration.largest),
         )
 
+    def highest_level(self, index: int) -> float:
+        """Largest level that the integrators of layer ``index`` must hold: see :func:`highest_level`."""
+        return highest_level(self.layers[index].levels, self.calibration.states[index])
+
     def voltages(self, inputs: NDArray[np.floating]) -> Array:
         """Voltages of the input lines [V] for ``inputs`` (..., features), clamped to their range."""
         return self.technology.supply.common_mode + self.input_unit * self.input_range.scaled(inputs)
+
+
+def highest_level(levels: int | None, largest: float) -> float:
+    """K, or without a level limit the ``largest`` level of the calibration with headroom."""
+    return levels if levels is not None else HEADROOM * largest
+
+
+def padding(totals: Array, least: float) -> Array:
+    """Capacitance [F] that pads each of ``totals`` [F] to the largest of them, or to ``least`` if that is larger.
+
+    0 where only a residue of rounding is missing.
+    """
+    largest = max(least, float(totals.max(initial=0.0)))
+    missing = largest - totals
+    return np.where(missing > RESIDUE * largest, missing, 0.0)
 
 
 def clock_phases(config: ModelConfig) -> tuple[str, ...]:

@@ -23,7 +23,16 @@ from scipy.linalg import block_diag
 
 from cmru_hw.circuits import input_range
 from cmru_hw.circuits.calibration import calibration_data
-from cmru_hw.circuits.charge.design import HEADROOM, Calibration, Design, Layer, Row, phase_share
+from cmru_hw.circuits.charge.design import (
+    HEADROOM,
+    Calibration,
+    Design,
+    Layer,
+    Row,
+    highest_level,
+    padding,
+    phase_share,
+)
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.design import Deviation, refuse_dead_layers
 from cmru_hw.circuits.input_range import PERCENTILE
@@ -75,11 +84,11 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
     for index in range(len(config.units)):
         layer = _layer(index, tensors, config, technology, calibration, line_unit, line_sign, spread, deviations)
         layers.append(layer)
-        own_unit, own_sign, own_spread = _outputs(layer, technology)
+        own_unit, own_sign, own_spread = outputs(layer, technology)
         line_unit = np.concatenate((own_unit, line_unit)) if config.skip else own_unit
         line_sign = np.concatenate((own_sign, line_sign)) if config.skip else own_sign
         spread = block_diag(own_spread, spread) if config.skip else own_spread
-    readout_unit, readout_sign, readout_spread = _outputs(layers[-1], technology)
+    readout_unit, readout_sign, readout_spread = outputs(layers[-1], technology)
     readout = _rows(
         "readout",
         [(tensors["readout.weight"] @ readout_spread, tensors["readout.bias"], np.zeros(len(tensors["readout.bias"])))],
@@ -100,7 +109,7 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
         reference_up=np.asarray(technology.signal.reference),
         reference_down=np.asarray(technology.signal.reference),
         layers=tuple(layers),
-        readout=injected(replace(readout, pad=technology.capacitor.row - readout.total), technology),
+        readout=injected(replace(readout, pad=padding(readout.total, technology.capacitor.row)), technology),
         readout_unit=readout_unit,
         readout_sign=readout_sign,
         readout_spread=readout_spread,
@@ -149,7 +158,7 @@ def _tap(row: Row, capacitance: Array, technology: Technology) -> Array:
     return capacitance * technology.signal.bias / row.scale
 
 
-def _outputs(layer: Layer, technology: Technology) -> tuple[Array, Array, Array]:
+def outputs(layer: Layer, technology: Technology) -> tuple[Array, Array, Array]:
     """The lines that carry a layer's units to its readers: their units [V], signs, and spread (units, lines).
 
     An integrator is one line. A counter has one rail-to-rail line for each bit of its level, in two's complement; α,
@@ -205,7 +214,7 @@ def _layer(
         unit, step, packet = _sampled_packets(packet_row, technology, calibration.states[index])
         sign = np.ones(units)
     else:
-        highest = levels if levels is not None else HEADROOM * calibration.states[index]
+        highest = highest_level(levels, calibration.states[index])
         unit, step, packet = _fixed_packets(name, tensors[f"{name}.alpha"], technology, highest)
         sign = np.sign(tensors[f"{name}.alpha"])
     settling = phase_share(config, technology) * technology.timing.timestep
@@ -315,6 +324,13 @@ def _rows(
                 offset=np.zeros_like(scale),
             )
         )
+    # A row of the readout is padded, so it has capacitors even without weights.
+    for label, row in () if shared else zip("ab" if len(sums) == 2 else "r", rows, strict=True):
+        if empty := np.flatnonzero(row.total == 0).tolist():
+            raise MappingError(
+                f"{name}.{label}, row {empty[0]}: no weight or bias is as large as half the smallest capacitor, so its "
+                "sign means nothing; lower capacitor.minimum, raise capacitor.row, or prune the unit"
+            )
     return rows
 
 

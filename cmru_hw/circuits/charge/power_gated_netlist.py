@@ -18,8 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
+import numpy as np
+
 from cmru_hw.circuits.charge import numerics
-from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.design import RESIDUE, Design, padding
 from cmru_hw.circuits.charge.transistor_parts import (
     INPUT_CHANGE,
     INPUT_EDGE,
@@ -153,7 +155,7 @@ def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str,
     own, other = ("e", "f") if tap > 0 else ("f", "e")
     if abs(tap) >= minimum:
         return {"tap": (f"{own}{group}", abs(tap))}
-    if tap != 0:
+    if abs(tap) > RESIDUE * max(abs(bias), abs(threshold)):
         return {"tap": (f"{own}{group}", minimum + abs(tap)), "against": (f"{other}{group}", minimum)}
     return {}
 
@@ -179,7 +181,7 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     _, chip = require(design)
     layer, here = design.layers[index], f"{index}_{i}"
     clocks = " ".join(f"{clock}{index}" for clock in UNIT_CLOCKS)
-    highest = layer.levels if layer.levels else 1
+    highest = design.highest_level(index)
     ratio = layer.packet[i] / layer.integrator[i]
     reference = "ref_up" if layer.initial[i] > 0 else "ref_down"
     return [
@@ -197,8 +199,8 @@ def replica(row: str) -> str:
 
 def class_row(design: Design, k: int, rows: Rows) -> list[str]:
     """Readout row ``k``, padded to the capacitance of the largest row."""
-    top, largest = f"y{k}", max(map(total, rows.values()))
-    pad = max(design.technology.capacitor.row, largest) - total(rows[top])
+    top, totals = f"y{k}", np.array([total(row) for row in rows.values()])
+    pad = float(padding(totals, design.technology.capacitor.row)[list(rows).index(top)])
     return [*row_lines(top, top, rows[top], pad, "0"), f"xr{top} {top} rr vcm 0 nf l=0.45u"]
 
 

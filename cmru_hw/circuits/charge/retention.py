@@ -163,7 +163,7 @@ def lost(engine: Engine, conditions: Conditions, cell: HeldIntegrator, level: fl
             after = int(gone[0])
             seconds = float(np.interp(cell.tolerance, off[after - 1 : after + 1], time[after - 1 : after + 1]))
             return Loss(level=level, seconds=seconds, lost=True, simulated=hold, leakage=leakage, simulator=simulator)
-        if hold * LONGER > LONGEST:
+        if hold >= LONGEST:
             rate = max(float(off[-1]), 1e-12) / hold
             return Loss(
                 level=level,
@@ -173,7 +173,7 @@ def lost(engine: Engine, conditions: Conditions, cell: HeldIntegrator, level: fl
                 leakage=leakage,
                 simulator=simulator,
             )
-        hold *= LONGER
+        hold = min(hold * LONGER, LONGEST)
 
 
 def lost_asleep(engine: Engine, conditions: Conditions, cell: HeldIntegrator, level: float) -> Loss:

@@ -33,7 +33,7 @@ class ChargeSimulation(Simulation):
     ``rows``: differential comparator inputs [V], by layer (sequences, timesteps, units, 2), 0 past a sequence's end.
     ``delivered`` [J] (sequences, timesteps, blocks): energy from each supply to its block. ``late_flips``: number of
     decisions that flipped after their use. ``options`` is the simulator's line of options, ``refine`` the number of
-    times that its steps were halved.
+    times that its steps were halved, both of the decks with the smallest steps.
     """
 
     rows: tuple[Array, ...]
@@ -129,7 +129,7 @@ def simulate(
         design,
         sequences,
         ordered,
-        refine=refine,
+        refine=finer,
         cpu_seconds=seconds,
         simulator=simulator,
         attempts=tuple(attempts),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge.compare import reference
 from cmru_hw.circuits.charge.design import Design, Layer, Row
+from cmru_hw.circuits.charge.mapping import outputs
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array, Response
@@ -31,8 +32,11 @@ def unit(design: Design, layer: int, number: int) -> Design:
     of_lines = ("line_unit", "line_sign", "spread")
     own = [field.name for field in fields(Layer) if field.name not in (*of_lines, "unit", "levels")]
     sliced: dict[str, Any] = {name: _one(getattr(layer_of_unit, name), units) for name in own}
-    chosen = replace(layer_of_unit, **sliced)
     lines = layer_of_unit.low.weights.shape[1]
+    # The value of a line is its voltage.
+    chosen = replace(layer_of_unit, **sliced, line_unit=np.ones(lines), line_sign=np.ones(lines), spread=np.eye(lines))
+    readout_unit, readout_sign, readout_spread = outputs(chosen, design.technology)
+    readout = _one(design.readout, np.array([], dtype=np.int64))
     return replace(
         design,
         config=replace(design.config, features=lines, units=(1,), skip=False),
@@ -46,9 +50,10 @@ def unit(design: Design, layer: int, number: int) -> Design:
         input_scale=np.ones(lines),
         input_offset=np.zeros(lines),
         layers=(chosen,),
-        readout=_one(design.readout, np.array([], dtype=np.int64)),
-        readout_unit=np.array([layer_of_unit.unit]),
-        readout_sign=chosen.sign,
+        readout=replace(readout, weights=np.zeros((0, len(readout_unit)))),
+        readout_unit=readout_unit,
+        readout_sign=readout_sign,
+        readout_spread=readout_spread,
         deviations=(),
     )
 

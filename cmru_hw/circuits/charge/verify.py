@@ -55,7 +55,9 @@ def verify(
             if last or not transistors or not (found.decisions_changed or found.states_changed):
                 break
         previous = response
-    return Verified(comparison=comparison, simulation=simulation, expected=expected, refined=refined, certificate=found)
+    return Verified(
+        comparison=comparison, simulation=simulation, expected=expected, refined=simulation.refine, certificate=found
+    )
 
 
 def _same_decisions(one: Response, other: Response) -> bool:

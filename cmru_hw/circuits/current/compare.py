@@ -178,9 +178,9 @@ def compare(
             wanted_states = expected.response.states[index]
             errors[f"{name}state"] += _squares(response.states[index], wanted_states, chosen & right)
         same = np.broadcast_to(valid, right.shape) & right
-        level_error = max(
-            level_error, float(np.abs(response.states[index] - expected.response.states[index])[same].max())
-        )
+        # If no state of the layer is right, there is no level to compare.
+        errors_of_levels = np.abs(response.states[index] - expected.response.states[index])[same]
+        level_error = max(level_error, float(errors_of_levels.max(initial=0.0)))
         front = front & right.all(axis=2, keepdims=True)
     classes = classes_of(response, design.config.decision)
     logits = np.where(valid, response.logits - expected.response.logits, 0.0)

@@ -42,8 +42,8 @@ class CurrentSimulation(Simulation):
 
     ``candidates``: per layer (sequences, timesteps, units) in software units. ``charge`` [C]: per block of
     `netlist.BLOCKS` (sequences, timesteps), drawn from its supply of ``vdd`` [V] in timesteps of ``timestep`` [s].
-    ``numerics`` are the settings of the integration. ``transitions_checked`` is False if the thresholds of cells are
-    not known or the check was not requested: see `transitions`.
+    ``numerics`` are the settings of the finest integration, which was refined ``refine`` times. ``transitions_checked``
+    is False if the thresholds of cells are not known or the check was not requested: see `transitions`.
     """
 
     candidates: tuple[Array, ...]
@@ -51,6 +51,7 @@ class CurrentSimulation(Simulation):
     vdd: float
     timestep: float
     numerics: Numerics
+    refine: int
     transitions_checked: bool
 
     @property
@@ -162,7 +163,8 @@ def simulate(
         charge={block: padded([piece.charge[block] for piece in ordered], time) for block in netlist.BLOCKS},
         vdd=supply,
         timestep=period,
-        numerics=numerics.refined(refine),
+        numerics=numerics.refined(finer),
+        refine=finer,
         transitions_checked=own is not None,
     )
 

@@ -54,7 +54,9 @@ def verify(
         if not (found.decisions_changed or found.states_changed):
             break
     comparison = compare(design, trained, sequences, simulation, expected=expected, resolution=resolution)
-    return Verified(comparison=comparison, simulation=simulation, expected=expected, refined=refined, certificate=found)
+    return Verified(
+        comparison=comparison, simulation=simulation, expected=expected, refined=simulation.refine, certificate=found
+    )
 
 
 # long: one run of the refined deck, then one report

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from cmru_hw.circuits.charge import clocked_netlist, transistor_parts
-from cmru_hw.circuits.charge.design import HEADROOM, Design
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import macro
 from cmru_hw.circuits.charge.memories.memory import Memory
 from cmru_hw.circuits.charge.transistor_parts import LineSource, MeteredSupply
@@ -37,7 +37,7 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     za, zb, zp, reference = clocked_netlist.unit_pins(design, index, i, lines)
     clocks = " ".join(f"{clock}{index}" for clock in ("r", "rb", "ck", "pl", "en", "pb", "pc", "pcb", "en", "s"))
     ratio = layer.packet[i] / layer.integrator[i]
-    highest = layer.levels if layer.levels else HEADROOM * design.calibration.states[index]
+    highest = design.highest_level(index)
     return [
         *lines,
         f"xunit{here} a{here} b{here} o{here} qa{here} qb{here} {za} {zb} {zp} "
