@@ -33,7 +33,8 @@ from cmru_hw.core import package_data
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
 
 TIMESTEPS = 100
@@ -47,7 +48,7 @@ def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "power-
     """A shipped network at transistor level, and all of its held-out sequences."""
     models = package_data.folder("models")
     trained = checkpoint.load(models / f"{model}.safetensors")
-    data = checkpoint.load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
+    data = load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
     kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
     found = mapping.calibrate(trained, data)
     common = replace(found, inputs=(max(found.largest),) * len(found.inputs), percentile=100.0)
@@ -173,7 +174,7 @@ def memories(folder: Path, jobs: int) -> None:
 def report(joules: EnergyResult) -> None:
     print(
         f"energy {joules.per_timestep_J * 1e12:.2f} pJ per timestep ({joules.label}); "
-        f"ledger gap {joules.ledger_gap:.2e}"
+        f"closure error {joules.ledger_gap:.2e}"
     )
     for name, entry in joules.blocks.items():
         assert entry.static_J is not None and entry.dynamic_J is not None

@@ -15,10 +15,11 @@ from cmru_hw import spice
 from cmru_hw.analysis.energy import scaling
 from cmru_hw.circuits.comparison import classes_of
 from cmru_hw.circuits.current import characterize, compare, mapping, netlist, simulate, technology, variation, verify
-from cmru_hw.circuits.current import fast as behavioral
+from cmru_hw.circuits.current import fast as fast_engine
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import device_models
 
 PUBLISHED = (
@@ -151,15 +152,15 @@ def fast() -> None:
     trained, data = _shipped(MODELS[0], DIE_UTTERANCES)
     design = mapping.map_network(trained, _scaled(1.0), mapping.calibrate(trained, data))
     drawn = variation.draw(design, seed=0, dies=range(DIES))
-    run = behavioral.run(drawn, data)
+    run = fast_engine.run(drawn, data)
     expected = compare.reference(design, trained, data)
     print("die  decisions alike: SPICE and fast, SPICE and software   classes as in software")
     with spice.open_engine() as engine:
         for die in range(DIES):
             text = netlist.network_text(design, strengths=drawn.one(die))
             response = simulate.simulate(design, data, engine, network=text).response
-            both, total = behavioral.agreement(run.response(die), response)
-            software, _ = behavioral.agreement(expected.response, response)
+            both, total = fast_engine.agreement(run.response(die), response)
+            software, _ = fast_engine.agreement(expected.response, response)
             classes = classes_of(response, trained.config.decision) == expected.classes
             print(f"{die:3}  {both / total:.2%}  {software / total:.2%}  {classes.sum()} of {len(classes)}")
 
@@ -216,7 +217,7 @@ def width() -> None:
 
 def _static(design: mapping.CurrentDesign, data: Sequences) -> dict[str, float]:
     """Mean power [W] of each block in the fast engine."""
-    run = behavioral.run(variation.draw(design, seed=0, dies=[0], varied=frozenset()), data)
+    run = fast_engine.run(variation.draw(design, seed=0, dies=[0], varied=frozenset()), data)
     return {block: float(current.mean()) * design.technology.vdd for block, current in run.supply.items()}
 
 
@@ -246,7 +247,7 @@ def _scaled(unit: float) -> technology.CurrentTechnology:
 def _shipped(model: str, count: int) -> tuple[Trained, Sequences]:
     """A shipped network and ``count`` test utterances, spread over the file, which is ordered by speaker."""
     folder = package_data.folder("models")
-    data = checkpoint.load_sequences(folder / "detect-eval.npz")
+    data = load_sequences(folder / "detect-eval.npz")
     # The same as --sequences COUNT --spread.
     spread = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
     return checkpoint.load(folder / f"{model}.safetensors"), data.take(spread)

@@ -31,7 +31,8 @@ from cmru_hw.analysis.montecarlo.statistics import clopper_pearson, passed, scor
 from cmru_hw.circuits.charge import macro_netlist, mapping, noise, variation
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
 from cmru_hw.spice.deck import Deck
 
@@ -87,7 +88,7 @@ def taking_turns(spice: Job, fast: Job, scale: float) -> tuple[Cost, Cost]:
 
 def vowels(count: int | None = None) -> Job:
     trained = checkpoint.load(package_data.folder("models") / "vowels-cmru-2x16.safetensors")
-    data = checkpoint.load_sequences(package_data.folder("models") / "vowels-eval.npz")
+    data = load_sequences(package_data.folder("models") / "vowels-eval.npz")
     design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
     chosen = data if count is None else data.first(count)
     return Job(design=design, trained=trained, sequences=chosen, seed=0, varied=variation.select_variations(design))

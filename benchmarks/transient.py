@@ -12,7 +12,8 @@ import torch
 from cmru_hw import spice
 from cmru_hw.circuits.charge import mapping
 from cmru_hw.circuits.charge.verify import verify
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import technology
 
 UNITS = (4, 16, 64)

@@ -25,7 +25,8 @@ from cmru_hw.circuits.charge.design import Calibration, Design
 from cmru_hw.circuits.charge.fast import respond
 from cmru_hw.circuits.charge.transistor_parts import replica_gates
 from cmru_hw.core.errors import SimulationError
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import technology
 
 LEVELS, THRESHOLD = 7, 0.25

@@ -22,8 +22,8 @@ from cmru_hw.circuits.charge.architecture import CHARGE
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.cli import group
-from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import save_sequences
 from tests.networks import Shape, random_network, random_sequences
 
 
@@ -89,6 +89,7 @@ OF_A_DESIGN = (
         "row_errors",
         "energy_model",
         "supply",
+        "corner_fingerprint",
         "retention_unit",
         "require_retention",
         "certify",
@@ -117,7 +118,7 @@ def boxed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_third_kind_of_circuit_goes_from_export_to_the_report(boxed: None, tmp_path: Path) -> None:
     shape = Shape(features=2, units=(2,), levels=2)
     cmru_hw.save_model(random_network(shape), tmp_path / "net.safetensors")
-    checkpoint.save_sequences(random_sequences(shape, (4, 6)), tmp_path / "data.npz")
+    save_sequences(random_sequences(shape, (4, 6)), tmp_path / "data.npz")
 
     def run(*words: str) -> None:
         done = CliRunner().invoke(group, words, catch_exceptions=False)

@@ -11,13 +11,14 @@ from cmru_hw import spice
 from cmru_hw.analysis.montecarlo import statistics
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.circuits.charge import compare, mapping, noise, simulate, variation
-from cmru_hw.circuits.charge import fast as behavioral
+from cmru_hw.circuits.charge import fast as fast_engine
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.circuits.comparison import classes_of
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
 from cmru_hw.process.technology import Technology
 from tests.networks import Shape, random_network, random_sequences
@@ -48,11 +49,11 @@ def drawn(design: Design, dies: int, *, seed: int = 0, varied: frozenset[str] | 
     )
 
 
-def kept(dies: Dies, packed: behavioral.Packed) -> list[list[np.ndarray]]:
+def kept(dies: Dies, packed: fast_engine.Packed) -> list[list[np.ndarray]]:
     """Decisions, states and classes of each die."""
     return [
         [np.array(values) for values in (*found.decisions, *found.states, found.classes())]
-        for found in behavioral.run(dies, packed)
+        for found in fast_engine.run(dies, packed)
     ]
 
 
@@ -60,7 +61,7 @@ def kept(dies: Dies, packed: behavioral.Packed) -> list[list[np.ndarray]]:
 @pytest.mark.parametrize("skip", [False, True])
 def test_without_variation_it_is_software(cell: str, skip: bool) -> None:
     trained, sequences, design = make(Shape(cell=cell, skip=skip, units=(4, 3, 2)), technology.load("macro"))
-    (response,) = behavioral.respond(drawn(design, 1, varied=frozenset()), sequences)
+    (response,) = fast_engine.respond(drawn(design, 1, varied=frozenset()), sequences)
     verdict = compare.compare(design, compare.reference(design, trained, sequences), response)
     assert verdict.differ == 0 and verdict.classified == verdict.classified_alike
     assert verdict.level_error < 1e-3
@@ -71,7 +72,7 @@ def test_without_variation_it_is_software(cell: str, skip: bool) -> None:
 def test_nominal_comparison_is_the_same_as_that_of_spice(cell: str) -> None:
     trained, sequences, design = make(Shape(cell=cell), technology.load("macro"))
     expected = compare.reference(design, trained, sequences)
-    (fast,) = behavioral.respond(drawn(design, 1, varied=frozenset()), sequences)
+    (fast,) = fast_engine.respond(drawn(design, 1, varied=frozenset()), sequences)
     with spice.open_engine() as engine:
         circuit = simulate.simulate(design, sequences, engine).response
     verdicts = [compare.compare(design, expected, response) for response in (fast, circuit)]
@@ -87,7 +88,7 @@ def test_a_die_is_the_same_in_both_engines(cell: str, seed: int) -> None:
     """All non-idealities on: systematic ones, mismatch and noise."""
     _, sequences, design = make(Shape(cell=cell, seed=seed, units=(5, 4), levels=2 + seed), lossy())
     dies = drawn(design, 1, seed=seed)
-    (fast,) = behavioral.respond(dies, sequences)
+    (fast,) = fast_engine.respond(dies, sequences)
     with spice.open_engine() as engine:
         circuit = simulate.simulate(
             dies.one(0),
@@ -107,7 +108,7 @@ def test_a_die_is_the_same_in_both_engines(cell: str, seed: int) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_dies_do_not_depend_on_how_many_run_together(cell: str) -> None:
     _, sequences, design = make(Shape(cell=cell), lossy())
-    packed = behavioral.pack(design, sequences)
+    packed = fast_engine.pack(design, sequences)
     together = kept(drawn(design, 6), packed)
     for numbers in ([0], [3, 1, 2], [5, 4]):
         alone = kept(variation.draw(design, seed=0, dies=numbers, varied=variation.select_variations(design)), packed)
@@ -118,7 +119,7 @@ def test_dies_do_not_depend_on_how_many_run_together(cell: str) -> None:
 
 def test_skipping_noise_that_cannot_decide_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     _, sequences, design = make(Shape(units=(8, 6)), lossy(), lengths=(30, 15, 50))
-    packed = behavioral.pack(design, sequences)
+    packed = fast_engine.pack(design, sequences)
     sparse = kept(drawn(design, 4), packed)
     # With a bound that excludes nothing, every row gets all of its noise.
     monkeypatch.setattr("cmru_hw.core.counter_rng.BOUND", 1e9)
@@ -133,9 +134,9 @@ def test_classes_are_those_of_the_full_response(decision: str) -> None:
     trained = Trained(config=replace(trained.config, decision=decision), tensors=trained.tensors)
     design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
     dies = drawn(design, 20)
-    packed = behavioral.pack(design, sequences)
-    fast = np.stack([found.classes() for found in behavioral.run(dies, packed)])
-    full = [classes_of(response, decision) for response in behavioral.respond(dies, sequences)]
+    packed = fast_engine.pack(design, sequences)
+    fast = np.stack([found.classes() for found in fast_engine.run(dies, packed)])
+    full = [classes_of(response, decision) for response in fast_engine.respond(dies, sequences)]
     assert np.array_equal(fast, np.stack(full))
 
 
@@ -144,7 +145,7 @@ def test_classes_are_those_of_the_full_response(decision: str) -> None:
 def test_vowels_die_by_die() -> None:
     """50 dies of the shipped network, 5 utterances each, all effects on: at least 99.9 % of decisions agree."""
     trained = checkpoint.load(package_data.folder("models") / "vowels-cmru-2x16.safetensors")
-    sequences = checkpoint.load_sequences(package_data.folder("models") / "vowels-eval.npz")
+    sequences = load_sequences(package_data.folder("models") / "vowels-eval.npz")
     design = mapping.map_network(trained, lossy(), mapping.calibrate(trained, sequences))
     job = Job(
         design=design,

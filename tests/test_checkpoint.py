@@ -23,7 +23,8 @@ import torch
 from cmru_hw.core.errors import CheckpointError, DataError, OutputError
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.cells import CELLS
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained, load, load_sequences, save, save_sequences
+from cmru_hw.nn.checkpoint import ModelConfig, Trained, load, save
+from cmru_hw.nn.sequences import Sequences, load_sequences, save_sequences
 
 
 def config(cell: str = "cmru", **changes: Any) -> ModelConfig:
@@ -333,7 +334,7 @@ def test_zip_that_unpacks_to_too_much(tmp_path: Path) -> None:
 def test_safetensors_without_our_metadata(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     path.write_bytes(safetensors.torch.save(parts()[1]))
-    assert "it has no settings: there is no entry 'cmru_hw' in it and there is no net.json beside it" in refusal(path)
+    assert "it has no settings: there is no entry 'cmru_hw' in it and there is no net.json next to it" in refusal(path)
 
 
 class Hostile:
@@ -374,7 +375,7 @@ def test_torchscript_is_refused_as_code(tmp_path: Path) -> None:
         ([torch.ones(2)], "it holds a list, not a state_dict"),
         (torch.ones(2), "it holds a Tensor, not a state_dict"),
         ({1: torch.ones(2)}, "it holds a dict, not a state_dict"),
-        ({"readout.bias": torch.ones(2)}, "there is no net.json beside it"),
+        ({"readout.bias": torch.ones(2)}, "there is no net.json next to it"),
         ({"cmru_hw": 3}, "its entry 'cmru_hw' is a int; it is a JSON string"),
         ({"model": torch.ones(2), "step": 3}, "entry 'step' is a int, not a tensor"),
         ({"cmru_hw": "{}"}, "it holds no tensors; save model.state_dict()"),

@@ -225,7 +225,7 @@ def test_by_hand_a_network_without_long_channel_numbers_has_its_inputs_alone() -
     without = replace(design, technology=replace(design.technology, long_channel=None))
     assert set(energy_transistor.analytic(without, software, given, 0)) == {"inputs"}
     whole = energy_transistor.analytic(design, software, given, 0)
-    assert {f"account_{name}" for name in whole} == set(transistor_netlist.accounts(design))
+    assert {f"meter_{name}" for name in whole} == set(transistor_netlist.charge_meters(design))
     # Inputs at their zero move nothing except what states and the constant move.
     still = replace(sequences, inputs=0 * sequences.inputs)
     idle = energy_transistor.analytic(design, compare.reference(design, trained, still), 0 * given, 0)
@@ -265,14 +265,14 @@ def test_the_smallest_chip_of_two_layers_equals_software(need: Callable[[str], N
         assert piece.states[layer] == pytest.approx(expected.states[layer][0], abs=LEVEL_TOLERANCE["transistor"])
     # The charge meters of all supplies compared with the charge at the common return,
     ends = (plan.starts[0] + np.arange(4)) * plan.timestep
-    names = [name for name in transistor_netlist.accounts(design) if name != "account_inputs"]
+    names = [name for name in transistor_netlist.charge_meters(design) if name != "meter_inputs"]
     charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
-    assert sum(charge.values()) == pytest.approx(np.diff(traces.at("account_total", ends)) * 1e-9, rel=0.01)
+    assert sum(charge.values()) == pytest.approx(np.diff(traces.at("meter_total", ends)) * 1e-9, rel=0.01)
     assert 4e-12 < design.supply * sum(values.mean() for values in charge.values()) < 15e-12
     # and each compared with the analytic estimate from its capacitances.
     analytic = energy_transistor.analytic(design, software, sequences.inputs[0].astype(float), 0)
     for name, coulombs in charge.items():
-        block = name.removeprefix("account_")
+        block = name.removeprefix("meter_")
         within = 0.35 if block == "vcm" else 0.25
         assert design.supply * coulombs.mean() == pytest.approx(analytic[block].mean(), rel=within), block
     # A run with a comparator that turns over after its decision is repeated with smaller steps.

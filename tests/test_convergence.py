@@ -26,7 +26,7 @@ from cmru_hw.core import package_data
 from cmru_hw.core.errors import UncausedTransition
 from cmru_hw.core.signals import Traces
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.sequences import Sequences
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
 from cmru_hw.spice.vacask import VacaskEngine
 from tests.narrow import known
@@ -143,7 +143,7 @@ def test_a_second_simulator_has_the_same_states_and_energy(
 def test_current_mode_is_the_same_in_a_second_simulator(engine: spice.Engine) -> None:
     models = package_data.folder("models")
     trained = checkpoint.load(models / "detect-fq-bmru-2x4.safetensors")
-    data = checkpoint.load_sequences(models / "detect-eval.npz").first(1)
+    data = load_sequences(models / "detect-eval.npz").first(1)
     data = replace(data, inputs=data.inputs[:, :3], lengths=np.array([3]))
     kind = registry.fitting(trained)
     design = kind.map_network(trained, kind.load_technology(kind.technology), kind.calibrate(trained, data))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cmru_hw import spice
 from cmru_hw.analysis.corners import grid
 from cmru_hw.analysis.corners.api import run_corners
 from cmru_hw.analysis.corners.result import CornerFigures, CornersResult
@@ -19,7 +20,7 @@ from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
 from cmru_hw.design_folder import folder as design_folder
-from cmru_hw.nn.checkpoint import load_sequences, save_sequences
+from cmru_hw.nn.sequences import load_sequences, save_sequences
 from cmru_hw.process import technology
 from tests.narrow import charge_design, known
 from tests.networks import Shape, random_network, random_sequences
@@ -205,7 +206,7 @@ def prepare(design: design_folder.Exported, out: Path, only: list[str]) -> None:
     """Measured transistors as an earlier run would have stored them: those of the shipped technology."""
     nominal = charge_design(design.design).technology
     for corner in grid.chosen(grid.every(nominal.supply.vdd), only):
-        path = measured_technology.place(corner, nominal, out / "measured")
+        path = measured_technology.place(corner, nominal, out / "measured", spice.installed("pyspice"))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(shipped_text())
 

@@ -76,8 +76,8 @@ def test_the_netlist_has_bits_and_no_amplifier() -> None:
     assert re.search(r"^xline1_0 q0_0_0 p1_0 n1_0 e1 vl counter_line$", text, re.MULTILINE)
     assert re.search(r"^xline_p0_0 x0 .* halfline$", text, re.MULTILINE)
     deck, _ = fidelity.deck(design, [sequences.inputs[0].astype(float)])
-    assert "amplifier" not in "".join(deck.files) and "account_amplifiers" not in deck.saved
-    assert {"account_memory", "account_lines"} <= set(deck.saved)
+    assert "amplifier" not in "".join(deck.files) and "meter_amplifiers" not in deck.saved
+    assert {"meter_memory", "meter_lines"} <= set(deck.saved)
     # The end gate is that of K = 2.
     assert b"This is K = 2" in deck.files["cells/counter_end.cir"]
 

@@ -24,10 +24,11 @@ from cmru_hw.circuits.current import (
     variation,
     verify,
 )
-from cmru_hw.circuits.current import fast as behavioral
+from cmru_hw.circuits.current import fast as fast_engine
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import MappingError, TechnologyError
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import device_models
 from tests.networks import Shape, random_network
 
@@ -402,10 +403,10 @@ def test_the_fast_engine_without_errors_is_the_software(skip: bool) -> None:
     kind = replace(without_grid(), timestep=1.0)  # so long that the charge of a state node is negligible
     data = sequences(lengths=(20, 30, 25), seed=7)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
-    fast = behavioral.run(variation.draw(design, seed=0, dies=[0, 1], varied=frozenset()), data)
+    fast = fast_engine.run(variation.draw(design, seed=0, dies=[0, 1], varied=frozenset()), data)
     expected = compare.reference(design, mapping.realised(design), data).response
     for die in range(2):
-        agree, total = behavioral.agreement(fast.response(die), expected)
+        agree, total = fast_engine.agreement(fast.response(die), expected)
         assert agree == total
 
 
@@ -413,7 +414,7 @@ def test_a_cell_needs_charge_to_switch() -> None:
     up, down, initial = np.array([[1e-9]]), np.array([[0.5e-9]]), np.array([0.0])
     overdrive = np.array([0.0, 0.3e-12, 0.3e-12, 0.0, 1e-12])
     seen = (1e-9 + overdrive).reshape(1, 1, -1, 1)
-    states = behavioral._switch(seen, up, down, initial, 0.01)
+    states = fast_engine._switch(seen, up, down, initial, 0.01)
     # 2 x 0.3 pA x 10 ms are more than 5 fC, half of it is less.
     assert states[0, 0, :, 0].tolist() == [0, 0, 1, 1, 1]
 
@@ -425,12 +426,12 @@ def test_both_engines_agree_die_by_die() -> None:
     data = sequences(lengths=(20, 20), seed=3)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     drawn = variation.draw(design, seed=1, dies=range(3))
-    fast = behavioral.run(drawn, data)
+    fast = fast_engine.run(drawn, data)
     agree = total = 0
     with spice.open_engine() as engine:
         for die in range(len(drawn)):
             text = netlist.network_text(design, strengths=drawn.one(die))
             response = simulate.simulate(design, data, engine, network=text).response
-            counted = behavioral.agreement(fast.response(die), response)
+            counted = fast_engine.agreement(fast.response(die), response)
             agree, total = agree + counted[0], total + counted[1]
     assert agree >= 0.98 * total

@@ -13,6 +13,7 @@ import pytest
 from cmru_hw.circuits.current import technology
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint
+from cmru_hw.nn.sequences import load_sequences, save_sequences
 from tests.narrow import known
 from tests.test_cli import DATA, MODELS, SMALL, refused, run
 from tests.test_current import network, sequences
@@ -26,7 +27,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("current")
     model, data = folder / "small.safetensors", folder / "data.npz"
     checkpoint.save(network(units=(2, 2), seed=5), model)
-    checkpoint.save_sequences(sequences(lengths=(6, 9, 4), seed=3), data)
+    save_sequences(sequences(lengths=(6, 9, 4), seed=3), data)
     out = folder / "design"
     arguments = ("--architecture", "cm", "--technology", "generic180", "--input", data, "--no-verify")
     done = run("export", model, "-o", out, *arguments)
@@ -177,7 +178,7 @@ def test_inspect_finds_the_architecture_by_the_cell() -> None:
 
 def test_sequences_can_be_spread_over_the_file(tmp_path: Path) -> None:
     """The file is ordered by speaker: its first sequences all have one class, spread ones do not."""
-    data = checkpoint.load_sequences(package_data.folder("models") / "detect-eval.npz")
+    data = load_sequences(package_data.folder("models") / "detect-eval.npz")
     assert len(set(known(data.first(20).labels).tolist())) == 1
     from cmru_hw.cli import common
 

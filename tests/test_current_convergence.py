@@ -28,7 +28,8 @@ from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.numerics import CONVERGED
 from cmru_hw.core.errors import SimulationError, UncausedTransition
 from cmru_hw.core.signals import Traces
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import device_models
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule, schedule

@@ -35,7 +35,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, Sequen
 
 
 @pytest.mark.spice
-def test_the_ledger_closes_and_static_mirrors_say_the_same(exported: tuple[Exported, Sequences]) -> None:
+def test_the_energy_breakdown_closes_and_static_mirrors_say_the_same(exported: tuple[Exported, Sequences]) -> None:
     design, data = exported
     with spice.open_engine() as engine:
         found = run_energy(design, data, engine)
@@ -50,7 +50,7 @@ def test_the_ledger_closes_and_static_mirrors_say_the_same(exported: tuple[Expor
 
 
 @pytest.mark.spice
-def test_a_path_beside_the_accounts_is_found(exported: tuple[Exported, Sequences]) -> None:
+def test_a_path_without_a_charge_meter_is_found(exported: tuple[Exported, Sequences]) -> None:
     design, data = exported
     leaky = replace(design, network=design.network + "rleak vdd_all 0 1e9\n")
     with spice.open_engine() as engine, pytest.raises(CheckFailed, match="does not close"):

@@ -57,16 +57,16 @@ def test_a_capacitor_charged_through_a_switch_dissipates_half_of_what_it_takes(
 ) -> None:
     volts, farad = 1.8, 1e-12
     deck = Deck(
-        text=".include ideal.lib\n.include source.cir\nxs in account ret source volts=1.8\nvret ret 0 0\n"
+        text=".include ideal.lib\n.include source.cir\nxs in meter ret source volts=1.8\nvret ret 0 0\n"
         "vck ck 0 pwl(0 0 1e-8 0 1.1e-8 1)\nvm in sw 0\ns1 sw c ck 0 on_high\nc1 c 0 1e-12 ic=0\n"
         "bheat 0 heat i=(v(in)-v(c))*i(vm)\ncheat heat 0 1e-9 ic=0\n"
-        f".options reltol=1e-6\n.tran {4e-8 / points} 4e-8 0 {4e-8 / points} uic\n.save account heat c\n",
+        f".options reltol=1e-6\n.tran {4e-8 / points} 4e-8 0 {4e-8 / points} uic\n.save meter heat c\n",
         stop=4e-8,
-        saved=("account", "heat", "c"),
+        saved=("meter", "heat", "c"),
         files={"source.cir": SOURCE, "ideal.lib": LIBRARY},
     )
     values = engine.run(deck).traces.values
-    taken, stored = values["account"][-1] * 1e-9 * volts, farad * values["c"][-1] ** 2 / 2
+    taken, stored = values["meter"][-1] * 1e-9 * volts, farad * values["c"][-1] ** 2 / 2
     # The charge meter is exact for any step. Heat is a product, which only small steps integrate accurately.
     assert taken == pytest.approx(farad * volts**2, rel=1e-4)
     assert taken - stored == pytest.approx(farad * volts**2 / 2, rel=1e-3)
@@ -87,7 +87,9 @@ def test_a_capacitor_charged_through_a_switch_dissipates_half_of_what_it_takes(
     ],
     ids=lambda shape: f"{shape.cell}-{'x'.join(map(str, shape.units))}",
 )
-def test_the_ledger_closes_and_hand_calculation_agrees(engine: spice.Engine, tmp_path: Path, shape: Shape) -> None:
+def test_the_breakdown_closes_and_the_analytic_estimate_agrees(
+    engine: spice.Engine, tmp_path: Path, shape: Shape
+) -> None:
     found = run_energy(exported(tmp_path / "d", shape), random_sequences(shape), engine)
     assert abs(found.ledger_gap) < 1e-9
     modelled = {name: entry for name, entry in found.blocks.items() if entry.static_J is not None}
@@ -104,14 +106,14 @@ def test_the_ledger_closes_and_hand_calculation_agrees(engine: spice.Engine, tmp
 
 
 @pytest.mark.spice
-def test_what_is_on_no_account_is_missed(engine: spice.Engine, tmp_path: Path) -> None:
+def test_charge_without_a_meter_is_missed(engine: spice.Engine, tmp_path: Path) -> None:
     design = charge_design(exported(tmp_path / "d", Shape()).design)
     deck, plan = macro_netlist.deck(design, [random_sequences(Shape()).inputs[1].astype(float)], metered=True)
-    traces, booked = engine.run(deck).traces, macro.charge_meters(design)
+    traces, meters = engine.run(deck).traces, macro.charge_meters(design)
     frames = macro.frames(design, plan, 0)
-    measure(traces, booked, macro_netlist.TOTAL, frames).check()
-    for vector in ("xline0_bias.mp", "account_vrp"):
-        some = [account for account in booked if account.vector != vector]
+    measure(traces, meters, macro_netlist.TOTAL, frames).check()
+    for vector in ("xline0_bias.mp", "meter_vrp"):
+        some = [meter for meter in meters if meter.vector != vector]
         with pytest.raises(CheckFailed, match="does not close"):
             measure(traces, some, macro_netlist.TOTAL, frames).check()
 
@@ -186,7 +188,7 @@ def test_the_command_leaves_tables_and_figures(tmp_path: Path) -> None:
 
 
 @pytest.mark.spice
-def test_a_source_beside_the_accounts_is_exit_1(tmp_path: Path) -> None:
+def test_a_source_without_a_charge_meter_is_exit_1(tmp_path: Path) -> None:
     design = tmp_path / "d"
     models = package_data.folder("models")
     assert run("export", models / "detect-cmru-2x4.safetensors", "-o", design, "--no-verify").returncode == 0

@@ -26,7 +26,7 @@ from cmru_hw.circuits.current import variation as current_variation
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.core.errors import MappingError
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences, load_sequences, save_sequences
 from cmru_hw.process import technology
 from tests import test_current
 from tests.networks import Shape, random_network, random_sequences
@@ -235,8 +235,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path
     folder = tmp_path_factory.mktemp("range")
     trained, data = random_network(Shape(units=(3,), skip=False, seed=2)), random_sequences(Shape(), (20, 30, 25))
     checkpoint.save(trained, folder / "model.safetensors")
-    checkpoint.save_sequences(data, folder / "data.npz")
-    checkpoint.save_sequences(wider(data), folder / "wide.npz")
+    save_sequences(data, folder / "data.npz")
+    save_sequences(wider(data), folder / "wide.npz")
     words = ("export", folder / "model.safetensors", "-o", folder / "design", "--input", folder / "data.npz")
     command(*words, "--input-percentile", 98, "--no-verify")
     return folder / "design", folder / "data.npz", folder / "wide.npz"
@@ -248,9 +248,7 @@ def test_the_range_is_stored_and_read_back(exported: tuple[Path, Path, Path]) ->
     design, data, _ = exported
     loaded = folder.load(design)
     assert not loaded.edited and loaded.design.calibration.percentile == 98
-    assert loaded.design.calibration == mapping.calibrate(
-        loaded.trained, checkpoint.load_sequences(data), percentile=98
-    )
+    assert loaded.design.calibration == mapping.calibrate(loaded.trained, load_sequences(data), percentile=98)
     stored = json.loads((design / "design.json").read_text())["calibration"]
     assert tuple(stored["inputs"]) == loaded.design.calibration.inputs
     assert all(limit < largest for limit, largest in zip(stored["inputs"], stored["largest"], strict=True))
@@ -302,6 +300,6 @@ def test_a_good_die_is_stated_by_its_accuracy(exported: tuple[Path, Path, Path],
 
 def _calm(data: Path, folder: Path) -> Path:
     """The same sequences at half the amplitude."""
-    found = checkpoint.load_sequences(data)
-    checkpoint.save_sequences(replace(found, inputs=found.inputs / np.float32(2)), folder / "calm.npz")
+    found = load_sequences(data)
+    save_sequences(replace(found, inputs=found.inputs / np.float32(2)), folder / "calm.npz")
     return folder / "calm.npz"

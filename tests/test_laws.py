@@ -13,7 +13,7 @@ from cmru_hw.circuits.charge import fast, macro_netlist, mapping, noise, simulat
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core.signals import Array, Response
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import technology
 from cmru_hw.process.technology import Technology
 from tests.networks import Shape, random_network

@@ -33,16 +33,16 @@ def design_of(memory: str, process: str = "gf180") -> Design:
 
 
 @pytest.mark.parametrize("memory", registry.MEMORIES)
-def test_every_supply_has_one_account_and_one_block(memory: str) -> None:
+def test_every_supply_has_one_charge_meter_and_one_block(memory: str) -> None:
     design = design_of(memory)
     deck, plan = fidelity.deck(design, [np.zeros((2, 2)), np.ones((1, 2))])
-    accounts = transistor_netlist.accounts(design)
+    meters = transistor_netlist.charge_meters(design)
     found = [line.split()[2] for line in deck.text.splitlines() if line.startswith("xs_")]
-    assert [*found, "account_inputs"] == list(accounts)
-    assert {*accounts, "account_total", *plan.clocks} <= set(deck.saved)
+    assert [*found, "meter_inputs"] == list(meters)
+    assert {*meters, "meter_total", *plan.clocks} <= set(deck.saved)
     model = CHARGE.energy_model(design)
-    assert [meter.vector for meter in model.meters] == list(accounts)
-    assert 0 < model.duty < 1 and set(model.apart) <= set(model.modelled)
+    assert [meter.vector for meter in model.meters] == list(meters)
+    assert 0 < model.duty < 1 and set(model.estimate_differences) <= set(model.modelled)
 
 
 @pytest.mark.parametrize("memory", registry.MEMORIES)
@@ -104,3 +104,14 @@ def test_a_memory_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     data["transistor"]["memory"] = "flipflop"
     with pytest.raises(TechnologyError, match=r"transistor\.memory is 'flipflop', must be one of integrator"):
         fidelity.technology_from(data, where="a design")
+
+
+@pytest.mark.parametrize("command", ["export", "inspect", "characterize"])
+def test_commands_list_the_memories_of_the_registry(command: str) -> None:
+    (option,) = (one for one in cli.group.commands[command].params if one.name == "memory")
+    assert option.metavar == "|".join(registry.MEMORIES)
+
+
+def test_characterize_refuses_an_unknown_memory() -> None:
+    refused = CliRunner().invoke(cli.group, ["characterize", "generic180", "--memory", "flux"])
+    assert isinstance(refused.exception, TechnologyError) and "'flux': choose one of" in str(refused.exception)

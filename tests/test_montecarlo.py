@@ -85,6 +85,22 @@ def test_a_job_survives_the_way_to_another_process() -> None:
     assert statistics.scores(twin, range(3)).equals(statistics.scores(mine, range(3)))
 
 
+@pytest.mark.spice
+def test_rows_of_two_versions_of_the_simulator_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, fast = job(engine="spice"), job()
+    assert here.sha256 == job(engine="spice", timeout=1.0).sha256
+    assert here.spice_version == spice.installed("pyspice") != "" and fast.spice_version == ""
+    monkeypatch.setattr(spice, "installed", lambda backend: "ngspice 1")
+    assert job(engine="spice").sha256 != here.sha256 and job().sha256 == fast.sha256
+    # The job keeps the version of the machine that started it.
+    there = pickle.loads(pickle.dumps(here))
+    assert there.sha256 == here.sha256
+    with pytest.raises(InputError, match="has ngspice 1, and the job was started with ngspice"):
+        statistics.scores(there, [0])
+    assert len(statistics.scores(fast, [0])) == 1
+
+
+@pytest.mark.spice
 def test_identity_changes_with_everything_that_changes_a_row() -> None:
     mine = job()
     others = [

@@ -328,13 +328,24 @@ def test_nothing_is_replaced_unasked(inside: Path, tmp_path: Path) -> None:
     assert run(f"cmru-hw report out/compare -o {tmp_path / 'new'} --force")[0] == 0
 
 
-def test_an_energy_run_becomes_a_ledger_and_says_what_it_is(tmp_path: Path) -> None:
+def test_an_energy_run_becomes_a_breakdown_and_says_what_it_is(tmp_path: Path) -> None:
     results.energy().save(tmp_path / "energy" / "energy.json")
     write([tmp_path / "energy"], tmp_path / "report")
     content = (tmp_path / "report" / "index.html").read_text()
     for piece in ("30 pJ", "600 pJ", "3 nW", "estimated", "29 pJ", "does not include the input drivers", "below 1 µW"):
         assert piece in content
     assert "No energy was simulated" not in content
+
+
+def test_runs_of_different_simulators_are_named(tmp_path: Path) -> None:
+    results.energy().save(tmp_path / "old" / "energy.json")
+    newer = results.provenance(versions={"cmru_hw": "0", "simulator": "ngspice 44"})
+    results.energy(provenance=newer).save(tmp_path / "new" / "energy.json")
+    results.energy().save(tmp_path / "same" / "energy.json")
+    warning = "simulators of the runs differ"
+    assert warning not in write([tmp_path / "old", tmp_path / "same"], tmp_path / "a").page.read_text()
+    content = write([tmp_path / "old", tmp_path / "new"], tmp_path / "b").page.read_text()
+    assert warning in content and "ngspice\u00a044" in content.replace("ngspice 44", "ngspice\u00a044")
 
 
 def test_designs_side_by_side_are_a_section_of_their_own(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from cmru_hw.cli import group
 from cmru_hw.core.errors import InputError
 from cmru_hw.nn import checkpoint, margin_loss, recipes, tasks, training
 from cmru_hw.nn.cells import WindowLayer
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import technology
 from tests.narrow import known
 from tests.networks import Shape, random_network, random_sequences

@@ -23,7 +23,7 @@ from cmru_hw.core.errors import ResultRejected
 from cmru_hw.core.signals import Response, Traces
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Trained
-from cmru_hw.nn.sequences import Sequences
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
 from cmru_hw.process.technology import Technology
 from tests.networks import Shape, random_network, random_sequences
@@ -87,7 +87,7 @@ def shipped_models() -> list[str]:
 def test_a_shipped_network_is_its_circuit(name: str, engine: spice.Engine) -> None:
     """Held-out data, macro level, no noise: every decision of every layer, unit and timestep."""
     trained = checkpoint.load(MODELS / f"{name}.safetensors")
-    data = checkpoint.load_sequences(MODELS / f"{name.split('-')[0]}-eval.npz")
+    data = load_sequences(MODELS / f"{name.split('-')[0]}-eval.npz")
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))
     count = 20 if trained.config.features > 1 else min(3, len(data))
     result = verify(design, trained, data.first(count), engine).comparison
@@ -98,7 +98,7 @@ def test_a_shipped_network_is_its_circuit(name: str, engine: spice.Engine) -> No
 
 def test_a_state_is_held_over_a_thousand_timesteps(engine: spice.Engine) -> None:
     trained = checkpoint.load(next(MODELS.glob("flipflop-cmru-*.safetensors")))
-    data = checkpoint.load_sequences(MODELS / "flipflop-eval.npz")
+    data = load_sequences(MODELS / "flipflop-eval.npz")
     longest = int(np.argmax(data.lengths))
     assert data.lengths[longest] >= 1000
     design = mapping.map_network(trained, MACRO, mapping.calibrate(trained, data))

@@ -20,7 +20,7 @@ from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.design_folder import templates
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Trained
-from cmru_hw.nn.sequences import Sequences
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
 from tests.narrow import charge_design
 
@@ -40,7 +40,7 @@ r1 q 0 1e9
 @pytest.fixture(scope="module")
 def flipflop() -> tuple[Trained, Sequences, Design]:
     trained = checkpoint.load(MODELS / "flipflop-cmru-1x2.safetensors")
-    data = checkpoint.load_sequences(MODELS / "flipflop-eval.npz").first(1)
+    data = load_sequences(MODELS / "flipflop-eval.npz").first(1)
     data = replace(data, inputs=data.inputs[:, :30], lengths=np.array([30]))
     return trained, data, mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
 

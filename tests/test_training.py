@@ -15,8 +15,9 @@ import torch
 from cmru_hw.core.errors import DataError, InputError
 from cmru_hw.nn import tasks, training
 from cmru_hw.nn.cells import CELLS
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained, load, load_sequences
+from cmru_hw.nn.checkpoint import ModelConfig, Trained, load
 from cmru_hw.nn.recipes import RECIPES, Recipe
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.nn.tasks import Task
 from cmru_hw.nn.training import accuracy, cross_validate, fit, predict, train
 from tests.narrow import known

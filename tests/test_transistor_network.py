@@ -20,7 +20,8 @@ from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError, ResultRejected, TechnologyError
 from cmru_hw.design_folder import folder
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
 from tests.narrow import charge_design, known, transistors
 from tests.networks import Shape, random_network, random_sequences
@@ -38,7 +39,7 @@ def design_of(
 def shipped_network(name: str, process: str = "gf180", memory: str = "integrator") -> tuple[Trained, Sequences, Design]:
     models = package_data.folder("models")
     trained = checkpoint.load(models / f"{name}.safetensors")
-    data = checkpoint.load_sequences(models / f"{name.split('-')[0]}-eval.npz")
+    data = load_sequences(models / f"{name.split('-')[0]}-eval.npz")
     return trained, data, design_of(trained, data, process, memory)
 
 
@@ -215,12 +216,14 @@ def test_a_network_of_transistors_equals_software(engine: spice.Engine) -> None:
         simulate.decode(design, replace(traces, values={**traces.values, "qb1_0": lost}), plan, 0)
     # The energy breakdown closes: the charge meters of all supplies equal the charge at the common return.
     ends = (plan.starts[0] + np.arange(3)) * plan.timestep
-    names = [name for name in transistor_netlist.accounts(design) if name != "account_inputs"]
+    names = [name for name in transistor_netlist.charge_meters(design) if name != "meter_inputs"]
     charge = {name: np.diff(traces.at(name, ends)) * 1e-9 for name in names}
-    total = np.diff(traces.at("account_total", ends)) * 1e-9
+    total = np.diff(traces.at("meter_total", ends)) * 1e-9
     assert sum(charge.values()) == pytest.approx(total, rel=0.01)
     energy = sum(
-        volts * charge[name].mean() for name, volts in transistor_netlist.accounts(design).items() if name in charge
+        volts * charge[name].mean()
+        for name, volts in transistor_netlist.charge_meters(design).items()
+        if name in charge
     )
     assert 3e-12 < energy < 20e-12
 
@@ -248,6 +251,11 @@ def test_what_was_kept_is_not_simulated_again(tmp_path: Path) -> None:
         # An incomplete file is not used.
         file.write_bytes(file.read_bytes()[:100])
         assert (simulate.simulate(design, sequences, engine).response.logits == first.response.logits).all()
+        # A result of another version of the simulator is not used.
+        engine._simulator = "ngspice 1"
+        other = simulate.simulate(design, sequences, engine)
+        assert other.cpu_seconds != first.cpu_seconds
+        engine._simulator = ""
         # Another deck has another result.
         simulate.simulate(design, sequences.first(1), engine)
         assert len(list((tmp_path / "cache").iterdir())) == 2

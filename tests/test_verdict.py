@@ -24,7 +24,8 @@ from cmru_hw.circuits.charge.row_errors import OffsetBudget
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.cli import group
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from tests.networks import Shape, random_network, random_sequences
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -105,7 +106,7 @@ def built(case: Case) -> tuple[AnyDesign, Trained, Sequences]:
         data = Sequences(inputs=data.inputs, lengths=data.lengths)
     else:
         trained = case.redo(checkpoint.load(MODELS / f"{case.name}.safetensors"))
-        found = checkpoint.load_sequences(MODELS / f"{case.name.split('-')[0]}-eval.npz")
+        found = load_sequences(MODELS / f"{case.name.split('-')[0]}-eval.npz")
         data = found.take(np.arange(0, len(found), case.every))
     kind = registry.fitting(trained)
     technology = case.change(kind.load_technology(case.technology))
@@ -284,7 +285,7 @@ def run_json(*arguments: object) -> dict[str, Any]:
 @pytest.mark.parametrize("model", ["detect-cmru-2x4", "detect-fq-bmru-2x4"])
 def test_inspect_and_export_give_the_same_verdict(model: str, tmp_path: Path) -> None:
     data = tmp_path / "data.npz"
-    found = checkpoint.load_sequences(MODELS / "detect-eval.npz").first(60)
+    found = load_sequences(MODELS / "detect-eval.npz").first(60)
     np.savez(data, inputs=found.inputs, lengths=found.lengths, labels=found.labels)  # type: ignore[arg-type]
     path = MODELS / f"{model}.safetensors"
     given = ("--input", data, "--technology", "gf180")

@@ -77,6 +77,20 @@ def test_a_folder_of_results_of_other_circuits_is_refused_by_name(pair: tuple[Pa
     assert "stranger/energy.json is of another circuit (netlist 0123456789ab) than" in message
 
 
+def test_results_of_different_simulators_are_named(pair: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    charge, current, runs = pair
+    row = "simulators, which differ"
+    assert row not in run("versus", charge, current, "--runs", runs).stdout
+    shutil.copytree(runs, tmp_path / "runs")
+    mine = json.loads((current / "design.json").read_text())["netlist_sha256"]
+    newer = results.provenance(netlist_sha256=mine, versions={"cmru_hw": "0", "simulator": "ngspice 44"})
+    results.retention(provenance=newer).save(tmp_path / "runs" / "kept" / "retention.json")
+    done = run("versus", charge, current, "--runs", tmp_path / "runs", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {line["name"]: [entry["shown"] for entry in line["entries"]] for line in json.loads(done.stdout)["lines"]}
+    assert found[row] == ["none", "ngspice 39 (corners), ngspice 39 (energy), ngspice 44 (retention)"]
+
+
 def test_a_damaged_result_of_a_design_is_refused_and_of_another_one_not_read(
     pair: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:

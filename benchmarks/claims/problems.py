@@ -24,7 +24,7 @@ from torch import Tensor
 
 from cmru_hw.nn import tasks
 from cmru_hw.nn.cells import valid_timesteps
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 
 FACTORS = (0.8, 0.95)
 SYMBOLS, STATIC = 4, 0.1

@@ -24,7 +24,8 @@ from cmru_hw.circuits.charge.numerics import CONVERGED, Numerics
 from cmru_hw.core import package_data
 from cmru_hw.core.signals import Array
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.spice import Engine
 from cmru_hw.spice.session import open_engine
 
@@ -56,7 +57,7 @@ def case(name: str, timesteps: int) -> tuple[Design, Array]:
     """The design of deck ``name`` and its inputs (timesteps, features)."""
     models = package_data.folder("models")
     trained: Trained = checkpoint.load(models / f"{MODEL}.safetensors")
-    data: Sequences = checkpoint.load_sequences(models / f"{MODEL.partition('-')[0]}-eval.npz")
+    data: Sequences = load_sequences(models / f"{MODEL.partition('-')[0]}-eval.npz")
     kind = fidelity.at_level(fidelity.load_technology("gf180"), "transistor", MEMORIES[name])
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     one = data.take(np.array([SEQUENCE]))

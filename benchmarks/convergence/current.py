@@ -29,7 +29,8 @@ from cmru_hw.core import package_data
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.signals import Traces
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.spice.schedule import Schedule
 
 SETTINGS = {
@@ -110,7 +111,7 @@ class _Run:
 def _run(case: Case, numerics: Numerics, engine: spice.Engine) -> _Run | SimulationError:
     points = frames = 0
 
-    def observe(traces, plan, _sequences):  # type: ignore[no-untyped-def]
+    def observe(traces, plan, _sequences):  # type: ignore[no-untyped-def]  # the types are those of simulate's observe
         nonlocal points, frames
         points += len(traces.time)
         frames += plan.frames
@@ -245,7 +246,7 @@ def _states_apart(
 def _shipped(model: str, unit: float, count: int) -> Case:
     folder = package_data.folder("models")
     trained = checkpoint.load(folder / f"{model}.safetensors")
-    data = checkpoint.load_sequences(folder / "detect-eval.npz")
+    data = load_sequences(folder / "detect-eval.npz")
     some = data.take(np.linspace(0, len(data) - 1, count).round().astype(np.int64))
     return _case(f"{model}, {count} utterances, {unit:g} nA", trained, some, unit)
 

@@ -13,7 +13,7 @@ from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.circuits.simulation import Simulation, Verified, busiest_unit
 from cmru_hw.core.records import INLINE, OMIT_NONE, REST, Count, Invalid, NotNegative, Record
 from cmru_hw.design_folder.folder import Exported
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
 
 SUMMARY = "summary.json"

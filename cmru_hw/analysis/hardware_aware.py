@@ -34,8 +34,9 @@ from cmru_hw.core.errors import DataError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn import training
 from cmru_hw.nn.cells import Network, NetworkOutput
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.recipes import Recipe
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process.technology import Technology
 
 DRAWN, RECALIBRATED = 16, 64

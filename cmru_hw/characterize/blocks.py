@@ -28,7 +28,7 @@ WINDOWS = (
     {"evaluate": 8e-6, "decide": 2e-6, "settle": 20e-6},
 )
 # The charge meter of a supply (cells/transistor/supply.cir) is a capacitor of 1 nF.
-_ACCOUNT = 1e-9
+_METER = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ def switch(engine: Engine, conditions: Conditions) -> MeasuredSwitch:
         resistance_max=float(resistance.max()),
         injection=float(after - before),
         leakage=float(_at(traces, "i(vleak)", np.array([39e-6]))[0]),
-        charge=float((full - empty) * _ACCOUNT / (1e-12 * conditions.vdd)),
+        charge=float((full - empty) * _METER / (1e-12 * conditions.vdd)),
         provenance=provenance,
     )
 
@@ -153,17 +153,17 @@ def comparator(engine: Engine, conditions: Conditions, *, period: float = 2e-6) 
     starts, half = period * np.arange(12.0), conditions.vdd / 2
     overdrive = np.repeat([50e-3, 10e-3, 5e-3, 2e-3, 1e-3, 0.5e-3], 2) * np.tile([1, -1], 6)
     right = (_at(traces, "q", starts + 0.9 * period) > half) == (overdrive > 0)
-    apart = np.abs(traces.values["xcomparator.om"] - traces.values["xcomparator.op"])
+    branches = np.abs(traces.values["xcomparator.om"] - traces.values["xcomparator.op"])
     delay, kick = [], []
     for start in starts:
         during = (traces.time > start + 0.59 * period) & (traces.time < start + 0.84 * period)
         rise = _crossing(traces.time[during], traces.values["ck"][during], half)
-        delay.append(_crossing(traces.time[during], apart[during], half) - rise)
+        delay.append(_crossing(traces.time[during], branches[during], half) - rise)
         row = traces.values["a"][during]
         kick.append(np.ptp(row))
     # The supplies start in frame 0; the last two frames have the smallest overdrive.
     edges = np.arange(13) * period
-    energy, clock = (conditions.vdd * np.diff(_charge(traces, account, edges)) for account in ("mc", "mk"))
+    energy, clock = (conditions.vdd * np.diff(_charge(traces, meter, edges)) for meter in ("mc", "mk"))
     before = starts + 0.59 * period
     step = (_at(traces, "a", before) - _at(traces, "f", before))[:2]
     return Comparator(
@@ -270,11 +270,11 @@ def unit(
         _at(traces, "o", starts + 0.75 * frame + evaluate + 2 * decide + 0.65e-6 + settle) - conditions.vdd / 2
     ) / (0.03 * conditions.vdd)
     static, dynamic = {}, {}
-    for block, account in BLOCKS.items():
+    for block, meter in BLOCKS.items():
         # From a tenth to seven tenths of a frame no clock switches.
-        quiet = [np.diff(_charge(traces, account, start + frame * np.array([0.1, 0.7])))[0] for start in starts[2:]]
+        quiet = [np.diff(_charge(traces, meter, start + frame * np.array([0.1, 0.7])))[0] for start in starts[2:]]
         leak = float(np.mean(quiet)) / 0.6
-        total = np.diff(_charge(traces, account, np.append(starts, 12 * frame)))
+        total = np.diff(_charge(traces, meter, np.append(starts, 12 * frame)))
         static[block] = conditions.vdd * leak
         dynamic[block] = tuple((conditions.vdd * (total - leak)).tolist())
     return Unit(
@@ -431,9 +431,9 @@ def _at(traces: Traces, name: str, instants: NDArray[Any]) -> Array:
     return traces.at(name, np.asarray(instants, dtype=np.float64))
 
 
-def _charge(traces: Traces, account: str, instants: NDArray[Any]) -> Array:
+def _charge(traces: Traces, meter: str, instants: NDArray[Any]) -> Array:
     """Charge [C] that a supply has delivered up to each of ``instants``."""
-    return _at(traces, account, instants) * _ACCOUNT
+    return _at(traces, meter, instants) * _METER
 
 
 def _crossing(time: Array, values: Array, level: float) -> float:

@@ -27,7 +27,7 @@ BLOCKS = {"logic": "md", "comparators": "mc", "clocks": "mk", "memory": "mm"}
 # Frames that show both directions, the upper end and a hold: enough for energies.
 _SHORT = 13
 # A charge meter is a capacitor of 1 nF: cells/transistor/supply.cir.
-_ACCOUNT = 1e-9
+_METER = 1e-9
 
 # bits of cells/transistor/unit_counter.cir
 BITS = 4
@@ -117,13 +117,11 @@ def unit(
     traces, provenance = run_testbench(engine, bench, conditions)
     starts = frame * np.arange(float(frames))
     static, dynamic = {}, {}
-    for block, account in BLOCKS.items():
+    for block, meter in BLOCKS.items():
         # From a tenth to six tenths of a frame no clock switches; in a long frame the supplies are off then.
-        charge = (
-            _at(traces, account, (starts[:, None] + frame * np.array([0.1, 0.6])).ravel()).reshape(-1, 2) * _ACCOUNT
-        )
+        charge = _at(traces, meter, (starts[:, None] + frame * np.array([0.1, 0.6])).ravel()).reshape(-1, 2) * _METER
         leak = float(np.diff(charge)[2:].mean()) / 0.5
-        total = np.diff(_at(traces, account, np.append(starts, frames * frame * (1 - 1e-6)))) * _ACCOUNT
+        total = np.diff(_at(traces, meter, np.append(starts, frames * frame * (1 - 1e-6)))) * _METER
         static[block] = conditions.vdd * leak
         dynamic[block] = tuple((conditions.vdd * (total - leak)).tolist())
     return Unit(
@@ -145,7 +143,7 @@ def memory(
     parameters = {**bits, "hold": hold, "dip": dip}
     bench = Testbench(name="transistor_counter_memory", saved=("level", "m"), stop=hold, parameters=parameters)
     traces, provenance = run_testbench(engine, bench, conditions)
-    half, full = _at(traces, "m", hold * np.array([0.5, 1 - 1e-6])) * _ACCOUNT
+    half, full = _at(traces, "m", hold * np.array([0.5, 1 - 1e-6])) * _METER
     return MeasuredMemory(
         before=level,
         after=float(traces.values["level"][-1]),
@@ -157,8 +155,8 @@ def memory(
 def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frames: int = 22) -> MeasuredLayer:
     """Simulate two counters with changing levels, read by both rows of a third unit."""
     evaluate, decide, count = 1e-6, 0.3e-6, 0.3e-6
-    accounts = {**BLOCKS, "lines": "ml"}
-    saved = ("a", "b", "k0", "k1", "k2", "qa", "qb", *accounts.values())
+    meters = {**BLOCKS, "lines": "ml"}
+    saved = ("a", "b", "k0", "k1", "k2", "qa", "qb", *meters.values())
     parameters = {"frame": frame, "frames": float(frames), "evaluate": evaluate, "decide": decide, "count": count}
     bench = Testbench(name="transistor_counter_layer", saved=saved, stop=frames * frame, parameters=parameters)
     traces, provenance = run_testbench(engine, bench, conditions)
@@ -180,8 +178,8 @@ def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frame
         levels=tuple(np.round(_at(traces, "k2", late)).astype(int).tolist()),
         expected=tuple(expected),
         energy={
-            block: conditions.vdd * float(np.diff(_at(traces, account, late[[1, -1]]))[0]) * _ACCOUNT / (frames - 2)
-            for block, account in accounts.items()
+            block: conditions.vdd * float(np.diff(_at(traces, meter, late[[1, -1]]))[0]) * _METER / (frames - 2)
+            for block, meter in meters.items()
         },
         provenance=provenance,
     )

@@ -47,7 +47,7 @@ _LIMIT_ROW, _LIMIT_SAMPLE = 145e-15, 120e-15
 # Of transistor_power_gated_unit.cir [s].
 _FRAME = 3e-6
 # A charge meter is a capacitor of 1 nF: cells/transistor/supply.cir.
-_ACCOUNT = 1e-9
+_METER = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +141,12 @@ def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, fl
     state = traces.at("o", starts + 1.49e-6) - traces.at("vcm", starts + 1.49e-6)
     fired = starts + 0.4725e-6
     found = {}
-    for account, row, replica, frames in (("tu", "a", "fa", _UP), ("td", "b", "fb", _DOWN)):
-        tried = traces.at(account, starts[frames])
-        last = float(traces.values[account][-1])
+    for meter, row, replica, frames in (("tu", "a", "fa", _UP), ("td", "b", "fb", _DOWN)):
+        tried = traces.at(meter, starts[frames])
+        last = float(traces.values[meter][-1])
         # The row follows its line linearly, so its voltage at the end of the search can be extrapolated.
         slope, level = np.polyfit(tried, (traces.at(row, fired) - traces.at(replica, fired))[frames], 1)
-        found[account] = (last, float(level + slope * last))
+        found[meter] = (last, float(level + slope * last))
     threshold = conditions.vdd * parameters["tap"] / parameters["cw"]
     return UnitDie(
         threshold_up=threshold + found["tu"][0],
@@ -242,10 +242,10 @@ def sequencer(engine: Engine, conditions: Conditions, *, frame: float = 100e-6, 
         f"{name}{layer}" for layer in "12" for name in ("r", "e", "f", "ckn", "n", "en", "enb", "pb", "pc", "pcb")
     ]
     clocks += ["rr", "er", "fr", "cknr", "n3"]
-    accounts = {name: BLOCKS[name] for name in ("clocks", "sequencer", "V_cm", "wake")}
+    meters = {name: BLOCKS[name] for name in ("clocks", "sequencer", "V_cm", "wake")}
     bench = Testbench(
         name="transistor_sequencer",
-        saved=("strobe", *clocks, *accounts.values()),
+        saved=("strobe", *clocks, *meters.values()),
         stop=3 * frame,
         parameters={"frame": frame, "window": window},
     )
@@ -265,9 +265,7 @@ def sequencer(engine: Engine, conditions: Conditions, *, frame: float = 100e-6, 
     return Sequence(
         edges=edges,
         overlap=overlap,
-        energy={
-            name: float(_energy(traces, account, conditions, frame, 3)[1:].mean()) for name, account in accounts.items()
-        },
+        energy={name: float(_energy(traces, meter, conditions, frame, 3)[1:].mean()) for name, meter in meters.items()},
         provenance=provenance,
     )
 
@@ -295,16 +293,15 @@ def chip(
     )
     levels = (traces.at("o", read) - traces.at("vcm", read)) / (PACKET * conditions.vdd)
     static = {}
-    for block, account in BLOCKS.items():
-        before, after = (traces.at(account, starts[1:] - frame * share) for share in (0.3, 0.01))
-        static[block] = float((after - before).mean()) * _ACCOUNT * conditions.vdd / 0.29
+    for block, meter in BLOCKS.items():
+        before, after = (traces.at(meter, starts[1:] - frame * share) for share in (0.3, 0.01))
+        static[block] = float((after - before).mean()) * _METER * conditions.vdd / 0.29
     return Chip(
         levels=tuple(levels.tolist()),
         expected=EXPECTED[:frames],
         reads=tuple((traces.at("q", starts + 0.97 * window) > conditions.vdd / 2).tolist()),
         energy={
-            name: float(_energy(traces, account, conditions, frame, frames)[1:].mean())
-            for name, account in BLOCKS.items()
+            name: float(_energy(traces, meter, conditions, frame, frames)[1:].mean()) for name, meter in BLOCKS.items()
         },
         static=static,
         common_mode=tuple(traces.at("vcm", read).tolist()),
@@ -313,10 +310,10 @@ def chip(
     )
 
 
-def _energy(traces: Traces, account: str, conditions: Conditions, frame: float, frames: int) -> Array:
+def _energy(traces: Traces, meter: str, conditions: Conditions, frame: float, frames: int) -> Array:
     """Energy [J] of every frame: (frames,)."""
     edges = np.minimum(np.arange(frames + 1) * frame, traces.time[-1])
-    return np.diff(traces.at(account, edges)) * _ACCOUNT * conditions.vdd
+    return np.diff(traces.at(meter, edges)) * _METER * conditions.vdd
 
 
 def _crossings(traces: Traces, name: str, level: float, after: Array) -> Array:

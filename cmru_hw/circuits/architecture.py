@@ -16,7 +16,8 @@ from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.circuits.retention import RetentionUnit
 from cmru_hw.circuits.row_errors import NetworkErrors
 from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process.device_count import Inventory
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
@@ -61,6 +62,8 @@ class Architecture:
       facts about it; ``folder`` caches the measurements for that
     * ``row_errors(design, trained, sequences)``: errors of the rows and states of a design, for a verdict without
       simulation
+    * ``corner_fingerprint(design, corner)``: hash of the device files and testbenches that determine the design at a
+      corner
     * ``retention_unit(design, engine, corner)``: the unit that loses its state first; ``require_retention(design)``
       only raises
     """
@@ -99,5 +102,6 @@ class Architecture:
     supply: Callable[[Any], float]
     at_corner: AtCorner
     row_errors: Callable[..., NetworkErrors]
+    corner_fingerprint: Callable[[Any, Corner], str]
     retention_unit: Callable[[Any, Engine, str], RetentionUnit]
     require_retention: Callable[[Any], None]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cmru_hw.circuits.input_range import ASSUMED_RANGE, InputRange, magnitudes
 from cmru_hw.nn.cells import NetworkOutput, valid_timesteps
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 ASSUMED = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal within 4 standard deviations"
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cmru_hw.circuits.input_range import ClampedInputs, InputRange
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.cells import NetworkOutput, classify
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 # A transistor-level state includes its amplifier's offset, about 1 mV; an error of half a level changes the level.
 LEVEL_TOLERANCE = {"macro": 0.05, "transistor": 0.25}

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.core.signals import Response
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
 

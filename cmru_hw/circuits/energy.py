@@ -23,7 +23,7 @@ FARAD = 1e-9
 TOLERANCE = 0.01
 
 # Default reason for a difference between analytic estimate and simulation.
-APART = "by hand, leakage and amplifier error are not counted, and rows settle completely"
+DIFFERENCE = "the analytic estimate leaves out leakage and amplifier error, and its rows settle completely"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +44,15 @@ class ChargeMeter:
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """Times to read the meters: ``starts`` (frames,) [s] of frames of length ``period`` [s], and ``quiet`` in each.
+    """Times to read the meters: ``starts`` (frames,) [s] of frames of length ``period`` [s], and an ``idle_interval``.
 
-    ``quiet`` is the begin and the end, as shares of a frame, of an interval without switching: its current is static.
+    ``idle_interval`` is the begin and the end, as shares of a frame, of an interval without switching: its current is
+    static.
     """
 
     starts: Array
     period: float
-    quiet: tuple[float, float]
+    idle_interval: tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,8 +63,8 @@ class EnergyModel:
     gives the times to read the meters; ``analytic(expected, inputs, sequence)`` is the analytic estimate, block →
     (timesteps,) [J]. ``unit`` are blocks that are measured elsewhere, block → (static, dynamic) [J per timestep];
     ``modelled`` are all blocks of a complete energy breakdown at this level, and ``excludes`` the omitted ones.
-    ``duty`` is the share of a timestep with switching. ``apart`` gives, by block, the reason for a difference between
-    simulation and analytic estimate.
+    ``duty`` is the share of a timestep with switching. ``estimate_differences`` gives, by block, the reason for a
+    difference between simulation and analytic estimate.
     """
 
     label: str
@@ -75,7 +76,7 @@ class EnergyModel:
     modelled: tuple[str, ...]
     duty: float
     excludes: tuple[str, ...]
-    apart: Mapping[str, str] = field(default_factory=dict)
+    estimate_differences: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,18 +92,18 @@ class EnergyBreakdown:
     supply: Array
 
     @property
-    def gap(self) -> float:
+    def closure_error(self) -> float:
         """Closure error: (blocks − supply) / supply, over all frames."""
         supplied = float(self.supply.sum())
-        booked = float(sum(values.sum() for values in self.blocks.values()))
-        return (booked - supplied) / supplied if supplied else float("inf" if booked else 0.0)
+        attributed = float(sum(values.sum() for values in self.blocks.values()))
+        return (attributed - supplied) / supplied if supplied else float("inf" if attributed else 0.0)
 
     def check(self) -> None:
         """Raises CheckFailed if blocks and supply differ by more than TOLERANCE."""
-        if not abs(self.gap) <= TOLERANCE:
+        if not abs(self.closure_error) <= TOLERANCE:
             raise CheckFailed(
-                f"the energy breakdown does not close: blocks add up to {1 + self.gap:.3f} of what all supplies "
-                "delivered; a source of the netlist is on no account"
+                f"the energy breakdown does not close: blocks add up to {1 + self.closure_error:.3f} of what all "
+                "supplies delivered; a source of the netlist has no charge meter"
             )
 
 
@@ -110,26 +111,26 @@ def measure(traces: Traces, meters: Sequence[ChargeMeter], total: str, frames: F
     """Read all ``meters`` and the meter ``total`` of all supplies together."""
     blocks: dict[str, Array] = {}
     static: dict[str, Array] = {}
-    booked = np.zeros(len(traces.time))
+    attributed = np.zeros(len(traces.time))
     for meter in meters:
         net = traces.values[meter.vector] - sum(traces.values[name] for name in meter.without)
         given = _rises(net) if meter.one_way else net
         volts = np.interp(_instants(frames), traces.time, given) * FARAD * meter.volts
         blocks[meter.block] = blocks.get(meter.block, 0.0) + volts[1] - volts[0]
-        quiet = (volts[3] - volts[2]) / (frames.quiet[1] - frames.quiet[0])
-        static[meter.block] = static.get(meter.block, 0.0) + quiet
+        idle = (volts[3] - volts[2]) / (frames.idle_interval[1] - frames.idle_interval[0])
+        static[meter.block] = static.get(meter.block, 0.0) + idle
         if not meter.outside:
-            booked += net
+            attributed += net
     # Drivers deliver and take back charge within a frame, so unmetered energy is computed step by step.
-    apart = traces.values[total] - booked
-    missed = np.interp(_instants(frames)[:2], traces.time, _rises(apart) + _rises(-apart))
+    unmetered = traces.values[total] - attributed
+    missed = np.interp(_instants(frames)[:2], traces.time, _rises(unmetered) + _rises(-unmetered))
     price = FARAD * max(meter.volts for meter in meters)
     return EnergyBreakdown(blocks=blocks, static=static, supply=sum(blocks.values()) + price * (missed[1] - missed[0]))
 
 
 def _instants(frames: Frames) -> Array:
-    """(4, frames): begin and end of each frame, and of its quiet span."""
-    return np.stack([frames.starts + share * frames.period for share in (0.0, 1.0, *frames.quiet)])
+    """(4, frames): begin and end of each frame, and of its idle interval."""
+    return np.stack([frames.starts + share * frames.period for share in (0.0, 1.0, *frames.idle_interval)])
 
 
 def _rises(values: Array) -> Array:

@@ -15,7 +15,8 @@ from cmru_hw.core.errors import MappingError
 from cmru_hw.core.records import Count, Invalid, NotNegative, Record
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import Network, classify, valid_timesteps
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 PERCENTILE = 99.9
 """Percentage of the timesteps of the calibration data that the range of a feature holds, unless another is asked for.

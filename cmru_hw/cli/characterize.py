@@ -54,8 +54,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--memory",
-    type=click.Choice(["integrator", "power-gated"]),
-    help="Source of the mismatch: always-on blocks or the power-gated chip.  [default: the technology's]",
+    metavar="integrator|counter|power-gated",
+    help="Source of the mismatch: the power-gated chip for power-gated, always-on blocks for the others.  "
+    "[default: the technology's]",
 )
 @common.seed_option
 @common.jobs_option
@@ -95,11 +96,14 @@ def characterize(
     from cmru_hw.characterize import blocks as benches
     from cmru_hw.characterize import counter_memory, power_gated_chip
     from cmru_hw.characterize.testbench import Conditions
+    from cmru_hw.circuits.charge.memories import registry
     from cmru_hw.core.atomic_write import write_text
     from cmru_hw.process import device_models, technology
 
     # Fail before the first testbench if a file is missing or lacks the corner.
     device_models.devices(process, corner=corner, temperature=temperature)
+    if memory is not None:
+        registry.named(memory)
 
     if output is not None and blocks == "counter":
         raise click.UsageError("-o writes a technology, which --blocks counter does not measure: use --json")

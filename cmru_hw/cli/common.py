@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cmru_hw.design_folder.folder import Exported
-    from cmru_hw.nn.checkpoint import Sequences
+    from cmru_hw.nn.sequences import Sequences
     from cmru_hw.spice import Engine
 
 FILE = click.Path(path_type=Path)
@@ -147,10 +147,10 @@ def simulates(command: Callable[..., None]) -> Callable[..., None]:
     )
     # click lists options in the order of their decorators. The command's own options go between these two groups.
     own = getattr(run, "__click_params__", [])
-    run.__click_params__ = []  # type: ignore[attr-defined]
+    run.__click_params__ = []  # type: ignore[attr-defined]  # click sets it before this decorator runs
     for option in reversed(after):
         option(run)
-    run.__click_params__ += own  # type: ignore[attr-defined]
+    run.__click_params__ += own  # type: ignore[attr-defined]  # click sets it before this decorator runs
     for option in reversed(before):
         option(run)
     return run
@@ -158,11 +158,11 @@ def simulates(command: Callable[..., None]) -> Callable[..., None]:
 
 def load_sequences(path: Path | None, count: int | None, *, spread: bool = False) -> Sequences:
     """The sequences of ``--input``, which is required here; ``count`` and ``spread`` as in :func:`some`."""
-    from cmru_hw.nn import checkpoint
+    from cmru_hw.nn import sequences
 
     if path is None:
         raise click.UsageError("Missing option '--input': give sequences as an .npz file.")
-    found = checkpoint.load_sequences(path)
+    found = sequences.load_sequences(path)
     if count is not None and count > len(found):
         raise DataError(f"{path} holds {len(found)} sequences, fewer than --sequences {count}")
     return found if count is None else some(found, count, spread=spread)

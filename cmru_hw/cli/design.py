@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from cmru_hw.circuits.design import AnyDesign, AnyTechnology
     from cmru_hw.circuits.registry import Architecture
     from cmru_hw.design_folder.folder import Exported
-    from cmru_hw.nn.checkpoint import Loaded, Sequences, Trained
+    from cmru_hw.nn.checkpoint import Loaded, Trained
+    from cmru_hw.nn.sequences import Sequences
     from cmru_hw.spice import Engine
 
 # Enough to exercise every unit of a small network in seconds. `compare` simulates more.
@@ -249,10 +250,10 @@ def _technology(kind: Architecture, name: str | None, level: str | None, memory:
 
 def _sequences_beside(path: Path) -> Sequences | None:
     """The evaluation sequences that belong to a checkpoint named TASK-CELL-LxN, if they are next to it."""
-    from cmru_hw.nn import checkpoint
+    from cmru_hw.nn.sequences import load_sequences
 
     beside = path.with_name(f"{path.stem.split('-')[0]}-eval.npz")
-    return checkpoint.load_sequences(beside) if beside.is_file() else None
+    return load_sequences(beside) if beside.is_file() else None
 
 
 def _given(checkpoint: Path, path: Path | None, count: int | None, *, spread: bool) -> Sequences | None:

@@ -154,7 +154,7 @@ def montecarlo(
                 job,
                 folder,
                 Plan(dies=dies, drop=drop, until=until_ci, paired=paired, sensitivity=sensitivity),
-                team=workers,
+                workers=workers,
                 phases=_progress,
                 command=common.command_line(),
             )

@@ -170,12 +170,13 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     from cmru_hw.core import package_data
     from cmru_hw.design_folder import folder as design_folder
     from cmru_hw.nn import checkpoint
+    from cmru_hw.nn.sequences import load_sequences
     from cmru_hw.report import write as report
 
     common.check_output(output, force)
     models = package_data.folder("models")
     model = models / f"{DEMO_MODEL}.safetensors"
-    data = checkpoint.load_sequences(models / f"{DEMO_MODEL.split('-')[0]}-eval.npz")
+    data = load_sequences(models / f"{DEMO_MODEL.split('-')[0]}-eval.npz")
     trained = checkpoint.load(model)
     with _writing(output):
         kind = registry.fitting(trained)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from cmru_hw.analysis.verdict.result import Verdict
     from cmru_hw.circuits.design import AnyDesign
     from cmru_hw.circuits.row_errors import SmallestPart
-    from cmru_hw.nn.checkpoint import Sequences, Trained
+    from cmru_hw.nn.checkpoint import Trained
+    from cmru_hw.nn.sequences import Sequences
 
 NO_DATA = "there are no sequences: give --input FILE.npz"
 

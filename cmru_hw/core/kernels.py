@@ -5,6 +5,9 @@ a loop in another file could run stale code. Loops run along places, which are i
 them. It may not reorder or fuse arithmetic: results are identical to the last bit for any batch and any processor.
 """
 
+# numba derives the types of a loop from the arguments of each call, so the loops have no annotations.
+# mypy: disallow-untyped-defs=False
+
 from __future__ import annotations
 
 import math
@@ -40,7 +43,7 @@ def machine_code(function: Callable[..., Any]) -> Any:
 
 
 @machine_code
-def _mix(x):  # type: ignore[no-untyped-def]
+def _mix(x):
     x ^= x >> _30
     x *= _FIRST
     x ^= x >> _27
@@ -49,7 +52,7 @@ def _mix(x):  # type: ignore[no-untyped-def]
 
 
 @machine_code
-def _polynomial(coefficients, x):  # type: ignore[no-untyped-def]
+def _polynomial(coefficients, x):
     total = 0.0
     for coefficient in coefficients:
         total = total * x + coefficient
@@ -57,7 +60,7 @@ def _polynomial(coefficients, x):  # type: ignore[no-untyped-def]
 
 
 @machine_code
-def _normal(x):  # type: ignore[no-untyped-def]
+def _normal(x):
     """A standard normal number from the hash of ``x``, by the polar map of Box and Muller."""
     x = _mix(x)
     low, high = np.int32(x), np.int32(x >> _32)
@@ -73,21 +76,21 @@ def _normal(x):  # type: ignore[no-untyped-def]
 
 
 @machine_code
-def mixed(x, out):  # type: ignore[no-untyped-def]
+def mixed(x, out):
     """Write the hash of each of ``x``, uint64, to ``out``."""
     for place in range(len(x)):
         out[place] = _mix(x[place])
 
 
 @machine_code
-def normals(x, out):  # type: ignore[no-untyped-def]
+def normals(x, out):
     """Write the normal number of each of ``x``, uint64, to ``out``."""
     for place in range(len(x)):
         out[place] = _normal(x[place])
 
 
 @machine_code
-def weigh(weights, level, lines, first, last, out):  # type: ignore[no-untyped-def]
+def weigh(weights, level, lines, first, last, out):
     """Write ``level`` (rows,) plus ``weights`` (rows, lines) times ``lines`` (lines, places) to ``out`` (rows, places).
 
     Places from ``first`` to ``last`` (not included) are computed. Terms are added in the order of the lines.
@@ -118,13 +121,13 @@ def weigh(weights, level, lines, first, last, out):  # type: ignore[no-untyped-d
 
 
 @machine_code
-def _add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
+def _add_noise(key, sigma, octave, moment, out):
     for place in range(len(moment)):
         out[place] += sigma * _normal(key + (moment[place] >> octave) * GAMMA)
 
 
 @machine_code
-def add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
+def add_noise(key, sigma, octave, moment, out):
     """Add all noise of rows, ``key`` and ``sigma`` (parts, rows), at every ``moment`` to ``out`` (rows, places)."""
     for part in range(len(octave)):
         for row in range(len(out)):
@@ -132,7 +135,7 @@ def add_noise(key, sigma, octave, moment, out):  # type: ignore[no-untyped-def]
 
 
 @machine_code
-def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, value, size):  # type: ignore[no-untyped-def]
+def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, value, size):
     """Add noise to ``rows`` (rows, places) until their signs are known, part by part, at the ``moment`` of each place.
 
     The last five arguments are scratch arrays with one element per value in ``rows``.
@@ -165,7 +168,7 @@ def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, val
 
 
 @machine_code
-def decide(weights, level, lines, key, sigma, octave, left, moment, moves, margins):  # type: ignore[no-untyped-def]
+def decide(weights, level, lines, key, sigma, octave, left, moment, moves, margins):
     """Write to ``moves`` (units, places): 1 if both rows of a unit are above their thresholds, −1 if both are below.
 
     Low rows come before high rows. ``key`` and ``sigma`` (parts, rows) are their noise. ``left[k]`` (rows,) is an upper
@@ -191,7 +194,7 @@ def decide(weights, level, lines, key, sigma, octave, left, moment, moves, margi
 
 
 @machine_code
-def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun, slope, lost, limit, states):  # type: ignore[no-untyped-def]
+def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun, slope, lost, limit, states):
     """Write to ``states`` (units, places) the states that follow from ``moves`` and the initial ``begun`` ones.
 
     ``begun`` is (units, sequences). A packet adds ``half`` (units,) in its direction (times ``third`` (units, places)
@@ -224,7 +227,7 @@ def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun,
 
 
 @machine_code
-def totals(values, alive, out):  # type: ignore[no-untyped-def]
+def totals(values, alive, out):
     """Sum ``values`` (units, places) over the timesteps of each sequence, to ``out`` (units, sequences)."""
     for unit in range(len(out)):
         sums, first = out[unit], 0
@@ -238,7 +241,7 @@ def totals(values, alive, out):  # type: ignore[no-untyped-def]
 
 
 @machine_code
-def apart(states, scale, expected, expected_scale):  # type: ignore[no-untyped-def]
+def apart(states, scale, expected, expected_scale):
     """Largest magnitude and sum of squares of ``scale`` (units,) times ``states`` less ``expected_scale`` (units,)
     times ``expected`` (units, places).
 

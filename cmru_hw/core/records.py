@@ -315,7 +315,7 @@ def _tuple(kinds: tuple[Any, ...], value: object, place: str) -> tuple[object, .
 def _scalar(hint: Any, value: object, place: str) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if hint is float and (whole or isinstance(value, float)):
-        return float(value)  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]  # checked to be a number above
     if (hint is int and whole) or (hint in (str, bool) and isinstance(value, hint)):
         return value
     raise Invalid(place, f"is {_shown(value)}, not {_NAMES[hint]}")

@@ -38,7 +38,8 @@ from cmru_hw.core.errors import InputError, OutputError, TechnologyError, reason
 from cmru_hw.core.regular_file import read_regular, read_text
 from cmru_hw.design_folder import templates
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 FORMAT = 2
 MANIFEST = "design.json"

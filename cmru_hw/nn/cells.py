@@ -70,13 +70,13 @@ class _Step(torch.autograd.Function):
 
 def heaviside(x: Tensor, slope: float = 1.0) -> Tensor:
     """H(x) with H(0) = 1; surrogate gradient a / (1 + (π a x)²) for ``slope`` a."""
-    step: Tensor = _Step.apply(x, slope, 0.0)  # type: ignore[no-untyped-call]
+    step: Tensor = _Step.apply(x, slope, 0.0)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return step
 
 
 def sign(x: Tensor, slope: float = 1.0) -> Tensor:
     """sgn(x) with sgn(0) = +1; surrogate gradient 2 a / (1 + (π a x)²) for ``slope`` a."""
-    step: Tensor = _Step.apply(x, slope, -1.0)  # type: ignore[no-untyped-call]
+    step: Tensor = _Step.apply(x, slope, -1.0)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return step
 
 
@@ -322,7 +322,7 @@ class Network(nn.Module):
         )
 
     def _layers(self) -> Iterator[WindowLayer | HysteresisLayer]:
-        yield from self.layers  # type: ignore[misc]
+        yield from self.layers  # type: ignore[misc]  # a ModuleList yields Module
 
     def _perturbed(self, layer: int) -> Perturbed:
         perturb = self.perturb

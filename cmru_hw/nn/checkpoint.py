@@ -40,7 +40,7 @@ from cmru_hw.core.regular_file import read_text
 from cmru_hw.nn import tensor_files, tensor_names
 from cmru_hw.nn.cells import CELLS, DECISIONS, CellConfig, Network
 from cmru_hw.nn.input_files import MAX_NAME
-from cmru_hw.nn.sequences import Sequences, load_sequences, save_sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.nn.tensor_files import MAX_BYTES, MAX_JSON_BYTES, METADATA_KEY, TensorFile
 
 __all__ = [
@@ -50,14 +50,11 @@ __all__ = [
     "MAX_JSON_BYTES",
     "Loaded",
     "ModelConfig",
-    "Sequences",
     "Trained",
     "check_settings",
     "load",
-    "load_sequences",
     "read",
     "save",
-    "save_sequences",
 ]
 
 FORMAT = 1
@@ -365,7 +362,7 @@ def _settings_text(file: TensorFile) -> str:
     beside = file.path.with_suffix(".json")
     if not beside.is_file():
         raise CheckpointError(
-            f"it has no settings: there is no entry {METADATA_KEY!r} in it and there is no {beside.name} beside it; "
+            f"it has no settings: there is no entry {METADATA_KEY!r} in it and there is no {beside.name} next to it; "
             f"write one, or use cmru-hw convert --names, see {tensor_names.PAGE}"
         )
     if beside.stat().st_size > MAX_JSON_BYTES:

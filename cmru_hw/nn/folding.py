@@ -39,7 +39,7 @@ class Affine:
             return self
         if self.matrix.shape[1] != first.matrix.shape[0]:
             raise CheckpointError(
-                f"{title} takes {self.matrix.shape[1]} values, but what stands in front of it gives "
+                f"{title} takes {self.matrix.shape[1]} values, but the map before it gives "
                 f"{first.matrix.shape[0]}; check layer and order of [[before]]"
             )
         return Affine(matrix=self.matrix @ first.matrix, vector=self.matrix @ first.vector + self.vector)
@@ -144,7 +144,7 @@ def _fold_layers(
                 vector=torch.cat((torch.zeros(units, dtype=torch.float64), seen.vector)),
             )
         if layer in maps:
-            seen = maps[layer].after(seen, f"what [[before]] puts in front of layer {layer}")
+            seen = maps[layer].after(seen, f"the map of [[before]] for layer {layer}")
         if seen is not None:
             for part in ("candidate", "threshold", *(("alpha",) if cell == "acmru" else ())):
                 _apply(tensors, f"layers.{layer}.{part}", seen)

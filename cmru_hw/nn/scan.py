@@ -39,6 +39,7 @@ def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, 
     _check_bounds(lo, hi)
     if a is not None and a.shape != b.shape:
         a = a.expand_as(b)
+    # Torch leaves apply untyped.
     states: Tensor = _Compiled.apply(a, b, initial, lo, hi)  # type: ignore[no-untyped-call]
     return states
 
@@ -49,6 +50,7 @@ def parallel(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = No
     # Time first and contiguous, so that each step of the recursion reads complete rows.
     packets = b.transpose(0, 1).contiguous()
     gains = None if a is None else a.expand_as(b).transpose(0, 1).contiguous()
+    # Torch leaves apply untyped.
     states: Tensor = _Parallel.apply(gains, packets, initial.expand(packets.shape[1:]), lo, hi)  # type: ignore[no-untyped-call]
     return states.transpose(0, 1)
 

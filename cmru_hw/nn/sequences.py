@@ -27,7 +27,7 @@ class Sequences:
     """
 
     inputs: NDArray[np.float32]
-    lengths: NDArray[np.int64] = None  # type: ignore[assignment]
+    lengths: NDArray[np.int64] = None  # type: ignore[assignment]  # never None after __post_init__
     labels: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:

@@ -118,8 +118,24 @@ def _simulated(found: Sequence[Run]) -> Section:
     return Section(
         name="simulated",
         title="Simulations",
+        lead=_simulators(found),
         table=Table(header=("run", "scope", "level", "netlist sha256", "versions", "command"), rows=rows),
     )
+
+
+def _simulators(found: Sequence[Run]) -> tuple[Prose, ...]:
+    """A warning if the runs are of several simulators or versions; nothing otherwise."""
+    facts = [
+        run.source.fact(f"simulator, {run.title}", "versions/simulator", str)
+        for run in found
+        if run.source.has("versions/simulator")
+    ]
+    if len({fact.shown for fact in facts}) < 2:
+        return ()
+    pieces: list[str | Fact] = ["The simulators of the runs differ, so numbers may differ for that reason: "]
+    for place, fact in enumerate(facts):
+        pieces += [*([", "] if place else []), fact, f" in {fact.source.path}"]
+    return ((*pieces, "."),)
 
 
 def _methods(found: Sequence[Run]) -> tuple[Prose, ...]:

@@ -12,7 +12,7 @@ the next one.
 
 from cmru_hw.spice.deck_safety import complete_text, content_hash, refuse_code, startup_text
 from cmru_hw.spice.engine import RETRIES, VARIABLES, Backend, Engine, Outcome
-from cmru_hw.spice.session import open_engine, run
+from cmru_hw.spice.session import installed, open_engine, run
 
 __all__ = [
     "RETRIES",
@@ -22,6 +22,7 @@ __all__ = [
     "Outcome",
     "complete_text",
     "content_hash",
+    "installed",
     "open_engine",
     "refuse_code",
     "run",

@@ -129,7 +129,7 @@ def refuse_code(
     for name in files:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or name != str(path) or not name.isprintable() or "\\" in name:
-            raise InputError(f"{name!r} is not a plain relative path for a file beside the deck")
+            raise InputError(f"{name!r} is not a plain relative path for a file of the deck")
         if name in (DECK, RAW, STARTUP):
             raise InputError(f"a deck cannot bring a file called {name}: the name is taken")
     seen: set[str] = set()

@@ -71,6 +71,7 @@ class Engine:
         self._idle: list[WorkerProcess] = []
         self._busy: dict[WorkerProcess, _Task] = {}
         self._mapping = False
+        self._simulator = ""
 
     def __enter__(self) -> Engine:
         return self
@@ -89,6 +90,25 @@ class Engine:
     def pids(self) -> tuple[int, ...]:
         """Process ids of the workers, busy workers first."""
         return tuple(worker.process.pid for worker in (*self._busy, *self._idle))
+
+    @property
+    def simulator(self) -> str:
+        """Name and version of the simulator, such as ``"ngspice 44"``. Starts a worker if none has told it yet.
+
+        Raises SimulatorMissing, SimulationError, OutputError.
+        """
+        if not self._simulator:
+            worker = WorkerProcess(backend=self.backend, program=self._program, settings=())
+            try:
+                while not worker.simulator:
+                    wait([worker.connection], timeout=max(0.0, worker.deadline - time.monotonic()))
+                    worker.hear(self.timeout)
+            except CmruError:
+                worker.kill()
+                raise
+            self._idle.append(worker)
+            self._simulator = worker.simulator
+        return self._simulator
 
     def run(self, deck: Deck) -> Outcome:
         """Simulate one deck.

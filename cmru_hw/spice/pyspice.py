@@ -25,7 +25,7 @@ _LIBRARY = "libngspice.so.0"
 _LOG_LINES = 10_000
 
 
-class _NgSpice(NgSpiceShared):  # type: ignore[misc]
+class _NgSpice(NgSpiceShared):  # type: ignore[misc]  # PySpice has no types
     """PySpice's binding, with its own handling of ngspice's output.
 
     PySpice 1.5 (the version is pinned) raises on harmless notes, on failed .meas and on nodes called "error". Here the

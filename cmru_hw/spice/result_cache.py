@@ -1,6 +1,7 @@
 """An engine that stores every result in a folder and looks there first, so that a long run can be resumed.
 
-The content hash of a deck is the file name of its result, so results of different decks cannot be confused.
+The content hash of a deck is the file name of its result, so results of different decks cannot be confused. A result of
+another version of the simulator is not used: the deck runs again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class CachedEngine(Engine):
         def missing() -> Iterator[Deck]:
             for index, deck in enumerate(decks):
                 found = _load(self.folder, deck)
-                if found is not None:
+                if found is not None and found.simulator == self.simulator:
                     ready.append((index, found))
                 else:
                     asked.append((index, deck))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from pathlib import Path
 
 from cmru_hw.spice.deck import Deck
-from cmru_hw.spice.engine import RETRIES, Backend, Engine, Outcome
+from cmru_hw.spice.engine import RETRIES, VARIABLES, Backend, Engine, Outcome
 from cmru_hw.spice.result_cache import CachedEngine
 
 
@@ -42,3 +44,17 @@ def open_engine(
     if cache is None:
         return Engine(backend=backend, jobs=jobs, timeout=timeout, retries=retries, program=program)
     return CachedEngine(cache, backend=backend, jobs=jobs, timeout=timeout, retries=retries, program=program)
+
+
+def installed(backend: Backend) -> str:
+    """Name and version of the simulator that ``backend`` uses, such as ``"ngspice 44"``.
+
+    The first call in a process starts the simulator. Raises SimulatorMissing, SimulationError, OutputError.
+    """
+    return _installed(backend, os.environ.get(VARIABLES[backend]))
+
+
+@functools.cache
+def _installed(backend: Backend, program: str | None) -> str:
+    with open_engine(backend=backend, program=program) as engine:
+        return engine.simulator

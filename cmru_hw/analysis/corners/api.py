@@ -6,7 +6,7 @@
     OUT/measured/gf180_ff_125_1.98_….toml   the technology measured at that corner, each number with its testbench
     OUT/corners.json  corners.csv  corners.svg  corners.pdf
 
-An interrupted run resumes where it stopped. Another design, input or version is another job.
+An interrupted run resumes where it stopped. Another design, input, device file, simulator or version is another job.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.errors import InputError, SimulationError
 from cmru_hw.core.process_pool import process_pool
 from cmru_hw.design_folder.folder import NETWORK, Exported
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 
 COLUMNS = (
     *("corner", "process", "temperature_C", "vdd_V", "status", "decisions_agree", "decisions_total", "classes_agree"),
@@ -49,29 +49,39 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class CornersJob:
-    """The job of every corner: ``exported`` on ``data``, results in ``folder``. ``cache`` stores finished decks."""
+    """The job of every corner: ``exported`` on ``data`` in ``simulator`` ("ngspice 44"), results in ``folder``.
+
+    ``cache`` stores finished decks.
+    """
 
     exported: Exported
     data: Sequences
     folder: Path
+    simulator: str
     backend: spice.Backend = "pyspice"
     timeout: float = 600.0
     cache: Path | None = None
     refine: int = 0
 
     def sha256(self) -> str:
+        """Identity of the job. Labels are part of it, because results count correct classes."""
         kind = registry.of(self.exported.design)
         parts = (
             *(self.exported.netlist_sha256, kind.fingerprint(self.exported.design), cmru_hw.__version__),
-            f"refine {self.refine}",
+            *(f"refine {self.refine}", self.simulator),
         )
         digest = hashlib.sha256("\n".join(parts).encode())
-        for array in (self.data.inputs, self.data.lengths):
-            digest.update(array.tobytes())
+        for array in (self.data.inputs, self.data.lengths, self.data.labels):
+            digest.update(b"none" if array is None else repr(array.shape).encode() + array.tobytes())
         return digest.hexdigest()
 
+    def identity(self, corner: Corner) -> str:
+        """Hash of everything that determines the result at ``corner``, the device files there included."""
+        outside = registry.of(self.exported.design).corner_fingerprint(self.exported.design, corner)
+        return hashlib.sha256(f"{self.sha256()} {corner} {outside}".encode()).hexdigest()
+
     def path(self, corner: Corner) -> Path:
-        return self.folder / "corners" / f"{corner.stem}_{self.sha256()[:12]}.json"
+        return self.folder / "corners" / f"{corner.stem}_{self.identity(corner)[:12]}.json"
 
 
 def run_corners(
@@ -100,7 +110,14 @@ def run_corners(
     """
     corners = grid.chosen(grid.every(registry.of(exported.design).supply(exported.design)), only)
     job = CornersJob(
-        exported=exported, data=data, folder=Path(folder), backend=backend, timeout=timeout, cache=cache, refine=refine
+        exported=exported,
+        data=data,
+        folder=Path(folder),
+        simulator=spice.installed(backend),
+        backend=backend,
+        timeout=timeout,
+        cache=cache,
+        refine=refine,
     )
     found: dict[Corner, CornerFigures | FailedCorner] = {}
     for corner, result in _results(job, corners, jobs):
@@ -112,11 +129,11 @@ def run_corners(
     return summary
 
 
-def one(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
+def simulate_corner(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
     """The result of ``corner``: the stored one, or a new one, which is then stored."""
-    path, identity = job.path(corner), job.sha256()
-    if (kept := _kept(path, corner, identity)) is not None:
-        return kept
+    path, identity = job.path(corner), job.identity(corner)
+    if (stored := _stored(path, corner, identity)) is not None:
+        return stored
     try:
         with spice.open_engine(backend=job.backend, timeout=job.timeout, cache=job.cache) as engine:
             found = _at(job, corner, engine)
@@ -133,7 +150,7 @@ def one(job: CornersJob, corner: Corner) -> CornerFigures | FailedCorner:
     return found
 
 
-def _kept(path: Path, corner: Corner, identity: str) -> CornerFigures | None:
+def _stored(path: Path, corner: Corner, identity: str) -> CornerFigures | None:
     """The finished corner in ``path``; None if the file is damaged, or belongs to another corner or job."""
     if not path.is_file():
         return None
@@ -193,10 +210,10 @@ def _results(
     """Yield each corner when it is done, in any order."""
     if jobs == 1 or len(corners) == 1:
         for corner in corners:
-            yield corner, one(job, corner)
+            yield corner, simulate_corner(job, corner)
         return
     with process_pool(min(jobs, len(corners))) as pool:
-        yield from pool.run(one, job, corners)
+        yield from pool.run(simulate_corner, job, corners)
 
 
 def _summary(job: CornersJob, found: tuple[CornerFigures | FailedCorner, ...], command: str) -> CornersResult:

@@ -15,11 +15,11 @@ from cmru_hw.circuits import registry
 from cmru_hw.circuits.certificate import NumericalCertificate
 from cmru_hw.circuits.comparison import Reference, classes_of
 from cmru_hw.circuits.design import AnyDesign
-from cmru_hw.circuits.energy import APART, TOLERANCE, EnergyBreakdown, EnergyModel, measure
+from cmru_hw.circuits.energy import DIFFERENCE, TOLERANCE, EnergyBreakdown, EnergyModel, measure
 from cmru_hw.circuits.simulation import Simulation
 from cmru_hw.core.signals import Array, Response, Traces
 from cmru_hw.design_folder.folder import Exported
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
 from cmru_hw.spice.schedule import Schedule
 
@@ -72,7 +72,7 @@ def run_energy(
         timesteps=int(data.lengths.sum()),
         blocks=entries,
         supply_total_J=_supply(joined, model),
-        ledger_gap=joined.gap,
+        ledger_gap=joined.closure_error,
         ledger_tolerance=TOLERANCE,
         excludes=tuple(model.excludes),
         decisions=decisions_alike(expected.response, simulation.response),
@@ -128,13 +128,13 @@ def _analytic(model: EnergyModel, expected: Reference, data: Sequences) -> dict[
     return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
 
 
-def _supply(ledger: EnergyBreakdown, model: EnergyModel) -> float:
+def _supply(breakdown: EnergyBreakdown, model: EnergyModel) -> float:
     """Energy from all supplies [J per timestep].
 
     A measured unit counts here as in the blocks, because only charge of the netlist can be missed.
     """
-    replaced = sum(float(ledger.blocks[name].mean()) for name in model.unit if name in ledger.blocks)
-    return float(ledger.supply.mean()) - replaced + sum(sum(parts) for parts in model.unit.values())
+    replaced = sum(float(breakdown.blocks[name].mean()) for name in model.unit if name in breakdown.blocks)
+    return float(breakdown.supply.mean()) - replaced + sum(sum(parts) for parts in model.unit.values())
 
 
 def decisions_alike(expected: Response, found: Response) -> DecisionAgreement:
@@ -156,31 +156,31 @@ def _classes_alike(design: AnyDesign, expected: Reference, found: Response, data
     )
 
 
-def _joined(ledgers: Sequence[EnergyBreakdown]) -> EnergyBreakdown:
+def _joined(breakdowns: Sequence[EnergyBreakdown]) -> EnergyBreakdown:
     """All timesteps of all sequences."""
 
     def join(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     return EnergyBreakdown(
-        blocks=join([ledger.blocks for ledger in ledgers]),
-        static=join([ledger.static for ledger in ledgers]),
-        supply=np.concatenate([ledger.supply for ledger in ledgers]),
+        blocks=join([breakdown.blocks for breakdown in breakdowns]),
+        static=join([breakdown.static for breakdown in breakdowns]),
+        supply=np.concatenate([breakdown.supply for breakdown in breakdowns]),
     )
 
 
-def _entries(ledger: EnergyBreakdown, model: EnergyModel, estimates: Mapping[str, Array]) -> dict[str, BlockEnergy]:
+def _entries(breakdown: EnergyBreakdown, model: EnergyModel, estimates: Mapping[str, Array]) -> dict[str, BlockEnergy]:
     """Block → its energy: from the netlist, or from the measured unit if only that models the block."""
     found: dict[str, BlockEnergy] = {}
-    for name in ledger.blocks:
-        energy, static = float(ledger.blocks[name].mean()), float(ledger.static[name].mean())
+    for name in breakdown.blocks:
+        energy, static = float(breakdown.blocks[name].mean()), float(breakdown.static[name].mean())
         analytic = float(estimates[name].mean()) if name in estimates else None
         found[name] = BlockEnergy(
             static_J=static,
             dynamic_J=energy - static,
             analytic_J=analytic,
             source="netlist",
-            note=_apart(energy, analytic, model.apart.get(name, APART)),
+            note=_difference(energy, analytic, model.estimate_differences.get(name, DIFFERENCE)),
         )
     for name in model.modelled:
         if name in model.unit:
@@ -194,7 +194,7 @@ def _entries(ledger: EnergyBreakdown, model: EnergyModel, estimates: Mapping[str
 
 def _measured(unit: tuple[float, float], load: BlockEnergy | None) -> BlockEnergy:
     """A block of measured units, which replaces ``load``, the charge that ideal parts moved."""
-    note = "a simulated unit times the number of units: no hand calculation"
+    note = "a simulated unit times the number of units: no analytic estimate"
     return BlockEnergy(
         static_J=unit[0],
         dynamic_J=unit[1],
@@ -206,9 +206,9 @@ def _measured(unit: tuple[float, float], load: BlockEnergy | None) -> BlockEnerg
     )
 
 
-def _apart(simulated: float, analytic: float | None, why: str) -> str:
+def _difference(simulated: float, analytic: float | None, why: str) -> str:
     if analytic is None:
-        return "no hand calculation"
+        return "no analytic estimate"
     if analytic and abs(simulated / analytic - 1) <= AGREEMENT:
         return ""
     if not analytic and simulated < 1e-18:
@@ -216,7 +216,7 @@ def _apart(simulated: float, analytic: float | None, why: str) -> str:
     return why
 
 
-def _series(ledger: EnergyBreakdown, model: EnergyModel) -> dict[str, tuple[float, ...]]:
+def _series(breakdown: EnergyBreakdown, model: EnergyModel) -> dict[str, tuple[float, ...]]:
     """Energy of each block in each timestep of one sequence."""
-    found = {name: tuple(values.tolist()) for name, values in ledger.blocks.items() if name not in model.unit}
-    return found | {name: (sum(parts),) * len(ledger.supply) for name, parts in model.unit.items()}
+    found = {name: tuple(values.tolist()) for name, values in breakdown.blocks.items() if name not in model.unit}
+    return found | {name: (sum(parts),) * len(breakdown.supply) for name, parts in model.unit.items()}

@@ -28,7 +28,8 @@ from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.design_folder.folder import Exported
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
 
 Axis = Literal["units", "layers"]

@@ -29,7 +29,7 @@ from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits.certificate import NumericalCertificate
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.design_folder.folder import Exported
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 
 # Dies for the sensitivity ranking. Each class of elements needs twice as many.
 SENSITIVITY_DIES = 200
@@ -74,16 +74,15 @@ def run_montecarlo(
     drop: float = 0.01,
     engine: EngineName = "fast",
     varied: frozenset[str] | None = None,
-    team: Workers = serial,
+    workers: Workers = serial,
     report: Callable[[int, int, Interval], None] | None = None,
 ) -> MonteCarloResult:
     """Simulate ``dies`` dies of a design and write their scores to ``folder``.
 
     A die is good if its accuracy on ``data`` is at most ``drop`` below software's. ``varied`` are the sources of
-    variation (``exported.architecture.select_variations``; default: all). ``team`` computes the dies. Finished dies are
-    stored, so a second call resumes an interrupted one. The interval of the yield is that of Clopper and Pearson
-    (Biometrika 26, 404, 1934). Raises OutputError, and InputError for sources that the
-    design does not have.
+    variation (``exported.architecture.select_variations``; default: all). ``workers`` computes the dies. Finished
+    dies are stored, so a second call resumes an interrupted one. The interval of the yield is that of Clopper and
+    Pearson (Biometrika 26, 404, 1934). Raises OutputError, and InputError for sources that the design does not have.
     """
     job = Job(
         design=exported.design,
@@ -98,11 +97,11 @@ def run_montecarlo(
     def phases(_: str) -> Iterator[Follow]:
         yield Follow(dies=report or (lambda done, count, interval: None), element=lambda name: None)
 
-    return run_job(exported, job, Path(folder), Plan(dies=dies, drop=drop), team=team, phases=phases)
+    return run_job(exported, job, Path(folder), Plan(dies=dies, drop=drop), workers=workers, phases=phases)
 
 
 def run_job(
-    exported: Exported, job: Job, folder: Path, plan: Plan, *, team: Workers, phases: Phases, command: str = ""
+    exported: Exported, job: Job, folder: Path, plan: Plan, *, workers: Workers, phases: Phases, command: str = ""
 ) -> MonteCarloResult:
     """Execute ``plan`` and write the result to ``folder``. ``command`` reproduces it. Raises OutputError."""
     with phases(f"{job.engine}, dies") as follow:
@@ -110,11 +109,12 @@ def run_job(
             job,
             range(plan.dies),
             Store.of(folder, job),
-            team,
+            workers,
             drop=plan.drop,
             until=plan.until,
             report=follow.dies,
         )
+    in_spice = job.engine == "spice" or bool(plan.paired)
     result = MonteCarloResult(
         **vars(statistics.summary(job, table, drop=plan.drop)),
         engine=job.engine,
@@ -123,13 +123,14 @@ def run_job(
         varies=tuple(sorted(job.varied)),
         sequences=len(job.sequences),
         provenance=provenance(
-            exported, versions=_versions(), command=command, seed=job.seed, job_sha256=job.sha256,
-            certificate=_nominal(exported, job) if job.engine == "spice" or plan.paired else None,
+            exported, versions=_versions(), simulator=spice.installed(job.backend) if in_spice else "",
+            command=command, seed=job.seed, job_sha256=job.sha256,
+            certificate=_nominal(exported, job) if in_spice else None,
         ),
         inputs_clamped=job.goal.clamped,
         stopping=None if plan.until is None else _stopping(job, plan.until),
-        paired=None if plan.paired is None else _paired(job, table, folder, plan, team, phases),
-        sensitivity=_sensitivity(job, folder, plan, team, phases) if plan.sensitivity else None,
+        paired=None if plan.paired is None else _paired(job, table, folder, plan, workers, phases),
+        sensitivity=_sensitivity(job, folder, plan, workers, phases) if plan.sensitivity else None,
     )  # fmt: skip
     _draw(result, table, folder)
     write_results(folder, table, result)
@@ -157,13 +158,13 @@ def _stopping(job: Job, width: float) -> Stopping:
 
 
 def _paired(
-    job: Job, table: pa.Table, folder: Path, plan: Plan, team: Workers, phases: Phases
+    job: Job, table: pa.Table, folder: Path, plan: Plan, workers: Workers, phases: Phases
 ) -> PairedDies | FailedPairs:
     """Simulate some of the dies of ``table`` in SPICE, and compare them with the fast engine."""
     twin = replace(job, engine="spice")
     chosen = statistics.subset(job.seed, len(table), min(plan.paired or 0, len(table)))
     with phases("spice, dies") as follow:
-        both = scheduler.collect(twin, chosen, Store.of(folder, twin), team, drop=plan.drop, report=follow.dies)
+        both = scheduler.collect(twin, chosen, Store.of(folder, twin), workers, drop=plan.drop, report=follow.dies)
     agreed = statistics.engine_agreement(both)
     resolution = job.simulator.resolution
     if agreed is None:
@@ -171,13 +172,13 @@ def _paired(
     return PairedDies(**vars(agreed), requested=len(chosen), resolution=resolution)
 
 
-def _sensitivity(job: Job, folder: Path, plan: Plan, team: Workers, phases: Phases) -> tuple[Effect, ...]:
+def _sensitivity(job: Job, folder: Path, plan: Plan, workers: Workers, phases: Phases) -> tuple[Effect, ...]:
     with phases("sensitivity") as follow:
         effects = scheduler.sensitivity(
             replace(job, engine="fast"),
             range(min(plan.dies, SENSITIVITY_DIES)),
             lambda one: Store.of(folder, one),
-            team,
+            workers,
             drop=plan.drop,
             report=follow.element,
         )

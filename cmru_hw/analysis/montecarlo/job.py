@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -16,7 +17,10 @@ import cmru_hw
 from cmru_hw import spice
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.dies import DieSimulator
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.circuits.identity import simulated_sha256
+from cmru_hw.core.errors import InputError
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences
 
 EngineName = Literal["fast", "spice"]
 
@@ -44,16 +48,34 @@ class Job:
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of the rows: two jobs with the same hash give the same rows."""
+        """Identity of the rows: two jobs with the same hash give the same rows.
+
+        With the engine "spice", the version of the simulator is part of it. Raises SimulatorMissing.
+        """
         data = self.sequences
         hashed = hashlib.sha256()
         kind = registry.of(self.design)
-        for part in (cmru_hw.__version__, kind.fingerprint(self.design), kind.network_text(self.design)):
+        simulated = simulated_sha256(self.design, kind.network_text(self.design))
+        for part in (cmru_hw.__version__, kind.fingerprint(self.design), simulated):
             hashed.update(f"{part}\n".encode())
         for array in (data.inputs, data.lengths, data.labels):
             hashed.update(b"none" if array is None else repr(array.shape).encode() + array.tobytes())
         hashed.update(f"{self.seed} {sorted(self.varied)} {self.engine}".encode())
+        hashed.update(f" {self.spice_version}".encode())
         return hashed.hexdigest()
+
+    @cached_property
+    def spice_version(self) -> str:
+        """Name and version of the simulator that computes the rows; "" for the fast engine. Raises SimulatorMissing."""
+        return spice.installed(self.backend) if self.engine == "spice" else ""
+
+    def require_same_simulator(self) -> None:
+        """Raise InputError if this machine has another version of the simulator than the one that started the job."""
+        if self.engine == "spice" and (found := spice.installed(self.backend)) != self.spice_version:
+            raise InputError(
+                f"{platform.node()} has {found}, and the job was started with {self.spice_version}: "
+                f"install the same version on every machine"
+            )
 
     @property
     def simulator(self) -> DieSimulator:
@@ -70,11 +92,14 @@ class Job:
         # The read-only mapping of a checkpoint cannot be pickled, and derived values need not be.
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         trained = values.pop("trained")
-        return _rebuilt, (values, trained.config, dict(trained.tensors))
+        return _rebuilt, (values, trained.config, dict(trained.tensors), self.spice_version)
 
 
-def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, Tensor]) -> Job:
-    return Job(trained=Trained(config=config, tensors=tensors), **values)
+def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, Tensor], spice_version: str) -> Job:
+    job = Job(trained=Trained(config=config, tensors=tensors), **values)
+    # Another machine may have another version, which must not become part of this job.
+    vars(job)["spice_version"] = spice_version
+    return job
 
 
 @contextmanager

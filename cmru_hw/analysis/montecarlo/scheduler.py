@@ -40,7 +40,7 @@ def collect(
     found = {block.number: table for block in plan if (table := store.read(block)) is not None}
     software = job.goal.accuracy
 
-    def told() -> None:
+    def report_progress() -> None:
         if report and found:
             tables = found.values()
             count = sum(len(table) for table in tables)
@@ -59,12 +59,12 @@ def collect(
                 return place + 1
         return len(plan)
 
-    told()
+    report_progress()
     if finished() is None:
         for block, table in workers(job, [block for block in plan if block.number not in found]):
             store.write(block, table)
             found[block.number] = table
-            told()
+            report_progress()
             if until is not None and finished() is not None:
                 break
     return pa.concat_tables([SCHEMA.empty_table(), *(found[block.number] for block in plan[: finished()])])

@@ -55,6 +55,7 @@ def scores(job: Job, dies: Sequence[int]) -> pa.Table:
 
 def _spice(job: Job, dies: Sequence[int]) -> list[DieScores]:
     rows: list[DieScores] = []
+    job.require_same_simulator()
     with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
         for number in dies:
             try:

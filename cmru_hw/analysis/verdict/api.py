@@ -31,7 +31,8 @@ from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import valid_timesteps
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 DIES, FEWER = 100, 32
 """Dies of the estimate, and of the search for causes."""

@@ -22,7 +22,8 @@ from cmru_hw.circuits.input_range import InputRange
 from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import Network, WindowLayer, classify, valid_timesteps
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 # Numbers of one tensor at a time: more do not fit a processor's cache.
 AT_ONCE = 200_000

@@ -42,6 +42,12 @@ class Runs:
         """The result of class ``record``, if there is one."""
         return next(((result, path) for result, path in self.found.values() if isinstance(result, record)), None)
 
+    def simulators(self) -> dict[str, str]:
+        """Name and version of the simulator of each result that has one, by kind: ``{"energy": "ngspice 44"}``."""
+        found = {name: result for name, (result, _) in self.found.items() if not isinstance(result, VersusResult)}
+        versions = {name: result.provenance.versions.get("simulator") for name, result in found.items()}
+        return {name: version for name, version in versions.items() if version is not None}
+
     def counted(self) -> tuple[ComparisonResult | EnergyResult, Path] | None:
         """The result with decisions and classes. An energy run counts them too, which saves a second simulation of a
         transistor-level chip of hours."""
@@ -127,6 +133,8 @@ def side_by_side(runs: Sequence[Runs]) -> list[TableRow]:
     def of_decisions(name: str, say: Callable[[ComparisonResult | EnergyResult], Said]) -> TableRow:
         return line(name, lambda one: one.entry("comparison", one.counted(), say))
 
+    versions = {version for one in runs for version in one.simulators().values()}
+    simulators = [line("simulators, which differ", _simulators)] if len(versions) > 1 else []
     return [
         line("network", lambda one: _said(one, _network(one.design))),
         line("circuit", lambda one: _said(one, _circuit(one.design))),
@@ -141,7 +149,8 @@ def side_by_side(runs: Sequence[Runs]) -> list[TableRow]:
         of_run("accuracy of the median die", "montecarlo", MonteCarloResult, _median),
         of_run("worst corner, decisions", "corners", CornersResult, _worst),
         of_run("worst corner, energy", "corners", CornersResult, _dearest),
-        of_run("retention", "retention", RetentionResult, _kept),
+        of_run("retention", "retention", RetentionResult, _retention),
+        *simulators,
     ]
 
 
@@ -253,7 +262,13 @@ def _dearest(found: CornersResult) -> Said:
     return plain, f"{corner}: {si(value, 'J')}, of {count} corners"
 
 
-def _kept(found: RetentionResult) -> Said:
+def _simulators(one: Runs) -> TableEntry:
+    found = one.simulators()
+    shown = ", ".join(f"{version} ({kind})" for kind, version in found.items())
+    return TableEntry(value=found, shown=shown or "none", source=str(one.design.path))
+
+
+def _retention(found: RetentionResult) -> Said:
     plain = {
         "of": len(found.temperatures),
         "worst_timesteps": found.worst_timesteps,

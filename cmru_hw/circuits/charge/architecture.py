@@ -117,6 +117,7 @@ CHARGE = Architecture(
     supply=corners.supply,
     at_corner=corners.at_corner,
     row_errors=row_errors.errors,
+    corner_fingerprint=corners.fingerprint,
     retention_unit=retention.unit,
     require_retention=retention.require,
 )

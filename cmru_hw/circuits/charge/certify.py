@@ -20,7 +20,7 @@ from cmru_hw.circuits.charge import fidelity
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.simulate import ChargeSimulation, simulate
 from cmru_hw.core.units import percent, si
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
 
 # Limits of a converged result: rows and states [V], energy (relative). ANOTHER [V] is for states in another simulator.

@@ -55,7 +55,7 @@ SUPPLIES = {
 EXCLUDES = ("V_cm: an external source", "clock edges: ideal sources before the on-chip drivers", "the input drivers")
 DECISION = "xdecision y1 y0 ckr qy1 qy0 vr comparator"
 # Interval without activity, as shares of a timestep: from the change of the inputs to the opening of the window.
-QUIET = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
+IDLE_INTERVAL = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
 
 
 @dataclass(frozen=True, kw_only=True)

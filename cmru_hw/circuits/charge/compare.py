@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from cmru_hw.circuits.charge.design import Design, Row
 from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of, made, software
 from cmru_hw.core.signals import Array, Response
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 # Smallest margin [V] at which a macro row must decide correctly: ten times the hysteresis of its comparator, and far
 # above the rounding (%.10g) of a stimulus file.

@@ -10,6 +10,7 @@ from cmru_hw.circuits.charge.design import Design, Operating
 from cmru_hw.circuits.charge.mapping import map_network
 from cmru_hw.circuits.corner import Corner, CornerFacts
 from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 
 
@@ -33,3 +34,11 @@ def at_corner(
         source=technology.source, gain=technology.amplifier.gain, leakage_A=technology.leakage.integrator
     )
     return replace(moved, templates=design.templates), facts
+
+
+def fingerprint(design: Design, corner: Corner) -> str:
+    """Hash of the device files at ``corner`` and, for a macromodel, of the testbenches that measure them."""
+    devices = design.technology.transistor
+    if design.technology.level == "transistor" and devices is not None:
+        return device_models.devices(devices.process, corner=corner.process).sha256
+    return measured_technology.fingerprint(design.technology, corner)

@@ -103,9 +103,9 @@ def excludes(design: Design) -> tuple[str, ...]:
     return transistor_netlist.excludes(design) if in_transistors(design) else ()
 
 
-def accounts(design: Design) -> dict[str, float]:
+def charge_meters(design: Design) -> dict[str, float]:
     """Charge meters of a transistor-level deck: vector → supply voltage [V]. Empty for macromodels."""
-    return transistor_netlist.accounts(design) if in_transistors(design) else {}
+    return transistor_netlist.charge_meters(design) if in_transistors(design) else {}
 
 
 def comparator_inputs(design: Design) -> list[tuple[str, str]]:

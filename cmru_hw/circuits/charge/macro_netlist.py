@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmru_hw.circuits import input_range
+from cmru_hw.circuits.charge import deck_builder
 from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError
 from cmru_hw.core.signals import Array
-from cmru_hw.spice.deck import Deck, num, save_lines
+from cmru_hw.spice.deck import Deck, num
 from cmru_hw.spice.schedule import Moment, Schedule, schedule
 
 # filesource reads lines of at most about 500 characters. From a longer line it silently repeats the first row.
@@ -85,27 +86,24 @@ def deck(
     moments = (end,) * (len(design.layers) + 1)
     plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs], moments=moments)
     driven = noise[0].keys() if noise else ()
-    files = {"network.cir": (network if network is not None else network_text(design, driven=driven)).encode()}
     cells = cell_files(design, metered=metered)
     sources, stimulus = _stimulus(design, inputs, plan, noise)
-    files |= cells | stimulus
     saved = _saved(design, metered, save)
     stop = (plan.frames + INPUT_CHANGE / 2) * timing.timestep
     # A metered hold needs a step or two of its own, between the change of the inputs and the first clock.
     step = timing.timestep / 2 ** max(refine, 4 if metered else 0)
-    lines = [
-        f".param v_cm={num(technology.supply.common_mode)}",
-        *[f".include {path}" for path in cells],
-        *_source_lines(design, metered),
-        *clock_lines(design),
-        *sources,
-        ".include network.cir",
-        *save_lines(saved),
+    built = deck_builder.build(
+        network=network if network is not None else network_text(design, driven=driven),
+        cells=cells,
+        files=stimulus,
+        head=[f".param v_cm={num(technology.supply.common_mode)}"],
+        sources=[*_source_lines(design, metered), *clock_lines(design), *sources],
+        saved=saved,
         # Charge conservation makes one step across a switching event exact; truncation control would only add steps.
-        ".options method=gear maxord=2 chgtol=1",
-        f".tran {num(step)} {num(stop)} 0 {num(step)} uic",
-    ]
-    return Deck(text="\n".join(lines) + "\n", stop=stop, saved=tuple(saved), files=files), plan
+        analysis=[".options method=gear maxord=2 chgtol=1", f".tran {num(step)} {num(stop)} 0 {num(step)} uic"],
+        stop=stop,
+    )
+    return built, plan
 
 
 def _stimulus(
@@ -139,13 +137,7 @@ def _stimulus(
 
 
 def _saved(design: Design, metered: bool, more: Sequence[str]) -> list[str]:
-    saved = [
-        f"{node}{index}_{i}"
-        for index, layer in enumerate(design.layers)
-        for i in range(layer.units)
-        for node in ("o", "qa", "qb")
-    ]
-    saved += [f"y{k}" for k in range(len(design.readout.bias))]
+    saved = deck_builder.signal_nodes(design)
     saved += design.phases
     saved += [name for name in more if name not in saved]
     return saved + ([TOTAL, *[meter.vector for meter in meters(design)]] if metered else [])
@@ -186,11 +178,11 @@ def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
     names = ["clock", "line", "row", "comparator", "integrator", _unit_cell(design)]
     files = {"devices/ideal.lib": (folder / "devices" / "ideal.lib").read_bytes()}
     for name in [*names, "source"] if metered else names:
-        with_account = metered and name in _METERED
-        if with_account and name in own:
-            raise InputError(f"a template of one's own for {name} keeps no account of its charge: export without it")
+        with_meter = metered and name in _METERED
+        if with_meter and name in own:
+            raise InputError(f"a template of one's own for {name} has no charge meter: export without it")
         path = folder / "cells" / design.technology.level
-        path = path / "metered" if with_account else path
+        path = path / "metered" if with_meter else path
         files[f"cells/{name}.cir"] = own.get(name) or (path / f"{name}.cir").read_bytes()
     return files
 
@@ -226,7 +218,7 @@ class Meter:
 
 
 # The vector of the total charge, metered where it returns from lines and sources.
-TOTAL = "account_total"
+TOTAL = "meter_total"
 
 
 def meters(design: Design) -> list[Meter]:
@@ -246,7 +238,7 @@ def meters(design: Design) -> list[Meter]:
         found += [
             Meter(vector=f"xunit{index}_{i}.xi.ma", driver="amplifier", node=f"{index}_{i}") for i in range(layer.units)
         ]
-    return found + [Meter(vector=f"account_{name}", driver="source", node=name) for name in _sources(design)]
+    return found + [Meter(vector=f"meter_{name}", driver="source", node=name) for name in _sources(design)]
 
 
 def _sources(design: Design) -> dict[str, float]:
@@ -267,7 +259,7 @@ def _source_lines(design: Design, metered: bool) -> list[str]:
     returns = ["vreturn", *[f"vlines{group}" for group in line_sources(design)]]
     return [
         supply,
-        *[f"xsource_{name} {name} account_{name} return source volts={num(volts)}" for name, volts in sources],
+        *[f"xsource_{name} {name} meter_{name} return source volts={num(volts)}" for name, volts in sources],
         "vreturn return 0 0",
         *[f"ftotal{place} {TOTAL} 0 {name} 1" for place, name in enumerate(returns)],
         f"ctotal {TOTAL} 0 1n ic=0",

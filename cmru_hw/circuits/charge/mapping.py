@@ -38,7 +38,8 @@ from cmru_hw.circuits.design import Deviation, refuse_dead_layers
 from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process.technology import Technology
 
 # Largest ratio of packet capacitor to integrating capacitor.

@@ -19,7 +19,7 @@ from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.errors import InputError
 from cmru_hw.process import device_models, pdk, technology
 from cmru_hw.process.technology import Technology
-from cmru_hw.spice import Engine
+from cmru_hw.spice import Engine, lexer
 
 KELVIN = 273.15
 
@@ -36,7 +36,7 @@ def process_of(nominal: Technology) -> str:
 
 def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path) -> str:
     """Measurements of the testbenches at ``corner``, as a technology file; cached in ``folder``."""
-    path = place(corner, nominal, folder)
+    path = place(corner, nominal, folder, engine.simulator)
     if path.is_file():
         return path.read_text(encoding="utf-8")
     conditions = Conditions(
@@ -48,10 +48,13 @@ def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Pat
     return text
 
 
-def place(corner: Corner, nominal: Technology, folder: Path) -> Path:
-    """Path of the cached measurement in ``folder``, named after the hash of everything that determines it."""
-    process = process_of(nominal)
-    return folder / f"{process}_{corner.stem}_{_fingerprint(process, nominal)}.toml"
+def place(corner: Corner, nominal: Technology, folder: Path, simulator: str) -> Path:
+    """Path of the cached measurement in ``folder``, named after the hash of everything that determines it.
+
+    ``simulator`` is its name and version, such as ``"ngspice 44"``.
+    """
+    digest = hashlib.sha256(f"{fingerprint(nominal, corner)} {simulator}".encode()).hexdigest()
+    return folder / f"{process_of(nominal)}_{corner.stem}_{digest[:12]}.toml"
 
 
 def at_corner(nominal: Technology, corner: Corner, measured: str) -> Technology:
@@ -80,10 +83,15 @@ def at_corner(nominal: Technology, corner: Corner, measured: str) -> Technology:
     )
 
 
-def _fingerprint(process: str, nominal: Technology) -> str:
-    """Hash of everything that determines a measurement: models, testbenches, templates and ``nominal``."""
-    digest = hashlib.sha256(f"{device_models.devices(process).sha256} {nominal.sha256}".encode())
+def fingerprint(nominal: Technology, corner: Corner) -> str:
+    """Hash of models, testbenches, templates and ``nominal``, which determine a measurement at ``corner``.
+
+    Comments and blanks of the netlists do not enter it.
+    """
+    models = device_models.devices(process_of(nominal), corner=corner.process)
+    digest = hashlib.sha256(f"{models.sha256} {nominal.sha256}".encode())
     folder = package_data.folder("netlists")
     for path in sorted([*folder.glob("testbenches/transistor_*.cir"), *folder.glob("cells/transistor/*.cir")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+        lines = lexer.logical_lines(lexer.decode(path.read_bytes()), where=path.name)
+        digest.update("\n".join([path.name, *(line.text for line in lines)]).encode() + b"\0")
+    return digest.hexdigest()

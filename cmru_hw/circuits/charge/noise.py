@@ -52,8 +52,8 @@ class NoiseSource:
         return int(self.key.shape[2])
 
     @property
-    def left(self) -> Array:
-        """(dies, parts + 1, units) [V]: `left[:, k]` bounds the sum of the parts k, k+1, … after power-on."""
+    def bound_from(self) -> Array:
+        """(dies, parts + 1, units) [V]: `bound_from[:, k]` bounds the sum of the parts k, k+1, … after power-on."""
         below = np.zeros((len(self.sigma), 1, self.units))
         sums = np.cumsum(np.concatenate((below, self.sigma[:, ::-1]), axis=1), axis=1)
         return np.ascontiguousarray(sums[:, ::-1]) * counter_rng.BOUND

@@ -88,7 +88,7 @@ LEAD = 2
 DUMMY = 6e-14
 DECISION = "xdecision y1 y0 cknr qy1 qy0 vr vr power_gated_comparator"
 # Interval without activity, as shares of a timestep: from the change of the inputs to the strobe.
-QUIET = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
+IDLE_INTERVAL = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
 
 
 def require(design: Design) -> tuple[Transistor, PowerGated]:

@@ -21,7 +21,8 @@ from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors, S
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import valid_timesteps
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process.technology import Technology
 
 # Mismatch of a row's capacitors counts where the row is near its threshold: in this share of the timesteps.

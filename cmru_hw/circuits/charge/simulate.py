@@ -14,7 +14,7 @@ from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.simulation import Simulation, Waveforms, shared_decks
 from cmru_hw.core.errors import LatchTurned, ResultRejected, SimulationError, UncausedTransition
 from cmru_hw.core.signals import Array, Response, Traces, padded
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule
@@ -23,7 +23,7 @@ from cmru_hw.spice.schedule import Schedule
 FRAMES_PER_DECK = 400
 MOST_REFINEMENTS = 2
 # Size [F] of the capacitor of a charge meter: 1 mV per picocoulomb.
-_ACCOUNT, _ACCOUNTS = 1e-9, "account_"
+_METER, _METERS = 1e-9, "meter_"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,7 +173,7 @@ def _joined(
         attempts=attempts,
         rows=tuple(padded([piece.rows[layer] for piece in pieces], time) for layer in layers if pieces[0].rows),
         delivered=padded([piece.energy for piece in pieces], time),
-        blocks=tuple(vector.removeprefix(_ACCOUNTS) for vector in fidelity.accounts(design)),
+        blocks=tuple(vector.removeprefix(_METERS) for vector in fidelity.charge_meters(design)),
         late_flips=sum(piece.late_flips for piece in pieces),
         options=numerics.CONVERGED.refined(refine).text() if transistors else f"exact parts, refine {refine}",
         refine=refine,
@@ -212,8 +212,8 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, nam
         ]
         if any((np.abs(q - np.round(q)) > 0.1).any() for q in rails):
             raise ResultRejected(f"a decision of layer {index} is at neither rail at its sampling instant")
-        for q, kept in zip(("qa", "qb"), rails, strict=True):
-            _require_latched(f"{q}{index}", kept * vdd, vdd, traces, plan, sequence, index, name)
+        for q, latched in zip(("qa", "qb"), rails, strict=True):
+            _require_latched(f"{q}{index}", latched * vdd, vdd, traces, plan, sequence, index, name)
         low, upper = (q > 0.5 for q in rails)
         both, neither = low & upper, ~low & ~upper
         high.append(np.stack([low, upper], axis=2))
@@ -243,20 +243,20 @@ def _energy(design: Design, traces: Traces, plan: Schedule, sequence: int) -> Ar
     """(timesteps, charge meters) [J]. Empty at macro level, where meters are added on request only."""
     edges = np.minimum(plan.edges(sequence), traces.time[-1])
     joules = [
-        np.diff(traces.at(vector, edges)) * _ACCOUNT * volts for vector, volts in fidelity.accounts(design).items()
+        np.diff(traces.at(vector, edges)) * _METER * volts for vector, volts in fidelity.charge_meters(design).items()
     ]
     return np.reshape(joules, (len(joules), len(edges) - 1)).T
 
 
 def _require_latched(
-    nodes: str, kept: Array, vdd: float, traces: Traces, plan: Schedule, sequence: int, group: int, name: int
+    nodes: str, latched: Array, vdd: float, traces: Traces, plan: Schedule, sequence: int, group: int, name: int
 ) -> None:
-    """Raise LatchTurned unless the latches still hold their decisions, the voltages ``kept`` (timesteps, units)."""
+    """Raise LatchTurned unless the latches still hold their decisions, the voltages ``latched`` (timesteps, units)."""
     instants = plan.decided(sequence, group)
     if instants is None:
         return
-    decided = np.stack([traces.at(f"{nodes}_{i}", instants) for i in range(kept.shape[1])], axis=1)
-    turned = np.argwhere(np.abs(decided - kept) > 0.5 * vdd)
+    decided = np.stack([traces.at(f"{nodes}_{i}", instants) for i in range(latched.shape[1])], axis=1)
+    turned = np.argwhere(np.abs(decided - latched) > 0.5 * vdd)
     if turned.size:
         timestep, unit = turned[0].tolist()
         raise LatchTurned(

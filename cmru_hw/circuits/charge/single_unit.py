@@ -14,7 +14,8 @@ from cmru_hw.circuits.charge.mapping import outputs
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array, Response
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 
 def unit(design: Design, layer: int, number: int) -> Design:
@@ -26,14 +27,14 @@ def unit(design: Design, layer: int, number: int) -> Design:
     memory = registry.of(design.technology)
     if layer > 0 and memory and memory.bits:
         raise InputError(f"layer {layer} reads bits of counters: only units of layer 0 can be simulated alone")
-    whole = design.layers[layer]
-    kept = np.array([number])
+    layer_of_unit = design.layers[layer]
+    units = np.array([number])
     of_lines = ("line_unit", "line_sign", "spread")
     own = [field.name for field in fields(Layer) if field.name not in (*of_lines, "unit", "levels")]
-    sliced: dict[str, Any] = {name: _one(getattr(whole, name), kept) for name in own}
-    lines = whole.low.weights.shape[1]
+    sliced: dict[str, Any] = {name: _one(getattr(layer_of_unit, name), units) for name in own}
+    lines = layer_of_unit.low.weights.shape[1]
     # The value of a line is its voltage.
-    chosen = replace(whole, **sliced, line_unit=np.ones(lines), line_sign=np.ones(lines), spread=np.eye(lines))
+    chosen = replace(layer_of_unit, **sliced, line_unit=np.ones(lines), line_sign=np.ones(lines), spread=np.eye(lines))
     readout_unit, readout_sign, readout_spread = outputs(chosen, design.technology)
     readout = _one(design.readout, np.array([], dtype=np.int64))
     return replace(
@@ -68,8 +69,8 @@ def recorded(design: Design, trained: Trained, sequences: Sequences, layer: int)
     return replace(sequences, inputs=lines.astype(np.float32)), response
 
 
-def _one(value: Any, kept: NDArray[np.int64]) -> Any:
-    """The units ``kept`` of a value that has one entry or one row per unit."""
+def _one(value: Any, units: NDArray[np.int64]) -> Any:
+    """The ``units`` of a value that has one entry or one row per unit."""
     if isinstance(value, Row):
-        return Row(**{field.name: getattr(value, field.name)[kept] for field in fields(Row)})
-    return value[kept] if isinstance(value, np.ndarray) else value
+        return Row(**{field.name: getattr(value, field.name)[units] for field in fields(Row)})
+    return value[units] if isinstance(value, np.ndarray) else value

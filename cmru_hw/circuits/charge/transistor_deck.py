@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cmru_hw.circuits.charge import transistor_netlist
+from cmru_hw.circuits.charge import deck_builder, transistor_netlist
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.memories.memory import Memory
@@ -14,11 +14,11 @@ from cmru_hw.circuits.charge.transistor_parts import INPUT_CHANGE, piecewise, re
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.process import device_models
-from cmru_hw.spice.deck import Deck, num, save_lines
+from cmru_hw.spice.deck import Deck, num
 from cmru_hw.spice.schedule import Schedule
 
 # The vector of the total charge, metered at the common return.
-TOTAL = "account_total"
+TOTAL = "meter_total"
 
 
 def deck(
@@ -47,22 +47,20 @@ def deck(
     text = network if network is not None else transistor_netlist.network_text(design)
     cells = transistor_netlist.cell_files(design)
     saved = _saved(design, plan, save)
-    lines = [
-        models.text.rstrip(),
-        *[f".include {path}" for path in cells],
-        *_supply_lines(memory, design),
-        *memory.stimulus(design, plan),
-        *_input_lines(memory, design, inputs, plan),
-        ".include network.cir",
-        _start_line(memory, design),
-        *save_lines(saved),
-        *memory.analysis(design, refine, stop),
-    ]
-    built = Deck(
-        text="\n".join(lines) + "\n",
+    built = deck_builder.build(
+        network=text,
+        cells=cells,
+        files=models.files,
+        head=[models.text.rstrip()],
+        sources=[
+            *_supply_lines(memory, design),
+            *memory.stimulus(design, plan),
+            *_input_lines(memory, design, inputs, plan),
+        ],
+        start=[_start_line(memory, design)],
+        saved=saved,
+        analysis=memory.analysis(design, refine, stop),
         stop=stop,
-        saved=tuple(saved),
-        files={"network.cir": text.encode(), **models.files, **cells},
         libraries=models.libraries,
         settings=models.settings,
     )
@@ -70,16 +68,10 @@ def deck(
 
 
 def _saved(design: Design, plan: Schedule, more: Sequence[str]) -> list[str]:
-    saved = [
-        f"{node}{index}_{i}"
-        for index, layer in enumerate(design.layers)
-        for i in range(layer.units)
-        for node in ("o", "qa", "qb")
-    ]
-    saved += [f"y{k}" for k in range(len(design.readout.bias))]
+    saved = deck_builder.signal_nodes(design)
     saved += ["qy1"] if len(design.readout.bias) == 2 else []
     saved += [plan.common] if plan.common else []
-    saved += [*plan.clocks, *transistor_netlist.accounts(design), TOTAL]
+    saved += [*plan.clocks, *transistor_netlist.charge_meters(design), TOTAL]
     saved += [node for pair in transistor_netlist.comparator_inputs(design) for node in pair]
     return saved + [name for name in more if name not in saved]
 
@@ -88,7 +80,7 @@ def _supply_lines(memory: Memory, design: Design) -> list[str]:
     return [
         "vret ret 0 0",
         *[
-            f"xs_{name} {'s_' if supply.header else ''}{supply.node} account_{name} ret returned "
+            f"xs_{name} {'s_' if supply.header else ''}{supply.node} meter_{name} ret returned "
             f"volts={num(design.supply * supply.share)}"
             for name, supply in memory.supplies.items()
         ],
@@ -105,8 +97,8 @@ def _input_lines(memory: Memory, design: Design, inputs: Sequence[Array], plan: 
     return [
         *[f"vx{j} x{j} 0 {piecewise(values, design.timestep)}" for j, values in enumerate(columns.T)],
         # An input driver takes the charge that it delivers from the supply, and returns no charge to the supply.
-        "binputs 0 account_inputs i=" + "+".join(f"max(0,-i({name}))" for name in drivers),
-        "cinputs account_inputs 0 1e-9 ic=0",
+        "binputs 0 meter_inputs i=" + "+".join(f"max(0,-i({name}))" for name in drivers),
+        "cinputs meter_inputs 0 1e-9 ic=0",
     ]
 
 

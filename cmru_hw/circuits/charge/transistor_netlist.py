@@ -39,10 +39,10 @@ def excludes(design: Design) -> tuple[str, ...]:
     return tuple(left)
 
 
-def accounts(design: Design) -> dict[str, float]:
+def charge_meters(design: Design) -> dict[str, float]:
     """Vectors of the charge meters (1 mV per picocoulomb), each with the voltage [V] of its supply."""
     found = {name: design.supply * supply.share for name, supply in registry.of_design(design).supplies.items()}
-    return {f"account_{name}": volts for name, volts in (found | {"inputs": design.supply}).items()}
+    return {f"meter_{name}": volts for name, volts in (found | {"inputs": design.supply}).items()}
 
 
 def comparator_inputs(design: Design) -> list[tuple[str, str]]:

@@ -13,7 +13,8 @@ from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.simulate import MOST_REFINEMENTS, simulate
 from cmru_hw.circuits.simulation import Verified
 from cmru_hw.core.signals import Response
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
 
 

@@ -29,7 +29,7 @@ from cmru_hw.circuits.simulation import Waveforms
 from cmru_hw.core.errors import TechnologyError
 from cmru_hw.core.units import si
 from cmru_hw.nn.checkpoint import Trained
-from cmru_hw.process import device_count
+from cmru_hw.process import device_count, device_models
 from cmru_hw.process.device_count import Inventory
 from cmru_hw.spice import Engine
 
@@ -124,6 +124,9 @@ CURRENT = Architecture(
     supply=lambda design: float(design.technology.vdd),
     at_corner=_at_corner,
     row_errors=row_errors.errors,
+    corner_fingerprint=lambda design, corner: (
+        device_models.devices(design.technology.process, corner=corner.process).sha256
+    ),
     retention_unit=retention.unit,
     require_retention=lambda design: None,
 )

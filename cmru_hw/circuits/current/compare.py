@@ -14,7 +14,8 @@ from cmru_hw.circuits.current.simulate import CurrentSimulation
 from cmru_hw.circuits.current.transitions import HIGH
 from cmru_hw.core.signals import Array
 from cmru_hw.core.units import percent
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 # A cell is clear of its thresholds if its candidate is farther from them than this share of the upper threshold. Closer
 # to them its output deviates from its level: by 0.1 % at this distance, by 3 % at the threshold itself

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.circuits.comparison import Reference, classes_of
 from cmru_hw.circuits.current import compare, netlist, simulate, variation
-from cmru_hw.circuits.current import fast as behavioral
+from cmru_hw.circuits.current import fast as fast_engine
 from cmru_hw.circuits.current.variation import CurrentDies
 from cmru_hw.circuits.dies import DieJob, DieScores, DieSimulator, Replay
 from cmru_hw.circuits.input_range import ClampedInputs
@@ -52,9 +52,9 @@ def _draw(job: DieJob, numbers: Sequence[int]) -> CurrentDies:
 def _fast(job: DieJob, numbers: Sequence[int]) -> list[DieScores]:
     found = []
     # Process a few dies at a time: responses need much memory, scores little.
-    for first in range(0, len(numbers), behavioral.DIES_AT_ONCE):
-        some = _draw(job, numbers[first : first + behavioral.DIES_AT_ONCE])
-        run = behavioral.run(some, job.sequences)
+    for first in range(0, len(numbers), fast_engine.DIES_AT_ONCE):
+        some = _draw(job, numbers[first : first + fast_engine.DIES_AT_ONCE])
+        run = fast_engine.run(some, job.sequences)
         found += [_row(job, int(number), run.response(place)) for place, number in enumerate(some.numbers)]
     return found
 
@@ -93,7 +93,7 @@ def _row(job: DieJob, number: int, response: Response) -> DieScores:
 
 def _engines(job: DieJob, drawn: CurrentDies, simulated: Response) -> tuple[int, int]:
     """Number of decisions in which both engines agree on the same die, and of differing ones too close to call."""
-    run = behavioral.run(drawn, job.sequences)
+    run = fast_engine.run(drawn, job.sequences)
     fast = run.response(0)
     valid = fast.valid[:, :, None]
     agree = explained = 0
@@ -116,7 +116,7 @@ def _replay(job: DieJob, number: int) -> Replay:
     first = job.sequences.first(1)
     inputs = first.inputs[0, : first.lengths[0]].astype(np.float64)
     deck, _ = netlist.deck(job.design, [inputs], network=netlist.network_text(job.design, strengths=drawn.one(0)))
-    response = behavioral.run(drawn, first).response(0)
+    response = fast_engine.run(drawn, first).response(0)
     return Replay(deck=deck, response=response, expected=compare.reference(job.design, job.trained, first))
 
 

@@ -16,7 +16,7 @@ from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.netlist import BLOCKS, TOTAL
 from cmru_hw.circuits.energy import ChargeMeter, EnergyModel, Frames
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice.schedule import Schedule
 
 EXCLUDES = (
@@ -45,7 +45,7 @@ def energy_model(design: CurrentDesign) -> EnergyModel:
 
 def frames(plan: Schedule, sequence: int) -> Frames:
     """The timesteps of ``sequence``. In their last quarter cells have switched and lines have settled."""
-    return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, quiet=(0.75, 1.0))
+    return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, idle_interval=(0.75, 1.0))
 
 
 def analytic(design: CurrentDesign, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:

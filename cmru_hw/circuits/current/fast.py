@@ -24,7 +24,7 @@ from cmru_hw.circuits.current.mirrors import MirrorRows, arm
 from cmru_hw.circuits.current.netlist import BLOCKS, devices, folds, input_lines
 from cmru_hw.circuits.current.variation import CurrentDies
 from cmru_hw.core.signals import Array, Response
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 
 # Charge [C] that switches a cell. On a ramp of its candidate a cell switches late by √(2 Q slope). From the delays Q is
 # 3 to 11 fC up, for ramps of 1 to 16 s, and less than 4 fC down (`python -m benchmarks.current cell`).

@@ -35,7 +35,7 @@ from cmru_hw.circuits.input_range import PERCENTILE, InputRange
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
-from cmru_hw.nn.checkpoint import Sequences as Data
+from cmru_hw.nn.sequences import Sequences as Data
 
 # Narrowest window of a cell, as a share of its upper threshold. A narrower one might have no hysteresis.
 NARROWEST = 0.02
@@ -175,6 +175,7 @@ def calibrate(trained: Trained, sequences: Data | None, *, percentile: float = P
         entries, outputs = [], []
         for layer, h in zip(network.layers, found.output.outputs, strict=True):
             entries.append(_mean_current(seen))
+            # Torch types an attribute of a Module as Tensor or Module.
             behind = torch.relu(layer.output(h[found.valid]))  # type: ignore[operator]
             outputs.append(_mean_current(behind))
             seen = seen + behind if trained.config.skip and behind.shape == seen.shape else behind

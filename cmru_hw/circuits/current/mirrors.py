@@ -46,7 +46,7 @@ class MirrorRows:
 def arm(diode: str, *, positive: bool) -> tuple[str, str]:
     """(type, landing) of an arm into a row that ends on a ``diode``. An nf arm sinks: positive for a pf diode."""
     polarity = "n" if positive == (diode == "p") else "p"
-    return polarity, "half" if not diode else "across" if positive else "beside"
+    return polarity, "half" if not diode else "across" if positive else "same_type"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,7 +20,8 @@ from cmru_hw.circuits.current.mirrors import MirrorRows
 from cmru_hw.circuits.current.netlist import PlacedDevice
 from cmru_hw.circuits.row_errors import LayerErrors, LinearErrors, NetworkErrors, RowErrors, SmallestPart
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 
 ASSUMPTIONS = (
     "errors of weights and thresholds are normal, and constant on a die",

@@ -22,7 +22,7 @@ from cmru_hw.circuits.current.thresholds import Thresholds
 from cmru_hw.circuits.simulation import Simulation, Waveforms, shared_decks
 from cmru_hw.core.errors import ResultRejected, SimulationError, UncausedTransition
 from cmru_hw.core.signals import Array, Response, Traces, padded
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck

@@ -24,7 +24,7 @@ from cmru_hw.core.errors import TechnologyError, reason
 from cmru_hw.core.regular_file import read_text
 from cmru_hw.core.signals import Array
 
-LANDINGS = ("across", "beside", "half")
+LANDINGS = ("across", "same_type", "half")
 """The end of an arm: a diode of the other type, a diode of its own type, or a node at half the supply."""
 POLARITIES = ("n", "p")
 

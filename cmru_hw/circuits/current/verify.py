@@ -16,7 +16,8 @@ from cmru_hw.circuits.current.transitions import HIGH
 from cmru_hw.circuits.simulation import Verified
 from cmru_hw.core.signals import Array
 from cmru_hw.core.units import percent
-from cmru_hw.nn.checkpoint import Sequences, Trained
+from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 

@@ -81,7 +81,7 @@ def frames(design: Design, plan: Schedule, sequence: int) -> Frames:
     return Frames(
         starts=(starts + INPUT_CHANGE / 2) * plan.timestep,
         period=plan.timestep,
-        quiet=(INPUT_CHANGE, 0.95 * first_clock - INPUT_CHANGE / 2),
+        idle_interval=(INPUT_CHANGE, 0.95 * first_clock - INPUT_CHANGE / 2),
     )
 
 
@@ -106,28 +106,28 @@ def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) 
     common, vdd = design.technology.supply.common_mode, design.technology.supply.vdd
     timesteps = len(inputs)
     charge: dict[str, Array] = {name: np.zeros(timesteps) for name in NETLIST}
-    seen = _Paths.direct(design.voltages(inputs) - common, np.zeros(inputs.shape[1]))
+    sources = _Paths.direct(design.voltages(inputs) - common, np.zeros(inputs.shape[1]))
     for index, layer in enumerate(design.layers):
-        own = seen.count - inputs.shape[1] if design.config.skip or not index else seen.count
-        lines, bias, common_mode = _lines(design, [r for r in (layer.low, layer.high, layer.packet_row) if r], seen)
+        own = sources.count - inputs.shape[1] if design.config.skip or not index else sources.count
+        lines, bias, common_mode = _lines(design, [r for r in (layer.low, layer.high, layer.packet_row) if r], sources)
         charge["weighted_sums"] += lines[:, :own].sum(1) + common_mode
         charge["inputs"] += lines[:, own:].sum(1)
         charge["references"] += bias
-        outputs = expected.response.states[index][sequence, :timesteps] * layer.step
-        made = _Paths.direct(outputs, layer.initial * layer.step)
+        states = expected.response.states[index][sequence, :timesteps] * layer.step
+        outputs = _Paths.direct(states, layer.initial * layer.step)
         if design.config.epsilon == 0.0 and design.config.cell != "acmru":
             # The state is emptied before every packet, even before one that changes nothing.
             fired = expected.response.decisions[index][sequence, :timesteps] != 0
-            made = _Paths(before=made.before, between=np.where(fired, 0.0, made.before), after=made.after)
-            packets = made.after - made.between
+            outputs = _Paths(before=outputs.before, between=np.where(fired, 0.0, outputs.before), after=outputs.after)
+            packets = outputs.after - outputs.between
         else:
-            packets = made.after - made.before
+            packets = outputs.after - outputs.before
         hold = design.technology.capacitor.sample if _has_limit(design) else 0.0
-        charge["amplifiers"] += (np.maximum(packets, 0) * layer.integrator + made.rises(hold)).sum(1)
+        charge["amplifiers"] += (np.maximum(packets, 0) * layer.integrator + outputs.rises(hold)).sum(1)
         if layer.packet_row is None:
             charge["references"] += (np.maximum(-packets, 0) * layer.integrator).sum(1)
-        seen = made.beside(seen) if design.config.skip else made
-    lines, bias, common_mode = _lines(design, [design.readout], made)
+        sources = outputs.concatenated(sources) if design.config.skip else outputs
+    lines, bias, common_mode = _lines(design, [design.readout], outputs)
     charge["readout"] += lines.sum(1) + bias
     charge["weighted_sums"] += common_mode
     return {name: vdd * values for name, values in charge.items()}
@@ -150,7 +150,7 @@ class _Paths:
     def count(self) -> int:
         return int(self.after.shape[1])
 
-    def beside(self, other: _Paths) -> _Paths:
+    def concatenated(self, other: _Paths) -> _Paths:
         pairs = ((self.before, other.before), (self.between, other.between), (self.after, other.after))
         before, between, after = (np.concatenate(pair, axis=1) for pair in pairs)
         return _Paths(before=before, between=between, after=after)
@@ -165,10 +165,10 @@ def _has_limit(design: Design) -> bool:
     return design.config.cell == "cmru" and design.config.epsilon == 1.0
 
 
-def _lines(design: Design, rows: Sequence[Row], seen: _Paths) -> tuple[Array, Array, Array]:
+def _lines(design: Design, rows: Sequence[Row], sources: _Paths) -> tuple[Array, Array, Array]:
     """Charge [C] that lines (timesteps, lines), the bias line and V_cm (timesteps,) deliver to ``rows``."""
     parasitic = design.technology.capacitor.parasitic
-    now = np.concatenate((seen.after, np.full((len(seen.after), 1), float(design.bias))), axis=1)
+    now = np.concatenate((sources.after, np.full((len(sources.after), 1), float(design.bias))), axis=1)
     tops = [now @ (_side(row, 1) - _side(row, -1)).T / (row.total + parasitic) for row in rows]
     given = np.zeros_like(now)
     for sign in (1, -1):
@@ -179,8 +179,8 @@ def _lines(design: Design, rows: Sequence[Row], seen: _Paths) -> tuple[Array, Ar
         given += np.abs(sum(flows))
     # During precharge an n line follows its source, and so does the charge of the rows' top plates.
     load = sum(_side(row, -1).sum(0)[:-1] for row in rows)
-    given[:, :-1] += seen.rises(load)
-    moves = [(step * load).sum(1) for step in (seen.between - seen.before, seen.after - seen.between)]
+    given[:, :-1] += sources.rises(load)
+    moves = [(step * load).sum(1) for step in (sources.between - sources.before, sources.after - sources.between)]
     # The rows' padding and parasitic capacitors end at V_cm.
     pads = sum(top @ (row.pad + parasitic) for row, top in zip(rows, tops, strict=True))
     return given[:, :-1], given[:, -1], np.abs(pads) + sum(np.maximum(-move, 0.0) for move in moves)

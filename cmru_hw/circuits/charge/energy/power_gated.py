@@ -22,7 +22,7 @@ from cmru_hw.process.technology import LongChannel
 
 # Of two consecutive stages of static logic one is high.
 HIGH = 0.5
-APART = {
+ESTIMATE_DIFFERENCES = {
     "inputs": "analytic: a line moves by what its input is off zero, with the wires, switches and weights on it",
     "logic": "analytic: half of the nodes are high, whatever was decided",
     "comparators": "analytic: every node of one that fires rises to VDD once, and nothing flows straight through",
@@ -43,12 +43,12 @@ def analytic(
     If the process has no long-channel parameters (`LongChannel`), only the inputs are estimated.
     """
     found = {"inputs": macro.analytic(design, expected, inputs, sequence)["inputs"]}
-    hand = design.technology.long_channel
-    if hand is None:
+    long_channel = design.technology.long_channel
+    if long_channel is None:
         return found
     transistors = power_gated_netlist.require(design)[0]
     parts = list(devices(network, cells, process=transistors.process))
-    load, vdd = loads(parts, hand), design.supply
+    load, vdd = loads(parts, long_channel), design.supply
     moved = sum(layer[sequence, : len(inputs)] != 0 for layer in expected.response.decisions).sum(axis=1)
     units = sum(layer.units for layer in design.layers)
     for name, supply in power_gated_netlist.SUPPLIES.items():
@@ -59,13 +59,13 @@ def analytic(
         # Of each unit's three comparators, the limit's fires only if the unit moves.
         limits = sum(value for node, value in joule.items() if name == "comparators" and ".xl." in node)
         found[name] = sum(joule.values()) - limits * (1 - moved / units)
-    found["amplifiers"] += np.full(len(inputs), bias(design, parts, load, hand))
+    found["amplifiers"] += np.full(len(inputs), bias(design, parts, load, long_channel))
     found["vcm"] = np.full(len(inputs), common_mode(design))
-    found["inputs"] += vdd * lines(design, parts, hand, inputs)
+    found["inputs"] += vdd * lines(design, parts, long_channel, inputs)
     return found
 
 
-def loads(parts: Sequence[Device], hand: LongChannel) -> dict[str, float]:
+def loads(parts: Sequence[Device], long_channel: LongChannel) -> dict[str, float]:
     """Node → its total capacitance [F]: gates (as if inverted), junctions, wires, plates."""
     found: dict[str, float] = {}
 
@@ -76,9 +76,9 @@ def loads(parts: Sequence[Device], hand: LongChannel) -> dict[str, float]:
         if part.kind in ("nf", "pf"):
             drain, gate, source, _ = part.nodes
             width = part.values["w"]
-            add(gate, hand.oxide * width * part.values["l"] + 2 * hand.overlap * width)
+            add(gate, long_channel.oxide * width * part.values["l"] + 2 * long_channel.overlap * width)
             for node in (drain, source):
-                add(node, hand.junction * width)
+                add(node, long_channel.junction * width)
         else:
             for node in part.nodes:
                 add(node, part.values["c"])
@@ -100,12 +100,12 @@ def charged(parts: Sequence[Device], rail: str) -> set[str]:
     return found
 
 
-def lines(design: Design, parts: Sequence[Device], hand: LongChannel, inputs: Array) -> Array:
+def lines(design: Design, parts: Sequence[Device], long_channel: LongChannel, inputs: Array) -> Array:
     """Charge (timesteps,) [C] of the input lines themselves, which move with an input of either sign.
 
     ``inputs`` (timesteps, features).
     """
-    bare = loads([part for part in parts if part.kind in ("nf", "c")], hand)
+    bare = loads([part for part in parts if part.kind in ("nf", "c")], long_channel)
     first = [0] + [index for index in range(1, len(design.layers)) if design.config.skip]
     farad = np.zeros(inputs.shape[1])
     for index in first:
@@ -116,14 +116,14 @@ def lines(design: Design, parts: Sequence[Device], hand: LongChannel, inputs: Ar
     return np.abs(shift) @ farad * design.supply / design.technology.supply.vdd
 
 
-def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], hand: LongChannel) -> float:
+def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], long_channel: LongChannel) -> float:
     """Energy of the tail currents of all amplifiers [J per timestep].
 
     An amplifier is on from the answer of its layer's limits until the last rows that read the layer have decided. The
     drain of its tail is one threshold above V_cm, the voltage of its inputs.
     """
     vdd, layers = design.supply, len(design.layers)
-    drop = vdd * (1 - power_gated_netlist.require(design)[1].common_mode) - hand.threshold
+    drop = vdd * (1 - power_gated_netlist.require(design)[1].common_mode) - long_channel.threshold
     stages = [
         (f"xclocks_{i}.{node}" if node else f"s{i + 1}", kind)
         for i in range(layers)
@@ -135,9 +135,9 @@ def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], han
         reader = power_gated_netlist.reader(design, index)
         begin = names.index(f"xclocks_{index}.xd2.m") + 1
         end = names.index("xclocks_r.s" if reader == layers else f"xclocks_{reader}.s1") + 1
-        seconds = sum(_delay(parts, load[node], node, kind, vdd, hand) for node, kind in stages[begin:end])
+        seconds = sum(_delay(parts, load[node], node, kind, vdd, long_channel) for node, kind in stages[begin:end])
         tails = [part for part in parts if part.kind == "pf" and part.nodes[1:3] == (f"enb{index}", "va")]
-        total += vdd * seconds * sum(_current(tail, vdd, hand, drop) for tail in tails)
+        total += vdd * seconds * sum(_current(tail, vdd, long_channel, drop) for tail in tails)
     return total
 
 
@@ -156,17 +156,17 @@ def common_mode(design: Design) -> float:
     return vdd * chip.flying * (upper - low + top * (vdd - low))
 
 
-def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: float, hand: LongChannel) -> float:
+def _delay(parts: Sequence[Device], load: float, node: str, kind: str, vdd: float, long_channel: LongChannel) -> float:
     """Time [s] until ``node`` has moved half way, through its only device of ``kind`` to a rail."""
     (device,) = [
         part for part in parts if part.kind == kind and part.nodes[0] == node and part.nodes[2] in (GROUND, "vs")
     ]
-    return load * vdd / 2 / _current(device, vdd, hand, vdd)
+    return load * vdd / 2 / _current(device, vdd, long_channel, vdd)
 
 
-def _current(device: Device, vdd: float, hand: LongChannel, drop: float) -> float:
+def _current(device: Device, vdd: float, long_channel: LongChannel, drop: float) -> float:
     """Current [A] of a long channel whose gate is at the other rail, with ``drop`` [V] from drain to source."""
-    over = vdd - hand.threshold
+    over = vdd - long_channel.threshold
     drop = min(drop, over)
-    slope = hand.slope_n if device.kind == "nf" else hand.slope_p
+    slope = long_channel.slope_n if device.kind == "nf" else long_channel.slope_p
     return slope * device.values["w"] / device.values["l"] * (over * drop - drop**2 / 2)

@@ -17,12 +17,12 @@ from cmru_hw.circuits.energy import ChargeMeter, EnergyModel, Frames
 from cmru_hw.core.signals import Array
 from cmru_hw.spice.schedule import Schedule
 
-PREFIX = "account_"
+PREFIX = "meter_"
 
 
 def energy_model(design: Design) -> EnergyModel:
     """The energy model of a transistor-level design."""
-    memory, accounts = registry.of_design(design), transistor_netlist.accounts(design)
+    memory, meters = registry.of_design(design), transistor_netlist.charge_meters(design)
     return EnergyModel(
         label="simulated",
         meters=tuple(
@@ -33,22 +33,22 @@ def energy_model(design: Design) -> EnergyModel:
                 volts=volts,
                 outside=vector == f"{PREFIX}inputs",
             )
-            for vector, volts in accounts.items()
+            for vector, volts in meters.items()
         ),
         total=TOTAL,
-        frames=functools.partial(frames, memory.quiet),
+        frames=functools.partial(frames, memory.idle_interval),
         analytic=functools.partial(analytic, design),
         unit={},
-        modelled=tuple(vector.removeprefix(PREFIX) for vector in accounts),
+        modelled=tuple(vector.removeprefix(PREFIX) for vector in meters),
         duty=memory.awake(design) / design.timestep,
         excludes=transistor_netlist.excludes(design),
-        apart=memory.apart,
+        estimate_differences=memory.estimate_differences,
     )
 
 
-def frames(quiet: tuple[float, float], plan: Schedule, sequence: int) -> Frames:
+def frames(idle_interval: tuple[float, float], plan: Schedule, sequence: int) -> Frames:
     """The timesteps of ``sequence``."""
-    return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, quiet=quiet)
+    return Frames(starts=plan.edges(sequence)[:-1], period=plan.timestep, idle_interval=idle_interval)
 
 
 def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:

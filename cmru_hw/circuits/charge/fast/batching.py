@@ -12,7 +12,7 @@ from cmru_hw.circuits.charge import noise
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.core.counter_rng import Hashed
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from cmru_hw.circuits.charge.fast.readout import Readout
 from cmru_hw.circuits.charge.fast.rows import FastRows, Lines
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core.signals import Array, Response
-from cmru_hw.nn.checkpoint import Sequences
+from cmru_hw.nn.sequences import Sequences
 
 _NOTHING: Array = np.empty((0, 0))
 

@@ -60,7 +60,7 @@ class Readout:
         means = np.empty((len(self.scale), len(packed.lengths)))
         means[:, packed.order] = self._read(self.rows.quiet(die, sums / packed.lengths[packed.order]))
         # The mean of bounded noise has the same bound: noise matters only where the best scores are closer than that.
-        bound = 2 * (self.rows.left[die, 0] * self.scale).max()
+        bound = 2 * (self.rows.bound_from[die, 0] * self.scale).max()
         for sequence in np.flatnonzero((means >= means.max(0) - bound).sum(0) > 1):
             length = packed.lengths[sequence]
             moment = noise.moments(sequence, np.arange(1, length + 1))

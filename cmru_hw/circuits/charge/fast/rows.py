@@ -39,14 +39,14 @@ class Lines:
 class FastRows:
     """Rows of one die batch: normalized ``weights`` (dies, rows, lines), ``level`` (dies, rows) and noise ``source``.
 
-    ``level`` [V from V_cm] is the voltage of the top plates with all lines at V_cm. ``left[:, k]`` (dies, rows): upper
-    bound [V] on the sum of the parts k, k+1, … of ``source``.
+    ``level`` [V from V_cm] is the voltage of the top plates with all lines at V_cm. ``bound_from[:, k]`` (dies, rows):
+    upper bound [V] on the sum of the parts k, k+1, … of ``source``.
     """
 
     weights: Array
     level: Array
     source: NoiseSource
-    left: Array
+    bound_from: Array
 
     @classmethod
     def of(cls, rows: Sequence[Row], dies: Dies, lines: Lines, source: NoiseSource, *, at: float) -> FastRows:
@@ -62,7 +62,7 @@ class FastRows:
             weights=np.concatenate(weights, axis=1),
             level=np.concatenate(levels, axis=1),
             source=source,
-            left=source.left,
+            bound_from=source.bound_from,
         )
 
     def quiet(self, die: int, lines: Array) -> Array:
@@ -82,7 +82,7 @@ class FastRows:
             source.key[die],
             source.sigma[die],
             source.octave,
-            self.left[die],
+            self.bound_from[die],
             packed.moment,
             moves,
             margins,

@@ -128,6 +128,6 @@ COUNTER = replace(
     start=partial(clocked_netlist.start, supplies=SUPPLIES, outputs=False, inner=("fa", "fb"), leaning=("qab", "qbb")),
     awake=lambda design: clocked_netlist.window(design, counts=True).length,
     analytic=no_estimate,
-    apart={},
+    estimate_differences={},
     restores="a counter keeps its level as bits for as long as it is supplied",
 )

@@ -20,7 +20,7 @@ from cmru_hw.spice.deck import num
 EDGES = ("kr", "ke", "kck", "kpl", "ken", "kpb", "kpc", "ks")
 CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck", "pl", "pb", "pc", "pcb", "en", "s")
 SUPPLIES = {"amplifiers": MeteredSupply(node="va"), **clocked_netlist.SUPPLIES}
-APART = {
+ESTIMATE_DIFFERENCES = {
     "clocks": "the measured unit has clock drivers and two input lines of its own; a layer shares its drivers among "
     "all units, and drives all lines and wires",
     "amplifiers": "an amplifier of the network stays on until all that read it have decided",
@@ -125,10 +125,10 @@ INTEGRATOR = Memory(
         leaning=("qab", "qbb", "lqb"),
     ),
     analysis=clocked_netlist.analysis,
-    quiet=clocked_netlist.QUIET,
+    idle_interval=clocked_netlist.IDLE_INTERVAL,
     awake=lambda design: clocked_netlist.window(design, counts=False).length,
     analytic=analytic,
-    apart=APART,
+    estimate_differences=ESTIMATE_DIFFERENCES,
     restores="",
     asleep=lambda design: {},
 )

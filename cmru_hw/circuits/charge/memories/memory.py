@@ -65,9 +65,10 @@ class Memory:
 
     Analyses:
 
-    * ``quiet``: interval of a timestep without activity, as shares of it; ``awake(design)`` [s]: length of the window
+    * ``idle_interval``: interval of a timestep without activity, as shares of it; ``awake(design)`` [s]: length of the
+      window
     * ``analytic(design, network, cells, expected, inputs, sequence)``: energy by block (timesteps,) [J], estimated
-      without a simulation; ``apart``: why that estimate differs from a simulation, by block
+      without a simulation; ``estimate_differences``: why that estimate differs from a simulation, by block
     * ``restores``: the reason why leakage never changes a level, or ""
     * ``asleep(design)``: parameters of the amplifier that restores the virtual ground once per timestep, or {}
     """
@@ -110,9 +111,9 @@ class Memory:
     common_mode: Callable[[Design], float]
     start: Callable[[Design], tuple[list[str], list[str]]]
     analysis: Callable[[Design, int, float], list[str]]
-    quiet: tuple[float, float]
+    idle_interval: tuple[float, float]
     awake: Callable[[Design], float]
     analytic: Callable[[Design, str, Mapping[str, bytes], Reference, Array, int], dict[str, Array]]
-    apart: Mapping[str, str]
+    estimate_differences: Mapping[str, str]
     restores: str
     asleep: Callable[[Design], dict[str, float]]

@@ -77,10 +77,10 @@ POWER_GATED = Memory(
     common_mode=chip.common_mode,
     start=chip.start,
     analysis=chip.analysis,
-    quiet=chip.QUIET,
+    idle_interval=chip.IDLE_INTERVAL,
     awake=lambda design: chip.require(design)[1].strobe,
     analytic=energy.analytic,
-    apart=energy.APART,
+    estimate_differences=energy.ESTIMATE_DIFFERENCES,
     restores="",
     asleep=asleep,
 )
