@@ -28,6 +28,7 @@ class DieJob(Protocol):
     """The part of a Monte-Carlo job that a kind of circuit needs.
 
     ``varied`` names the sources of variation that differ from die to die; ``goal`` is that of `DieSimulator.goal`.
+    In SPICE, time steps are halved ``refine`` times.
     """
 
     @property
@@ -40,6 +41,8 @@ class DieJob(Protocol):
     def seed(self) -> int: ...
     @property
     def varied(self) -> frozenset[str]: ...
+    @property
+    def refine(self) -> int: ...
     @property
     def goal(self) -> Any: ...
 
