@@ -121,7 +121,7 @@ def test_offsets_found_in_long_steps_are_searched_again(engine, need, loose):
     assert failed == 0 and len(found) == 3
     # the first search was not good enough, and its result is not the one that is believed
     assert max(abs(one - other) for one, other in zip(first, found, strict=True)) > decisions.SAME_OFFSET
-    fine = drawn(finer.FinerEngine(engine, 3), OFFSET, at, seeds)
+    fine = drawn(finer.FinerEngine(engine, 2), OFFSET, at, seeds)
     assert found == pytest.approx([float(one.values["trim"][-1]) for one in fine.values()], abs=decisions.SAME_OFFSET)
 
 
