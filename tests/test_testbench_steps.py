@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from cmru_hw import spice
 from cmru_hw.characterize import blocks, decisions, testbench
 from cmru_hw.characterize.testbench import Conditions, drawn
 from cmru_hw.circuits.charge import numerics
-from cmru_hw.core.errors import UncausedTransition
+from cmru_hw.core.errors import SimulationError, UncausedTransition
 from cmru_hw.spice import finer
 from cmru_hw.spice.deck import Deck
 
@@ -22,18 +23,18 @@ OFFSET = testbench.Testbench(name="transistor_power_gated_comparator", saved=("t
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine() -> Iterator[spice.Engine]:
     with spice.open_engine() as opened:
         yield opened
 
 
 @pytest.fixture
-def loose(monkeypatch, request):
+def loose(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Every testbench with the options of the test's parameter."""
     tight = testbench.Testbench.deck
 
-    def loosened(self: testbench.Testbench, *arguments, **named) -> Deck:
-        deck = tight(self, *arguments, **named)
+    def loosened(self: testbench.Testbench, conditions: Conditions, mismatch: int | None = None) -> Deck:
+        deck = tight(self, conditions, mismatch)
         text, count = re.subn(r"^\.options .*$", request.param, deck.text, flags=re.MULTILINE)
         assert count == 1
         return replace(deck, text=text)
@@ -48,9 +49,9 @@ class Recorder(spice.Engine):
         super().__init__(backend="batch", jobs=1, timeout=1.0, retries=(), program=None)
         self.decks: list[Deck] = []
 
-    def map(self, decks):
+    def map(self, decks: Iterable[Deck]) -> Generator[tuple[int, spice.Outcome | SimulationError]]:
         self.decks += decks
-        return iter(())
+        yield from ()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ class Recorder(spice.Engine):
         (".OPTION trtol = 80\n.options gmin=1e-15\n.options trtol=1.6e1\n", 2.0, 16 / 512),
     ],
 )
-def test_steps_are_halved_relative_to_those_of_the_deck(own, once, thrice):
+def test_steps_are_halved_relative_to_those_of_the_deck(own: str, once: float, thrice: float) -> None:
     recorder, deck = Recorder(), Deck(text=f"r 1 0 1\n{own}.tran 1n 1u\n", stop=1e-6, saved=())
     list(finer.FinerEngine(recorder, 1).map([deck]))
     list(finer.FinerEngine(finer.FinerEngine(recorder, 1), 2).map([deck]))
@@ -73,7 +74,9 @@ def test_steps_are_halved_relative_to_those_of_the_deck(own, once, thrice):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("loose", [LOOSE], indirect=True)
-def test_a_wrong_decision_of_long_steps_is_simulated_again(engine, need, loose):
+def test_a_wrong_decision_of_long_steps_is_simulated_again(
+    engine: spice.Engine, need: Callable[[str], None], loose: None
+) -> None:
     need("gf180")
     at = Conditions(process="gf180")
     # half a millivolt, decided the other way only because of the steps
@@ -88,7 +91,7 @@ def test_a_wrong_decision_of_long_steps_is_simulated_again(engine, need, loose):
     assert all(found.right)
 
 
-def test_an_answer_that_every_halving_changes_is_no_answer():
+def test_an_answer_that_every_halving_changes_is_no_answer() -> None:
     given = iter([(1, 0), (0, 1), (0, 0)])
     with pytest.raises(UncausedTransition, match=r"the latch: decisions change with every halving.*--refine 3"):
         decisions.settled(
@@ -100,10 +103,10 @@ def test_an_answer_that_every_halving_changes_is_no_answer():
         )
 
 
-def test_a_wrong_answer_that_stays_is_the_circuits():
+def test_a_wrong_answer_that_stays_is_the_circuits() -> None:
     asked = []
 
-    def measure(engine):
+    def measure(engine: spice.Engine) -> tuple[int, ...]:
         asked.append(engine)
         return (1, 0)
 
@@ -113,7 +116,9 @@ def test_a_wrong_answer_that_stays_is_the_circuits():
 
 @pytest.mark.spice
 @pytest.mark.parametrize("loose", [CHIP], indirect=True)
-def test_offsets_found_in_long_steps_are_searched_again(engine, need, loose):
+def test_offsets_found_in_long_steps_are_searched_again(
+    engine: spice.Engine, need: Callable[[str], None], loose: None
+) -> None:
     need("gf180")
     at, seeds = Conditions(process="gf180"), range(1, 4)
     first = [float(one.values["trim"][-1]) for one in drawn(engine, OFFSET, at, seeds).values()]
@@ -126,7 +131,9 @@ def test_offsets_found_in_long_steps_are_searched_again(engine, need, loose):
 
 
 @pytest.mark.spice
-def test_an_offset_that_depends_on_every_step_is_refused(engine, need, monkeypatch):
+def test_an_offset_that_depends_on_every_step_is_refused(
+    engine: spice.Engine, need: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     need("gf180")
     monkeypatch.setattr(decisions, "SAME_OFFSET", 0.0)
     with pytest.raises(UncausedTransition, match=r"offset of die .* moves by .* --refine 3"):
