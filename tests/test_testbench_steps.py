@@ -136,5 +136,6 @@ def test_an_offset_that_depends_on_every_step_is_refused(
 ) -> None:
     need("gf180")
     monkeypatch.setattr(decisions, "SAME_OFFSET", 0.0)
-    with pytest.raises(UncausedTransition, match=r"offset of die .* moves by .* --refine 3"):
+    monkeypatch.setattr(decisions, "MOST_REFINEMENTS", 0)
+    with pytest.raises(UncausedTransition, match=r"offset of die .* moves by .* --refine 1"):
         decisions.offsets(engine, OFFSET, Conditions(process="gf180"), range(1, 3), "trim")
