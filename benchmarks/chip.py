@@ -36,6 +36,7 @@ from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
+from cmru_hw.process.technology import Technology
 
 TIMESTEPS = 100
 OF_CLASS = 2
@@ -50,10 +51,15 @@ def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "power-
     trained = checkpoint.load(models / f"{model}.safetensors")
     data = load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
     kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
+    design = with_one_range(trained, data, kind)
+    return design_folder.write(folder / "design", trained, design, data, force=True), data
+
+
+def with_one_range(trained: Trained, data: Sequences, kind: Technology) -> Design:
+    """The network with one range for all inputs, which ends at the largest of them."""
     found = mapping.calibrate(trained, data)
     common = replace(found, inputs=(max(found.largest),) * len(found.inputs), percentile=100.0)
-    design = mapping.map_network(trained, kind, common)
-    return design_folder.write(folder / "design", trained, design, data, force=True), data
+    return mapping.map_network(trained, kind, common)
 
 
 def chosen(data: Sequences, indices: list[int]) -> Sequences:

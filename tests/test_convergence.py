@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cmru_hw import spice
+from cmru_hw.characterize import testbench
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.charge import (
     causes,
@@ -23,12 +24,14 @@ from cmru_hw.circuits.charge import (
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.numerics import Numerics
 from cmru_hw.core import package_data
-from cmru_hw.core.errors import UncausedTransition
+from cmru_hw.core.errors import InputError, UncausedTransition
 from cmru_hw.core.signals import Traces
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import technology
+from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.vacask import VacaskEngine
+from cmru_hw.spice.vacask import temperature as vacask_temperature
 from tests.narrow import known
 from tests.networks import Shape, random_network, random_sequences
 
@@ -136,6 +139,26 @@ def test_a_second_simulator_has_the_same_states_and_energy(
     assert found.refined_options.startswith("VACASK")
     assert certify.doubts(design, found) == ()
     assert known(found.energy_difference) > 0 and 0 < known(found.row_difference) < 0.3e-3
+
+
+@pytest.mark.spice
+@pytest.mark.needs("gf180", "vacask")
+@pytest.mark.parametrize("temperature", [-40.0, 125.0])
+def test_a_second_simulator_is_as_warm(engine: spice.Engine, temperature: float) -> None:
+    bench = testbench.Testbench(name="transistor_power_gated_amplifier", saved=("x", "o"), stop=20e-6)
+    deck = bench.deck(testbench.Conditions(temperature=temperature))
+    one, other = (each.run(deck).traces for each in (engine, VacaskEngine()))
+    instants = np.array([9.9e-6, 19.9e-6])
+    for node in ("x", "o"):
+        assert other.at(node, instants) == pytest.approx(one.at(node, instants), abs=0.2e-3)
+
+
+def test_a_second_simulator_refuses_a_deck_of_two_temperatures() -> None:
+    deck = Deck(text=".temp -40\nr 1 0 1\n.options reltol=1e-3 temp=27\n", stop=1.0, saved=())
+    with pytest.raises(InputError, match="2 temperatures"):
+        vacask_temperature(deck)
+    assert vacask_temperature(replace(deck, text=".options temp = 85 reltol=1\n")) == 85.0
+    assert vacask_temperature(replace(deck, text="* .temp 12\n.tran 1n 1u\n")) == 27.0
 
 
 @pytest.mark.spice

@@ -92,6 +92,14 @@ def test_dies_agree_in_both_engines_and_their_states_too() -> None:
 
 
 @pytest.mark.spice
+def test_a_die_in_finer_steps_is_another_run_of_the_same_die() -> None:
+    one, finer = (statistics.scores(job(engine="spice", refine=refine), [0]).to_pylist()[0] for refine in (0, 1))
+    assert finer["decisions_agree"] == one["decisions_agree"]
+    assert finer["level_error_rms"] == pytest.approx(one["level_error_rms"], abs=1e-3)
+    assert finer["level_error_rms"] != one["level_error_rms"]
+
+
+@pytest.mark.spice
 def test_the_command_resumes_pairs_and_replays(small: tuple[Path, Path], tmp_path: Path) -> None:
     design, data = small
     arguments = ("montecarlo", design, "--input", data, "--seed", 2)

@@ -107,10 +107,12 @@ def test_identity_changes_with_everything_that_changes_a_row() -> None:
         job(seed=1),
         job(varied=mine.varied - {"layer0/weights"}),
         job(engine="spice"),
+        job(engine="spice", refine=1),
         job(Shape(units=(4, 3), seed=1)),
     ]
-    assert len({mine.sha256, *(other.sha256 for other in others)}) == 5
-    assert job(timeout=1.0).sha256 == mine.sha256
+    assert len({mine.sha256, *(other.sha256 for other in others)}) == 6
+    # the fast engine takes no steps
+    assert job(timeout=1.0).sha256 == job(refine=1).sha256 == mine.sha256
 
 
 @pytest.mark.spice
@@ -323,6 +325,33 @@ def test_a_worker_error_is_raised_here(tmp_path: Path) -> None:
 
 
 # --- Command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.spice
+def test_finer_steps_reach_the_dies_their_certificate_and_a_replay(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    steps = {}
+    for refine in (0, 2):
+        out = tmp_path / f"refine-{refine}"
+        done = invoke(exported, "--engine", "spice", "-n", "1", "--refine", str(refine), "-o", str(out))
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["certificate"]["options"] == f"exact parts, refine {refine}"
+        steps[refine] = pq.read_table(out / "dies.parquet")["level_error_rms"].to_pylist()
+        replay = invoke(exported, "--die", "0", "--refine", str(refine), "-o", str(out))
+        assert replay.exit_code == 0, replay.output
+    tran = [
+        next(line for line in (tmp_path / f"refine-{n}" / "die-000000" / "deck.cir").read_text().splitlines()
+             if line.startswith(".tran"))
+        for n in (0, 2)
+    ]  # fmt: skip
+    assert float(tran[0].split()[-2]) == 4 * float(tran[1].split()[-2])
+    # the same die to a millionth of a level, and not the same steps
+    assert steps[0] == pytest.approx(steps[2], abs=1e-4) and steps[0] != steps[2]
+
+
+def test_finer_steps_of_an_engine_that_takes_none_are_refused(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    done = invoke(exported, "-n", "5", "--refine", "1", "-o", str(tmp_path / "out"))
+    assert done.exit_code == 2 and "--refine needs --engine spice" in done.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_command_writes_what_it_says(exported: tuple[Path, Path], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from cmru_hw import spice
 from cmru_hw.characterize import blocks as characterize
+from cmru_hw.characterize import technology_file
 from cmru_hw.characterize.testbench import Conditions, deck, sample
 from cmru_hw.circuits.charge import variation
 from cmru_hw.core import package_data
@@ -270,7 +271,7 @@ def test_characterization_becomes_a_technology(
     short = characterize.integrator(engine, at, k=1)
     monkeypatch.setattr(characterize, "integrator", lambda engine, conditions, **times: short)
     measured = characterize.characterize(engine, at, dies=6)
-    text = characterize.technology_toml(measured, technology.load("macro"))
+    text = technology_file.technology_toml(measured, technology.load("macro"))
     written = technology.parse(text, where="test")
     assert written.name == "generic180"
     assert written.amplifier.gain == measured.integrator.gain
@@ -286,7 +287,7 @@ def test_characterization_becomes_a_technology(
         amplifier=sample([-6e-3, 0.0, 6e-3], failed=0),
         provenance=measured.comparator.provenance,
     )
-    theirs = technology.parse(characterize.technology_toml(measured, technology.load("macro"), chip), where="test")
+    theirs = technology.parse(technology_file.technology_toml(measured, technology.load("macro"), chip), where="test")
     assert variation.offset_sigma(theirs.mismatch) == pytest.approx(4e-3)
     assert (theirs.mismatch.limit, theirs.mismatch.amplifier) == (9e-3, 6e-3)
     # A capacitor of fingers is the one that netlists use.

@@ -5,8 +5,8 @@ Run: ``python -m benchmarks.convergence charge DIR``, for some decks with ``--de
 A row of the table compares one run with the reference on the same deck: largest difference of a row when its comparator
 fires, and of a state when it is read; energy per timestep; differing decisions. It also gives the cost per frame,
 power-on included: CPU seconds, accepted and rejected time points, iterations. The reference allows a twentieth of the
-chosen error per step and evaluates every device in every step, which takes long: ``--chosen`` compares with halved
-steps instead. Results are stored in DIR.
+chosen error per step and evaluates every device in every step, which takes long: ``--trtol 3`` compares with the chosen
+options at a seventh of their error instead. Results are stored in DIR.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cmru_hw.circuits.charge import fidelity, mapping, simulate, single_unit
+from benchmarks.chip import with_one_range
+from cmru_hw.circuits.charge import fidelity, simulate, single_unit
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.numerics import CONVERGED, Numerics
 from cmru_hw.core import package_data
@@ -59,7 +60,7 @@ def case(name: str, timesteps: int) -> tuple[Design, Array]:
     trained: Trained = checkpoint.load(models / f"{MODEL}.safetensors")
     data: Sequences = load_sequences(models / f"{MODEL.partition('-')[0]}-eval.npz")
     kind = fidelity.at_level(fidelity.load_technology("gf180"), "transistor", MEMORIES[name])
-    design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+    design = with_one_range(trained, data, kind)
     one = data.take(np.array([SEQUENCE]))
     if name == "unit":
         one, _ = single_unit.recorded(design, trained, one, UNIT[0])
@@ -110,14 +111,11 @@ def line(name: str, settings: Numerics, found: Result, reference: Result) -> str
     )
 
 
-def study(name: str, timesteps: int, engine: Engine, *, reference: bool) -> None:
-    """Print the table of one deck."""
+def study(name: str, timesteps: int, engine: Engine, finest: Numerics) -> None:
+    """Print the table of one deck, whose reference is integrated with ``finest``."""
     design, inputs = case(name, timesteps)
-    finest = REFERENCE if reference else CONVERGED.refined(1)
     best = run(design, inputs, finest, engine)
-    print(
-        f"{name}: {len(inputs)} timesteps, compared with {'the reference' if reference else 'halved steps'}", flush=True
-    )
+    print(f"{name}: {len(inputs)} timesteps, compared with {finest.text()}", flush=True)
     loose = LOOSE["power-gated" if MEMORIES[name] == "power-gated" else "clocked"]
     for words, settings in (("loose", loose), ("chosen", CONVERGED), ("reference", finest)):
         found = best if settings == finest else run(design, inputs, settings, engine)
@@ -134,8 +132,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--deck", action="append", choices=list(MEMORIES), default=[], help="repeatable; default all")
     parser.add_argument("--timesteps", type=int, default=2)
-    parser.add_argument("--chosen", action="store_true", help="halved steps in place of the reference")
+    parser.add_argument("--trtol", type=float, help="the chosen options with this trtol in place of the reference")
     given = parser.parse_args(arguments)
+    finest = REFERENCE if given.trtol is None else replace(CONVERGED, trtol=given.trtol)
     with open_engine(backend="batch", timeout=36000, cache=given.folder) as engine:
         for name in given.deck or MEMORIES:
-            study(name, given.timesteps, engine, reference=not given.chosen)
+            study(name, given.timesteps, engine, finest)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.characterize import blocks
-from cmru_hw.characterize.blocks import Unit
+from cmru_hw.characterize.blocks import Unit, settled_unit
 from cmru_hw.characterize.testbench import Conditions, MeasurementSource, Testbench, run_testbench
 from cmru_hw.core.signals import Array, Traces
 from cmru_hw.process import device_count
@@ -191,8 +192,8 @@ def figures(engine: Engine, conditions: Conditions, *, timestep: float = 10e-3) 
     Windows are simulated in frames of a tenth of that, long enough for switched supplies to collapse.
     """
     frame = timestep / 10
-    counter = unit(engine, conditions, frame=frame, frames=_SHORT)
-    integrator = blocks.unit(engine, conditions, frame=frame)
+    counter = settled_unit(partial(unit, conditions=conditions, frame=frame, frames=_SHORT), engine, "the counter")
+    integrator = settled_unit(partial(blocks.unit, conditions=conditions, frame=frame), engine, "the integrator")
     droop = blocks.droop(engine, conditions, per=timestep)
     return (
         _figures("integrator", "unit_accumulate", conditions, integrator, timestep, 0.03 * conditions.vdd / 2 / droop),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cmru_hw.characterize.blocks import ChipBlocks
+from cmru_hw.characterize.decisions import offsets
 from cmru_hw.characterize.testbench import Conditions, MeasurementSource, Sigma, Testbench, draws, run_testbench, sample
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.signals import Array, Traces
@@ -230,10 +231,10 @@ def comparator_offset(
     """Offset [V] over ``dies`` draws of mismatch: a row's comparator's at the row, the level ``limit``'s as a state."""
     parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
     bench = Testbench(name="transistor_power_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
-    drawn = draws(engine, bench, conditions, range(seed, seed + dies))
+    found, failed = offsets(engine, bench, conditions, range(seed, seed + dies), "trim")
     # The search varies a voltage below all of a row's capacitors; a state drives only some of the limit's capacitors.
     share = _LIMIT_ROW / _LIMIT_SAMPLE if limit else ROW / (ROW + row_parasitic(engine, conditions))
-    return sample([-share * float(traces.values["trim"][-1]) for traces in drawn], failed=dies - len(drawn))
+    return sample([-share * trim for trim in found], failed=failed)
 
 
 def sequencer(engine: Engine, conditions: Conditions, *, frame: float = 100e-6, window: float = 6e-6) -> Sequence:

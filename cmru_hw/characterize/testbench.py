@@ -150,6 +150,11 @@ def run_testbench(engine: Engine, bench: Testbench, conditions: Conditions) -> t
 
 def draws(engine: Engine, bench: Testbench, conditions: Conditions, seeds: Iterable[int]) -> list[Traces]:
     """One run for each seed, in their order; a die whose simulation failed is missing."""
+    return list(drawn(engine, bench, conditions, list(seeds)).values())
+
+
+def drawn(engine: Engine, bench: Testbench, conditions: Conditions, seeds: Sequence[int]) -> dict[int, Traces]:
+    """Seed → its run, in their order; a die whose simulation failed is missing. Raises SimulationError if all are."""
     decks = [bench.deck(conditions, mismatch=seed) for seed in seeds]
     outcomes = dict(engine.map(decks))
     failed = [outcome for outcome in outcomes.values() if isinstance(outcome, SimulationError)]
@@ -157,8 +162,11 @@ def draws(engine: Engine, bench: Testbench, conditions: Conditions, seeds: Itera
         raise SimulationError(
             f"{bench.name}: every one of {len(failed)} dies failed to simulate; the last: {failed[-1]}"
         )
-    found = (outcomes[index] for index in sorted(outcomes))
-    return [outcome.traces for outcome in found if not isinstance(outcome, SimulationError)]
+    return {
+        seeds[index]: outcome.traces
+        for index, outcome in sorted(outcomes.items())
+        if not isinstance(outcome, SimulationError)
+    }
 
 
 def sample(values: Sequence[float], *, failed: int) -> Sigma:

@@ -29,6 +29,7 @@ class DieJob(Protocol):
     """The part of a Monte-Carlo job that a kind of circuit needs.
 
     ``varied`` names the sources of variation that differ from die to die; ``goal`` is that of `DieSimulator.goal`.
+    In SPICE, time steps are halved ``refine`` times.
     """
 
     @property
@@ -41,6 +42,8 @@ class DieJob(Protocol):
     def seed(self) -> int: ...
     @property
     def varied(self) -> frozenset[str]: ...
+    @property
+    def refine(self) -> int: ...
     @property
     def goal(self) -> Any: ...
 

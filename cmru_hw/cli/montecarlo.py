@@ -82,6 +82,7 @@ MOST = 10_000_000
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler instead of --jobs: tcp://host:8786, or its file.")
 @common.backend_option
 @common.timeout_option
+@common.refine_option
 @common.force_option
 @common.json_option
 def montecarlo(
@@ -105,6 +106,7 @@ def montecarlo(
     scheduler: str | None,
     backend: Any,
     timeout: float,
+    refine: int,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -124,6 +126,8 @@ def montecarlo(
     from cmru_hw.analysis.montecarlo.shards import Store
     from cmru_hw.design_folder import folder as design_folder
 
+    if refine and engine == "fast" and paired is None and replay is None:
+        raise click.UsageError("--refine needs --engine spice, --paired or --die: the fast engine takes no time steps")
     exported = design_folder.load(design_path)
     data = common.load_sequences(input_path, sequences, spread=spread)
     exported.trained.check(data)
@@ -136,6 +140,7 @@ def montecarlo(
         engine=engine,
         backend=backend,
         timeout=timeout,
+        refine=refine,
     )
     folder = output or design_path.with_name(f"{design_path.name}-montecarlo")
     if replay is not None:

@@ -64,6 +64,10 @@ _WAVE = re.compile(r"(pulse|pwl)\s*\((.*)\)", re.IGNORECASE)
 _PULSE = ("val0", "val1", "delay", "rise", "fall", "width", "period")
 _PROBE = re.compile(r"\b([vi])\s*\(\s*([^()\s,]+)\s*\)", re.IGNORECASE)
 _INITIAL = re.compile(r"v\(([^)]+)\)\s*=\s*(\S+)", re.IGNORECASE)
+_TEMPERATURE = re.compile(
+    r"^[ \t]*(?:\.temp[ \t]+([-+.\deE]+)|\.options?\b[^\n]*?\btemp[ \t]*=[ \t]*([-+.\deE]+))",
+    re.IGNORECASE | re.MULTILINE,
+)
 _BSIM4 = ("14", "54")
 
 
@@ -109,7 +113,8 @@ class VacaskEngine(Engine):
         wall, cpu = time.perf_counter(), _cpu_seconds()
         title = write(deck, directory)
         cards = listing(deck, directory, timeout=self.timeout)
-        (directory / _NETLIST).write_text(netlist(cards, deck.saved, self._options))
+        options = f"temp={temperature(deck)} {self._options}"
+        (directory / _NETLIST).write_text(netlist(cards, deck.saved, options))
         log = _call([str(self._vacask.path), "-qp", _NETLIST], directory, self.timeout)
         try:
             plot = rawfile.read(directory / f"{_ANALYSIS}.raw")
@@ -152,6 +157,18 @@ def listing(deck: Deck, directory: Path, *, timeout: float = 600.0) -> list[str]
     return [match[1].strip().lower() for match in found if match][1:]
 
 
+def temperature(deck: Deck) -> float:
+    """Temperature of ``deck`` [degrees Celsius], 27 if it names none. ngspice's listing leaves it out.
+
+    Raises InputError for a deck with two.
+    """
+    texts = [deck.text, *(content.decode("utf-8", "replace") for content in deck.files.values())]
+    found = [number for text in texts for pair in _TEMPERATURE.findall(text) for number in pair if number]
+    if len(set(found)) > 1:
+        raise InputError(f"the deck has {len(found)} temperatures ({', '.join(found)}): give one .temp card")
+    return float(found[0]) if found else 27.0
+
+
 def netlist(cards: Sequence[str], saved: Sequence[str], options: str) -> str:
     """VACASK's netlist for the flat ``cards``, which saves the nodes ``saved``. Raises InputError for other parts."""
     found = {card.split()[1]: _model(card) for card in cards if card.startswith(".model")}
@@ -160,15 +177,12 @@ def netlist(cards: Sequence[str], saved: Sequence[str], options: str) -> str:
     parts: list[str] = []
     initial: dict[str, str] = {}
     tran: list[str] = []
-    temperature = "27"
     for card in cards:
         kind = card.split(maxsplit=1)[0]
         if kind == ".tran":
             tran = card.split()[1:]
         elif kind == ".ic":
             initial |= dict(_INITIAL.findall(card))
-        elif kind == ".temp":
-            temperature = card.split()[1]
         elif kind.startswith("."):
             continue
         elif kind.startswith("m"):
@@ -181,7 +195,7 @@ def netlist(cards: Sequence[str], saved: Sequence[str], options: str) -> str:
     control = [
         "control",
         "abort always",
-        f"options temp={temperature} {options}",
+        f"options {options}",
         *(f"save {_saved(name)[0]}" for name in saved),
         f'analysis {_ANALYSIS} tran step={_FIRST} stop={tran[1]} maxstep={tran[3]} icmode="uic" ic={{{start}}}',
         "endc",

@@ -142,7 +142,7 @@ def _nominal(exported: Exported, job: Job) -> NumericalCertificate | None:
     first, kind = job.sequences.first(1), exported.architecture
     with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
         try:
-            result = kind.simulate(exported.design, first, engine, network=exported.network)
+            result = kind.simulate(exported.design, first, engine, network=exported.network, refine=job.refine)
             return kind.certify(exported.design, first, result, engine, network=exported.network, seed=job.seed)
         except SimulationError:
             # A failed die is a value of the result. A missing certificate is, too.

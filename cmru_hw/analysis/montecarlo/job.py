@@ -30,8 +30,8 @@ class Job:
     """The nominal design of every die, the task, the draws, and the engine.
 
     ``design`` is of any kind of circuit (`cmru_hw.circuits.design.AnyDesign`). ``varied`` are the sources of variation
-    that differ from die to die. A die's row does not depend on the process or machine that computes it. Raises
-    InputError for a design whose dies cannot be drawn.
+    that differ from die to die. The simulator's time steps are halved ``refine`` times. A die's row does not depend on
+    the process or machine that computes it. Raises InputError for a design whose dies cannot be drawn.
     """
 
     design: Any
@@ -42,6 +42,7 @@ class Job:
     engine: EngineName = "fast"
     backend: spice.Backend = "pyspice"
     timeout: float = 600.0
+    refine: int = 0
 
     def __post_init__(self) -> None:
         registry.of(self.design).die_simulator(self.design)
@@ -62,6 +63,8 @@ class Job:
             hashed.update(b"none" if array is None else repr(array.shape).encode() + array.tobytes())
         hashed.update(f"{self.seed} {sorted(self.varied)} {self.engine}".encode())
         hashed.update(f" {self.spice_version}".encode())
+        if self.engine == "spice" and self.refine:
+            hashed.update(f" refine {self.refine}".encode())
         return hashed.hexdigest()
 
     @cached_property

@@ -20,8 +20,7 @@ from cmru_hw.core.errors import InputError
 from cmru_hw.design_folder.folder import NETWORK, Exported
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
-from cmru_hw.spice.finer import FinerEngine
-from cmru_hw.spice.finer import options as finer_options
+from cmru_hw.spice.finer import finer, in_words
 
 TEMPERATURES = (-40.0, 0.0, 27.0, 60.0, 85.0, 105.0, 125.0)
 COLUMNS = (
@@ -55,7 +54,7 @@ def run_retention(
             f"{exported.path / NETWORK} was edited, but retention simulates one unit in a testbench of its own, which "
             "does not contain the edits: export the design again"
         )
-    unit = kind.retention_unit(design, FinerEngine(engine, refine) if refine else engine, corner)
+    unit = kind.retention_unit(design, finer(engine, refine), corner)
     states: list[HeldState] = []
     simulator = ""
     for place, temperature in enumerate(temperatures):
@@ -65,7 +64,7 @@ def run_retention(
             progress(place + 1, len(temperatures))
     models = device_models.devices(unit.process)
     worst = min(states, key=lambda state: state.timesteps)
-    again, _ = kind.retention_unit(design, FinerEngine(engine, refine + 1), corner).hold(worst.temperature_C)
+    again, _ = kind.retention_unit(design, finer(engine, refine + 1), corner).hold(worst.temperature_C)
     result = RetentionResult(
         level="transistor",
         label="simulated",
@@ -87,7 +86,7 @@ def run_retention(
         # The state was held until the end of the simulation.
         worst_at_least=not worst.lost_in_simulation and worst.seconds <= worst.simulated_s,
         finer_steps=FinerSteps(
-            options=finer_options(refine + 1),
+            options=in_words(refine + 1),
             temperature_C=worst.temperature_C,
             timesteps=again.timesteps,
             difference=abs(worst.timesteps / again.timesteps - 1),

@@ -94,7 +94,9 @@ def simulate_die(job: DieJob, drawn: Dies, engine: spice.Engine) -> Response:
     def columns(sequence: int) -> dict[str, NDArray[np.float64]]:
         return noise.columns(drawn, 0, sequence, int(lengths[sequence]))
 
-    return simulate.simulate(drawn.one(0), job.sequences, engine, noise=columns, reader=job.design).response
+    return simulate.simulate(
+        drawn.one(0), job.sequences, engine, refine=job.refine, noise=columns, reader=job.design
+    ).response
 
 
 def _row(
@@ -155,7 +157,7 @@ def _replay(job: DieJob, number: int) -> Replay:
     length = int(first.lengths[0])
     columns = noise.columns(drawn, 0, 0, length)
     inputs = first.inputs[0, :length].astype(np.float64)
-    deck, _ = macro_netlist.deck(drawn.one(0), [inputs], noise=[columns] if columns else None)
+    deck, _ = macro_netlist.deck(drawn.one(0), [inputs], noise=[columns] if columns else None, refine=job.refine)
     (response,) = fast.respond(drawn, first)
     return Replay(deck=deck, response=response, expected=reference(job.design, job.trained, first))
 

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from cmru_hw.characterize import blocks
+from cmru_hw.characterize import blocks, technology_file
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
@@ -43,7 +43,7 @@ def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Pat
         process=process_of(nominal), corner=corner.process, temperature=corner.temperature, vdd=corner.vdd
     )
     measured = blocks.characterize(engine, conditions, dies=0, levels=2)
-    text = blocks.technology_toml(measured, nominal)
+    text = technology_file.technology_toml(measured, nominal)
     write_text(path, text)
     return text
 

@@ -68,7 +68,7 @@ def _simulated(job: DieJob, drawn: CurrentDies, engine: Engine) -> DieScores:
 def simulate_die(job: DieJob, drawn: CurrentDies, engine: Engine) -> Response:
     """Response of the first die of ``drawn`` in SPICE."""
     text = netlist.network_text(job.design, strengths=drawn.one(0))
-    return simulate.simulate(job.design, job.sequences, engine, network=text).response
+    return simulate.simulate(job.design, job.sequences, engine, network=text, refine=job.refine).response
 
 
 def _row(job: DieJob, number: int, response: Response) -> DieScores:
@@ -115,7 +115,8 @@ def _replay(job: DieJob, number: int) -> Replay:
     drawn = _draw(job, [number])
     first = job.sequences.first(1)
     inputs = first.inputs[0, : first.lengths[0]].astype(np.float64)
-    deck, _ = netlist.deck(job.design, [inputs], network=netlist.network_text(job.design, strengths=drawn.one(0)))
+    text = netlist.network_text(job.design, strengths=drawn.one(0))
+    deck, _ = netlist.deck(job.design, [inputs], network=text, refine=job.refine)
     response = fast_engine.run(drawn, first).response(0)
     return Replay(deck=deck, response=response, expected=compare.reference(job.design, job.trained, first))
 

@@ -1,0 +1,92 @@
+"""Write the results of testbenches as a technology file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import tomlkit
+
+from cmru_hw.characterize.blocks import BLOCKS, Characterization, ChipBlocks
+from cmru_hw.process import pdk
+from cmru_hw.process.technology import Technology
+
+
+def technology_toml(measured: Characterization, base: Technology, chip: ChipBlocks | None = None) -> str:
+    """``base`` as a technology file, in which measured numbers replace those of ``base``, with their source as comment.
+
+    A number without a comment is from ``base``. Mismatch is from ``chip`` if it is given.
+    """
+    table: dict[str, Any] = asdict(base)
+    table["energy"] = {}
+    measurements = _measured(measured, base, chip)
+    for key, (number, _) in measurements.items():
+        section, name = key.split(".")
+        table[section][name] = number
+    document = tomlkit.document()
+    document["name"] = pdk.get(measured.conditions.process).name
+    document["level"] = base.level
+    document["source"] = f"measured on {measured.comparator.provenance.models}; the rest from {base.name}"
+    for section, values in table.items():
+        if isinstance(values, dict):
+            document[section] = tomlkit.table()
+            for name, value in values.items():
+                # The devices of a transistor level are chosen by name, not measured.
+                item = tomlkit.item(value if isinstance(value, str) else float(value))
+                if measurement := measurements.get(f"{section}.{name}"):
+                    item.comment(measurement[1])
+                document[section].append(name, item)
+    return tomlkit.dumps(document)
+
+
+def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | None) -> dict[str, tuple[float, str]]:
+    """Numbers of a technology file and their comments, by ``section.key``."""
+    at = measured.conditions
+    process = pdk.get(at.process)
+    # An always-on comparator has an NMOS input pair, the chip's a PMOS pair.
+    threshold, kind = (process.nf.threshold, "NMOS") if chip is None else (process.pf.threshold, "PMOS")
+    pair = threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
+    bench, packets = measured.comparator.provenance, measured.integrator.provenance
+    numbers = {
+        "supply.vdd": (at.vdd, "V"),
+        "supply.common_mode": (at.vdd / 2, "V"),
+        "amplifier.gain": (measured.integrator.gain, f"V/V; {packets}"),
+        "amplifier.time_constant": (measured.integrator.settling / math.log(100), f"s, from 1 % settling; {packets}"),
+        "leakage.integrator": (
+            measured.droop * measured.cint / 10e-3,
+            f"A, from the droop of a held packet; {packets}",
+        ),
+        "capacitor.integrator": (measured.cint, f"F, the one that was measured; {packets}"),
+        # The packet's plate is a logic node that swings from rail to rail, which is the largest possible reference.
+        "signal.reference": (at.vdd / 2, f"V; {packets}"),
+        "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
+        "mismatch.threshold": (threshold, f"V m, A_VT of {kind} pairs; {process.title}"),
+    }
+    offset, where = (measured.offset, bench) if chip is None else (chip.offset, chip.provenance)
+    if offset is not None:
+        numbers["mismatch.comparator_rest"] = (
+            math.sqrt(max(offset.sigma**2 - pair**2, 0.0)) or 1e-9,
+            f"V; offset sigma {offset.sigma:.3g} V, {offset}; {where}",
+        )
+    if chip is not None:
+        numbers |= {
+            "mismatch.limit": (chip.limit.sigma, f"V; {chip.limit}; {where}"),
+            "mismatch.amplifier": (chip.amplifier.sigma, f"V; {chip.amplifier}; {where}"),
+            # All capacitors of a chip are of this kind.
+            "mismatch.density": (process.cmom.density, "F/m2, of metal fingers: netlists/devices"),
+        }
+    whole = measured.unit
+    for block in BLOCKS:
+        # The first frame is power-on.
+        frames = whole.dynamic[block][1:]
+        numbers[f"energy.{block}"] = (
+            max(float(np.mean(frames)), 0.0),
+            f"J per timestep, mean of {len(frames)}; {whole.provenance}",
+        )
+        numbers[f"energy.{block}_leakage"] = (
+            max(whole.static[block] / whole.frame, 0.0),
+            f"W in the hold; {whole.provenance}",
+        )
+    return numbers
