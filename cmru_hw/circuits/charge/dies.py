@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw import spice
-from cmru_hw.circuits.charge import fast, macro_netlist, noise, simulate, variation
+from cmru_hw.circuits.charge import (
+    fast,
+    macro_netlist,
+    noise,
+    simulate,
+    trim,
+    trim_search,
+    trim_windows,
+    variation,
+)
 from cmru_hw.circuits.charge.compare import RESOLUTION, reference
 from cmru_hw.circuits.charge.fast import Packed
 from cmru_hw.circuits.charge.variation import Dies
@@ -65,24 +74,25 @@ def _fast(job: DieJob, dies: Sequence[int]) -> list[DieScores]:
     # Drawing costs the same for one die as for many.
     drawn = _draw(job, dies)
     return [
-        _row(job, int(number), found.decisions, found.states, found.classes())
-        for number, found in zip(drawn.numbers, fast.run(drawn, job.goal.packed), strict=True)
+        _row(job, drawn, place, found.decisions, found.states, found.classes())
+        for place, found in enumerate(fast.run(drawn, job.goal.packed))
     ]
 
 
 def _draw(job: DieJob, dies: Sequence[int]) -> Dies:
-    return variation.draw(job.design, seed=job.seed, dies=dies, varied=job.varied)
+    return trim_search.calibrated(variation.draw(job.design, seed=job.seed, dies=dies, varied=job.varied))
 
 
 def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> DieScores:
-    response = simulate_die(job, drawn, engine)
+    drawn, simulated = _calibrated(drawn, engine)
+    response = simulate_die(job, simulated, engine)
     packed = job.goal.packed
     decisions = [packed.places(layer) for layer in response.decisions]
     states = [
         packed.places(values * layer.step) for values, layer in zip(response.states, job.design.layers, strict=True)
     ]
     classes = classes_of(response, job.design.config.decision)
-    row = _row(job, int(drawn.numbers[0]), decisions, states, classes)
+    row = _row(job, simulated, 0, decisions, states, classes)
     agree, close = _engines(job, drawn, decisions)
     return replace(row, engines_agree=agree, engines_close=close)
 
@@ -99,12 +109,14 @@ def simulate_die(job: DieJob, drawn: Dies, engine: spice.Engine) -> Response:
 
 def _row(
     job: DieJob,
-    number: int,
+    drawn: Dies,
+    place: int,
     decisions: Sequence[NDArray[np.int8]],
     states: Sequence[Array],
     classes: NDArray[np.int64],
 ) -> DieScores:
-    """Scores of a die from ``decisions`` and ``states`` [V], (units, places), and ``classes`` (sequences,)."""
+    """Scores of the die at ``place`` from ``decisions`` and ``states`` [V], (units, places), and ``classes``
+    (sequences,)."""
     goal, design = job.goal, job.design
     agree, largest, squares = 0, 0.0, 0.0
     for layer, got, wanted, volts, levels in zip(
@@ -117,7 +129,7 @@ def _row(
         largest, squares = max(largest, most), squares + sum_
     total = sum(wanted.size for wanted in goal.decisions)
     return DieScores(
-        die=number,
+        die=int(drawn.numbers[place]),
         status="ok" if math.isfinite(squares) else "NotFinite",
         accuracy=float((classes == goal.wanted).mean()),
         classes_alike=int((classes == goal.classes).sum()),
@@ -125,7 +137,29 @@ def _row(
         decisions_agree=agree,
         level_error_max=largest,
         level_error_rms=math.sqrt(squares / total),
+        trim_beyond=int(trim_search.beyond(drawn)[place]) if design.technology.trim_bits else None,
     )
+
+
+def _calibrated(drawn: Dies, engine: spice.Engine) -> tuple[Dies, Dies]:
+    """The only die of ``drawn`` twice: as the fast engine calibrates it, and as ``engine`` does.
+
+    Where a decision of the search was too close to call, the fast engine takes the code that SPICE found.
+    """
+    if not drawn.nominal.technology.trim_bits:
+        return drawn, drawn
+    found, simulated = trim_search.search(drawn), trim_windows.search(drawn, engine)
+    agreed = {
+        name: np.where(found.margins[name] < _resolution(name), simulated[name], code)
+        for name, code in found.codes.items()
+    }
+    one, other = (replace(drawn, batch=trim.with_codes(drawn.batch, codes)) for codes in (agreed, simulated))
+    return one, other
+
+
+def _resolution(name: str) -> float:
+    """Smallest margin [V] at which rows ``name`` of :func:`.trim.rows` must decide alike in both engines."""
+    return RESOLUTION if name[1:] == "0_" else STATE_RESOLUTION
 
 
 def _engines(job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) -> tuple[int, int]:
