@@ -34,6 +34,9 @@ class _Case:
     tables: list[pa.Table]
     cost: Cost
 
+    def run(self, block: range) -> None:
+        self.cost += timed(lambda: self.tables.append(scores(self.job, block)))
+
 
 def case(network: str, sizes: Technology, bits: int) -> _Case:
     folder = package_data.folder("models")
@@ -51,8 +54,7 @@ def compare(name: str, network: str, sizes: Technology, dies: int) -> None:
     cases = {bits: case(network, sizes, bits) for bits in BITS}
     for first in range(0, dies, BLOCK):
         for one in cases.values():
-            block = range(first, min(first + BLOCK, dies))
-            one.cost += timed(lambda one=one, block=block: one.tables.append(scores(one.job, block)))
+            one.run(range(first, min(first + BLOCK, dies)))
     for bits, one in cases.items():
         found = summary(one.job, pa.concat_tables(one.tables), drop=0.01)
         low, high = found.yield_.ci95

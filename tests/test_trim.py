@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +34,7 @@ from cmru_hw.cli.design import export
 from cmru_hw.cli.montecarlo import montecarlo
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import TechnologyError
+from cmru_hw.core.signals import Array
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.nn.checkpoint import Sequences, Trained
 from cmru_hw.process import technology
@@ -39,10 +43,9 @@ from tests.networks import Shape, random_network, random_sequences
 from tests.test_behavioral import lossy
 
 CELLS = ("cmru", "bmru", "acmru")
-NOISE = tuple(f"noise/{leaf}" for leaf in variation.NOISE_LEAVES)
 
 
-def trimmed(of: Technology, bits: int = 5, **changes) -> Technology:
+def trimmed(of: Technology, bits: int = 5, **changes: Any) -> Technology:
     found = trim.with_bits(of, bits)
     assert found.trim is not None
     return replace(found, trim=replace(found.trim, **changes))
@@ -53,12 +56,17 @@ def make(shape: Shape, of: Technology) -> tuple[Trained, Sequences, Design]:
     return trained, sequences, mapping.map_network(trained, of, mapping.calibrate(trained, sequences))
 
 
-def drawn(design: Design, dies, *, only=(), without=()) -> Dies:
-    varied = variation.select_variations(design, only=only, without=without)
-    return variation.draw(design, seed=3, dies=dies, varied=varied)
+def drawn(design: Design, dies: Iterable[int], *, only: Sequence[str] = ()) -> Dies:
+    varied = variation.select_variations(design, only=only)
+    return variation.draw(design, seed=3, dies=list(dies), varied=varied)
 
 
-def left(dies: Dies) -> dict[str, np.ndarray]:
+def save(sequences: Sequences, path: Path) -> None:
+    assert sequences.labels is not None
+    np.savez(path, inputs=sequences.inputs, lengths=sequences.lengths, labels=sequences.labels)
+
+
+def left(dies: Dies) -> dict[str, Array]:
     """What trim leaves of the offset of every row [V]."""
     kind = dies.nominal.technology
     return {name: row.offset - trim.shift(row, kind) for name, row in trim.rows(dies.batch).items()}
@@ -67,7 +75,7 @@ def left(dies: Dies) -> dict[str, np.ndarray]:
 # --- The bank ----------------------------------------------------------------------------------------------------
 
 
-def test_the_bank_of_gf180_has_the_steps_that_were_measured():
+def test_the_bank_of_gf180_has_the_steps_that_were_measured() -> None:
     """Steps of 0.86 to 1.11 mV from -17.10 to 15.44 mV at codes -16 to 15, code 0 at -0.29 mV; GF180MCU, typical."""
     _, _, design = make(Shape(), trimmed(technology.load("gf180")))
     row = design.readout
@@ -80,7 +88,7 @@ def test_the_bank_of_gf180_has_the_steps_that_were_measured():
     assert shifts[16] == 0
 
 
-def test_more_bits_are_finer_and_reach_as_far():
+def test_more_bits_are_finer_and_reach_as_far() -> None:
     _, _, five = make(Shape(), trimmed(technology.load("gf180"), 5))
     _, _, six = make(Shape(), trimmed(technology.load("gf180"), 6))
     one, other = trim.figures(five), trim.figures(six)
@@ -90,7 +98,7 @@ def test_more_bits_are_finer_and_reach_as_far():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_design_with_trim_is_the_same_network(cell):
+def test_a_design_with_trim_is_the_same_network(cell: str) -> None:
     shape = Shape(cell=cell)
     trained, _, design = make(shape, trimmed(technology.load("macro")))
     _, _, plain = make(shape, technology.load("macro"))
@@ -101,7 +109,7 @@ def test_a_design_with_trim_is_the_same_network(cell):
 # --- Codes that comparators find ---------------------------------------------------------------------------------
 
 
-def test_codes_of_known_offsets_are_the_nearest():
+def test_codes_of_known_offsets_are_the_nearest() -> None:
     _, _, design = make(Shape(units=(6, 4)), trimmed(technology.load("macro")))
     dies = drawn(design, range(50), only=["offset"])
     found = trim_search.search(dies)
@@ -115,7 +123,7 @@ def test_codes_of_known_offsets_are_the_nearest():
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])
-def test_any_number_of_bits(bits):
+def test_any_number_of_bits(bits: int) -> None:
     _, _, design = make(Shape(), trimmed(technology.load("macro"), bits))
     dies = drawn(design, range(40), only=["offset"])
     calibrated = trim_search.calibrated(dies)
@@ -125,7 +133,7 @@ def test_any_number_of_bits(bits):
         assert np.array_equal(row.code, wanted), name
 
 
-def test_injection_and_amplifiers_of_the_layer_before_go_with_the_code():
+def test_injection_and_amplifiers_of_the_layer_before_go_with_the_code() -> None:
     kind = trimmed(technology.load("macro"))
     kind = replace(
         kind,
@@ -140,7 +148,7 @@ def test_injection_and_amplifiers_of_the_layer_before_go_with_the_code():
         assert np.abs(volts).max() <= 0.6e-3 + 1e-9, name
 
 
-def test_repeated_decisions_average_the_noise_of_the_search():
+def test_repeated_decisions_average_the_noise_of_the_search() -> None:
     spread = {}
     for repeats in (1, 9):
         kind = trimmed(technology.load("macro"), 6, repeats=repeats)
@@ -151,7 +159,7 @@ def test_repeated_decisions_average_the_noise_of_the_search():
     assert spread[9] < 0.6 * spread[1]
 
 
-def test_codes_do_not_depend_on_company():
+def test_codes_do_not_depend_on_company() -> None:
     _, _, design = make(Shape(units=(3, 2)), trimmed(lossy()))
     together = trim_search.search(drawn(design, range(20)))
     for numbers in ([7], [7, 2, 15]):
@@ -163,7 +171,7 @@ def test_codes_do_not_depend_on_company():
     assert any(np.ptp(codes) > 4 for codes in together.codes.values())
 
 
-def test_offsets_out_of_range_end_at_its_end_and_are_counted():
+def test_offsets_out_of_range_end_at_its_end_and_are_counted() -> None:
     # 1.2 mV of reach for offsets of 3.75 mV
     _, _, design = make(Shape(units=(6, 4)), trimmed(technology.load("macro"), 3, reach=1.2e-3))
     dies = trim_search.calibrated(drawn(design, range(30), only=["offset"]))
@@ -175,7 +183,7 @@ def test_offsets_out_of_range_end_at_its_end_and_are_counted():
     assert np.array_equal(trim_search.beyond(dies), count) and count.min() > 5
 
 
-def test_taps_vary_by_their_own_law():
+def test_taps_vary_by_their_own_law() -> None:
     _, _, design = make(Shape(units=(6, 4)), trimmed(technology.load("macro")))
     dies = drawn(design, range(300), only=["trim"])
     nominal, law = design.layers[0].low.taps, design.technology.mismatch
@@ -191,7 +199,7 @@ def test_taps_vary_by_their_own_law():
 
 @pytest.mark.spice
 @pytest.mark.parametrize(("cell", "bits", "repeats"), [("cmru", 5, 1), ("bmru", 4, 3), ("acmru", 6, 1)])
-def test_spice_finds_the_same_codes(cell, bits, repeats):
+def test_spice_finds_the_same_codes(cell: str, bits: int, repeats: int) -> None:
     """All non-idealities and noise: every window is simulated."""
     kind = trimmed(lossy(), bits, repeats=repeats, bridge=1.05)
     kind = replace(kind, mismatch=replace(kind.mismatch, amplifier=4e-3))
@@ -209,7 +217,7 @@ def test_spice_finds_the_same_codes(cell, bits, repeats):
 
 @pytest.mark.spice
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_calibrated_die_decides_alike_in_both_engines(cell):
+def test_a_calibrated_die_decides_alike_in_both_engines(cell: str) -> None:
     trained, sequences, design = make(Shape(cell=cell, units=(4, 3), classes=3), trimmed(lossy(), repeats=1))
     varied = variation.select_variations(design)
     job = Job(design=design, trained=trained, sequences=sequences, seed=1, varied=varied, engine="spice")
@@ -222,10 +230,10 @@ def test_a_calibrated_die_decides_alike_in_both_engines(cell):
         assert table[name].to_pylist() == fast[name].to_pylist()
 
 
-def test_rows_do_not_depend_on_workers_or_order(tmp_path):
+def test_rows_do_not_depend_on_workers_or_order(tmp_path: Path) -> None:
     trained, sequences, design = make(Shape(units=(4, 3)), trimmed(technology.load("macro")))
     design_folder.write(tmp_path / "design", trained, design, sequences)
-    np.savez(tmp_path / "data.npz", inputs=sequences.inputs, lengths=sequences.lengths, labels=sequences.labels)
+    save(sequences, tmp_path / "data.npz")
     tables = []
     for jobs in ("1", "2"):
         out = tmp_path / f"jobs{jobs}"
@@ -237,10 +245,10 @@ def test_rows_do_not_depend_on_workers_or_order(tmp_path):
     assert tables[0] == tables[1]
 
 
-def test_the_command_says_that_the_range_is_too_small(tmp_path):
+def test_the_command_says_that_the_range_is_too_small(tmp_path: Path) -> None:
     trained, sequences, design = make(Shape(units=(4, 3)), trimmed(technology.load("macro"), 3, reach=1e-3))
     design_folder.write(tmp_path / "design", trained, design, sequences)
-    np.savez(tmp_path / "data.npz", inputs=sequences.inputs, lengths=sequences.lengths, labels=sequences.labels)
+    save(sequences, tmp_path / "data.npz")
     call = [str(tmp_path / "design"), "--input", str(tmp_path / "data.npz"), "-n", "20", "-o", str(tmp_path / "out")]
     done = CliRunner().invoke(montecarlo, call)
     assert re.search(r"trim codes +\d+ rows on 20 dies are out of their range: raise trim.reach", done.output)
@@ -249,7 +257,7 @@ def test_the_command_says_that_the_range_is_too_small(tmp_path):
 # --- Trim in a design --------------------------------------------------------------------------------------------
 
 
-def test_training_sees_what_trim_leaves():
+def test_training_sees_what_trim_leaves() -> None:
     _, _, design = make(Shape(units=(4, 3)), trimmed(technology.load("macro")))
     _, _, plain = make(Shape(units=(4, 3)), technology.load("macro"))
     found = []
@@ -261,7 +269,7 @@ def test_training_sees_what_trim_leaves():
     assert found[0] < found[1] / 5
 
 
-def test_a_dies_netlist_has_its_codes():
+def test_a_dies_netlist_has_its_codes() -> None:
     _, _, design = make(Shape(), trimmed(technology.load("macro")))
     die = trim_search.calibrated(drawn(design, [2], only=["offset"])).one(0)
     text = macro_netlist.network_text(die)
@@ -273,7 +281,7 @@ def test_a_dies_netlist_has_its_codes():
     assert len(set(die.layers[0].low.code.tolist())) > 1
 
 
-def test_identity_follows_the_trim():
+def test_identity_follows_the_trim() -> None:
     plain = technology.load("gf180")
     assert plain.trim is not None
     other = replace(plain, trim=replace(plain.trim, reach=1e-3))
@@ -283,7 +291,7 @@ def test_identity_follows_the_trim():
     assert trim.with_bits(plain, 5).sha256 != trim.with_bits(other, 5).sha256
 
 
-def test_a_design_folder_keeps_the_trim(tmp_path):
+def test_a_design_folder_keeps_the_trim(tmp_path: Path) -> None:
     trained, sequences, design = make(Shape(), trimmed(technology.load("gf180")))
     written = design_folder.write(tmp_path / "design", trained, design, sequences)
     loaded = design_folder.load(tmp_path / "design")
@@ -298,7 +306,7 @@ def test_a_design_folder_keeps_the_trim(tmp_path):
     assert CHARGE.describe(design)["rounded weights"] == 0
 
 
-def test_a_bank_takes_energy_in_every_row():
+def test_a_bank_takes_energy_in_every_row() -> None:
     _, _, design = make(Shape(), trimmed(technology.load("gf180")))
     model = macro.energy_model(design)
     rows = 2 * (3 + 2) + 2
@@ -308,7 +316,7 @@ def test_a_bank_takes_energy_in_every_row():
     assert "trim" not in macro.energy_model(make(Shape(), technology.load("gf180"))[2]).unit
 
 
-def test_macros_have_the_sizes_of_the_chip(tmp_path):
+def test_macros_have_the_sizes_of_the_chip(tmp_path: Path) -> None:
     sizes = fidelity.at_level(technology.load("gf180"), "macro", "power-gated")
     assert sizes.level == "macro" and sizes.capacitor.row == 200e-15
     model = package_data.folder("models") / "detect-cmru-2x4.safetensors"
@@ -323,7 +331,7 @@ def test_macros_have_the_sizes_of_the_chip(tmp_path):
 # --- Refusals ----------------------------------------------------------------------------------------------------
 
 
-def test_trim_is_refused_where_there_is_none():
+def test_trim_is_refused_where_there_is_none() -> None:
     gf180 = technology.load("gf180")
     with pytest.raises(TechnologyError, match="only macro-level netlists"):
         trim.with_bits(fidelity.at_level(gf180, "transistor"), 5)
@@ -342,7 +350,7 @@ def test_trim_is_refused_where_there_is_none():
         ("reach", 0, "reach"),
     ],
 )
-def test_impossible_banks_are_refused_by_name(key, value, message):
+def test_impossible_banks_are_refused_by_name(key: str, value: float, message: str) -> None:
     data = asdict(technology.load("macro"))
     data["trim"][key] = value
     with pytest.raises(TechnologyError, match=message):

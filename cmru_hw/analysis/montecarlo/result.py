@@ -98,8 +98,8 @@ class TrimRange(Record):
 @dataclass(frozen=True, kw_only=True)
 class DieStatistics(Record):
     """Statistics over all dies. ``failures``: status → number of dies that failed with it. ``accuracy_of``: reference
-    of a die's classes. A die is good if its accuracy is at most ``drop`` below software's. ``trim`` is None for a design
-    without trim."""
+    of a die's classes. A die is good if its accuracy is at most ``drop`` below software's. ``trim`` is None for a
+    design without trim."""
 
     dies: Count
     failed: Count
