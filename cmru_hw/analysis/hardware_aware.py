@@ -3,10 +3,10 @@
 Every optimizer step sees one die. The network is mapped to capacitors
 (:func:`cmru_hw.circuits.charge.mapping.map_network`, which rounds them to available sizes), and dies are drawn by the
 technology's own laws (:func:`cmru_hw.circuits.charge.variation.draw`). Their capacitors, packets, references and
-comparator offsets (after trim, if any) are converted back to software numbers, and the step adds the deviation of these
-from the trained numbers. Inputs are clamped to the range of the circuit. Gradients pass to the trained weights unchanged
-(straight-through estimator: Bengio, Léonard and Courville, arXiv:1308.3432). kT/C noise of the rows and comparator
-noise are drawn for each decision.
+comparator offsets (after trim, if any) are converted back to software numbers, and the step adds the deviation of
+these from the trained numbers. Inputs are clamped to the range of the circuit. Gradients pass to the trained weights
+unchanged (straight-through estimator: Bengio, Léonard and Courville, arXiv:1308.3432). kT/C noise of the rows and
+comparator noise are drawn for each decision.
 
 Not in the loop, but in the dies that judge the result: finite gain, settling, leakage, charge injection, the offset of
 the level limit, 1/f noise, noise of packets.

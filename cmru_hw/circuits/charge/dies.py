@@ -73,9 +73,12 @@ def _goal(job: DieJob) -> ChargeGoal:
 def _fast(job: DieJob, dies: Sequence[int]) -> list[DieScores]:
     # Drawing costs the same for one die as for many.
     drawn = _draw(job, dies)
+    beyond = trim_search.beyond(drawn)
     return [
-        _row(job, drawn, place, found.decisions, found.states, found.classes())
-        for place, found in enumerate(fast.run(drawn, job.goal.packed))
+        _row(job, number, found.decisions, found.states, found.classes(), beyond=count)
+        for number, count, found in zip(
+            drawn.numbers.tolist(), beyond.tolist(), fast.run(drawn, job.goal.packed), strict=True
+        )
     ]
 
 
@@ -92,7 +95,8 @@ def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> DieScores:
         packed.places(values * layer.step) for values, layer in zip(response.states, job.design.layers, strict=True)
     ]
     classes = classes_of(response, job.design.config.decision)
-    row = _row(job, simulated, 0, decisions, states, classes)
+    (number,), (beyond,) = drawn.numbers.tolist(), trim_search.beyond(simulated).tolist()
+    row = _row(job, number, decisions, states, classes, beyond=beyond)
     agree, close = _engines(job, drawn, decisions)
     return replace(row, engines_agree=agree, engines_close=close)
 
@@ -109,14 +113,17 @@ def simulate_die(job: DieJob, drawn: Dies, engine: spice.Engine) -> Response:
 
 def _row(
     job: DieJob,
-    drawn: Dies,
-    place: int,
+    number: int,
     decisions: Sequence[NDArray[np.int8]],
     states: Sequence[Array],
     classes: NDArray[np.int64],
+    *,
+    beyond: int,
 ) -> DieScores:
-    """Scores of the die at ``place`` from ``decisions`` and ``states`` [V], (units, places), and ``classes``
-    (sequences,)."""
+    """Scores of die ``number`` from ``decisions`` and ``states`` [V], (units, places), and ``classes`` (sequences,).
+
+    ``beyond`` rows are out of the range of their trim code.
+    """
     goal, design = job.goal, job.design
     agree, largest, squares = 0, 0.0, 0.0
     for layer, got, wanted, volts, levels in zip(
@@ -129,7 +136,7 @@ def _row(
         largest, squares = max(largest, most), squares + sum_
     total = sum(wanted.size for wanted in goal.decisions)
     return DieScores(
-        die=int(drawn.numbers[place]),
+        die=number,
         status="ok" if math.isfinite(squares) else "NotFinite",
         accuracy=float((classes == goal.wanted).mean()),
         classes_alike=int((classes == goal.classes).sum()),
@@ -137,7 +144,7 @@ def _row(
         decisions_agree=agree,
         level_error_max=largest,
         level_error_rms=math.sqrt(squares / total),
-        trim_beyond=int(trim_search.beyond(drawn)[place]) if design.technology.trim_bits else None,
+        trim_beyond=beyond if design.technology.trim_bits else None,
     )
 
 
