@@ -324,6 +324,8 @@ def test_macros_have_the_sizes_of_the_chip(tmp_path: Path) -> None:
     done = CliRunner().invoke(export, [str(model), "-o", str(tmp_path / "twin"), *options])
     assert done.exit_code == 0, done.output
     assert "5 bits on each of 18 rows" in done.output
+    loaded = design_folder.load(tmp_path / "twin")
+    assert loaded.design.technology.capacitor.row == 200e-15 and not loaded.edited
     with pytest.raises(TechnologyError, match="a counter has no macromodel"):
         fidelity.at_level(technology.load("gf180"), "macro", "counter")
 

@@ -425,7 +425,7 @@ def _possible(technology: Technology, where: str) -> None:
     room = min(supply.common_mode, supply.vdd - supply.common_mode)
     rooms = {"state_swing": room, "input_swing": room, "bias": room}
     # A reference that is a logic node swings from rail to rail, and so does a constant that is a clock.
-    if technology.level == "transistor":
+    if technology.transistor is not None:
         rooms |= {"reference": supply.vdd, "bias": supply.vdd}
     trim = technology.trim
     if trim is not None and trim.bits > MOST_TRIM_BITS:
