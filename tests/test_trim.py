@@ -325,7 +325,8 @@ def test_macros_have_the_sizes_of_the_chip(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "5 bits on each of 18 rows" in done.output
     loaded = design_folder.load(tmp_path / "twin")
-    assert loaded.design.technology.capacitor.row == 200e-15 and not loaded.edited
+    assert isinstance(loaded.design, Design) and not loaded.edited
+    assert loaded.design.technology.capacitor.row == 200e-15
     with pytest.raises(TechnologyError, match="a counter has no macromodel"):
         fidelity.at_level(technology.load("gf180"), "macro", "counter")
 

@@ -212,7 +212,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
         f"{percent(trimmed.yield_.value)}"
     )
     click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers in {output / 'summary.json'}")
-    click.echo(f"report     {output / 'report' / 'index.html'}: open it in a browser; with trim in trimmed-report")
+    click.echo(f"report     {output / 'report' / 'index.html'}: open it in a browser")
     if not verified.comparison.holds():
         raise CheckFailed("; ".join(verified.comparison.failures()))
 
