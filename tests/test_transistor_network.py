@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,11 +174,12 @@ def test_a_unit_alone_reads_back_as_the_software_of_that_unit(layer: int) -> Non
     single = single_unit.unit(design, layer, 1)
     assert single.readout.total.size == 0 and single.readout.weights.shape == (0, 1)
     # A network has a readout: one row that reads the state.
-    one = {name: np.ones(1) for name in ("bias", "threshold", "pad", "scale", "offset")}
+    one: dict[str, Any] = {name: np.ones(1) for name in ("bias", "threshold", "pad", "scale", "offset")}
+    one |= {"weights": np.ones((1, 1)), "taps": np.zeros((1, 0)), "code": np.zeros(1, dtype=np.int64)}
     alone = replace(
         single,
         config=replace(single.config, classes=("state",)),
-        readout=replace(single.readout, weights=np.ones((1, 1)), **one),
+        readout=replace(single.readout, **one),
     )
     got = compare.reference(alone, mapping.realised(alone), replace(lines, labels=None)).response.decisions[0]
     assert np.mean(got[..., 0] == expected.decisions[layer][..., 1]) > 0.99 and (got != 0).any()

@@ -3,10 +3,10 @@
 Every optimizer step sees one die. The network is mapped to capacitors
 (:func:`cmru_hw.circuits.charge.mapping.map_network`, which rounds them to available sizes), and dies are drawn by the
 technology's own laws (:func:`cmru_hw.circuits.charge.variation.draw`). Their capacitors, packets, references and
-comparator offsets are converted back to software numbers, and the step adds the deviation of these from the trained
-numbers. Inputs are clamped to the range of the circuit. Gradients pass to the trained weights unchanged
-(straight-through estimator: Bengio, Léonard and Courville, arXiv:1308.3432). kT/C noise of the rows and comparator
-noise are drawn for each decision.
+comparator offsets (after trim, if any) are converted back to software numbers, and the step adds the deviation of
+these from the trained numbers. Inputs are clamped to the range of the circuit. Gradients pass to the trained weights
+unchanged (straight-through estimator: Bengio, Léonard and Courville, arXiv:1308.3432). kT/C noise of the rows and
+comparator noise are drawn for each decision.
 
 Not in the loop, but in the dies that judge the result: finite gain, settling, leakage, charge injection, the offset of
 the level limit, 1/f noise, noise of packets.
@@ -26,7 +26,7 @@ from torch import Tensor
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.result import DieStatistics
 from cmru_hw.analysis.montecarlo.statistics import scores, summary
-from cmru_hw.circuits.charge import mapping, variation
+from cmru_hw.circuits.charge import mapping, trim, trim_search, variation
 from cmru_hw.circuits.charge.design import Calibration, Design, Layer, Row
 from cmru_hw.circuits.charge.noise import BOLTZMANN
 from cmru_hw.circuits.input_range import PERCENTILE
@@ -189,7 +189,8 @@ class _Dies:
         low, high = design.input_range.limits()
         self.limits = low.float(), high.float()
         numbers = range(self.step, self.step + DRAWN)
-        drawn = variation.draw(design, seed=self.seed, dies=numbers, varied=variation.select_variations(design))
+        varied = variation.select_variations(design)
+        drawn = trim_search.calibrated(variation.draw(design, seed=self.seed, dies=numbers, varied=varied))
         self.noise = [torch.from_numpy(decision_noise(layer, self.technology)).float() for layer in design.layers]
         self.errors = []
         for place in range(DRAWN):
@@ -204,6 +205,7 @@ class _Dies:
 
 def software_of(nominal: Design, die: Design) -> dict[str, Tensor]:
     """The software numbers that ``die`` computes with, by name."""
+    die = trim.folded(die)
     bias = float(die.bias)
     reference = float(die.reference_up + die.reference_down) / 2
     found: dict[str, Array] = {}

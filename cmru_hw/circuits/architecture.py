@@ -38,9 +38,10 @@ class Architecture:
     * ``random_weights``: how a scaling study draws the weights of random networks, or ""
 
     From a network to a design. ``load_technology(name_or_path)``, ``technology_from(data, where=…)``,
-    ``calibration_from(data)`` and ``at_level(technology, level, memory)`` raise TechnologyError, or KeyError, TypeError
-    and ValueError for damaged data. ``calibrate(trained, sequences, percentile=…)`` and ``map_network(trained,
-    technology, calibration)`` raise MappingError for a network that this kind of circuit cannot realize.
+    ``calibration_from(data)``, ``at_level(technology, level, memory)`` and ``with_trim(technology, bits)`` (with a trim
+    code of that many bits for every row) raise TechnologyError, or KeyError, TypeError and ValueError for damaged data.
+    ``calibrate(trained, sequences, percentile=…)`` and ``map_network(trained, technology, calibration)`` raise
+    MappingError for a network that this kind of circuit cannot realize.
     ``with_templates(design, templates)``: the design with the user's own cells as (name, text).
 
     From a design to a netlist: ``describe(design)`` for people, ``fingerprint(design)``, ``network_text(design)``,
@@ -77,7 +78,8 @@ class Architecture:
     margin_unit: str
     random_weights: str
     load_technology: Callable[[str | Path], AnyTechnology]
-    at_level: Callable[[Any, str, str | None], AnyTechnology]
+    at_level: Callable[[Any, str | None, str | None], AnyTechnology]
+    with_trim: Callable[[Any, int], AnyTechnology]
     technology_from: Callable[..., AnyTechnology]
     calibration_from: Callable[[Mapping[str, Any]], Any]
     calibrate: Callable[..., Any]

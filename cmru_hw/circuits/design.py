@@ -12,7 +12,10 @@ from cmru_hw.nn.checkpoint import ModelConfig, Trained
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """One trained number that the circuit realizes differently. ``wanted`` and ``got`` are in ``unit``: F, A or 1."""
+    """One trained number that the circuit realizes differently. ``wanted`` and ``got`` are in ``unit``: F, A or 1.
+
+    A part that the circuit adds and no trained number asks for, such as a trim tap, has ``wanted`` 0.
+    """
 
     element: str
     wanted: float
@@ -65,6 +68,11 @@ class AnyDesign(Protocol):
     def model_sha256(self) -> str: ...
     @property
     def timestep(self) -> float: ...
+
+
+def changed_weights(design: AnyDesign) -> list[Deviation]:
+    """The deviations of trained numbers, without the parts that the circuit adds."""
+    return [deviation for deviation in design.deviations if deviation.wanted != 0]
 
 
 def refuse_dead_layers(trained: Trained) -> None:

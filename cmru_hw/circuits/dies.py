@@ -55,7 +55,8 @@ class DieScores:
     ``status`` is "ok" or the cause of a failure. ``accuracy`` is the share of sequences classified as labelled (without
     labels: as software does), ``classes_alike`` the number classified as in software. ``decisions_agree`` of
     ``decisions`` are those of software. Level errors are in levels (αCMRU: shares of the swing). ``engines_agree``
-    decisions are the same in both engines; ``engines_close`` differ because they are too close to call.
+    decisions are the same in both engines; ``engines_close`` differ because they are too close to call. ``trim_beyond``
+    rows have an offset out of the range of their trim code; None without trim.
     """
 
     die: int
@@ -68,6 +69,7 @@ class DieScores:
     level_error_rms: float | None = None
     engines_agree: int | None = None
     engines_close: int | None = None
+    trim_beyond: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -46,9 +46,19 @@ level_option = click.option(
 memory_option = click.option(
     "--memory",
     metavar="integrator|counter|power-gated",
-    help="State storage at transistor level. power-gated: a capacitor, on a chip that sleeps between two timesteps; "
-    "integrator: a capacitor, with external clocks; counter: a 4-bit saturating counter, with external clocks.  "
+    help="State storage at transistor level; with --level macro, macromodels of its sizes. power-gated: a capacitor, "
+    "on a chip that sleeps between two timesteps; integrator: a capacitor, with external clocks; counter: a 4-bit "
+    "saturating counter, with external clocks.  "
     "[default: from the technology]",
+)
+
+trim_option = click.option(
+    "--trim",
+    "trim_bits",
+    type=click.IntRange(1, 8),
+    metavar="BITS",
+    help="Give every row a trim code of so many bits, which cancels its offset. Each die finds its codes at power-on. "
+    "Macro level of the charge domain only.  [default: no trim]",
 )
 
 
@@ -58,6 +68,7 @@ memory_option = click.option(
 @technology_option
 @level_option
 @memory_option
+@trim_option
 @common.input_option
 @common.percentile_option
 @own_check.check_option
@@ -68,6 +79,7 @@ def inspect(
     technology_name: str | None,
     level: str | None,
     memory: str | None,
+    trim_bits: int | None,
     input_path: Path | None,
     percentile: float | None,
     check_path: Path | None,
@@ -84,7 +96,7 @@ def inspect(
     trained = loaded.trained
     agreement = own_check.compared(trained, check_path)
     kind = _architecture(architecture, trained)
-    technology = _technology(kind, technology_name, level, memory)
+    technology = _technology(kind, technology_name, level, memory, trim_bits)
     sequences = _sequences_beside(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
     found = {**_describe(trained), **_read(loaded)}
     circuit: dict[str, object]
@@ -114,6 +126,7 @@ def inspect(
 @technology_option
 @level_option
 @memory_option
+@trim_option
 @common.input_option
 @common.sequences_option
 @common.spread_option
@@ -140,6 +153,7 @@ def export(
     technology_name: str | None,
     level: str | None,
     memory: str | None,
+    trim_bits: int | None,
     input_path: Path | None,
     sequences: int | None,
     spread: bool,
@@ -162,6 +176,7 @@ def export(
     \b
     Example: cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
              cmru-hw export models/detect-cmru-2x4.safetensors --technology gf180 --level transistor -o out/t
+             cmru-hw export models/vowels-cmru-2x16.safetensors --technology gf180 --trim 5 -o out/trimmed
              cmru-hw export models/detect-fq-bmru-2x4.safetensors --architecture cm -o out/current
     """
     from cmru_hw import spice
@@ -175,7 +190,7 @@ def export(
     common.check_output(output, force)
     agreement = own_check.required(trained, checkpoint_path, check_path)
     given = _given(checkpoint_path, input_path, sequences, spread=spread)
-    technology = _technology(kind, technology_name, level, memory)
+    technology = _technology(kind, technology_name, level, memory, trim_bits)
     mapped = kind.map_network(trained, technology, _calibrated(kind, trained, given, percentile))
     design = templates.with_templates(mapped, own_templates)
     stimulus = given if given is not None else assumed_sequences(trained)
@@ -241,11 +256,13 @@ def _architecture(name: str | None, trained: Trained) -> Architecture:
     return registry.get(name) if name is not None else registry.fitting(trained)
 
 
-def _technology(kind: Architecture, name: str | None, level: str | None, memory: str | None) -> AnyTechnology:
+def _technology(
+    kind: Architecture, name: str | None, level: str | None, memory: str | None, trim_bits: int | None
+) -> AnyTechnology:
     found = kind.load_technology(name or kind.technology)
-    if level is None and memory is None:
-        return found
-    return kind.at_level(found, level or found.level, memory)
+    if level is not None or memory is not None:
+        found = kind.at_level(found, level, memory)
+    return found if trim_bits is None else kind.with_trim(found, trim_bits)
 
 
 def _sequences_beside(path: Path) -> Sequences | None:

@@ -273,6 +273,7 @@ def _print(design_path: Path, folder: Path, summary: MonteCarloResult) -> None:
         ("decisions as in software", _share(summary.decision_agreement)),
         *(summary.inputs_clamped.rows() if summary.inputs_clamped else []),
         ("failed", f"{summary.failed} {dict(summary.failures) or ''}"),
+        *_trim_rows(summary),
         *_paired_rows(summary),
         ("results", str(folder)),
     ]
@@ -281,6 +282,21 @@ def _print(design_path: Path, folder: Path, summary: MonteCarloResult) -> None:
         click.echo()
         header = ("decisions as in software", "varied alone", "yield", "not varied", "yield")
         common.print_columns("", header, [_effect_row(effect) for effect in summary.sensitivity])
+
+
+def _trim_rows(summary: MonteCarloResult) -> list[tuple[str, str]]:
+    found = summary.trim
+    if found is None:
+        return []
+    if not found.rows_beyond:
+        return [("trim codes", "every row is within their range")]
+    return [
+        (
+            "trim codes",
+            f"{found.rows_beyond} rows on {found.dies_beyond} dies are out of their range: raise trim.reach in the "
+            "technology, and BITS to keep the step",
+        )
+    ]
 
 
 def _paired_rows(summary: MonteCarloResult) -> list[tuple[str, str]]:

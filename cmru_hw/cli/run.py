@@ -11,15 +11,20 @@ import click
 
 from cmru_hw.cli import common
 from cmru_hw.core.errors import CheckFailed, InputError, OutputError
-from cmru_hw.core.units import si
+from cmru_hw.core.units import percent, si
 
 if TYPE_CHECKING:
+    from cmru_hw.analysis.montecarlo.result import MonteCarloResult
     from cmru_hw.circuits.design import AnyDesign
     from cmru_hw.circuits.simulation import Simulation, Verified
+    from cmru_hw.design_folder.folder import Exported
+    from cmru_hw.nn.sequences import Sequences
 
 DEMO_MODEL = "vowels-cmru-2x16"
 DEMO_SEQUENCES = 20
 DEMO_METERED = 3
+# The yield that the demo ends with.
+DEMO_TRIM, DEMO_DIES = 5, 200
 
 
 @click.command()
@@ -158,7 +163,8 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
 def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     """Run the whole workflow on a shipped network.
 
-    Exports it, simulates held-out speech, compares it with software, and writes energy, figures and a report.
+    Exports it, simulates held-out speech, compares it with software, and writes energy, figures and a report. It ends
+    with the yield of 200 dies, without offset trim and with it.
 
     \b
     Example: cmru-hw demo -o demo
@@ -195,16 +201,40 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
                 joules = run_energy(
                     exported, some, engine, folder=output, progress=follow, command=common.command_line()
                 )
-        report.write([output], output / "report", force=True)
+        plain, trimmed = _yields(exported, data, output)
+        report.write([output, output / "yield"], output / "report", force=True)
     print_comparison(design, verified)
     click.echo(
         f"energy     {si(joules.per_timestep_J, 'J')} per timestep ({joules.label}, without comparators, "
         f"amplifiers, logic and clocks); by block in {output / 'energy.json'}"
     )
+    click.echo(
+        f"yield      {percent(plain.yield_.value)} of {plain.dies} dies; with {DEMO_TRIM} bits of offset trim "
+        f"{percent(trimmed.yield_.value)}"
+    )
     click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers in {output / 'summary.json'}")
     click.echo(f"report     {output / 'report' / 'index.html'}: open it in a browser")
     if not verified.comparison.holds():
         raise CheckFailed("; ".join(verified.comparison.failures()))
+
+
+def _yields(exported: Exported, data: Sequences, output: Path) -> tuple[MonteCarloResult, MonteCarloResult]:
+    """Dies of the design, and dies of the same network with trim; in ``output``, with a report of the latter."""
+    from cmru_hw.analysis.montecarlo.api import run_montecarlo
+    from cmru_hw.design_folder import folder as design_folder
+    from cmru_hw.report import write as report
+
+    kind, design, command = exported.architecture, exported.design, common.command_line()
+    plain = run_montecarlo(exported, data, dies=DEMO_DIES, folder=output / "yield")
+    technology = kind.with_trim(design.technology, DEMO_TRIM)
+    mapped = kind.map_network(exported.trained, technology, design.calibration)
+    trimmed = design_folder.write(
+        output / "trimmed-design", exported.trained, mapped, data, force=True, command=command
+    )
+    found = run_montecarlo(trimmed, data, dies=DEMO_DIES, folder=output / "trimmed-yield")
+    folders = [output / "trimmed-design", output / "trimmed-yield"]
+    report.write(folders, output / "trimmed-report", force=True)
+    return plain, found
 
 
 def print_comparison(design: AnyDesign, verified: Verified) -> None:

@@ -4,7 +4,7 @@
 
     DIR/design.json         everything that determines the design, and the hash of every file
     DIR/model.safetensors   the trained network
-    DIR/mapping.csv         every number that the circuit realizes differently
+    DIR/mapping.csv         every number that the circuit realizes differently, and trim taps
     DIR/network.cir         all units by name
     DIR/deck.cir            network.cir with supplies, clocks and one short stimulus: runs with ``ngspice deck.cir``
     DIR/cells/ DIR/devices/ the templates of the netlist
@@ -31,7 +31,7 @@ import numpy as np
 import cmru_hw
 from cmru_hw import spice
 from cmru_hw.circuits import registry
-from cmru_hw.circuits.design import AnyDesign
+from cmru_hw.circuits.design import AnyDesign, changed_weights
 from cmru_hw.circuits.identity import simulated_sha256
 from cmru_hw.circuits.registry import Architecture
 from cmru_hw.core.errors import InputError, OutputError, TechnologyError, reason
@@ -208,7 +208,7 @@ def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[
         "technology": asdict(design.technology),
         "calibration": asdict(design.calibration),
         "templates": dict(design.templates),
-        "deviations": len(design.deviations),
+        "deviations": len(changed_weights(design)),
         "netlist_sha256": simulated_sha256(design, files[NETWORK].decode()),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }

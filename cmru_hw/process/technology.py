@@ -16,6 +16,8 @@ from cmru_hw.core.regular_file import read_text
 from cmru_hw.process import pdk
 
 LEVELS = ("macro", "transistor")
+# More would be finer than the noise of any comparator here.
+MOST_TRIM_BITS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,34 @@ class Energy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trim:
+    """Offset trim: a bank of binary taps on the replica of every row, searched at power-on by the row's comparator.
+
+    ``bits`` of a code in two's complement; 0 for no bank. The lowest code moves a row of the size `Capacitor.row` by
+    ``reach`` [V], so that one step is reach / 2^(bits - 1). The three highest taps have these sizes; the others hang
+    behind a bridge capacitor and are ``bridge`` times as large. ``repeats``: number of decisions for each bit, whose
+    majority counts; odd. Figures of one row's bank and bits, measured at a row of ``row`` [F]: ``energy_least`` (code
+    0), ``energy`` (mean of normally distributed codes) and ``energy_most`` [J per timestep], ``leakage`` [W] in the
+    hold, ``area`` [m²]. Standard deviations of the drift after calibration [V]: ``drift_temperature`` from 27 to 85 °C;
+    ``drift_supply`` at 0.9 VDD of rows that read inputs, and ``drift_supply_states`` of rows that read states.
+    """
+
+    bits: int
+    reach: float
+    bridge: float
+    repeats: int
+    row: float
+    energy_least: float
+    energy: float
+    energy_most: float
+    leakage: float
+    area: float
+    drift_temperature: float
+    drift_supply: float
+    drift_supply_states: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transistor:
     """Parameters that only a transistor-level netlist needs.
 
@@ -223,7 +253,7 @@ class Technology:
     """One process and circuit family. ``level`` is the level of its netlists: "macro" or "transistor".
 
     ``energy`` is None if no transistor circuit was measured, ``transistor`` is None if there are no device models. At
-    transistor level ``transistor`` applies.
+    transistor level ``transistor`` applies. ``trim`` is None if no bank was designed.
     """
 
     name: str
@@ -239,14 +269,26 @@ class Technology:
     noise: Noise
     mismatch: Mismatch
     energy: Energy | None = None
+    trim: Trim | None = None
     transistor: Transistor | None = None
     power_gated: PowerGated | None = None
     long_channel: LongChannel | None = None
 
     @property
     def sha256(self) -> str:
-        """Content hash of all values: technologies with the same values have the same hash."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Content hash of all values: technologies with the same values have the same hash.
+
+        The values of a trim bank count only if there is one.
+        """
+        values = asdict(self)
+        if not self.trim_bits:
+            del values["trim"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def trim_bits(self) -> int:
+        """Bits of every row's trim code; 0 without trim."""
+        return 0 if self.trim is None else self.trim.bits
 
 
 _SECTIONS: dict[str, type] = {
@@ -260,11 +302,12 @@ _SECTIONS: dict[str, type] = {
     "noise": Noise,
     "mismatch": Mismatch,
     "energy": Energy,
+    "trim": Trim,
     "transistor": Transistor,
     "power_gated": PowerGated,
     "long_channel": LongChannel,
 }
-_OPTIONAL = {"energy", "transistor", "power_gated", "long_channel"}
+_OPTIONAL = {"energy", "trim", "transistor", "power_gated", "long_channel"}
 _MAY_BE_ZERO = {
     "capacitor.minimum",
     "capacitor.step",
@@ -276,6 +319,7 @@ _MAY_BE_ZERO = {
         for name, kind in (("switch", Switch), ("noise", Noise), ("energy", Energy))
         for key in kind.__annotations__
     ),
+    *(f"trim.{key}" for key in set(Trim.__annotations__) - {"reach", "bridge", "repeats", "row"}),
     # Sizes are divisors, so those of a mismatch law are never zero.
     *(f"mismatch.{key}" for key in set(Mismatch.__annotations__) - {"density", "pair_width", "pair_length"}),
 }
@@ -362,7 +406,11 @@ def _section(values: Any, name: str, kind: type, where: str) -> Any:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not math.isfinite(value) or value < 0 or (value == 0 and f"{name}.{key}" not in _MAY_BE_ZERO):
             raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be a positive number in SI units")
-    return kind(**words, **{key: float(value) for key, value in numbers.items()})
+    integers = {key for key, of in kind.__annotations__.items() if of == "int"}
+    for key in integers:
+        if numbers[key] != int(numbers[key]):
+            raise TechnologyError(f"{where}: {name}.{key} is {numbers[key]!r}, must be a whole number")
+    return kind(**words, **{key: int(value) if key in integers else float(value) for key, value in numbers.items()})
 
 
 def _same_keys(found: set[str], wanted: set[str], where: str) -> None:
@@ -377,8 +425,13 @@ def _possible(technology: Technology, where: str) -> None:
     room = min(supply.common_mode, supply.vdd - supply.common_mode)
     rooms = {"state_swing": room, "input_swing": room, "bias": room}
     # A reference that is a logic node swings from rail to rail, and so does a constant that is a clock.
-    if technology.level == "transistor":
+    if technology.transistor is not None:
         rooms |= {"reference": supply.vdd, "bias": supply.vdd}
+    trim = technology.trim
+    if trim is not None and trim.bits > MOST_TRIM_BITS:
+        raise TechnologyError(f"{where}: trim.bits is {trim.bits}, must be 0 (no trim) to {MOST_TRIM_BITS}")
+    if trim is not None and trim.repeats % 2 == 0:
+        raise TechnologyError(f"{where}: trim.repeats is {trim.repeats}, must be odd: a majority decides")
     for name, room in rooms.items():
         if getattr(signal, name) > room:
             raise TechnologyError(

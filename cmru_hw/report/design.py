@@ -114,6 +114,10 @@ def _of_circuit(source: ResultFile, technology: Fact, level: Fact) -> list[Fact]
                 meaning="inputs beyond the range of their feature are clamped",
             )
         )
+    if source.has("technology/trim/bits") and source.value("technology/trim/bits"):
+        meaning = "of every row's trim code, which each die finds at power-on"
+        facts.append(source.fact("trim bits", "technology/trim/bits", count, meaning=meaning))
+        facts.append(source.fact("trim reach", "technology/trim/reach", lambda volts: si(volts, "V")))
     if source.has("deviations"):
         meaning = "rounded or left out; listed in mapping.csv"
         facts.append(source.fact("changed weights", "deviations", count, meaning=meaning))

@@ -138,6 +138,15 @@ def _scores(source: ResultFile, found: MonteCarloResult) -> list[Fact]:
         if value is not None
     ]
     facts.append(source.fact("dies that failed to simulate", "failed", count, meaning="counted as bad"))
+    if found.trim is not None:
+        facts.append(
+            source.fact(
+                "rows out of the range of their trim code",
+                ("trim/rows_beyond", "trim/dies_beyond"),
+                lambda rows, dies: f"{count(rows)} on {count(dies)} dies",
+                meaning="offset trim, found by each die's own comparators",
+            )
+        )
     if found.decision_agreement is not None:
         meant = "over all dies that ran"
         facts.append(source.fact("decisions as in software", "decision_agreement", percent, meaning=meant))

@@ -84,9 +84,22 @@ class LevelErrors(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrimRange(Record):
+    """Rows of all dies whose offset is out of the range of their trim code, and the number of dies that have any."""
+
+    rows_beyond: Count
+    dies_beyond: Count
+
+    def check(self) -> None:
+        if self.dies_beyond > self.rows_beyond or (self.rows_beyond and not self.dies_beyond):
+            raise Invalid("dies_beyond", f"is {self.dies_beyond}, for {self.rows_beyond} rows")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DieStatistics(Record):
     """Statistics over all dies. ``failures``: status → number of dies that failed with it. ``accuracy_of``: reference
-    of a die's classes. A die is good if its accuracy is at most ``drop`` below software's."""
+    of a die's classes. A die is good if its accuracy is at most ``drop`` below software's. ``trim`` is None for a
+    design without trim."""
 
     dies: Count
     failed: Count
@@ -98,6 +111,7 @@ class DieStatistics(Record):
     decision_agreement: Share | None
     level_error: LevelErrors
     worst_die: Count | None
+    trim: TrimRange | None = field(default=None, metadata=OMIT_NONE)
 
     def check(self) -> None:
         if self.yield_.n != self.dies:

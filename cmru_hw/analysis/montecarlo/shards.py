@@ -55,7 +55,7 @@ class Store:
         except (pa.ArrowException, OSError):
             # A foreign or damaged file: the block is computed again.
             return None
-        if (table.schema.metadata or {}).get(b"job") != self.identity.encode():
+        if (table.schema.metadata or {}).get(b"job") != self.identity.encode() or table.schema.names != SCHEMA.names:
             return None
         table = table.cast(SCHEMA)
         rows = {die: place for place, die in enumerate(table["die"].to_pylist())}

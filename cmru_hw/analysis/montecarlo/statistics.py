@@ -17,7 +17,14 @@ from scipy.special import betaincinv
 
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo.job import EngineName, Job, one_thread
-from cmru_hw.analysis.montecarlo.result import DieAccuracy, DieStatistics, EngineAgreement, Interval, LevelErrors
+from cmru_hw.analysis.montecarlo.result import (
+    DieAccuracy,
+    DieStatistics,
+    EngineAgreement,
+    Interval,
+    LevelErrors,
+    TrimRange,
+)
 from cmru_hw.circuits.dies import DieScores
 from cmru_hw.core.errors import SimulationError
 
@@ -36,6 +43,7 @@ SCHEMA = pa.schema(
         ("level_error_rms", pa.float64()),
         ("engines_agree", pa.int64()),
         ("engines_close", pa.int64()),
+        ("trim_beyond", pa.int64()),
     ]
 )
 """One row per die. ``accuracy`` is the share of sequences classified as labelled (without labels: as software does).
@@ -43,6 +51,7 @@ SCHEMA = pa.schema(
 ``decisions_agree`` of ``decisions`` equal software's. Level errors are relative to software, in levels (αCMRU: shares
 of the swing). ``engines_agree`` decisions are equal in both engines; ``engines_close`` differ, but are below the
 resolution of a comparison or follow from such a decision. Both are null for a die that SPICE did not simulate.
+``trim_beyond`` rows are out of the range of their trim code; null without trim.
 """
 
 
@@ -110,7 +119,13 @@ def summary(job: Job, table: pa.Table, *, drop: float) -> DieStatistics:
             rms=float(np.sqrt(np.mean(good["level_error_rms"].to_numpy() ** 2))) if len(good) else None,
         ),
         worst_die=int(good["die"].to_numpy()[np.argmin(accuracy)]) if len(good) else None,
+        trim=_trim_range(good),
     )
+
+
+def _trim_range(table: pa.Table) -> TrimRange | None:
+    rows = [count for count in table["trim_beyond"].to_pylist() if count is not None]
+    return TrimRange(rows_beyond=sum(rows), dies_beyond=sum(count > 0 for count in rows)) if rows else None
 
 
 def engine_agreement(table: pa.Table) -> EngineAgreement | None:

@@ -19,12 +19,14 @@ from cmru_hw.circuits.charge import (
     retention,
     row_errors,
     simulate,
+    trim,
     variation,
 )
 from cmru_hw.circuits.charge import verify as verification
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import macro, transistor
 from cmru_hw.circuits.comparison import Reference
+from cmru_hw.circuits.design import changed_weights
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.circuits.simulation import Waveforms
@@ -38,7 +40,8 @@ def describe(design: Design) -> dict[str, object]:
     """Capacitor sizes, size of one level, and number of rounded and left-out weights of a design."""
     rows = [row for layer in design.layers for row in (layer.low, layer.high)]
     sizes = np.concatenate([np.abs(row.weights[row.weights != 0]) for row in rows])
-    dropped = sum(deviation.got == 0 for deviation in design.deviations)
+    changed = changed_weights(design)
+    dropped = sum(deviation.got == 0 for deviation in changed)
     outside = {"excludes": list(fidelity.excludes(design))} if fidelity.in_transistors(design) else {}
     return {
         "smallest weight capacitor": si(float(sizes.min()), "F") if sizes.size else "none",
@@ -48,9 +51,27 @@ def describe(design: Design) -> dict[str, object]:
         "input range": input_range.described(
             design.calibration.inputs, design.calibration.largest, design.calibration.percentile
         ),
-        "rounded weights": len(design.deviations) - dropped,
+        "rounded weights": len(changed) - dropped,
         "left-out weights": dropped,
+        **_trim(design),
         **outside,
+    }
+
+
+def _trim(design: Design) -> dict[str, object]:
+    """The trim of a design; nothing without."""
+    found = trim.figures(design)
+    if found is None:
+        return {}
+    adds = (
+        f"; {si(found.energy, 'J')} per timestep (at most {si(found.energy_most, 'J')}), {found.area * 1e12:.0f} µm² "
+        "before layout"
+        if found.energy
+        else ""
+    )
+    return {
+        "trim": f"{found.bits} bits on each of {found.rows} rows, {si(found.lowest, 'V')} to "
+        f"{si(found.highest, 'V')} in steps of {si(found.step, 'V')}{adds}"
     }
 
 
@@ -93,6 +114,7 @@ CHARGE = Architecture(
     random_weights="",
     load_technology=fidelity.load_technology,
     at_level=fidelity.at_level,
+    with_trim=trim.with_bits,
     technology_from=fidelity.technology_from,
     calibration_from=mapping.calibration,
     calibrate=mapping.calibrate,

@@ -21,11 +21,18 @@ from cmru_hw.spice.schedule import Schedule
 
 
 def macro_rows(design: Design) -> tuple[str, ...]:
-    """Row nodes of a macromodel netlist to save; empty at transistor level, where decks always save their rows."""
+    """Nodes of a macromodel netlist to save: rows, and their replicas if there are any; empty at transistor level,
+    where decks always save their rows."""
+    return tuple(node for pair in _macro_pairs(design) for node in pair if node)
+
+
+def _macro_pairs(design: Design) -> list[tuple[str, str]]:
+    """Rows of a macromodel netlist in order, each with its replica, or "" if it is compared with V_cm."""
     if fidelity.in_transistors(design):
-        return ()
+        return []
     units = [f"{index}_{i}" for index, layer in enumerate(design.layers) for i in range(layer.units)]
-    return tuple(f"{row}{here}" for here in units for row in "ab")
+    tops = [f"{row}{here}" for here in units for row in "ab"]
+    return [(top, f"f{top}" if design.technology.trim_bits else "") for top in tops]
 
 
 def rows(design: Design, traces: Traces, plan: Schedule, sequence: int) -> tuple[Array, ...]:
@@ -33,7 +40,7 @@ def rows(design: Design, traces: Traces, plan: Schedule, sequence: int) -> tuple
 
     Empty for macromodels whose rows were not saved.
     """
-    pairs = fidelity.comparator_inputs(design) or [(node, "") for node in macro_rows(design)]
+    pairs = fidelity.comparator_inputs(design) or _macro_pairs(design)
     if any(node and node not in traces.values for pair in pairs for node in pair):
         return ()
     waiting = iter(pairs)

@@ -43,7 +43,9 @@ class Row:
 
     Capacitances [F] carry the weight's sign: ``weights`` (units, inputs); ``bias`` and ``threshold`` (units,), taps on
     the line of the constant 1; ``pad`` (units,) >= 0, to the common mode. ``scale`` (units,) [F·V] turns weights into
-    capacitances. ``offset`` (units,) [V] is the offset of the row's comparator (0 in a nominal design).
+    capacitances. ``offset`` (units,) [V] is the offset of the row's comparator (0 in a nominal design). ``taps``
+    (units, bits) [F], lowest bit first, are those of its trim, ``code`` (units,) its trim code: see
+    `cmru_hw.circuits.charge.trim`. Neither is part of ``total``: taps hang on the row's replica.
     """
 
     weights: Array
@@ -52,6 +54,8 @@ class Row:
     pad: Array
     scale: Array
     offset: Array
+    taps: Array
+    code: NDArray[np.int64]
 
     @property
     def total(self) -> Array:

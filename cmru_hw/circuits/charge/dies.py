@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw import spice
-from cmru_hw.circuits.charge import fast, macro_netlist, noise, simulate, variation
+from cmru_hw.circuits.charge import (
+    fast,
+    macro_netlist,
+    noise,
+    simulate,
+    trim,
+    trim_search,
+    trim_windows,
+    variation,
+)
 from cmru_hw.circuits.charge.compare import RESOLUTION, reference
 from cmru_hw.circuits.charge.fast import Packed
 from cmru_hw.circuits.charge.variation import Dies
@@ -64,25 +73,30 @@ def _goal(job: DieJob) -> ChargeGoal:
 def _fast(job: DieJob, dies: Sequence[int]) -> list[DieScores]:
     # Drawing costs the same for one die as for many.
     drawn = _draw(job, dies)
+    beyond = trim_search.beyond(drawn)
     return [
-        _row(job, int(number), found.decisions, found.states, found.classes())
-        for number, found in zip(drawn.numbers, fast.run(drawn, job.goal.packed), strict=True)
+        _row(job, number, found.decisions, found.states, found.classes(), beyond=count)
+        for number, count, found in zip(
+            drawn.numbers.tolist(), beyond.tolist(), fast.run(drawn, job.goal.packed), strict=True
+        )
     ]
 
 
 def _draw(job: DieJob, dies: Sequence[int]) -> Dies:
-    return variation.draw(job.design, seed=job.seed, dies=dies, varied=job.varied)
+    return trim_search.calibrated(variation.draw(job.design, seed=job.seed, dies=dies, varied=job.varied))
 
 
 def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> DieScores:
-    response = simulate_die(job, drawn, engine)
+    drawn, simulated = _calibrated(drawn, engine)
+    response = simulate_die(job, simulated, engine)
     packed = job.goal.packed
     decisions = [packed.places(layer) for layer in response.decisions]
     states = [
         packed.places(values * layer.step) for values, layer in zip(response.states, job.design.layers, strict=True)
     ]
     classes = classes_of(response, job.design.config.decision)
-    row = _row(job, int(drawn.numbers[0]), decisions, states, classes)
+    (number,), (beyond,) = drawn.numbers.tolist(), trim_search.beyond(simulated).tolist()
+    row = _row(job, number, decisions, states, classes, beyond=beyond)
     agree, close = _engines(job, drawn, decisions)
     return replace(row, engines_agree=agree, engines_close=close)
 
@@ -105,8 +119,13 @@ def _row(
     decisions: Sequence[NDArray[np.int8]],
     states: Sequence[Array],
     classes: NDArray[np.int64],
+    *,
+    beyond: int,
 ) -> DieScores:
-    """Scores of a die from ``decisions`` and ``states`` [V], (units, places), and ``classes`` (sequences,)."""
+    """Scores of die ``number`` from ``decisions`` and ``states`` [V], (units, places), and ``classes`` (sequences,).
+
+    ``beyond`` rows are out of the range of their trim code.
+    """
     goal, design = job.goal, job.design
     agree, largest, squares = 0, 0.0, 0.0
     for layer, got, wanted, volts, levels in zip(
@@ -127,7 +146,29 @@ def _row(
         decisions_agree=agree,
         level_error_max=largest,
         level_error_rms=math.sqrt(squares / total),
+        trim_beyond=beyond if design.technology.trim_bits else None,
     )
+
+
+def _calibrated(drawn: Dies, engine: spice.Engine) -> tuple[Dies, Dies]:
+    """The only die of ``drawn`` twice: as the fast engine calibrates it, and as ``engine`` does.
+
+    Where a decision of the search was too close to call, the fast engine takes the code that SPICE found.
+    """
+    if not drawn.nominal.technology.trim_bits:
+        return drawn, drawn
+    found, simulated = trim_search.search(drawn), trim_windows.search(drawn, engine)
+    agreed = {
+        name: np.where(found.margins[name] < _resolution(name), simulated[name], code)
+        for name, code in found.codes.items()
+    }
+    one, other = (replace(drawn, batch=trim.with_codes(drawn.batch, codes)) for codes in (agreed, simulated))
+    return one, other
+
+
+def _resolution(name: str) -> float:
+    """Smallest margin [V] at which rows ``name`` of :func:`.trim.rows` must decide alike in both engines."""
+    return RESOLUTION if name[1:] == "0_" else STATE_RESOLUTION
 
 
 def _engines(job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) -> tuple[int, int]:

@@ -31,20 +31,24 @@ def technology_from(data: dict[str, Any], *, where: str) -> Technology:
     return _known(technologies.from_dict(data, where=where), where=where)
 
 
-def at_level(technology: Technology, level: str, memory: str | None = None) -> Technology:
-    """``technology`` as used for netlists of ``level``.
+def at_level(technology: Technology, level: str | None, memory: str | None = None) -> Technology:
+    """``technology`` as used for netlists of ``level``; None is its own level.
 
     At transistor level every capacitor is made of fingers, the line of the constant 1 is the supply itself, and so is
     the reference of a packet, whose plate goes from rail to rail. There ``memory`` selects the state storage, one of
-    `cmru_hw.circuits.charge.memories.registry.MEMORIES`; None takes the technology's own. Raises TechnologyError if the
-    technology has no devices, or if a memory is chosen at macro level.
+    `cmru_hw.circuits.charge.memories.registry.MEMORIES`; None takes the technology's own. Level "macro" with a memory
+    gives macromodels at the sizes of that network. Raises TechnologyError if the technology has no devices, or if a
+    memory is chosen at macro level without naming the level.
     """
     devices = technology.transistor
-    if level == technology.level:
+    if level == technology.level == "macro" and memory is not None:
+        return _twin(technology, memory)
+    if level is None or level == technology.level:
+        level = technology.level
         if memory is not None and (level != "transistor" or devices is None or memory != devices.memory):
             raise TechnologyError(
                 f"a memory is chosen, {' or '.join(registry.MEMORIES)}, for a network in transistors: add --level "
-                "transistor"
+                "transistor, or --level macro for macromodels of its sizes"
             )
         return technology
     if devices is None or level != "transistor":
@@ -66,6 +70,13 @@ def at_level(technology: Technology, level: str, memory: str | None = None) -> T
         transistor=replace(devices, memory=chosen.name),
     )
     return chosen.adapt(moved)
+
+
+def _twin(technology: Technology, memory: str) -> Technology:
+    """``technology`` with the sizes of a network in transistors, for its macromodels. Raises TechnologyError."""
+    if registry.named(memory).bits:
+        raise TechnologyError(f"a {memory} has no macromodel: choose another --memory, or --level transistor")
+    return replace(at_level(technology, "transistor", memory), level="macro")
 
 
 def network_text(design: Design) -> str:

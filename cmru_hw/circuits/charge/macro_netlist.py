@@ -5,7 +5,8 @@ vectors) and the templates that it includes. ``ngspice deck.cir`` runs the same 
 
 Names. Layer l, unit i, input j: rows ``a0_3 b0_3 g0_3``, weight capacitors ``ca0_3_7``, bias and threshold taps
 ``ca0_3_bias ca0_3_threshold``, state ``o0_3``, decisions ``qa0_3 qb0_3``, inputs ``x7``, lines ``p0_7 n0_7``, readout
-rows ``y2``. Numbers are written without SI suffixes: SPICE reads ``1M`` as 1e-3.
+rows ``y2``; with trim, replicas ``fa0_3 fy2`` and taps ``xta0_3_4``. Numbers are written without SI suffixes: SPICE
+reads ``1M`` as 1e-3.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmru_hw.circuits import input_range
-from cmru_hw.circuits.charge import deck_builder
+from cmru_hw.circuits.charge import deck_builder, trim_netlist
 from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError
@@ -54,11 +55,13 @@ def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
         "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare"
     )
     lines += _lines("r", sources["r"], "r")
+    lines += trim_netlist.lines(design, "r", "r")
     for k in range(len(design.readout.bias)):
         lines.append(f"* ---- class {k}")
         lines += _row(design.readout, "y", "r", k, f"y{k}")
         pre = _precharge(f"zy{k}", design.readout.offset[k], driven, lines)
         lines.append(f"xry{k} y{k} {pre} r vcm row cp={num(_parasitic(design))}")
+        lines += trim_netlist.class_row(design, k)
     return "\n".join(lines) + "\n"
 
 
@@ -71,6 +74,7 @@ def deck(
     save: Sequence[str] = (),
     refine: int = 0,
     metered: bool = False,
+    calibrating: bool = False,
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
@@ -78,6 +82,8 @@ def deck(
     sequence, the noise [V] of every precharge node (:func:`offsets`), which is added to the node's offset: one value
     for the power-on frame, then one per timestep. ``save`` adds vectors. ``refine`` is how often the largest step is
     halved. ``metered`` gives every driver and source a meter of the charge that it delivers (:func:`meters`).
+    ``calibrating`` gives the circuit during the search of trim codes: states stay empty, the power-on frame forces no
+    decision, and the comparators of the readout rows are saved too.
     """
     technology = design.technology
     timing = technology.timing
@@ -87,8 +93,8 @@ def deck(
     plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs], moments=moments)
     driven = noise[0].keys() if noise else ()
     cells = cell_files(design, metered=metered)
-    sources, stimulus = _stimulus(design, inputs, plan, noise)
-    saved = _saved(design, metered, save)
+    sources, stimulus = _stimulus(design, inputs, plan, noise, calibrating)
+    saved = _saved(design, metered, (*save, *(trim_netlist.readout_comparators(design) if calibrating else ())))
     stop = (plan.frames + INPUT_CHANGE / 2) * timing.timestep
     # A metered hold needs a step or two of its own, between the change of the inputs and the first clock.
     step = timing.timestep / 2 ** max(refine, 4 if metered else 0)
@@ -97,7 +103,12 @@ def deck(
         cells=cells,
         files=stimulus,
         head=[f".param v_cm={num(technology.supply.common_mode)}"],
-        sources=[*_source_lines(design, metered), *clock_lines(design), *sources],
+        sources=[
+            *_source_lines(design, metered),
+            *([f"vcal cal 0 {int(calibrating)}"] if technology.trim_bits else []),
+            *clock_lines(design, calibrating=calibrating),
+            *sources,
+        ],
         saved=saved,
         # Charge conservation makes one step across a switching event exact; truncation control would only add steps.
         analysis=[".options method=gear maxord=2 chgtol=1", f".tran {num(step)} {num(stop)} 0 {num(step)} uic"],
@@ -107,14 +118,18 @@ def deck(
 
 
 def _stimulus(
-    design: Design, inputs: Sequence[Array], plan: Schedule, noise: Sequence[Mapping[str, Array]] | None
+    design: Design,
+    inputs: Sequence[Array],
+    plan: Schedule,
+    noise: Sequence[Mapping[str, Array]] | None,
+    calibrating: bool,
 ) -> tuple[list[str], dict[str, bytes]]:
     """Sources of inputs, power-on references and noise, and the files that these read."""
     common = design.technology.supply.common_mode
     columns: dict[str, Array] = {f"x{j}": np.full(plan.frames, common) for j in range(design.config.features)}
     start = np.zeros(plan.frames, dtype=bool)
     for first, sequence in zip(plan.starts, inputs, strict=True):
-        start[first - 1] = True
+        start[first - 1] = not calibrating
         for j, voltage in enumerate(design.voltages(np.asarray(sequence)).T):
             columns[f"x{j}"][first : first + len(voltage)] = voltage
     columns["ref_up"] = np.where(start, common - START_SHIFT, common)
@@ -131,6 +146,8 @@ def _stimulus(
         path = f"stimulus{number}.txt"
         files[path] = _stimulus_file(design.timestep, np.stack([columns[name] for name in chosen], axis=1))
         lines += _filesource(f"stimulus{number}", path, chosen)
+    if calibrating:
+        return [*lines, "vinit init 0 1"], files
     files["start.txt"] = _start_file(plan, start, design.phase / 2)
     lines += _filesource("start", "start.txt", ["init"])
     return lines, files
@@ -138,6 +155,7 @@ def _stimulus(
 
 def _saved(design: Design, metered: bool, more: Sequence[str]) -> list[str]:
     saved = deck_builder.signal_nodes(design)
+    saved += trim_netlist.readout_replicas(design)
     saved += design.phases
     saved += [name for name in more if name not in saved]
     return saved + ([TOTAL, *[meter.vector for meter in meters(design)]] if metered else [])
@@ -154,12 +172,17 @@ def offsets(design: Design) -> dict[str, float]:
     return found | {f"zy{k}": float(value) for k, value in enumerate(design.readout.offset)}
 
 
-def clock_lines(design: Design) -> list[str]:
-    """One clock instance per phase. All pulses end with the timestep, so an earlier phase has a longer pulse."""
+def clock_lines(design: Design, *, calibrating: bool = False) -> list[str]:
+    """One clock instance per phase. All pulses end with the timestep, so an earlier phase has a longer pulse.
+
+    During the search of trim codes, no packet is sent and no state is emptied.
+    """
     period, names, share = design.technology.timing.timestep, design.phases, design.phase
     return [
         f"xclock_{name} {name} clock period={num(period)} "
         f"duty={num(share * (len(names) + 1 - place))} edge={num(share * period)}"
+        if not (calibrating and name.startswith(("u", "m")))
+        else f"v{name} {name} 0 0"
         for place, name in enumerate(names)
     ]
 
@@ -176,6 +199,7 @@ def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
     folder = package_data.folder("netlists")
     own = {name: text.encode() for name, text in design.templates}
     names = ["clock", "line", "row", "comparator", "integrator", _unit_cell(design)]
+    names += trim_netlist.CELLS if design.technology.trim_bits else []
     files = {"devices/ideal.lib": (folder / "devices" / "ideal.lib").read_bytes()}
     for name in [*names, "source"] if metered else names:
         with_meter = metered and name in _METERED
@@ -278,6 +302,7 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], dri
     lines = [
         f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is {layer.unit:.6g} V",
         *_lines(str(index), sources, f"e{index}"),
+        *trim_netlist.lines(design, str(index), f"e{index}"),
     ]
     for i in range(layer.units):
         here = f"{index}_{i}"
@@ -292,7 +317,12 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], dri
         zb = _precharge(f"zb{here}", layer.high.offset[i], driven, lines)
         zp = _precharge(f"zp{here}", layer.packet_offset[i], driven, lines)
         up = layer.initial[i] > 0
-        same = ("ref_up", "ref_up") if up else ("ref_down", "ref_down")
+        starts = ("ref_up" if up else "ref_down",) * 2 if cell != "unit_alpha" else ("ref_up", "ref_down")
+        ra, rb = starts
+        if technology.trim_bits:
+            lines += trim_netlist.replica(design, layer.low, i, f"a{here}", ra, f"e{index}")
+            lines += trim_netlist.replica(design, layer.high, i, f"b{here}", rb, f"e{index}")
+            ra, rb = f"fa{here}", f"fb{here}"
         common = f"qa{here} qb{here}"
         values = (
             f"cint={num(layer.integrator[i])} cp={num(parasitic)} gain={num(layer.gain[i])} leak={num(layer.leak[i])}"
@@ -305,20 +335,20 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], dri
             lines += _row(layer.packet_row, "g", str(index), i, f"g{here}")
             zg = _precharge(f"zg{here}", layer.packet_row.offset[i], driven, lines)
             lines.append(
-                f"xunit{here} a{here} b{here} g{here} o{here} {common} {za} {zb} {zg} {zp} ref_up ref_down "
+                f"xunit{here} a{here} b{here} g{here} o{here} {common} {za} {zb} {zg} {zp} {ra} {rb} "
                 f"e{index} u{index} init vcm {'vrn' if up else 'vrp'} vdd {cell}\n"
                 f"+ {packet} cs0={num(layer.start_packet[i])} {values}"
             )
         elif cell == "unit_replace":
             lines.append(
-                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {same[0]} {same[1]} "
+                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {ra} {rb} "
                 f"e{index} m{index} u{index} init vcm vrp vrn vdd {cell}\n+ {packet} {values}"
             )
         else:
             # Without a level limit the state may take any value, so the limit is set out of reach.
             limit = min(layer.limit[i], 1e3)
             lines.append(
-                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {same[0]} {same[1]} "
+                f"xunit{here} a{here} b{here} o{here} {common} {za} {zb} {zp} {ra} {rb} "
                 f"e{index} u{index} init vcm vrp vrn vdd {cell}\n"
                 f"+ {packet} {values} ch={num(technology.capacitor.sample)} vlimit={num(limit)}"
             )

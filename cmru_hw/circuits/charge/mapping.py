@@ -23,6 +23,7 @@ from scipy.linalg import block_diag
 
 from cmru_hw.circuits import input_range
 from cmru_hw.circuits.calibration import calibration_data
+from cmru_hw.circuits.charge import trim
 from cmru_hw.circuits.charge.design import (
     HEADROOM,
     Calibration,
@@ -89,6 +90,8 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
         line_sign = np.concatenate((own_sign, line_sign)) if config.skip else own_sign
         spread = block_diag(own_spread, spread) if config.skip else own_spread
     readout_unit, readout_sign, readout_spread = outputs(layers[-1], technology)
+    kinds = [f"layers.{index}.{row}" for index in range(len(layers)) for row in "ab"]
+    deviations += trim.listed(technology, [*kinds, "readout.r"])
     readout = _rows(
         "readout",
         [(tensors["readout.weight"] @ readout_spread, tensors["readout.bias"], np.zeros(len(tensors["readout.bias"])))],
@@ -109,7 +112,7 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
         reference_up=np.asarray(technology.signal.reference),
         reference_down=np.asarray(technology.signal.reference),
         layers=tuple(layers),
-        readout=injected(replace(readout, pad=padding(readout.total, technology.capacitor.row)), technology),
+        readout=_compared(replace(readout, pad=padding(readout.total, technology.capacitor.row)), technology),
         readout_unit=readout_unit,
         readout_sign=readout_sign,
         readout_spread=readout_spread,
@@ -223,8 +226,8 @@ def _layer(
         line_unit=line_unit,
         line_sign=line_sign,
         spread=spread,
-        low=injected(low, technology),
-        high=injected(high, technology),
+        low=_compared(low, technology),
+        high=_compared(high, technology),
         packet_row=None if packet_row is None else injected(packet_row, technology),
         packet=packet,
         start_packet=step / technology.signal.reference * integrator,
@@ -281,6 +284,11 @@ def injected(row: Row, technology: Technology) -> Row:
     return replace(row, offset=technology.switch.row_injection / (row.total + technology.capacitor.parasitic))
 
 
+def _compared(row: Row, technology: Technology) -> Row:
+    """``row`` as its comparator finds it: with what its precharge switch leaves behind, and its trim."""
+    return trim.with_bank(injected(row, technology), technology)
+
+
 def _rows(
     name: str,
     sums: Sequence[tuple[Array, Array, Array]],
@@ -305,8 +313,7 @@ def _rows(
     if empty := np.flatnonzero(loads == 0).tolist():
         raise MappingError(f"{name}, row {empty[0]}: every weight and bias is 0, so its sign means nothing; prune it")
     scale = technology.capacitor.row / (np.full_like(loads, loads.max()) if shared else loads)
-    memory = registry.of(technology)
-    smallest_tap = 0.0 if memory and memory.small_taps else technology.capacitor.minimum
+    smallest_tap = 0.0 if registry.small_taps(technology) else technology.capacitor.minimum
 
     def tap(values: Array, element: str) -> Array:
         return _realisable(values * scale, element, technology, deviations, smallest=smallest_tap)
@@ -322,6 +329,8 @@ def _rows(
                 pad=np.zeros_like(scale),
                 scale=scale,
                 offset=np.zeros_like(scale),
+                taps=np.zeros((len(scale), 0)),
+                code=np.zeros(len(scale), dtype=np.int64),
             )
         )
     # A row of the readout is padded, so it has capacitors even without weights.

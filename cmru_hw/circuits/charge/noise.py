@@ -31,6 +31,8 @@ BOLTZMANN = 1.380649e-23  # J/K, exact
 OCTAVES = 10
 # Fields of a counter: unit | sequence | frame. Frame 0 is the power-on frame, frame t + 1 is timestep t.
 _SEQUENCE, _UNIT = 20, 44
+# The sequence of the decisions that search trim codes at power-on: one more than `check` lets a run have.
+CALIBRATION = (1 << (_UNIT - _SEQUENCE)) - 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +68,16 @@ class NoiseSource:
         """Noise [V] (units, moments) of one die at :func:`moments` after power-on."""
         found = np.zeros((self.units, len(moment)))
         self.add(die, moment, found)
+        return found
+
+    def on_all(self, moment: Hashed) -> Array:
+        """Noise [V] (dies, units, moments) at :func:`moments` after power-on."""
+        found = np.zeros((len(self.key), self.units, len(moment)))
+        for part, octave in enumerate(self.octave):
+            # held for many moments, computed once
+            held, place = np.unique(moment >> octave, return_inverse=True)
+            values = self.sigma[:, part, :, None] * counter_rng.normals(self.key[:, part, :, None], held)
+            found += values[..., place]
         return found
 
     def at_start(self, die: int, sequences: NDArray[np.int64]) -> Array:
@@ -125,6 +137,20 @@ def readout_noise(dies: Dies) -> NoiseSource:
     """The noise of the readout rows."""
     parts = _row(dies, "readout/y", dies.batch.readout, leaf="class", compared=False)
     return _source(dies, "zy", len(dies.nominal.readout.bias), parts)
+
+
+def calibration_noise(dies: Dies) -> dict[str, NoiseSource]:
+    """Noise of the rows that have a trim code, by the names of :func:`cmru_hw.circuits.charge.trim.rows`.
+
+    While its code is searched, a readout row has a comparator too.
+    """
+    found: dict[str, NoiseSource] = {}
+    for index in range(len(dies.nominal.layers)):
+        each = layer_noise(dies, index)
+        found |= {f"a{index}_": each.low, f"b{index}_": each.high}
+    readout = dies.batch.readout
+    parts = _row(dies, "readout/y", readout, leaf="class")
+    return found | {"y": _source(dies, "zy", len(dies.nominal.readout.bias), parts)}
 
 
 def columns(dies: Dies, place: int, sequence: int, timesteps: int) -> dict[str, Array]:

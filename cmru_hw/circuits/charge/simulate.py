@@ -223,7 +223,9 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, nam
     instants = plan.instants(sequence)
     # A single unit has no readout: zero rows, with as many instants.
     rows = [traces.at(f"y{k}", instants) for k in range(len(design.readout.bias))]
-    readout = np.reshape(rows, (len(rows), len(instants))).T - common(instants)
+    references = [traces.at(f"fy{k}", instants) for k in range(len(rows))] if design.technology.trim_bits else None
+    readout = np.reshape(rows, (len(rows), len(instants))).T
+    readout = readout - (common(instants) if references is None else np.reshape(references, readout.T.shape).T)
     row = design.readout
     logits = (readout / scale - row.offset) * (row.total + design.technology.capacitor.parasitic) / row.scale
     seen = causes.rows(design, traces, plan, sequence)

@@ -8,6 +8,7 @@ The sources of variation form a tree of names, with one leaf for each class of e
 
     layer0/weights offset limit packet integrator amplifier leak injection     (the same for every layer)
     readout/weights offset injection
+    layer0/trim readout/trim                                                   (taps, in a design with trim)
     global/capacitor amplifier leak injection reference bias                   (one draw for the whole die)
     noise/row decision wander charge class                                     (:mod:`cmru_hw.circuits.charge.noise`)
 
@@ -92,14 +93,15 @@ class Dies:
         )
 
 
-_VARYING_ROW = ("weights", "bias", "threshold", "pad", "offset")
+_VARYING_ROW = ("weights", "bias", "threshold", "pad", "offset", "taps", "code")
 _VARYING_LAYER = ("packet", "start_packet", "integrator", "limit", "packet_offset", "gain", "leak")
 
 
 def leaves(design: Design) -> tuple[str, ...]:
     """Names of all sources of variation of ``design``."""
-    layers = (f"layer{index}/{leaf}" for index in range(len(design.layers)) for leaf in LAYER_LEAVES)
-    groups = (("readout", READOUT_LEAVES), ("global", GLOBAL_LEAVES), ("noise", NOISE_LEAVES))
+    trim = ("trim",) if design.technology.trim_bits else ()
+    layers = (f"layer{index}/{leaf}" for index in range(len(design.layers)) for leaf in (*LAYER_LEAVES, *trim))
+    groups = (("readout", (*READOUT_LEAVES, *trim)), ("global", GLOBAL_LEAVES), ("noise", NOISE_LEAVES))
     return (*layers, *(f"{group}/{leaf}" for group, names in groups for leaf in names))
 
 
@@ -186,18 +188,27 @@ def _row(
 ) -> Row:
     """``row`` on each die; ``on_lines`` (dies, lines) [V] are the voltage errors of its lines."""
     law = technology.mismatch
+
+    def weights(name: str, nominal: Array) -> Array:
+        return _capacitors(draws, f"{group}/weights", f"{kind}.{name}", nominal, law, scale)
+
     made = replace(
         row,
-        **{
-            name: _capacitors(draws, f"{group}/weights", f"{kind}.{name}", getattr(row, name), law, scale)
-            for name in ("weights", "bias", "threshold", "pad")
-        },
+        weights=weights("weights", row.weights),
+        bias=weights("bias", row.bias),
+        threshold=weights("threshold", row.threshold),
+        pad=weights("pad", row.pad),
     )
     shape = row.offset.shape
+    if row.taps.size:
+        taps = _capacitors(draws, f"{group}/trim", f"{kind}.taps", row.taps, law, scale)
+    else:
+        taps = np.zeros((len(draws.numbers), *row.taps.shape))
     own = _lognormal(draws.normal(f"{group}/injection", kind, shape), law.injection) * charge[:, None]
     total = made.total + technology.capacitor.parasitic
     moved = technology.switch.row_injection * own + (made.weights @ on_lines[:, :, None])[..., 0]
-    return replace(made, offset=moved / total + offset_sigma(law) * draws.normal(f"{group}/offset", kind, shape))
+    offset = moved / total + offset_sigma(law) * draws.normal(f"{group}/offset", kind, shape)
+    return replace(made, offset=offset, taps=taps, code=np.tile(row.code, (len(draws.numbers), 1)))
 
 
 def _layer(

@@ -73,12 +73,18 @@ def _draw_unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference,
     plots.unit(design, waveforms, expected, path)
 
 
-def _at_level(technology: CurrentTechnology, level: str, memory: str | None = None) -> CurrentTechnology:
+def _at_level(technology: CurrentTechnology, level: str | None, memory: str | None = None) -> CurrentTechnology:
     if memory is not None:
         raise TechnologyError("--memory is a choice of the charge domain: --architecture sc")
-    if level != technology.level:
+    if level not in (None, technology.level):
         raise TechnologyError(f"current mode has no {level} level: its netlists are of transistors")
     return technology
+
+
+def _with_trim(technology: CurrentTechnology, bits: int) -> CurrentTechnology:
+    raise TechnologyError(
+        "--trim is a choice of the charge domain, whose rows have comparators: leave it out, or give --architecture sc"
+    )
 
 
 def _at_corner(
@@ -100,6 +106,7 @@ CURRENT = Architecture(
     random_weights=", of size 1/√n in sums of n terms",
     load_technology=technology.load,
     at_level=_at_level,
+    with_trim=_with_trim,
     technology_from=technology.from_dict,
     calibration_from=mapping.calibration,
     calibrate=mapping.calibrate,

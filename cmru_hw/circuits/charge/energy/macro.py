@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmru_hw.circuits.charge import trim
 from cmru_hw.circuits.charge.design import Design, Row
 from cmru_hw.circuits.charge.macro_netlist import INPUT_CHANGE, TOTAL, meters
 from cmru_hw.circuits.comparison import Reference
@@ -30,6 +31,7 @@ EXCLUDES = (
     "the phase sequencer and the wires between blocks",
     "the decision of the readout (its rows are in)",
 )
+CALIBRATING = ("the search of the trim codes at power-on, a timestep for each decision, and the lines that it takes",)
 NOT_MODELLED = {
     "comparators": "comparators: an ideal part takes nothing, and this technology has no measured unit",
     "amplifiers": "bias of the amplifiers: only the charge that their outputs deliver is in",
@@ -50,10 +52,21 @@ def energy_model(design: Design) -> EnergyModel:
         frames=functools.partial(frames, design),
         analytic=functools.partial(analytic, design),
         unit=unit,
-        modelled=(*NETLIST, *[name for name in UNIT if name not in NETLIST]),
+        modelled=(*NETLIST, *[name for name in UNIT if name not in NETLIST], *_measured_trim(design)),
         duty=design.phase * (len(design.phases) + 1),
-        excludes=(*[NOT_MODELLED[name] for name in UNIT if name not in unit], *EXCLUDES),
+        excludes=(
+            *[NOT_MODELLED[name] for name in UNIT if name not in unit],
+            *EXCLUDES,
+            *(CALIBRATING if design.technology.trim_bits else ()),
+        ),
     )
+
+
+def _measured_trim(design: Design) -> dict[str, tuple[float, float]]:
+    bank = trim.figures(design)
+    if bank is None:
+        return {}
+    return {"trim": (bank.leakage * design.technology.timing.timestep, bank.energy)}
 
 
 def charge_meters(design: Design) -> list[ChargeMeter]:
@@ -86,15 +99,16 @@ def frames(design: Design, plan: Schedule, sequence: int) -> Frames:
 
 
 def measured_unit(design: Design) -> dict[str, tuple[float, float]]:
-    """Block → (static, dynamic) [J per timestep] of all units, from the technology's measured unit; {} without one."""
+    """Block → (static, dynamic) [J per timestep] of all units and trim banks, from the technology's measured ones; {}
+    without any."""
     energy = design.technology.energy
     if energy is None:
-        return {}
+        return _measured_trim(design)
     units, timestep = sum(layer.units for layer in design.layers), design.technology.timing.timestep
     return {
         block: (units * timestep * getattr(energy, f"{name}_leakage"), units * getattr(energy, name))
         for block, name in UNIT.items()
-    }
+    } | _measured_trim(design)
 
 
 def analytic(design: Design, expected: Reference, inputs: Array, sequence: int) -> dict[str, Array]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cmru_hw.circuits.charge import trim
 from cmru_hw.circuits.charge.design import Row
 from cmru_hw.circuits.charge.fast.batching import Packed
 from cmru_hw.circuits.charge.noise import NoiseSource
@@ -56,7 +57,8 @@ class FastRows:
         for row in rows:
             total = row.total + parasitic
             weights.append(row.weights / total[:, :, None])
-            own = row.offset + (row.bias + row.threshold) * dies.batch.bias[:, None] / total
+            own = row.offset - trim.shift(row, dies.nominal.technology)
+            own = own + (row.bias + row.threshold) * dies.batch.bias[:, None] / total
             levels.append(own + (weights[-1] * drifted[:, None]).sum(2))
         return cls(
             weights=np.concatenate(weights, axis=1),

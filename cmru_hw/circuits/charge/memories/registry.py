@@ -27,6 +27,12 @@ def of(technology: Technology) -> Memory | None:
     return named(technology.transistor.memory)
 
 
+def small_taps(technology: Technology) -> bool:
+    """True if a tap on the constant 1 may be smaller than the smallest capacitor: by the memory that the technology
+    names, which its macromodels stand for as well."""
+    return technology.transistor is not None and named(technology.transistor.memory).small_taps
+
+
 def of_design(design: Design) -> Memory:
     """The memory of a transistor-level design. Raises TechnologyError for a macro-level design."""
     memory = of(design.technology)
