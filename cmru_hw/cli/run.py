@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,8 +90,7 @@ def simulate(
     ]
     if found.correct is not None:
         rows.append(("correct", f"{found.correct} of {len(data)}"))
-    rows += clamped.rows()
-    rows += _run_rows(result)
+    rows += clamped.rows() + _run_rows(result) + common.edited_rows(exported)
     common.print_table(f"{asked.design_path} in {result.simulator}", rows)
 
 
@@ -137,7 +136,7 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
     if asked.as_json:
         common.print_json(comparison.compared(exported, verified, command=common.command_line()))
     else:
-        print_comparison(exported.design, verified)
+        print_comparison(exported.design, verified, common.edited_rows(exported))
     if not verified.comparison.holds():
         raise CheckFailed("; ".join(verified.comparison.failures()))
 
@@ -206,7 +205,8 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
         raise CheckFailed("; ".join(verified.comparison.failures()))
 
 
-def print_comparison(design: AnyDesign, verified: Verified) -> None:
+def print_comparison(design: AnyDesign, verified: Verified, more: Sequence[tuple[str, str]] = ()) -> None:
+    """The table of a comparison, with ``more`` rows at its end."""
     result = verified.comparison
     margin, resolution = (si(value, result.margin_unit) for value in (result.smallest_margin, result.resolution))
     share = "of the swing" if design.config.cell == "acmru" else "level"
@@ -230,7 +230,7 @@ def print_comparison(design: AnyDesign, verified: Verified) -> None:
     rows += result.remarks()
     if verified.certificate is not None:
         rows += verified.certificate.remarks()
-    rows += _run_rows(verified.simulation)
+    rows += [*_run_rows(verified.simulation), *more]
     common.print_table(f"circuit ({design.technology.level} level) compared with software", rows)
 
 
@@ -241,11 +241,11 @@ def _run_rows(simulation: Simulation) -> list[tuple[str, str]]:
 
 def _unit(text: str, design: AnyDesign) -> tuple[int, int]:
     parts = text.split(".")
-    if len(parts) == 2 and all(part.isdigit() for part in parts):
+    if len(parts) == 2 and all(part.isascii() and part.isdigit() and len(part) < 8 for part in parts):
         layer, unit = map(int, parts)
         if layer < len(design.layers) and unit < design.layers[layer].units:
             return layer, unit
-    raise InputError(f"--unit {text!r} is not a LAYER.UNIT of this design, such as 0.0")
+    raise InputError(f"--unit {text!r} is not a LAYER.UNIT of this design: give one such as 0.0")
 
 
 def _save_arrays(path: Path, result: Simulation) -> None:

@@ -11,7 +11,9 @@
     │   ├── MappingError               a trained value that no circuit of this technology can realise
     │   └── OutputError                a place that cannot be written: exists, no space, no permission
     ├── SimulatorMissing      exit 3   ngspice, or a part of it that is needed, is not installed
+    ├── DefectError           exit 70  this program would have written a file that it cannot read
     └── SimulationError       exit 4   ngspice ran and gave no valid result
+        ├── WorkersLost                several worker processes died, each at work
         ├── SimulatorCrashed           the process died (signal, killed, out of memory)
         ├── SimulationTimeout          it exceeded its time limit
         ├── NotConverged               ngspice gave up ("timestep too small", "singular matrix", ...)
@@ -19,17 +21,25 @@
             ├── LatchTurned            a latch changed its state after its decision
             └── UncausedTransition     a cell changed its state although its candidate crossed no threshold
 
-Ctrl-C ends the command line with exit 130. A single piece of work that fails raises an exception; in a batch
-(Monte-Carlo) a failed die is a value.
+An exception that nothing expected ends the command line with exit 70, Ctrl-C with 130. A single piece of work that
+fails raises an exception; in a batch (Monte-Carlo) a failed die is a value.
 """
 
 from __future__ import annotations
+
+import re
+
+UNEXPECTED = 70
+"""Exit code of a defect of this program, as in BSD's sysexits.h (EX_SOFTWARE). No verdict has it."""
+
+
+_LONG = re.compile(r"(\S{80})\S{420,}")
 
 
 class CmruError(Exception):
     """Base of all errors raised on purpose. ``str(error)`` is one printable line."""
 
-    exit_code = 1
+    exit_code = UNEXPECTED
 
     def __init__(self, message: str, *, evidence: str = "") -> None:
         """``message`` names cause and remedy; ``evidence`` is the foreign program's own output, kept for --verbose."""
@@ -73,6 +83,14 @@ class SimulationError(CmruError):
     exit_code = 4
 
 
+class DefectError(CmruError):
+    pass
+
+
+class WorkersLost(SimulationError):
+    pass
+
+
 class SimulatorCrashed(SimulationError):
     pass
 
@@ -103,5 +121,8 @@ def reason(error: Exception) -> str:
 
 
 def one_line(text: str) -> str:
-    """``text`` with every control character (newlines included) made visible, so that no name can forge output."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """``text`` with every control character (newlines included) made visible, so that no name can forge output.
+
+    Words of more than 500 characters are cut: no file has such a name.
+    """
+    return _LONG.sub(r"\1…", "".join(c if c.isprintable() else repr(c)[1:-1] for c in text))

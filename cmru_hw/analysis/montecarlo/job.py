@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,9 +17,13 @@ import cmru_hw
 from cmru_hw import spice
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.dies import DieSimulator
+from cmru_hw.circuits.identity import simulated_sha256
+from cmru_hw.core.errors import InputError
 from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
 
 EngineName = Literal["fast", "spice"]
+MOST_SEED = 2**53 - 1
+"""Largest seed: every JSON reader keeps it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +45,21 @@ class Job:
     timeout: float = 600.0
 
     def __post_init__(self) -> None:
-        registry.of(self.design).die_simulator(self.design)
+        for name, value, known in (
+            ("engine", self.engine, get_args(EngineName)),
+            ("backend", self.backend, get_args(spice.Backend)),
+        ):
+            if value not in known:
+                raise InputError(f"{name} is {value!r}: give one of {', '.join(known)}")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise InputError(f"seed is {self.seed}: give a whole number from 0 to {MOST_SEED}")
+        if not 0 < self.timeout < math.inf:
+            raise InputError(f"timeout is {self.timeout} s: give a positive number")
+        kind = registry.of(self.design)
+        kind.die_simulator(self.design)
+        leaves = sorted(kind.select_variations(self.design))
+        if unknown := sorted(self.varied - set(leaves)):
+            raise InputError(f"{', '.join(unknown)} does not vary in this design: give some of {', '.join(leaves)}")
 
     @cached_property
     def sha256(self) -> str:
@@ -48,7 +67,8 @@ class Job:
         data = self.sequences
         hashed = hashlib.sha256()
         kind = registry.of(self.design)
-        for part in (cmru_hw.__version__, kind.fingerprint(self.design), kind.network_text(self.design)):
+        simulated = simulated_sha256(self.design, kind.network_text(self.design))
+        for part in (cmru_hw.__version__, kind.fingerprint(self.design), simulated):
             hashed.update(f"{part}\n".encode())
         for array in (data.inputs, data.lengths, data.labels):
             hashed.update(b"none" if array is None else repr(array.shape).encode() + array.tobytes())

@@ -17,6 +17,7 @@ import pyarrow as pa
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.shards import Block
 from cmru_hw.analysis.montecarlo.statistics import scores
+from cmru_hw.core import records
 from cmru_hw.core.errors import InputError, reason
 from cmru_hw.core.process_pool import process_pool
 
@@ -53,10 +54,11 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
     except ImportError:
         raise InputError("--scheduler needs Dask: pip install 'cmru_hw[cluster]', on every machine") from None
     if "://" not in address:
-        _await(Path(address), patience)
+        address = _address(Path(address), patience)
     try:
-        client = Client(address) if "://" in address else Client(scheduler_file=address)
-    except (OSError, ValueError) as error:
+        client = Client(address)
+    except Exception as error:
+        # Dask raises what it meets: OSError, ValueError, TypeError, KeyError, ...
         raise InputError(
             f"no Dask scheduler answers at {address} ({reason(error)}): start one with dask scheduler"
         ) from error
@@ -76,8 +78,8 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
         yield run
 
 
-def _await(file: Path, patience: float) -> None:
-    """Wait for the file of a scheduler that was just started. Dask's client would wait for it forever."""
+def _address(file: Path, patience: float) -> str:
+    """The address in a scheduler's file. One that was started a moment ago writes it soon."""
     end = time.monotonic() + patience
     while not file.is_file():
         if time.monotonic() >= end:
@@ -86,6 +88,11 @@ def _await(file: Path, patience: float) -> None:
                 f"--scheduler-file {file}, or give tcp://HOST:PORT"
             )
         time.sleep(0.1)
+    content = records.read(file)
+    address = content.get("address") if isinstance(content, dict) else None
+    if not isinstance(address, str) or "://" not in address:
+        raise InputError(f"{file} names no Dask scheduler: give the file that dask scheduler --scheduler-file wrote")
+    return address
 
 
 def _itself(job: Job) -> Job:
