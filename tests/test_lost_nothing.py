@@ -19,8 +19,9 @@ from cmru_hw.analysis.corners import api as corners
 from cmru_hw.analysis.corners.result import FinishedCorner
 from cmru_hw.circuits.charge import mapping
 from cmru_hw.circuits.corner import Corner
-from cmru_hw.core.errors import OutputError
+from cmru_hw.core.errors import OutputError, translated
 from cmru_hw.core.output_folder import digests, whole_folder
+from cmru_hw.core.process_pool import process_pool
 from cmru_hw.design_folder import folder
 from cmru_hw.nn import checkpoint
 from cmru_hw.process import technology
@@ -282,6 +283,27 @@ def test_an_unexpected_error_has_an_exit_code_of_its_own(
     done = run("inspect", "m.safetensors")
     assert done.code == 70 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and type(error).__name__ in done.stderr and "report" in done.stderr
+
+
+def odd(shared: int, item: int) -> int:
+    if item == 2:
+        raise ZeroDivisionError("two")
+    if item == 3:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
+    return shared + item
+
+
+def test_an_unexpected_error_of_a_worker_is_told_once() -> None:
+    with process_pool(1) as pool:
+        assert list(pool.run(odd, 1, [1])) == [(1, 2)]
+        with pytest.raises(ZeroDivisionError) as caught:
+            list(pool.run(odd, 1, [2]))
+        told = translated(caught.value)
+        assert "ZeroDivisionError: two" in str(told) and "report this line" in str(told) and told.exit_code == 70
+        assert "in odd" in told.evidence
+        with pytest.raises(OSError, match="No space left on device") as full:
+            list(pool.run(odd, 1, [3]))
+        assert str(translated(full.value)).startswith("somewhere cannot be used (No space left on device): check")
 
 
 SMALL = r"""

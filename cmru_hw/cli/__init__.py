@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
-from pathlib import Path
 
 import click
 
@@ -29,11 +27,9 @@ from cmru_hw.cli import (
     train,
     versus,
 )
-from cmru_hw.core.errors import UNEXPECTED, CmruError, OutputError, one_line, reason
+from cmru_hw.core.errors import DEBUG, CmruError, DefectError, OutputError, defect, one_line, reason, translated
 
 INTERRUPTED = 130
-DEBUG = "CMRU_HW_DEBUG"
-"""Environment variable: if it is set, an unexpected error is printed with its traceback."""
 
 
 class Unexpected(Exception):
@@ -104,37 +100,18 @@ def _status() -> int:
         told = click.UsageError(text, error.ctx) if isinstance(error, click.UsageError) else click.ClickException(text)
         told.show()
         return error.exit_code
-    except CmruError as error:
-        return _fail(error)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except MemoryError:
-        return _fail(OutputError("out of memory: use fewer --sequences at a time"))
     except Unexpected as error:
-        return _unexpected(error.__cause__ or error)
-    except OSError as error:
-        what = error.filename if isinstance(error.filename, str) else "a file"
-        return _fail(
-            OutputError(f"{what} cannot be used ({reason(error)}): check its path, permissions and free space")
-        )
+        return _fail(defect(error.__cause__ or error))
     except Exception as error:
-        return _unexpected(error)
+        return _fail(translated(error))
     return status if isinstance(status, int) else 0
 
 
 def _fail(error: CmruError) -> int:
+    if isinstance(error, DefectError) and os.environ.get(DEBUG):
+        click.echo(error.evidence, err=True)
     click.echo(f"error: {one_line(str(error))}", err=True)
     return error.exit_code
-
-
-def _unexpected(error: BaseException) -> int:
-    """Report an exception that no code expected; returns an exit code that no verdict has."""
-    if os.environ.get(DEBUG):
-        traceback.print_exception(error)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "cmru_hw" in frame.filename]
-    place = f" at {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
-    text = f"{type(error).__name__}: {str(error)[:200]}" if str(error) else type(error).__name__
-    remedy = f"this is a defect of cmru_hw: report this line and the command; {DEBUG}=1 prints the traceback"
-    click.echo(one_line(f"error: unexpected {text}{place}; {remedy}"), err=True)
-    return UNEXPECTED

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.core.errors import CheckFailed, InputError, OutputError
+from cmru_hw.core.errors import CheckFailed, InputError
 from cmru_hw.core.units import si
 
 if TYPE_CHECKING:
@@ -167,6 +166,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     from cmru_hw.analysis.energy.api import run_energy
     from cmru_hw.circuits import registry
     from cmru_hw.core import package_data
+    from cmru_hw.core.output_folder import whole_folder
     from cmru_hw.design_folder import folder as design_folder
     from cmru_hw.nn import checkpoint
     from cmru_hw.report import write as report
@@ -176,24 +176,24 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     model = models / f"{DEMO_MODEL}.safetensors"
     data = checkpoint.load_sequences(models / f"{DEMO_MODEL.split('-')[0]}-eval.npz")
     trained = checkpoint.load(model)
-    with _writing(output):
+    with whole_folder(output, last=comparison.SUMMARY) as scratch:
         kind = registry.fitting(trained)
         design = kind.map_network(trained, kind.load_technology(kind.technology), kind.calibrate(trained, data))
         exported = design_folder.write(
-            output / "design", trained, design, data, force=force, command=common.command_line()
+            scratch / "design", trained, design, data, force=force, command=common.command_line()
         )
         click.echo(f"exported   {DEMO_MODEL} to {output / 'design'}: read network.cir, or run ngspice deck.cir there")
         chosen = data.first(DEMO_SEQUENCES)
         with spice.open_engine(backend=backend, jobs=jobs) as engine:
             with common.progress("simulating, timesteps") as follow:
                 verified = kind.verify(design, trained, chosen, engine, network=exported.network, progress=follow)
-            comparison.keep_comparison(output, exported, chosen, verified, engine, command=common.command_line())
+            comparison.keep_comparison(scratch, exported, chosen, verified, engine, command=common.command_line())
             with common.progress("metering, timesteps") as follow:
                 some = chosen.first(DEMO_METERED)
                 joules = run_energy(
-                    exported, some, engine, folder=output, progress=follow, command=common.command_line()
+                    exported, some, engine, folder=scratch, progress=follow, command=common.command_line()
                 )
-        report.write([output], output / "report", force=True)
+    report.write([output], output / "report", force=True)
     print_comparison(design, verified)
     click.echo(
         f"energy     {si(joules.per_timestep_J, 'J')} per timestep ({joules.label}, without comparators, "
@@ -263,13 +263,3 @@ def _save_arrays(path: Path, result: Simulation) -> None:
             np.savez_compressed(file, **arrays)
 
     write_whole(path, write)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Make ``folder``, and raise OutputError for anything in it that cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error

@@ -11,7 +11,7 @@
     │   ├── MappingError               a trained value that no circuit of this technology can realise
     │   └── OutputError                a place that cannot be written: exists, no space, no permission
     ├── SimulatorMissing      exit 3   ngspice, or a part of it that is needed, is not installed
-    ├── DefectError           exit 70  this program would have written a file that it cannot read
+    ├── DefectError           exit 70  a defect of this program: an exception that nothing expected
     └── SimulationError       exit 4   ngspice ran and gave no valid result
         ├── WorkersLost                several worker processes died, each at work
         ├── SimulatorCrashed           the process died (signal, killed, out of memory)
@@ -21,14 +21,18 @@
             ├── LatchTurned            a latch changed its state after its decision
             └── UncausedTransition     a cell changed its state although its candidate crossed no threshold
 
-An exception that nothing expected ends the command line with exit 70, Ctrl-C with 130. A single piece of work that
-fails raises an exception; in a batch (Monte-Carlo) a failed die is a value.
+Ctrl-C ends the command line with exit 130. A single piece of work that fails raises an exception; in a batch
+(Monte-Carlo) a failed die is a value.
 """
 
 from __future__ import annotations
 
 import re
+import traceback
+from pathlib import Path
 
+DEBUG = "CMRU_HW_DEBUG"
+"""Environment variable: if it is set, the command line prints the traceback of an unexpected error."""
 UNEXPECTED = 70
 """Exit code of a defect of this program, as in BSD's sysexits.h (EX_SOFTWARE). No verdict has it."""
 
@@ -113,6 +117,30 @@ class LatchTurned(ResultRejected):
 
 class UncausedTransition(ResultRejected):
     pass
+
+
+def translated(error: BaseException) -> CmruError:
+    """``error`` as one of this program's; a DefectError, with the traceback as evidence, if nothing expected it."""
+    if isinstance(error, CmruError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutputError("out of memory: use fewer --sequences or --jobs at a time")
+    if isinstance(error, OSError):
+        what = error.filename if isinstance(error.filename, str) else "a file"
+        return OutputError(f"{what} cannot be used ({reason(error)}): check its path, permissions and free space")
+    return defect(error)
+
+
+def defect(error: BaseException) -> DefectError:
+    """The report of an exception that nothing expected."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "cmru_hw" in frame.filename]
+    place = f" at {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    text = f"{type(error).__name__}: {str(error)[:200]}" if str(error) else type(error).__name__
+    return DefectError(
+        f"unexpected {text}{place}; this is a defect of cmru_hw: report this line and the command; {DEBUG}=1 prints "
+        "the traceback",
+        evidence="".join(traceback.format_exception(error)),
+    )
 
 
 def reason(error: Exception) -> str:

@@ -19,7 +19,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from cmru_hw.core.errors import CmruError, InputError, WorkersLost
+from cmru_hw.core.errors import InputError, WorkersLost
 
 # Number of lost workers in one call that ends the call: it is no longer an accident.
 _LOSSES = 5

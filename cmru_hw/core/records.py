@@ -104,7 +104,7 @@ class Record:
         return json_text(self.to_plain()) + "\n"
 
     def save(self, path: Path) -> None:
-        """Write to ``path``, completely or not at all. Raises OutputError; DefectError if it could not be read again."""
+        """Write to ``path``, completely or not at all. Raises OutputError; DefectError if it cannot be read again."""
         text = self.to_json()
         try:
             same = type(self).from_json(text, where=path).to_json() == text

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -18,7 +19,7 @@ from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.shards import Block
 from cmru_hw.analysis.montecarlo.statistics import scores
 from cmru_hw.core import records
-from cmru_hw.core.errors import InputError, reason
+from cmru_hw.core.errors import InputError, WorkersLost, reason
 from cmru_hw.core.process_pool import process_pool
 
 Workers = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, pa.Table]]]
@@ -70,12 +71,26 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
         futures = {client.submit(scores, shared, block.dies, pure=False, retries=_RETRIES): block for block in blocks}
         try:
             for future in as_completed(list(futures)):
-                yield futures[future], future.result()
+                yield futures[future], _result(future)
         finally:
             client.cancel(list(futures))
 
     with client:
         yield run
+
+
+def _result(future: Any) -> pa.Table:
+    """The rows of a finished task. Raises WorkersLost if its workers died again and again."""
+    from distributed import CancelledError, KilledWorker
+    from distributed.comm.core import CommClosedError
+
+    try:
+        return future.result()
+    except (CancelledError, KilledWorker, CommClosedError) as error:
+        raise WorkersLost(
+            f"workers of the Dask cluster died at work ({type(error).__name__}): give them more memory and run "
+            "the same command again: finished dies are kept"
+        ) from error
 
 
 def _address(file: Path, patience: float) -> str:
