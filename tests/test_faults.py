@@ -4,6 +4,7 @@ Every case is one command, in this process. What cannot be used ends with exit c
 what to do; a traceback, exit code 1 and exit code 70 are failures of the campaign.
 """
 
+# long: tables of inputs, and one test for each kind of file
 from __future__ import annotations
 
 import csv
