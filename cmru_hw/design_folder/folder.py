@@ -150,7 +150,12 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     own = manifest.get("templates", {})
     if not isinstance(own, dict) or not all(isinstance(text, str) for text in own.values()):
         raise InputError(f"{path / MANIFEST} is damaged (templates): export the design again")
-    design = templates.with_texts(kind.map_network(trained, technology, calibration), own)
+    try:
+        mapped = kind.map_network(trained, technology, calibration)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        # a calibration of another network, or one that was edited
+        raise InputError(f"{path / MANIFEST} is damaged (calibration, {error!r}): export the design again") from error
+    design = templates.with_texts(mapped, own)
     try:
         network = read_text(path / NETWORK)
     except (OSError, UnicodeDecodeError) as error:
