@@ -45,8 +45,13 @@ def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Pat
     )
     measured = blocks.characterize(engine, conditions, dies=0, levels=2)
     text = blocks.technology_toml(measured, nominal)
-    write_text(path, f"{text}{_mark(path, text)}")
+    store(text, path)
     return text
+
+
+def store(text: str, path: Path) -> None:
+    """Write the measurement ``text`` to ``path``, with a hash by which it is known again. Raises OutputError."""
+    write_text(path, f"{text}{_mark(path, text)}")
 
 
 def _mark(path: Path, text: str) -> str:
