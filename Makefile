@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest --spice required --tools $(TOOLS)
 
-.PHONY: setup demo test test-slow test-lowest check docs bench clean ngspice
+.PHONY: setup demo test faults test-slow test-lowest check docs bench clean ngspice
 .DELETE_ON_ERROR:
 
 setup: $(READY) ngspice
@@ -27,6 +27,10 @@ demo: setup
 
 test: setup
 	$(PYTEST) -m "not slow" $(ARGS)
+
+# bad and hostile inputs; `test` has them too
+faults: setup
+	$(PYTEST) -m faults $(ARGS)
 
 test-slow: setup
 	$(PYTEST) -m slow $(ARGS)

@@ -290,7 +290,7 @@ def test_damaged_design_folders(design: Path, tmp_path: Path) -> None:
     shutil.copytree(design, broken)
     manifest = json.loads((broken / "design.json").read_text())
     (broken / "design.json").write_text("{")
-    assert "is damaged" in refused("simulate", broken, "--input", DATA)
+    assert "cannot be read" in refused("simulate", broken, "--input", DATA)
     (broken / "design.json").write_text(json.dumps({**manifest, "format": 99}))
     assert "not of format" in refused("simulate", broken, "--input", DATA)
     del manifest["technology"]["supply"]

@@ -13,7 +13,7 @@ import pytest
 from cmru_hw import spice
 from cmru_hw.analysis.corners import grid
 from cmru_hw.analysis.corners.api import run_corners
-from cmru_hw.analysis.corners.result import CornerFigures, CornersResult
+from cmru_hw.analysis.corners.result import CornerFigures, CornersResult, FinishedCorner
 from cmru_hw.circuits.charge import fidelity, mapping, measured_technology
 from cmru_hw.circuits.charge.design import Operating
 from cmru_hw.circuits.corner import Corner
@@ -86,12 +86,13 @@ def test_finished_corners_are_kept_and_summed_up(tmp_path: Path) -> None:
     assert (out / "corners.svg").stat().st_size > 5000
     # A second run simulates nothing and reads the stored results.
     (kept,) = out.glob("corners/typical_27_1.8_*.json")
-    changed = json.loads(kept.read_text())
-    kept.write_text(json.dumps({**changed, "per_timestep_J": 1.0}))
+    sound, stored = kept.read_text(), FinishedCorner.load(kept)
+    other_figures = replace(stored.figures, per_timestep_J=1.0)
+    FinishedCorner.of(other_figures, job_sha256=stored.job_sha256).save(kept)
     assert run_corners(design, data, folder=out, only=only).worst_per_timestep_J == 1.0
-    # A file of another corner, or a damaged file, is not used.
+    # A file of another corner, or a damaged or edited file, is not used.
     other = next(path for path in out.glob("corners/typical_*.json") if path != kept)
-    for content in (other.read_text(), kept.read_text()[:-20], json.dumps({**changed, "per_timestep_J": -1.0})):
+    for content in (other.read_text(), sound[:-20], json.dumps({**json.loads(sound), "per_timestep_J": 1.0})):
         kept.write_text(content)
         assert run_corners(design, data, folder=out, only=only).corners == found.corners
     # Another input is another job.
@@ -207,8 +208,7 @@ def prepare(design: design_folder.Exported, out: Path, only: list[str]) -> None:
     nominal = charge_design(design.design).technology
     for corner in grid.chosen(grid.every(nominal.supply.vdd), only):
         path = measured_technology.place(corner, nominal, out / "measured", spice.installed("pyspice"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(shipped_text())
+        measured_technology.store(shipped_text(), path)
 
 
 def data_file(folder: Path) -> Path:

@@ -205,7 +205,7 @@ def test_a_network_from_elsewhere_is_the_same_network(suffix: str, tmp_path: Pat
         (lambda text: text.replace('{ from = "params/3" }', "{ fill = 1.0, size = -1 }"), "the size of .* is -1"),
         (lambda text: text.replace('{ from = "params/3" }', "3"), "change it"),
         (lambda text: text.replace("[model]", "[network]"), "two tables"),
-        (lambda text: text.replace("skip", "hop"), "has an unknown key .hop.; it has cell"),
+        (lambda text: text.replace("skip", "hop"), "has an unknown key .hop.; known are cell"),
         (lambda text: text.replace(", transpose = true", ""), "has shape"),
         (lambda text: text + "]", "cannot be read"),
     ],

@@ -331,34 +331,34 @@ def test_a_map_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 SETTINGS = [
     ('["no", "yes"]', "[0, 1]", '"classes" holds something that is no text; name every class by a string'),
-    ('["no", "yes"]', '"ab"', '"classes" is text in [model]; it is a list of texts'),
-    ("levels = 3", 'levels = "3"', '"levels" is text in [model]; it is a whole number'),
-    ("levels = 3", "levels = 0", "levels is 0; it is a positive whole number"),
+    ('["no", "yes"]', '"ab"', '"classes" is text in [model]; it must be a list of texts'),
+    ("levels = 3", 'levels = "3"', '"levels" is text in [model]; it must be a whole number'),
+    ("levels = 3", "levels = 0", "levels is 0; it must be a positive whole number"),
     ("levels = 3", "levels = 10000000000", "at most 1000000"),
-    ("levels = 3", 'levels = 3\nepsilon = "one"', '"epsilon" is text in [model]; it is a number'),
-    ("levels = 3", "levels = 3\nepsilon = nan", "epsilon is nan; it lies between 0 and 1"),
+    ("levels = 3", 'levels = 3\nepsilon = "one"', '"epsilon" is text in [model]; it must be a number'),
+    ("levels = 3", "levels = 3\nepsilon = nan", "epsilon is nan; it must lie between 0 and 1"),
     ("levels = 3", "levels = 3\nepsilon = 0.5", "cell 'cmru' means 1.0; use cell 'eps'"),
-    ("levels = 3", 'levels = 3\nskip = "false"', '"skip" is text in [model]; it is true or false'),
+    ("levels = 3", 'levels = 3\nskip = "false"', '"skip" is text in [model]; it must be true or false'),
     ('decision = "last"', 'decision = "best"', "decision 'best' is unknown"),
-    ('decision = "last"', "decision = 3", '"decision" is int in [model]; it is text'),
-    ('cell = "cmru"', 'cell = "gru"', "cell 'gru' is unknown; it is one of"),
+    ('decision = "last"', "decision = 3", '"decision" is int in [model]; it must be text'),
+    ('cell = "cmru"', 'cell = "gru"', "cell 'gru' is unknown; it must be one of"),
     ('cell = "cmru"', 'cell = "eps"', '"epsilon" is missing from [model]; cell eps keeps this share'),
     ('cell = "cmru"\n', "", '"cell" is missing from [model]'),
     ("levels = 3", "level = 3", "[model] has an unknown key 'level'"),
-    ("{ fill = 0.3 }", '{ fill = "x" }', "the fill of layers.0.alpha is 'x'; it is a number"),
-    ("{ fill = 0.3 }", "{ fill = nan }", "the fill of layers.0.alpha is nan; it is a number"),
-    ("{ fill = 0.3 }", "{ fill = true }", "the fill of layers.0.alpha is True; it is a number"),
-    ("{ fill = 0.3 }", "{ fill = 0.3, size = [2, 0] }", "the size of layers.0.alpha is [2, 0]; it is 12"),
+    ("{ fill = 0.3 }", '{ fill = "x" }', "the fill of layers.0.alpha is 'x'; it must be a number"),
+    ("{ fill = 0.3 }", "{ fill = nan }", "the fill of layers.0.alpha is nan; it must be a number"),
+    ("{ fill = 0.3 }", "{ fill = true }", "the fill of layers.0.alpha is True; it must be a number"),
+    ("{ fill = 0.3 }", "{ fill = 0.3, size = [2, 0] }", "the size of layers.0.alpha is [2, 0]; it must be 12"),
     ("{ fill = 0.3 }", "{ fill = 0.3, size = 5 }", "tensor layers.0.alpha has shape (5,)"),
-    ("{ fill = 1.0 }", "{ fill = 0.0 }", "layers.0.initial_state is not binary; every initial state is -1 or 1"),
-    ('{ from = "w" }', "{ from = 3 }", "from of layers.0.candidate.weight is 3; it is a name"),
-    ('{ from = "w" }', '{ from = "w", transpose = 1 }', "transpose of layers.0.candidate.weight is 1; it is true"),
+    ("{ fill = 1.0 }", "{ fill = 0.0 }", "layers.0.initial_state is not binary; every initial state must be -1 or 1"),
+    ('{ from = "w" }', "{ from = 3 }", "from of layers.0.candidate.weight is 3; it must be a name"),
+    ('{ from = "w" }', '{ from = "w", transpose = 1 }', "transpose of layers.0.candidate.weight is 1; it must be true"),
     ('{ from = "w" }', '{ from = "w", scale = "2" }', "the scale of layers.0.candidate.weight is '2'"),
     ('{ from = "w" }', '{ from = "w", rows = [2, 2] }', "first is below end"),
     ('{ from = "w" }', '{ from = "w", rows = [0, 9] }', "takes rows [0, 9] of shape (4, 3)"),
     ('{ from = "w" }', '{ from = "w", reshape = [5, 3] }', "has shape (4, 3), which is not reshaped to (5, 3)"),
     ('{ from = "w" }', '{ from = "w", turn = true }', "reshape, transpose, rows, abs, scale or binarise"),
-    ('{ from = "w" }', '{ from = "v" }', "there is no 'v' for layers.0.candidate.weight; the file has 'r', 'w'"),
+    ('{ from = "w" }', '{ from = "v" }', "there is no 'v' for layers.0.candidate.weight; name one of 'r', 'w'"),
     ('"readout.weight" = { from = "r" }\n', "", "tensor readout.weight is missing; a cmru network of 1 layer has it"),
     (
         '{ from = "r" }',
@@ -367,7 +367,7 @@ SETTINGS = [
     ),
     ('"layers.0.alpha"', '"layers.0.gain"', "'layers.0.gain' (nearest: layers.0.alpha"),
     ("[tensors]", '[input]\nmean = "mu"\n[tensors]', "there is no 'mu' for [input] mean"),
-    ("[tensors]", "[input]\nstd = [1.0, 0.0, 1.0]\n[tensors]", "[input] std of feature 1 is 0; it is above 0"),
+    ("[tensors]", "[input]\nstd = [1.0, 0.0, 1.0]\n[tensors]", "[input] std of feature 1 is 0; it must be above 0"),
     ("[tensors]", "[input]\nstd = [1.0, 2.0]\n[tensors]", "[input] std has 2 values, but the network takes 3 features"),
     ("[tensors]", "[input]\nstd = true\n[tensors]", "[input] has mean and std"),
     ("[tensors]", '[[before]]\nlayer = 0\nlinear = "e"\n[tensors]', "there is no weight of linear layer 'e'"),
@@ -377,7 +377,11 @@ SETTINGS = [
         '[[before]]\nlayer = 4\nbatch_norm = "r"\n[tensors]',
         "in front of layer 4, but there are 1 layers",
     ),
-    ("[tensors]", '[[before]]\nlayer = "head"\nlinear = "r"\n[tensors]', 'it is the number of a layer, or "readout"'),
+    (
+        "[tensors]",
+        '[[before]]\nlayer = "head"\nlinear = "r"\n[tensors]',
+        'it must be the number of a layer, or "readout"',
+    ),
     ("[tensors]", '[[before]]\nlayer = 0\nlinear = { weight = "r" }\n[tensors]', "cannot take the 2 values that"),
     ("[tensors]", '[[before]]\nlayer = 0\nbatch_norm = "r"\n[tensors]', "no running mean and variance of batch norm"),
     ("[model]", "[network]", "it has two tables, [model] and [tensors]"),
@@ -405,7 +409,7 @@ def test_whatever_is_written_can_be_read(tmp_path: Path) -> None:
     """Levels and layers that a reader refuses are refused before anything is written."""
     trained = import_weights.convert(*small(tmp_path))
     config: dict[str, Any] = {"features": 3, "classes": ("a", "b"), "cell": "cmru", "epsilon": 1.0, "levels": 3}
-    with pytest.raises(CheckpointError, match="there are 65 layers; a network has 1 to 64"):
+    with pytest.raises(CheckpointError, match="there are 65 layers; give 1 to 64"):
         checkpoint.ModelConfig(**config, skip=False, decision="mean", units=(1,) * 65)
     with pytest.raises(CheckpointError, match='"classes" holds something that is no text'):
         checkpoint.ModelConfig(**{**config, "classes": (0, 1)}, skip=False, decision="mean", units=(1,))

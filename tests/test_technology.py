@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cmru_hw.circuits.current.technology import CurrentTechnology
 from cmru_hw.core.errors import TechnologyError
-from cmru_hw.process import pdk, technology
+from cmru_hw.process import pdk, ranges, technology
 
 MACRO = (Path(technology.__file__).parent / "technologies" / "macro.toml").read_text(encoding="utf-8")
 
@@ -40,7 +41,7 @@ def test_the_hash_follows_the_numbers() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("gain = 1e5", "gain = 0", "amplifier.gain is 0, must be a positive number"),
+        ("gain = 1e5", "gain = 0", "amplifier.gain is 0 V/V, must be 1 to"),
         ("gain = 1e5", "gain = nan", "amplifier.gain is nan, must be"),
         ("gain = 1e5", 'gain = "high"', "amplifier.gain is 'high', must be"),
         ("gain = 1e5", "", "missing gain"),
@@ -49,6 +50,12 @@ def test_the_hash_follows_the_numbers() -> None:
         ('level = "macro"', 'level = "layout"', "level is 'layout', must be one of macro, transistor"),
         ('name = "macro"', 'name = "a\\nb"', "name must be one line of text"),
         ("[supply]", "[supply", "is not valid TOML"),
+        ("vdd = 1.8 ", "vdd = 1800 ", "supply.vdd is 1800 V, must be 0.2 to 10 V; write it in SI units"),
+        ("integrator = 0.0 ", "integrator = 1.0 ", "leakage.integrator is 1 A, must be 0 to 0.001 A"),
+        ("temperature = 300.0", "temperature = 27.0", "noise.temperature is 27 K, must be 0, or 200 to 500 K"),
+        ("row = 400e-15", "row = 400", "capacitor.row is 400 F, must be 1e-17 to 1e-08 F"),
+        ("gain = 1e5", f"gain = {10**400}", "amplifier.gain is a whole number beyond 64 bits"),
+        ("gain = 1e5", f"gain = {'[' * 3000}", "is not valid TOML (it is nested too deeply)"),
     ],
 )
 def test_impossible_numbers_are_refused_by_name(old: str, new: str, message: str) -> None:
@@ -56,6 +63,15 @@ def test_impossible_numbers_are_refused_by_name(old: str, new: str, message: str
     with pytest.raises(TechnologyError) as caught:
         technology.parse(MACRO.replace(old, new, 1), where="mine.toml")
     assert message in str(caught.value) and "mine.toml" in str(caught.value)
+
+
+def test_every_number_has_a_range() -> None:
+    def numbers(kind: type) -> set[str]:
+        return {key for key, of in kind.__annotations__.items() if of == "float"}
+
+    charge = {f"{name}.{key}" for name, kind in technology.SECTIONS.items() for key in numbers(kind)}
+    assert charge == set(ranges.CHARGE)
+    assert numbers(CurrentTechnology) == set(ranges.CURRENT)
 
 
 def test_unknown_and_missing_files(tmp_path: Path) -> None:

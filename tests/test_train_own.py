@@ -160,4 +160,4 @@ def test_classes_and_features_have_to_fit(data: tuple[Path, Path], tmp_path: Pat
 
 def test_more_layers_than_can_be_read_are_refused_before_training(data: tuple[Path, Path], tmp_path: Path) -> None:
     message = refused(*own(*data), "--shape", "65x1", "-o", tmp_path / "o.safetensors")
-    assert "there are 65 layers; a network has 1 to 64" in message
+    assert "there are 65 layers; give 1 to 64" in message

@@ -97,7 +97,7 @@ def test_flipflop_holds_the_last_pulse() -> None:
 
 
 def test_an_unknown_task_is_refused() -> None:
-    with pytest.raises(InputError, match="task 'mnist' is unknown; it is one of vowels, detect, digits, flipflop"):
+    with pytest.raises(InputError, match="task 'mnist' is unknown; it must be one of vowels, detect, digits, flipflop"):
         tasks.get("mnist")
 
 

@@ -94,8 +94,8 @@ def test_own_devices_are_refused_by_name_where_they_do_not_fit(tmp_path: Path) -
     with pytest.raises(TechnologyError, match=r"cards\.lib has no section ss, which .*own\.lib reads"):
         device_models.devices(str(path), corner="ss")
     changes: tuple[tuple[Callable[[str], str], str], ...] = (
-        (lambda found: found.replace(".subckt pf d g s b", ".subckt pf d g s"), "pf has 3 pins; they are d g s b"),
-        (lambda found: found.replace("cmom", "cmos"), "no subcircuit cmom: it defines nf, pf, cmim, cmom"),
+        (lambda found: found.replace(".subckt pf d g s b", ".subckt pf d g s"), "pf has 3 pins; they must be d g s b"),
+        (lambda found: found.replace("cmom", "cmos"), "no subcircuit cmom: it must define nf, pf, cmim, cmom"),
         (lambda found: found.replace("cards.lib", "gone.lib"), r"reads .*gone\.lib, which is not there"),
     )
     for change, message in changes:

@@ -11,6 +11,7 @@ from cmru_hw.analysis.agreement import ClassAgreement, DecisionAgreement, Level
 from cmru_hw.analysis.provenance import Provenance, provenance
 from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.circuits.simulation import Simulation, Verified, busiest_unit
+from cmru_hw.core.output_folder import whole_folder
 from cmru_hw.core.records import INLINE, OMIT_NONE, REST, Count, Invalid, NotNegative, Record
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.sequences import Sequences
@@ -180,15 +181,15 @@ def keep_comparison(
     ``verified`` is the result on ``data``. The first sequence is simulated once more for the waveforms of the busiest
     unit. ``command`` reproduces the folder and is stored in it. Raises OutputError.
     """
-    folder = Path(folder)
     found = compared(exported, verified, command=command)
     architecture = exported.architecture
     shown = architecture.waveforms(exported.design, data, engine, unit=busiest_unit(verified), network=exported.network)
     # Importing matplotlib takes about a second. A comparison without figures does not wait for it.
     from cmru_hw.circuits.plots import states
 
-    for suffix in ("svg", "pdf"):
-        architecture.draw_unit(exported.design, shown, verified.expected, folder / f"unit.{suffix}")
-        states(exported.design, verified, folder / f"states.{suffix}")
-    found.save(folder / SUMMARY)
+    with whole_folder(folder, last=SUMMARY) as scratch:
+        for suffix in ("svg", "pdf"):
+            architecture.draw_unit(exported.design, shown, verified.expected, scratch / f"unit.{suffix}")
+            states(exported.design, verified, scratch / f"states.{suffix}")
+        found.save(scratch / SUMMARY)
     return found

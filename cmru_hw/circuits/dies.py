@@ -50,7 +50,7 @@ class DieJob(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DieScores:
-    """One die: the columns of `cmru_hw.analysis.montecarlo.statistics.SCHEMA`.
+    """One die: the columns of `cmru_hw.analysis.montecarlo.rows.SCHEMA`.
 
     ``status`` is "ok" or the cause of a failure. ``accuracy`` is the share of sequences classified as labelled (without
     labels: as software does), ``classes_alike`` the number classified as in software. ``decisions_agree`` of

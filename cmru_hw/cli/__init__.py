@@ -5,6 +5,7 @@ Commands import their modules when they run, because torch takes seconds to load
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -22,15 +23,30 @@ from cmru_hw.cli import (
     report,
     retention,
     run,
+    streams,
     train,
     versus,
 )
-from cmru_hw.core.errors import CmruError, OutputError, one_line
+from cmru_hw.core.errors import DEBUG, CmruError, DefectError, OutputError, defect, one_line, reason, translated
 
 INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Unexpected(Exception):
+    """An exception of a command that click would take for its own; the exception is the cause of this one."""
+
+
+class Commands(click.Group):
+    """A group whose commands may raise EOFError and BrokenPipeError: click makes them "interrupted" and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (EOFError, BrokenPipeError) as error:
+            raise Unexpected from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(cmru_hw.__version__, prog_name="cmru-hw")
 def group() -> None:
     """Turn a trained recurrent network with quantized, hysteretic states into a SPICE circuit, and simulate it.
@@ -40,7 +56,7 @@ def group() -> None:
     cmru-hw compare out/vowels --input models/vowels-eval.npz --sequences 20
 
     Exit codes: 0 ok, 1 a stated check failed, 2 wrong input or usage, 3 no simulator, 4 simulations failed,
-    130 interrupted.
+    70 a defect of this program, 130 interrupted.
     """
 
 
@@ -66,29 +82,36 @@ for command in (
 
 
 def main() -> None:
-    """Entry point: every expected failure becomes one line on stderr and its exit code, never a traceback."""
+    """Entry point: every failure becomes one line on stderr and its exit code, never a traceback."""
+    with streams.lenient() as standard:
+        status = _status()
+        streams.flush()
+        if status == 0 and standard.lost is not None:
+            status = _fail(OutputError(f"standard output cannot be written ({reason(standard.lost)}): free some space"))
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Run the command; returns the exit code."""
     try:
         status = group.main(standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except CmruError as error:
-        status = _fail(error)
+        text = one_line(error.format_message())
+        told = click.UsageError(text, error.ctx) if isinstance(error, click.UsageError) else click.ClickException(text)
+        told.show()
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        status = INTERRUPTED
-    except BrokenPipeError:
-        # The reader closed the pipe (``| head``). This is not an error, and Python must not report it at exit either.
-        sys.stdout = None
-        status = 0
-    except OSError as error:
-        status = _fail(OutputError(f"{error.filename or 'output'}: {error.strerror or error}"))
-    except MemoryError:
-        status = _fail(OutputError("out of memory: use fewer --sequences at a time"))
-    sys.exit(status if isinstance(status, int) else 0)
+        return INTERRUPTED
+    except Unexpected as error:
+        return _fail(defect(error.__cause__ or error))
+    except Exception as error:
+        return _fail(translated(error))
+    return status if isinstance(status, int) else 0
 
 
 def _fail(error: CmruError) -> int:
+    if isinstance(error, DefectError) and os.environ.get(DEBUG):
+        click.echo(error.evidence, err=True)
     click.echo(f"error: {one_line(str(error))}", err=True)
     return error.exit_code

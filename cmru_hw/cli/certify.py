@@ -62,6 +62,7 @@ def certify(asked: common.Asked, simulator: str, frames: int | None, seed: int, 
         "outside": list(doubts),
         "versions": {"cmru_hw": cmru_hw.__version__, "simulator": result.simulator},
         "netlist_sha256": exported.netlist_sha256,
+        "edited": list(exported.edited),
         "command": common.command_line(),
     }
     if output is not None:
@@ -69,17 +70,18 @@ def certify(asked: common.Asked, simulator: str, frames: int | None, seed: int, 
     if asked.as_json:
         common.print_json(found)
     else:
-        _print(certificate, f"{asked.design_path}, {design.technology.level} level")
+        _print(certificate, f"{asked.design_path}, {design.technology.level} level", common.edited_rows(exported))
     if doubts:
         raise CheckFailed(f"the result is not converged: {'; '.join(doubts)}")
 
 
-def _print(found: NumericalCertificate, title: str) -> None:
+def _print(found: NumericalCertificate, title: str, more: list[tuple[str, str]]) -> None:
     rows = [
         ("frames", f"{len(found.frames)} timesteps, with all before them in their sequences"),
         ("result", f"{found.simulator}, {found.options}"),
         ("compared with", found.refined_options),
         *found.remarks(),
+        *more,
     ]
     common.print_table(title, rows)
     if found.blocks:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cmru_hw.core.errors import DataError, OutputError, one_line
+from cmru_hw.core.errors import DataError, InputError, OutputError, one_line
 from cmru_hw.core.records import Record
 from cmru_hw.core.units import json_text
 
@@ -26,7 +26,24 @@ if TYPE_CHECKING:
     from cmru_hw.nn.sequences import Sequences
     from cmru_hw.spice import Engine
 
-FILE = click.Path(path_type=Path)
+MOST_SEED = 2**53 - 1
+"""Largest seed of the random draws."""
+MOST_JOBS = 4096
+
+
+class FileName(click.Path):
+    """The path of a file or folder. An empty one, as of a shell variable that is not set, is none."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip() or "\0" in str(value):
+            self.fail("it is empty: name a file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = FileName()
 
 
 class Real(click.FloatRange):
@@ -35,14 +52,14 @@ class Real(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
+            self.fail(f"{value} is not a finite number: give one.", param, ctx)
         return number
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 force_option = click.option("--force", is_flag=True, help="Replace existing output.")
 seed_option = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random draws."
+    "--seed", type=click.IntRange(0, MOST_SEED), default=0, show_default=True, help="Seed of all random draws."
 )
 input_option = click.option(
     "--input",
@@ -81,7 +98,11 @@ backend_option = click.option(
     help="Run ngspice as a library through PySpice, or as a program.",
 )
 jobs_option = click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Number of simulators that run in parallel."
+    "--jobs",
+    type=click.IntRange(1, MOST_JOBS),
+    default=1,
+    show_default=True,
+    help="Number of simulators that run in parallel.",
 )
 timeout_option = click.option(
     "--timeout", type=Real(0, min_open=True), default=600.0, show_default=True, help="Time limit for one deck [s]."
@@ -129,6 +150,11 @@ class Asked:
         from cmru_hw import spice
 
         return spice.open_engine(backend=self.backend, jobs=self.jobs, timeout=self.timeout, cache=self.cache)
+
+
+def edited_rows(exported: Exported) -> list[tuple[str, str]]:
+    """A row of a table that says what was changed after export; none if nothing was."""
+    return [("edited after export", ", ".join(exported.edited))] if exported.edited else []
 
 
 def simulates(command: Callable[..., None]) -> Callable[..., None]:
@@ -189,6 +215,18 @@ def check_folder(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file: choose another -o")
     check_place(path / "something")
+
+
+def claim(path: Path, job_sha256: str, load: Callable[[Path], Any], *, force: bool) -> None:
+    """Raise OutputError if the result in ``path`` is of another job, or is none; ``force`` replaces it."""
+    if force or not path.exists():
+        return
+    try:
+        found = load(path).provenance.job_sha256
+    except InputError:
+        found = None
+    if found != job_sha256:
+        raise OutputError(f"{path} belongs to another job: choose another -o, or give --force to replace it")
 
 
 def check_place(path: Path) -> None:
@@ -277,4 +315,6 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def command_line() -> str:
     """The command as typed, stored with its results so that they can be reproduced."""
-    return shlex.join(["cmru-hw", *sys.argv[1:]])
+    typed = shlex.join(["cmru-hw", *sys.argv[1:]])
+    # a file's name may be bytes that are no UTF-8
+    return typed.encode("utf-8", "replace").decode()

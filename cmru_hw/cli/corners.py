@@ -49,10 +49,16 @@ def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement:
     \b
     Example: cmru-hw corners out/gf180 --input models/detect-eval.npz --sequences 2 --only ff/125/1.98 -o out/corners
     """
-    from cmru_hw.analysis.corners.api import run_corners
+    from cmru_hw import spice
+    from cmru_hw.analysis.corners.api import CornersJob, run_corners
+    from cmru_hw.analysis.corners.result import RESULT as CORNERS
+    from cmru_hw.analysis.corners.result import CornersResult
 
     common.check_folder(output)
     exported, data = asked.load()
+    version = spice.installed(asked.backend)
+    job = CornersJob(exported=exported, data=data, folder=output, refine=asked.refine, simulator=version)
+    common.claim(output / CORNERS, job.sha256(), CornersResult.load, force=asked.force)
     with common.progress("corners") as report:
         found = run_corners(
             exported,
@@ -71,6 +77,9 @@ def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement:
         common.print_json(found)
     else:
         _print(found, asked.design_path, output)
+        if exported.edited:
+            click.echo()
+            common.print_table("", common.edited_rows(exported))
     if found.worst_agreement is None:
         raise SimulationError(f"no corner could be simulated: {found.corners[0].status}")
     if agreement is not None and found.worst_agreement < agreement:

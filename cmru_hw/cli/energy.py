@@ -44,7 +44,9 @@ def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -
     if asked.as_json:
         common.print_json(found)
         return
-    common.print_table(f"energy of {asked.design_path}, {found.level} level", tables.summary_rows(found))
+    common.print_table(
+        f"energy of {asked.design_path}, {found.level} level", tables.summary_rows(found) + common.edited_rows(exported)
+    )
     click.echo()
     common.print_columns("", tables.HEADER, tables.rows(found))
     if output is not None:

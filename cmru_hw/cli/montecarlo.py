@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.core.errors import InputError, OutputError, SimulationError
+from cmru_hw.core.errors import SimulationError
 
 if TYPE_CHECKING:
     from cmru_hw.analysis.montecarlo.api import Follow
@@ -78,7 +78,13 @@ MOST = 10_000_000
 @click.option(
     "--sensitivity", is_flag=True, help="Rank the classes of elements by their effect on decisions and yield."
 )
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Number of worker processes.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, common.MOST_JOBS),
+    default=1,
+    show_default=True,
+    help="Number of worker processes.",
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler instead of --jobs: tcp://host:8786, or its file.")
 @common.backend_option
 @common.timeout_option
@@ -123,6 +129,7 @@ def montecarlo(
     from cmru_hw.analysis.montecarlo import workers as pools
     from cmru_hw.analysis.montecarlo.api import Plan, run_job
     from cmru_hw.analysis.montecarlo.job import Job
+    from cmru_hw.analysis.montecarlo.result import SUMMARY, MonteCarloResult
     from cmru_hw.analysis.montecarlo.shards import Store
     from cmru_hw.design_folder import folder as design_folder
 
@@ -148,7 +155,9 @@ def montecarlo(
         return
     if paired is not None and (engine == "spice" or paired > dies):
         raise click.UsageError("--paired needs --engine fast, and at most as many dies as --dies")
-    _claim(folder, job, force)
+    common.check_folder(folder)
+    # one folder can hold shards of several jobs, and the results of one
+    common.claim(folder / SUMMARY, job.sha256, MonteCarloResult.load, force=force)
     if accuracy is not None:
         drop = job.goal.accuracy - accuracy
     opened = pools.cluster(scheduler) if scheduler else pools.local(jobs)
@@ -170,25 +179,9 @@ def montecarlo(
     if as_json:
         common.print_json(summary)
     else:
-        _print(design_path, folder, summary)
+        _print(design_path, folder, summary, common.edited_rows(exported))
     if summary.failed == summary.dies:
         raise SimulationError(f"all {summary.dies} dies failed to simulate: {dict(summary.failures)}")
-
-
-def _claim(folder: Path, job: Job, force: bool) -> None:
-    """Refuse a folder with the results of another job, unless ``force``. One folder can hold shards of several jobs."""
-    from cmru_hw.analysis.montecarlo.result import SUMMARY, MonteCarloResult
-
-    path = folder / SUMMARY
-    common.check_folder(folder)
-    if not path.is_file() or force:
-        return
-    try:
-        found = MonteCarloResult.load(path).provenance.job_sha256
-    except InputError:
-        found = None
-    if found != job.sha256:
-        raise OutputError(f"{path} belongs to another job: choose another -o, or give --force to replace it")
 
 
 def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) -> None:
@@ -197,6 +190,7 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
     from cmru_hw.analysis.montecarlo import plots
     from cmru_hw.analysis.montecarlo import statistics as scoring
     from cmru_hw.core.atomic_write import write_bytes
+    from cmru_hw.core.output_folder import whole_folder
 
     common.check_output(folder, force)
     (row,) = scoring.scores(job, [number]).to_pylist()
@@ -207,9 +201,10 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
         "deck.cir": spice.complete_text(deck).encode(),
         ".spiceinit": spice.startup_text(deck.settings).encode(),
     }
-    for name, content in files.items():
-        write_bytes(folder / name, content)
-    plots.die(job.design, found.expected, found.response, number, folder / "die.svg")
+    with whole_folder(folder) as scratch:
+        for name, content in files.items():
+            write_bytes(scratch / name, content)
+        plots.die(job.design, found.expected, found.response, number, scratch / "die.svg")
     row |= {"software": job.goal.accuracy, "seed": job.seed, "engine": job.engine, "folder": str(folder)}
     if as_json:
         common.print_json(row)
@@ -252,7 +247,7 @@ def _progress(what: str) -> Iterator[Follow]:
         yield Follow(dies=dies, element=lambda name: bar.update(task, description=f"{what}: {name}"))
 
 
-def _print(design_path: Path, folder: Path, summary: MonteCarloResult) -> None:
+def _print(design_path: Path, folder: Path, summary: MonteCarloResult, more: list[tuple[str, str]]) -> None:
     yielded, accuracy = summary.yield_, summary.accuracy
     rows = [
         (
@@ -276,6 +271,7 @@ def _print(design_path: Path, folder: Path, summary: MonteCarloResult) -> None:
         *_trim_rows(summary),
         *_paired_rows(summary),
         ("results", str(folder)),
+        *more,
     ]
     common.print_table(f"{summary.dies} dies of {design_path}, {summary.engine} engine", rows)
     if summary.sensitivity:

@@ -84,6 +84,7 @@ def retention(
         notes.append(("with finer steps", f"the timesteps of the worst temperature move by {moved}"))
     if found.doubling_C:
         notes.insert(0, ("halved", f"by every {found.doubling_C:.3g} °C more, at high temperature"))
+    notes += common.edited_rows(exported)
     if output is not None:
         notes.append(("results", str(output)))
     common.print_table("", notes)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.core.errors import CheckFailed, InputError, OutputError
+from cmru_hw.core.errors import CheckFailed, InputError
 from cmru_hw.core.units import percent, si
 
 if TYPE_CHECKING:
@@ -95,8 +94,7 @@ def simulate(
     ]
     if found.correct is not None:
         rows.append(("correct", f"{found.correct} of {len(data)}"))
-    rows += clamped.rows()
-    rows += _run_rows(result)
+    rows += clamped.rows() + _run_rows(result) + common.edited_rows(exported)
     common.print_table(f"{asked.design_path} in {result.simulator}", rows)
 
 
@@ -142,7 +140,7 @@ def compare(asked: common.Asked, resolution: float | None, output: Path | None) 
     if asked.as_json:
         common.print_json(comparison.compared(exported, verified, command=common.command_line()))
     else:
-        print_comparison(exported.design, verified)
+        print_comparison(exported.design, verified, common.edited_rows(exported))
     if not verified.comparison.holds():
         raise CheckFailed("; ".join(verified.comparison.failures()))
 
@@ -174,6 +172,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     from cmru_hw.analysis.energy.api import run_energy
     from cmru_hw.circuits import registry
     from cmru_hw.core import package_data
+    from cmru_hw.core.output_folder import whole_folder
     from cmru_hw.design_folder import folder as design_folder
     from cmru_hw.nn import checkpoint
     from cmru_hw.nn.sequences import load_sequences
@@ -184,25 +183,26 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     model = models / f"{DEMO_MODEL}.safetensors"
     data = load_sequences(models / f"{DEMO_MODEL.split('-')[0]}-eval.npz")
     trained = checkpoint.load(model)
-    with _writing(output):
+    with whole_folder(output, last=comparison.SUMMARY) as scratch:
         kind = registry.fitting(trained)
         design = kind.map_network(trained, kind.load_technology(kind.technology), kind.calibrate(trained, data))
         exported = design_folder.write(
-            output / "design", trained, design, data, force=force, command=common.command_line()
+            scratch / "design", trained, design, data, force=force, command=common.command_line()
         )
         click.echo(f"exported   {DEMO_MODEL} to {output / 'design'}: read network.cir, or run ngspice deck.cir there")
         chosen = data.first(DEMO_SEQUENCES)
         with spice.open_engine(backend=backend, jobs=jobs) as engine:
             with common.progress("simulating, timesteps") as follow:
                 verified = kind.verify(design, trained, chosen, engine, network=exported.network, progress=follow)
-            comparison.keep_comparison(output, exported, chosen, verified, engine, command=common.command_line())
+            comparison.keep_comparison(scratch, exported, chosen, verified, engine, command=common.command_line())
             with common.progress("metering, timesteps") as follow:
                 some = chosen.first(DEMO_METERED)
                 joules = run_energy(
-                    exported, some, engine, folder=output, progress=follow, command=common.command_line()
+                    exported, some, engine, folder=scratch, progress=follow, command=common.command_line()
                 )
-        plain, trimmed = _yields(exported, data, output)
-        report.write([output, output / "yield"], output / "report", force=True)
+        plain, trimmed = _yields(exported, data, scratch)
+    report.write([output, output / "yield"], output / "report", force=True)
+    report.write([output / "trimmed-design", output / "trimmed-yield"], output / "trimmed-report", force=True)
     print_comparison(design, verified)
     click.echo(
         f"energy     {si(joules.per_timestep_J, 'J')} per timestep ({joules.label}, without comparators, "
@@ -219,10 +219,9 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
 
 
 def _yields(exported: Exported, data: Sequences, output: Path) -> tuple[MonteCarloResult, MonteCarloResult]:
-    """Dies of the design, and dies of the same network with trim; in ``output``, with a report of the latter."""
+    """Dies of the design, and dies of the same network with trim, in ``output``."""
     from cmru_hw.analysis.montecarlo.api import run_montecarlo
     from cmru_hw.design_folder import folder as design_folder
-    from cmru_hw.report import write as report
 
     kind, design, command = exported.architecture, exported.design, common.command_line()
     plain = run_montecarlo(exported, data, dies=DEMO_DIES, folder=output / "yield")
@@ -231,13 +230,11 @@ def _yields(exported: Exported, data: Sequences, output: Path) -> tuple[MonteCar
     trimmed = design_folder.write(
         output / "trimmed-design", exported.trained, mapped, data, force=True, command=command
     )
-    found = run_montecarlo(trimmed, data, dies=DEMO_DIES, folder=output / "trimmed-yield")
-    folders = [output / "trimmed-design", output / "trimmed-yield"]
-    report.write(folders, output / "trimmed-report", force=True)
-    return plain, found
+    return plain, run_montecarlo(trimmed, data, dies=DEMO_DIES, folder=output / "trimmed-yield")
 
 
-def print_comparison(design: AnyDesign, verified: Verified) -> None:
+def print_comparison(design: AnyDesign, verified: Verified, more: Sequence[tuple[str, str]] = ()) -> None:
+    """The table of a comparison, with ``more`` rows at its end."""
     result = verified.comparison
     margin, resolution = (si(value, result.margin_unit) for value in (result.smallest_margin, result.resolution))
     share = "of the swing" if design.config.cell == "acmru" else "level"
@@ -261,7 +258,7 @@ def print_comparison(design: AnyDesign, verified: Verified) -> None:
     rows += result.remarks()
     if verified.certificate is not None:
         rows += verified.certificate.remarks()
-    rows += _run_rows(verified.simulation)
+    rows += [*_run_rows(verified.simulation), *more]
     common.print_table(f"circuit ({design.technology.level} level) compared with software", rows)
 
 
@@ -272,11 +269,11 @@ def _run_rows(simulation: Simulation) -> list[tuple[str, str]]:
 
 def _unit(text: str, design: AnyDesign) -> tuple[int, int]:
     parts = text.split(".")
-    if len(parts) == 2 and all(part.isdigit() for part in parts):
+    if len(parts) == 2 and all(part.isascii() and part.isdigit() and len(part) < 8 for part in parts):
         layer, unit = map(int, parts)
         if layer < len(design.layers) and unit < design.layers[layer].units:
             return layer, unit
-    raise InputError(f"--unit {text!r} is not a LAYER.UNIT of this design, such as 0.0")
+    raise InputError(f"--unit {text!r} is not a LAYER.UNIT of this design: give one such as 0.0")
 
 
 def _save_arrays(path: Path, result: Simulation) -> None:
@@ -294,13 +291,3 @@ def _save_arrays(path: Path, result: Simulation) -> None:
             np.savez_compressed(file, **arrays)
 
     write_whole(path, write)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Make ``folder``, and raise OutputError for anything in it that cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from cmru_hw.core.errors import OutputError
+from cmru_hw.core.errors import OutputError, reason
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -27,8 +28,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with scratch.open("rb") as written:
             os.fsync(written.fileno())
         scratch.replace(path)
+        synchronise(path.parent, deep=False)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
+        raise OutputError(f"{path} cannot be written: {reason(error)}; choose another place") from error
     finally:
         if scratch is not None:
             scratch.unlink(missing_ok=True)
@@ -42,3 +44,19 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``, completely or not at all. Raises OutputError."""
     write_whole(path, partial(Path.write_bytes, data=content))
+
+
+def synchronise(folder: Path, *, deep: bool = True) -> None:
+    """Have the entries of ``folder`` on the disk; with ``deep``, all files in it and below as well. Raises OSError."""
+    for path in (*(folder.rglob("*") if deep else ()), folder):
+        if path.is_symlink():
+            continue
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            # some file systems cannot do this for folders
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(handle)

@@ -11,6 +11,7 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from cmru_hw.core.atomic_write import write_whole
 from cmru_hw.core.errors import OutputError
 
 STYLE = {
@@ -35,14 +36,11 @@ def joules(largest: float) -> tuple[float, str]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write ``figure`` to ``path`` and close it. Raises OutputError."""
+    """Write ``figure`` to ``path``, whole or not at all, and close it. Raises OutputError."""
     if path.suffix not in (".svg", ".pdf", ".png"):
         raise OutputError(f"{path}: figures are written as .svg, .pdf or .png; change the name")
+    stamp = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stamp = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
-        figure.savefig(path, metadata=stamp, dpi=160)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        write_whole(path, lambda scratch: figure.savefig(scratch, metadata=stamp, dpi=160))
     finally:
         plt.close(figure)

@@ -7,6 +7,7 @@ memory) and gives its item to another worker. Workers are spawned, because torch
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import traceback
@@ -18,10 +19,16 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from cmru_hw.core.errors import CmruError
+from cmru_hw.core.errors import InputError, WorkersLost
 
 # Number of lost workers in one call that ends the call: it is no longer an accident.
 _LOSSES = 5
+_LOST = object()
+_NAME = "cmru_hw worker"
+# Exit status of a worker that runs the user's script from its beginning, and meets this pool again there.
+_NO_GUARD = 71
+# [s] for a process to end that has closed its connection
+_MOMENT = 5.0
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -41,8 +48,8 @@ class Pool:
         """Yield ``(item, function(shared, item))`` for all ``items``, in the order in which they finish.
 
         ``function`` is defined at module level; all arguments and results can be pickled. Each worker gets ``shared``
-        once. Raises the error that ``function`` raises, and CmruError if several workers die. Closing the iterator
-        early ends the busy workers.
+        once. Raises the error that ``function`` raises, WorkersLost if several workers die, and InputError in a
+        script without a main guard. Closing the iterator early ends the busy workers.
         """
         waiting, lost = deque(items), 0
         told: set[_Worker] = set()
@@ -63,10 +70,11 @@ class Pool:
                     try:
                         answer = worker.connection.recv()
                     except (EOFError, OSError):
-                        worker.end()
+                        answer = _LOST
+                    if answer is _LOST:
                         lost += 1
-                        if lost == _LOSSES:
-                            raise CmruError(f"{lost} workers died at work: give fewer --jobs, or more memory") from None
+                        _judge(worker, lost)
+                        worker.end()
                         waiting.appendleft(item)
                         continue
                     self._idle.append(worker)
@@ -113,7 +121,10 @@ class _Worker:
     def start(cls) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs,), daemon=True)
+        if multiprocessing.current_process().name == _NAME:
+            # This process was started by a pool, and runs the script that opens one as if it were the first process.
+            os._exit(_NO_GUARD)
+        process = context.Process(target=_work, args=(theirs,), daemon=True, name=_NAME)
         process.start()
         # With this copy closed, each side notices the end of the other.
         theirs.close()
@@ -122,6 +133,20 @@ class _Worker:
     def end(self) -> None:
         self.process.terminate()
         self.connection.close()
+
+
+def _judge(worker: _Worker, lost: int) -> None:
+    """Raise an error if the death of ``worker``, one of ``lost``, is no accident."""
+    worker.process.join(_MOMENT)
+    if worker.process.exitcode == _NO_GUARD:
+        worker.end()
+        raise InputError(
+            "a script that uses several processes is run by each of them from its beginning: put what it does under "
+            "if __name__ == '__main__':"
+        )
+    if lost == _LOSSES:
+        worker.end()
+        raise WorkersLost(f"{lost} workers died at work: give fewer --jobs, or more memory")
 
 
 def _work(tasks: connection.Connection[Any, Any]) -> None:

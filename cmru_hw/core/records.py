@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from cmru_hw.core.atomic_write import write_text
-from cmru_hw.core.errors import InputError, reason
+from cmru_hw.core.errors import DefectError, InputError, reason
 from cmru_hw.core.regular_file import read_text
 from cmru_hw.core.units import json_text
 
@@ -104,8 +104,15 @@ class Record:
         return json_text(self.to_plain()) + "\n"
 
     def save(self, path: Path) -> None:
-        """Write to ``path``, completely or not at all. Raises OutputError."""
-        write_text(path, self.to_json())
+        """Write to ``path``, completely or not at all. Raises OutputError; DefectError if it cannot be read again."""
+        text = self.to_json()
+        try:
+            same = type(self).from_json(text, where=path).to_json() == text
+        except InputError as error:
+            raise DefectError(f"{path} is not written, because it could not be read again: {error}") from error
+        if not same:
+            raise DefectError(f"{path} is not written, because another result would be read again")
+        write_text(path, text)
 
     @classmethod
     def from_plain(cls, content: object, *, where: str | Path) -> Self:

@@ -14,16 +14,12 @@ Numbers are not stored twice: loading maps the model again and checks that the s
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -34,7 +30,10 @@ from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign, changed_weights
 from cmru_hw.circuits.identity import simulated_sha256
 from cmru_hw.circuits.registry import Architecture
-from cmru_hw.core.errors import InputError, OutputError, TechnologyError, reason
+from cmru_hw.core import records
+from cmru_hw.core.csv_text import csv_text
+from cmru_hw.core.errors import DefectError, InputError, OutputError, TechnologyError, reason
+from cmru_hw.core.output_folder import whole_folder
 from cmru_hw.core.regular_file import read_regular, read_text
 from cmru_hw.design_folder import templates
 from cmru_hw.nn import checkpoint
@@ -47,6 +46,8 @@ MODEL = "model.safetensors"
 NETWORK = "network.cir"
 # Parts of the circuit that are outside of the folder.
 OUTSIDE = "device files or version of cmru_hw"
+# A simulation takes templates from design.json and from the package.
+NOT_SIMULATED = "not simulated: give it to export --template"
 # The stimulus of the exported deck is for inspection: one sequence, and only the beginning of a long one.
 EXAMPLE_TIMESTEPS = 50
 
@@ -79,8 +80,9 @@ def write(
 ) -> Exported:
     """Write a design folder, completely or not at all.
 
-    ``example`` gives the stimulus of ``deck.cir``. ``command`` reproduces the folder and is stored in it. An existing
-    folder is replaced only with ``force``, and only if it is a design folder. Raises OutputError.
+    ``example`` gives the stimulus of ``deck.cir``. ``command`` reproduces the folder and is stored in it. With
+    ``force``, the files of an earlier export are replaced or removed; other files in the folder stay. Raises
+    OutputError.
     """
     path = Path(path)
     if path.exists():
@@ -95,26 +97,36 @@ def write(
     files: dict[str, bytes] = {**deck.files, "deck.cir": spice.complete_text(deck).encode()}
     files[".spiceinit"] = spice.startup_text(deck.settings).encode()
     files["mapping.csv"] = _deviations_csv(design).encode()
-    scratch: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        scratch.chmod(0o755)
+    with whole_folder(path, last=MANIFEST, earlier=_listed(path)) as scratch:
         checkpoint.save(trained, scratch / MODEL)
         for name, content in files.items():
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / name).write_bytes(content)
         manifest = _manifest(design, {**files, MODEL: (scratch / MODEL).read_bytes()}, command)
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        if path.exists():
-            shutil.rmtree(path)
-        scratch.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if scratch is not None and scratch.exists():
-            shutil.rmtree(scratch, ignore_errors=True)
+        _require_readable(scratch, path, manifest)
     return Exported(path=path, trained=trained, design=design, network=files[NETWORK].decode(), edited=())
+
+
+def _listed(path: Path) -> dict[str, str]:
+    """Files that an earlier export wrote to ``path``, with their SHA-256; none for a manifest that is damaged."""
+    try:
+        files = _read_manifest(path).get("files")
+    except InputError:
+        return {}
+    return {name: str(digest) for name, digest in files.items()} if isinstance(files, dict) else {}
+
+
+def _require_readable(scratch: Path, path: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise DefectError unless :func:`load` finds in ``scratch`` the design that was written for ``path``."""
+    try:
+        found = load(scratch)
+    except InputError as error:
+        cause = str(error).replace(str(scratch), str(path))
+        raise DefectError(f"{path} is not written, because it could not be read again: {cause}") from error
+    same = registry.of(found.design).fingerprint(found.design) == manifest["design_sha256"]
+    if found.edited or not same:
+        raise DefectError(f"{path} is not written: read again it is another design ({', '.join(found.edited)})")
 
 
 def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
@@ -139,7 +151,12 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     own = manifest.get("templates", {})
     if not isinstance(own, dict) or not all(isinstance(text, str) for text in own.values()):
         raise InputError(f"{path / MANIFEST} is damaged (templates): export the design again")
-    design = templates.with_texts(kind.map_network(trained, technology, calibration), own)
+    try:
+        mapped = kind.map_network(trained, technology, calibration)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        # a calibration of another network, or one that was edited
+        raise InputError(f"{path / MANIFEST} is damaged (calibration, {error!r}): export the design again") from error
+    design = templates.with_texts(mapped, own)
     try:
         network = read_text(path / NETWORK)
     except (OSError, UnicodeDecodeError) as error:
@@ -163,11 +180,19 @@ def _edited(path: Path, manifest: Mapping[str, Any]) -> tuple[str, ...]:
         raise InputError(f"{path / MANIFEST} is damaged (hashes of its fields): export the design again")
     found = _fields_sha256(manifest)
     edited = [name for name in {**wrote, **found} if wrote.get(name) != found.get(name)]
-    # The other files are for people: a simulation takes templates and devices from design.json and from the package.
-    for name in (NETWORK, MODEL):
-        content = read_regular(path / name)
-        if files.get(name) != hashlib.sha256(content).hexdigest():
-            edited.append(name)
+    for name, digest in files.items():
+        plain = PurePosixPath(name)
+        if plain.is_absolute() or ".." in plain.parts:
+            raise InputError(f"{path / MANIFEST} is damaged (it lists the file {name!r}): export the design again")
+        try:
+            changed = hashlib.sha256(read_regular(path / name)).hexdigest() != digest
+        except FileNotFoundError:
+            # other files are for people, who may remove them
+            changed = name in (NETWORK, MODEL)
+        except OSError:
+            changed = True
+        if changed:
+            edited.append(name if name in (NETWORK, MODEL) else f"{name} ({NOT_SIMULATED})")
     return tuple(edited)
 
 
@@ -218,23 +243,14 @@ def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(read_text(path / MANIFEST))
-    except OSError as error:
-        raise InputError(f"{path} is no design folder, it has no {MANIFEST}: make one with cmru-hw export") from error
-    except ValueError as error:
-        raise InputError(f"{path / MANIFEST} is damaged ({reason(error)}): export the design again") from error
+    if not (path / MANIFEST).exists():
+        raise InputError(f"{path} is no design folder, it has no {MANIFEST}: make one with cmru-hw export")
+    manifest = records.read(path / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{path / MANIFEST} is not of format {FORMAT}: export the design again with this version")
     return manifest
 
 
 def _deviations_csv(design: AnyDesign) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("element", "wanted", "got", "unit", "reason"))
-    writer.writerows(
-        (deviation.element, deviation.wanted, deviation.got, deviation.unit, deviation.reason)
-        for deviation in design.deviations
-    )
-    return out.getvalue()
+    rows = [(one.element, one.wanted, one.got, one.unit, one.reason) for one in design.deviations]
+    return csv_text(("element", "wanted", "got", "unit", "reason"), rows)

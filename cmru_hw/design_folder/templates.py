@@ -62,7 +62,7 @@ def check(text: str, name: str, original: str) -> None:
         spice.refuse_code(text, where="the file")
         for line in lexer.outside_subcircuits(lexer.logical_lines(text)):
             if line.card not in (".model", ".param", ".func"):
-                raise InputError(f"{line.text!r} stands outside a subcircuit: a template is subcircuits alone")
+                raise InputError(f"{line.text!r} stands outside a subcircuit: move it into one")
         found = interface(text, name)
     except InputError as error:
         raise InputError(f"template {name}: {error}") from error

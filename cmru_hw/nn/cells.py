@@ -106,16 +106,16 @@ class CellConfig:
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
-            raise InputError(f"cell {self.cell!r} is unknown; it is one of {', '.join(CELLS)}")
+            raise InputError(f"cell {self.cell!r} is unknown; it must be one of {', '.join(CELLS)}")
         if not 0.0 <= self.epsilon <= 1.0:
-            raise InputError(f"epsilon is {self.epsilon}; it lies between 0 and 1")
+            raise InputError(f"epsilon is {self.epsilon}; it must lie between 0 and 1")
         fixed = {"bmru": 0.0, "cmru": 1.0, "acmru": 1.0}.get(self.cell)
         if fixed is not None and self.epsilon != fixed:
             raise InputError(f"epsilon is {self.epsilon}, but cell {self.cell!r} means {fixed}; use cell 'eps'")
         if self.levels is not None and (type(self.levels) is not int or not 1 <= self.levels <= MAX_LEVELS):
             raise InputError(
-                f"levels is {str(self.levels)[:20]}; it is a positive whole number, at most {MAX_LEVELS}, or null for "
-                "no limit"
+                f"levels is {str(self.levels)[:20]}; it must be a positive whole number, at most {MAX_LEVELS}, or null "
+                "for no limit"
             )
 
 
@@ -348,7 +348,7 @@ def classify(logits: Tensor, lengths: Tensor | None, decision: str) -> Tensor:
     class that wins most timesteps). A tie goes to the lower index.
     """
     if decision not in DECISIONS:
-        raise InputError(f"decision {decision!r} is unknown; it is one of {', '.join(DECISIONS)}")
+        raise InputError(f"decision {decision!r} is unknown; it must be one of {', '.join(DECISIONS)}")
     return evidence(logits, lengths, decision).argmax(dim=-1)
 
 

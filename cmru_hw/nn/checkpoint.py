@@ -87,14 +87,14 @@ class ModelConfig:
     def __post_init__(self) -> None:
         own = {key: getattr(self, key) for key in ("cell", "epsilon", "levels", "skip", "decision")}
         if not 1 <= len(self.units) <= tensor_names.MAX_LAYERS:
-            raise CheckpointError(f"there are {len(self.units)} layers; a network has 1 to {tensor_names.MAX_LAYERS}")
+            raise CheckpointError(f"there are {len(self.units)} layers; give 1 to {tensor_names.MAX_LAYERS}")
         check_settings({**own, "classes": list(self.classes)}, "the settings", depth=len(self.units), nulls=True)
         try:
             _ = self.cell_config
         except InputError as error:
             raise CheckpointError(str(error)) from None
         if self.decision not in DECISIONS:
-            raise CheckpointError(f"decision {self.decision!r} is unknown; it is one of {', '.join(DECISIONS)}")
+            raise CheckpointError(f"decision {self.decision!r} is unknown; it must be one of {', '.join(DECISIONS)}")
         for name in self.classes:
             if not (name.isprintable() and name.strip() == name and 0 < len(name) <= MAX_NAME):
                 raise CheckpointError(f"class name {name[:MAX_NAME]!r}: use 1 to {MAX_NAME} printable characters")
@@ -164,12 +164,12 @@ class Trained:
         """Raises DataError unless this network can process these sequences."""
         features = sequences.inputs.shape[2]
         if features != self.config.features:
-            raise DataError(f"the sequences have {features} features, but the network takes {self.config.features}")
+            raise DataError(
+                f"the sequences have {features} features, but the network takes {self.config.features}; give others"
+            )
         if sequences.labels is not None and sequences.labels.max() >= len(self.config.classes):
             classes = len(self.config.classes)
-            raise DataError(
-                f"label {sequences.labels.max()} has no class; the network's classes are 0 to {classes - 1}"
-            )
+            raise DataError(f"label {sequences.labels.max()} has no class; labels must lie between 0 and {classes - 1}")
 
 
 # --- Tensors -----------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def _check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
         found = tuple(tensors[name].shape)
         if found != shape:
             because = f'with "skip" {json.dumps(config.skip)} and {config.features} features'
-            raise CheckpointError(f"tensor {name} has shape {found}, but {because} it is {shape}")
+            raise CheckpointError(f"tensor {name} has shape {found}, but {because} it must be {shape}")
     for name, tensor in tensors.items():
         if tensor.dtype != torch.float32 or tensor.layout != torch.strided or tensor.device.type != "cpu":
             kind = str(tensor.dtype).removeprefix("torch.")
@@ -204,7 +204,7 @@ def _check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
             values = (0.0, 1.0) if config.cell == "fq-bmru" else (-1.0, 1.0)
             if not all(value in values for value in tensor.tolist()):
                 raise CheckpointError(
-                    f"tensor {name} is not binary; every initial state is {values[0]:g} or {values[1]:g}"
+                    f"tensor {name} is not binary; every initial state must be {values[0]:g} or {values[1]:g}"
                 )
 
 
@@ -237,15 +237,15 @@ def check_settings(found: Mapping[str, Any], place: str, *, depth: int, nulls: b
     for key, value in found.items():
         kinds = {**needed, **optional}.get(key)
         if kinds is None:
-            text = f"{place} has an unknown key {str(key)[:MAX_NAME]!r}; it has {', '.join((*needed, *optional))}"
+            text = f"{place} has an unknown key {str(key)[:MAX_NAME]!r}; known are {', '.join((*needed, *optional))}"
             raise CheckpointError(text)
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-            raise CheckpointError(f'"{key}" is {_kind(value)} in {place}; it is {_kind_name(kinds)}')
+            raise CheckpointError(f'"{key}" is {_kind(value)} in {place}; it must be {_kind_name(kinds)}')
     if "cell" not in found:
-        raise CheckpointError(f'"cell" is missing from {place}; it is one of {", ".join(CELLS)}')
+        raise CheckpointError(f'"cell" is missing from {place}; it must be one of {", ".join(CELLS)}')
     cell = found["cell"]
     if cell not in CELLS:
-        raise CheckpointError(f"cell {cell[:MAX_NAME]!r} is unknown; it is one of {', '.join(CELLS)}")
+        raise CheckpointError(f"cell {cell[:MAX_NAME]!r} is unknown; it must be one of {', '.join(CELLS)}")
     asked = [*needed]
     asked += ["epsilon"] * (cell == "eps") + ["levels"] * (nulls and cell in ("cmru", "eps"))
     asked += ["skip"] * (depth > 1 or cell == "fq-bmru")
@@ -255,7 +255,7 @@ def check_settings(found: Mapping[str, Any], place: str, *, depth: int, nulls: b
     if not all(isinstance(name, str) for name in settings["classes"]):
         raise CheckpointError('"classes" holds something that is no text; name every class by a string, as ["0", "1"]')
     if not 0 <= settings["epsilon"] <= 1:
-        raise CheckpointError(f"epsilon is {str(settings['epsilon'])[:MAX_NAME]}; it lies between 0 and 1")
+        raise CheckpointError(f"epsilon is {str(settings['epsilon'])[:MAX_NAME]}; it must lie between 0 and 1")
     return {**settings, "epsilon": float(settings["epsilon"]), "classes": tuple(settings["classes"])}
 
 
@@ -294,7 +294,7 @@ def _parse(text: str) -> dict[str, Any]:
         raise CheckpointError(f'"format" is {str(found.get("format"))[:MAX_NAME]}; this version reads format {FORMAT}')
     for key in _NOTES:
         if not isinstance(found.get(key, {}), dict):
-            raise CheckpointError(f'"{key}" is {_kind(found[key])} in its JSON; it is an object')
+            raise CheckpointError(f'"{key}" is {_kind(found[key])} in its JSON; it must be an object')
     return found
 
 

@@ -67,7 +67,7 @@ def _linear(before: Before, parts: Mapping[str, Tensor | None], transpose: bool)
     if weight is None:
         raise CheckpointError(f"there is no weight of {before.title} in the file; name its tensors in [[before]]")
     if weight.ndim != 2:
-        raise CheckpointError(f"the weight of {before.title} has shape {tuple(weight.shape)}; it is a matrix")
+        raise CheckpointError(f"the weight of {before.title} has shape {tuple(weight.shape)}; it must be a matrix")
     matrix = (weight.T if transpose else weight).double()
     bias = parts.get("bias")
     vector = torch.zeros(len(matrix)) if bias is None else bias

@@ -38,12 +38,12 @@ sees the data unchanged.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmru_hw.core import toml_file
 from cmru_hw.core.errors import CheckpointError
 from cmru_hw.core.regular_file import read_text
 from cmru_hw.nn import tensor_names
@@ -116,8 +116,8 @@ def read(path: Path) -> ImportMap:
     with reading(path, CheckpointError, otherwise):
         check_file(path, CheckpointError, MAX_BYTES)
         try:
-            data = tomllib.loads(read_text(path))
-        except (ValueError, RecursionError) as error:
+            data = toml_file.parse(read_text(path))
+        except ValueError as error:
             raise CheckpointError(
                 f"it cannot be read ({str(error)[:200]}): write a map of names, {tensor_names.PAGE} has an example"
             ) from None
@@ -170,15 +170,15 @@ def _entry(name: str, entry: Any) -> TensorRule:
     if not ("from" in keys and keys <= _FROM) and keys not in ({"fill"}, {"fill", "size"}):
         raise CheckpointError(f"{name} is {_GRAMMAR}; change it")
     if "fill" in keys and not _is_number(entry["fill"]):
-        raise CheckpointError(f"the fill of {name} is {_shown(entry['fill'])}; it is a number")
+        raise CheckpointError(f"the fill of {name} is {_shown(entry['fill'])}; it must be a number")
     for key, kind, wanted in (("from", str, "a name"), ("transpose", bool, "true or false")):
         if key in keys and not isinstance(entry[key], kind):
-            raise CheckpointError(f"{key} of {name} is {_shown(entry[key])}; it is {wanted}")
+            raise CheckpointError(f"{key} of {name} is {_shown(entry[key])}; it must be {wanted}")
     for key in keys & {"abs", "binarise"}:
         if not isinstance(entry[key], bool):
-            raise CheckpointError(f"{key} of {name} is {_shown(entry[key])}; it is true or false")
+            raise CheckpointError(f"{key} of {name} is {_shown(entry[key])}; it must be true or false")
     if "scale" in keys and not _is_number(entry["scale"]):
-        raise CheckpointError(f"the scale of {name} is {_shown(entry['scale'])}; it is a number")
+        raise CheckpointError(f"the scale of {name} is {_shown(entry['scale'])}; it must be a number")
     return TensorRule(
         name=name,
         source=entry.get("from"),
@@ -198,7 +198,7 @@ def _shape(name: str, entry: Mapping[str, Any]) -> tuple[int, ...] | None:
         return None
     shape = tuple(entry[key]) if isinstance(entry[key], list) else (entry[key],)
     if len(shape) not in (1, 2) or not all(type(side) is int and 0 < side <= MAX_SIDE for side in shape):
-        raise CheckpointError(f"the {key} of {name} is {_shown(entry[key])}; it is 12, or [6, 12] for a matrix")
+        raise CheckpointError(f"the {key} of {name} is {_shown(entry[key])}; it must be 12, or [6, 12] for a matrix")
     return shape
 
 
@@ -206,7 +206,7 @@ def _rows(name: str, rows: Any) -> tuple[int, int] | None:
     if rows is None:
         return None
     if not (isinstance(rows, list) and len(rows) == 2 and all(type(row) is int for row in rows)):
-        raise CheckpointError(f"the rows of {name} are {_shown(rows)}; they are [first, end], as [0, 6] for six")
+        raise CheckpointError(f"the rows of {name} are {_shown(rows)}; they must be [first, end], as [0, 6] for six")
     if not 0 <= rows[0] < rows[1] <= MAX_SIDE:
         raise CheckpointError(f"the rows of {name} are {_shown(rows)}; first is below end, as [0, 6] for six")
     return rows[0], rows[1]
@@ -222,11 +222,13 @@ def _before(entry: Any) -> Before:
         )
     layer = entry["layer"]
     if layer != READOUT and (type(layer) is not int or not 0 <= layer < tensor_names.MAX_LAYERS):
-        raise CheckpointError(f'layer of [[before]] is {_shown(layer)}; it is the number of a layer, or "{READOUT}"')
+        raise CheckpointError(
+            f'layer of [[before]] is {_shown(layer)}; it must be the number of a layer, or "{READOUT}"'
+        )
     if not isinstance(entry.get("transpose", False), bool):
-        raise CheckpointError(f"transpose of [[before]] is {_shown(entry['transpose'])}; it is true or false")
+        raise CheckpointError(f"transpose of [[before]] is {_shown(entry['transpose'])}; it must be true or false")
     if not _is_number(entry.get("eps", 1e-5)) or not entry.get("eps", 1e-5) >= 0:
-        raise CheckpointError(f"eps of [[before]] is {_shown(entry['eps'])}; it is a number, as 1e-5")
+        raise CheckpointError(f"eps of [[before]] is {_shown(entry['eps'])}; it must be a number, as 1e-5")
     return Before(
         layer=None if layer == READOUT else layer,
         kind=kind,

@@ -91,7 +91,7 @@ class _Import:
             listed = ", ".join(f"{quoted(str(entry.source))} for {entry.name}" for entry in lacks)
             names = sorted(self.file.tensors)
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            raise CheckpointError(f"there is no {listed}; the file has {', '.join(map(quoted, names[:_SHOWN]))}{more}")
+            raise CheckpointError(f"there is no {listed}; name one of {', '.join(map(quoted, names[:_SHOWN]))}{more}")
 
     def _check_complete(self, cell: str, depth: int, names: list[str]) -> None:
         """Raise CheckpointError, which lists all of them, for tensors that the map lacks."""
@@ -157,7 +157,7 @@ class _Import:
         std = self._moment("std", 1.0 if self.names.std is None else self.names.std, features)
         if not (std > 0).all():
             place = int((std > 0).int().argmin())
-            raise CheckpointError(f"[input] std of feature {place} is {float(std[place]):g}; it is above 0")
+            raise CheckpointError(f"[input] std of feature {place} is {float(std[place]):g}; it must be above 0")
         return {"input.scale": (1 / std).float(), "input.offset": (-mean / std).float()}
 
     def _moment(self, key: str, given: Any, features: int) -> Tensor:
@@ -169,7 +169,9 @@ class _Import:
         else:
             values = torch.tensor(given, dtype=torch.float64).flatten()
         if len(values) not in (1, features):
-            raise CheckpointError(f"[input] {key} has {len(values)} values, but the network takes {features} features")
+            raise CheckpointError(
+                f"[input] {key} has {len(values)} values, but the network takes {features} features; give as many"
+            )
         return values.expand(features)
 
 

@@ -45,7 +45,11 @@ def check_zip(path: Path, kind: type[CmruError], limit: int) -> list[str]:
         entries = archive.infolist()
     if sum(entry.file_size for entry in entries) > limit:
         raise kind(f"it unpacks to more than {limit >> 20} MiB; no such file is read")
-    return [entry.filename for entry in entries]
+    names = [entry.filename for entry in entries]
+    known = [name.removesuffix(".npy") for name in names]
+    if doubled := next((name for name in known if known.count(name) > 1), None):
+        raise kind(f"it holds {quoted(doubled)} twice; save it again with one of them")
+    return names
 
 
 def read_npz(path: Path, kind: type[CmruError], limit: int) -> dict[str, NDArray[Any]]:

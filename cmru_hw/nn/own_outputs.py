@@ -94,7 +94,7 @@ def load(path: str | os.PathLike[str]) -> OwnOutputs:
         check_file(path, DataError, MAX_SEQUENCE_BYTES)
         arrays = read_npz(path, DataError, MAX_SEQUENCE_BYTES)
         if "inputs" not in arrays:
-            raise DataError("array 'inputs' is missing; it is (sequences, timesteps, features)")
+            raise DataError("array 'inputs' is missing; it must be (sequences, timesteps, features)")
         sequences = Sequences(**{name: arrays.pop(name) for name in ("inputs", "lengths", "labels") if name in arrays})
         for name in arrays:
             if not re.fullmatch(r"logits|(states|outputs)_\d{1,2}", name):

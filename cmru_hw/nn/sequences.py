@@ -37,7 +37,9 @@ class Sequences:
                 "inputs are Python objects, as for sequences of unequal length; pad with zeros and give lengths"
             )
         if inputs.ndim != 3 or 0 in inputs.shape:
-            raise DataError(f"inputs have shape {inputs.shape}; they are (sequences, timesteps, features), none empty")
+            raise DataError(
+                f"inputs have shape {inputs.shape}; they must be (sequences, timesteps, features), none empty"
+            )
         if inputs.dtype.kind not in "fiu":
             raise DataError(f"inputs are of type {inputs.dtype}; store them as float32")
         with np.errstate(over="ignore"):
@@ -71,7 +73,7 @@ def _indices(name: str, values: NDArray[Any], count: int, *, low: int, high: int
     if values.shape != (count,) or values.dtype.kind not in "iu":
         raise DataError(f"{name} are {values.dtype} of shape {values.shape}; {count} whole numbers are needed")
     if values.min() < low or values.max() > high:
-        raise DataError(f"{name} run from {values.min()} to {values.max()}; they lie between {low} and {high}")
+        raise DataError(f"{name} run from {values.min()} to {values.max()}; they must lie between {low} and {high}")
     return values.astype(np.int64)
 
 
@@ -84,7 +86,7 @@ def load_sequences(path: str | os.PathLike[str]) -> Sequences:
         if unknown := sorted(set(arrays) - set(_ARRAYS)):
             raise DataError(f"array {unknown[0][:MAX_NAME]!r} is unknown; it holds inputs, lengths and labels")
         if "inputs" not in arrays:
-            raise DataError("array 'inputs' is missing; it is (sequences, timesteps, features)")
+            raise DataError("array 'inputs' is missing; it must be (sequences, timesteps, features)")
         return Sequences(**arrays)
 
 

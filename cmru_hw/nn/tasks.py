@@ -60,7 +60,7 @@ def get(name: str) -> Task:
     """The task ``name``. Raises InputError if it is unknown or the package with its data is missing."""
     makers = {"vowels": _vowels, "detect": _detect, "digits": _digits, "flipflop": _flipflop}
     if name not in makers:
-        raise InputError(f"task {name!r} is unknown; it is one of {', '.join(TASKS)}")
+        raise InputError(f"task {name!r} is unknown; it must be one of {', '.join(TASKS)}")
     return makers[name]()
 
 

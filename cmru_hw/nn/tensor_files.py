@@ -94,7 +94,7 @@ def _npz(path: Path) -> _Read:
     arrays = dict(read_npz(path, CheckpointError, MAX_BYTES))
     text = arrays.pop(METADATA_KEY, None)
     if text is not None and not (text.dtype.kind == "U" and text.ndim == 0):
-        raise CheckpointError(f"its entry {METADATA_KEY!r} is {text.dtype}; it is a JSON string")
+        raise CheckpointError(f"its entry {METADATA_KEY!r} is {text.dtype}; it must be a JSON string")
     return None if text is None else str(text), dict(arrays), []
 
 
@@ -121,7 +121,7 @@ def _torch(path: Path) -> _Read:
         raise CheckpointError(f"it holds a {type(found).__name__}, not a state_dict; save network.state_dict()")
     text = found.pop(METADATA_KEY, None)
     if text is not None and not isinstance(text, str):
-        raise CheckpointError(f"its entry {METADATA_KEY!r} is a {type(text).__name__}; it is a JSON string")
+        raise CheckpointError(f"its entry {METADATA_KEY!r} is a {type(text).__name__}; it must be a JSON string")
     tensors, notes = _weights_of(found)
     return text, tensors, notes
 

@@ -157,7 +157,7 @@ def sizes(tensors: Mapping[str, Tensor], cell: str) -> tuple[int, tuple[int, ...
 
 def _size(tensors: Mapping[str, Tensor], name: str) -> int:
     if tensors[name].ndim != 1 or not len(tensors[name]):
-        raise CheckpointError(f"tensor {name} has shape {tuple(tensors[name].shape)}; it is a vector")
+        raise CheckpointError(f"tensor {name} has shape {tuple(tensors[name].shape)}; it must be a vector")
     return len(tensors[name])
 
 

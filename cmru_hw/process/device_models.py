@@ -200,10 +200,10 @@ def _own(path: Path, corner: str, parameters: Mapping[str, float]) -> tuple[str,
 def _check_devices(path: Path, found: Mapping[str, lexer.Subcircuit]) -> None:
     for name, pins in _PINS.items():
         if name not in found:
-            raise TechnologyError(f"{path} has no subcircuit {name}: it defines {', '.join(_PINS)}")
+            raise TechnologyError(f"{path} has no subcircuit {name}: it must define {', '.join(_PINS)}")
         if len(found[name].pins) != len(pins):
             raise TechnologyError(
-                f"{path}: {name} has {len(found[name].pins)} pins; they are {' '.join(pins)}, in this order"
+                f"{path}: {name} has {len(found[name].pins)} pins; they must be {' '.join(pins)}, in this order"
             )
 
 

@@ -8,7 +8,6 @@ stand-in.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.core import package_data
+from cmru_hw.core import package_data, toml_file
 from cmru_hw.core.errors import TechnologyError, reason
 from cmru_hw.core.regular_file import read_text
 from cmru_hw.process import CORNERS
@@ -150,9 +149,9 @@ def _folder() -> Any:
 
 def _parse(content: str, name: str, folder: Path, *, shipped: bool, where: str) -> Process:
     try:
-        data = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
-        raise TechnologyError(f"{where} is not valid TOML: {error}") from error
+        data = toml_file.parse(content)
+    except ValueError as error:
+        raise TechnologyError(f"{where} is not valid TOML ({error}): correct it") from error
     _same_keys(data, {"title", "devices", "contact", "nf", "pf", "cmim", "cmom", "corners"}, where, also={"package"})
     _same_keys(data["corners"], set(CORNERS), f"{where}, [corners]")
     corners = {corner: _numbers(values, where, f"corners.{corner}") for corner, values in data["corners"].items()}
@@ -203,7 +202,7 @@ def _numbers(values: Any, where: str, section: str) -> dict[str, float]:
         raise TechnologyError(f"{where}: {section} must be a table of numbers")
     for key, value in values.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            raise TechnologyError(f"{where}: {section}.{key} is {value!r}, must be a number in SI units")
+            raise TechnologyError(f"{where}: {section}.{key} is {repr(value)[:40]}, must be a number in SI units")
     return dict(values)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tomllib
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from cmru_hw.core import toml_file
 from cmru_hw.core.errors import TechnologyError, reason
 from cmru_hw.core.regular_file import read_text
-from cmru_hw.process import pdk
+from cmru_hw.process import pdk, ranges
 
 LEVELS = ("macro", "transistor")
 # More would be finer than the noise of any comparator here.
@@ -291,7 +291,7 @@ class Technology:
         return 0 if self.trim is None else self.trim.bits
 
 
-_SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, type] = {
     "supply": Supply,
     "signal": Signal,
     "timing": Timing,
@@ -308,27 +308,17 @@ _SECTIONS: dict[str, type] = {
     "long_channel": LongChannel,
 }
 _OPTIONAL = {"energy", "trim", "transistor", "power_gated", "long_channel"}
-_MAY_BE_ZERO = {
-    "capacitor.minimum",
-    "capacitor.step",
-    "capacitor.parasitic",
-    "amplifier.time_constant",
-    "leakage.integrator",
-    *(
-        f"{name}.{key}"
-        for name, kind in (("switch", Switch), ("noise", Noise), ("energy", Energy))
-        for key in kind.__annotations__
-    ),
-    *(f"trim.{key}" for key in set(Trim.__annotations__) - {"reach", "bridge", "repeats", "row"}),
-    # Sizes are divisors, so those of a mismatch law are never zero.
-    *(f"mismatch.{key}" for key in set(Mismatch.__annotations__) - {"density", "pair_width", "pair_length"}),
-}
 
 
 def available() -> tuple[str, ...]:
     """Names of the shipped technologies."""
     folder = resources.files("cmru_hw.process") / "technologies"
     return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def text(name: str) -> str:
+    """The file of one of :func:`available`."""
+    return (resources.files("cmru_hw.process") / "technologies" / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def default_memory(process: str) -> str:
@@ -343,20 +333,19 @@ def load(name_or_path: str | Path) -> Technology:
     Raises TechnologyError, with file and key, if the file is missing or not TOML, or if a value is missing, unknown or
     impossible.
     """
-    text = str(name_or_path)
-    if text in available():
-        content = (resources.files("cmru_hw.process") / "technologies" / f"{text}.toml").read_text(encoding="utf-8")
-        return parse(content, where=f"technology {text!r}")
+    given = str(name_or_path)
+    if given in available():
+        return parse(text(given), where=f"technology {given!r}")
     path = Path(name_or_path)
     if path.suffix != ".toml":
         raise TechnologyError(
-            f"no technology is called {text!r}: choose one of {', '.join(available())}, or give the path of a TOML file"
+            f"no technology is called {given!r}: choose one of {', '.join(available())}, or give a TOML file"
         )
     try:
         content = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise TechnologyError(f"technology file {text!r} cannot be read ({reason(error)}): check the path") from error
-    found = parse(content, where=f"technology file {text!r}")
+        raise TechnologyError(f"technology file {given!r} cannot be read ({reason(error)}): check the path") from error
+    found = parse(content, where=f"technology file {given!r}")
     devices = found.transistor
     if devices is None or not pdk.is_path(devices.process):
         return found
@@ -368,22 +357,24 @@ def load(name_or_path: str | Path) -> Technology:
 def parse(content: str, *, where: str) -> Technology:
     """The technology in the TOML text ``content``; ``where`` names it in errors."""
     try:
-        data = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
-        raise TechnologyError(f"{where} is not valid TOML: {error}") from error
+        data = toml_file.parse(content)
+    except ValueError as error:
+        raise TechnologyError(f"{where} is not valid TOML ({error}): correct it") from error
     return from_dict(data, where=where)
 
 
 def from_dict(data: dict[str, Any], *, where: str) -> Technology:
     """Inverse of ``dataclasses.asdict``. Raises TechnologyError, with the key."""
+    if not isinstance(data, dict):
+        raise TechnologyError(f"{where}: it must be a table of sections")
     absent = {name for name in _OPTIONAL if data.get(name) is None}
-    _same_keys(set(data) - absent, {"name", "level", "source", *_SECTIONS} - absent, where)
+    _same_keys(set(data) - absent, {"name", "level", "source", *SECTIONS} - absent, where)
     for key in ("name", "level", "source"):
         if not isinstance(data[key], str) or not data[key].isprintable():
             raise TechnologyError(f"{where}: {key} must be one line of text")
     if data["level"] not in LEVELS:
         raise TechnologyError(f"{where}: level is {data['level']!r}, must be one of {', '.join(LEVELS)}")
-    sections = {name: _section(data[name], name, kind, where) for name, kind in _SECTIONS.items() if name not in absent}
+    sections = {name: _section(data[name], name, kind, where) for name, kind in SECTIONS.items() if name not in absent}
     technology = Technology(name=data["name"], level=data["level"], source=data["source"], **sections)
     if technology.level == "transistor" and technology.transistor is None:
         raise TechnologyError(f"{where}: level is transistor, but there is no section [transistor]")
@@ -403,9 +394,10 @@ def _section(values: Any, name: str, kind: type, where: str) -> Any:
             raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be one of {', '.join(pdk.names())}")
     numbers = {key: value for key, value in values.items() if key not in words}
     for key, value in numbers.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0 or (value == 0 and f"{name}.{key}" not in _MAY_BE_ZERO):
-            raise TechnologyError(f"{where}: {name}.{key} is {value!r}, must be a positive number in SI units")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise TechnologyError(f"{where}: {name}.{key} is {repr(value)[:40]}, must be a number in SI units")
+        if problem := ranges.CHARGE[f"{name}.{key}"].problem(value):
+            raise TechnologyError(f"{where}: {name}.{key} {problem}")
     integers = {key for key, of in kind.__annotations__.items() if of == "int"}
     for key in integers:
         if numbers[key] != int(numbers[key]):

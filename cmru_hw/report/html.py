@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterator, Mapping
-from html import escape
 from importlib import resources
 from pathlib import Path
 
@@ -19,6 +19,11 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _SENTENCE, _SHORT = 40, 12
 # Number of columns that fit the width of a phone.
 _COLUMNS = 4
+
+
+def escape(text: str) -> str:
+    """``text`` for HTML, without control characters that a result may hold."""
+    return html.escape("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text))
 
 
 def page(report: Report, pictures: Mapping[str, Path]) -> str:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cmru_hw
+from cmru_hw.core import records
+from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.errors import InputError, OutputError
+from cmru_hw.core.output_folder import digests, whole_folder
+from cmru_hw.core.units import json_text
 from cmru_hw.report import html, latex, published, runs
 from cmru_hw.report.facts import Fact, Prose, Report, Section, Table
 from cmru_hw.report.run import Run
 
 PAGE = "index.html"
 NUMBERS = "numbers.csv"
+FILES = ".files.json"
+"""What a report consists of, so that --force removes nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +52,7 @@ def write(paths: Sequence[str | Path], folder: str | Path, *, title: str = "", f
             )
     report = make([run for path in paths for run in runs.read(Path(path))], title)
     figures = [figure for section in report.sections for figure in section.figures]
-    scratch: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        scratch.chmod(0o755)
+    with whole_folder(folder, last=NUMBERS, earlier=_listed(folder)) as scratch:
         for name in ("figures", "tables"):
             (scratch / name).mkdir()
         for figure in figures:
@@ -66,20 +65,23 @@ def write(paths: Sequence[str | Path], folder: str | Path, *, title: str = "", f
                 (scratch / "tables" / f"{section.name}.tex").write_text(latex.table(section), encoding="utf-8")
         (scratch / "report.tex").write_text(latex.document(report, list(pictures)), encoding="utf-8")
         _numbers(report, scratch / NUMBERS)
-        if folder.exists():
-            shutil.rmtree(folder)
-        scratch.replace(folder)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        (scratch / FILES).write_text(json_text({"files": digests(scratch)}) + "\n", encoding="utf-8")
     return Written(
         folder=folder,
         runs=tuple(section.name for section in report.sections),
         numbers=len(report.every_fact()),
         figures=tuple(pictures),
     )
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """Files that an earlier report wrote to ``folder``, with their SHA-256."""
+    try:
+        content = records.read(folder / FILES)
+    except InputError:
+        return {}
+    files = content.get("files") if isinstance(content, dict) else None
+    return {name: str(digest) for name, digest in files.items()} if isinstance(files, dict) else {}
 
 
 def make(found: Sequence[Run], title: str = "") -> Report:
@@ -112,7 +114,14 @@ def _require_one_circuit(found: Sequence[Run]) -> None:
 
 def _simulated(found: Sequence[Run]) -> Section:
     rows = tuple(
-        (run.title, run.scope, run.level, run.netlist or "not stated", run.versions, run.source.command or "not kept")
+        (
+            f"{run.title}{_edited(run)}",
+            run.scope,
+            run.level,
+            run.netlist or "not stated",
+            run.versions,
+            run.source.command or "not kept",
+        )
         for run in found
     )
     return Section(
@@ -136,6 +145,11 @@ def _simulators(found: Sequence[Run]) -> tuple[Prose, ...]:
     for place, fact in enumerate(facts):
         pieces += [*([", "] if place else []), fact, f" in {fact.source.path}"]
     return ((*pieces, "."),)
+
+
+def _edited(run: Run) -> str:
+    edited = run.source.value("edited") if run.source.has("edited") else []
+    return f" (edited after export: {', '.join(map(str, edited))})" if edited else ""
 
 
 def _methods(found: Sequence[Run]) -> tuple[Prose, ...]:
@@ -173,9 +187,9 @@ def _named_apart(sections: Sequence[Section]) -> list[Section]:
 
 
 def _numbers(report: Report, path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("section", "name", "shown", "file", "keys", "rule", "command"))
-        for section, fact in report.every_fact():
-            source = fact.source
-            writer.writerow((section.name, fact.name, fact.shown, source.path, fact.where, fact.rule, source.command))
+    rows = [
+        (section.name, fact.name, fact.shown, fact.source.path, fact.where, fact.rule, fact.source.command)
+        for section, fact in report.every_fact()
+    ]
+    header = ("section", "name", "shown", "file", "keys", "rule", "command")
+    path.write_text(csv_text(header, rows), encoding="utf-8", newline="")

@@ -79,9 +79,9 @@ def judge(deck: Deck, title: str, finished: Finished) -> Traces:
         _explain(finished.log)
         defect = complaint or finished.defect or "its current plot belongs to another deck"
         raise ResultRejected(f"ngspice did not simulate this deck: {defect}", evidence=evidence)
-    doubt = _doubt(deck, plot)
-    if doubt:
-        raise ResultRejected(f"the result is not believed: {doubt}", evidence=evidence)
+    problem = doubt(deck, plot)
+    if problem:
+        raise ResultRejected(f"the result is not believed: {problem}", evidence=evidence)
     vectors = {canonical(name): row for name, row in zip(plot.names, plot.data, strict=True)}
     return Traces(title=title, time=vectors["time"], values={name: vectors[name] for name in _wanted(deck)})
 
@@ -157,7 +157,7 @@ def _explain(log: str) -> None:
         raise NotConverged(f"ngspice did not converge: {verdict}", evidence=tail(log))
 
 
-def _doubt(deck: Deck, plot: Plot) -> str:
+def doubt(deck: Deck, plot: Plot) -> str:
     """The reason why ``plot`` cannot be the complete result of ``deck``, or ``""``."""
     names = [canonical(name) for name in plot.names]
     missing = [name for name in (*_wanted(deck), "time") if name not in names]

@@ -11,9 +11,7 @@ An interrupted run resumes where it stopped. Another design, input, device file,
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +34,9 @@ from cmru_hw.circuits import registry
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.atomic_write import write_text
+from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.errors import InputError, SimulationError
+from cmru_hw.core.output_folder import whole_folder
 from cmru_hw.core.process_pool import process_pool
 from cmru_hw.design_folder.folder import NETWORK, Exported
 from cmru_hw.nn.sequences import Sequences
@@ -146,7 +146,7 @@ def simulate_corner(job: CornersJob, corner: Corner) -> CornerFigures | FailedCo
             vdd_V=corner.vdd,
             status=f"{FAILED}{error}",
         )
-    FinishedCorner(job_sha256=identity, figures=found).save(path)
+    FinishedCorner.of(found, job_sha256=identity).save(path)
     return found
 
 
@@ -234,26 +234,25 @@ def _summary(job: CornersJob, found: tuple[CornerFigures | FailedCorner, ...], c
 
 def write(summary: CornersResult, folder: Path) -> None:
     """``corners.json``, ``corners.csv`` and the map in ``folder``. Raises OutputError."""
-    summary.save(folder / RESULT)
-    write_text(folder / "corners.csv", as_csv(summary))
-    if summary.good:
-        # Importing matplotlib takes about a second. Only a map needs it.
-        from cmru_hw.analysis.corners import plots
+    with whole_folder(folder, last=RESULT) as scratch:
+        summary.save(scratch / RESULT)
+        write_text(scratch / "corners.csv", as_csv(summary))
+        if summary.good:
+            # Importing matplotlib takes about a second. Only a map needs it.
+            from cmru_hw.analysis.corners import plots
 
-        for suffix in ("svg", "pdf"):
-            plots.heat_map(summary, folder / f"corners.{suffix}")
+            for suffix in ("svg", "pdf"):
+                plots.heat_map(summary, scratch / f"corners.{suffix}")
 
 
 def as_csv(summary: CornersResult) -> str:
     """One row of COLUMNS per corner; for a failed corner only its name and status."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="")
-    writer.writeheader()
+    rows = []
     for result in summary.corners:
         plain = result.to_plain()
         row = {name: plain[name] for name in COLUMNS if name in plain}
         if isinstance(result, CornerFigures):
             row |= {"decisions_agree": result.decisions.agree, "decisions_total": result.decisions.total}
             row |= {"classes_agree": result.classification.agree, "classes_total": result.classification.total}
-        writer.writerow(row)
-    return out.getvalue()
+        rows.append([row.get(name, "") for name in COLUMNS])
+    return csv_text(COLUMNS, rows)

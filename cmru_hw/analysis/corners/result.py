@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -66,10 +67,23 @@ class FailedCorner(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedCorner(Record):
-    """A corner in its own file, for the job with hash ``job_sha256``."""
+    """A corner in its own file, for the job with hash ``job_sha256``. ``figures_sha256`` is the hash of its figures."""
 
     job_sha256: Sha256
+    figures_sha256: Sha256
     figures: CornerFigures = field(metadata=INLINE)
+
+    @classmethod
+    def of(cls, figures: CornerFigures, *, job_sha256: str) -> FinishedCorner:
+        return cls(job_sha256=job_sha256, figures_sha256=_sha256(figures), figures=figures)
+
+    def check(self) -> None:
+        if self.figures_sha256 != _sha256(self.figures):
+            raise Invalid("figures_sha256", "is not that of the figures")
+
+
+def _sha256(figures: CornerFigures) -> str:
+    return hashlib.sha256(figures.to_json().encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

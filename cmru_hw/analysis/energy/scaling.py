@@ -9,8 +9,6 @@ Weights there have size 1/√n, and n² of them draw n^1.5: see docs/current-mod
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +25,8 @@ from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.atomic_write import write_text
+from cmru_hw.core.csv_text import csv_text
+from cmru_hw.core.output_folder import whole_folder
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences
@@ -164,14 +164,14 @@ def law_rows(found: ScalingResult) -> list[tuple[str, str, str]]:
 def _write(found: ScalingResult, folder: Path) -> None:
     from cmru_hw.analysis.energy import plots
 
-    out = io.StringIO()
     names = list(found.points[0].blocks_J)
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("axis", "size", "network", "per_timestep_J", *(f"{name}_J" for name in names)))
-    for point in found.points:
-        head = (point.axis, point.size, point.network, point.per_timestep_J)
-        writer.writerow((*head, *(point.blocks_J[name] for name in names)))
-    found.save(folder / SCALING)
-    write_text(folder / "scaling.csv", out.getvalue())
-    for suffix in ("svg", "pdf"):
-        plots.scaling(found, folder / f"scaling.{suffix}")
+    header = ("axis", "size", "network", "per_timestep_J", *(f"{name}_J" for name in names))
+    rows = [
+        (point.axis, point.size, point.network, point.per_timestep_J, *(point.blocks_J[name] for name in names))
+        for point in found.points
+    ]
+    with whole_folder(folder, last=SCALING) as scratch:
+        found.save(scratch / SCALING)
+        write_text(scratch / "scaling.csv", csv_text(header, rows))
+        for suffix in ("svg", "pdf"):
+            plots.scaling(found, scratch / f"scaling.{suffix}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from cmru_hw.analysis.energy.result import RESULT, BlockEnergy, EnergyResult
 from cmru_hw.core.atomic_write import write_text
+from cmru_hw.core.csv_text import csv_text
+from cmru_hw.core.output_folder import whole_folder
 from cmru_hw.core.units import percent, si
 
 COLUMNS = ("static_J", "dynamic_J", "analytic_J")
@@ -18,11 +18,12 @@ def write(found: EnergyResult, folder: Path) -> None:
     # Importing matplotlib takes about a second. Only a result in a folder needs it.
     from cmru_hw.analysis.energy import plots
 
-    found.save(folder / RESULT)
-    for suffix, text in (("csv", as_csv(found)), ("tex", as_latex(found))):
-        write_text(folder / f"energy.{suffix}", text)
-    for suffix in ("svg", "pdf"):
-        plots.over_time(found, folder / f"energy.{suffix}")
+    with whole_folder(folder, last=RESULT) as scratch:
+        found.save(scratch / RESULT)
+        for suffix, text in (("csv", as_csv(found)), ("tex", as_latex(found))):
+            write_text(scratch / f"energy.{suffix}", text)
+        for suffix in ("svg", "pdf"):
+            plots.over_time(found, scratch / f"energy.{suffix}")
 
 
 def rows(found: EnergyResult) -> list[tuple[str, ...]]:
@@ -60,12 +61,8 @@ def summary_rows(found: EnergyResult) -> list[tuple[str, str]]:
 
 
 def as_csv(found: EnergyResult) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("block", *COLUMNS, "from", "note"))
-    for name, entry in found.blocks.items():
-        writer.writerow((name, *_numbers(entry), entry.source, entry.note))
-    return out.getvalue()
+    rows = [(name, *_numbers(entry), entry.source, entry.note) for name, entry in found.blocks.items()]
+    return csv_text(("block", *COLUMNS, "from", "note"), rows)
 
 
 def as_latex(found: EnergyResult) -> str:

@@ -16,6 +16,7 @@ from cmru_hw import spice
 from cmru_hw.analysis.montecarlo import scheduler, statistics
 from cmru_hw.analysis.montecarlo.job import EngineName, Job
 from cmru_hw.analysis.montecarlo.result import (
+    SUMMARY,
     Effect,
     FailedPairs,
     Interval,
@@ -27,7 +28,8 @@ from cmru_hw.analysis.montecarlo.shards import Store, write_results
 from cmru_hw.analysis.montecarlo.workers import Workers, serial
 from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits.certificate import NumericalCertificate
-from cmru_hw.core.errors import SimulationError
+from cmru_hw.core.errors import InputError, SimulationError
+from cmru_hw.core.output_folder import whole_folder
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.sequences import Sequences
 
@@ -49,6 +51,16 @@ class Plan:
     until: float | None = None
     paired: int | None = None
     sensitivity: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dies < 1:
+            raise InputError(f"dies is {self.dies}: give 1 or more")
+        if not 0 <= self.drop <= 1:
+            raise InputError(f"drop is {self.drop}: give a share of the sequences, 0 to 1")
+        if self.until is not None and not 0 < self.until <= 1:
+            raise InputError(f"until is {self.until}: give the width of an interval, above 0 and up to 1")
+        if self.paired is not None and self.paired < 1:
+            raise InputError(f"paired is {self.paired}: give 1 or more, or None for no dies in both engines")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +144,9 @@ def run_job(
         paired=None if plan.paired is None else _paired(job, table, folder, plan, workers, phases),
         sensitivity=_sensitivity(job, folder, plan, workers, phases) if plan.sensitivity else None,
     )  # fmt: skip
-    _draw(result, table, folder)
-    write_results(folder, table, result)
+    with whole_folder(folder, last=SUMMARY) as scratch:
+        _draw(result, table, scratch)
+        write_results(scratch, table, result)
     return result
 
 

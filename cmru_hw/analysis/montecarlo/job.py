@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences
 
 EngineName = Literal["fast", "spice"]
+MOST_SEED = 2**53 - 1
+"""Largest seed: every JSON reader keeps it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +48,21 @@ class Job:
     refine: int = 0
 
     def __post_init__(self) -> None:
-        registry.of(self.design).die_simulator(self.design)
+        for name, value, known in (
+            ("engine", self.engine, get_args(EngineName)),
+            ("backend", self.backend, get_args(spice.Backend)),
+        ):
+            if value not in known:
+                raise InputError(f"{name} is {value!r}: give one of {', '.join(known)}")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise InputError(f"seed is {self.seed}: give a whole number from 0 to {MOST_SEED}")
+        if not 0 < self.timeout < math.inf:
+            raise InputError(f"timeout is {self.timeout} s: give a positive number")
+        kind = registry.of(self.design)
+        kind.die_simulator(self.design)
+        leaves = sorted(kind.select_variations(self.design))
+        if unknown := sorted(self.varied - set(leaves)):
+            raise InputError(f"{', '.join(unknown)} does not vary in this design: give some of {', '.join(leaves)}")
 
     @cached_property
     def sha256(self) -> str:

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.result import Effect, Interval
+from cmru_hw.analysis.montecarlo.rows import SCHEMA
 from cmru_hw.analysis.montecarlo.shards import Store, blocks
-from cmru_hw.analysis.montecarlo.statistics import SCHEMA, clopper_pearson, passed
+from cmru_hw.analysis.montecarlo.statistics import clopper_pearson, passed
 from cmru_hw.analysis.montecarlo.workers import Workers
 
 # No decision is based on fewer dies, because the interval of their yield fluctuates.
@@ -32,12 +33,15 @@ def collect(
 ) -> pa.Table:
     """Rows of ``dies`` (rising), from ``store`` if it has them, else from ``workers``, which store theirs.
 
+    A stored die that timed out, or whose simulator was killed, is simulated again.
+
     With ``until`` it stops at the first block, in order, after which there are at least FEWEST dies and the 95 %
     interval of the yield is no wider than ``until``. The order in which blocks finish does not matter.
     ``report(done, all, interval)`` reports progress.
     """
-    plan = blocks(job, dies)
-    found = {block.number: table for block in plan if (table := store.read(block)) is not None}
+    plan = {block.number: block for block in blocks(job, dies)}
+    kept = {number: store.read(block) for number, block in plan.items()}
+    found = {number: table for number, table in kept.items() if len(table) == len(plan[number].dies)}
     software = job.goal.accuracy
 
     def report_progress() -> None:
@@ -50,7 +54,7 @@ def collect(
     def finished() -> int | None:
         """Number of leading blocks that form the result; None while it is not known."""
         count = good = 0
-        for place, block in enumerate(plan):
+        for place, block in enumerate(plan.values()):
             if block.number not in found:
                 return None
             count += len(block.dies)
@@ -61,13 +65,13 @@ def collect(
 
     report_progress()
     if finished() is None:
-        for block, table in workers(job, [block for block in plan if block.number not in found]):
-            store.write(block, table)
-            found[block.number] = table
+        lacking = [store.missing(block) for number, block in plan.items() if number not in found]
+        for block, table in workers(job, lacking):
+            found[block.number] = store.add(plan[block.number], table)
             report_progress()
             if until is not None and finished() is not None:
                 break
-    return pa.concat_tables([SCHEMA.empty_table(), *(found[block.number] for block in plan[: finished()])])
+    return pa.concat_tables([SCHEMA.empty_table(), *(found[number] for number in list(plan)[: finished()])])
 
 
 def sensitivity(

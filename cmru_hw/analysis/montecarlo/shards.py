@@ -12,16 +12,17 @@ dies. Another design, seed, input or version is another job with its own shards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from cmru_hw.analysis.montecarlo import rows
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.result import SUMMARY, MonteCarloResult
-from cmru_hw.analysis.montecarlo.statistics import BLOCK, SCHEMA
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.analysis.montecarlo.rows import SCHEMA
+from cmru_hw.analysis.montecarlo.statistics import BLOCK, TRANSIENT
+from cmru_hw.core.errors import InputError
 
 DIES = "dies.parquet"
 
@@ -40,33 +41,51 @@ class Store:
 
     folder: Path
     identity: str
+    block: int
 
     @classmethod
     def of(cls, folder: Path, job: Job) -> Store:
-        return cls(folder=folder / "shards" / job.sha256[:20], identity=job.sha256)
+        return cls(folder=folder / "shards" / job.sha256[:20], identity=job.sha256, block=BLOCK[job.engine])
 
-    def read(self, block: Block) -> pa.Table | None:
-        """The rows of ``block``, if its shard exists and is complete."""
+    def read(self, block: Block) -> pa.Table:
+        """The rows of those dies of ``block`` that its shard has, in rising order."""
+        kept = self._kept(block)
+        places = {die: place for place, die in enumerate(kept["die"].to_pylist())}
+        return kept.take(pa.array([places[die] for die in block.dies if die in places], pa.int64()))
+
+    def missing(self, block: Block) -> Block:
+        """``block`` with those of its dies that its shard lacks."""
+        have = set(self.read(block)["die"].to_pylist())
+        return replace(block, dies=tuple(die for die in block.dies if die not in have))
+
+    def add(self, block: Block, table: pa.Table) -> pa.Table:
+        """Keep the rows in ``table`` next to those that the shard has; returns those of ``block``. Raises OutputError.
+
+        A die that failed in passing is among them, but is not read again: the next run tries it once more.
+        """
+        new = set(table["die"].to_pylist())
+        kept = self._kept(block)
+        others = kept.filter(pa.array([die not in new for die in kept["die"].to_pylist()], pa.bool_()))
+        both = pa.concat_tables([others, table.cast(SCHEMA)]).sort_by("die")
+        rows.write(self._path(block), both, job=self.identity)
+        wanted = set(block.dies)
+        return both.filter(pa.array([die in wanted for die in both["die"].to_pylist()], pa.bool_()))
+
+    def _kept(self, block: Block) -> pa.Table:
+        """All rows of the shard, without those of dies that failed in passing."""
         path = self._path(block)
-        if not path.is_file():
-            return None
+        if not path.exists():
+            return SCHEMA.empty_table()
         try:
-            table = pq.read_table(path)
-        except (pa.ArrowException, OSError):
-            # A foreign or damaged file: the block is computed again.
-            return None
-        if (table.schema.metadata or {}).get(b"job") != self.identity.encode() or table.schema.names != SCHEMA.names:
-            return None
-        table = table.cast(SCHEMA)
-        rows = {die: place for place, die in enumerate(table["die"].to_pylist())}
-        if not all(die in rows for die in block.dies):
-            return None
-        return table.take([rows[die] for die in block.dies])
-
-    def write(self, block: Block, table: pa.Table) -> None:
-        """Store the rows of ``block``. Raises OutputError."""
-        marked = table.replace_schema_metadata({"job": self.identity})
-        write_whole(self._path(block), lambda path: pq.write_table(marked, path))
+            table = rows.read(path, job=self.identity)
+        except InputError:
+            # Not ours, damaged on the disk or edited: it is made again.
+            return SCHEMA.empty_table()
+        own = [
+            die // self.block == block.number and status not in TRANSIENT
+            for die, status in zip(table["die"].to_pylist(), table["status"].to_pylist(), strict=True)
+        ]
+        return table.filter(pa.array(own, pa.bool_()))
 
     def _path(self, block: Block) -> Path:
         return self.folder / f"{block.number:06d}.parquet"
@@ -82,5 +101,5 @@ def blocks(job: Job, dies: Sequence[int]) -> list[Block]:
 
 def write_results(folder: Path, table: pa.Table, summary: MonteCarloResult) -> None:
     """``dies.parquet`` and ``summary.json``. Raises OutputError."""
-    write_whole(folder / DIES, lambda path: pq.write_table(table, path))
+    rows.write(folder / DIES, table, job=summary.provenance.job_sha256 or "")
     summary.save(folder / SUMMARY)

@@ -25,34 +25,15 @@ from cmru_hw.analysis.montecarlo.result import (
     LevelErrors,
     TrimRange,
 )
+from cmru_hw.analysis.montecarlo.rows import SCHEMA
 from cmru_hw.circuits.dies import DieScores
-from cmru_hw.core.errors import SimulationError
+from cmru_hw.core.errors import SimulationError, SimulationTimeout, SimulatorCrashed
 
 # Dies per block, which is computed and stored as one: some seconds of work, the most that an interruption can lose.
 BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
 
-SCHEMA = pa.schema(
-    [
-        ("die", pa.int64()),
-        ("status", pa.string()),
-        ("accuracy", pa.float64()),
-        ("classes_alike", pa.int64()),
-        ("decisions", pa.int64()),
-        ("decisions_agree", pa.int64()),
-        ("level_error_max", pa.float64()),
-        ("level_error_rms", pa.float64()),
-        ("engines_agree", pa.int64()),
-        ("engines_close", pa.int64()),
-        ("trim_beyond", pa.int64()),
-    ]
-)
-"""One row per die. ``accuracy`` is the share of sequences classified as labelled (without labels: as software does).
-
-``decisions_agree`` of ``decisions`` equal software's. Level errors are relative to software, in levels (αCMRU: shares
-of the swing). ``engines_agree`` decisions are equal in both engines; ``engines_close`` differ, but are below the
-resolution of a comparison or follow from such a decision. Both are null for a die that SPICE did not simulate.
-``trim_beyond`` rows are out of the range of their trim code; null without trim.
-"""
+TRANSIENT = frozenset(error.__name__ for error in (SimulationTimeout, SimulatorCrashed))
+"""Status of a die that failed for want of time, or whose simulator was killed: another try may succeed."""
 
 
 def scores(job: Job, dies: Sequence[int]) -> pa.Table:

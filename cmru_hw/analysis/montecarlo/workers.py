@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.shards import Block
 from cmru_hw.analysis.montecarlo.statistics import scores
-from cmru_hw.core.errors import InputError, reason
+from cmru_hw.core import records
+from cmru_hw.core.errors import InputError, WorkersLost, reason
 from cmru_hw.core.process_pool import process_pool
 
 Workers = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, pa.Table]]]
@@ -53,10 +55,11 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
     except ImportError:
         raise InputError("--scheduler needs Dask: pip install 'cmru_hw[cluster]', on every machine") from None
     if "://" not in address:
-        _await(Path(address), patience)
+        address = _address(Path(address), patience)
     try:
-        client = Client(address) if "://" in address else Client(scheduler_file=address)
-    except (OSError, ValueError) as error:
+        client = Client(address)
+    except Exception as error:
+        # Dask raises what it meets: OSError, ValueError, TypeError, KeyError, ...
         raise InputError(
             f"no Dask scheduler answers at {address} ({reason(error)}): start one with dask scheduler"
         ) from error
@@ -68,7 +71,7 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
         futures = {client.submit(scores, shared, block.dies, pure=False, retries=_RETRIES): block for block in blocks}
         try:
             for future in as_completed(list(futures)):
-                yield futures[future], future.result()
+                yield futures[future], _result(future)
         finally:
             client.cancel(list(futures))
 
@@ -76,8 +79,22 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
         yield run
 
 
-def _await(file: Path, patience: float) -> None:
-    """Wait for the file of a scheduler that was just started. Dask's client would wait for it forever."""
+def _result(future: Any) -> pa.Table:
+    """The rows of a finished task. Raises WorkersLost if its workers died again and again."""
+    from distributed import CancelledError, KilledWorker
+    from distributed.comm.core import CommClosedError
+
+    try:
+        return future.result()
+    except (CancelledError, KilledWorker, CommClosedError) as error:
+        raise WorkersLost(
+            f"workers of the Dask cluster died at work ({type(error).__name__}): give them more memory and run "
+            "the same command again: finished dies are kept"
+        ) from error
+
+
+def _address(file: Path, patience: float) -> str:
+    """The address in a scheduler's file. One that was started a moment ago writes it soon."""
     end = time.monotonic() + patience
     while not file.is_file():
         if time.monotonic() >= end:
@@ -86,6 +103,11 @@ def _await(file: Path, patience: float) -> None:
                 f"--scheduler-file {file}, or give tcp://HOST:PORT"
             )
         time.sleep(0.1)
+    content = records.read(file)
+    address = content.get("address") if isinstance(content, dict) else None
+    if not isinstance(address, str) or "://" not in address:
+        raise InputError(f"{file} names no Dask scheduler: give the file that dask scheduler --scheduler-file wrote")
+    return address
 
 
 def _itself(job: Job) -> Job:

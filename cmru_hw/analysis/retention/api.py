@@ -6,8 +6,6 @@ current mode restores its state, or has lost it. Each architecture provides its 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +14,9 @@ from cmru_hw.analysis.retention.result import RESULT, FinerSteps, RetentionResul
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.retention import HeldState
 from cmru_hw.core.atomic_write import write_text
+from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.errors import InputError
+from cmru_hw.core.output_folder import whole_folder
 from cmru_hw.design_folder.folder import NETWORK, Exported
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
@@ -110,11 +110,9 @@ def write(found: RetentionResult, folder: Path) -> None:
 
     rows = [state.to_plain() for state in found.temperatures]
     columns = [name for name in COLUMNS if name in rows[0]]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    found.save(folder / RESULT)
-    write_text(folder / "retention.csv", out.getvalue())
-    for suffix in ("svg", "pdf"):
-        plots.over_temperature(found, folder / f"retention.{suffix}")
+    text = csv_text(columns, [[row[name] for name in columns] for row in rows])
+    with whole_folder(folder, last=RESULT) as scratch:
+        found.save(scratch / RESULT)
+        write_text(scratch / "retention.csv", text)
+        for suffix in ("svg", "pdf"):
+            plots.over_temperature(found, scratch / f"retention.{suffix}")

@@ -83,7 +83,7 @@ def find(design: Exported, folders: Sequence[Path]) -> Runs:
 
     Raises InputError for a damaged result of this design, and for a result file that is not JSON.
     """
-    places = sorted({place for folder in folders for place in (folder, *folder.glob("*/"))})
+    places = sorted({place for folder in folders for place in (folder, *_inside(folder))})
     found: dict[str, tuple[Result, Path]] = {}
     for folder in places:
         for kind, path, content in results.in_folder(folder):
@@ -98,7 +98,7 @@ def find(design: Exported, folders: Sequence[Path]) -> Runs:
 def require_own(designs: Sequence[Exported], folder: Path) -> None:
     """Raise InputError, with one name, if all results in ``folder`` are of other circuits than ``designs``."""
     strangers = []
-    for place in (folder, *sorted(folder.glob("*/"))):
+    for place in (folder, *_inside(folder)):
         for _, path, content in results.in_folder(place):
             digest = content.get("netlist_sha256") if isinstance(content, Mapping) else None
             if any(digest == design.netlist_sha256 for design in designs):
@@ -108,6 +108,11 @@ def require_own(designs: Sequence[Exported], folder: Path) -> None:
         path, digest = strangers[0]
         hashes = ", ".join(f"{design.path} {design.netlist_sha256[:12]}" for design in designs)
         raise InputError(f"{path} is of another circuit (netlist {digest[:12]}) than {hashes}: give the runs of these")
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Folders in ``folder``; a hidden one is what a killed command has left."""
+    return sorted(place for place in folder.glob("*/") if not place.name.startswith("."))
 
 
 def _breadth(result: Result) -> int:
@@ -135,9 +140,11 @@ def side_by_side(runs: Sequence[Runs]) -> list[TableRow]:
 
     versions = {version for one in runs for version in one.simulators().values()}
     simulators = [line("simulators, which differ", _simulators)] if len(versions) > 1 else []
+    edited = [line("edited after export", lambda one: _said(one, ", ".join(one.design.edited) or "nothing"))]
     return [
         line("network", lambda one: _said(one, _network(one.design))),
         line("circuit", lambda one: _said(one, _circuit(one.design))),
+        *(edited if any(one.design.edited for one in runs) else []),
         line("transistors", _transistors),
         line("area, estimated before layout", _area),
         of_run("energy per timestep", "energy", EnergyResult, lambda r: _energy(r, r.per_timestep_J)),

@@ -17,6 +17,7 @@ from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.errors import InputError
+from cmru_hw.core.regular_file import read_text
 from cmru_hw.process import device_models, pdk, technology
 from cmru_hw.process.technology import Technology
 from cmru_hw.spice import Engine, lexer
@@ -37,15 +38,35 @@ def process_of(nominal: Technology) -> str:
 def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path) -> str:
     """Measurements of the testbenches at ``corner``, as a technology file; cached in ``folder``."""
     path = place(corner, nominal, folder, engine.simulator)
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
+    if (cached := _cached(path)) is not None:
+        return cached
     conditions = Conditions(
         process=process_of(nominal), corner=corner.process, temperature=corner.temperature, vdd=corner.vdd
     )
     measured = blocks.characterize(engine, conditions, dies=0, levels=2)
     text = technology_file.technology_toml(measured, nominal)
-    write_text(path, text)
+    store(text, path)
     return text
+
+
+def store(text: str, path: Path) -> None:
+    """Write the measurement ``text`` to ``path``, with a hash by which it is known again. Raises OutputError."""
+    write_text(path, f"{text}{_mark(path, text)}")
+
+
+def _mark(path: Path, text: str) -> str:
+    """Last line of a cached measurement: a hash of its name and its text."""
+    return f"# sha256 {hashlib.sha256(f'{path.name}{chr(10)}{text}'.encode()).hexdigest()}\n"
+
+
+def _cached(path: Path) -> str | None:
+    """The measurement in ``path``; None if there is none, or if it is another one, damaged or edited."""
+    try:
+        lines = read_text(path).splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError):
+        return None
+    text = "".join(lines[:-1])
+    return text if lines[-1:] == [_mark(path, text)] else None
 
 
 def place(corner: Corner, nominal: Technology, folder: Path, simulator: str) -> Path:

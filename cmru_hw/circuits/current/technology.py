@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
@@ -20,9 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cmru_hw.core import toml_file
 from cmru_hw.core.errors import TechnologyError, reason
 from cmru_hw.core.regular_file import read_text
 from cmru_hw.core.signals import Array
+from cmru_hw.process import ranges
 
 LANDINGS = ("across", "same_type", "half")
 """The end of an arm: a diode of the other type, a diode of its own type, or a node at half the supply."""
@@ -222,9 +223,9 @@ def load(name_or_path: str | Path) -> CurrentTechnology:
 def parse(content: str, *, where: str) -> CurrentTechnology:
     """The technology in the TOML text ``content``; ``where`` names it in errors."""
     try:
-        data = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
-        raise TechnologyError(f"{where} is not valid TOML: {error}") from error
+        data = toml_file.parse(content)
+    except ValueError as error:
+        raise TechnologyError(f"{where} is not valid TOML ({error}): correct it") from error
     return from_dict(data, where=where)
 
 
@@ -235,8 +236,8 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:  # noqa
         if not isinstance(data[key], str) or not data[key].isprintable():
             raise TechnologyError(f"{where}: {key} must be one line of text")
     for key in _NUMBERS:
-        zero, signed = key in ("grid", "leakage", "mismatch_n", "mismatch_p"), key == "temperature"
-        _number(data[key], f"{where}: {key}", zero=zero, signed=signed)
+        if problem := ranges.CURRENT[key].problem(_number(data[key], f"{where}: {key}", signed=True)):
+            raise TechnologyError(f"{where}: {key} {problem}")
     cell, mirror = data["cell"], data["mirror"]
     _same_keys(cell, CellTable, f"{where}, [cell]")
     _same_keys(mirror, MirrorTable, f"{where}, [mirror]")
@@ -329,10 +330,11 @@ def _same_keys(found: Any, kind: type, where: str) -> None:
         raise TechnologyError(f"{where}: {unknown[0]!r} is unknown")
 
 
-def _number(value: Any, where: str, *, zero: bool = False, signed: bool = False) -> float:
+def _number(value: Any, where: str, *, signed: bool = False) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or (not signed and (value < 0 or (value == 0 and not zero))):
-        raise TechnologyError(f"{where} is {value!r}, must be a {'' if signed else 'positive '}number in SI units")
+    if not number or not (signed or value > 0):
+        shown = repr(value)[:40]
+        raise TechnologyError(f"{where} is {shown}, must be a {'' if signed else 'positive '}number in SI units")
     return float(value)
 
 

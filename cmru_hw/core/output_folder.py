@@ -1,0 +1,85 @@
+"""Output folders that appear whole: all files are written next to their place, and moved there when all are done."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+from cmru_hw.core.atomic_write import synchronise
+from cmru_hw.core.errors import OutputError, reason
+from cmru_hw.core.regular_file import read_regular
+
+
+@contextmanager
+def whole_folder(path: str | Path, *, last: str = "", earlier: Mapping[str, str] | None = None) -> Iterator[Path]:
+    """An empty scratch folder; its files become those of ``path`` when the body ends, and vanish if it raises.
+
+    A new folder appears by one rename. In a folder that exists, files of the same name are replaced one by one,
+    ``last`` after all others, and other files stay. Of the files that are not replaced, those go that ``earlier``
+    (name → SHA-256) lists and that still have this content: what somebody else wrote is never removed. Raises
+    OutputError.
+    """
+    path = Path(path)
+    scratch: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path if path.is_dir() else path.parent))
+        scratch.chmod(0o755)
+        yield scratch
+        synchronise(scratch)
+        if path.is_dir():
+            _move(scratch, path, last, earlier or {})
+        else:
+            scratch.replace(path)
+        synchronise(path.parent, deep=False)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({reason(error)}): free some space, or choose another -o"
+        ) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Name → SHA-256 of every file in ``folder`` and below, for ``earlier`` of the next time. Raises OSError."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _names(folder)}
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
+
+
+def _move(scratch: Path, path: Path, last: str, earlier: Mapping[str, str]) -> None:
+    names = sorted(_names(scratch), key=lambda name: name == last)
+    for name in names:
+        # before anything is moved
+        if (path / name).is_dir() and not (path / name).is_symlink():
+            raise OutputError(f"{path / name} is a folder and has the name of a result: move it away")
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (scratch / name).replace(path / name)
+    for name in sorted(earlier.keys() - set(names)):
+        _remove(path, name, earlier[name])
+
+
+def _remove(folder: Path, name: str, digest: str) -> None:
+    """Remove the file ``name``, if it is what was once written there, and the folders that it leaves empty."""
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts:
+        return
+    file = folder / name
+    with suppress(OSError):
+        inside = file.parent.resolve().is_relative_to(folder.resolve())
+        if not inside or file.is_symlink() or hashlib.sha256(read_regular(file)).hexdigest() != digest:
+            return
+        file.unlink()
+        for above in file.parents:
+            if above == folder:
+                return
+            # fails, as it should, where something is left
+            above.rmdir()
