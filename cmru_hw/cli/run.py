@@ -11,7 +11,7 @@ import click
 
 from cmru_hw.cli import common
 from cmru_hw.core.errors import CheckFailed, InputError, OutputError
-from cmru_hw.core.units import si
+from cmru_hw.core.units import percent, plain, si
 
 if TYPE_CHECKING:
     from cmru_hw.circuits.design import AnyDesign
@@ -84,7 +84,7 @@ def simulate(
         common.print_json(found)
         return
     rows = [
-        ("sequences", f"{len(data)}, {int(data.lengths.sum())} timesteps of {design.timestep:g} s"),
+        ("sequences", f"{len(data)}, {int(data.lengths.sum())} timesteps of {si(design.timestep, 's')}"),
         ("level", design.technology.level),
         ("classes", " ".join(named)),
     ]
@@ -100,8 +100,8 @@ def simulate(
 @click.option(
     "--resolution",
     type=common.Real(0),
-    help="Margin below which a decision is too close to call: it is excluded, and counted. In V at a row; with cm "
-    "in A of a candidate.  [default: 1e-6; with cm 0]",
+    help="Margin below which a decision is too close to call: it is not judged, and counted. In V at a row, in "
+    "addition to the errors of states; with cm in A of a candidate.  [default: 1e-6; with cm 0]",
 )
 @click.option(
     "-o", "--output", type=common.FILE, metavar="DIR", help="Folder for numbers and figures, for cmru-hw report."
@@ -109,8 +109,10 @@ def simulate(
 def compare(asked: common.Asked, resolution: float | None, output: Path | None) -> None:
     """Simulate a design, and compare it with the software model.
 
-    Compares every decision, level and class. Exit code 1 if they do not agree. In current mode, where no mirror is
-    exact, they agree if 98 % of all decisions, of all states and of all classes do.
+    Compares every decision, level and class. A decision is not judged where its row is closer to its threshold than the
+    resolution and the errors of the states that the row reads, which may be up to 0.05 levels (0.25 in transistors).
+    Exit code 1 if the rest does not agree, or if nothing was judged. In current mode, where no mirror is exact, they
+    agree if 98 % of all decisions, of all states and of all classes do.
 
     \b
     Example: cmru-hw compare out/vowels --input models/vowels-eval.npz --sequences 20
@@ -208,17 +210,21 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
 
 def print_comparison(design: AnyDesign, verified: Verified) -> None:
     result = verified.comparison
-    margin, resolution = (si(value, result.margin_unit) for value in (result.smallest_margin, result.resolution))
+    resolution = si(result.resolution, result.margin_unit)
+    margin = si(result.smallest_margin, result.margin_unit) if result.judged else "none judged"
     share = "of the swing" if design.config.cell == "acmru" else "level"
+    tolerance = f"resolution {resolution}"
+    if result.largest_tolerance > result.resolution:
+        tolerance += f", up to {si(result.largest_tolerance, 'V')} on rows that read states"
     rows = [
         (
             "decisions",
             f"{result.agree} of {result.total} agree, {result.differ} differ, {result.excluded} too close to call",
         ),
-        ("smallest margin", f"{margin} (resolution {resolution})"),
-        ("largest state error", f"{result.level_error:.3g} {share}"),
-        ("largest readout error", f"{result.logit_error:.2g} of the largest logit"),
-        ("classes", f"{result.classified_alike} of {result.classified} agree"),
+        ("smallest margin", f"{margin} ({tolerance})"),
+        ("largest state error", f"{plain(result.level_error)} {share}"),
+        ("largest readout error", f"{percent(result.logit_error)} of the largest logit"),
+        ("classes", str(result.classes)),
     ]
     if result.correct_software is not None:
         rows.append(

@@ -17,6 +17,7 @@ from cmru_hw import spice
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.nn.checkpoint import ModelConfig, Sequences, Trained
+from cmru_hw.nn.one_score import require_classes
 
 EngineName = Literal["fast", "spice"]
 
@@ -27,7 +28,7 @@ class Job:
 
     ``design`` is of any kind of circuit (`cmru_hw.circuits.design.AnyDesign`). ``varied`` are the sources of variation
     that differ from die to die. A die's row does not depend on the process or machine that computes it. Raises
-    InputError for a design whose dies cannot be drawn.
+    InputError for a design whose dies cannot be drawn, DataError for a network with one score.
     """
 
     design: Any
@@ -41,6 +42,7 @@ class Job:
 
     def __post_init__(self) -> None:
         registry.of(self.design).die_simulator(self.design)
+        require_classes(self.trained.config, "a yield")
 
     @cached_property
     def sha256(self) -> str:

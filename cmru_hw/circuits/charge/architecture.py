@@ -9,7 +9,18 @@ import numpy as np
 
 from cmru_hw.circuits import input_range
 from cmru_hw.circuits.architecture import Architecture
-from cmru_hw.circuits.charge import certify, compare, corners, dies, fidelity, mapping, retention, simulate, variation
+from cmru_hw.circuits.charge import (
+    certify,
+    compare,
+    corners,
+    dies,
+    fidelity,
+    mapping,
+    retention,
+    simulate,
+    tolerance,
+    variation,
+)
 from cmru_hw.circuits.charge import verify as verification
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import macro, transistor
@@ -77,7 +88,7 @@ CHARGE = Architecture(
     unit="two weighted sums, two comparators and one memory, each weight a capacitor",
     cells=("cmru", "bmru", "eps", "acmru"),
     technology="macro",
-    resolution=compare.RESOLUTION,
+    resolution=tolerance.RESOLUTION,
     margin_unit="V",
     random_weights="",
     load_technology=fidelity.load_technology,
