@@ -62,7 +62,7 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(
     # No command is given that would only refuse.
     assert found["retention"][0]["shown"] == found["worst corner, energy"][0]["shown"] == "not for this design"
     assert "--technology gf180" in found["retention"][0]["source"]
-    assert found["retention"][1]["shown"] == "at least 1e+05 timesteps at -40 °C, of 2 temperatures"
+    assert found["retention"][1]["shown"] == "at least 100000 timesteps at -40 °C, of 2 temperatures"
     assert found["transistors"][0]["value"] is None and found["transistors"][1]["value"] > 100
     # The macro technology has no devices: its row says so, and names technologies that have.
     assert "transistors are in" in found["transistors"][0]["source"]

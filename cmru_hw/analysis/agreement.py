@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cmru_hw.core.records import Count, Invalid, OneOf, Record
+from cmru_hw.nn.one_score import ONE_SCORE
 
 Level = Annotated[str, OneOf(("macro", "transistor"))]
 Label = Annotated[str, OneOf(("estimate", "simulated"))]
@@ -30,14 +31,34 @@ class DecisionAgreement(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassAgreement(Record):
-    """``agree`` of ``total`` sequences have the same class as in software, ``correct_circuit`` the labelled class (None
-    without labels)."""
+    """Of ``total`` sequences, ``agree`` have the class that software gives, and ``correct_circuit`` the labelled one:
+    None without labels. ``close`` and ``followed`` sequences are not judged, and none is with ``one_score``: see
+    `cmru_hw.circuits.class_verdict.ClassVerdict`."""
 
     total: Count
     agree: Count
     correct_circuit: Count | None
+    close: Count = 0
+    followed: Count = 0
+    one_score: bool = False
+
+    @property
+    def not_judged(self) -> int:
+        return self.total if self.one_score else self.close + self.followed
+
+    @property
+    def judged(self) -> int:
+        return self.total - self.not_judged
+
+    def __str__(self) -> str:
+        if self.one_score:
+            return f"not judged: {ONE_SCORE}"
+        rest = f", {self.not_judged} not judged" if self.not_judged else ""
+        return f"{self.agree} of {self.total}{rest}"
 
     def check(self) -> None:
+        if self.agree + self.not_judged > self.total:
+            raise Invalid("agree", f"is {self.agree}, and {self.not_judged} are not judged, of a total of {self.total}")
         for name, value in (("agree", self.agree), ("correct_circuit", self.correct_circuit or 0)):
             if value > self.total:
                 raise Invalid(name, f"is {value} of a total of {self.total}")

@@ -22,10 +22,13 @@ SUMMARY = "summary.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedDecisions(DecisionAgreement):
-    """``excluded`` decisions were too close to call: their margin is below the resolution, or they follow from such a
-    decision. Margins are in V in the charge domain, in A in current mode; None if every decision is excluded."""
+    """``excluded`` decisions were too close to call: their margin is below the tolerance of their row, at least the
+    resolution and at most ``largest_tolerance_V``. ``followed`` of the judged ones read a state that such a decision
+    changed. Margins are in V in the charge domain, in A in current mode; None where no decision counts."""
 
     excluded: Count
+    followed: Count = 0
+    largest_tolerance_V: NotNegative | None = field(default=None, metadata=OMIT_NONE)
     resolution_V: NotNegative | None = field(default=None, metadata=OMIT_NONE)
     resolution_A: NotNegative | None = field(default=None, metadata=OMIT_NONE)
     smallest_margin_V: NotNegative | None = field(default=None, metadata=OMIT_NONE)
@@ -69,6 +72,7 @@ class FirstDivergence(Record):
     margin: float | None
     margin_unit: str
     inherited: bool
+    tolerance: NotNegative | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,18 +126,21 @@ def compared(exported: Exported, verified: Verified, *, command: str = "") -> Co
         f"resolution_{result.margin_unit}": result.resolution,
         f"smallest_margin_{result.margin_unit}": result.smallest_margin,
     }
+    if result.margin_unit == "V":
+        margins["largest_tolerance_V"] = result.largest_tolerance
     divergence = result.first_divergence
     return ComparisonResult(
         architecture=design.architecture,
         level=design.technology.level,
         technology=design.technology.name,
-        decisions=ComparedDecisions(total=result.total, agree=result.agree, excluded=result.excluded, **margins),
+        decisions=ComparedDecisions(
+            total=result.total, agree=result.agree, excluded=result.excluded, followed=result.followed, **margins
+        ),
         level_error_max=result.level_error,
         level_error_unit="share of the swing" if design.config.cell == "acmru" else "levels",
         logit_error_max=result.logit_error,
         classification=ComparedClasses(
-            total=result.classified,
-            agree=result.classified_alike,
+            **asdict(result.classes),
             correct_software=result.correct_software,
             correct_circuit=result.correct_circuit,
         ),

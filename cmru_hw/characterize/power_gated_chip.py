@@ -17,6 +17,7 @@ from cmru_hw.characterize.decisions import offsets
 from cmru_hw.characterize.testbench import Conditions, MeasurementSource, Sigma, Testbench, draws, run_testbench, sample
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.signals import Array, Traces
+from cmru_hw.core.units import si
 from cmru_hw.spice import Engine
 
 # Levels of the testbench: power-on, its packet, up to the limit of two and beyond, hold, down beyond the other, up.
@@ -331,5 +332,5 @@ def _crossings(traces: Traces, name: str, level: float, after: Array) -> Array:
 def _last_high(traces: Traces, name: str, level: float, begin: float, end: float) -> float:
     high = (traces.time > begin) & (traces.time < end) & (traces.values[name] > level)
     if not high.any():
-        raise SimulationError(f"{name} was never high in the window at {begin:g} s: lengthen the window")
+        raise SimulationError(f"{name} was never high in the window at {si(begin, 's')}: lengthen the window")
     return float(traces.time[np.flatnonzero(high)[-1]])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.core.signals import Array
-from cmru_hw.core.units import percent, si
+from cmru_hw.core.units import percent, plain, si
 
 Frame = tuple[int, int]
 """(sequence, timestep), both from 0."""
@@ -65,7 +65,7 @@ class NumericalCertificate:
 
     def remarks(self) -> list[tuple[str, str]]:
         """The same, formatted: rows of a table."""
-        moved = [f"rows by {si(self.row_difference, self.row_unit)}", f"states by {self.state_difference:.2g}"]
+        moved = [f"rows by {si(self.row_difference, self.row_unit)}", f"states by {plain(self.state_difference, 2)}"]
         if self.current_difference is not None:
             moved.append(f"currents by {percent(self.current_difference)}")
         if self.energy_difference is not None:

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cmru_hw.circuits.class_verdict import ClassVerdict
 from cmru_hw.circuits.input_range import ClampedInputs, InputRange
 from cmru_hw.core.signals import Array, Response
+from cmru_hw.core.units import percent, plain, si
 from cmru_hw.nn.cells import NetworkOutput, classify
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
@@ -23,11 +25,12 @@ MOVES = ("up", "hold", "down")
 
 
 SHOWN_DIFFERENCES = 20
+SHOWN_UNDECIDED = 5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
-    """The software response with clamped inputs, in double precision.
+    """The software response with clamped inputs, in double precision. ``trained`` ran on ``sequences``.
 
     ``margins`` has one array (sequences, timesteps, units) per layer: the distance of the compared quantity from the
     nearer threshold. In the charge domain the quantity is a row's voltage [V], in current mode a current [A].
@@ -35,6 +38,8 @@ class Reference:
     has no range.
     """
 
+    trained: Trained
+    sequences: Sequences
     response: Response
     margins: tuple[Array, ...]
     classes: NDArray[np.int64]
@@ -47,7 +52,7 @@ class Divergence:
     """One decision that differs. ``software`` and ``circuit`` are +1, 0 or −1; ``margin`` is software's.
 
     ``margin_unit`` is "V" or "A", as in :class:`Reference`. ``inherited``: a state that the unit reads already
-    differed from software, so the margin does not apply.
+    differed from software, so the margin does not apply. ``tolerance``: below this margin it would not be judged.
     """
 
     sequence: int
@@ -59,13 +64,14 @@ class Divergence:
     margin: float
     margin_unit: str = "V"
     inherited: bool = False
+    tolerance: float = 0.0
 
     def __str__(self) -> str:
         name = {1: "up", 0: "hold", -1: "down"}
         return (
             f"sequence {self.sequence}, timestep {self.timestep}, layer {self.layer}, unit {self.unit}: software "
             f"{name[self.software]}, circuit {name[self.circuit]}, "
-            + ("inherited" if self.inherited else f"margin {self.margin:.3g} {self.margin_unit}")
+            + ("inherited" if self.inherited else f"margin {si(self.margin, self.margin_unit)}")
         )
 
 
@@ -73,11 +79,14 @@ class Divergence:
 class Comparison:
     """The result of a comparison. Decisions ``total`` = ``agree`` + ``differ`` + ``excluded``.
 
-    A decision is excluded if its margin is below ``resolution`` [V], or if it follows such a decision that differed in
-    the same sequence. ``level_error`` is the largest |state difference| in levels; αCMRU: as a share of the swing.
-    ``logit_error`` is relative to the largest logit. ``divergences`` are all decisions that differ, in order of time.
-    ``coverage`` has one array per layer, (units, 3): the numbers of steps up, holds and steps down of the circuit.
-    ``level``: the simulated level, "macro" or "transistor".
+    A decision is excluded, not judged, if its row is closer to its threshold than the row's tolerance: ``resolution``
+    [V] and the known errors of the circuit, at most ``largest_tolerance`` [V]. Where such a decision differs
+    (``undecided``), software is continued from the circuit's; ``followed`` counts the judged decisions that read a
+    state which that has changed. ``level_error`` is the largest |state difference| in levels; αCMRU: as a share of the
+    swing. ``logit_error`` is relative to the largest logit, ``readout_error`` the part of it that the errors of the
+    states do not explain. ``divergences`` are all decisions that differ, in order of time. ``coverage`` has one array
+    per layer, (units, 3): the numbers of steps up, holds and steps down of the circuit. ``level``: the simulated level,
+    "macro" or "transistor".
     """
 
     total: int
@@ -86,8 +95,7 @@ class Comparison:
     resolution: float
     level_error: float
     logit_error: float
-    classified: int
-    classified_alike: int
+    classes: ClassVerdict
     correct_software: int | None
     correct_circuit: int | None
     first_divergence: Divergence | None
@@ -96,28 +104,58 @@ class Comparison:
     divergences: tuple[Divergence, ...] = ()
     coverage: tuple[NDArray[np.int64], ...] = ()
     level: str = "macro"
+    largest_tolerance: float = 0.0
+    undecided: tuple[Divergence, ...] = ()
+    followed: int = 0
+    readout_error: float = 0.0
 
     margin_unit: ClassVar[str] = "V"
+
+    @property
+    def judged(self) -> int:
+        """Decisions that count: all but the excluded ones."""
+        return self.total - self.excluded
+
+    @property
+    def classified(self) -> int:
+        return self.classes.total
+
+    @property
+    def classified_alike(self) -> int:
+        return self.classes.agree
 
     @property
     def differ(self) -> int:
         return self.total - self.agree - self.excluded
 
     def holds(self) -> bool:
-        """True if every decision that is not excluded, every class and every level agrees with software."""
+        """True if at least one decision was judged, and every judged decision, class and level agrees with software."""
         return not self.failures()
 
     def failures(self) -> tuple[str, ...]:
-        """The disagreements: a clause for each of decisions, classes and states."""
-        found = []
+        """A clause for each disagreement, of decisions, classes, states and readout, or one that nothing was judged."""
+        found = list(self.nothing_judged())
         if self.differ:
             found.append(f"{self.differ} decisions differ from software, first {self.first_divergence}")
-        if self.classified != self.classified_alike:
-            found.append(f"{self.classified - self.classified_alike} sequences get another class than in software")
-        if not self.level_error < self.level_tolerance:
-            error, limit = self.level_error, self.level_tolerance
-            found.append(f"states differ from software by up to {error:.3g} levels, more than {limit:g}")
+        if self.classes.differ:
+            found.append(f"{self.classes.differ} sequences get another class than in software")
+        limit = self.level_tolerance
+        if not self.level_error < limit:
+            found.append(f"states differ from software by up to {plain(self.level_error)} levels, more than {limit:g}")
+        if not self.readout_error < limit:
+            off = percent(self.readout_error)
+            found.append(f"readouts differ by up to {off} of the largest from those of the circuit's own states")
         return tuple(found)
+
+    def nothing_judged(self) -> tuple[str, ...]:
+        """The clause of a comparison that excludes every decision: it has proved nothing."""
+        if self.judged:
+            return ()
+        least = si(self.resolution, self.margin_unit)
+        return (
+            f"nothing was judged: all {self.total} decisions have margins below their tolerance, of {least} or more; "
+            "give a smaller --resolution, or sequences that move the network's units",
+        )
 
     @property
     def level_tolerance(self) -> float:
@@ -139,6 +177,7 @@ class Comparison:
         """Additional keys of the comparison that only this kind of circuit has, as plain numbers."""
         return {
             "differences": [asdict(found) for found in self.divergences],
+            "undecided": [asdict(found) for found in self.undecided],
             "coverage": [[dict(zip(MOVES, row, strict=True)) for row in counts.tolist()] for counts in self.coverage],
             "unseen": list(self.unseen),
         }
@@ -146,7 +185,14 @@ class Comparison:
     def remarks(self) -> list[tuple[str, str]]:
         """The same, formatted: rows of a table. This class adds the other differences, the moves of every unit, and the
         remedy for a swing that was too small."""
-        rows = []
+        rows = [
+            ("not judged", f"{found}, tolerance {si(found.tolerance, found.margin_unit)}")
+            for found in self.undecided[:SHOWN_UNDECIDED]
+        ]
+        if self.followed:
+            rows.append(
+                ("after these", f"{self.followed} decisions are judged against software with the circuit's state")
+            )
         if self.level == "transistor":
             rows += [("difference", str(found)) for found in self.divergences[1:SHOWN_DIFFERENCES]]
             for layer, counts in enumerate(self.coverage):
@@ -176,6 +222,8 @@ def made(
     classes = classify(output.logits, torch.from_numpy(sequences.lengths), trained.config.decision).numpy()
     clamped, unclamped_classes = limits.clamped(trained, sequences, classes)
     return Reference(
+        trained=trained,
+        sequences=sequences,
         response=Response(
             lengths=sequences.lengths,
             decisions=tuple(d.numpy() for d in output.decisions),

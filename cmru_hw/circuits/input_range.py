@@ -14,6 +14,7 @@ from torch import Tensor
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.records import Count, Invalid, NotNegative, Record
 from cmru_hw.core.signals import Array
+from cmru_hw.core.units import plain
 from cmru_hw.nn.cells import Network, classify, valid_timesteps
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
@@ -63,11 +64,11 @@ class ClampedInputs(Record):
         if not self.clamped:
             return ""
         beyond = abs(self.largest) > self.calibrated * (1 + 1e-9)
-        seen = f", beyond the {self.calibrated:.3g} of calibration" if beyond else ""
+        seen = f", beyond the {plain(self.calibrated)} of calibration" if beyond else ""
         return (
             f"{self.clamped} of {self.samples} samples, in {self.sequences_clamped} of {self.sequences} sequences; the "
-            f"largest is {self.largest:.3g} of feature {self.feature}, whose range ends at {self.limit:.3g}{seen}; "
-            f"{self.classes_changed} of {self.sequences} classes change in software"
+            f"largest is {plain(self.largest)} of feature {self.feature}, whose range ends at {plain(self.limit)}{seen}"
+            f"; {self.classes_changed} of {self.sequences} classes change in software"
         )
 
     def rows(self) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import click
 
 from cmru_hw.cli import common
 from cmru_hw.core.errors import OutputError
-from cmru_hw.core.units import si
+from cmru_hw.core.units import plain, si
 from cmru_hw.process import CORNERS
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _print_memories(memories: tuple[Figures, Figures], as_json: bool) -> None:
 
 
 def _timesteps(found: Figures) -> str:
-    return f"{found.retention:.3g}" if math.isfinite(found.retention) else "unlimited while supplied"
+    return plain(found.retention) if math.isfinite(found.retention) else "unlimited while supplied"
 
 
 def _memory(found: Figures) -> dict[str, object]:

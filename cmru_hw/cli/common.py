@@ -246,44 +246,44 @@ def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """A table of names and values."""
     from rich.table import Table
 
-    table = Table(
-        title=one_line(title), title_justify="left", show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, one_line(value))
-    _print(table)
+    _print(title, table)
 
 
 def print_columns(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table of several columns: the first is left-aligned, the others are right-aligned."""
     from rich.table import Table
 
-    table = Table(title=one_line(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, name in enumerate(header):
         table.add_column(name, justify="right" if place else "left", style=None if place else "dim", header_style="dim")
     for row in rows:
         table.add_row(*map(one_line, row))
-    _print(table)
+    _print(title, table)
 
 
 # Columns of a table that is not shown on a terminal: more than any row has.
 PIPED_WIDTH = 4096
 
 
-def _print(table: Table) -> None:
+def _print(title: str, table: Table) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
+    # not a title of the table: that would wrap at the width of its rows
+    parts = [one_line(title), table] if title else [table]
     if console.is_terminal:
-        console.print(table)
+        console.print(*parts, sep="\n")
         return
     # If output is piped or redirected, a row is one line: nothing wraps at the width of a terminal.
     if "COLUMNS" not in os.environ:
         console.width = PIPED_WIDTH
     with console.capture() as captured:
-        console.print(table)
+        console.print(*parts, sep="\n")
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 

@@ -103,7 +103,7 @@ def _print(found: CornersResult, design: Path, output: Path) -> None:
             (
                 result.corner,
                 percent(result.decisions.share),
-                f"{result.classification.agree} of {result.classification.total}",
+                str(result.classification),
                 si(result.per_timestep_J, "J"),
                 "" if result.facts.gain is None else f"{result.facts.gain:.0f}",
             )

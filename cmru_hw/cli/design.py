@@ -9,6 +9,8 @@ import click
 
 from cmru_hw.cli import common, own_check, verdict
 from cmru_hw.core.errors import CheckFailed, MappingError
+from cmru_hw.core.units import plain
+from cmru_hw.nn.one_score import ONE_SCORE, REMEDY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -307,6 +309,7 @@ def _describe(trained: Trained) -> dict[str, object]:
         "decision": config.decision,
         "features": config.features,
         "classes": list(config.classes),
+        **({"note": f"{ONE_SCORE}: {REMEDY}"} if len(config.classes) == 1 else {}),
         **layers,
         "parameters": sum(tensor.numel() for name, tensor in tensors.items() if not name.endswith("initial_state")),
         "task": config.task.get("name"),
@@ -317,9 +320,8 @@ def _describe(trained: Trained) -> dict[str, object]:
 
 def _layer(trained: Trained, index: int) -> str:
     largest = float(trained.tensors[f"layers.{index}.candidate.weight"].abs().max())
-    return (
-        f"{trained.config.units[index]} units, candidate weights within ±{largest:.3g}, {_thresholds(trained, index)}"
-    )
+    thresholds = _thresholds(trained, index)
+    return f"{trained.config.units[index]} units, candidate weights within ±{plain(largest)}, {thresholds}"
 
 
 def _thresholds(trained: Trained, index: int) -> str:

@@ -11,6 +11,7 @@ import click
 
 from cmru_hw.cli import common
 from cmru_hw.core.errors import SimulationError
+from cmru_hw.core.units import percent, plain
 
 if TYPE_CHECKING:
     from cmru_hw.analysis.montecarlo.api import Follow
@@ -319,8 +320,8 @@ def _effect_row(effect: Effect) -> tuple[str, ...]:
 
 
 def _share(value: float | None) -> str:
-    return "none" if value is None else f"{100 * value:.4g} %"
+    return "none" if value is None else percent(value)
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return plain(value, 6) if isinstance(value, float) else str(value)

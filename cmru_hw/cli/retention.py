@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.core.units import percent, si
+from cmru_hw.core.units import percent, plain, si
 from cmru_hw.process import CORNERS
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def retention(
         moved = percent(found.finer_steps.difference)
         notes.append(("with finer steps", f"the timesteps of the worst temperature move by {moved}"))
     if found.doubling_C:
-        notes.insert(0, ("halved", f"by every {found.doubling_C:.3g} °C more, at high temperature"))
+        notes.insert(0, ("halved", f"by every {plain(found.doubling_C)} °C more, at high temperature"))
     notes += common.edited_rows(exported)
     if output is not None:
         notes.append(("results", str(output)))
@@ -95,10 +95,10 @@ def _integrator(found: RetentionResult) -> tuple[str, tuple[str, ...], list[tupl
     rows: list[tuple[str, ...]] = [
         (
             f"{row.temperature_C:g} °C",
-            f"{row.timesteps:.3g}" + ("" if row.lost_in_simulation else " (extrapolated)"),
+            plain(row.timesteps) + ("" if row.lost_in_simulation else " (extrapolated)"),
             si(row.seconds, "s"),
             f"{si(row.level_V or 0.0, 'V')} from V_cm",
-            "" if row.law_timesteps is None else f"{row.law_timesteps:.3g}",
+            "" if row.law_timesteps is None else plain(row.law_timesteps),
             si(row.simulated_s, "s"),
         )
         for row in found.temperatures
@@ -112,7 +112,7 @@ def _cell(found: RetentionResult) -> tuple[str, tuple[str, ...], list[tuple[str,
     rows: list[tuple[str, ...]] = [
         (
             f"{row.temperature_C:g} °C",
-            ("" if row.lost_in_simulation else "at least ") + f"{row.timesteps:.3g}",
+            ("" if row.lost_in_simulation else "at least ") + plain(row.timesteps),
             si(row.seconds, "s"),
             "loses a state" if row.lost_in_simulation else "holds",
         )

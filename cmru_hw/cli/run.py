@@ -10,7 +10,7 @@ import click
 
 from cmru_hw.cli import common
 from cmru_hw.core.errors import CheckFailed, InputError
-from cmru_hw.core.units import percent, si
+from cmru_hw.core.units import percent, plain, si
 
 if TYPE_CHECKING:
     from cmru_hw.analysis.montecarlo.result import MonteCarloResult
@@ -88,7 +88,7 @@ def simulate(
         common.print_json(found)
         return
     rows = [
-        ("sequences", f"{len(data)}, {int(data.lengths.sum())} timesteps of {design.timestep:g} s"),
+        ("sequences", f"{len(data)}, {int(data.lengths.sum())} timesteps of {si(design.timestep, 's')}"),
         ("level", design.technology.level),
         ("classes", " ".join(named)),
     ]
@@ -103,8 +103,8 @@ def simulate(
 @click.option(
     "--resolution",
     type=common.Real(0),
-    help="Margin below which a decision is too close to call: it is excluded, and counted. In V at a row; with cm "
-    "in A of a candidate.  [default: 1e-6; with cm 0]",
+    help="Margin below which a decision is too close to call: it is not judged, and counted. In V at a row, in "
+    "addition to the errors of states; with cm in A of a candidate.  [default: 1e-6; with cm 0]",
 )
 @click.option(
     "-o", "--output", type=common.FILE, metavar="DIR", help="Folder for numbers and figures, for cmru-hw report."
@@ -112,8 +112,10 @@ def simulate(
 def compare(asked: common.Asked, resolution: float | None, output: Path | None) -> None:
     """Simulate a design, and compare it with the software model.
 
-    Compares every decision, level and class. Exit code 1 if they do not agree. In current mode, where no mirror is
-    exact, they agree if 98 % of all decisions, of all states and of all classes do.
+    Compares every decision, level and class. A decision is not judged where its row is closer to its threshold than the
+    resolution and the errors of the states that the row reads, which may be up to 0.05 levels (0.25 in transistors).
+    Exit code 1 if the rest does not agree, or if nothing was judged. In current mode, where no mirror is exact, they
+    agree if 98 % of all decisions, of all states and of all classes do.
 
     \b
     Example: cmru-hw compare out/vowels --input models/vowels-eval.npz --sequences 20
@@ -200,7 +202,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
                 joules = run_energy(
                     exported, some, engine, folder=scratch, progress=follow, command=common.command_line()
                 )
-        plain, trimmed = _yields(exported, data, scratch)
+        untrimmed, trimmed = _yields(exported, data, scratch)
     report.write([output, output / "yield"], output / "report", force=True)
     report.write([output / "trimmed-design", output / "trimmed-yield"], output / "trimmed-report", force=True)
     print_comparison(design, verified)
@@ -209,7 +211,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
         f"amplifiers, logic and clocks); by block in {output / 'energy.json'}"
     )
     click.echo(
-        f"yield      {percent(plain.yield_.value)} of {plain.dies} dies; with {DEMO_TRIM} bits of offset trim "
+        f"yield      {percent(untrimmed.yield_.value)} of {untrimmed.dies} dies; with {DEMO_TRIM} bits of offset trim "
         f"{percent(trimmed.yield_.value)}"
     )
     click.echo(f"figures    {output / 'unit.svg'}, {output / 'states.svg'}; numbers in {output / 'summary.json'}")
@@ -224,29 +226,33 @@ def _yields(exported: Exported, data: Sequences, output: Path) -> tuple[MonteCar
     from cmru_hw.design_folder import folder as design_folder
 
     kind, design, command = exported.architecture, exported.design, common.command_line()
-    plain = run_montecarlo(exported, data, dies=DEMO_DIES, folder=output / "yield")
+    untrimmed = run_montecarlo(exported, data, dies=DEMO_DIES, folder=output / "yield")
     technology = kind.with_trim(design.technology, DEMO_TRIM)
     mapped = kind.map_network(exported.trained, technology, design.calibration)
     trimmed = design_folder.write(
         output / "trimmed-design", exported.trained, mapped, data, force=True, command=command
     )
-    return plain, run_montecarlo(trimmed, data, dies=DEMO_DIES, folder=output / "trimmed-yield")
+    return untrimmed, run_montecarlo(trimmed, data, dies=DEMO_DIES, folder=output / "trimmed-yield")
 
 
 def print_comparison(design: AnyDesign, verified: Verified, more: Sequence[tuple[str, str]] = ()) -> None:
     """The table of a comparison, with ``more`` rows at its end."""
     result = verified.comparison
-    margin, resolution = (si(value, result.margin_unit) for value in (result.smallest_margin, result.resolution))
+    resolution = si(result.resolution, result.margin_unit)
+    margin = si(result.smallest_margin, result.margin_unit) if result.judged else "none judged"
     share = "of the swing" if design.config.cell == "acmru" else "level"
+    tolerance = f"resolution {resolution}"
+    if result.largest_tolerance > result.resolution:
+        tolerance += f", up to {si(result.largest_tolerance, 'V')} on rows that read states"
     rows = [
         (
             "decisions",
             f"{result.agree} of {result.total} agree, {result.differ} differ, {result.excluded} too close to call",
         ),
-        ("smallest margin", f"{margin} (resolution {resolution})"),
-        ("largest state error", f"{result.level_error:.3g} {share}"),
-        ("largest readout error", f"{result.logit_error:.2g} of the largest logit"),
-        ("classes", f"{result.classified_alike} of {result.classified} agree"),
+        ("smallest margin", f"{margin} ({tolerance})"),
+        ("largest state error", f"{plain(result.level_error)} {share}"),
+        ("largest readout error", f"{percent(result.logit_error)} of the largest logit"),
+        ("classes", str(result.classes)),
     ]
     if result.correct_software is not None:
         rows.append(

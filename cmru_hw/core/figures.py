@@ -30,11 +30,6 @@ STYLE = {
 CIRCUIT, SOFTWARE, SECOND = "#1f4e79", "#d1495b", "#66a182"
 
 
-def joules(largest: float) -> tuple[float, str]:
-    """(scale, unit) that gives short numbers for energies up to ``largest`` [J]: fJ, pJ or nJ."""
-    return next(((scale, unit) for scale, unit in ((1e15, "fJ"), (1e12, "pJ")) if largest * scale < 1000), (1e9, "nJ"))
-
-
 def save(figure: Figure, path: Path) -> None:
     """Write ``figure`` to ``path``, whole or not at all, and close it. Raises OutputError."""
     if path.suffix not in (".svg", ".pdf", ".png"):

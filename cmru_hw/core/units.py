@@ -6,15 +6,47 @@ import json
 import math
 from typing import Any
 
-_PREFIXES = {-18: "a", -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
+_PREFIXES = {
+    -24: "y", -21: "z", -18: "a", -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m",
+    0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E", 21: "Z", 24: "Y",
+}  # fmt: skip
 
 
-def si(value: float, unit: str) -> str:
-    """``value`` with a prefix: 4.1e-13 F is 410 fF."""
+def si(value: float, unit: str, digits: int = 4) -> str:
+    """``value`` with a prefix, and ``digits`` significant ones: 4.1e-13 F is 410 fF."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}"
-    exponent = max(-18, min(12, 3 * math.floor(math.log10(abs(value)) / 3)))
-    return f"{value / 10**exponent:.4g} {_PREFIXES[exponent]}{unit}"
+    # what is rounded up to 1000 takes the next prefix
+    text = f"{value:.{digits - 1}e}"
+    exponent = 3 * (_exponent(text) // 3)
+    if exponent not in _PREFIXES:
+        return f"{_power(text)} {unit}"
+    return f"{_fixed(float(text) / 10.0**exponent, digits)} {_PREFIXES[exponent]}{unit}"
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """``value`` for people: ``digits`` significant ones, and no e-05 or e+04: 0.0000263, 0.5, 12600, 10^30."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    text = f"{value:.{digits - 1}e}"
+    return _fixed(float(text), digits) if -6 <= _exponent(text) < 9 else _power(text)
+
+
+def _fixed(value: float, digits: int) -> str:
+    """``digits`` significant ones, as a decimal number."""
+    places = max(0, digits - 1 - _exponent(f"{value:.{digits - 1}e}"))
+    text = f"{value:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _exponent(text: str) -> int:
+    return int(text.split("e")[1])
+
+
+def _power(text: str) -> str:
+    mantissa = text.split("e")[0]
+    factor = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{'' if factor == '1' else factor + '·'}10^{_exponent(text)}"
 
 
 def percent(share: float) -> str:
@@ -22,7 +54,12 @@ def percent(share: float) -> str:
     digits = 4
     while digits < 12 and share not in (0, 1) and float(f"{100 * share:.{digits}g}") in (0, 100):
         digits += 1
-    return f"{100 * share:.{digits}g} %"
+    return f"{plain(100 * share, digits)} %"
+
+
+def joules(largest: float) -> tuple[float, str]:
+    """(scale, unit) that gives short numbers for energies up to ``largest`` [J]: fJ, pJ or nJ."""
+    return next(((scale, unit) for scale, unit in ((1e15, "fJ"), (1e12, "pJ")) if largest * scale < 1000), (1e9, "nJ"))
 
 
 def count(value: int) -> str:

@@ -25,6 +25,7 @@ parallel or step by step.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -45,6 +46,11 @@ Perturb = Callable[[int, str, Tensor], Tensor]
 """``perturb(layer, signal, value) -> value``, signal "candidate", "threshold" or "output", (time, batch, units).
 
 Training uses it to add noise, offsets, dropout or a model of the hardware to a network.
+"""
+Override = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""``override(layer, candidate, threshold, decision) -> decision``, all (time, batch, units).
+
+It continues software from decisions that something else made, such as a circuit where two answers are right.
 """
 
 
@@ -134,6 +140,7 @@ class Update(NamedTuple):
 
 
 Perturbed = Callable[[str, Tensor], Tensor]
+Overridden = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class WindowLayer(nn.Module):
@@ -149,11 +156,16 @@ class WindowLayer(nn.Module):
         self.alpha = nn.Linear(inputs, units) if config.cell == "acmru" else nn.Parameter(torch.ones(units))
         self.register_buffer("initial_state", torch.ones(units))
 
-    def update(self, x: Tensor, *, epsilon: float, slope: float, perturb: Perturbed) -> Update:
+    def update(
+        self, x: Tensor, *, epsilon: float, slope: float, perturb: Perturbed, override: Overridden | None = None
+    ) -> Update:
         candidate = perturb("candidate", self.candidate(x))
         threshold = perturb("threshold", self.threshold(x))
         moves = gate(candidate, threshold, slope)
         decision = moves * sign(candidate, slope)
+        if override is not None:
+            decision = override(candidate, threshold, decision)
+            moves = decision.abs()
         if isinstance(self.alpha, nn.Linear):
             alpha = self.alpha(x)
             return Update(None, decision * alpha, decision, candidate, threshold, alpha)
@@ -180,7 +192,11 @@ class HysteresisLayer(nn.Module):
         self.output = nn.Linear(units, outputs)
         self.register_buffer("initial_state", torch.zeros(units))
 
-    def update(self, x: Tensor, *, epsilon: float, slope: float, perturb: Perturbed) -> Update:
+    def update(
+        self, x: Tensor, *, epsilon: float, slope: float, perturb: Perturbed, override: Overridden | None = None
+    ) -> Update:
+        if override is not None:
+            raise InputError("decisions of an fq-bmru cannot be overridden: it sets and resets its state directly")
         candidate = perturb("candidate", torch.relu(self.candidate(torch.relu(x))))
         threshold = perturb("threshold", torch.stack((self.low, self.low + self.width)))
         not_low, high = heaviside(candidate[..., None, :] - threshold, slope).unbind(-2)
@@ -243,7 +259,7 @@ class Network(nn.Module):
     ``widths`` defaults to the first layer's units followed by ``units``; other cells have none.
 
     Training varies ``slope`` (of the surrogate gradients), ``epsilon`` and ``perturb``. A loaded network has slope 1,
-    its own ε, and no perturbation.
+    its own ε, and no perturbation. ``override`` replaces decisions of a trained network.
     """
 
     def __init__(
@@ -262,6 +278,7 @@ class Network(nn.Module):
         self.config, self.skip = config, skip
         self.epsilon, self.slope = config.epsilon, 1.0
         self.perturb: Perturb | None = None
+        self.override: Override | None = None
         self.input = Scaling(features)
         if config.cell == "fq-bmru":
             widths = widths or (units[0], *units)
@@ -296,7 +313,10 @@ class Network(nn.Module):
             seen = self.projection(seen)
         records: list[tuple[Tensor, ...]] = []
         for index, layer in enumerate(self._layers()):
-            update = layer.update(seen, epsilon=self.epsilon, slope=self.slope, perturb=self._perturbed(index))
+            override = None if self.override is None else functools.partial(self.override, index)
+            update = layer.update(
+                seen, epsilon=self.epsilon, slope=self.slope, perturb=self._perturbed(index), override=override
+            )
             a, b, decision = update.a, update.b, update.decision
             if valid is not None:
                 a = None if a is None else torch.where(valid, a, 1)

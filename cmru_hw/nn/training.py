@@ -32,6 +32,7 @@ from cmru_hw.nn.cells import (
     valid_timesteps,
 )
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.one_score import require_classes
 from cmru_hw.nn.recipes import RECIPES, Recipe
 from cmru_hw.nn.sequences import Sequences
 
@@ -162,9 +163,10 @@ def predict(trained: Trained, sequences: Sequences) -> NDArray[np.int64]:
 
 
 def accuracy(trained: Trained, sequences: Sequences) -> float:
-    """Share of ``sequences`` that are classified as labelled. Raises DataError without labels."""
+    """Share of ``sequences`` that are classified as labelled. Raises DataError without labels, or with one score."""
     if sequences.labels is None:
         raise DataError("accuracy needs labels; add an array 'labels' to the sequences")
+    require_classes(trained.config, "accuracy")
     return float(np.mean(predict(trained, sequences) == sequences.labels))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cmru_hw.analysis.comparison import ComparisonResult
-from cmru_hw.core.units import count, percent, si
+from cmru_hw.core.units import count, percent, plain, si
+from cmru_hw.nn.one_score import ONE_SCORE
 from cmru_hw.report.facts import Fact, Figure, Prose, ResultFile, Section
 from cmru_hw.report.published import Own
 from cmru_hw.report.run import Run, clamped, copied, level_excludes, netlist_of, part_of, versions
@@ -12,15 +13,13 @@ from cmru_hw.report.run import Run, clamped, copied, level_excludes, netlist_of,
 def comparison(source: ResultFile, found: ComparisonResult) -> Run:
     """A folder of ``cmru-hw compare -o``."""
     agree = source.fact("decisions as in software", ("decisions/agree", "decisions/total"), part_of)
-    alike = source.fact(
-        "sequences classified as in software", ("classification/agree", "classification/total"), part_of
-    )
+    alike = _classes(source)
     excluded = source.fact(
         "too close to call",
         "decisions/excluded",
         count,
-        meaning="margin below the resolution, or a consequence of such a decision; counted neither as agreement nor as "
-        "difference",
+        meaning="closer to a threshold than the resolution and the errors of the states that the unit reads; counted "
+        "neither as agreement nor as difference",
     )
     unit = "V" if found.decisions.resolution_V is not None else "A"
     resolution = source.fact("resolution", f"decisions/resolution_{unit}", lambda v: si(v, unit))
@@ -30,21 +29,21 @@ def comparison(source: ResultFile, found: ComparisonResult) -> Run:
         "At every timestep, every unit (a recurrent neuron) moves its state up, holds it, or moves it down. Circuit "
         "and software are the same network if all these decisions and all states agree. Here ",
         agree,
-        " decisions agree, and ",
-        alike,
-        " sequences get the same class.",
+        " decisions agree. ",
+        *_class_sentence(found, alike),
     )
     scope = (
         f"the design of this report; {found.level} level, technology {found.technology}, "
         f"{found.provenance.versions.get('simulator', 'simulator not stated')}"
     )
+    classes: tuple[Fact, ...] = () if found.classification.one_score else (alike,)
     section = Section(
         name="comparison",
         title="Software compared with SPICE",
         lead=(lead,),
-        headlines=(agree, alike, *errors[:1]),
-        facts=(agree, _differ(source), excluded, resolution, *_margin(source, found, unit), *errors, alike,
-               *_others(source, found), *clamped(source)),
+        headlines=(agree, *classes, *errors[:1]),
+        facts=(agree, _differ(source), excluded, resolution, *_tolerance(source), *_margin(source, found, unit),
+               *errors, alike, *_not_judged(source, found), *_others(source, found), *clamped(source)),
         figures=_figures(source),
     )  # fmt: skip
     return Run(
@@ -61,8 +60,41 @@ def comparison(source: ResultFile, found: ComparisonResult) -> Run:
             (excluded, " decisions were too close to call and are not counted."),
             *level_excludes(found.level),
         ),
-        own=(Own(measure="classes", fact=alike, scope=scope), *_suppression(source, scope)),
+        own=(*(Own(measure="classes", fact=fact, scope=scope) for fact in classes), *_suppression(source, scope)),
     )
+
+
+def _classes(source: ResultFile) -> Fact:
+    keys = ("classification/agree", "classification/total")
+    if source.has("classification/one_score") and source.value("classification/one_score"):
+        return source.fact(
+            "sequences classified as in software", "classification/one_score", lambda _: "not judged", meaning=ONE_SCORE
+        )
+    return source.fact("sequences classified as in software", keys, part_of)
+
+
+def _class_sentence(found: ComparisonResult, alike: Fact) -> Prose:
+    if found.classification.one_score:
+        return ("The network has one score, which is no classification.",)
+    return (alike, " sequences get the same class.")
+
+
+def _not_judged(source: ResultFile, found: ComparisonResult) -> list[Fact]:
+    if not found.classification.not_judged or found.classification.one_score:
+        return []
+    keys = ("classification/close", "classification/followed")
+    meaning = "two scores closer than the readout's error, or a class that follows from a decision too close to call"
+    return [
+        source.fact("sequences not judged", keys, lambda a, b: count(a + b), rule="close + followed", meaning=meaning)
+    ]
+
+
+def _tolerance(source: ResultFile) -> list[Fact]:
+    key = "decisions/largest_tolerance_V"
+    if not source.has(key):
+        return []
+    meaning = "resolution, and how far the errors of states move the row that they move most"
+    return [source.fact("largest tolerance of a row", key, lambda v: si(v, "V"), meaning=meaning)]
 
 
 def _differ(source: ResultFile) -> Fact:
@@ -97,7 +129,7 @@ def _errors(source: ResultFile, found: ComparisonResult) -> list[Fact]:
         )
     if found.logit_error_max is not None:
         meaning = "of the largest readout"
-        facts.append(source.fact("largest readout error", "logit_error_max", lambda v: f"{v:.2g}", meaning=meaning))
+        facts.append(source.fact("largest readout error", "logit_error_max", percent, meaning=meaning))
     return facts
 
 
@@ -128,7 +160,7 @@ def _methods(source: ResultFile, sequences: Fact, resolution: Fact) -> Prose:
         " sequences and compared with the same network in double precision, decision by decision; decisions with a "
         "margin below ",
         resolution,
-        " are too close to call.",
+        ", or below what the errors of the states do to it, are too close to call.",
     )
 
 
@@ -148,7 +180,7 @@ def _suppression(source: ResultFile, scope: str) -> list[Own]:
     fact = source.fact(
         "error suppression",
         key,
-        lambda v: f"{v:.3g} times",
+        lambda v: f"{plain(v)} times",
         meaning="relative rms error of candidates over that of outputs",
     )
     return [Own(measure="suppression", fact=fact, scope=scope)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cmru_hw.analysis.retention.result import RetentionResult
 from cmru_hw.circuits.retention import HeldState
-from cmru_hw.core.units import count, percent, si
+from cmru_hw.core.units import count, percent, plain, si
 from cmru_hw.report.facts import Fact, Prose, ResultFile, Section, Table
 from cmru_hw.report.run import Run, copied, netlist_of, versions
 
@@ -128,7 +128,7 @@ def _restored(source: ResultFile, unit: Fact, worst: Fact, hot: Fact) -> Loss:
 
 
 def _about(timesteps: float) -> str:
-    return count(int(float(f"{timesteps:.3g}"))) if timesteps >= 100 else f"{timesteps:.3g}"
+    return count(int(float(f"{timesteps:.3g}"))) if timesteps >= 100 else plain(timesteps)
 
 
 def _followed(lost: bool) -> str:

@@ -11,7 +11,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from cmru_hw.analysis.corners.result import CornerFigures, CornersResult
-from cmru_hw.core.figures import STYLE, joules, save
+from cmru_hw.core.figures import STYLE, save
+from cmru_hw.core.units import joules, plain
 
 
 def heat_map(summary: CornersResult, path: Path) -> None:
@@ -44,7 +45,7 @@ def heat_map(summary: CornersResult, path: Path) -> None:
             for (row, column), value in np.ndenumerate(values):
                 if np.isfinite(value):
                     dark = sum(palette(norm(value))[:3]) < 1.6
-                    text = f"{value:.3g}" if values is energy else "100" if value == 100 else f"{value:.4g}"
+                    text = plain(value) if values is energy else "100" if value == 100 else f"{value:.4g}"
                     axis.text(column, row, text, ha="center", va="center", fontsize=6, color="w" if dark else "k")
             if worst:
                 row, column = place[worst]
@@ -58,7 +59,7 @@ def heat_map(summary: CornersResult, path: Path) -> None:
             if values is energy:
                 # Plain numbers, few enough not to overlap.
                 bar.locator = LogLocator(subs=(1.0, 2.0, 5.0))
-                bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
+                bar.formatter = FuncFormatter(lambda value, _: plain(value))
                 bar.minorticks_off()
         axes[1].set_xticks(range(len(columns)), [f"{vdd:g} V\n{temperature:g} °C" for vdd, temperature in columns],
                            fontsize=6)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from cmru_hw.analysis.energy.result import BlockEnergy, EnergyResult, EnergySeri
 from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.certificate import NumericalCertificate
+from cmru_hw.circuits.class_verdict import judge
 from cmru_hw.circuits.comparison import Reference, classes_of
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.circuits.energy import DIFFERENCE, TOLERANCE, EnergyBreakdown, EnergyModel, measure
@@ -148,12 +150,11 @@ def decisions_alike(expected: Response, found: Response) -> DecisionAgreement:
 
 
 def _classes_alike(design: AnyDesign, expected: Reference, found: Response, data: Sequences) -> ClassAgreement:
-    classes = classes_of(found, design.config.decision)
-    return ClassAgreement(
-        total=len(classes),
-        agree=int((classes == expected.classes).sum()),
-        correct_circuit=None if data.labels is None else int((classes == data.labels).sum()),
-    )
+    rule = design.config.decision
+    classes = classes_of(found, rule)
+    verdict = judge(classes, expected.classes, expected.response.logits, data.lengths, rule)
+    scored = data.labels is not None and not verdict.one_score
+    return ClassAgreement(**asdict(verdict), correct_circuit=int((classes == data.labels).sum()) if scored else None)
 
 
 def _joined(breakdowns: Sequence[EnergyBreakdown]) -> EnergyBreakdown:

@@ -9,7 +9,8 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from cmru_hw.analysis.energy.result import EnergyResult, ScalingResult
-from cmru_hw.core.figures import STYLE, joules, save
+from cmru_hw.core.figures import STYLE, save
+from cmru_hw.core.units import joules, plain
 
 COLOURS = {
     "inputs": "#9ecae1",
@@ -41,7 +42,7 @@ def over_time(found: EnergyResult, path: Path) -> None:
                      color=COLOURS.get(name, OTHER), label=name.replace("_", " "))  # fmt: skip
             floor = floor + series[name]
         mean = scale * found.per_timestep_J
-        axis.axhline(mean, color="black", linestyle="--", linewidth=0.8, label=f"mean {mean:.3g} {unit}")
+        axis.axhline(mean, color="black", linestyle="--", linewidth=0.8, label=f"mean {plain(mean)} {unit}")
         axis.set_xlabel(f"timestep ({1e3 * found.timestep_s:g} ms each)")
         axis.set_ylabel(f"energy [{unit}]")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

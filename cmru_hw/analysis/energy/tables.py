@@ -8,7 +8,7 @@ from cmru_hw.analysis.energy.result import RESULT, BlockEnergy, EnergyResult
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.output_folder import whole_folder
-from cmru_hw.core.units import percent, si
+from cmru_hw.core.units import joules, percent, plain, si
 
 COLUMNS = ("static_J", "dynamic_J", "analytic_J")
 
@@ -66,19 +66,19 @@ def as_csv(found: EnergyResult) -> str:
 
 
 def as_latex(found: EnergyResult) -> str:
-    """A booktabs table in fJ."""
-    scale = 1e15
+    """A booktabs table in the unit that makes its total a short number."""
+    scale, unit = joules(found.per_timestep_J)
     lines = [
         f"% {found.label}, {found.level} level, technology {found.technology}; {found.timesteps} timesteps",
         r"\begin{tabular}{lrrrl}",
         r"\toprule",
-        r"block & static [fJ] & dynamic [fJ] & analytic [fJ] & from \\",
+        rf"block & static [{unit}] & dynamic [{unit}] & analytic [{unit}] & from \\",
         r"\midrule",
     ]
     for name, entry in found.blocks.items():
-        numbers = ["--" if value is None else f"{scale * value:.4g}" for value in _numbers(entry)]
+        numbers = ["--" if value is None else plain(scale * value, 4) for value in _numbers(entry)]
         lines.append(" & ".join([name.replace("_", " "), *numbers, entry.source or "not modelled"]) + r" \\")
-    total = f"{scale * found.per_timestep_J:.4g}"
+    total = plain(scale * found.per_timestep_J, 4)
     return "\n".join([*lines, r"\midrule", rf"all & \multicolumn{{2}}{{r}}{{{total}}} & & \\", r"\bottomrule",
                       r"\end{tabular}", ""])  # fmt: skip
 

@@ -21,6 +21,7 @@ from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.identity import simulated_sha256
 from cmru_hw.core.errors import InputError
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.one_score import require_classes
 from cmru_hw.nn.sequences import Sequences
 
 EngineName = Literal["fast", "spice"]
@@ -34,7 +35,8 @@ class Job:
 
     ``design`` is of any kind of circuit (`cmru_hw.circuits.design.AnyDesign`). ``varied`` are the sources of variation
     that differ from die to die. The simulator's time steps are halved ``refine`` times. A die's row does not depend on
-    the process or machine that computes it. Raises InputError for a design whose dies cannot be drawn.
+    the process or machine that computes it. Raises InputError for a design whose dies cannot be drawn, DataError for a
+    network with one score.
     """
 
     design: Any
@@ -63,6 +65,7 @@ class Job:
         leaves = sorted(kind.select_variations(self.design))
         if unknown := sorted(self.varied - set(leaves)):
             raise InputError(f"{', '.join(unknown)} does not vary in this design: give some of {', '.join(leaves)}")
+        require_classes(self.trained.config, "a yield")
 
     @cached_property
     def sha256(self) -> str:

@@ -21,7 +21,7 @@ from cmru_hw.analysis.results import KINDS, Result
 from cmru_hw.analysis.retention.result import RetentionResult
 from cmru_hw.analysis.versus.result import TableEntry, TableRow, VersusResult
 from cmru_hw.core.errors import InputError, MappingError, TechnologyError
-from cmru_hw.core.units import percent, si
+from cmru_hw.core.units import percent, plain, si
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.process import device_count
 from cmru_hw.process.device_count import Inventory
@@ -233,7 +233,7 @@ def _decisions(found: ComparisonResult | EnergyResult) -> Said:
 
 def _classes(found: ComparisonResult | EnergyResult) -> Said:
     classes = found.classification
-    return classes.to_plain(), f"{classes.agree} of {classes.total}"
+    return classes.to_plain(), str(classes)
 
 
 def _accuracy(found: ComparisonResult | EnergyResult) -> Said:
@@ -276,7 +276,7 @@ def _simulators(one: Runs) -> TableEntry:
 
 
 def _retention(found: RetentionResult) -> Said:
-    plain = {
+    facts = {
         "of": len(found.temperatures),
         "worst_timesteps": found.worst_timesteps,
         "worst_temperature_C": found.worst_temperature_C,
@@ -284,4 +284,4 @@ def _retention(found: RetentionResult) -> Said:
     }
     at_least = "at least " if found.worst_at_least else ""
     where = f"{found.worst_temperature_C:g} °C, of {len(found.temperatures)} temperatures"
-    return plain, f"{at_least}{found.worst_timesteps:.3g} timesteps at {where}"
+    return facts, f"{at_least}{plain(found.worst_timesteps)} timesteps at {where}"

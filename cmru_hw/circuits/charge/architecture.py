@@ -19,6 +19,7 @@ from cmru_hw.circuits.charge import (
     retention,
     row_errors,
     simulate,
+    tolerance,
     trim,
     variation,
 )
@@ -109,7 +110,7 @@ CHARGE = Architecture(
     unit="two weighted sums, two comparators and one memory, each weight a capacitor",
     cells=("cmru", "bmru", "eps", "acmru"),
     technology="macro",
-    resolution=compare.RESOLUTION,
+    resolution=tolerance.RESOLUTION,
     margin_unit="V",
     random_weights="",
     load_technology=fidelity.load_technology,

@@ -15,12 +15,13 @@ from cmru_hw.circuits.charge import (
     macro_netlist,
     noise,
     simulate,
+    tolerance,
     trim,
     trim_search,
     trim_windows,
     variation,
 )
-from cmru_hw.circuits.charge.compare import RESOLUTION, reference
+from cmru_hw.circuits.charge.compare import reference
 from cmru_hw.circuits.charge.fast import Packed
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.circuits.comparison import classes_of
@@ -28,10 +29,6 @@ from cmru_hw.circuits.dies import DieJob, DieScores, DieSimulator, Replay
 from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array, Response
-
-# Smallest margin [V] at which a row that reads states must decide alike in both engines. After some tens of packets
-# their states differ by microvolts, because ngspice's integration is not exact.
-STATE_RESOLUTION = 5e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +94,7 @@ def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> DieScores:
     classes = classes_of(response, job.design.config.decision)
     (number,), (beyond,) = drawn.numbers.tolist(), trim_search.beyond(simulated).tolist()
     row = _row(job, number, decisions, states, classes, beyond=beyond)
-    agree, close = _engines(job, drawn, decisions)
+    agree, close = _engines(job, drawn, decisions, states)
     return replace(row, engines_agree=agree, engines_close=close)
 
 
@@ -168,28 +165,47 @@ def _calibrated(drawn: Dies, engine: spice.Engine) -> tuple[Dies, Dies]:
 
 def _resolution(name: str) -> float:
     """Smallest margin [V] at which rows ``name`` of :func:`.trim.rows` must decide alike in both engines."""
-    return RESOLUTION if name[1:] == "0_" else STATE_RESOLUTION
+    return tolerance.RESOLUTION + (0.0 if name[1:] == "0_" else tolerance.LATE)
 
 
-def _engines(job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]]) -> tuple[int, int]:
-    """Number of decisions in which both engines agree on the same die, and of differing ones too close to call."""
-    packed = job.goal.packed
+def _engines(
+    job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]], states: Sequence[Array]
+) -> tuple[int, int]:
+    """Decisions that SPICE and the fast engine make alike on the same die, and others that are too close to call.
+
+    ``states`` [V] are those of SPICE. The criterion is that of a comparison with software
+    (`cmru_hw.circuits.charge.tolerance`), with the fast engine in its place.
+    """
+    design, packed = job.design, job.goal.packed
     (found,) = fast.run(drawn, packed, margins=True)
     assert found.margins is not None
-    differ = [a != b for a, b in zip(simulated, found.decisions, strict=True)]
-    # Rows of the first layer read inputs, which are bit-identical in both engines. The others read states.
-    close = [margin < (STATE_RESOLUTION if layer else RESOLUTION) for layer, margin in enumerate(found.margins)]
-    # A decision that was too close to call and differed explains later differences in its sequence: none in its own
-    # layer, because an integrator does not affect its own decisions, but possibly all in the layers above.
+    apart = [(one - other).T for one, other in zip(states, found.states, strict=True)]
+    errors = [
+        tolerance.state_errors(design, layer, one.T, other.T)
+        for layer, one, other in zip(design.layers, states, found.states, strict=True)
+    ]
+    # From the first decision of a sequence that fell the other way because it was too close, those that read a state
+    # which it has changed follow it, until the states agree again.
     since = np.full(len(packed.lengths), len(packed.alive))
-    explained = 0
-    for layer_differ, layer_close in zip(differ, close, strict=True):
-        follows = packed.time >= since[packed.sequence]
-        explained += int((layer_differ & (layer_close | follows)).sum())
-        undecided = (layer_differ & (layer_close | follows)).any(0)
-        np.minimum.at(since, packed.sequence[undecided], packed.time[undecided])
-    total = sum(layer.size for layer in differ)
-    return total - sum(int(layer.sum()) for layer in differ), explained
+    moved: NDArray[np.bool_] = np.zeros(len(packed.time), dtype=bool)
+    explained = alike = 0
+    for index, layer in enumerate(design.layers):
+        differ = simulated[index] != found.decisions[index]
+        lines = tolerance.line_errors(design, index, errors)
+        allowed = (
+            tolerance.RESOLUTION
+            + tolerance.late(design, index)
+            + np.maximum(*(np.abs(tolerance.shift(design, row, lines)).T for row in (layer.low, layer.high)))
+        )
+        follows = moved & (packed.time >= since[packed.sequence])
+        excused = differ & ((found.margins[index] < allowed) | follows)
+        explained += int(excused.sum())
+        alike += int((~differ).sum())
+        turned = np.flatnonzero(excused.any(axis=0))
+        np.minimum.at(since, packed.sequence[turned], packed.time[turned])
+        own = (np.abs(apart[index]) > tolerance.accepted(design, layer)).any(axis=1)
+        moved = np.logical_or(own, moved) if design.config.skip else np.asarray(own)
+    return alike, explained
 
 
 def _replay(job: DieJob, number: int) -> Replay:
@@ -209,6 +225,7 @@ DIES = DieSimulator(
     fast=_fast,
     simulated=_simulated,
     replay=_replay,
-    resolution=f"within {RESOLUTION * 1e6:g} µV on rows that read inputs, {STATE_RESOLUTION * 1e6:g} µV on rows that "
-    "read states, or later in the sequence of one that was",
+    resolution=f"within {tolerance.RESOLUTION * 1e6:g} µV and the error of the states that the row reads "
+    f"({tolerance.LATE * 1e6:g} µV more where they settle or droop), or after a decision that was, until the states "
+    "agree again",
 )

@@ -39,6 +39,7 @@ from cmru_hw.circuits.design import Deviation, refuse_dead_layers
 from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
+from cmru_hw.core.units import si
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process.technology import Technology
@@ -273,8 +274,8 @@ def _fixed_packets(name: str, alpha: Array, technology: Technology, highest: flo
     worst = int(np.argmax(packet))
     if packet[worst] > LARGEST_PACKET_RATIO * integrator:
         raise MappingError(
-            f"{name}, unit {worst}: one packet would need C_s = {packet[worst]:.3g} F on C_int = {integrator:.3g} F; "
-            "lower signal.state_swing, raise signal.reference, or train with a penalty on alpha"
+            f"{name}, unit {worst}: one packet would need C_s = {si(packet[worst], 'F')} on C_int = "
+            f"{si(integrator, 'F')}; lower signal.state_swing, raise signal.reference, or train with a penalty on alpha"
         )
     return unit, step, packet
 

@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from cmru_hw.circuits.charge.compare import row_gain
+from cmru_hw.circuits.charge.continuation import row_gain
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.simulation import Waveforms
 from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
+from cmru_hw.core.units import si
 
 
 # long: one figure, panel after panel
@@ -71,18 +72,20 @@ def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) 
         step = mapped.step[number]
         # The power-on frame precedes timestep 0.
         time = traces.time / plan.timestep - plan.starts[0] - 1
-        state.step(
+        # software has no time within a timestep: it is drawn where the circuit is compared with it
+        state.plot(
             steps,
             expected.response.states[layer][0, : len(steps), number],
-            where="post",
+            "s",
             color=SOFTWARE,
-            linewidth=2.5,
-            alpha=0.4,
+            markersize=5,
+            markeredgewidth=0,
+            alpha=0.5,
             label="software",
         )
         state.plot(time, (traces.values[f"o{here}"] - common) / step, color=CIRCUIT, label="circuit")
         state.set_ylabel("state [h]" if design.config.cell == "acmru" else "state [levels]")
-        state.set_xlabel(f"timestep ({plan.timestep * 1e3:g} ms each)")
+        state.set_xlabel(f"end of timestep ({si(plan.timestep, 's')} each): the circuit moves before it")
         state.set_xlim(-1, len(steps))
         state.xaxis.set_major_locator(MaxNLocator(integer=True))
         state.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))

@@ -8,9 +8,10 @@ import numpy as np
 
 from cmru_hw.circuits.charge import fidelity
 from cmru_hw.circuits.charge.certify import CERTIFIED_FRAMES, certify
-from cmru_hw.circuits.charge.compare import RESOLUTION, compare, reference
+from cmru_hw.circuits.charge.compare import compare, reference
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.simulate import MOST_REFINEMENTS, simulate
+from cmru_hw.circuits.charge.tolerance import RESOLUTION
 from cmru_hw.circuits.simulation import Verified
 from cmru_hw.core.signals import Response
 from cmru_hw.nn.checkpoint import Trained
@@ -35,9 +36,9 @@ def verify(
 
     Macromodels: while circuit and software differ, up to twice. A difference that finer steps remove is an integration
     error; one that remains is real. Transistors: while a certificate (:func:`certify`) of ``frames`` frames shows that
-    finer steps change a decision or a state. The first run already has its steps halved ``refine`` times. A decision
-    with a margin below ``resolution`` [V] is too close to call. ``progress(done, total)`` counts timesteps. Raises
-    SimulationError, and DataError for sequences that do not fit.
+    finer steps change a decision or a state. The first run already has its steps halved ``refine`` times. For
+    ``resolution`` [V] see :func:`cmru_hw.circuits.charge.compare.compare`. ``progress(done, total)`` counts timesteps.
+    Raises SimulationError, and DataError for sequences that do not fit.
     """
     expected = reference(design, trained, sequences)
     transistors = fidelity.in_transistors(design)

@@ -8,12 +8,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cmru_hw.circuits.class_verdict import judge
 from cmru_hw.circuits.comparison import Comparison, Divergence, Reference, classes_of, made, software
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.simulate import CurrentSimulation
 from cmru_hw.circuits.current.transitions import HIGH
 from cmru_hw.core.signals import Array
-from cmru_hw.core.units import percent
+from cmru_hw.core.units import percent, plain
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
 
@@ -23,6 +24,8 @@ from cmru_hw.nn.sequences import Sequences
 CLEAR = 0.1
 # Required agreement with software: this share of all decisions, of all states and of all classes.
 AGREEMENT = 0.98
+# Scores closer than this share of the largest one are not judged: mirrors of the readout are not exact.
+READOUT = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +74,18 @@ class CurrentComparison(Comparison):
 
         ``level_tolerance`` does not apply: an output has one of two levels, and a wrong level is a wrong state.
         """
-        counted = self.total - self.excluded
+        counted = self.judged
         found = []
         for what, agree, of in (
             ("decisions", self.agree, counted),
             ("states", self.states_agree, counted),
-            ("classes", self.classified_alike, self.classified),
+            ("classes", self.classes.agree, self.classes.judged),
         ):
             if agree < AGREEMENT * of:
                 found.append(f"{of - agree} of {of} {what} differ from software, more than {percent(1 - AGREEMENT)}")
         if found and self.agree < AGREEMENT * counted:
             found[0] += f"; the first: {self.first_divergence}"
-        return tuple(found)
+        return (*self.nothing_judged(), *found)
 
     def details(self) -> dict[str, object]:
         return {
@@ -104,14 +107,14 @@ class CurrentComparison(Comparison):
         }
 
     def remarks(self) -> list[tuple[str, str]]:
-        rows = [("states", f"{self.states_agree} of {self.total - self.excluded} agree")]
+        rows = [("states", f"{self.states_agree} of {self.judged} agree")]
         if self.differ:
             because = f"{self.roots} with a candidate within {percent(self.root_margin)} of its threshold in software"
             rows.append(("why they differ", f"{because}; the others follow from one of these"))
         errors = f"candidates {percent(self.candidate_error)} rms off, outputs {percent(self.state_error)}"
-        rows.append(("error suppression", f"{errors}: {self.suppression:.3g} times less"))
+        rows.append(("error suppression", f"{errors}: {plain(self.suppression)} times less"))
         far = f"{percent(self.clear.share)} of cells, whose candidate is {percent(CLEAR)} or more off its thresholds"
-        rows.append(("", f"{self.clear.suppression:.3g} times less for the {far}"))
+        rows.append(("", f"{plain(self.clear.suppression)} times less for the {far}"))
         if not self.transitions_checked:
             rows.append(("note", "the causes of transitions are not checked: thresholds of these cells are unknown"))
         return rows
@@ -186,6 +189,12 @@ def compare(
     logits = np.where(valid, response.logits - expected.response.logits, 0.0)
     used = np.abs(design.input_range.scaled(sequences.inputs)) / np.array(design.calibration.inputs)
     labels = sequences.labels
+    scores = expected.response.logits
+    verdict = judge(
+        classes, expected.classes, scores, sequences.lengths, design.config.decision,
+        fixed=READOUT / 2 * float(np.abs(scores).max()),
+    )  # fmt: skip
+    scored = labels is not None and not verdict.one_score
     return CurrentComparison(
         total=total,
         agree=agree,
@@ -193,10 +202,9 @@ def compare(
         resolution=resolution,
         level_error=level_error,
         logit_error=float(np.abs(logits).max() / max(np.abs(expected.response.logits).max(), 1e-30)),
-        classified=len(classes),
-        classified_alike=int((classes == expected.classes).sum()),
-        correct_software=None if labels is None else int((expected.classes == labels).sum()),
-        correct_circuit=None if labels is None else int((classes == labels).sum()),
+        classes=verdict,
+        correct_software=int((expected.classes == labels).sum()) if scored else None,
+        correct_circuit=int((classes == labels).sum()) if scored else None,
         first_divergence=min(divergences, key=lambda d: (d.sequence, d.timestep, d.layer, d.unit), default=None),
         smallest_margin=smallest,
         swing_used=float(np.where(valid, used, 0).max()),

@@ -23,6 +23,7 @@ from cmru_hw.core import toml_file
 from cmru_hw.core.errors import TechnologyError, reason
 from cmru_hw.core.regular_file import read_text
 from cmru_hw.core.signals import Array
+from cmru_hw.core.units import si
 from cmru_hw.process import ranges
 
 LANDINGS = ("across", "same_type", "half")
@@ -301,13 +302,13 @@ def _within_sweeps(
     """Raise TechnologyError for currents and sizes outside of the sweeps, where corrections would be invented."""
     for key in ("unit", "bias", "full_scale"):
         if not current[0] <= numbers[key] <= current[-1]:
-            swept = f"{current[0]:g} to {current[-1]:g} A"
-            raise TechnologyError(f"{where}: {key} is {numbers[key]:g} A, but mirrors were swept from {swept}")
+            swept = f"{si(current[0], 'A')} to {si(current[-1], 'A')}"
+            raise TechnologyError(f"{where}: {key} is {si(numbers[key], 'A')}, but mirrors were swept from {swept}")
     for axis, row in (("cell.thresh", axes["thresh"]), ("cell.gain", axes["gain"])):
         if not row[0] <= numbers["smallest"] < numbers["largest"] <= row[-1]:
             raise TechnologyError(
-                f"{where}: smallest and largest are {numbers['smallest']:g} and {numbers['largest']:g} A, must rise "
-                f"within {axis}, {row[0]:g} to {row[-1]:g} A"
+                f"{where}: smallest and largest are {si(numbers['smallest'], 'A')} and {si(numbers['largest'], 'A')}, "
+                f"must rise within {axis}, {si(row[0], 'A')} to {si(row[-1], 'A')}"
             )
     narrowest, unit, widest = (
         numbers[a] / numbers[b] for a, b in (("narrow", "longest"), ("narrow", "length"), ("widest", "length"))
