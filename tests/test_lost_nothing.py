@@ -366,8 +366,8 @@ from cmru_hw.analysis.montecarlo.workers import local
 
 {guard}
     design, data = cmru_hw.load_design("d"), cmru_hw.load_sequences("x.npz")
-    with local(2) as team:
-        print("dies", cmru_hw.run_montecarlo(design, data, dies=130, team=team, folder="k").dies)
+    with local(2) as workers:
+        print("dies", cmru_hw.run_montecarlo(design, data, dies=130, workers=workers, folder="k").dies)
 """
 
 

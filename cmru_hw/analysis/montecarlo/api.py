@@ -41,7 +41,8 @@ SENSITIVITY_DIES = 200
 class Plan:
     """Number of ``dies``, and optional analyses.
 
-    A die is good if its accuracy is at most ``drop`` below software's. With ``until`` the run stops when the interval
+    A die is good if its accuracy is at most ``drop`` below software's; a negative ``drop`` asks for more than
+    software's. With ``until`` the run stops when the interval
     of the yield is at most that wide. ``paired``: number of dies to simulate in SPICE, too. ``sensitivity``: rank the
     classes of elements.
     """
@@ -55,8 +56,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.dies < 1:
             raise InputError(f"dies is {self.dies}: give 1 or more")
-        if not 0 <= self.drop <= 1:
-            raise InputError(f"drop is {self.drop}: give a share of the sequences, 0 to 1")
+        if not -1 < self.drop <= 1:
+            raise InputError(f"drop is {self.drop}: give a share of the sequences, above -1 and up to 1")
         if self.until is not None and not 0 < self.until <= 1:
             raise InputError(f"until is {self.until}: give the width of an interval, above 0 and up to 1")
         if self.paired is not None and self.paired < 1:
