@@ -393,8 +393,8 @@ def test_perturb_reaches_every_signal() -> None:
     [
         ({"cell": "gru"}, "cell 'gru' is unknown"),
         ({"epsilon": 0.5}, "cell 'cmru' means 1.0"),
-        ({"cell": "eps", "epsilon": 1.5}, "lies between 0 and 1"),
-        ({"cell": "eps", "epsilon": float("nan")}, "lies between 0 and 1"),
+        ({"cell": "eps", "epsilon": 1.5}, "lie between 0 and 1"),
+        ({"cell": "eps", "epsilon": float("nan")}, "lie between 0 and 1"),
         ({"levels": 0}, "positive whole number"),
         ({"levels": 2.5}, "positive whole number"),
         ({"levels": True}, "positive whole number"),

@@ -136,7 +136,7 @@ def test_broken_technologies_are_named() -> None:
         (re.sub(r"^fraction = \[0.03", "fraction = [2", text, flags=re.MULTILINE), "cell.fraction"),
         (re.sub(r"^n_half = ", "n_all = ", text, flags=re.MULTILINE), "mirror.ratios"),
         (text.replace("[cell]", "[cell"), "TOML"),
-        (text.replace("unit = 1e-09", "unit = nan"), "unit is nan, must be a positive number"),
+        (text.replace("unit = 1e-09", "unit = nan"), "unit is nan, must be a number in SI units"),
         (text.replace("unit = 1e-09", "unit = 1e-06"), "unit is 1 µA, but mirrors were swept from 30 pA to 30 nA"),
         (text.replace("full_scale = 2e-09", "full_scale = 1e-12"), "full_scale is 1 pA, but mirrors were swept"),
         (text.replace("largest = 3e-09", "largest = 2e-08"), "must rise within cell.thresh, 30 pA to 10 nA"),

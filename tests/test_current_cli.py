@@ -151,7 +151,7 @@ def test_what_does_not_fit_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     shipped_text = (Path(technology.__file__).parent / "technologies" / "gf180.toml").read_text()
     own.write_text(shipped_text.replace("unit = 1e-09", "unit = 1e-06"))
-    assert "unit is 1e-06 A, but mirrors were swept" in refused("export", FQ, "-o", out, "--technology", own)
+    assert "unit is 1 µA, but mirrors were swept" in refused("export", FQ, "-o", out, "--technology", own)
     assert not out.exists()
     assert "export it with --architecture cm" in run("inspect", FQ, "--architecture", "sc").stdout.replace("\n", " ")
 
@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_one_line_with_the_remedy(tmp_path: Path) -> None:
 def test_retention_of_a_cell_that_restores_its_state(small: tuple[Path, Path], tmp_path: Path) -> None:
     done = run("retention", small[0], "--temperature", 27, "--temperature", 85, "-o", tmp_path / "kept")
     assert done.returncode == 0, done.stderr
-    assert "at least 1e+05" in done.stdout and "holds" in done.stdout
+    assert "at least 100" in done.stdout and "holds" in done.stdout
     found = json.loads((tmp_path / "kept" / "retention.json").read_text())
     assert found["architecture"] == "cm" and found["worst_timesteps"] == 1e5
     assert found["worst_at_least"] and (tmp_path / "kept" / "retention.svg").stat().st_size > 5000

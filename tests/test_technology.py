@@ -67,7 +67,7 @@ def test_impossible_numbers_are_refused_by_name(old: str, new: str, message: str
 
 def test_every_number_has_a_range() -> None:
     def numbers(kind: type) -> set[str]:
-        return {key for key, of in kind.__annotations__.items() if of == "float"}
+        return {key for key, of in kind.__annotations__.items() if of in ("float", "int")}
 
     charge = {f"{name}.{key}" for name, kind in technology.SECTIONS.items() for key in numbers(kind)}
     assert charge == set(ranges.CHARGE)
