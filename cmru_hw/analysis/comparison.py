@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -124,7 +125,9 @@ def compared(exported: Exported, verified: Verified, *, command: str = "") -> Co
     design, result, simulation = exported.design, verified.comparison, verified.simulation
     margins = {
         f"resolution_{result.margin_unit}": result.resolution,
-        f"smallest_margin_{result.margin_unit}": result.smallest_margin,
+        f"smallest_margin_{result.margin_unit}": result.smallest_margin
+        if math.isfinite(result.smallest_margin)
+        else None,
     }
     if result.margin_unit == "V":
         margins["largest_tolerance_V"] = result.largest_tolerance

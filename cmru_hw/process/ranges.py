@@ -61,7 +61,10 @@ _SECTIONS: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(("pair_width", "pair_length"), METRE),
         **dict.fromkeys(("comparator_rest", "limit", "amplifier"), SMALL_VOLT),
         **dict.fromkeys(("gain", "leakage", "injection"), SHARE),
-        **dict.fromkeys([f"global_{name}" for name in ("capacitor", "gain", "leakage", "injection")], Allowed(unit="", low=0, high=1)),
+        **dict.fromkeys(
+            [f"global_{name}" for name in ("capacitor", "gain", "leakage", "injection")],
+            Allowed(unit="", low=0, high=1),
+        ),
         **dict.fromkeys(("global_reference", "global_bias"), SHARE),
     },
     "energy": {
