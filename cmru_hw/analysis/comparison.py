@@ -123,6 +123,7 @@ class SimulationResult(Record):
 def compared(exported: Exported, verified: Verified, *, command: str = "") -> ComparisonResult:
     """The result to write. ``command`` reproduces it."""
     design, result, simulation = exported.design, verified.comparison, verified.simulation
+    smallest = result.smallest_margin if math.isfinite(result.smallest_margin) else None
     margins = {
         f"resolution_{result.margin_unit}": result.resolution,
         f"smallest_margin_{result.margin_unit}": result.smallest_margin

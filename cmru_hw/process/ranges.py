@@ -38,6 +38,8 @@ COULOMB = Allowed(unit="C", low=0, high=1e-9)
 JOULE = Allowed(unit="J", low=0, high=1e-3)
 WATT = Allowed(unit="W", low=0, high=1)
 SHARE = Allowed(unit="", low=0, high=10)
+# A global factor is 1 plus a normal draw of this size: larger ones turn its sign.
+UNIT_SHARE = Allowed(unit="", low=0, high=1)
 
 _SECTIONS: dict[str, dict[str, Allowed]] = {
     "supply": {"vdd": Allowed(unit="V", low=0.2, high=10), "common_mode": Allowed(unit="V", low=0.02, high=10)},
