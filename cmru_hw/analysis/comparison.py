@@ -126,9 +126,7 @@ def compared(exported: Exported, verified: Verified, *, command: str = "") -> Co
     smallest = result.smallest_margin if math.isfinite(result.smallest_margin) else None
     margins = {
         f"resolution_{result.margin_unit}": result.resolution,
-        f"smallest_margin_{result.margin_unit}": result.smallest_margin
-        if math.isfinite(result.smallest_margin)
-        else None,
+        f"smallest_margin_{result.margin_unit}": smallest,
     }
     if result.margin_unit == "V":
         margins["largest_tolerance_V"] = result.largest_tolerance
