@@ -1,4 +1,4 @@
-"""What offset trim costs in the fast engine, and what it is worth: CPU time and yield of dies with trim and without.
+"""Offset trim in the fast engine: CPU time and yield of dies with trim and without it.
 
 Run: ``python -m benchmarks.trim [DIES]``. Designs take turns, one block of dies each; the ratio is of CPU time per die,
 search of the codes included. The yield is of the same DIES (1000) in each line.
@@ -46,7 +46,7 @@ def case(network: str, sizes: Technology, bits: int) -> _Case:
     kind = trim.with_bits(sizes, bits)
     design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
     job = Job(design=design, trained=trained, sequences=data, seed=0, varied=variation.select_variations(design))
-    # the software run and compilation are not what a die costs
+    # Software runs and code is compiled once, so neither counts for a die.
     scores(job, range(8))
     return _Case(job=job, tables=[], cost=Cost(wall=0.0, cpu=0.0))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from cmru_hw.circuits.class_verdict import ClassVerdict
 from cmru_hw.core.records import Count, Invalid, OneOf, Record
 from cmru_hw.nn.one_score import ONE_SCORE
 
@@ -30,25 +31,11 @@ class DecisionAgreement(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassAgreement(Record):
-    """Of ``total`` sequences, ``agree`` have the class that software gives, and ``correct_circuit`` the labelled one:
-    None without labels. ``close`` and ``followed`` sequences are not judged, and none is with ``one_score``: see
-    `cmru_hw.circuits.class_verdict.ClassVerdict`."""
+class ClassAgreement(ClassVerdict, Record):
+    """A `ClassVerdict` as it is written. ``correct_circuit`` of all sequences have the labelled class; None without
+    labels."""
 
-    total: Count
-    agree: Count
     correct_circuit: Count | None
-    close: Count = 0
-    followed: Count = 0
-    one_score: bool = False
-
-    @property
-    def not_judged(self) -> int:
-        return self.total if self.one_score else self.close + self.followed
-
-    @property
-    def judged(self) -> int:
-        return self.total - self.not_judged
 
     def __str__(self) -> str:
         if self.one_score:

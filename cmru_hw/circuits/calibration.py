@@ -46,7 +46,7 @@ def calibration_data(trained: Trained, sequences: Sequences | None, percentile: 
         limit = largest = torch.full((features,), ASSUMED_RANGE, dtype=torch.float64).numpy()
     else:
         limit, largest = magnitudes(data.inputs * scale + offset, data.lengths, percentile)
-    limits = InputRange(scale=scale, offset=offset, low=-limit, high=limit, calibrated=largest)
+    limits = InputRange.of(scale=scale, offset=offset, limits=limit, largest=largest)
     network = limits.network(trained)
     with torch.no_grad():
         output = network(inputs, lengths)

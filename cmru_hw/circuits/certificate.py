@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.core.signals import Array
+from cmru_hw.core.signals import Array, valid_mask
 from cmru_hw.core.units import percent, plain, si
 
 Frame = tuple[int, int]
@@ -108,6 +108,6 @@ def margins_inside(
     lengths: Sequence[int] | NDArray[np.int64], margins: Sequence[Array], limit: float
 ) -> tuple[int, int]:
     """Number of margins below ``limit``, and number of all margins. See :func:`choose_frames` for the arrays."""
-    valid = np.arange(margins[0].shape[1])[None, :] < np.asarray(lengths)[:, None]
+    valid = valid_mask(lengths, margins[0].shape[1])
     inside = sum(int((margin[valid] < limit).sum()) for margin in margins)
     return inside, sum(int(margin[valid].size) for margin in margins)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cmru_hw.core.records import Count
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.one_score import ONE_SCORE
 
@@ -24,10 +25,10 @@ class ClassVerdict:
     call. ``one_score``: there is no class at all.
     """
 
-    total: int
-    agree: int
-    close: int = 0
-    followed: int = 0
+    total: Count
+    agree: Count
+    close: Count = 0
+    followed: Count = 0
     one_score: bool = False
 
     @property

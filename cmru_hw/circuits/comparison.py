@@ -32,8 +32,9 @@ SHOWN_UNDECIDED = 5
 class Reference:
     """The software response with clamped inputs, in double precision. ``trained`` ran on ``sequences``.
 
-    ``margins`` has one array (sequences, timesteps, units) per layer: the distance of the compared quantity from the
-    nearer threshold. In the charge domain the quantity is a row's voltage [V], in current mode a current [A].
+    ``candidates`` [software units] and ``margins`` have one array (sequences, timesteps, units) per layer. A margin is
+    the distance of the compared quantity from the nearer threshold. In the charge domain the quantity is a row's
+    voltage [V], in current mode a current [A].
     ``clamped`` counts the clamped inputs; ``unclamped_classes`` (sequences,) are those of the user's own model, which
     has no range.
     """
@@ -41,6 +42,7 @@ class Reference:
     trained: Trained
     sequences: Sequences
     response: Response
+    candidates: tuple[Array, ...]
     margins: tuple[Array, ...]
     classes: NDArray[np.int64]
     clamped: ClampedInputs
@@ -218,7 +220,7 @@ def made(
     limits: InputRange, trained: Trained, sequences: Sequences, output: NetworkOutput, margins: tuple[Array, ...]
 ) -> Reference:
     """The reference for ``output`` of :func:`software`."""
-    valid = np.arange(sequences.inputs.shape[1])[None, :, None] < sequences.lengths[:, None, None]
+    valid = sequences.valid[:, :, None]
     classes = classify(output.logits, torch.from_numpy(sequences.lengths), trained.config.decision).numpy()
     clamped, unclamped_classes = limits.clamped(trained, sequences, classes)
     return Reference(
@@ -230,6 +232,7 @@ def made(
             states=tuple(np.where(valid, s.numpy(), 0.0) for s in output.states),
             logits=np.where(valid, output.logits.numpy(), 0.0),
         ),
+        candidates=tuple(c.numpy() for c in output.candidates),
         margins=margins,
         classes=classes,
         clamped=clamped,

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.records import Count, Invalid, NotNegative, Record
-from cmru_hw.core.signals import Array
+from cmru_hw.core.signals import Array, valid_mask
 from cmru_hw.core.units import plain
-from cmru_hw.nn.cells import Network, classify, valid_timesteps
+from cmru_hw.nn.cells import Network, classify
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
 
@@ -89,6 +89,15 @@ class InputRange:
     high: Array
     calibrated: Array
 
+    @classmethod
+    def of(
+        cls, *, scale: Array, offset: Array, limits: ArrayLike, largest: ArrayLike, negative: ArrayLike = True
+    ) -> InputRange:
+        """The range ±``limits`` (features,); it ends at zero where ``negative`` (features,) is false."""
+        high = np.array(limits)
+        low = np.where(negative, -high, 0.0)
+        return cls(scale=scale, offset=offset, low=low, high=high, calibrated=np.array(largest))
+
     def scaled(self, inputs: NDArray[np.floating]) -> Array:
         """Scaled inputs as the drivers pass them on, clamped, of ``inputs`` (..., features) in the data's own units."""
         return np.clip(self._raw(inputs), self.low, self.high)
@@ -113,14 +122,14 @@ class InputRange:
 
         ``classes`` are those with clamped inputs.
         """
-        lengths = torch.from_numpy(data.lengths)
-        valid = valid_timesteps(lengths, data.inputs.shape[1]).numpy()[:, :, None]
+        valid = data.valid[:, :, None]
         values = self._raw(data.inputs)
         slack = ROUNDING * (self.high - self.low) if np.isfinite(self.high).all() else 0.0
         beyond = valid & ((values < self.low - slack) | (values > self.high + slack))
         own = classes
         if beyond.any():
             with torch.no_grad():
+                lengths = torch.from_numpy(data.lengths)
                 logits = trained.network().double()(torch.from_numpy(data.inputs).double(), lengths).logits
             own = classify(logits, lengths, trained.config.decision).numpy()
         excess = np.where(valid, values / np.where(values < 0, -self._reach(self.low), self._reach(self.high)), 0.0)
@@ -152,7 +161,7 @@ def magnitudes(values: Array, lengths: NDArray[np.int64], percentile: float) -> 
     at least one may exceed it; at 100 % none does. It is at least SMALLEST of the median range. Raises MappingError
     if no input is ever different from zero.
     """
-    valid = np.arange(values.shape[1])[None, :] < lengths[:, None]
+    valid = valid_mask(lengths, values.shape[1])
     sizes = np.abs(values)
     timesteps, sequences = sizes[valid], np.where(valid[:, :, None], sizes, 0.0).max(axis=1)
     largest = timesteps.max(axis=0)

@@ -64,6 +64,11 @@ class Traces:
         return np.diff(np.interp(edges, self.time, moved))
 
 
+def valid_mask(lengths: Sequence[int] | NDArray[np.int64], timesteps: int) -> NDArray[np.bool_]:
+    """(sequences, timesteps): true for the first ``lengths[i]`` timesteps of sequence i; the others are padding."""
+    return np.arange(timesteps)[None, :] < np.asarray(lengths)[:, None]
+
+
 def padded(arrays: Sequence[NDArray[Any]], timesteps: int) -> NDArray[Any]:
     """Arrays of shape (length, ...) as one of shape (arrays, timesteps, ...), with 0 past each one's length."""
     out = np.zeros((len(arrays), timesteps, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
@@ -89,4 +94,4 @@ class Response:
     @property
     def valid(self) -> NDArray[np.bool_]:
         """(sequences, timesteps): whether a timestep is valid, not padding."""
-        return np.arange(self.logits.shape[1])[None, :] < self.lengths[:, None]
+        return valid_mask(self.lengths, self.logits.shape[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,8 +17,7 @@ SHRINKAGE = 0.15
 
 def _values(sequences: Sequences) -> Tensor:
     """(valid timesteps, features)"""
-    valid = np.arange(sequences.inputs.shape[1]) < sequences.lengths[:, None]
-    return torch.from_numpy(sequences.inputs[valid])
+    return torch.from_numpy(sequences.inputs[sequences.valid])
 
 
 def moments(sequences: Sequences) -> tuple[Tensor, Tensor]:

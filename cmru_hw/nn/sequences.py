@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.core.atomic_write import write_whole
 from cmru_hw.core.errors import DataError, OutputError
+from cmru_hw.core.signals import valid_mask
 from cmru_hw.nn.input_files import MAX_NAME, check_file, read_npz, reading
 
 MAX_SEQUENCE_BYTES = 1 << 30
@@ -56,6 +57,11 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(sequences, timesteps): whether a timestep is valid, not padding."""
+        return valid_mask(self.lengths, self.inputs.shape[1])
 
     def first(self, count: int) -> Sequences:
         """The first ``count`` sequences."""

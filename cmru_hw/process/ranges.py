@@ -19,7 +19,7 @@ class Allowed:
     zero: bool = False
 
     def problem(self, value: float) -> str:
-        """What is wrong with ``value``, with the remedy; empty if nothing is."""
+        """The fault of ``value`` and its remedy; empty if ``value`` is allowed."""
         if self.low <= value <= self.high or (self.zero and value == 0):
             return ""
         unit = f" {self.unit}".rstrip()
@@ -74,6 +74,7 @@ _SECTIONS: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys([f"{name}_leakage" for name in ("comparators", "amplifier", "logic", "clocks")], WATT),
     },
     "trim": {
+        # more would be finer than the noise of any comparator here
         "bits": Allowed(unit="bits", low=0, high=8),
         "reach": Allowed(unit="V", low=1e-6, high=1),
         "bridge": Allowed(unit="", low=0.1, high=10),

@@ -16,8 +16,6 @@ from cmru_hw.core.regular_file import read_text
 from cmru_hw.process import pdk, ranges
 
 LEVELS = ("macro", "transistor")
-# More would be finer than the noise of any comparator here.
-MOST_TRIM_BITS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -420,8 +418,6 @@ def _possible(technology: Technology, where: str) -> None:
     if technology.transistor is not None:
         rooms |= {"reference": supply.vdd, "bias": supply.vdd}
     trim = technology.trim
-    if trim is not None and trim.bits > MOST_TRIM_BITS:
-        raise TechnologyError(f"{where}: trim.bits is {trim.bits}, must be 0 (no trim) to {MOST_TRIM_BITS}")
     if trim is not None and trim.repeats % 2 == 0:
         raise TechnologyError(f"{where}: trim.repeats is {trim.repeats}, must be odd: a majority decides")
     for name, room in rooms.items():

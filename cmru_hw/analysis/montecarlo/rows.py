@@ -79,7 +79,7 @@ def _digest(table: pa.Table) -> str:
 
 
 def _problem(row: Mapping[str, Any]) -> str:
-    """What is impossible about ``row``; empty if nothing is."""
+    """The first impossible value of ``row``, in words; empty if there is none."""
     if row["die"] is None or row["die"] < 0:
         return f"die is {row['die']}"
     if not row["status"]:

@@ -67,12 +67,17 @@ def clopper_pearson(k: int, n: int, *, confidence: float = 0.95) -> Interval:
     return Interval(k=k, n=n, value=k / n, ci95=(low, high))
 
 
+def within_drop(accuracy: NDArray[np.float64], software: float, drop: float) -> NDArray[np.bool_]:
+    """(dies,): whether ``accuracy`` (dies,) is at most ``drop`` below that of ``software``."""
+    # Shares of sequences are ratios of integers: rounding must not fail a die that is exactly at the limit.
+    return np.asarray(accuracy >= software - drop - 1e-12)
+
+
 def passed(table: pa.Table, software: float, drop: float) -> NDArray[np.bool_]:
     """(dies,): whether the accuracy of each die is at most ``drop`` below software's."""
     ok = np.array([status == "ok" for status in table["status"].to_pylist()], dtype=bool)
     accuracy = np.array(table["accuracy"].to_pylist(), dtype=np.float64)
-    # Shares of sequences are ratios of integers: rounding must not fail a die that is exactly at the limit.
-    return ok & (accuracy >= software - drop - 1e-12)
+    return ok & within_drop(accuracy, software, drop)
 
 
 def summary(job: Job, table: pa.Table, *, drop: float) -> DieStatistics:

@@ -59,7 +59,7 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
     try:
         client = Client(address)
     except Exception as error:
-        # Dask raises what it meets: OSError, ValueError, TypeError, KeyError, ...
+        # Dask raises errors of many types here: OSError, ValueError, TypeError, KeyError and others.
         raise InputError(
             f"no Dask scheduler answers at {address} ({reason(error)}): start one with dask scheduler"
         ) from error

@@ -30,7 +30,6 @@ from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.cells import valid_timesteps
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
 
@@ -106,8 +105,7 @@ def _some(trained: Trained, sequences: Sequences) -> Sequences:
 
 def largest_input(sequences: Sequences) -> LargestInput:
     """The input that is most standard deviations away from the mean of its feature."""
-    valid = np.arange(sequences.inputs.shape[1]) < sequences.lengths[:, None]
-    values = sequences.inputs[valid].astype(np.float64)
+    values = sequences.inputs[sequences.valid].astype(np.float64)
     spread = values.std(axis=0)
     far = np.abs(values - values.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
     place, feature = np.unravel_index(int(np.argmax(far)), far.shape)
@@ -126,7 +124,7 @@ def _margins(
     lengths = torch.from_numpy(sequences.lengths)
     with torch.inference_mode():
         out = dies.clamped_network(trained, errors.inputs)(torch.from_numpy(sequences.inputs), lengths)
-    valid = valid_timesteps(lengths, sequences.inputs.shape[1]).numpy()
+    valid = sequences.valid
     layers = []
     for index, (one, candidate, threshold) in enumerate(
         zip(errors.layers, out.candidates, out.thresholds, strict=True)
@@ -151,7 +149,7 @@ def _margins(
 
 
 def rows_of(candidate: Array, threshold: Array, *, fixed: bool) -> tuple[Array, Array]:
-    """What the two rows of each unit compare with zero, (sequences, timesteps, units).
+    """The weighted sums of the two rows of each unit, which it compares with zero: (sequences, timesteps, units).
 
     ``fixed``: ``threshold`` has the rows β_lo and β_hi (2, units).
     """

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cmru_hw.analysis.montecarlo import statistics
 from cmru_hw.circuits import row_errors
 from cmru_hw.circuits.input_range import InputRange
 from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
@@ -44,7 +45,7 @@ class SoftwareDies:
 
     def good(self, drop: float) -> NDArray[np.bool_]:
         """(dies,): whether a die is at most ``drop`` below software."""
-        return self.accuracy >= self.software - drop - 1e-12
+        return statistics.within_drop(self.accuracy, self.software, drop)
 
 
 def run(

@@ -111,7 +111,7 @@ def require_own(designs: Sequence[Exported], folder: Path) -> None:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """Folders in ``folder``; a hidden one is what a killed command has left."""
+    """Folders in ``folder``, without hidden ones: a killed command may leave those."""
     return sorted(place for place in folder.glob("*/") if not place.name.startswith("."))
 
 

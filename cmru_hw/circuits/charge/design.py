@@ -173,14 +173,8 @@ class Design:
     @property
     def input_range(self) -> InputRange:
         """The range of the input drivers."""
-        limit = np.array(self.calibration.inputs)
-        return InputRange(
-            scale=self.input_scale,
-            offset=self.input_offset,
-            low=-limit,
-            high=limit,
-            calibrated=np.array(self.calibration.largest),
-        )
+        limits, largest = self.calibration.inputs, self.calibration.largest
+        return InputRange.of(scale=self.input_scale, offset=self.input_offset, limits=limits, largest=largest)
 
     def highest_level(self, index: int) -> float:
         """Largest level that the integrators of layer ``index`` must hold: see :func:`highest_level`."""

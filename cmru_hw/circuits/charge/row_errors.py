@@ -10,17 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from cmru_hw.circuits import row_errors
 from cmru_hw.circuits.charge import mapping, variation
 from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.noise import BOLTZMANN, OCTAVES
+from cmru_hw.circuits.comparison import software
 from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors, SmallestPart, StateErrors
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.cells import valid_timesteps
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process.technology import Technology
@@ -73,7 +72,8 @@ def errors(
     if memory is not None and memory.bits:
         raise InputError("states that are counted in bits have no estimate: inspect the network at macro level")
     budget = OffsetBudget.of(design.technology) if offsets is None else offsets
-    outputs, valid = _software(design, trained, sequences)
+    outputs = [h.numpy() for h in software(design.input_range, trained, sequences).outputs]
+    valid = sequences.valid
     lines = (design.voltages(sequences.inputs) - design.technology.supply.common_mode)[valid]
     amplifiers = np.zeros(lines.shape[1])
     layers = []
@@ -95,15 +95,6 @@ def errors(
         smallest=_smallest(design),
         assumptions=ASSUMPTIONS,
     )
-
-
-def _software(design: Design, trained: Trained, sequences: Sequences) -> tuple[list[Array], Array]:
-    """Outputs h of each layer (sequences, timesteps, units), and which timesteps count."""
-    lengths = torch.from_numpy(sequences.lengths)
-    with torch.no_grad():
-        out = design.input_range.network(trained)(torch.from_numpy(sequences.inputs).double(), lengths)
-    valid = valid_timesteps(lengths, sequences.inputs.shape[1]).numpy()
-    return [h.numpy() for h in out.outputs], valid
 
 
 def _layer(design: Design, layer: Layer, budget: OffsetBudget, lines: Array, amplifiers: Array) -> LayerErrors:

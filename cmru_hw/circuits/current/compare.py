@@ -148,7 +148,6 @@ def compare(
     expected = expected or reference(design, trained, sequences)
     response = simulation.response
     valid = expected.response.valid[:, :, None]
-    wanted_candidates = [values.numpy() for values in software(design.input_range, trained, sequences).candidates]
     # Right so far: all states of preceding layers at this timestep, and of this unit one timestep earlier.
     front = np.ones_like(valid)
     agree = total = excluded = states_agree = roots = 0
@@ -177,7 +176,7 @@ def compare(
             root_margin = max(root_margin, float((margin / layer.upper)[root].max()))
         clean = np.broadcast_to(valid & front, right.shape)
         for name, chosen in (("", clean), ("clear ", clean & (margin >= CLEAR * layer.upper))):
-            errors[f"{name}candidate"] += _squares(simulation.candidates[index], wanted_candidates[index], chosen)
+            errors[f"{name}candidate"] += _squares(simulation.candidates[index], expected.candidates[index], chosen)
             wanted_states = expected.response.states[index]
             errors[f"{name}state"] += _squares(response.states[index], wanted_states, chosen & right)
         same = np.broadcast_to(valid, right.shape) & right

@@ -89,7 +89,7 @@ def _run(  # noqa: C901 - see above
     count = len(strength["diode_one"])
     shape = sequences.inputs.shape[:2]
     flat = sequences.inputs.reshape(-1, sequences.inputs.shape[2])
-    valid = (np.arange(shape[1]) < sequences.lengths[:, None])[None, :, :, None]
+    valid = sequences.valid[None, :, :, None]
     # Current [A] of a gate line in an arm of strength 1 and ratio 1: line → type → (dies, places).
     lines: dict[str, dict[str, Array]] = {}
     made, drawn, mirror = folds(design), devices(design), design.technology.mirror

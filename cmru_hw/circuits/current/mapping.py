@@ -139,13 +139,12 @@ class CurrentDesign:
     @property
     def input_range(self) -> InputRange:
         """The range of the input drivers; it ends at zero for a feature without a line for negative values."""
-        limit = np.array(self.calibration.inputs)
-        return InputRange(
+        return InputRange.of(
             scale=self.input_scale,
             offset=self.input_offset,
-            low=np.where(self.calibration.negative, -limit, 0.0),
-            high=limit,
-            calibrated=np.array(self.calibration.largest),
+            limits=self.calibration.inputs,
+            largest=self.calibration.largest,
+            negative=self.calibration.negative,
         )
 
 
