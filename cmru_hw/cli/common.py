@@ -17,7 +17,7 @@ import click
 
 from cmru_hw.core.errors import DataError, InputError, OutputError, one_line
 from cmru_hw.core.records import Record
-from cmru_hw.core.units import json_text
+from cmru_hw.core.units import MOST_SEED, json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from cmru_hw.nn.sequences import Sequences
     from cmru_hw.spice import Engine
 
-MOST_SEED = 2**53 - 1
-"""Largest seed of the random draws."""
 MOST_JOBS = 4096
 
 

@@ -6,6 +6,9 @@ import json
 import math
 from typing import Any
 
+MOST_SEED = 2**53 - 1
+"""Largest seed: every reader of JSON keeps whole numbers up to it."""
+
 _PREFIXES = {
     -24: "y", -21: "z", -18: "a", -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m",
     0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E", 21: "Z", 24: "Y",

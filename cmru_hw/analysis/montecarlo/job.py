@@ -20,13 +20,12 @@ from cmru_hw.circuits import registry
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.identity import simulated_sha256
 from cmru_hw.core.errors import InputError
+from cmru_hw.core.units import MOST_SEED
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.one_score import require_classes
 from cmru_hw.nn.sequences import Sequences
 
 EngineName = Literal["fast", "spice"]
-MOST_SEED = 2**53 - 1
-"""Largest seed: every JSON reader keeps it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
