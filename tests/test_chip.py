@@ -30,7 +30,7 @@ from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Edge, Found, schedule
 from tests.narrow import charge_design, known, transistors
 from tests.networks import Shape, random_network, random_sequences
-from tests.test_transistor_network import chosen, shipped_network
+from tests.test_transistor_network import alike, chosen, shipped_network
 
 TINY = Shape(features=2, units=(1, 1), levels=2, skip=False, seed=3)
 
@@ -318,5 +318,6 @@ def test_the_detector_as_a_chip_equals_software(
     trained, data, design = detector()
     design = replace(design, operating=Operating(corner=corner, temperature=temperature, vdd=vdd))
     sequences = chosen(data, 200, 4)
-    found, _, _ = verdict(design, trained, sequences, engine)
-    assert found.agree == found.total and found.classified_alike == 1
+    found, response, expected = verdict(design, trained, sequences, engine)
+    # Rows that are too close to call decide as software does, too.
+    assert alike(response, expected) == found.total and found.classified_alike == 1
