@@ -66,8 +66,8 @@ def sound(done: Done, codes: tuple[int, ...]) -> None:
         last = told[-1]
         assert last.isprintable() and len(last) < 2000, last
         if told[0].startswith("Usage:"):
-            # a line before names --help
-            assert last.startswith("Error: ") and any("--help" in line for line in told), done.stderr
+            # a line before names the help option; the lowest click that is allowed names its short form
+            assert last.startswith("Error: ") and any("for help" in line for line in told), done.stderr
         else:
             assert len(told) == 1 and last.startswith("error: "), done.stderr
             assert REMEDY.search(last.split(": ", 1)[1]), f"no remedy in: {last}"
