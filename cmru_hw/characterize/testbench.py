@@ -172,7 +172,7 @@ def drawn(engine: Engine, testbench: Testbench, conditions: Conditions, seeds: S
 def sample(values: Sequence[float], *, failed: int) -> Sigma:
     n = len(values)
     if n < 2:
-        raise InputError(f"{n} dies do not make a standard deviation: ask for more")
+        raise InputError(f"a standard deviation needs more than {n} dies: give more")
     sigma = float(np.std(values, ddof=1))
     low, high = sigma * np.sqrt((n - 1) / chdtri(n - 1, [0.025, 0.975]))
     return Sigma(

@@ -191,8 +191,8 @@ def _own(path: Path, corner: str, parameters: Mapping[str, float]) -> tuple[str,
         raise TechnologyError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     if corner != "typical" and not corners:
         raise TechnologyError(
-            f"{path} knows no corner {corner!r}: let it read a section 'typical' of a library, in whose place the "
-            f"corner is put, or a parameter of the corner: {', '.join(name for name in parameters if name != pdk.MIM)}"
+            f"{path} knows no corner {corner!r}: let it read a section 'typical' of a library, which the corner "
+            f"replaces, or a parameter of the corner: {', '.join(name for name in parameters if name != pdk.MIM)}"
         )
     return found, tuple(libraries)
 
