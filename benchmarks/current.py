@@ -69,7 +69,7 @@ def _corrected(kind: technology.CurrentTechnology, engine: spice.Engine) -> None
 def _mismatch(kind: technology.CurrentTechnology, engine: spice.Engine) -> None:
     """Hysteresis and σ over 200 dies of the PDK's own mismatch, for sizes of the cell's devices."""
     count = 200
-    print(f"{count} dies of the PDK's mismatch at 0.3/0.1/0.3 nA; beside each sigma what 1/sqrt(w l) makes of it")
+    print(f"{count} dies of the PDK's mismatch at 0.3/0.1/0.3 nA; next to each sigma, the value of the 1/sqrt(w l) law")
     print("w/l [um], sinks 2 l  dies with hysteresis     sigma up        sigma width       sigma high")
     for w, l in SIZES:  # noqa: E741
         point = characterize.Point(thresh=0.3e-9, width=0.1e-9, gain=0.3e-9, w=w * 1e-6, l=l * 1e-6, sink=2 * l * 1e-6)

@@ -81,7 +81,7 @@ def sizes(design: Design) -> dict[str, float]:
 
 def transistors(folder: Path, parameters: dict[str, float], dies: range, jobs: int) -> list[power_gated_chip.UnitDie]:
     """Results without mismatch, then of ``dies``; a die that fails is reported and left out."""
-    bench = power_gated_chip.unit_bench(parameters)
+    bench = power_gated_chip.unit_testbench(parameters)
     decks = [bench.deck(CONDITIONS, mismatch=seed or None) for seed in (0, *dies)]
     found = {}
     with spice.open_engine(jobs=jobs, cache=folder / "cache") as engine:

@@ -381,7 +381,7 @@ def test_torchscript_is_refused_as_code(tmp_path: Path) -> None:
         ({"cmru_hw": "{}"}, "it holds no tensors; save model.state_dict()"),
         ({"state": {0: {"step": torch.ones(1)}}, "param_groups": [{}]}, "it is the state of an optimizer"),
         ({"a": {"x": torch.ones(1)}, "b": {"x": torch.ones(1)}}, "it holds 2 sets of weights, 'a', 'b'; save the one"),
-        ({"model": {"x": torch.ones(1)}, "x": torch.ones(1)}, "tensor 'x' stands in it and in its 'model'"),
+        ({"model": {"x": torch.ones(1)}, "x": torch.ones(1)}, "tensor 'x' is both in it and in its 'model'"),
         ({"model": {"x": torch.ones(1), "y": 3}}, "entry 'y' is a int, not a tensor"),
         ({"cmru_hw": "{}", "a\n.control": 3}, r"entry 'a\n.control' is a int"),
     ],

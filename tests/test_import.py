@@ -499,7 +499,7 @@ def test_a_decision_too_close_to_call_proves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({"logits": None, "states_0": None, "states_1": None}, "it holds inputs alone; add what the original computes"),
+        ({"logits": None, "states_0": None, "states_1": None}, "it holds only inputs; add results of the original"),
         ({"inputs": None}, "array 'inputs' is missing"),
         ({"hidden": np.zeros(3)}, "array 'hidden' is unknown; outputs are logits, states_0 or outputs_0"),
         ({"states_0": np.zeros((12, 8, 5))}, "states_0 have 5 columns, but the network has 6 units there"),

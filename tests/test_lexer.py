@@ -213,7 +213,7 @@ def test_comments_and_continuations_are_those_of_ngspice(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("r1 a 0 1\n@\nr2 a 0 1", "line 2: ngspice does not read on"),
+        ("r1 a 0 1\n@\nr2 a 0 1", "line 2: ngspice stops reading at a line"),
         ("# shell\n", "comments begin with"),
         ("+ r1 a 0 1", "continues nothing"),
         ("r1 a 0 \\\\\n.include x", "line 2: .* as both"),

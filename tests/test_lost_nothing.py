@@ -1,4 +1,4 @@
-"""Interruptions, damaged caches, killed simulators and folders that hold more: nothing is lost, nothing is believed."""
+"""Interruptions, damaged caches, killed simulators, folders with other files: nothing is lost or wrongly used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cmru_hw.analysis.corners.result import FinishedCorner
 from cmru_hw.circuits.charge import mapping
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.core.errors import OutputError, translated
-from cmru_hw.core.output_folder import digests, whole_folder
+from cmru_hw.core.output_folder import atomic_folder, digests
 from cmru_hw.core.process_pool import process_pool
 from cmru_hw.design_folder import folder
 from cmru_hw.nn import checkpoint
@@ -140,18 +140,18 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
-    with pytest.raises(Stop), whole_folder(tmp_path / "o") as scratch:
+    with pytest.raises(Stop), atomic_folder(tmp_path / "o") as scratch:
         (scratch / "half").write_text("")
         raise Stop
     assert list(tmp_path.iterdir()) == []
-    with whole_folder(tmp_path / "o") as scratch:
+    with atomic_folder(tmp_path / "o") as scratch:
         (scratch / "deep").mkdir()
         (scratch / "deep" / "file").write_text("1")
         assert not (tmp_path / "o").exists()
     assert names(tmp_path) == ["o/deep/file"]
     # into a folder with something of the same name, nothing is moved
     (tmp_path / "o" / "summary").mkdir()
-    with pytest.raises(OutputError, match="is a folder"), whole_folder(tmp_path / "o") as scratch:
+    with pytest.raises(OutputError, match="is a folder"), atomic_folder(tmp_path / "o") as scratch:
         for name in ("another", "summary"):
             (scratch / name).write_text("2")
     assert names(tmp_path) == ["o/deep/file"]

@@ -441,8 +441,8 @@ def test_command_with_both_engines_and_sensitivity(exported: tuple[Path, Path], 
         (["--without", "layer7"], "nothing that varies is called 'layer7'"),
         (
             ["--only", "offset", "--without", "layer0", "--without", "offset"],
-            "nothing is left that varies: without layer0 and offset all dies are the nominal one. Take away less, "
-            "or add to only offset",
+            "no variation is left: without layer0 and offset all dies are the nominal die; leave out less, or add to "
+            "only offset",
         ),
         (["--sequences", "9"], "data.npz holds 3 sequences, fewer than --sequences 9"),
     ],

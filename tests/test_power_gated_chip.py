@@ -57,7 +57,7 @@ def test_smallest_chip_counts_from_the_strobe_alone(engine: spice.Engine, at: Co
 @pytest.mark.spice
 @pytest.mark.parametrize("process", ["gf180"])
 def test_a_die_of_one_unit_is_a_function_of_its_seed(engine: spice.Engine, at: Conditions) -> None:
-    bench = power_gated_chip.unit_bench(SIZES)
+    bench = power_gated_chip.unit_testbench(SIZES)
 
     def die(deck: Deck) -> power_gated_chip.UnitDie:
         return power_gated_chip.unit_die(engine.run(deck).traces, at, SIZES)

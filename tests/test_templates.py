@@ -52,7 +52,7 @@ def flipflop() -> tuple[Trained, Sequences, Design]:
         (COMPARATOR.replace("comparator", "latch"), "no .subckt comparator"),
         (COMPARATOR.replace("INP inn", "inn inp"), "has, in this order, inp inn ck q vdd"),
         (COMPARATOR.replace("+ ck q vdd", "+ ck q vdd vss"), "pins inp inn ck q vdd vss"),
-        (COMPARATOR + "r1 a 0 1\n", "'r1 a 0 1' stands outside a subcircuit"),
+        (COMPARATOR + "r1 a 0 1\n", "'r1 a 0 1' is outside a subcircuit"),
         (COMPARATOR + ".control\nshell rm -rf /\n.endc\n", "not a card of a circuit"),
         (COMPARATOR + ".include /etc/passwd\n", "neither a file of this deck"),
     ],

@@ -124,7 +124,7 @@ def test_offsets_found_in_long_steps_are_searched_again(
     first = [float(one.values["trim"][-1]) for one in drawn(engine, OFFSET, at, seeds).values()]
     found, failed = decisions.offsets(engine, OFFSET, at, seeds, "trim")
     assert failed == 0 and len(found) == 3
-    # the first search was not good enough, and its result is not the one that is believed
+    # the first search was not accurate enough, so its result is not used
     assert max(abs(one - other) for one, other in zip(first, found, strict=True)) > decisions.SAME_OFFSET
     fine = drawn(finer.FinerEngine(engine, 2), OFFSET, at, seeds)
     assert found == pytest.approx([float(one.values["trim"][-1]) for one in fine.values()], abs=decisions.SAME_OFFSET)

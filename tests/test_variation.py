@@ -152,7 +152,7 @@ def test_names_choose_branches_leaves_and_kinds() -> None:
     }
     with pytest.raises(InputError, match="nothing that varies is called 'weight'"):
         variation.select_variations(nominal, without=["weight"])
-    with pytest.raises(InputError, match=r"nothing is left that varies: without layer0 and layer1 and .* less$"):
+    with pytest.raises(InputError, match=r"no variation is left: without layer0 and layer1 and .* less$"):
         variation.select_variations(nominal, without=["layer0", "layer1", "readout", "global", "noise"])
 
 

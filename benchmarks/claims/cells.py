@@ -50,7 +50,7 @@ LONGEST = 100.0
 Recur = Callable[..., Tensor]
 """``recur(kind, a, b, initial, lo, hi)``: states (M, N, T, B) of s ← clamp(a s + b, lo, hi); a may be None or smaller.
 
-``kind`` is "ladder" (integers), "bit" (±1) or "continuous": the set to which a restoring circuit restores its states.
+``kind`` is "levels" (integers), "bit" (±1) or "continuous": the set to which a restoring circuit restores its states.
 """
 
 
@@ -129,7 +129,7 @@ def _decisions(parameters: Mapping[str, Tensor], u: Tensor) -> tuple[Tensor, Ten
 def _window(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon: float) -> Tensor:
     moves, decision = _decisions(parameters, u)
     gain = None if epsilon == 1 else 1 - (1 - epsilon) * moves
-    states = recur("ladder" if epsilon else "bit", gain, decision, parameters["state"], -LEVELS, LEVELS)
+    states = recur("levels" if epsilon else "bit", gain, decision, parameters["state"], -LEVELS, LEVELS)
     return parameters["alpha"][:, :, None, None] * states
 
 

@@ -81,7 +81,7 @@ def noisy_states(deviation: float, random: torch.Generator) -> Recur:
             state = packet + (state if gain is None else gain * state)
             state = state if lo is None else state.clamp(lo, hi)
             state = state + size * torch.randn(state.shape, generator=random)
-            if kind == "ladder":
+            if kind == "levels":
                 state = state.round().clamp(lo, hi)
             elif kind == "bit":
                 state = torch.where(state >= 0, 1.0, -1.0)

@@ -12,7 +12,7 @@ from cmru_hw.analysis.agreement import ClassAgreement, DecisionAgreement, Level
 from cmru_hw.analysis.provenance import Provenance, provenance
 from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.circuits.simulation import Simulation, Verified, busiest_unit
-from cmru_hw.core.output_folder import whole_folder
+from cmru_hw.core.output_folder import atomic_folder
 from cmru_hw.core.records import INLINE, OMIT_NONE, REST, Count, Invalid, NotNegative, Record
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.sequences import Sequences
@@ -196,7 +196,7 @@ def keep_comparison(
     # Importing matplotlib takes about a second. A comparison without figures does not wait for it.
     from cmru_hw.circuits.plots import states
 
-    with whole_folder(folder, last=SUMMARY) as scratch:
+    with atomic_folder(folder, last=SUMMARY) as scratch:
         for suffix in ("svg", "pdf"):
             architecture.draw_unit(exported.design, shown, verified.expected, scratch / f"unit.{suffix}")
             states(exported.design, verified, scratch / f"states.{suffix}")

@@ -150,8 +150,8 @@ def switch(engine: Engine, conditions: Conditions) -> MeasuredSwitch:
 def comparator(engine: Engine, conditions: Conditions, *, period: float = 2e-6) -> Comparator:
     """Decisions from 50 mV down to 0.5 mV of overdrive, both signs."""
     saved = ("q", "a", "f", "ck", "xcomparator.om", "xcomparator.op", "mc", "mk")
-    bench = Testbench(name="transistor_comparator", saved=saved, stop=12 * period, parameters={"period": period})
-    traces, provenance = run_testbench(engine, bench, conditions)
+    testbench = Testbench(name="transistor_comparator", saved=saved, stop=12 * period, parameters={"period": period})
+    traces, provenance = run_testbench(engine, testbench, conditions)
     starts, half = period * np.arange(12.0), conditions.vdd / 2
     overdrive = np.repeat([50e-3, 10e-3, 5e-3, 2e-3, 1e-3, 0.5e-3], 2) * np.tile([1, -1], 6)
     right = (_at(traces, "q", starts + 0.9 * period) > half) == (overdrive > 0)
@@ -185,8 +185,8 @@ def comparator_offset(
 ) -> Sigma:
     """Offset [V] of ``dies`` comparators with mismatch, by successive approximation inside the testbench."""
     parameters = {"period": period}
-    bench = Testbench(name="transistor_comparator_offset", saved=("trim",), stop=10 * period, parameters=parameters)
-    found, failed = offsets(engine, bench, conditions, range(seed, seed + dies), "trim")
+    testbench = Testbench(name="transistor_comparator_offset", saved=("trim",), stop=10 * period, parameters=parameters)
+    found, failed = offsets(engine, testbench, conditions, range(seed, seed + dies), "trim")
     return sample([-trim for trim in found], failed=failed)
 
 
@@ -197,12 +197,12 @@ def integrator(
     saved = ("o", "x", "md", "ma")
     frames = 4 * k + 5
     parameters = {"k": float(k), "frame": frame, "settle": settle}
-    bench = Testbench(name="transistor_integrator", saved=saved, stop=frames * frame, parameters=parameters)
-    traces, provenance = run_testbench(engine, bench, conditions)
+    testbench = Testbench(name="transistor_integrator", saved=saved, stop=frames * frame, parameters=parameters)
+    traces, provenance = run_testbench(engine, testbench, conditions)
     starts = frame * np.arange(float(frames))
     change = np.diff(_state(traces, starts, frame))
-    quiet = np.zeros(frames - 1, dtype=bool)
-    quiet[[k, k + 1, 3 * k + 2, 3 * k + 3]] = True
+    holding = np.zeros(frames - 1, dtype=bool)
+    holding[[k, k + 1, 3 * k + 2, 3 * k + 3]] = True
     # After two holds, 2k levels apart: the output has moved by 2k packets, the virtual ground by 2k packets / gain.
     settled = starts[[k + 2, 3 * k + 4]] + 0.5 * frame + 0.3e-6 + settle
     output, ground = np.diff(_at(traces, "o", settled))[0], np.diff(_at(traces, "x", settled))[0]
@@ -214,13 +214,13 @@ def integrator(
     energy = conditions.vdd * np.diff(_charge(traces, "md", edges) + _charge(traces, "ma", edges))
     return Integrator(
         nominal=conditions.vdd * 0.03,
-        steps=tuple(change[~quiet].tolist()),
-        held=tuple(change[quiet].tolist()),
+        steps=tuple(change[~holding].tolist()),
+        held=tuple(change[holding].tolist()),
         gain=float(abs(output / ground)),
         settling=float(time[np.flatnonzero(late)[-1]] - begins) if late.any() else 0.0,
         slew=float(np.abs(np.diff(moving) / np.diff(time)).max()),
-        energy=float(energy[1:][~quiet].mean()),
-        idle=float(energy[1:][quiet].mean()),
+        energy=float(energy[1:][~holding].mean()),
+        idle=float(energy[1:][holding].mean()),
         provenance=provenance,
     )
 
@@ -231,8 +231,8 @@ def packet_mismatch(
     """Relative size of a packet over ``dies`` with mismatch, and the excess of up packets over down packets."""
     frames = 9
     parameters = {"k": 1.0, "frame": frame}
-    bench = Testbench(name="transistor_integrator", saved=("o", "x"), stop=frames * frame, parameters=parameters)
-    drawn = draws(engine, bench, conditions, range(seed, seed + dies))
+    testbench = Testbench(name="transistor_integrator", saved=("o", "x"), stop=frames * frame, parameters=parameters)
+    drawn = draws(engine, testbench, conditions, range(seed, seed + dies))
     changes = [np.diff(_state(traces, np.arange(frames) * frame, frame)) for traces in drawn]
     up, down = np.array([[change[0], -change[3]] for change in changes]).T
     size, skew = (up + down) / 2 / (0.03 * conditions.vdd), (up - down) / ((up + down) / 2)
@@ -243,8 +243,8 @@ def packet_mismatch(
 def droop(engine: Engine, conditions: Conditions, *, hold: float = 1.0, per: float = 10e-3) -> float:
     """Droop [V] of a level one packet from zero in ``per`` [s], measured over ``hold`` [s]."""
     parameters = {"k": 1.0, "frame": hold}
-    bench = Testbench(name="transistor_integrator", saved=("o", "x"), stop=9 * hold, parameters=parameters)
-    traces, _ = run_testbench(engine, bench, conditions)
+    testbench = Testbench(name="transistor_integrator", saved=("o", "x"), stop=9 * hold, parameters=parameters)
+    traces, _ = run_testbench(engine, testbench, conditions)
     change = np.diff(_state(traces, np.arange(9) * hold, hold))
     return float(np.abs(change[[1, 2, 5, 6]]).mean() * per / hold)
 
@@ -265,8 +265,8 @@ def unit(
     expected = (-1, 0, 1, 2, 2, 2, 1, 0, -1, -2, -2, -1)
     saved = ("o", "qa", "qb", *BLOCKS.values())
     parameters = {"frame": frame, "evaluate": evaluate, "decide": decide, "settle": settle}
-    bench = Testbench(name="transistor_unit_accumulate", saved=saved, stop=12 * frame, parameters=parameters)
-    traces, provenance = run_testbench(engine, bench, conditions)
+    testbench = Testbench(name="transistor_unit_accumulate", saved=saved, stop=12 * frame, parameters=parameters)
+    traces, provenance = run_testbench(engine, testbench, conditions)
     starts = frame * np.arange(12.0)
     levels = (
         _at(traces, "o", starts + 0.75 * frame + evaluate + 2 * decide + 0.65e-6 + settle) - conditions.vdd / 2
@@ -274,8 +274,8 @@ def unit(
     static, dynamic = {}, {}
     for block, meter in BLOCKS.items():
         # From a tenth to seven tenths of a frame no clock switches.
-        quiet = [np.diff(_charge(traces, meter, start + frame * np.array([0.1, 0.7])))[0] for start in starts[2:]]
-        leak = float(np.mean(quiet)) / 0.6
+        charges = [np.diff(_charge(traces, meter, start + frame * np.array([0.1, 0.7])))[0] for start in starts[2:]]
+        leak = float(np.mean(charges)) / 0.6
         total = np.diff(_charge(traces, meter, np.append(starts, 12 * frame)))
         static[block] = conditions.vdd * leak
         dynamic[block] = tuple((conditions.vdd * (total - leak)).tolist())
@@ -339,8 +339,8 @@ def characterize(
     if dies:
         packet, skew = packet_mismatch(engine, conditions, dies=max(2, dies // 3), seed=seed)
         offset = comparator_offset(engine, conditions, dies=dies, seed=seed)
-    whole = unit_in_time(engine, conditions)
-    frame = max(12e-6, 3 * whole.settle)
+    unit = unit_in_time(engine, conditions)
+    frame = max(12e-6, 3 * unit.settle)
     return Characterization(
         conditions=conditions,
         switch=switch(engine, conditions),
@@ -352,11 +352,11 @@ def characterize(
             right=lambda found: all(found.right),
         ),
         offset=offset,
-        integrator=integrator(engine, conditions, k=levels, frame=frame, settle=whole.settle),
+        integrator=integrator(engine, conditions, k=levels, frame=frame, settle=unit.settle),
         packet=packet,
         skew=skew,
         droop=droop(engine, conditions),
-        unit=whole,
+        unit=unit,
     )
 
 

@@ -114,8 +114,8 @@ def unit(
     """Simulate the counter unit over the first ``frames`` of its testbench, with that testbench's window times [s]."""
     parameters = {"frame": frame, "evaluate": evaluate, "decide": decide, "count": count, "frames": float(frames)}
     saved = ("level", *BLOCKS.values())
-    bench = Testbench(name="transistor_unit_counter", saved=saved, stop=frames * frame, parameters=parameters)
-    traces, provenance = run_testbench(engine, bench, conditions)
+    testbench = Testbench(name="transistor_unit_counter", saved=saved, stop=frames * frame, parameters=parameters)
+    traces, provenance = run_testbench(engine, testbench, conditions)
     starts = frame * np.arange(float(frames))
     static, dynamic = {}, {}
     for block, meter in BLOCKS.items():
@@ -142,8 +142,8 @@ def memory(
     """Hold ``level`` for ``hold`` [s] with every other supply off, and through a ``dip`` [V] of the one that is on."""
     bits = {f"b{place}": float(level >> place & 1) for place in range(BITS)}
     parameters = {**bits, "hold": hold, "dip": dip}
-    bench = Testbench(name="transistor_counter_memory", saved=("level", "m"), stop=hold, parameters=parameters)
-    traces, provenance = run_testbench(engine, bench, conditions)
+    testbench = Testbench(name="transistor_counter_memory", saved=("level", "m"), stop=hold, parameters=parameters)
+    traces, provenance = run_testbench(engine, testbench, conditions)
     half, full = _at(traces, "m", hold * np.array([0.5, 1 - 1e-6])) * _METER
     return MeasuredMemory(
         before=level,
@@ -159,8 +159,8 @@ def layer(engine: Engine, conditions: Conditions, *, frame: float = 20e-6, frame
     meters = {**BLOCKS, "lines": "ml"}
     saved = ("a", "b", "k0", "k1", "k2", "qa", "qb", *meters.values())
     parameters = {"frame": frame, "frames": float(frames), "evaluate": evaluate, "decide": decide, "count": count}
-    bench = Testbench(name="transistor_counter_layer", saved=saved, stop=frames * frame, parameters=parameters)
-    traces, provenance = run_testbench(engine, bench, conditions)
+    testbench = Testbench(name="transistor_counter_layer", saved=saved, stop=frames * frame, parameters=parameters)
+    traces, provenance = run_testbench(engine, testbench, conditions)
     starts = frame * np.arange(float(frames))
     # Just before the comparators of layer 1 fire.
     ready = starts + 0.5 * frame + (3 * evaluate + 2 * decide + 2 * count + 2e-6) + 0.2e-6 + evaluate - 20e-9

@@ -53,9 +53,9 @@ def settled(
 
 
 def offsets(
-    engine: Engine, bench: Testbench, conditions: Conditions, seeds: Sequence[int], node: str
+    engine: Engine, testbench: Testbench, conditions: Conditions, seeds: Sequence[int], node: str
 ) -> tuple[list[float], int]:
-    """Result of the search in ``bench``, the last voltage of ``node`` [V], for the mismatch of each of ``seeds``; and
+    """Search in ``testbench`` with the mismatch of each of ``seeds``: the last voltage of ``node`` [V] of each die, and
     the number of dies whose simulation failed.
 
     One die of REPEATED is searched again with halved steps. If its result moves by more than SAME_OFFSET, every die is
@@ -63,20 +63,20 @@ def offsets(
     """
     sample = seeds[:: min(REPEATED, max(1, len(seeds) // 2))]
     for times in range(MOST_REFINEMENTS + 1):
-        found = _searched(finer(engine, times), bench, conditions, seeds, node)
-        again = _searched(finer(engine, times + 1), bench, conditions, sample, node)
+        found = _searched(finer(engine, times), testbench, conditions, seeds, node)
+        again = _searched(finer(engine, times + 1), testbench, conditions, sample, node)
         moved = {seed: abs(again[seed] - found[seed]) for seed in again if seed in found}
         if all(move <= SAME_OFFSET for move in moved.values()):
             return list(found.values()), len(seeds) - len(found)
     worst = max(moved, key=moved.__getitem__)
     raise UncausedTransition(
-        f"{bench.name}: the offset of die {worst} moves by {si(moved[worst], 'V')} as the simulator's time steps are "
-        f"halved; give --refine {times + 1}"
+        f"{testbench.name}: the offset of die {worst} moves by {si(moved[worst], 'V')} when the simulator's time steps "
+        f"are halved; give --refine {times + 1}"
     )
 
 
 def _searched(
-    engine: Engine, bench: Testbench, conditions: Conditions, seeds: Sequence[int], node: str
+    engine: Engine, testbench: Testbench, conditions: Conditions, seeds: Sequence[int], node: str
 ) -> dict[int, float]:
-    traces = drawn(engine, bench, conditions, seeds)
+    traces = drawn(engine, testbench, conditions, seeds)
     return {seed: float(one.values[node][-1]) for seed, one in traces.items()}

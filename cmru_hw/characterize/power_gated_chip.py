@@ -130,14 +130,14 @@ _UP, _DOWN = np.arange(4, 9), np.arange(9, 14)
 RESOLUTION = 0.5e-3
 
 
-def unit_bench(parameters: Mapping[str, float]) -> Testbench:
+def unit_testbench(parameters: Mapping[str, float]) -> Testbench:
     """Testbench of one unit with the sizes ``parameters``: see :func:`unit_die` for the measured quantities."""
     saved = ("o", "vcm", "a", "b", "fa", "fb", "ckn", "qa", "qb", "tu", "td")
     return Testbench(name="transistor_power_gated_unit", saved=saved, stop=14 * _FRAME, parameters=parameters)
 
 
 def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, float]) -> UnitDie:
-    """Measurements from one run of :func:`unit_bench`."""
+    """Measurements from one run of :func:`unit_testbench`."""
     starts: Array = _FRAME * np.arange(14, dtype=np.float64)
     # The next layer reads from 1.5 us on; a decision begins when ckn falls.
     state = traces.at("o", starts + 1.49e-6) - traces.at("vcm", starts + 1.49e-6)
@@ -163,7 +163,7 @@ def unit_die(traces: Traces, conditions: Conditions, parameters: Mapping[str, fl
 
 
 def slowest(traces: Traces, conditions: Conditions, die: UnitDie) -> tuple[float, float]:
-    """Overdrive [V] and delay [s] from its clock of the slowest decision against a unit in a run of `unit_bench`."""
+    """Overdrive [V] and clock-to-output delay [s] of the slowest decision against a step of a unit."""
     found = []
     for row, replica, answer, offset, frames in (
         ("a", "fa", "qa", die.offset_low, _UP),
@@ -195,8 +195,8 @@ def amplifier_gain(engine: Engine, conditions: Conditions) -> float:
 def row_parasitic(engine: Engine, conditions: Conditions) -> float:
     """Parasitic capacitance [F] of a row, without mismatch, from the attenuation of its line's step."""
     period = 2e-6
-    bench = Testbench(name="transistor_power_gated_comparator", saved=("trim", "a", "f"), stop=10 * period)
-    traces, _ = run_testbench(engine, bench, conditions)
+    testbench = Testbench(name="transistor_power_gated_comparator", saved=("trim", "a", "f"), stop=10 * period)
+    traces, _ = run_testbench(engine, testbench, conditions)
     before: Array = period * (np.arange(10, dtype=np.float64) + 0.59)
     moved: Array = traces.at("a", before) - traces.at("f", before)
     share = np.polyfit(traces.at("trim", before), moved, 1)[0]
@@ -206,9 +206,9 @@ def row_parasitic(engine: Engine, conditions: Conditions) -> float:
 def blocks(engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1) -> ChipBlocks:
     """Comparators, packets and amplifier of the chip over ``dies`` draws of mismatch, each block separately."""
     frame, ratio = 3e-6, 7.94 / 500
-    bench = Testbench(name="transistor_power_gated_packet", saved=("o", "vcm"), stop=4 * frame)
-    _, provenance = run_testbench(engine, bench, conditions)
-    drawn = draws(engine, bench, conditions, range(seed, seed + dies))
+    testbench = Testbench(name="transistor_power_gated_packet", saved=("o", "vcm"), stop=4 * frame)
+    _, provenance = run_testbench(engine, testbench, conditions)
+    drawn = draws(engine, testbench, conditions, range(seed, seed + dies))
     read: Array = frame * np.arange(1, 4, dtype=np.float64) + 1.49e-6
     states = np.array([traces.at("o", read) - traces.at("vcm", read) for traces in drawn])
     up, down = states[:, 1] - states[:, 0], states[:, 1] - states[:, 2]
@@ -231,8 +231,8 @@ def comparator_offset(
 ) -> Sigma:
     """Offset [V] over ``dies`` draws of mismatch: a row's comparator's at the row, the level ``limit``'s as a state."""
     parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
-    bench = Testbench(name="transistor_power_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
-    found, failed = offsets(engine, bench, conditions, range(seed, seed + dies), "trim")
+    testbench = Testbench(name="transistor_power_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
+    found, failed = offsets(engine, testbench, conditions, range(seed, seed + dies), "trim")
     # The search varies a voltage below all of a row's capacitors; a state drives only some of the limit's capacitors.
     share = _LIMIT_ROW / _LIMIT_SAMPLE if limit else ROW / (ROW + row_parasitic(engine, conditions))
     return sample([-share * trim for trim in found], failed=failed)
@@ -245,13 +245,13 @@ def sequencer(engine: Engine, conditions: Conditions, *, frame: float = 100e-6, 
     ]
     clocks += ["rr", "er", "fr", "cknr", "n3"]
     meters = {name: BLOCKS[name] for name in ("clocks", "sequencer", "V_cm", "wake")}
-    bench = Testbench(
+    testbench = Testbench(
         name="transistor_sequencer",
         saved=("strobe", *clocks, *meters.values()),
         stop=3 * frame,
         parameters={"frame": frame, "window": window},
     )
-    traces, provenance = run_testbench(engine, bench, conditions)
+    traces, provenance = run_testbench(engine, testbench, conditions)
     half, starts = conditions.vdd / 2, 2.5 * frame
     # The supplies rise together with the strobe: a clock that is high then has not switched.
     during = (traces.time > starts + 0.12e-6) & (traces.time < starts + window)
@@ -281,13 +281,13 @@ def chip(
     frames: int = len(EXPECTED),
 ) -> Chip:
     """Simulate the smallest chip over the first ``frames`` of its testbench; the strobe is its only clock input."""
-    bench = Testbench(
+    testbench = Testbench(
         name="transistor_power_gated_chip",
         saved=("o", "xunit.x", "vcm", "q", "cknr", *BLOCKS.values()),
         stop=frames * frame,
         parameters={"frame": frame, "window": window, "frames": float(frames)},
     )
-    traces, provenance = run_testbench(engine, bench, conditions)
+    traces, provenance = run_testbench(engine, testbench, conditions)
     starts: Array = frame * (np.arange(frames, dtype=np.float64) + 0.5)
     # A state is valid until the readout decides: afterwards the amplifier is off.
     read = np.asarray(

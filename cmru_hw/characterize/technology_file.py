@@ -48,7 +48,7 @@ def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | N
     # An always-on comparator has an NMOS input pair, the chip's a PMOS pair.
     threshold, kind = (process.nf.threshold, "NMOS") if chip is None else (process.pf.threshold, "PMOS")
     pair = threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
-    bench, packets = measured.comparator.provenance, measured.integrator.provenance
+    comparator, packets = measured.comparator.provenance, measured.integrator.provenance
     numbers = {
         "supply.vdd": (at.vdd, "V"),
         "supply.common_mode": (at.vdd / 2, "V"),
@@ -61,10 +61,10 @@ def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | N
         "capacitor.integrator": (measured.cint, f"F, the one that was measured; {packets}"),
         # The packet's plate is a logic node that swings from rail to rail, which is the largest possible reference.
         "signal.reference": (at.vdd / 2, f"V; {packets}"),
-        "capacitor.parasitic": (measured.comparator.parasitic, f"F; {bench}"),
+        "capacitor.parasitic": (measured.comparator.parasitic, f"F; {comparator}"),
         "mismatch.threshold": (threshold, f"V m, A_VT of {kind} pairs; {process.title}"),
     }
-    offset, where = (measured.offset, bench) if chip is None else (chip.offset, chip.provenance)
+    offset, where = (measured.offset, comparator) if chip is None else (chip.offset, chip.provenance)
     if offset is not None:
         numbers["mismatch.comparator_rest"] = (
             math.sqrt(max(offset.sigma**2 - pair**2, 0.0)) or 1e-9,
@@ -77,16 +77,16 @@ def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | N
             # All capacitors of a chip are of this kind.
             "mismatch.density": (process.cmom.density, "F/m2, of metal fingers: netlists/devices"),
         }
-    whole = measured.unit
+    unit = measured.unit
     for block in BLOCKS:
         # The first frame is power-on.
-        frames = whole.dynamic[block][1:]
+        frames = unit.dynamic[block][1:]
         numbers[f"energy.{block}"] = (
             max(float(np.mean(frames)), 0.0),
-            f"J per timestep, mean of {len(frames)}; {whole.provenance}",
+            f"J per timestep, mean of {len(frames)}; {unit.provenance}",
         )
         numbers[f"energy.{block}_leakage"] = (
-            max(whole.static[block] / whole.frame, 0.0),
-            f"W in the hold; {whole.provenance}",
+            max(unit.static[block] / unit.frame, 0.0),
+            f"W in the hold; {unit.provenance}",
         )
     return numbers

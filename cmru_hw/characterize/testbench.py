@@ -134,12 +134,12 @@ def _with_values(line: lexer.LogicalLine, wanted: dict[str, float]) -> str:
     return " ".join([".param", *(f"{name}={value}" for name, value in values.items())])
 
 
-def run_testbench(engine: Engine, bench: Testbench, conditions: Conditions) -> tuple[Traces, MeasurementSource]:
-    """One run of ``bench`` without mismatch, and the source of its numbers."""
-    outcome = engine.run(bench.deck(conditions))
+def run_testbench(engine: Engine, testbench: Testbench, conditions: Conditions) -> tuple[Traces, MeasurementSource]:
+    """One run of ``testbench`` without mismatch, and the source of its numbers."""
+    outcome = engine.run(testbench.deck(conditions))
     devices = device_models.devices(conditions.process)
     provenance = MeasurementSource(
-        testbench=bench.name,
+        testbench=testbench.name,
         models=devices.version,
         sha256=devices.sha256,
         conditions=conditions,
@@ -148,19 +148,19 @@ def run_testbench(engine: Engine, bench: Testbench, conditions: Conditions) -> t
     return outcome.traces, provenance
 
 
-def draws(engine: Engine, bench: Testbench, conditions: Conditions, seeds: Iterable[int]) -> list[Traces]:
+def draws(engine: Engine, testbench: Testbench, conditions: Conditions, seeds: Iterable[int]) -> list[Traces]:
     """One run for each seed, in their order; a die whose simulation failed is missing."""
-    return list(drawn(engine, bench, conditions, list(seeds)).values())
+    return list(drawn(engine, testbench, conditions, list(seeds)).values())
 
 
-def drawn(engine: Engine, bench: Testbench, conditions: Conditions, seeds: Sequence[int]) -> dict[int, Traces]:
+def drawn(engine: Engine, testbench: Testbench, conditions: Conditions, seeds: Sequence[int]) -> dict[int, Traces]:
     """Seed → its run, in their order; a die whose simulation failed is missing. Raises SimulationError if all are."""
-    decks = [bench.deck(conditions, mismatch=seed) for seed in seeds]
+    decks = [testbench.deck(conditions, mismatch=seed) for seed in seeds]
     outcomes = dict(engine.map(decks))
     failed = [outcome for outcome in outcomes.values() if isinstance(outcome, SimulationError)]
     if failed and len(failed) == len(outcomes):
         raise SimulationError(
-            f"{bench.name}: every one of {len(failed)} dies failed to simulate; the last: {failed[-1]}"
+            f"{testbench.name}: every one of {len(failed)} dies failed to simulate; the last: {failed[-1]}"
         )
     return {
         seeds[index]: outcome.traces
@@ -172,7 +172,7 @@ def drawn(engine: Engine, bench: Testbench, conditions: Conditions, seeds: Seque
 def sample(values: Sequence[float], *, failed: int) -> Sigma:
     n = len(values)
     if n < 2:
-        raise InputError(f"{n} dies do not make a standard deviation: ask for more")
+        raise InputError(f"a standard deviation needs more than {n} dies: give more")
     sigma = float(np.std(values, ddof=1))
     low, high = sigma * np.sqrt((n - 1) / chdtri(n - 1, [0.025, 0.975]))
     return Sigma(

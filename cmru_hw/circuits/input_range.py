@@ -1,4 +1,4 @@
-"""The range of the inputs. Input drivers clamp what lies beyond it, and so does the software model of the circuit."""
+"""The range of the inputs. Input drivers clamp inputs beyond it, and so does the software model of the circuit."""
 
 from __future__ import annotations
 

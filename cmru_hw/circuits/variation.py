@@ -29,7 +29,7 @@ def select(every: Sequence[str], *, only: Sequence[str], without: Sequence[str])
     left = (named(only) if only else frozenset(every)) - named(without)
     if not left:
         raise InputError(
-            f"nothing is left that varies: without {' and '.join(without)} all dies are the nominal one. Take away less"
+            f"no variation is left: without {' and '.join(without)} all dies are the nominal die; leave out less"
             + (f", or add to only {' and '.join(only)}" if only else "")
         )
     return left

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_atomically
 from cmru_hw.core.errors import CheckFailed
 from cmru_hw.core.units import json_text, si
 
@@ -66,7 +66,7 @@ def certify(asked: common.Asked, simulator: str, frames: int | None, seed: int, 
         "command": common.command_line(),
     }
     if output is not None:
-        write_whole(output, lambda place: place.write_text(json_text(found) + "\n", encoding="utf-8"))
+        write_atomically(output, lambda place: place.write_text(json_text(found) + "\n", encoding="utf-8"))
     if asked.as_json:
         common.print_json(found)
     else:

@@ -98,7 +98,7 @@ def characterize(
     Example: cmru-hw characterize gf180 --blocks counter --corner ff --temperature 125 --vdd 1.98
     """
     from cmru_hw import spice
-    from cmru_hw.characterize import blocks as benches
+    from cmru_hw.characterize import blocks as always_on_blocks
     from cmru_hw.characterize import counter_memory, power_gated_chip, technology_file
     from cmru_hw.characterize.testbench import Conditions
     from cmru_hw.circuits.charge.memories import registry
@@ -126,7 +126,7 @@ def characterize(
     with spice.open_engine(jobs=jobs, timeout=timeout) as opened, common.progress("simulating, testbenches"):
         engine = finer(opened, refine)
         # ngspice does not accept 0 as a seed.
-        measured = benches.characterize(engine, conditions, dies=dies, seed=seed + 1)
+        measured = always_on_blocks.characterize(engine, conditions, dies=dies, seed=seed + 1)
         memory = memory or technology.default_memory(process)
         chip = (
             power_gated_chip.blocks(engine, conditions, dies=dies, seed=seed + 1)
@@ -242,9 +242,9 @@ def _numbers(measured: Characterization, chip: ChipBlocks | None) -> dict[str, o
 def _rows(measured: Characterization, chip: ChipBlocks | None) -> list[tuple[str, str]]:
     comparator, integrator, switch = measured.comparator, measured.integrator, measured.switch
     slowest = max(zip(comparator.delay, comparator.overdrive, strict=True), key=lambda pair: pair[0])
-    whole = measured.unit
-    dynamic = sum(sum(frames[1:]) / len(frames[1:]) for frames in whole.dynamic.values())
-    leakage = sum(whole.static.values()) / whole.frame
+    unit = measured.unit
+    dynamic = sum(sum(frames[1:]) / len(frames[1:]) for frames in unit.dynamic.values())
+    leakage = sum(unit.static.values()) / unit.frame
     spread = [
         (name, f"{si(found.sigma, 'V') if name == 'offset sigma' else f'{100 * found.sigma:.2f} %'}, {found}")
         for name, found in (("offset sigma", measured.offset), ("packet sigma", measured.packet))
@@ -263,7 +263,7 @@ def _rows(measured: Characterization, chip: ChipBlocks | None) -> list[tuple[str
         ("packet", f"up {integrator.up / integrator.nominal:.4f}, down {integrator.down / integrator.nominal:.4f} of "
          f"VDD C_s/C_int = {si(integrator.nominal, 'V')}; {si(integrator.energy, 'J')}"),
         *spread,
-        ("whole unit", f"{'right' if whole.right else 'WRONG'}, {si(dynamic, 'J')} per timestep, leaks "
+        ("whole unit", f"{'right' if unit.right else 'WRONG'}, {si(dynamic, 'J')} per timestep, leaks "
          f"{si(leakage, 'W')} in the hold"),
         ("switch", f"{si(switch.resistance, 'ohm')} at V_cm, leaks {si(switch.leakage, 'A')}"),
         ("droop", f"{si(measured.droop, 'V')} in 10 ms"),

@@ -30,7 +30,7 @@ def convert(
     """Make a checkpoint from tensors that another program saved as .pt, .pth, .ckpt, .npz or .safetensors.
 
     FILE.toml maps the names of the tensors. docs/bring-your-own.md has examples for PyTorch, Lightning, JAX and Flax.
-    With --check, the checkpoint is written only if it computes what the original computes. Exit code 1: it does not.
+    With --check, the checkpoint is written only if its outputs equal those of the original. Exit code 1: they differ.
 
     \b
     Example: cmru-hw convert params.npz --names names.toml -o model.safetensors --check outputs.npz

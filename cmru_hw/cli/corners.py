@@ -50,29 +50,25 @@ def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement:
     Example: cmru-hw corners out/gf180 --input models/detect-eval.npz --sequences 2 --only ff/125/1.98 -o out/corners
     """
     from cmru_hw import spice
-    from cmru_hw.analysis.corners.api import CornersJob, run_corners
+    from cmru_hw.analysis.corners.api import CornersJob, run_job
     from cmru_hw.analysis.corners.result import RESULT as CORNERS
     from cmru_hw.analysis.corners.result import CornersResult
 
     common.check_folder(output)
     exported, data = asked.load()
-    version = spice.installed(asked.backend)
-    job = CornersJob(exported=exported, data=data, folder=output, refine=asked.refine, simulator=version)
+    job = CornersJob(
+        exported=exported,
+        data=data,
+        folder=output,
+        simulator=spice.installed(asked.backend),
+        backend=asked.backend,
+        timeout=asked.timeout,
+        cache=asked.cache,
+        refine=asked.refine,
+    )
     common.claim(output / CORNERS, job.sha256(), CornersResult.load, force=asked.force)
     with common.progress("corners") as report:
-        found = run_corners(
-            exported,
-            data,
-            folder=output,
-            only=only,
-            jobs=asked.jobs,
-            backend=asked.backend,
-            timeout=asked.timeout,
-            cache=asked.cache,
-            refine=asked.refine,
-            progress=report,
-            command=common.command_line(),
-        )
+        found = run_job(job, only=only, jobs=asked.jobs, progress=report, command=common.command_line())
     if asked.as_json:
         common.print_json(found)
     else:

@@ -99,7 +99,9 @@ def inspect(
     agreement = own_check.compared(trained, check_path)
     kind = _architecture(architecture, trained)
     technology = _technology(kind, technology_name, level, memory, trim_bits)
-    sequences = _sequences_beside(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
+    sequences = (
+        _evaluation_sequences(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
+    )
     found = {**_describe(trained), **_read(loaded)}
     circuit: dict[str, object]
     judged: Verdict | str
@@ -267,16 +269,16 @@ def _technology(
     return found if trim_bits is None else kind.with_trim(found, trim_bits)
 
 
-def _sequences_beside(path: Path) -> Sequences | None:
+def _evaluation_sequences(path: Path) -> Sequences | None:
     """The evaluation sequences that belong to a checkpoint named TASK-CELL-LxN, if they are next to it."""
     from cmru_hw.nn.sequences import load_sequences
 
-    beside = path.with_name(f"{path.stem.split('-')[0]}-eval.npz")
-    return load_sequences(beside) if beside.is_file() else None
+    path_of_sequences = path.with_name(f"{path.stem.split('-')[0]}-eval.npz")
+    return load_sequences(path_of_sequences) if path_of_sequences.is_file() else None
 
 
 def _given(checkpoint: Path, path: Path | None, count: int | None, *, spread: bool) -> Sequences | None:
-    return _sequences_beside(checkpoint) if path is None else common.load_sequences(path, count, spread=spread)
+    return _evaluation_sequences(checkpoint) if path is None else common.load_sequences(path, count, spread=spread)
 
 
 def _calibrated(kind: Architecture, trained: Trained, sequences: Sequences | None, percentile: float | None) -> Any:

@@ -174,8 +174,8 @@ def montecarlo(
                 command=common.command_line(),
             )
     except KeyboardInterrupt:
-        kept = Store.of(folder, job).folder
-        click.echo(f"finished dies are kept in {kept}: run the same command again to resume", err=True)
+        shards = Store.of(folder, job).folder
+        click.echo(f"finished dies are kept in {shards}: run the same command again to resume", err=True)
         raise
     if as_json:
         common.print_json(summary)
@@ -191,7 +191,7 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
     from cmru_hw.analysis.montecarlo import plots
     from cmru_hw.analysis.montecarlo import statistics as scoring
     from cmru_hw.core.atomic_write import write_bytes
-    from cmru_hw.core.output_folder import whole_folder
+    from cmru_hw.core.output_folder import atomic_folder
 
     common.check_output(folder, force)
     (row,) = scoring.scores(job, [number]).to_pylist()
@@ -202,7 +202,7 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
         "deck.cir": spice.complete_text(deck).encode(),
         ".spiceinit": spice.startup_text(deck.settings).encode(),
     }
-    with whole_folder(folder) as scratch:
+    with atomic_folder(folder) as scratch:
         for name, content in files.items():
             write_bytes(scratch / name, content)
         plots.die(job.design, found.expected, found.response, number, scratch / "die.svg")

@@ -174,7 +174,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     from cmru_hw.analysis.energy.api import run_energy
     from cmru_hw.circuits import registry
     from cmru_hw.core import package_data
-    from cmru_hw.core.output_folder import whole_folder
+    from cmru_hw.core.output_folder import atomic_folder
     from cmru_hw.design_folder import folder as design_folder
     from cmru_hw.nn import checkpoint
     from cmru_hw.nn.sequences import load_sequences
@@ -185,7 +185,7 @@ def demo(output: Path, backend: Any, jobs: int, force: bool) -> None:
     model = models / f"{DEMO_MODEL}.safetensors"
     data = load_sequences(models / f"{DEMO_MODEL.split('-')[0]}-eval.npz")
     trained = checkpoint.load(model)
-    with whole_folder(output, last=comparison.SUMMARY) as scratch:
+    with atomic_folder(output, last=comparison.SUMMARY) as scratch:
         kind = registry.fitting(trained)
         design = kind.map_network(trained, kind.load_technology(kind.technology), kind.calibrate(trained, data))
         exported = design_folder.write(
@@ -285,7 +285,7 @@ def _unit(text: str, design: AnyDesign) -> tuple[int, int]:
 def _save_arrays(path: Path, result: Simulation) -> None:
     import numpy as np
 
-    from cmru_hw.core.atomic_write import write_whole
+    from cmru_hw.core.atomic_write import write_atomically
 
     response = result.response
     arrays: dict[str, Any] = {"lengths": response.lengths, "logits": response.logits}
@@ -296,4 +296,4 @@ def _save_arrays(path: Path, result: Simulation) -> None:
         with scratch.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
-    write_whole(path, write)
+    write_atomically(path, write)

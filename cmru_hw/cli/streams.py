@@ -92,7 +92,7 @@ def lenient() -> Iterator[Streams]:
 
 
 def flush() -> None:
-    """Write what is left in the buffers of the standard streams."""
+    """Flush the buffers of the standard streams."""
     sys.stdout.flush()
     sys.stderr.flush()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from cmru_hw.core.errors import OutputError, reason
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(path)`` for a temporary file, which gets its final name only when it is completely on the disk.
 
     Raises OutputError.
@@ -43,7 +43,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``, completely or not at all. Raises OutputError."""
-    write_whole(path, partial(Path.write_bytes, data=content))
+    write_atomically(path, partial(Path.write_bytes, data=content))
 
 
 def synchronise(folder: Path, *, deep: bool = True) -> None:

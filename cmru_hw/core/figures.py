@@ -11,7 +11,7 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_atomically
 from cmru_hw.core.errors import OutputError
 
 STYLE = {
@@ -36,6 +36,6 @@ def save(figure: Figure, path: Path) -> None:
         raise OutputError(f"{path}: figures are written as .svg, .pdf or .png; change the name")
     stamp = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
     try:
-        write_whole(path, lambda scratch: figure.savefig(scratch, metadata=stamp, dpi=160))
+        write_atomically(path, lambda scratch: figure.savefig(scratch, metadata=stamp, dpi=160))
     finally:
         plt.close(figure)

@@ -158,13 +158,13 @@ def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, val
             size[which] = sizes[row]
         for which in range(count):
             value[which] += size[which] * _normal(counter[which])
-        kept, rest = 0, left[part + 1]
+        remaining, rest = 0, left[part + 1]
         for which in range(count):
             row, place, known = near[which], place_of[which], value[which]
             rows[row, place] = known
-            near[kept], place_of[kept], value[kept] = row, place, known
-            kept += not abs(known) > rest[row]
-        count = kept
+            near[remaining], place_of[remaining], value[remaining] = row, place, known
+            remaining += not abs(known) > rest[row]
+        count = remaining
 
 
 @machine_code
@@ -241,11 +241,11 @@ def totals(values, alive, out):
 
 
 @machine_code
-def apart(states, scale, expected, expected_scale):
-    """Largest magnitude and sum of squares of ``scale`` (units,) times ``states`` less ``expected_scale`` (units,)
-    times ``expected`` (units, places).
+def deviation(states, scale, expected, expected_scale):
+    """Largest magnitude, and sum of squares, of the deviation scale * states - expected_scale * expected.
 
-    The sum consists of many independent parts, which the processor computes in parallel.
+    ``states`` and ``expected`` are (units, places), both scales (units,). The sum consists of many independent parts,
+    which the processor computes in parallel.
     """
     squares, largest = np.zeros(_BLOCK), np.zeros(_BLOCK)
     places = states.shape[1]

@@ -1,4 +1,4 @@
-"""Output folders that appear whole: all files are written next to their place, and moved there when all are done."""
+"""Atomic output folders: all files are written to a scratch folder, and moved to their place when all are complete."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cmru_hw.core.regular_file import read_regular
 
 
 @contextmanager
-def whole_folder(path: str | Path, *, last: str = "", earlier: Mapping[str, str] | None = None) -> Iterator[Path]:
+def atomic_folder(path: str | Path, *, last: str = "", earlier: Mapping[str, str] | None = None) -> Iterator[Path]:
     """An empty scratch folder; its files become those of ``path`` when the body ends, and vanish if it raises.
 
     A new folder appears by one rename. In a folder that exists, files of the same name are replaced one by one,
     ``last`` after all others, and other files stay. Of the files that are not replaced, those go that ``earlier``
-    (name → SHA-256) lists and that still have this content: what somebody else wrote is never removed. Raises
+    (name → SHA-256) lists and that still have this content: files of other programs are never removed. Raises
     OutputError.
     """
     path = Path(path)
@@ -68,7 +68,7 @@ def _move(scratch: Path, path: Path, last: str, earlier: Mapping[str, str]) -> N
 
 
 def _remove(folder: Path, name: str, digest: str) -> None:
-    """Remove the file ``name``, if it is what was once written there, and the folders that it leaves empty."""
+    """Remove the file ``name`` if its content has the hash ``digest``, and the folders that this leaves empty."""
     parts = PurePosixPath(name)
     if parts.is_absolute() or ".." in parts.parts:
         return

@@ -141,7 +141,7 @@ def _judge(worker: _Worker, lost: int) -> None:
     if worker.process.exitcode == _NO_GUARD:
         worker.end()
         raise InputError(
-            "a script that uses several processes is run by each of them from its beginning: put what it does under "
+            "a script that uses several processes is run by each of them from its beginning: put its statements under "
             "if __name__ == '__main__':"
         )
     if lost == _LOSSES:

@@ -148,7 +148,7 @@ def parse(text: str, *, where: str | Path) -> object:
     """Parse ``text`` as JSON. Raises InputError for a duplicate key, NaN, or a number beyond the range of a float."""
     try:
         found: object = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite, parse_int=_whole
+            text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite, parse_int=_integer
         )
         _shallow(found, DEEPEST)
     except (ValueError, RecursionError) as error:
@@ -176,7 +176,7 @@ def _finite(digits: str) -> float:
     return value
 
 
-def _whole(digits: str) -> int:
+def _integer(digits: str) -> int:
     if len(digits) > 40:
         raise ValueError(f"{digits[:20]}… is too large a number")
     return int(digits)
@@ -320,10 +320,10 @@ def _tuple(kinds: tuple[Any, ...], value: object, place: str) -> tuple[object, .
 
 
 def _scalar(hint: Any, value: object, place: str) -> object:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if hint is float and (whole or isinstance(value, float)):
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    if hint is float and (integer or isinstance(value, float)):
         return float(value)  # type: ignore[arg-type]  # checked to be a number above
-    if (hint is int and whole) or (hint in (str, bool) and isinstance(value, hint)):
+    if (hint is int and integer) or (hint in (str, bool) and isinstance(value, hint)):
         return value
     raise Invalid(place, f"is {_shown(value)}, not {_NAMES[hint]}")
 

@@ -19,7 +19,7 @@ def si(value: float, unit: str, digits: int = 4) -> str:
     """``value`` with a prefix, and ``digits`` significant ones: 4.1e-13 F is 410 fF."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}"
-    # what is rounded up to 1000 takes the next prefix
+    # a value that is rounded up to 1000 takes the next prefix
     text = f"{value:.{digits - 1}e}"
     exponent = 3 * (_exponent(text) // 3)
     if exponent not in _PREFIXES:

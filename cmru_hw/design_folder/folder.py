@@ -33,7 +33,7 @@ from cmru_hw.circuits.registry import Architecture
 from cmru_hw.core import records
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.errors import DefectError, InputError, OutputError, TechnologyError, reason
-from cmru_hw.core.output_folder import whole_folder
+from cmru_hw.core.output_folder import atomic_folder
 from cmru_hw.core.regular_file import read_regular, read_text
 from cmru_hw.design_folder import templates
 from cmru_hw.nn import checkpoint
@@ -97,7 +97,7 @@ def write(
     files: dict[str, bytes] = {**deck.files, "deck.cir": spice.complete_text(deck).encode()}
     files[".spiceinit"] = spice.startup_text(deck.settings).encode()
     files["mapping.csv"] = _deviations_csv(design).encode()
-    with whole_folder(path, last=MANIFEST, earlier=_listed(path)) as scratch:
+    with atomic_folder(path, last=MANIFEST, earlier=_listed(path)) as scratch:
         checkpoint.save(trained, scratch / MODEL)
         for name, content in files.items():
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     rewritten = network != kind.network_text(design)
     if rewritten and not allow_edited:
         raise InputError(
-            f"{path / NETWORK} is not what export wrote: export again, or give --allow-edited to simulate it as it is"
+            f"{path / NETWORK} was edited after export: export again, or give --allow-edited to simulate it as it is"
         )
     edited = _edited(path, manifest)
     if rewritten and NETWORK not in edited:

@@ -62,14 +62,14 @@ def check(text: str, name: str, original: str) -> None:
         spice.refuse_code(text, where="the file")
         for line in lexer.outside_subcircuits(lexer.logical_lines(text)):
             if line.card not in (".model", ".param", ".func"):
-                raise InputError(f"{line.text!r} stands outside a subcircuit: move it into one")
+                raise InputError(f"{line.text!r} is outside a subcircuit: move it into one")
         found = interface(text, name)
     except InputError as error:
         raise InputError(f"template {name}: {error}") from error
     wanted = interface(original, name)
-    assert wanted is not None, "templates that come with the program define what they are called"
+    assert wanted is not None, "a shipped template defines the subcircuit of its name"
     if found is None:
-        raise InputError(f"template {name} has no .subckt {name}: it must be called as what it replaces")
+        raise InputError(f"template {name} has no .subckt {name}: give its subcircuit this name")
     if found.pins != wanted.pins:
         raise InputError(
             f"template {name} has pins {' '.join(found.pins)}; {name} has, in this order, {' '.join(wanted.pins)}"

@@ -34,7 +34,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_atomically
 from cmru_hw.core.errors import CheckpointError, DataError, InputError, OutputError, reason
 from cmru_hw.core.regular_file import read_text
 from cmru_hw.nn import tensor_files, tensor_names
@@ -359,18 +359,18 @@ def _loaded(file: TensorFile) -> Loaded:
 def _settings_text(file: TensorFile) -> str:
     if file.settings is not None:
         return file.settings
-    beside = file.path.with_suffix(".json")
-    if not beside.is_file():
+    separate = file.path.with_suffix(".json")
+    if not separate.is_file():
         raise CheckpointError(
-            f"it has no settings: there is no entry {METADATA_KEY!r} in it and there is no {beside.name} next to it; "
+            f"it has no settings: there is no entry {METADATA_KEY!r} in it and there is no {separate.name} next to it; "
             f"write one, or use cmru-hw convert --names, see {tensor_names.PAGE}"
         )
-    if beside.stat().st_size > MAX_JSON_BYTES:
-        raise CheckpointError(f"{beside.name} is larger than {MAX_JSON_BYTES >> 10} KiB; move logs elsewhere")
+    if separate.stat().st_size > MAX_JSON_BYTES:
+        raise CheckpointError(f"{separate.name} is larger than {MAX_JSON_BYTES >> 10} KiB; move logs elsewhere")
     try:
-        return read_text(beside)
+        return read_text(separate)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{beside.name} cannot be read ({reason(error)}); write it as UTF-8") from error
+        raise CheckpointError(f"{separate.name} cannot be read ({reason(error)}); write it as UTF-8") from error
 
 
 def save(trained: Trained, path: str | os.PathLike[str], force: bool = False) -> None:
@@ -399,4 +399,4 @@ def save(trained: Trained, path: str | os.PathLike[str], force: bool = False) ->
         if not same:
             raise OutputError(f"{path} is not written: read again it is another network; choose another disk")
 
-    write_whole(path, write)
+    write_atomically(path, write)

@@ -105,7 +105,7 @@ def fold(
     for one in before:
         if one.layer is not None and one.layer >= (1 if cell == "fq-bmru" else depth):
             why = "behind a ReLU, where nothing can be folded" if cell == "fq-bmru" else f"but there are {depth} layers"
-            raise CheckpointError(f"{one.title} stands in front of {one.place}, {why}; correct [[before]]")
+            raise CheckpointError(f"{one.title} is in front of {one.place}, {why}; correct [[before]]")
         found = affine(one, look)
         maps[one.layer] = found.after(maps.get(one.layer), one.title)
         size = f"{found.matrix.shape[1]} → {found.matrix.shape[0]}"

@@ -15,7 +15,7 @@
     mean = "mu"
     std = "sd"
 
-    [[before]]                  # what stands in front of a layer, in order; layer = "readout" in front of the readout
+    [[before]]                  # maps in front of a layer, in order; layer = "readout" in front of the readout
     layer = 0
     linear = "encoder"          # encoder.weight and encoder.bias, or encoder/kernel and encoder/bias
 

@@ -100,7 +100,7 @@ def load(path: str | os.PathLike[str]) -> OwnOutputs:
             if not re.fullmatch(r"logits|(states|outputs)_\d{1,2}", name):
                 raise DataError(f"array {name[:MAX_NAME]!r} is unknown; outputs are logits, states_0 or outputs_0, ...")
         if not arrays:
-            raise DataError("it holds inputs alone; add what the original computes: logits, states_0 or outputs_0, ...")
+            raise DataError("it holds only inputs; add results of the original: logits, states_0 or outputs_0, ...")
         return OwnOutputs(
             sequences=sequences, values=dict(_values(name, arrays[name], sequences) for name in sorted(arrays))
         )

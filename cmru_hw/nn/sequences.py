@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_atomically
 from cmru_hw.core.errors import DataError, OutputError
 from cmru_hw.core.signals import valid_mask
 from cmru_hw.nn.input_files import MAX_NAME, check_file, read_npz, reading
@@ -109,4 +109,4 @@ def save_sequences(sequences: Sequences, path: str | os.PathLike[str], force: bo
     arrays: dict[str, Any] = {"inputs": sequences.inputs, "lengths": sequences.lengths}
     if sequences.labels is not None:
         arrays["labels"] = sequences.labels
-    write_whole(path, lambda scratch: np.savez_compressed(scratch, **arrays))
+    write_atomically(path, lambda scratch: np.savez_compressed(scratch, **arrays))

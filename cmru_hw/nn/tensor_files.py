@@ -140,12 +140,12 @@ def _weights_of(found: dict[str, object]) -> tuple[dict[str, object], list[str]]
         raise CheckpointError(f"it holds {len(named)} sets of weights, {sets}; save the one that is meant alone")
     chosen = nested[named[0]]
     _only_tensors(chosen)
-    beside = {name: value for name, value in found.items() if isinstance(value, Tensor)}
-    if both := sorted(beside.keys() & chosen.keys()):
-        raise CheckpointError(f"tensor {quoted(both[0])} stands in it and in its {quoted(named[0])}; rename one")
-    left = sorted(found.keys() - beside.keys() - {named[0]})
+    outer = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    if both := sorted(outer.keys() & chosen.keys()):
+        raise CheckpointError(f"tensor {quoted(both[0])} is both in it and in its {quoted(named[0])}; rename one")
+    left = sorted(found.keys() - outer.keys() - {named[0]})
     note = f"weights from {quoted(named[0])}" + (f"; not read: {_listed(left)}" if left else "")
-    return {**chosen, **beside}, [note]
+    return {**chosen, **outer}, [note]
 
 
 def _is_state_dict(value: object) -> TypeGuard[dict[str, object]]:

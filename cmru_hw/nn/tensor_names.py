@@ -187,6 +187,6 @@ def _likeness(known: str, name: str) -> float:
 
 def _words(name: str) -> set[str]:
     """The words of a name, split at punctuation and capitals; h0 and Wc stay complete, too."""
-    whole = {part.lower() for part in re.split(r"[._/\-: ]+", name[:128])}
+    parts = {part.lower() for part in re.split(r"[._/\-: ]+", name[:128])}
     split = re.findall(r"[A-Z]+[a-z]*|[a-z]+", name[:128])
-    return whole | {part.lower() for part in split}
+    return parts | {part.lower() for part in split}

@@ -254,8 +254,8 @@ def _start_window(layer: WindowLayer, recipe: Recipe, random: torch.Generator) -
 
 def _optimiser(network: Network, recipe: Recipe) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     decayed = [value for name, value in network.named_parameters() if name.endswith("weight")]
-    kept = [value for name, value in network.named_parameters() if not name.endswith("weight")]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    undecayed = [value for name, value in network.named_parameters() if not name.endswith("weight")]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.99))
     # Warm-up over a tenth of the steps, then a cosine to zero.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -276,8 +276,8 @@ def _with_dropout(share: float, random: torch.Generator, perturb: Perturb | None
 
     def both(layer: int, signal: str, value: Tensor) -> Tensor:
         if signal == "output":
-            kept = torch.rand(value.shape[1:], generator=random) >= share
-            value = value * kept / (1 - share)
+            mask = torch.rand(value.shape[1:], generator=random) >= share
+            value = value * mask / (1 - share)
         return value if perturb is None else perturb(layer, signal, value)
 
     return both

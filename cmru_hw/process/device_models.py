@@ -109,7 +109,7 @@ def devices(
     if corner not in CORNERS:
         raise TechnologyError(f"no corner is called {corner!r}: choose one of {', '.join(CORNERS)}")
     if not -55 <= temperature <= 150:
-        raise TechnologyError(f"{temperature} degrees Celsius is outside of what the models cover (-55 to 150)")
+        raise TechnologyError(f"{temperature} degrees Celsius is outside the range of the models (-55 to 150)")
     if mismatch is not None and mismatch < 1:
         # ngspice takes 0 and negative numbers for "no seed".
         raise TechnologyError(f"a mismatch seed of {mismatch} is not positive")
@@ -166,16 +166,16 @@ def _own(path: Path, corner: str, parameters: Mapping[str, float]) -> tuple[str,
         lines = list(lexer.sections(lexer.logical_lines(text, where=str(path))))
         chosen = _own_section(path, corner, lines)
         inside = [line for line, name in lines if name in (None, chosen)]
-        kept = [line for line in inside if line.card != ".endl" and not lexer.section(line)]
-        _check_devices(path, lexer.subcircuits(kept))
+        content = [line for line in inside if line.card != ".endl" and not lexer.section(line)]
+        _check_devices(path, lexer.subcircuits(content))
         physical = [raw.rstrip("\r") for raw in text.split("\n")]
         for first, last in _left_out(lines, chosen):
             physical[first - 1 : last] = [""] * (last - first + 1)
         libraries: dict[str, None] = {}
         corners = chosen is not None or any(
-            name in line.text.lower() for line in kept for name in parameters if name != pdk.MIM
+            name in line.text.lower() for line in content for name in parameters if name != pdk.MIM
         )
-        for line in kept:
+        for line in content:
             if reference := lexer.file_reference(line):
                 library, section = _library(path, line, reference, corner)
                 libraries[library] = None
@@ -191,8 +191,8 @@ def _own(path: Path, corner: str, parameters: Mapping[str, float]) -> tuple[str,
         raise TechnologyError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     if corner != "typical" and not corners:
         raise TechnologyError(
-            f"{path} knows no corner {corner!r}: let it read a section 'typical' of a library, in whose place the "
-            f"corner is put, or a parameter of the corner: {', '.join(name for name in parameters if name != pdk.MIM)}"
+            f"{path} knows no corner {corner!r}: let it read a section 'typical' of a library, which the corner "
+            f"replaces, or a parameter of the corner: {', '.join(name for name in parameters if name != pdk.MIM)}"
         )
     return found, tuple(libraries)
 

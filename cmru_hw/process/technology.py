@@ -172,9 +172,10 @@ class Transistor:
     ``process`` names the device models (see `cmru_hw.process.device_models`), ``memory`` the state storage
     ("power-gated", "integrator" or "counter"). Windows [s]: ``evaluate`` for rows on inputs to settle, ``read`` for
     rows on states, whose amplifiers have to charge the lines, ``decide`` for a comparator (and a counter), ``settle``
-    for a packet, ``gap`` between two edges that must not swap, ``edge`` for a clock's rise. Sizes [F] of finger
-    capacitors: ``row``, ``integrator`` and ``limit`` in total, ``minimum`` of any capacitor, ``piece`` of one that a
-    single bit switches. ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: the wire of a line per unit.
+    for a packet, ``gap`` for the spacing of two clock edges whose order matters, ``edge`` for a clock's rise. Sizes [F]
+    of finger capacitors: ``row``, ``integrator`` and ``limit`` in total, ``minimum`` of any capacitor, ``piece`` of one
+    that a single bit switches. ``parasitic`` [F]: a row's comparator and switch; ``wire`` [F]: the wire of a line per
+    unit.
     """
 
     process: str

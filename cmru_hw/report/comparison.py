@@ -160,7 +160,7 @@ def _methods(source: ResultFile, sequences: Fact, resolution: Fact) -> Prose:
         " sequences and compared with the same network in double precision, decision by decision; decisions with a "
         "margin below ",
         resolution,
-        ", or below what the errors of the states do to it, are too close to call.",
+        ", or below the effect of state errors on the row, are too close to call.",
     )
 
 

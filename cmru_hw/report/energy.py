@@ -80,7 +80,7 @@ def _conditions(source: ResultFile) -> list[Fact]:
             ("switching", "duty_cycle", percent, "share of a timestep; the rest is hold"),
             ("timesteps", "timesteps", count, "included in the mean"),
             ("from all supplies", "supply_total_J", joule, "measured separately; the blocks must add up to it"),
-            ("blocks and supplies differ by", "ledger_gap", _gap, "at most 1 % is allowed"),
+            ("blocks and supplies differ by", "ledger_gap", _closure, "at most 1 % is allowed"),
         )
     ]
 
@@ -98,5 +98,5 @@ def _row(source: ResultFile, name: str, block: BlockEnergy) -> tuple[str | Fact,
     return (name.replace("_", " "), *numbers, block.source or "", block.note)
 
 
-def _gap(share: float) -> str:
+def _closure(share: float) -> str:
     return "less than 0.001 %" if abs(share) < 1e-5 else percent(abs(share))

@@ -26,8 +26,8 @@ _BREAK = re.compile(r"(?<=[/=])(?=.)")
 
 def escape(text: str) -> str:
     """``text`` escaped for LaTeX; a character that plain LaTeX may lack becomes a question mark."""
-    apart = text.replace("--", "-\0-").replace("--", "-\0-")
-    return "".join(_SPECIAL.get(c, c if c.isascii() else "?") for c in apart)
+    separated = text.replace("--", "-\0-").replace("--", "-\0-")
+    return "".join(_SPECIAL.get(c, c if c.isascii() else "?") for c in separated)
 
 
 def prose(said: Prose) -> str:

@@ -122,7 +122,7 @@ def _restored(source: ResultFile, unit: Fact, worst: Fact, hot: Fact) -> Loss:
     )
 
     def last(at: str, name: str) -> tuple[Fact, ...]:
-        return (source.fact(f"lost in simulation at {name}", f"{at}/lost_in_simulation", _kept),)
+        return (source.fact(f"lost in simulation at {name}", f"{at}/lost_in_simulation", _outcome),)
 
     return lead, window, ("result",), last
 
@@ -135,5 +135,5 @@ def _followed(lost: bool) -> str:
     return "simulation" if lost else "extrapolation of the last drift"
 
 
-def _kept(lost: bool) -> str:
+def _outcome(lost: bool) -> str:
     return "a state is lost" if lost else "holds for the simulated time"

@@ -97,8 +97,8 @@ def clamped(source: ResultFile) -> list[Fact]:
     return found
 
 
-def part_of(part: int, whole: int) -> str:
-    return f"{count(part)} of {count(whole)}"
+def part_of(part: int, total: int) -> str:
+    return f"{count(part)} of {count(total)}"
 
 
 def joule(value: float) -> str:

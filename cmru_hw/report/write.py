@@ -10,7 +10,7 @@ import cmru_hw
 from cmru_hw.core import records
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.errors import InputError, OutputError
-from cmru_hw.core.output_folder import digests, whole_folder
+from cmru_hw.core.output_folder import atomic_folder, digests
 from cmru_hw.core.units import json_text
 from cmru_hw.report import html, latex, published, runs
 from cmru_hw.report.facts import Fact, Prose, Report, Section, Table
@@ -52,7 +52,7 @@ def write(paths: Sequence[str | Path], folder: str | Path, *, title: str = "", f
             )
     report = make([run for path in paths for run in runs.read(Path(path))], title)
     figures = [figure for section in report.sections for figure in section.figures]
-    with whole_folder(folder, last=NUMBERS, earlier=_listed(folder)) as scratch:
+    with atomic_folder(folder, last=NUMBERS, earlier=_listed(folder)) as scratch:
         for name in ("figures", "tables"):
             (scratch / name).mkdir()
         for figure in figures:
@@ -91,13 +91,13 @@ def make(found: Sequence[Run], title: str = "") -> Report:
     _require_one_circuit(found)
     own = [figure for run in found for figure in run.own]
     sections = [_simulated(found), *(section for run in found for section in run.sections)]
-    if (beside := published.section(own)) is not None:
-        sections.append(beside)
+    if (comparison := published.section(own)) is not None:
+        sections.append(comparison)
     sections += [
         Section(name="methods", title="Methods", lead=_methods(found)),
         Section(name="excluded", title="Not included", points=_excluded(found)),
     ]
-    return Report(title=title or "From network to circuit", sections=tuple(_named_apart(sections)))
+    return Report(title=title or "From network to circuit", sections=tuple(_numbered(sections)))
 
 
 def _require_one_circuit(found: Sequence[Run]) -> None:
@@ -169,10 +169,10 @@ def _excluded(found: Sequence[Run]) -> tuple[Prose, ...]:
     return tuple(prose)
 
 
-def _named_apart(sections: Sequence[Section]) -> list[Section]:
+def _numbered(sections: Sequence[Section]) -> list[Section]:
     """Number the sections of the same kind, so that their tables and figures have different names."""
     seen: dict[str, int] = {}
-    apart = []
+    numbered = []
     for section in sections:
         place = seen[section.name] = seen.get(section.name, 0) + 1
         if place > 1:
@@ -182,8 +182,8 @@ def _named_apart(sections: Sequence[Section]) -> list[Section]:
                 title=f"{section.title} ({place})",
                 figures=tuple(replace(figure, name=f"{figure.name}-{place}") for figure in section.figures),
             )
-        apart.append(section)
-    return apart
+        numbered.append(section)
+    return numbered
 
 
 def _numbers(report: Report, path: Path) -> None:

@@ -81,7 +81,7 @@ def judge(deck: Deck, title: str, finished: Finished) -> Traces:
         raise ResultRejected(f"ngspice did not simulate this deck: {defect}", evidence=evidence)
     problem = doubt(deck, plot)
     if problem:
-        raise ResultRejected(f"the result is not believed: {problem}", evidence=evidence)
+        raise ResultRejected(f"the result is rejected: {problem}", evidence=evidence)
     vectors = {canonical(name): row for name, row in zip(plot.names, plot.data, strict=True)}
     return Traces(title=title, time=vectors["time"], values={name: vectors[name] for name in _wanted(deck)})
 
@@ -110,7 +110,7 @@ def crash_message(status: int) -> str:
         name = signal.Signals(-status).name
     except ValueError:
         name = f"signal {-status}"
-    hint = "; the system kills what takes too much memory" if name == "SIGKILL" else ""
+    hint = "; the system kills processes that take too much memory" if name == "SIGKILL" else ""
     return f"the simulator process was ended by {name}{hint}"
 
 

@@ -188,7 +188,7 @@ class Engine:
             again.append(task)
         except NotConverged as error:
             self._discard(worker)
-            attempts = (*task.attempts, f"{task.options or 'as it stands'}: {error}")
+            attempts = (*task.attempts, f"{task.options or 'unchanged options'}: {error}")
             if len(task.attempts) < len(self.retries):
                 again.append(task.retry(self.retries[len(task.attempts)], attempts))
             else:

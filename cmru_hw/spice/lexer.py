@@ -148,9 +148,9 @@ def _without_backslashes(line: str) -> tuple[str, bool]:
 
 def _is_comment(line: str, at: str) -> bool:
     if line[0] in "*;$" and line[1:2] == "#":
-        raise InputError(f"{at}: {line!r}: ngspice runs what follows {line[:2]} as a command")
+        raise InputError(f"{at}: {line!r}: ngspice runs the text after {line[:2]} as a command")
     if line[0] in "@#":
-        raise InputError(f"{at}: ngspice does not read on at {line[0]!r} in front of a line: comments begin with *")
+        raise InputError(f"{at}: ngspice stops reading at a line that begins with {line[0]!r}: comments begin with *")
     return line[0] in "*;$" or line.startswith("//")
 
 

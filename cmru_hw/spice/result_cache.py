@@ -1,8 +1,8 @@
 """An engine that stores every result in a folder and looks there first, so that a long run can be resumed.
 
-The content hash of a deck is the file name of its result, and stands in the file together with a hash over all that it
-holds. A file that is of another deck, damaged or edited is removed. A result of another version of the simulator is not
-used. In both cases the deck runs again.
+The content hash of a deck is the file name of its result. The file also contains this hash and a hash over its own
+content. A file that is of another deck, damaged or edited is removed. A result of another version of the simulator is
+not used. In both cases the deck runs again.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.errors import InputError, SimulationError
-from cmru_hw.core.output_folder import whole_folder
+from cmru_hw.core.output_folder import atomic_folder
 from cmru_hw.core.process_pool import process_pool
 from cmru_hw.design_folder.folder import NETWORK, Exported
 from cmru_hw.nn.sequences import Sequences
@@ -108,7 +108,6 @@ def run_corners(
     InputError for a technology that was not measured on transistors, and for an edited netlist whose capacitors differ
     from corner to corner; OutputError.
     """
-    corners = grid.chosen(grid.every(registry.of(exported.design).supply(exported.design)), only)
     job = CornersJob(
         exported=exported,
         data=data,
@@ -119,6 +118,20 @@ def run_corners(
         cache=cache,
         refine=refine,
     )
+    return run_job(job, only=only, jobs=jobs, progress=progress, command=command)
+
+
+def run_job(
+    job: CornersJob,
+    *,
+    only: Sequence[str] = (),
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    command: str = "",
+) -> CornersResult:
+    """`run_corners` of a ``job``."""
+    design = job.exported.design
+    corners = grid.chosen(grid.every(registry.of(design).supply(design)), only)
     found: dict[Corner, CornerFigures | FailedCorner] = {}
     for corner, result in _results(job, corners, jobs):
         found[corner] = result
@@ -234,7 +247,7 @@ def _summary(job: CornersJob, found: tuple[CornerFigures | FailedCorner, ...], c
 
 def write(summary: CornersResult, folder: Path) -> None:
     """``corners.json``, ``corners.csv`` and the map in ``folder``. Raises OutputError."""
-    with whole_folder(folder, last=RESULT) as scratch:
+    with atomic_folder(folder, last=RESULT) as scratch:
         summary.save(scratch / RESULT)
         write_text(scratch / "corners.csv", as_csv(summary))
         if summary.good:

@@ -64,13 +64,13 @@ def scaling(found: ScalingResult, path: Path) -> None:
             sizes = np.array([point.size for point in points])
             grid = np.geomspace(sizes.min(), sizes.max(), 20)
             for block, law in found.laws[name].items():
-                whole = block == "all"
-                colour = "black" if whole else COLOURS.get(block, OTHER)
-                energy = [point.per_timestep_J if whole else point.blocks_J[block] for point in points]
+                total = block == "all"
+                colour = "black" if total else COLOURS.get(block, OTHER)
+                energy = [point.per_timestep_J if total else point.blocks_J[block] for point in points]
                 axis.plot(sizes, 1e12 * np.array(energy), "o", color=colour, markersize=2)
                 label = f"{block.replace('_', ' ')}: n^{law.exponent:.2f}"
                 axis.plot(grid, 1e12 * law.factor * grid**law.exponent, color=colour,
-                          linewidth=1.4 if whole else 0.8, label=label)  # fmt: skip
+                          linewidth=1.4 if total else 0.8, label=label)  # fmt: skip
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")
             axis.set_xticks(sorted(set(sizes.tolist())), [str(size) for size in sorted(set(sizes.tolist()))])

@@ -26,7 +26,7 @@ from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.csv_text import csv_text
-from cmru_hw.core.output_folder import whole_folder
+from cmru_hw.core.output_folder import atomic_folder
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences
@@ -170,7 +170,7 @@ def _write(found: ScalingResult, folder: Path) -> None:
         (point.axis, point.size, point.network, point.per_timestep_J, *(point.blocks_J[name] for name in names))
         for point in found.points
     ]
-    with whole_folder(folder, last=SCALING) as scratch:
+    with atomic_folder(folder, last=SCALING) as scratch:
         found.save(scratch / SCALING)
         write_text(scratch / "scaling.csv", csv_text(header, rows))
         for suffix in ("svg", "pdf"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from cmru_hw.analysis.energy.result import RESULT, BlockEnergy, EnergyResult
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.csv_text import csv_text
-from cmru_hw.core.output_folder import whole_folder
+from cmru_hw.core.output_folder import atomic_folder
 from cmru_hw.core.units import joules, percent, plain, si
 
 COLUMNS = ("static_J", "dynamic_J", "analytic_J")
@@ -18,7 +18,7 @@ def write(found: EnergyResult, folder: Path) -> None:
     # Importing matplotlib takes about a second. Only a result in a folder needs it.
     from cmru_hw.analysis.energy import plots
 
-    with whole_folder(folder, last=RESULT) as scratch:
+    with atomic_folder(folder, last=RESULT) as scratch:
         found.save(scratch / RESULT)
         for suffix, text in (("csv", as_csv(found)), ("tex", as_latex(found))):
             write_text(scratch / f"energy.{suffix}", text)
@@ -45,9 +45,9 @@ HEADER = ("per timestep", "static", "dynamic", "analytic", "from")
 
 def summary_rows(found: EnergyResult) -> list[tuple[str, str]]:
     """The summary above the table: (name, value)."""
-    gap, duty = abs(found.ledger_gap), found.duty_cycle
+    closure, duty = abs(found.ledger_gap), found.duty_cycle
     switching = f"{percent(duty)} of a timestep; the rest is hold" if duty < 1 else "always on: nothing is clocked"
-    closes = "blocks add up to it" if gap < 1e-6 else f"blocks differ by {percent(gap)}"
+    closes = "blocks add up to it" if closure < 1e-6 else f"blocks differ by {percent(closure)}"
     return [
         (found.label, f"{si(found.per_timestep_J, 'J')} per timestep of {si(found.timestep_s, 's')}, "
          f"{si(found.per_inference_J, 'J')} per inference, {si(found.mean_power_W, 'W')}"),

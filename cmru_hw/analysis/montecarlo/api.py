@@ -29,7 +29,7 @@ from cmru_hw.analysis.montecarlo.workers import Workers, serial
 from cmru_hw.analysis.provenance import provenance
 from cmru_hw.circuits.certificate import NumericalCertificate
 from cmru_hw.core.errors import InputError, SimulationError
-from cmru_hw.core.output_folder import whole_folder
+from cmru_hw.core.output_folder import atomic_folder
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.sequences import Sequences
 
@@ -145,7 +145,7 @@ def run_job(
         paired=None if plan.paired is None else _paired(job, table, folder, plan, workers, phases),
         sensitivity=_sensitivity(job, folder, plan, workers, phases) if plan.sensitivity else None,
     )  # fmt: skip
-    with whole_folder(folder, last=SUMMARY) as scratch:
+    with atomic_folder(folder, last=SUMMARY) as scratch:
         _draw(result, table, scratch)
         write_results(scratch, table, result)
     return result

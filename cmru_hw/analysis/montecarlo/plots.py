@@ -25,7 +25,7 @@ def dies(table: pa.Table, software: float, drop: float, yielded: Interval, path:
     with plt.style.context([STYLE]):
         figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.6), layout="constrained")
         if good:
-            left.hist(accuracy, bins=_whole_bins(accuracy), color=CIRCUIT)
+            left.hist(accuracy, bins=_bins(accuracy), color=CIRCUIT)
             right.hist(agreement, bins=40, color=SECOND)
         left.axvline(100 * software, color=SOFTWARE, label="software")
         left.axvline(100 * (software - drop), color="black", linestyle="--", linewidth=0.8, label="least of a good die")
@@ -93,7 +93,7 @@ def die(design: AnyDesign, expected: Reference, response: Response, number: int,
         save(figure, path)
 
 
-def _whole_bins(percent: np.ndarray) -> np.ndarray:
+def _bins(percent: np.ndarray) -> np.ndarray:
     """Histogram bins that are no finer than the possible shares of one number of sequences, to avoid empty bins."""
     values = np.unique(percent)
     width = max(float(np.diff(values).min(initial=np.inf)), (values[-1] - values[0]) / 40, 1e-3)

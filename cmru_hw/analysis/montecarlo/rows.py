@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cmru_hw.core.atomic_write import write_whole
+from cmru_hw.core.atomic_write import write_atomically
 from cmru_hw.core.errors import InputError, reason
 from cmru_hw.core.regular_file import read_regular
 
@@ -48,9 +48,9 @@ JOB, HASH = b"job", b"rows_sha256"
 def write(path: Path, table: pa.Table, *, job: str) -> None:
     """Write the rows in ``table``, of the job with the hash ``job``. Raises OutputError."""
     # as one piece: the same rows are the same bytes, however they were put together
-    whole = table.cast(SCHEMA).combine_chunks()
-    marked = whole.replace_schema_metadata({JOB: job, HASH: _digest(whole)})
-    write_whole(path, lambda scratch: pq.write_table(marked, scratch))
+    combined = table.cast(SCHEMA).combine_chunks()
+    marked = combined.replace_schema_metadata({JOB: job, HASH: _digest(combined)})
+    write_atomically(path, lambda scratch: pq.write_table(marked, scratch))
 
 
 def read(path: Path, *, job: str | None = None) -> pa.Table:

@@ -40,8 +40,8 @@ def collect(
     ``report(done, all, interval)`` reports progress.
     """
     plan = {block.number: block for block in blocks(job, dies)}
-    kept = {number: store.read(block) for number, block in plan.items()}
-    found = {number: table for number, table in kept.items() if len(table) == len(plan[number].dies)}
+    stored = {number: store.read(block) for number, block in plan.items()}
+    found = {number: table for number, table in stored.items() if len(table) == len(plan[number].dies)}
     software = job.goal.accuracy
 
     def report_progress() -> None:

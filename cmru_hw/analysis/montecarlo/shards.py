@@ -49,9 +49,9 @@ class Store:
 
     def read(self, block: Block) -> pa.Table:
         """The rows of those dies of ``block`` that its shard has, in rising order."""
-        kept = self._kept(block)
-        places = {die: place for place, die in enumerate(kept["die"].to_pylist())}
-        return kept.take(pa.array([places[die] for die in block.dies if die in places], pa.int64()))
+        stored = self._stored(block)
+        places = {die: place for place, die in enumerate(stored["die"].to_pylist())}
+        return stored.take(pa.array([places[die] for die in block.dies if die in places], pa.int64()))
 
     def missing(self, block: Block) -> Block:
         """``block`` with those of its dies that its shard lacks."""
@@ -64,14 +64,14 @@ class Store:
         A die that failed in passing is among them, but is not read again: the next run tries it once more.
         """
         new = set(table["die"].to_pylist())
-        kept = self._kept(block)
-        others = kept.filter(pa.array([die not in new for die in kept["die"].to_pylist()], pa.bool_()))
+        stored = self._stored(block)
+        others = stored.filter(pa.array([die not in new for die in stored["die"].to_pylist()], pa.bool_()))
         both = pa.concat_tables([others, table.cast(SCHEMA)]).sort_by("die")
         rows.write(self._path(block), both, job=self.identity)
         wanted = set(block.dies)
         return both.filter(pa.array([die in wanted for die in both["die"].to_pylist()], pa.bool_()))
 
-    def _kept(self, block: Block) -> pa.Table:
+    def _stored(self, block: Block) -> pa.Table:
         """All rows of the shard, without those of dies that failed in passing."""
         path = self._path(block)
         if not path.exists():

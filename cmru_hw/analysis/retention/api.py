@@ -16,7 +16,7 @@ from cmru_hw.circuits.retention import HeldState
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.errors import InputError
-from cmru_hw.core.output_folder import whole_folder
+from cmru_hw.core.output_folder import atomic_folder
 from cmru_hw.design_folder.folder import NETWORK, Exported
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
@@ -111,7 +111,7 @@ def write(found: RetentionResult, folder: Path) -> None:
     rows = [state.to_plain() for state in found.temperatures]
     columns = [name for name in COLUMNS if name in rows[0]]
     text = csv_text(columns, [[row[name] for name in columns] for row in rows])
-    with whole_folder(folder, last=RESULT) as scratch:
+    with atomic_folder(folder, last=RESULT) as scratch:
         found.save(scratch / RESULT)
         write_text(scratch / "retention.csv", text)
         for suffix in ("svg", "pdf"):

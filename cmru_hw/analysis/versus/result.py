@@ -1,4 +1,4 @@
-"""A table of designs: what ``versus -o`` writes."""
+"""A table of designs, which ``versus -o`` writes."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ def compare(
 ) -> Comparison:
     """Judge every decision, state, readout and class of ``response``, a circuit's, to the sequences of ``expected``.
 
-    A decision is excluded if its margin is below the tolerance of its row: ``resolution`` [V] and what
-    `cmru_hw.circuits.charge.tolerance` adds to it. Software is continued from the circuit's decision there
+    A decision is excluded if its margin is below the tolerance of its row: ``resolution`` [V] plus the terms of
+    `cmru_hw.circuits.charge.tolerance`. Software is continued from the circuit's decision there
     (`cmru_hw.circuits.charge.continuation`). ``labels`` (sequences,) are class indices.
     """
     software = continued(design, expected, response, resolution=resolution)
@@ -166,5 +166,5 @@ def _followed(design: Design, expected: Reference, software: Continued, valid: N
 
 def _misread(expected: Response, response: Response, index: int) -> NDArray[np.bool_]:
     """(sequences, timesteps): whether any state below layer ``index`` deviates by more than half a level."""
-    apart = [np.abs(a - b).max(axis=2) > 0.5 for a, b in zip(expected.states[:index], response.states, strict=False)]
-    return np.any(apart, axis=0) if apart else np.zeros(expected.valid.shape, dtype=bool)
+    wrong = [np.abs(a - b).max(axis=2) > 0.5 for a, b in zip(expected.states[:index], response.states, strict=False)]
+    return np.any(wrong, axis=0) if wrong else np.zeros(expected.valid.shape, dtype=bool)

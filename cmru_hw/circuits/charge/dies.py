@@ -130,7 +130,7 @@ def _row(
     ):
         swing = design.technology.signal.state_swing
         unit = layer.step * (1.0 if design.config.cell != "acmru" else swing / layer.unit)
-        most, sum_ = kernels.apart(volts, 1 / unit, levels, layer.step / unit)
+        most, sum_ = kernels.deviation(volts, 1 / unit, levels, layer.step / unit)
         agree += int(np.count_nonzero(got == wanted))
         largest, squares = max(largest, most), squares + sum_
     total = sum(wanted.size for wanted in goal.decisions)
@@ -179,7 +179,7 @@ def _engines(
     design, packed = job.design, job.goal.packed
     (found,) = fast.run(drawn, packed, margins=True)
     assert found.margins is not None
-    apart = [(one - other).T for one, other in zip(states, found.states, strict=True)]
+    difference = [(one - other).T for one, other in zip(states, found.states, strict=True)]
     errors = [
         tolerance.state_errors(design, layer, one.T, other.T)
         for layer, one, other in zip(design.layers, states, found.states, strict=True)
@@ -203,7 +203,7 @@ def _engines(
         alike += int((~differ).sum())
         turned = np.flatnonzero(excused.any(axis=0))
         np.minimum.at(since, packed.sequence[turned], packed.time[turned])
-        own = (np.abs(apart[index]) > tolerance.accepted(design, layer)).any(axis=1)
+        own = (np.abs(difference[index]) > tolerance.accepted(design, layer)).any(axis=1)
         moved = np.logical_or(own, moved) if design.config.skip else np.asarray(own)
     return alike, explained
 

@@ -47,8 +47,8 @@ def at_level(technology: Technology, level: str | None, memory: str | None = Non
         level = technology.level
         if memory is not None and (level != "transistor" or devices is None or memory != devices.memory):
             raise TechnologyError(
-                f"a memory is chosen, {' or '.join(registry.MEMORIES)}, for a network in transistors: add --level "
-                "transistor, or --level macro for macromodels of its sizes"
+                f"--memory ({', '.join(registry.MEMORIES)}) needs a level: add --level transistor, or --level macro "
+                "for macromodels of its sizes"
             )
         return technology
     if devices is None or level != "transistor":

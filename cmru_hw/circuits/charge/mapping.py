@@ -286,7 +286,7 @@ def injected(row: Row, technology: Technology) -> Row:
 
 
 def _compared(row: Row, technology: Technology) -> Row:
-    """``row`` as its comparator finds it: with what its precharge switch leaves behind, and its trim."""
+    """``row`` as its comparator finds it: with the charge injected by its precharge switch, and its trim."""
     return trim.with_bank(injected(row, technology), technology)
 
 

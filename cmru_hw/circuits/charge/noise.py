@@ -115,7 +115,7 @@ def check(sequences: int, timesteps: int) -> None:
     """Raises DataError if the data exceed a counter's fields."""
     if sequences >= 1 << (_UNIT - _SEQUENCE) or timesteps + 1 >= 1 << _SEQUENCE:
         raise DataError(
-            f"{sequences} sequences of {timesteps} timesteps are more than noise is numbered for: split them"
+            f"{sequences} sequences of {timesteps} timesteps exceed the range of the noise generator: split them"
         )
 
 

@@ -25,7 +25,7 @@ from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.spice import Engine
 
-BENCH, ASLEEP = "transistor_hold", "transistor_power_gated_hold"
+TESTBENCH, ASLEEP = "transistor_hold", "transistor_power_gated_hold"
 # Simulated levels, as shares of the swing: leakage depends on the voltages across the open switches.
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 # Length [s] of the window in which a power-gated chip is on; its amplifiers have settled by then.
@@ -72,8 +72,8 @@ def require(design: Design) -> None:
     memory = registry.of(design.technology)
     if memory and memory.restores:
         raise InputError(
-            f"{memory.restores}, so there is nothing to wait for: cmru-hw characterize --blocks counter measures what "
-            "that takes"
+            f"{memory.restores}, so its levels do not drift: cmru-hw characterize --blocks counter measures the energy "
+            "of the memory"
         )
 
 
@@ -110,7 +110,7 @@ def unit(design: Design, engine: Engine, corner: str) -> RetentionUnit:
         name=name,
         process=process,
         vdd=vdd,
-        testbench=f"{ASLEEP if sleeps else BENCH}.cir",
+        testbench=f"{ASLEEP if sleeps else TESTBENCH}.cir",
         restores=False,
         facts=RetentionFacts(
             half_packet_V=cell.tolerance,
@@ -119,8 +119,8 @@ def unit(design: Design, engine: Engine, corner: str) -> RetentionUnit:
         ),
         excludes=(
             "mismatch of leakage from switch to switch",
-            "what the clocks of the timesteps in between disturb"
-            + (", but for those of the amplifier" if sleeps else ": it is one long hold"),
+            "disturbance by the clocks of the timesteps in between"
+            + (", except those of the amplifier" if sleeps else ": it is one long hold"),
         ),
         hold=hold,
         doubling=lambda states: doubling(
@@ -184,8 +184,8 @@ def lost_asleep(engine: Engine, conditions: Conditions, cell: HeldIntegrator, le
         **{"cs": cell.packet, "cint": cell.integrator, "lt": cell.tail},
     }
     stop = 2 * cell.timestep + AWAKE
-    bench = Testbench(name=ASLEEP, saved=("state",), stop=stop, parameters=parameters)
-    outcome = engine.run(bench.deck(conditions))
+    testbench = Testbench(name=ASLEEP, saved=("state",), stop=stop, parameters=parameters)
+    outcome = engine.run(testbench.deck(conditions))
     awake = cell.timestep * np.array([1.0, 2.0]) + 0.9 * AWAKE
     before, after = outcome.traces.at("state", awake)
     moved = max(abs(float(after - before)), 1e-12)
@@ -216,8 +216,8 @@ def _held(
 ) -> tuple[Array, Array, str]:
     """Time [s] and state [V] of one hold, and the simulator's name."""
     parameters = {"hold": hold, "level": level, "cs": cell.packet, "cint": cell.integrator}
-    bench = Testbench(name=BENCH, saved=("state",), stop=hold, parameters=parameters)
-    outcome = engine.run(bench.deck(conditions))
+    testbench = Testbench(name=TESTBENCH, saved=("state",), stop=hold, parameters=parameters)
+    outcome = engine.run(testbench.deck(conditions))
     return outcome.traces.time, outcome.traces.values["state"], outcome.simulator
 
 

@@ -43,7 +43,7 @@ def accepted(design: Design, layer: Layer) -> Array:
 
 
 def state_errors(design: Design, layer: Layer, volts: Array, expected: Array) -> Array:
-    """``volts`` less ``expected``, states (..., units) [V], limited to what is accepted."""
+    """``volts`` less ``expected``, states (..., units) [V], limited to the accepted error."""
     most = accepted(design, layer)
     return np.clip(np.nan_to_num(volts - expected), -most, most)
 

@@ -75,7 +75,7 @@ def _draw_unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference,
 
 def _at_level(technology: CurrentTechnology, level: str | None, memory: str | None = None) -> CurrentTechnology:
     if memory is not None:
-        raise TechnologyError("--memory is a choice of the charge domain: --architecture sc")
+        raise TechnologyError("--memory is an option of the charge domain: give --architecture sc, or leave it out")
     if level not in (None, technology.level):
         raise TechnologyError(f"current mode has no {level} level: its netlists are of transistors")
     return technology
@@ -83,7 +83,7 @@ def _at_level(technology: CurrentTechnology, level: str | None, memory: str | No
 
 def _with_trim(technology: CurrentTechnology, bits: int) -> CurrentTechnology:
     raise TechnologyError(
-        "--trim is a choice of the charge domain, whose rows have comparators: leave it out, or give --architecture sc"
+        "--trim is an option of the charge domain, whose rows have comparators: leave it out, or give --architecture sc"
     )
 
 

@@ -101,9 +101,9 @@ def _engines(job: DieJob, drawn: CurrentDies, simulated: Response) -> tuple[int,
     front = np.zeros_like(valid)
     for index, layer in enumerate(job.design.layers):
         decided = fast.decisions[index] != simulated.decisions[index]
-        apart = decided | ((fast.states[index] > 0.5) != (simulated.states[index] > 0.5))
+        differ = decided | ((fast.states[index] > 0.5) != (simulated.states[index] > 0.5))
         near = run.margins[index][0] < CLOSE * layer.upper
-        caused = np.maximum.accumulate(apart & (near | front), axis=1)
+        caused = np.maximum.accumulate(differ & (near | front), axis=1)
         follows = front | np.concatenate([np.zeros_like(caused[:, :1]), caused[:, :-1]], axis=1)
         agree += int((valid & ~decided).sum())
         explained += int((valid & decided & (near | follows)).sum())

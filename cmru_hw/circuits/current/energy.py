@@ -20,9 +20,9 @@ from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice.schedule import Schedule
 
 EXCLUDES = (
-    "converters or sensors that make the input currents (the currents themselves are in)",
-    "what makes bias currents and the supply (the bias currents themselves are in)",
-    "the stage behind the readout: its rows are in, the node at half the supply that they end on is not",
+    "converters or sensors that make the input currents (the currents themselves are included)",
+    "generators of bias currents and supply (the bias currents themselves are included)",
+    "the stage behind the readout, with the node at half the supply (the rows of the readout are included)",
     "wires",
 )
 

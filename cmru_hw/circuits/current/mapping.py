@@ -190,7 +190,7 @@ def calibrate(trained: Trained, sequences: Data | None, *, percentile: float = P
 def _refuse(trained: Trained) -> None:
     if trained.config.cell != "fq-bmru":
         name = trained.config.cell.upper()
-        raise MappingError(f"a current-mode circuit is an FQ-BMRU's: export this {name} with --architecture sc")
+        raise MappingError(f"current mode builds only FQ-BMRUs: export this {name} with --architecture sc")
     refuse_dead_layers(trained)
 
 

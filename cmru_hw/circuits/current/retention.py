@@ -14,7 +14,7 @@ from cmru_hw.circuits.retention import HeldState, RetentionFacts, RetentionUnit
 from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 
-BENCH = "current_hold"
+TESTBENCH = "current_hold"
 # Length of the hold [s], and end of the power-on [s].
 LONGEST, RELEASED = 1000.0, 0.101
 
@@ -45,7 +45,7 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
     def hold(temperature: float) -> tuple[HeldState, str]:
         models = device_models.devices(technology.process, corner=corner, temperature=temperature)
         saved = ("i(vset)", "i(vreset)")
-        outcome = engine.run(deck(BENCH, models, saved=saved, parameters=values, stop=LONGEST))
+        outcome = engine.run(deck(TESTBENCH, models, saved=saved, parameters=values, stop=LONGEST))
         time = outcome.traces.time
         later = time >= RELEASED
         # (2, times): outputs relative to the high level, and their distances from the expected outputs.
@@ -70,12 +70,12 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
         name=f"{index}.{i}",
         process=technology.process,
         vdd=technology.vdd,
-        testbench=f"{BENCH}.cir",
+        testbench=f"{TESTBENCH}.cir",
         restores=True,
         facts=RetentionFacts(window_of_threshold=float((layer.upper - layer.low)[i] / layer.upper[i])),
         excludes=(
             "mismatch: it moves a window as heat does",
-            "noise, and whatever else a candidate does: it stands in the middle of the nominal window",
+            "noise and changes of the candidate, which is constant in the middle of the nominal window",
         ),
         hold=hold,
     )

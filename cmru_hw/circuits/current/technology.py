@@ -271,7 +271,7 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:  # noqa
     if len(axes["high"]) != len(axes["gain"]) or any(
         len(row) != len(aspect) for rows in ratios.values() for row in rows
     ):
-        raise TechnologyError(f"{where}: a measured row is not as long as what it was measured over")
+        raise TechnologyError(f"{where}: a measured row and the axis that it was measured over differ in length")
     numbers = {key: float(data[key]) for key in _NUMBERS}
     _within_sweeps(numbers, axes, aspect, current, where)
     return CurrentTechnology(

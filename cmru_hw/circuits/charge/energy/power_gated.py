@@ -23,14 +23,14 @@ from cmru_hw.process.technology import LongChannel
 # Of two consecutive stages of static logic one is high.
 HIGH = 0.5
 ESTIMATE_DIFFERENCES = {
-    "inputs": "analytic: a line moves by what its input is off zero, with the wires, switches and weights on it",
-    "logic": "analytic: half of the nodes are high, whatever was decided",
-    "comparators": "analytic: every node of one that fires rises to VDD once, and nothing flows straight through",
+    "inputs": "analytic: a line, with its wires, switches and weights, moves by the distance of its input from zero",
+    "logic": "analytic: half of the nodes are high, for any decisions",
+    "comparators": "analytic: every node of a comparator that decides rises to VDD once, without cross-current",
     "amplifiers": "analytic: currents are those of long channels, and a stage switches at VDD/2",
-    "clocks": "analytic: every node rises to VDD once, and nothing flows straight through a slow gate",
-    "sequencer": "analytic: every node rises to VDD once, and nothing flows straight through a slow gate",
+    "clocks": "analytic: every node rises to VDD once, without cross-current in slow gates",
+    "sequencer": "analytic: every node rises to VDD once, without cross-current in slow gates",
     "vcm": "analytic: V_cm feeds its own load and the plates of its capacitors only, no rows",
-    "readout": "analytic: every node rises to VDD once, and nothing flows straight through",
+    "readout": "analytic: every node rises to VDD once, without cross-current",
     "wake": "analytic: the node of its gate rises to VDD once",
 }
 

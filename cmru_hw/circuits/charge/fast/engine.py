@@ -80,7 +80,7 @@ def run(dies: Dies, packed: Packed, *, margins: bool = False) -> Iterator[Trajec
             stage.rows.decide(die, read, packed, moves, distance)
             third = _NOTHING
             if stage.third is not None:
-                third = stage.third.quiet(die, read)
+                third = stage.third.noiseless(die, read)
                 stage.third.source.add(die, packed.moment, third)
             stage.integrators.follow(die, moves, third, packed, own)
             sampled = stage.sampled[die]

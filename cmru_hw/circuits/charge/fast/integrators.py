@@ -51,9 +51,9 @@ class Integrators:
         """Integrators of ``layer`` with noise ``source``; ``released`` [timesteps] is the drift time after power-on."""
         batch = dies.batch
         settled = 1 - layer.unsettled
-        packet, kept = _sent(layer.packet / layer.integrator * settled, layer.gain)
+        packet, retained = _sent(layer.packet / layer.integrator * settled, layer.gain)
         if dies.nominal.config.epsilon == 0.0 and layer.packet_row is None:
-            kept = np.zeros_like(kept)
+            retained = np.zeros_like(retained)
         up, down = batch.reference_up[:, None], batch.reference_down[:, None]
         error = -packet * layer.packet_offset
         if layer.packet_row is None:
@@ -68,7 +68,7 @@ class Integrators:
             half=half,
             common=common,
             noise=replace(source, sigma=source.sigma * -packet[:, None]),
-            lost=1 - kept,
+            lost=1 - retained,
             slope=slope,
             limit=layer.limit,
             begun=start * (forced - layer.packet_offset) + slope * released,

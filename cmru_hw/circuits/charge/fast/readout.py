@@ -49,7 +49,7 @@ class Readout:
 
     def logits(self, die: int, packed: Packed, states: Array) -> Array:
         """(sequences, timesteps, classes) of one die in software units, with noise; 0 past a sequence's end."""
-        volts = self.rows.quiet(die, states)
+        volts = self.rows.noiseless(die, states)
         self.rows.source.add(die, packed.moment, volts)
         return packed.padded(self._read(volts))
 
@@ -58,7 +58,7 @@ class Readout:
         sums = np.empty((len(states), len(packed.lengths)))
         kernels.totals(states, packed.alive, sums)
         means = np.empty((len(self.scale), len(packed.lengths)))
-        means[:, packed.order] = self._read(self.rows.quiet(die, sums / packed.lengths[packed.order]))
+        means[:, packed.order] = self._read(self.rows.noiseless(die, sums / packed.lengths[packed.order]))
         # The mean of bounded noise has the same bound: noise matters only where the best scores are closer than that.
         bound = 2 * (self.rows.bound_from[die, 0] * self.scale).max()
         for sequence in np.flatnonzero((means >= means.max(0) - bound).sum(0) > 1):

@@ -67,7 +67,7 @@ class FastRows:
             bound_from=source.bound_from,
         )
 
-    def quiet(self, die: int, lines: Array) -> Array:
+    def noiseless(self, die: int, lines: Array) -> Array:
         """Top plates (rows, places) [V from V_cm] of one die without noise, for ``lines`` (lines, places)."""
         out = np.empty((self.level.shape[1], lines.shape[1]))
         kernels.weigh(self.weights[die], self.level[die], lines, 0, lines.shape[1], out)

@@ -37,5 +37,5 @@ def of_design(design: Design) -> Memory:
     """The memory of a transistor-level design. Raises TechnologyError for a macro-level design."""
     memory = of(design.technology)
     if memory is None:
-        raise TechnologyError("a design of macros has no memory in transistors: export with --level transistor")
+        raise TechnologyError("a macro-level design has no transistor memory: export with --level transistor")
     return memory
