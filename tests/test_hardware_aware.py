@@ -89,12 +89,14 @@ def test_training_on_dies_helps_dies() -> None:
     """With three times the mismatch, hardly any die of the shipped network does its task."""
     trained, data = shipped("vowels-cmru-2x16"), tasks.get("vowels")
     recipe = hardware_aware.recipe_of(recipes.RECIPES["vowels"], steps=200)
-    tuned = hardware_aware.improve(trained, data.train, data.test, heavy(3), recipe, dies=60, seed=0)
+    # Hardly any die comes within one point of software, with or without training (3.5 % and 2 % of 200): a good die may
+    # be five points below it.
+    tuned = hardware_aware.improve(trained, data.train, data.test, heavy(3), recipe, dies=60, seed=0, drop=0.05)
     before, after = tuned.before.accuracy, tuned.after.accuracy
     assert known(before.median) < known(before.software) - 0.03
     assert known(after.median) > known(before.median)
     assert known(after.p05) > known(before.p05)
-    # Yields are a few percent here, of 60 dies: too few good ones to compare.
+    assert tuned.after.yield_.value > tuned.before.yield_.value + 0.1
     notes = tuned.trained.config.training["hardware_aware"]
     assert notes["from_sha256"] == trained.sha256
     assert notes["recipe"] == asdict(recipe)
