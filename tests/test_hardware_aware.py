@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from cmru_hw.analysis import hardware_aware
 from cmru_hw.circuits.charge import fast, mapping, variation
+from cmru_hw.circuits.charge.continuation import row_gain
 from cmru_hw.cli import group
 from cmru_hw.core.errors import MappingError
 from cmru_hw.nn import checkpoint, recipes, tasks
@@ -85,16 +86,31 @@ def test_noise_of_a_decision_is_that_of_its_two_rows() -> None:
     np.testing.assert_allclose(hardware_aware.decision_noise(layer, design.technology), expected, rtol=0.03)
 
 
+def test_an_offset_is_that_of_a_row_with_its_parasitics() -> None:
+    trained, data = shipped("detect-cmru-2x4"), tasks.get("detect").test.first(5)
+    kind = technology.load("macro")
+    kind = replace(kind, capacitor=replace(kind.capacitor, parasitic=80e-15))
+    design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+    layer = design.layers[0]
+    moved = replace(layer.low, offset=layer.low.offset + 1e-3), replace(layer.high, offset=layer.high.offset + 1e-3)
+    die = replace(design, layers=(replace(layer, low=moved[0], high=moved[1]), *design.layers[1:]))
+    found = hardware_aware.software_of(design, die)["layers.0.candidate.bias"]
+    shifts = sum(1e-3 / row_gain(design, row) for row in (layer.low, layer.high)) / 2
+    np.testing.assert_allclose(found - trained.tensors["layers.0.candidate.bias"], shifts, rtol=1e-3, atol=1e-6)
+
+
 def test_training_on_dies_helps_dies() -> None:
     """With three times the mismatch, hardly any die of the shipped network does its task."""
     trained, data = shipped("vowels-cmru-2x16"), tasks.get("vowels")
     recipe = hardware_aware.recipe_of(recipes.RECIPES["vowels"], steps=200)
-    tuned = hardware_aware.improve(trained, data.train, data.test, heavy(3), recipe, dies=60, seed=0)
+    # Hardly any die comes within one point of software, with or without training (3.5 % and 2 % of 200): a good die may
+    # be five points below it.
+    tuned = hardware_aware.improve(trained, data.train, data.test, heavy(3), recipe, dies=60, seed=0, drop=0.05)
     before, after = tuned.before.accuracy, tuned.after.accuracy
     assert known(before.median) < known(before.software) - 0.03
     assert known(after.median) > known(before.median)
     assert known(after.p05) > known(before.p05)
-    # Yields are a few percent here, of 60 dies: too few good ones to compare.
+    assert tuned.after.yield_.value > tuned.before.yield_.value + 0.1
     notes = tuned.trained.config.training["hardware_aware"]
     assert notes["from_sha256"] == trained.sha256
     assert notes["recipe"] == asdict(recipe)

@@ -12,9 +12,10 @@ import torch
 from click.testing import CliRunner
 
 from cmru_hw import spice
-from cmru_hw.circuits.charge import mapping, tolerance
+from cmru_hw.circuits.charge import continuation, mapping, tolerance
 from cmru_hw.circuits.charge.compare import compare, reference
 from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.simulate import simulate
 from cmru_hw.circuits.charge.verify import verify
 from cmru_hw.circuits.class_verdict import judge
 from cmru_hw.circuits.comparison import Reference
@@ -170,6 +171,43 @@ def test_rows_that_read_states_tolerate_what_the_states_are_off() -> None:
         assert found.holds() is holds
     exact = compare(design, expected, expected.response, resolution=1e-6)
     assert exact.largest_tolerance == pytest.approx(1e-6, rel=1e-6)
+
+
+@pytest.mark.spice
+def test_rows_are_where_errors_of_states_put_them() -> None:
+    """The sign of an error counts: it moves a row towards its threshold, or away from it."""
+    design, trained, data, _ = made(Shape(units=(4, 3), skip=False, seed=3), (30,), "gf180")
+    with spice.open_engine() as engine:
+        found = simulate(design, data, engine, rows=True)
+    response = found.response
+    volts = response.states[0] * design.layers[0].step
+    network = design.input_range.network(trained)
+    with torch.no_grad():
+        out = network(torch.from_numpy(data.inputs).double(), torch.from_numpy(data.lengths))
+    wanted = out.outputs[0].numpy() * design.layers[0].unit * design.layers[0].sign
+    errors = [tolerance.state_errors(design, design.layers[0], volts, wanted)]
+    lines = tolerance.line_errors(design, 1, errors)
+    c, beta = out.candidates[1].numpy(), out.thresholds[1].numpy()
+    for place, (row, value) in enumerate(((design.layers[1].low, c - beta), (design.layers[1].high, c + beta))):
+        ideal = value * continuation.row_gain(design, row)
+        moved = tolerance.shift(design, row, lines)
+        assert np.abs(moved).max() > 50e-6
+        rest = found.rows[1][..., place] - ideal - moved
+        assert np.abs(rest).max() < 0.1 * np.abs(moved).max() + 5e-6
+
+
+def test_an_error_away_from_the_threshold_makes_no_decision_doubtful() -> None:
+    design, _, _, expected = made(Shape(units=(4, 3), seed=3), (400,))
+    layer = design.layers[0]
+    counts = []
+    for sign in (1.0, -1.0):
+        off = sign * tolerance.accepted(design, layer) / layer.step
+        states = (expected.response.states[0] + off, *expected.response.states[1:])
+        found = continuation.continued(design, expected, replace(expected.response, states=states), resolution=1e-6)
+        counts.append(found.undecided[1])
+    toward, away = counts
+    # the same size of error, either way: no row is doubtful in both
+    assert toward.any() and away.any() and not (toward & away).any()
 
 
 def test_nothing_judged_is_no_pass() -> None:

@@ -392,6 +392,15 @@ def test_a_script_without_a_main_guard_is_told_so(here: Path) -> None:
     assert done.stdout == "dies 130\n", done.stderr
 
 
+def test_a_script_from_standard_input_may_use_several_processes(here: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(Path(cmru_hw.__file__).parent.parent)}
+    script = SCRIPT.format(guard="if True:")
+    done = subprocess.run(
+        [sys.executable, "-"], env=env, input=script, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout == "dies 130\n", done.stderr
+
+
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     yield

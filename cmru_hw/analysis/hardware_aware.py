@@ -206,13 +206,13 @@ class _Dies:
 def software_of(nominal: Design, die: Design) -> dict[str, Tensor]:
     """The software numbers that ``die`` computes with, by name."""
     die = trim.folded(die)
-    bias = float(die.bias)
+    bias, parasitic = float(die.bias), die.technology.capacitor.parasitic
     reference = float(die.reference_up + die.reference_down) / 2
     found: dict[str, Array] = {}
     for index, (layer, meant) in enumerate(zip(die.layers, nominal.layers, strict=True)):
         name = f"layers.{index}"
-        low, low_bias = _row(layer.low, layer.line_unit, layer.line_sign, bias)
-        high, high_bias = _row(layer.high, layer.line_unit, layer.line_sign, bias)
+        low, low_bias = _row(layer.low, layer.line_unit, layer.line_sign, bias, parasitic)
+        high, high_bias = _row(layer.high, layer.line_unit, layer.line_sign, bias, parasitic)
         found[f"{name}.candidate.weight"], found[f"{name}.threshold.weight"] = (low + high) / 2, (high - low) / 2
         found[f"{name}.candidate.bias"] = (low_bias + high_bias) / 2
         found[f"{name}.threshold.bias"] = (high_bias - low_bias) / 2
@@ -221,16 +221,18 @@ def software_of(nominal: Design, die: Design) -> dict[str, Tensor]:
             found[f"{name}.alpha"] = layer.sign * ratio * reference / layer.unit
         else:
             factor = ratio / (meant.packet / meant.integrator)
-            weight, own = _row(layer.packet_row, layer.line_unit, layer.line_sign, bias)
+            weight, own = _row(layer.packet_row, layer.line_unit, layer.line_sign, bias, parasitic)
             found[f"{name}.alpha.weight"], found[f"{name}.alpha.bias"] = weight * factor[:, None], own * factor
-    found["readout.weight"], found["readout.bias"] = _row(die.readout, die.readout_unit, die.readout_sign, bias)
+    found["readout.weight"], found["readout.bias"] = _row(
+        die.readout, die.readout_unit, die.readout_sign, bias, parasitic
+    )
     return {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in found.items()}
 
 
-def _row(row: Row, line_unit: Array, line_sign: Array, bias: float) -> tuple[Array, Array]:
+def _row(row: Row, line_unit: Array, line_sign: Array, bias: float, parasitic: float) -> tuple[Array, Array]:
     """Weights and bias of a row's sum in software units. The bias includes threshold and comparator offset."""
     weights = row.weights * (line_unit * line_sign) / row.scale[:, None]
-    return weights, ((row.bias + row.threshold) * bias + row.offset * row.total) / row.scale
+    return weights, ((row.bias + row.threshold) * bias + row.offset * (row.total + parasitic)) / row.scale
 
 
 def decision_noise(layer: Layer, technology: Technology) -> Array:
@@ -239,8 +241,8 @@ def decision_noise(layer: Layer, technology: Technology) -> Array:
     c and β are half the sum and half the difference of the two rows, whose noise is independent.
     """
     law = technology.noise
-    squares = [
-        (BOLTZMANN * law.temperature / row.total + law.comparator**2) * (row.total / row.scale) ** 2
-        for row in (layer.low, layer.high)
-    ]
+    squares = []
+    for row in (layer.low, layer.high):
+        total = row.total + technology.capacitor.parasitic
+        squares.append((BOLTZMANN * law.temperature / total + law.comparator**2) * (total / row.scale) ** 2)
     return np.sqrt(squares[0] + squares[1]) / 2

@@ -15,11 +15,46 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.special import ndtr
 
 from cmru_hw.circuits.input_range import InputRange
 from cmru_hw.core.records import Count, NotNegative, Record
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import Trained
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowTrim:
+    """The offset trim of rows: each die finds the code that is nearest to the constant offset of a row.
+
+    ``before`` (rows, units) [V]: standard deviation of that offset before the trim. ``noise`` (rows, units) [V]: that
+    of the decision on a code. ``moves`` (codes,) [V]: moves of the codes, in ascending order. ``step`` [V]: the
+    smallest move. ``scale`` (rows, units) [V] as in `LayerErrors`.
+    """
+
+    before: Array
+    noise: Array
+    moves: Array
+    step: float
+    scale: Array
+
+    def left(self, offset: Array, noise: Array) -> Array:
+        """The offsets [V] that the codes leave of ``offset`` [V], decided with ``noise`` [V], of the same shape."""
+        place = np.searchsorted(self.moves, offset + noise + self.step / 2) - 1
+        return np.asarray(offset - self.moves[np.clip(place, 0, None)])
+
+    def spread(self) -> Array:
+        """Root mean square (rows, units) [V] of what is left."""
+        normal = np.linspace(-5, 5, 2001)
+        weight = np.exp(-(normal**2) / 2)
+        offset = self.before[..., None] * normal
+        left = self.left(offset, np.zeros_like(offset))
+        return np.asarray(np.sqrt(left**2 @ (weight / weight.sum()) + self.noise**2))
+
+    def beyond(self) -> Array:
+        """Probability (rows, units) that an offset is out of the range of the codes, by more than a step."""
+        low, high = self.moves[0] - self.step, self.moves[-1] + self.step
+        return np.asarray(ndtr(low / self.before) + ndtr(-high / self.before))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +64,8 @@ class RowErrors:
     Each is constant on a die. Errors ``per_row`` are independent from row to row. Those ``per_unit`` and ``per_die``
     are one normal number per unit, or per die, times a signed coefficient of each row. ``inherited`` errors reach a row
     through states and weights, which have errors of their own on a die; here they only count for the total.
-    ``noise`` is independent at each decision.
+    ``noise`` is independent at each decision. ``trim``, if any, leaves another error that is independent from row to
+    row; ``inherited`` has its size.
     """
 
     per_row: Mapping[str, Array]
@@ -37,6 +73,7 @@ class RowErrors:
     per_unit: Mapping[str, Array] = field(default_factory=dict)
     per_die: Mapping[str, Array] = field(default_factory=dict)
     inherited: Mapping[str, Array] = field(default_factory=dict)
+    trim: RowTrim | None = None
 
     def variance(self) -> Array:
         """Total variance of each row, (2, units) or (2, sequences, timesteps, units)."""
@@ -142,6 +179,7 @@ class NetworkErrors:
 NOISE = "noise"
 OFFSETS = "comparator offsets"
 AMPLIFIERS = "amplifier offsets"
+TRIMMED = "offsets that the trim leaves"
 CAPACITORS = "capacitor mismatch"
 REFERENCES = "references"
 GAIN = "finite amplifier gain"

@@ -71,7 +71,7 @@ percentile_option = click.option(
     "percentile",
     type=Real(50, 100),
     metavar="P",
-    help="Percentage of the timesteps of --input that the range of each feature holds; inputs beyond it are clamped. "
+    help="Percentage of the given timesteps that the range of each feature holds; inputs beyond it are clamped. "
     "100: the range ends at the largest input.  [default: 99.9]",
 )
 sequences_option = click.option(

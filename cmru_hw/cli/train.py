@@ -99,6 +99,7 @@ _OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "skip", "decision", "
 @click.option(
     "--technology", default="macro", show_default=True, metavar="NAME|FILE.toml", help="Technology of the dies."
 )
+@common.percentile_option
 @click.option("--tune-steps", type=click.IntRange(1), default=800, show_default=True, help="Optimiser steps on dies.")
 @click.option(
     "-n", "--dies", type=click.IntRange(1), default=200, show_default=True, help="Number of dies in the evaluation."
@@ -127,6 +128,7 @@ def train(
     aware: bool,
     start: Path | None,
     technology: str,
+    percentile: float | None,
     tune_steps: int,
     dies: int,
     seed: int,
@@ -164,7 +166,8 @@ def train(
         trained = given if process is not None else _continued(given, data, recipe, steps, seed, command)
     improvement: Improvement | None = None
     if process is not None:
-        trained, improvement = _improved(trained, data, process, recipe, tune_steps, dies, seed, command)
+        fit_dies = partial(_improved, process=process, recipe=recipe, steps=tune_steps, percentile=percentile)
+        trained, improvement = fit_dies(trained, data, dies=dies, seed=seed, command=command)
     _keep(trained, output, data, tried, improvement, force=force, as_json=as_json)
 
 
@@ -175,6 +178,8 @@ def _checked(context: click.Context, start: Path | None) -> tuple[int, ...]:
         raise click.UsageError("give either a TASK or --data, for your own sequences")
     if (given["data_path"] is None) != (given["test_path"] is None):
         raise click.UsageError("--data and --test go together: a network is scored on sequences it was not trained on")
+    if given["percentile"] is not None and not given["aware"]:
+        raise click.UsageError("--input-percentile sets the range of inputs of a circuit: add --hardware-aware")
     if given["classes"] is not None and given["data_path"] is None:
         raise click.UsageError("--classes names the classes of --data: leave it out for a TASK")
     if start is not None:
@@ -312,13 +317,23 @@ def _continued(start: Trained, data: Task, recipe: Recipe, steps: int | None, se
 
 
 def _improved(
-    trained: Trained, data: Task, process: Technology, recipe: Recipe, steps: int, dies: int, seed: int, command: str
+    trained: Trained,
+    data: Task,
+    *,
+    process: Technology,
+    recipe: Recipe,
+    steps: int,
+    percentile: float | None,
+    dies: int,
+    seed: int,
+    command: str,
 ) -> tuple[Trained, Improvement]:
     """The network after fine-tuning on dies of ``process``, and the scores before and after."""
     from dataclasses import replace
 
     from cmru_hw.analysis import hardware_aware
     from cmru_hw.analysis.training_result import Improvement
+    from cmru_hw.circuits.input_range import PERCENTILE
 
     trained.check(data.train)
     trained.check(data.test)
@@ -331,6 +346,7 @@ def _improved(
             hardware_aware.recipe_of(recipe, steps=steps),
             dies=dies,
             seed=seed,
+            percentile=PERCENTILE if percentile is None else percentile,
             progress=lambda step, total, loss: report(step, total),
         )
     notes = {**tuned.trained.config.training, "command": command}

@@ -82,6 +82,8 @@ def show(found: Verdict | str) -> None:
         against = " and ".join(one.cause for one in found.causes if one.command == command)
         # a command stands on a line of its own, to be copied
         click.echo(f"\nagainst {against}: {remedy}\n  {command}")
+    if (offer := found.trim) is not None:
+        click.echo(f"\nagainst offsets: {offer.remedy}, estimated yield {percent(offer.yield_)}\n  {offer.command}")
 
 
 def _smallest(part: SmallestPart) -> str:

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -125,7 +126,8 @@ class _Worker:
             # This process was started by a pool, and runs the script that opens one as if it were the first process.
             os._exit(_NO_GUARD)
         process = context.Process(target=_work, args=(theirs,), daemon=True, name=_NAME)
-        process.start()
+        with _no_missing_script():
+            process.start()
         # With this copy closed, each side notices the end of the other.
         theirs.close()
         return cls(process=process, connection=ours)
@@ -133,6 +135,21 @@ class _Worker:
     def end(self) -> None:
         self.process.terminate()
         self.connection.close()
+
+
+@contextmanager
+def _no_missing_script() -> Iterator[None]:
+    """Workers do not run a script that is no file: one from standard input is called ``<stdin>``, and cannot be."""
+    main = vars(sys.modules["__main__"])
+    path = main.get("__file__")
+    if path is None or os.path.exists(path):  # noqa: PTH110 - a name such as <stdin> need not be a path
+        yield
+        return
+    del main["__file__"]
+    try:
+        yield
+    finally:
+        main["__file__"] = path
 
 
 def _judge(worker: _Worker, lost: int) -> None:

@@ -24,11 +24,13 @@ from cmru_hw.analysis.montecarlo.result import DieAccuracy
 from cmru_hw.analysis.montecarlo.statistics import clopper_pearson
 from cmru_hw.analysis.verdict import dies, remedies
 from cmru_hw.analysis.verdict.dies import SoftwareDies
-from cmru_hw.analysis.verdict.result import BUILDS_WELL, Cause, LargestInput, LayerMargin, Verdict, band
+from cmru_hw.analysis.verdict.remedies import Remedy
+from cmru_hw.analysis.verdict.result import BUILDS_WELL, Cause, LargestInput, LayerMargin, TrimOffer, Verdict, band
 from cmru_hw.circuits import registry, row_errors
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
+from cmru_hw.core.errors import TechnologyError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
@@ -71,9 +73,12 @@ def judge(
     share = float(found.good(drop).mean())
     names = {"checkpoint": checkpoint, "technology": technology or design.technology.name}
     costs = _of_software(trained, errors, chosen)
+    offer: TrimOffer | None = None
     if band(share) != BUILDS_WELL and explain:
         costs += _of_sources(run, errors, found, drop)
         costs += _of_outliers(run, design, trained, chosen, found, drop, budget)
+        if any(one.cause in (row_errors.OFFSETS, row_errors.AMPLIFIERS) for one in costs) and not budget:
+            offer = _trim(run, design, trained, chosen, found, drop, names)
     return Verdict(
         verdict=band(share),
         yield_=clopper_pearson(int(found.good(drop).sum()), count),
@@ -91,6 +96,7 @@ def judge(
         smallest_part=errors.smallest,
         causes=tuple(_cause(one, names) for one in sorted(costs, key=lambda one: -one.accuracy)),
         assumptions=errors.assumptions,
+        trim=offer,
     )
 
 
@@ -190,8 +196,12 @@ def _cause(cost: _Cost, names: dict[str, str]) -> Cause:
         accuracy=cost.accuracy,
         yield_=cost.yield_,
         remedy=remedy.words,
-        command=remedy.command.format(**{key: shlex.quote(name) for key, name in names.items()}),
+        command=_command(remedy, names),
     )
+
+
+def _command(remedy: Remedy, names: Mapping[str, str]) -> str:
+    return remedy.command.format(**{key: shlex.quote(name) for key, name in names.items()})
 
 
 def _of_software(trained: Trained, errors: NetworkErrors, sequences: Sequences) -> list[_Cost]:
@@ -229,6 +239,37 @@ def _of_outliers(
     return [_Cost(cause=row_errors.OUTLIERS, accuracy=gain, yield_=float(better.good(drop).mean()))]
 
 
+def _trim(
+    run: Any,
+    design: AnyDesign,
+    trained: Trained,
+    sequences: Sequences,
+    found: SoftwareDies,
+    drop: float,
+    names: Mapping[str, str],
+) -> TrimOffer | None:
+    """The same dies with an offset trim; None where a trim does not exist or does not help."""
+    kind = registry.of(design)
+    if getattr(design.technology, "trim_bits", 0):
+        return None
+    try:
+        technology = kind.with_trim(design.technology, remedies.TRIM_BITS)
+    except TechnologyError:
+        return None
+    trimmed = kind.map_network(trained, technology, design.calibration)
+    better = run(kind.row_errors(trimmed, trained, sequences), dies=len(found.accuracy))
+    gain = float(better.accuracy.mean() - found.accuracy.mean())
+    if gain < WORTH_NAMING:
+        return None
+    return TrimOffer(
+        bits=remedies.TRIM_BITS,
+        accuracy=gain,
+        yield_=float(better.good(drop).mean()),
+        remedy=remedies.TRIM.words,
+        command=_command(remedies.TRIM, names),
+    )
+
+
 def _of_sources(run: Any, errors: NetworkErrors, found: SoftwareDies, drop: float) -> list[_Cost]:
     """The dearest sources of errors."""
     few = min(FEWER, len(found.accuracy))
@@ -264,4 +305,5 @@ def sources(errors: NetworkErrors) -> tuple[str, ...]:
         kinds = (one.per_row, one.per_unit, one.per_die)
         found += [name for kind in kinds for name, value in kind.items() if value.any()]
         found += [row_errors.NOISE] if one.noise.any() else []
+        found += [row_errors.TRIMMED] if one.trim is not None else []
     return tuple(dict.fromkeys(found))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cmru_hw.analysis.montecarlo import statistics
 from cmru_hw.circuits import row_errors
 from cmru_hw.circuits.input_range import InputRange
-from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
+from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors, RowTrim
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.cells import Network, WindowLayer, classify, valid_timesteps
 from cmru_hw.nn.checkpoint import Trained
@@ -201,6 +201,8 @@ class _Rows:
             self._add(name, sigma, [dies.normal(units)] * count)
         for name, sigma in errors.per_die.items():
             self._add(name, sigma, [dies.bias] * count)
+        if errors.trim is not None:
+            self._trim(errors.trim, [(dies.normal(units), dies.normal(units)) for _ in range(count)])
         noise = errors.noise * dies.on(row_errors.NOISE)
         self.sigma, self.quiet = [_grid(row) for row in noise], not noise.any()
 
@@ -209,6 +211,14 @@ class _Rows:
             own = sigma[min(row, len(sigma) - 1)]
             if own.any() and self.dies.on(name):
                 self.static[row] = self.static[row] + _grid(own) * normal
+
+    def _trim(self, trim: RowTrim, drawn: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Add the offsets that the codes of each row leave."""
+        if not self.dies.on(row_errors.TRIMMED):
+            return
+        for row, (offset, noise) in enumerate(drawn):
+            left = trim.left(offset.double().numpy() * trim.before[row], noise.double().numpy() * trim.noise[row])
+            self.static[row] = self.static[row] + _tensor(left / trim.scale[row])
 
     def noisy(self, value: Tensor, row: int) -> Tensor:
         """``value`` with the noise of a row."""

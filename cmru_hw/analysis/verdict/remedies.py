@@ -15,10 +15,20 @@ class Remedy:
     command: str
 
 
+TRIM_BITS = 5
+
 ON_DIES = Remedy(
     words="continue training with the errors of dies",
     command="cmru-hw train --data TRAIN.npz --test TEST.npz --from {checkpoint} --hardware-aware "
     "--technology {technology} -o tuned.safetensors",
+)
+TRIM = Remedy(
+    words="an offset trim of every row",
+    command=f"cmru-hw export {{checkpoint}} --technology {{technology}} --trim {TRIM_BITS} -o trimmed",
+)
+MORE_TRIM = Remedy(
+    words="more bits of trim; rows beyond its range need a technology with a larger trim.reach",
+    command="cmru-hw export {checkpoint} --technology {technology} --trim 7 -o trimmed",
 )
 FEWER_WEIGHTS = Remedy(
     words="train rows of few, large weights",
@@ -50,6 +60,7 @@ NARROWER_RANGE = Remedy(
 )
 
 OF_SOURCE = {
+    row_errors.TRIMMED: MORE_TRIM,
     row_errors.LIMITS: FEWER_LEVELS,
     row_errors.LEAKAGE: SHORTER,
     row_errors.MIRRORS: LARGER,

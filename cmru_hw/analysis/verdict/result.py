@@ -65,11 +65,24 @@ class Cause(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrimOffer(Record):
+    """The estimated ``yield_`` and mean ``accuracy`` gained by dies with an offset trim of ``bits``, and the command
+    for it."""
+
+    bits: Count
+    accuracy: float
+    yield_: Share = field(metadata=named("yield"))
+    remedy: str
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict(Record):
     """The verdict, and the figures that it rests on.
 
     ``yield_`` is the estimate, its interval that of the number of dies alone. A die is good if its accuracy is at most
-    ``drop`` below software's. ``causes`` are in order of the accuracy that they cost, the dearest first.
+    ``drop`` below software's. ``causes`` are in order of the accuracy that they cost, the dearest first. ``trim``: the
+    effect of an offset trim, for a design without one whose dies lose accuracy by offsets; else None.
     """
 
     verdict: Annotated[str, OneOf((BUILDS_WELL, AT_RISK, WILL_NOT_WORK))]
@@ -83,6 +96,7 @@ class Verdict(Record):
     smallest_part: SmallestPart
     causes: tuple[Cause, ...]
     assumptions: tuple[str, ...]
+    trim: TrimOffer | None = None
 
     def check(self) -> None:
         if self.verdict != band(self.yield_.value):

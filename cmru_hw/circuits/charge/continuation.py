@@ -84,9 +84,12 @@ class _Run:
         lines = tolerance.line_errors(design, index, self.errors or [c])
         pairs = ((layer.low, c - beta), (layer.high, c + beta))
         rows = np.stack([value * row_gain(design, row) for row, value in pairs])
+        # Errors of states that move a row away from its threshold make no decision doubtful.
         allowed = np.stack([
-            self.resolution + tolerance.fixed(design, index, row) + np.abs(tolerance.shift(design, row, lines))
-            for row, _ in pairs
+            self.resolution
+            + tolerance.fixed(design, index, row)
+            + np.maximum(-np.sign(value) * tolerance.shift(design, row, lines), 0.0)
+            for row, value in pairs
         ])  # fmt: skip
         near = np.abs(rows) < allowed
         least = ((rows > 0) & ~near).sum(0) - 1

@@ -5,8 +5,8 @@ Four things move a row of a correct circuit:
 * rounding, of stimulus files and of a comparator's hysteresis: `RESOLUTION`
 * known offsets: the charge of the precharge switch (``Row.offset`` of a nominal design) and, in transistors, the kick
   of the comparators
-* errors of the states that the row reads: finite gain, droop, and the integration of the simulator
-
+* errors of the states that the row reads: finite gain, droop, and the integration of the simulator. Their sign counts:
+  a row that they move away from its threshold is no closer to call
 * where states still settle or droop, what they do between the instant at which a row reads them and the end of the
   timestep, when they are sampled: `LATE`, and the share of a packet that does not arrive in time
 

@@ -69,6 +69,17 @@ def _taps(trim: Trim, technology: Technology) -> Array:
     return np.asarray(np.where(place < trim.bits - DIRECT, trim.bridge, 1.0) * step * 2.0**place)
 
 
+def moves(technology: Technology) -> Array:
+    """Nominal moves [V] of all codes (codes,) of a row's threshold, from the lowest code to the highest."""
+    trim = technology.trim
+    assert trim is not None
+    place = np.arange(trim.bits)
+    code = np.arange(-(1 << (trim.bits - 1)), 1 << (trim.bits - 1))
+    polarity = np.where(place == trim.bits - 1, -1.0, 1.0)
+    charge = ((code[:, None] >> place) & 1) @ (_taps(trim, technology) * polarity) * technology.supply.vdd
+    return np.asarray(charge / replica(technology))
+
+
 def half(taps: Array) -> Array:
     """Capacitor [F] of the half step by which replicas are lower in calibration only, so that codes are rounded."""
     return np.asarray(taps[..., 0] / 2)
