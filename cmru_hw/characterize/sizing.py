@@ -41,6 +41,8 @@ AMPLIFIERS = (
     Amplifier(width=4e-6, length=1e-6, mirror=2e-6, tail=20e-6),
     Amplifier(width=8e-6, length=1e-6, mirror=4e-6, tail=20e-6),
     Amplifier(width=8e-6, length=2e-6, mirror=6e-6, tail=12e-6),
+    Amplifier(width=16e-6, length=4e-6, mirror=16e-6, tail=9.3e-6),
+    Amplifier(width=16e-6, length=2e-6, mirror=12e-6, tail=20e-6),
     Amplifier(width=4e-6, length=1e-6, mirror=2e-6, tail=9.3e-6, load=150e-15),
     Amplifier(width=4e-6, length=1e-6, mirror=2e-6, tail=9.3e-6, load=600e-15),
 )

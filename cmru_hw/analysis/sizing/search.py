@@ -75,7 +75,8 @@ class Search:
         for sizes in self._first():
             self._try(sizes)
         proposals = self.most * 2 // 3
-        while len(self.study.candidates) < proposals:
+        # without a good candidate there is nothing to refine
+        while (tried := len(self.study.candidates)) < self.most and (tried < proposals or self.study.best() is None):
             self._try(self.study.proposed())
         self._refine()
         return self.study.best()
