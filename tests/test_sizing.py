@@ -20,7 +20,7 @@ from cmru_hw.analysis.sizing import api
 from cmru_hw.analysis.sizing.problem import ATTEMPTS, Goal, Problem
 from cmru_hw.analysis.sizing.result import RESULT, SizingResult
 from cmru_hw.analysis.sizing.search import Search, front, job_of, outcomes
-from cmru_hw.analysis.sizing.study import STUDY, Candidate, Study
+from cmru_hw.analysis.sizing.study import STUDY, Study, Trial
 from cmru_hw.cli import group
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, OutputError
@@ -34,9 +34,10 @@ GOAL = Goal(yield_=0.9, search=32, proof=200, drop=0.02)
 
 
 def problem(network: str = "detect-cmru-2x4", *, goal: Goal = GOAL, seed: int = 3, **fixed: float) -> Problem:
+    data = load_sequences(MODELS / f"{network.split('-')[0]}-eval.npz")
     return Problem(
         trained=checkpoint.load(MODELS / f"{network}.safetensors"),
-        sequences=load_sequences(MODELS / f"{network.split('-')[0]}-eval.npz").first(60),
+        sequences=data.first(min(60, len(data))),
         technology=technology.load("gf180"),
         laws=sizing_laws.load("gf180"),
         goal=goal,
@@ -90,10 +91,10 @@ def test_results_are_read_back(done: tuple[SizingResult, Path]) -> None:
     found, folder = done
     assert SizingResult.load(folder / RESULT) == found
     assert {path.name for path in folder.iterdir()} >= {
-        "candidates.csv", "front.csv", "front.svg", "front.pdf", "study.jsonl", "proof-1", "design", "technology.toml",
+        "trials.csv", "front.csv", "front.svg", "front.pdf", "study.jsonl", "proof-1", "design", "technology.toml",
     }  # fmt: skip
-    rows = (folder / api.CANDIDATES).read_text().splitlines()
-    assert len(rows) == 1 + found.candidates
+    rows = (folder / api.TRIALS).read_text().splitlines()
+    assert len(rows) == 1 + found.trials
     # nothing on the front is cheaper, smaller and better than another
     for one in found.front:
         for other in found.front:
@@ -102,9 +103,9 @@ def test_results_are_read_back(done: tuple[SizingResult, Path]) -> None:
             )
 
 
-def test_hopeless_candidates_see_few_dies_and_dearer_ones_none(done: tuple[SizingResult, Path]) -> None:
+def test_hopeless_trials_see_few_dies_and_dearer_ones_none(done: tuple[SizingResult, Path]) -> None:
     _, folder = done
-    tried = [Candidate.from_plain(json.loads(line), where="") for line in (folder / STUDY).read_text().splitlines()[1:]]
+    tried = [Trial.from_plain(json.loads(line), where="") for line in (folder / STUDY).read_text().splitlines()[1:]]
     assert all(one.dies == 0 for one in tried if one.state == "dearer")
     assert all(one.dies == GOAL.search_dies for one in tried if one.state == "good")
     allowed = GOAL.allowed(GOAL.search_dies)
@@ -114,9 +115,9 @@ def test_hopeless_candidates_see_few_dies_and_dearer_ones_none(done: tuple[Sizin
             assert one.dies <= GOAL.search_dies
 
 
-def test_the_verdict_on_a_candidate_is_that_of_all_dies(done: tuple[SizingResult, Path]) -> None:
+def test_the_verdict_on_a_trial_is_that_of_all_dies(done: tuple[SizingResult, Path]) -> None:
     of, (_, folder) = problem(), done
-    tried = [Candidate.from_plain(json.loads(line), where="") for line in (folder / STUDY).read_text().splitlines()[1:]]
+    tried = [Trial.from_plain(json.loads(line), where="") for line in (folder / STUDY).read_text().splitlines()[1:]]
     simulated = [one for one in tried if one.dies][:4]
     assert {one.state for one in simulated} <= {"good", "fails"}
     for one in simulated:
@@ -140,7 +141,7 @@ def test_another_seed_gives_another_search(done: tuple[SizingResult, Path], tmp_
     search = Search(study=Study.open(problem(seed=4), tmp_path), most=10)
     search.run()
     first = [json.loads(line)["sizes"] for line in (done[1] / STUDY).read_text().splitlines()[1:11]]
-    assert first != [dict(one.sizes) for one in search.study.candidates]
+    assert first != [dict(one.sizes) for one in search.study.trials]
 
 
 def test_an_interrupted_search_goes_on_and_ends_the_same(done: tuple[SizingResult, Path], tmp_path: Path) -> None:
@@ -162,17 +163,17 @@ def test_an_interrupted_search_goes_on_and_ends_the_same(done: tuple[SizingResul
 def test_fixed_sizes_stay(tmp_path: Path) -> None:
     search = Search(study=Study.open(problem(trim_bits=4, row=3e-13), None), most=12)
     search.run()
-    assert {one.sizes["trim_bits"] for one in search.study.candidates} == {4}
-    assert {one.sizes["row"] for one in search.study.candidates} == {3e-13}
-    assert {one.sizes["supply"] for one in search.study.candidates} == {1.8}
-    assert len({one.sizes["pair_width"] for one in search.study.candidates}) > 3
+    assert {one.sizes["trim_bits"] for one in search.study.trials} == {4}
+    assert {one.sizes["row"] for one in search.study.trials} == {3e-13}
+    assert {one.sizes["supply"] for one in search.study.trials} == {1.8}
+    assert len({one.sizes["pair_width"] for one in search.study.trials}) > 3
 
 
 def test_area_is_minimised_if_asked() -> None:
     goal = replace(GOAL, minimise="area")
     search = Search(study=Study.open(problem(goal=goal), None), most=16)
     best = search.run()
-    good = [one for one in search.study.candidates if one.state == "good"]
+    good = [one for one in search.study.trials if one.state == "good"]
     assert best is not None and best.area_m2 == min(one.area_m2 for one in good if one.area_m2 is not None)
     assert len(good) > 1
 
@@ -195,13 +196,11 @@ def test_a_proof_passes_exactly_up_to_its_failures(goal: Goal) -> None:
     assert (bad <= goal.most_failures).mean() < 1.3 * (1 - goal.confidence) / ATTEMPTS
 
 
-def test_front_has_no_dominated_candidate() -> None:
+def test_front_has_no_dominated_trial() -> None:
     values = {"trim_bits": 0.0}
     of = problem()
     some = [
-        Candidate(
-            sizes=values, state="good", energy_J=e, area_m2=a, sample=200, good_of_sample=good, dies=200, failed=0
-        )
+        Trial(sizes=values, state="good", energy_J=e, area_m2=a, sample=200, good_of_sample=good, dies=200, failed=0)
         for e, a, good in ((1.0, 1.0, 100), (2.0, 2.0, 100), (2.0, 1.0, 150), (3.0, 0.5, 100), (3.0, 3.0, 200))
     ]
     assert front(of, some, pools.serial) == [some[0], some[2], some[3], some[4]]
@@ -211,14 +210,14 @@ def test_command_says_which_law_stands_in_the_way(tmp_path: Path) -> None:
     # no trim, and the smallest pair: comparators' offsets of a dozen millivolts
     arguments = [
         "size", str(MODELS / "vowels-cmru-2x16.safetensors"), "--input", str(MODELS / "vowels-eval.npz"),
-        "--sequences", "40", "--spread", "-o", str(tmp_path / "sized"), "--candidates", "10", "--dies", "16",
+        "--sequences", "40", "--spread", "-o", str(tmp_path / "sized"), "--trials", "10", "--dies", "16",
         "--paired", "0", "--fix", "trim_bits=0", "--fix", "pair_width=1e-6", "--fix", "pair_length=0.35e-6", "--json",
     ]  # fmt: skip
     from cmru_hw.core.errors import CheckFailed
 
     done = CliRunner().invoke(group, arguments)
     assert isinstance(done.exception, CheckFailed), done.output
-    assert "no candidate reaches a yield of 99 %" in str(done.exception)
+    assert "no trial reaches a yield of 99 %" in str(done.exception)
     assert "comparator offset, A_VT" in str(done.exception)
     assert not SizingResult.load(tmp_path / "sized" / RESULT).reached
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=click.Choice(["energy", "area"]),
     default="energy",
     show_default=True,
-    help="The cost of a candidate: estimated energy per timestep, or estimated area.",
+    help="The cost of a trial: estimated energy per timestep, or estimated area.",
 )
 @click.option(
     "--fix",
@@ -85,12 +85,12 @@ if TYPE_CHECKING:
     help="A die is good if its accuracy is at most this much below that of software.",
 )
 @click.option(
-    "--candidates",
+    "--trials",
     "most",
     type=click.IntRange(10, 100_000),
     default=160,
     show_default=True,
-    help="Number of candidates to try.",
+    help="Number of trials to try.",
 )
 @click.option("--dies", type=click.IntRange(16, 1_000_000), help="Common dies of the search.  [default: by the yield]")
 @click.option(
@@ -141,11 +141,11 @@ def size(
 ) -> None:
     """Find sizes and a trim that reach a yield at the least energy or area, and prove it.
 
-    All candidates see the same dies of the fast engine, and those of them that fail see few. The chosen design is then
+    All trials see the same dies of the fast engine, and those of them that fail see few. The chosen design is then
     simulated on fresh dies, some of them in ngspice too: a lower bound of its yield must be at least the goal. An
     interrupted search goes on with the same command.
 
-    Exit code 1: no candidate reaches the yield; the result says which law stands in the way.
+    Exit code 1: no trial reaches the yield; the result says which law stands in the way.
 
     \b
     Example: cmru-hw size models/vowels-cmru-2x16.safetensors --input models/vowels-eval.npz --yield 0.99 -o out/sized
@@ -219,7 +219,7 @@ def _named_value(given: str) -> tuple[str, float]:
 def _not_reached(result: SizingResult) -> str:
     if not result.proofs:
         return (
-            f"no candidate reaches a yield of {percent(result.goal)}; the best has {percent(result.yield_of_best)}. In "
+            f"no trial reaches a yield of {percent(result.goal)}; the best has {percent(result.yield_of_best)}. In "
             f"the way stands: {result.hindrance}"
         )
     last = result.proofs[-1]
@@ -232,7 +232,7 @@ def _not_reached(result: SizingResult) -> str:
 @contextmanager
 def _searching() -> Iterator[Callable[[Progress], None]]:
     """A progress bar of the search on stderr, if that is a terminal."""
-    with common.progress("searching, candidates") as report:
+    with common.progress("searching, trials") as report:
         yield lambda found: report(found.tried, found.most)
 
 
@@ -243,7 +243,7 @@ def _print(problem: Problem, result: SizingResult, folder: Path) -> None:
         ("goal", f"{percent(result.goal)} of dies good, with confidence {confidence}; least {result.minimise}"),
         (
             "searched",
-            f"{result.candidates} candidates, {result.die_evaluations} dies; {result.search_dies} for a good one",
+            f"{result.trials} trials, {result.die_evaluations} dies; {result.search_dies} for a good one",
         ),
         *[("" if place else "proof", _proof(proof)) for place, proof in enumerate(result.proofs)],
         ("results", str(folder)),

@@ -19,7 +19,7 @@ from cmru_hw.analysis.sizing import limits
 from cmru_hw.analysis.sizing.problem import ATTEMPTS, Problem
 from cmru_hw.analysis.sizing.result import RESULT, Figures, Proof, SizingResult
 from cmru_hw.analysis.sizing.search import Progress, Search, front, job_of
-from cmru_hw.analysis.sizing.study import Candidate, Study
+from cmru_hw.analysis.sizing.study import Study, Trial
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.design_folder import folder as design_folder
@@ -28,14 +28,14 @@ from cmru_hw.process import sizes as sizing
 from cmru_hw.process.sizes import Sizes
 from cmru_hw.process.technology import Technology
 
-TECHNOLOGY, DESIGN, CANDIDATES, FRONT, FIGURE = "technology.toml", "design", "candidates.csv", "front.csv", "front"
-# Candidates that are tried, unless given.
+TECHNOLOGY, DESIGN, TRIALS, FRONT, FIGURE = "technology.toml", "design", "trials.csv", "front.csv", "front"
+# Trials that are tried, unless given.
 MOST = 160
 
 
 @dataclass(frozen=True, kw_only=True)
 class Follow:
-    """Progress callbacks: ``search`` after each candidate, ``phases`` for the dies of a proof."""
+    """Progress callbacks: ``search`` after each trial, ``phases`` for the dies of a proof."""
 
     search: Callable[[Progress], None]
     phases: Phases
@@ -58,10 +58,10 @@ class _Run:
     command: str
     proofs: list[Proof] = field(default_factory=list)
 
-    def prove(self, candidate: Candidate) -> _Proven:
-        """Export the design of ``candidate``, and simulate dies of it that no candidate has seen."""
+    def prove(self, trial: Trial) -> _Proven:
+        """Export the design of ``trial``, and simulate dies of it that no trial has seen."""
         problem, goal = self.problem, self.problem.goal
-        design = problem.design(candidate.typed())
+        design = problem.design(trial.typed())
         exported = design_folder.write(
             self.folder / DESIGN, problem.trained, design, problem.sequences, force=True, command=self.command
         )
@@ -92,14 +92,12 @@ class _Run:
         self.proofs.append(proof)
         return _Proven(proof=proof, exported=exported)
 
-    def next(self, after: Candidate) -> Candidate | None:
-        """A candidate to prove after ``after`` did not pass: the cheapest good one that is dearer, fewer of whose dies
+    def next(self, after: Trial) -> Trial | None:
+        """A trial to prove after ``after`` did not pass: the cheapest good one that is dearer, fewer of whose dies
         failed, or the dearest good one."""
         minimise = self.problem.goal.minimise
         dearer = [
-            one
-            for one in self.search.study.candidates
-            if one.state == "good" and one.cost(minimise) > after.cost(minimise)
+            one for one in self.search.study.trials if one.state == "good" and one.cost(minimise) > after.cost(minimise)
         ]
         fewer = [one for one in dearer if one.failed < max(after.failed, 1)]
         return min(fewer or dearer, key=lambda one: one.cost(minimise), default=None)
@@ -118,7 +116,7 @@ def run_sizing(
 ) -> SizingResult:
     """Search, prove, and write the result to ``folder``.
 
-    ``most`` candidates are tried. ``paired`` dies of each proof are simulated in SPICE too. An interrupted search goes
+    ``most`` trials are tried. ``paired`` dies of each proof are simulated in SPICE too. An interrupted search goes
     on in the same folder. ``command`` reproduces the result. Raises OutputError if the folder holds another search,
     unless ``force``.
     """
@@ -133,9 +131,9 @@ def run_sizing(
         paired=paired,
         command=command,
     )
-    candidate = run.search.run()
+    trial = run.search.run()
     proven: _Proven | None = None
-    chosen = candidate
+    chosen = trial
     while chosen is not None and len(run.proofs) < ATTEMPTS:
         proven = run.prove(chosen)
         if proven.proof.passed:
@@ -145,19 +143,19 @@ def run_sizing(
             break
         chosen = following
     reached = bool(run.proofs) and run.proofs[-1].passed
-    shown = chosen if chosen is not None else _most_yielding(study.candidates)
+    shown = chosen if chosen is not None else _most_yielding(study.trials)
     result = _result(run, shown, proven, chosen=chosen if reached else None)
     _write(result, run, shown, folder)
     return result
 
 
-def _most_yielding(candidates: Sequence[Candidate]) -> Candidate:
-    """The candidate whose sample has the most good dies; of equals the cheapest."""
-    return max(candidates, key=lambda one: (one.yield_, -(one.energy_J or np.inf)))
+def _most_yielding(trials: Sequence[Trial]) -> Trial:
+    """The trial whose sample has the most good dies; of equals the cheapest."""
+    return max(trials, key=lambda one: (one.yield_, -(one.energy_J or np.inf)))
 
 
-def _result(run: _Run, shown: Candidate, proven: _Proven | None, *, chosen: Candidate | None) -> SizingResult:
-    problem, candidates = run.problem, run.search.study.candidates
+def _result(run: _Run, shown: Trial, proven: _Proven | None, *, chosen: Trial | None) -> SizingResult:
+    problem, trials = run.problem, run.search.study.trials
     goal = problem.goal
     design = problem.design(shown.typed())
     exported = proven.exported if proven is not None else _exported(run, design)
@@ -176,10 +174,10 @@ def _result(run: _Run, shown: Candidate, proven: _Proven | None, *, chosen: Cand
         chosen=chosen,
         figures=None if chosen is None else figures(problem, shown.typed()),
         own=figures(problem, problem.base),
-        candidates=len(candidates),
-        die_evaluations=sum(one.dies for one in candidates),
+        trials=len(trials),
+        die_evaluations=sum(one.dies for one in trials),
         search_dies=run.search.dies,
-        front=tuple(front(problem, candidates, run.workers)),
+        front=tuple(front(problem, trials, run.workers)),
         proofs=tuple(run.proofs),
         limits=effects,
         nominal_is_good=nominal,
@@ -248,24 +246,24 @@ def technology_toml(technology: Technology, *, command: str) -> str:
     return tomlkit.dumps(document)
 
 
-def _write(result: SizingResult, run: _Run, shown: Candidate, folder: Path) -> None:
+def _write(result: SizingResult, run: _Run, shown: Trial, folder: Path) -> None:
     # Importing matplotlib takes about a second. Only the process that draws needs it.
     from cmru_hw.analysis.sizing import plots
 
     technology = run.problem.technology_at(shown.typed())
     write_text(folder / TECHNOLOGY, technology_toml(technology, command=run.command))
-    write_text(folder / CANDIDATES, _csv(run.search.study.candidates))
+    write_text(folder / TRIALS, _csv(run.search.study.trials))
     write_text(folder / FRONT, _csv(result.front))
     for suffix in (".svg", ".pdf"):
-        plots.front(result, run.search.study.candidates, folder / f"{FIGURE}{suffix}")
+        plots.front(result, run.search.study.trials, folder / f"{FIGURE}{suffix}")
     result.save(folder / RESULT)
 
 
-def _csv(candidates: Sequence[Candidate]) -> str:
+def _csv(trials: Sequence[Trial]) -> str:
     names = list(sizing.RANGES)
     rows = [
         (one.state, one.energy_J, one.area_m2, one.yield_ if one.sample else None, one.sample, one.dies, one.failed,
          *(one.sizes[name] for name in names))
-        for one in candidates
+        for one in trials
     ]  # fmt: skip
     return csv_text(("state", "energy_J", "area_m2", "yield", "yield_of_dies", "dies", "failed", *names), rows)

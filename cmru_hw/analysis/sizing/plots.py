@@ -9,16 +9,16 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from cmru_hw.analysis.sizing.result import SizingResult
-from cmru_hw.analysis.sizing.study import Candidate
+from cmru_hw.analysis.sizing.study import Trial
 from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
 
 
-def front(found: SizingResult, candidates: Sequence[Candidate], path: Path) -> None:
-    """All simulated candidates, the Pareto front of energy, area and yield, the goal and the chosen candidate."""
-    simulated = [one for one in candidates if one.sample]
+def front(found: SizingResult, trials: Sequence[Trial], path: Path) -> None:
+    """All simulated trials, the Pareto front of energy, area and yield, the goal and the chosen trial."""
+    simulated = [one for one in trials if one.sample]
     largest = max(one.area_m2 or 0.0 for one in simulated)
 
-    def points(some: Sequence[Candidate]) -> tuple[list[float], list[float], list[float]]:
+    def points(some: Sequence[Trial]) -> tuple[list[float], list[float], list[float]]:
         return (
             [1e12 * (one.energy_J or np.nan) for one in some],
             [100 * one.yield_ for one in some],
@@ -28,7 +28,7 @@ def front(found: SizingResult, candidates: Sequence[Candidate], path: Path) -> N
     with plt.style.context([STYLE]):
         figure, axis = plt.subplots(figsize=(5.0, 3.2), layout="constrained")
         energy, share, size = points(simulated)
-        axis.scatter(energy, share, size, color="#bbbbbb", label="candidates (area: size of the point)")
+        axis.scatter(energy, share, size, color="#bbbbbb", label="trials (area: size of the point)")
         energy, share, size = points(found.front)
         axis.scatter(energy, share, size, color=CIRCUIT, label="Pareto front")
         axis.axhline(100 * found.goal, color=SECOND, linestyle="--", linewidth=0.8, label="goal")

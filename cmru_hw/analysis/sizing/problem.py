@@ -26,7 +26,7 @@ from cmru_hw.process.technology import Technology
 Minimise = Literal["energy", "area"]
 # Designs that may be proven on fresh dies before the command gives up. Each bound has a third of the error.
 ATTEMPTS = 3
-# Confidence with which a candidate is expected to pass the proof, from the dies of the search.
+# Confidence with which a trial is expected to pass the proof, from the dies of the search.
 EXPECTED = 0.7
 # Sequences whose states give the analytic energy.
 _ENERGY_SEQUENCES = 16
@@ -76,7 +76,7 @@ class Goal:
         return failures
 
     def allowed(self, dies: int) -> int:
-        """Failed dies of ``dies`` in a search with which a candidate is expected to pass the proof; at least 0."""
+        """Failed dies of ``dies`` in a search with which a trial is expected to pass the proof; at least 0."""
         share, failures = 1 - self.most_failures / self.proof_dies, 0
         while failures + 1 < dies and betaincinv(dies - failures - 1, failures + 2, 1 - EXPECTED) >= share:
             failures += 1
@@ -150,7 +150,7 @@ class Problem:
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of the search: the same problem gives the same candidates."""
+        """Identity of the search: the same problem gives the same trials."""
         data = self.sequences
         hashed = hashlib.sha256()
         for part in (cmru_hw.__version__, self.trained.sha256, self.technology.sha256, self.laws, self.goal):

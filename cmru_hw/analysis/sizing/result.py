@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from cmru_hw.analysis.provenance import Provenance
-from cmru_hw.analysis.sizing.study import Candidate
+from cmru_hw.analysis.sizing.study import Trial
 from cmru_hw.core.records import INLINE, OMIT_NONE, Count, NotNegative, OneOf, Record, Share, named
 
 RESULT = "sizing.json"
@@ -68,7 +68,7 @@ class SizingResult(Record):
     """The ``chosen`` sizes with their ``figures``, those of the technology (``own``), the Pareto ``front``, the
     ``proofs``, and the classes of elements that limit the yield next, the worst first.
 
-    ``chosen`` is None if no candidate reaches the goal. Then ``limits`` are those of the candidate with the highest
+    ``chosen`` is None if no trial reaches the goal. Then ``limits`` are those of the trial with the highest
     yield. ``die_evaluations``: simulated dies of the search, without those of proofs, limits and front.
     """
 
@@ -80,13 +80,13 @@ class SizingResult(Record):
     technology: str
     fixed: Mapping[str, float]
     reached: bool
-    chosen: Candidate | None
+    chosen: Trial | None
     figures: Figures | None
     own: Figures
-    candidates: Count
+    trials: Count
     die_evaluations: Count
     search_dies: Count
-    front: tuple[Candidate, ...]
+    front: tuple[Trial, ...]
     proofs: tuple[Proof, ...]
     limits: tuple[Limit, ...]
     nominal_is_good: bool = True

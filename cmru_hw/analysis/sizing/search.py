@@ -1,8 +1,8 @@
-"""The search: candidates on common dies, few for hopeless ones, all for those that may be chosen.
+"""The search: trials on common dies, few for hopeless ones, all for those that may be chosen.
 
-A candidate is good if at most F of the N dies of the search fail (`Goal.allowed`). All candidates see the same dies, so
+A trial is good if at most F of the N dies of the search fail (`Goal.allowed`). All trials see the same dies, so
 its simulation ends with the failure F + 1, and the result is that of all N. The first dies are a plain sample; after
-them come those dies first that failed most often for the candidates before. A candidate that costs more than a good one
+them come those dies first that failed most often for the trials before. A trial that costs more than a good one
 needs no die.
 """
 
@@ -21,7 +21,7 @@ from cmru_hw.analysis.montecarlo.shards import Block
 from cmru_hw.analysis.montecarlo.statistics import passed
 from cmru_hw.analysis.montecarlo.workers import Workers, serial
 from cmru_hw.analysis.sizing.problem import Problem
-from cmru_hw.analysis.sizing.study import Candidate, State, Study
+from cmru_hw.analysis.sizing.study import State, Study, Trial
 from cmru_hw.circuits import registry
 from cmru_hw.core.errors import MappingError, OutputError
 from cmru_hw.process import sizes as sizing
@@ -29,29 +29,29 @@ from cmru_hw.process.sizes import Sizes
 
 # Dies of the plain sample, of each later portion, and of one block of a worker.
 SAMPLE, PORTIONS, BLOCK = 16, (48, 192), 32
-# Dies for the yield of a failing candidate on the Pareto front.
+# Dies for the yield of a failing trial on the Pareto front.
 FRONT_DIES = 100
 # Trim codes that are tried before the study proposes anything.
 BITS = (5, 6)
 # Steps of the last, local part of the search: shares by which one size is changed.
 STEPS = (0.35, 0.18, 0.09, 0.04)
-# A good candidate replaces the best one if it is cheaper by this share.
+# A good trial replaces the best one if it is cheaper by this share.
 CHEAPER = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """``tried`` of ``most`` candidates, ``dies`` simulated so far, the best candidate."""
+    """``tried`` of ``most`` trials, ``dies`` simulated so far, the best trial."""
 
     tried: int
     most: int
     dies: int
-    best: Candidate | None
+    best: Trial | None
 
 
 @dataclass(kw_only=True)
 class Search:
-    """``dies`` is the number of common dies, ``most`` that of candidates."""
+    """``dies`` is the number of common dies, ``most`` that of trials."""
 
     study: Study
     workers: Workers = serial
@@ -59,24 +59,24 @@ class Search:
     dies: int = 0
     report: Callable[[Progress], None] = lambda progress: None
     _failed: Counter[int] = field(default_factory=Counter)
-    _tried: dict[Sizes, Candidate] = field(default_factory=dict)
+    _tried: dict[Sizes, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.dies = self.dies or self.problem.goal.search_dies
-        self._replay: list[Candidate] = list(self.study.candidates)
-        self.study.candidates.clear()
+        self._replay: list[Trial] = list(self.study.trials)
+        self.study.trials.clear()
 
     @property
     def problem(self) -> Problem:
         return self.study.problem
 
-    def run(self) -> Candidate | None:
-        """The best candidate of the whole search; None if none is good."""
+    def run(self) -> Trial | None:
+        """The best trial of the whole search; None if none is good."""
         for sizes in self._first():
             self._try(sizes)
         proposals = self.most * 2 // 3
-        # without a good candidate there is nothing to refine
-        while (tried := len(self.study.candidates)) < self.most and (tried < proposals or self.study.best() is None):
+        # without a good trial there is nothing to refine
+        while (tried := len(self.study.trials)) < self.most and (tried < proposals or self.study.best() is None):
             self._try(self.study.proposed())
         self._refine()
         return self.study.best()
@@ -97,7 +97,7 @@ class Search:
         yield sizing.changed(start, {**largest, **bits})
 
     def _refine(self) -> None:
-        """Change one size after the other by smaller and smaller steps, as long as the best candidate gets cheaper."""
+        """Change one size after the other by smaller and smaller steps, as long as the best trial gets cheaper."""
         for step in STEPS:
             improved = True
             while improved:
@@ -105,7 +105,7 @@ class Search:
                 for name in self.problem.free:
                     for factor in (1 - step, 1 / (1 - step)):
                         best = self.study.best()
-                        if best is None or len(self.study.candidates) >= self.most:
+                        if best is None or len(self.study.trials) >= self.most:
                             return
                         if (sizes := self._moved(best.typed(), name, factor)) not in self._tried:
                             improved |= self._try(sizes).state == "good"
@@ -118,14 +118,14 @@ class Search:
         value = float(f"{getattr(sizes, name) * factor:.4g}")
         return sizing.changed(sizes, {name: min(max(value, low), high)})
 
-    def _try(self, sizes: Sizes) -> Candidate:
+    def _try(self, sizes: Sizes) -> Trial:
         if self._replay:
             kept = self._replay.pop(0)
             if kept.typed() != sizes:
                 raise OutputError(
                     f"{self.study.path} is of another version: choose another -o, or give --force to replace it"
                 )
-            self.study.candidates.append(kept)
+            self.study.trials.append(kept)
             self._tried[kept.typed()] = kept
             self._failed.update(int(die) for die in kept.failed_dies)
             self._told()
@@ -137,25 +137,25 @@ class Search:
         return found
 
     def _told(self) -> None:
-        tried = self.study.candidates
+        tried = self.study.trials
         self.report(
             Progress(tried=len(tried), most=self.most, dies=sum(one.dies for one in tried), best=self.study.best())
         )
 
-    def _evaluated(self, sizes: Sizes) -> Candidate:
+    def _evaluated(self, sizes: Sizes) -> Trial:
         values = {name: float(value) for name, value in asdict(sizes).items()}
         try:
             design = self.problem.design(sizes)
         except MappingError:
-            return Candidate(sizes=values, state="no circuit", energy_J=None, area_m2=None)
+            return Trial(sizes=values, state="no circuit", energy_J=None, area_m2=None)
         costs = self.problem.costs(design, sizes)
-        found = Candidate(sizes=values, state="dearer", energy_J=costs.energy, area_m2=costs.area)
+        found = Trial(sizes=values, state="dearer", energy_J=costs.energy, area_m2=costs.area)
         best, minimise = self.study.best(), self.problem.goal.minimise
         if best is not None and found.cost(minimise) > best.cost(minimise) * (1 - CHEAPER):
             return found
         return self._simulated(found, design)
 
-    def _simulated(self, found: Candidate, design: Any) -> Candidate:
+    def _simulated(self, found: Trial, design: Any) -> Trial:
         allowed = self.problem.goal.allowed(self.dies)
         job = job_of(self.problem, design)
         natural = list(range(min(SAMPLE, self.dies)))
@@ -208,12 +208,12 @@ def outcomes(job: Job, dies: Sequence[int], workers: Workers, drop: float) -> di
     return dict(sorted(found.items()))
 
 
-def front(problem: Problem, candidates: Sequence[Candidate], workers: Workers) -> list[Candidate]:
-    """Candidates on the Pareto front of energy, area and yield, cheapest first.
+def front(problem: Problem, trials: Sequence[Trial], workers: Workers) -> list[Trial]:
+    """Trials on the Pareto front of energy, area and yield, cheapest first.
 
     The yield of those that fail is estimated anew, on the first FRONT_DIES dies.
     """
-    simulated = [one for one in candidates if one.sample]
+    simulated = [one for one in trials if one.sample]
     estimated = []
     for one in _not_dominated(simulated):
         if one.sample < FRONT_DIES:
@@ -224,12 +224,12 @@ def front(problem: Problem, candidates: Sequence[Candidate], workers: Workers) -
     return sorted(_not_dominated(estimated), key=lambda one: (one.energy_J or math.inf, one.yield_))
 
 
-def _not_dominated(candidates: Sequence[Candidate]) -> list[Candidate]:
-    if not candidates:
+def _not_dominated(trials: Sequence[Trial]) -> list[Trial]:
+    if not trials:
         return []
-    values = np.array([(one.energy_J, one.area_m2, -one.yield_) for one in candidates], dtype=np.float64)
+    values = np.array([(one.energy_J, one.area_m2, -one.yield_) for one in trials], dtype=np.float64)
     return [
         one
-        for one, own in zip(candidates, values, strict=True)
+        for one, own in zip(trials, values, strict=True)
         if not ((values <= own).all(1) & (values < own).any(1)).any()
     ]

@@ -1,7 +1,7 @@
-"""The study: all candidates that were tried, in order, kept in a file from which an interrupted search goes on.
+"""The study: all trials in their order, kept in a file from which an interrupted search goes on.
 
-The next candidate is a function of the seed and of the candidates before it. Optuna's tree-structured Parzen estimator
-(Bergstra et al., NeurIPS 2011) proposes it; its generator starts anew for each candidate, so a search that was
+The next trial is a function of the seed and of the trials before it. Optuna's tree-structured Parzen estimator
+(Bergstra et al., NeurIPS 2011) proposes it; its generator starts anew for each trial, so a search that was
 interrupted ends with the same result.
 """
 
@@ -30,7 +30,7 @@ State = Literal["good", "fails", "dearer", "no circuit"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate(Record):
+class Trial(Record):
     """Sizes that were tried, their costs, and the dies that they were tried on.
 
     ``state``: "good" if no more than the allowed dies failed, "fails" if more did, "dearer" than a good one (no die was
@@ -64,33 +64,33 @@ class Candidate(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Candidates in the order in which they were tried, kept in ``path`` unless it is None."""
+    """Trials in the order in which they were tried, kept in ``path`` unless it is None."""
 
     problem: Problem
     path: Path | None
-    candidates: list[Candidate]
+    trials: list[Trial]
 
     @classmethod
     def open(cls, problem: Problem, folder: Path | None, *, force: bool = False) -> Study:
         """The study kept in ``folder``, or a new one. Raises OutputError if it belongs to another problem, unless
         ``force``."""
         if folder is None:
-            return cls(problem=problem, path=None, candidates=[])
+            return cls(problem=problem, path=None, trials=[])
         path = folder / STUDY
         kept: list[str] = []
         if path.exists() and not force:
             kept = read_text(path).splitlines()
             if not kept or _header(kept[0]) != problem.sha256:
                 raise OutputError(f"{folder} holds another search: choose another -o, or give --force to replace it")
-        study = cls(problem=problem, path=path, candidates=_read(kept[1:], path))
+        study = cls(problem=problem, path=path, trials=_read(kept[1:], path))
         # a line that was cut off by an interruption is written again
-        text = "".join(f"{_line(one)}\n" for one in study.candidates)
+        text = "".join(f"{_line(one)}\n" for one in study.trials)
         study._write("w", json.dumps({"problem": problem.sha256}) + "\n" + text)
         return study
 
-    def add(self, candidate: Candidate) -> None:
-        self.candidates.append(candidate)
-        self._write("a", f"{_line(candidate)}\n")
+    def add(self, trial: Trial) -> None:
+        self.trials.append(trial)
+        self._write("a", f"{_line(trial)}\n")
 
     def _write(self, mode: str, text: str) -> None:
         if self.path is None:
@@ -102,24 +102,24 @@ class Study:
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written ({reason(error)}): choose another -o") from error
 
-    def best(self) -> Candidate | None:
-        """The cheapest good candidate, the first of equals."""
-        good = [one for one in self.candidates if one.state == "good"]
+    def best(self) -> Trial | None:
+        """The cheapest good trial, the first of equals."""
+        good = [one for one in self.trials if one.state == "good"]
         return min(good, key=lambda one: one.cost(self.problem.goal.minimise), default=None)
 
     def proposed(self) -> Sizes:
-        """The sizes to try next, by the candidates so far."""
+        """The sizes to try next, by the trials so far."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        problem, number = self.problem, len(self.candidates)
+        problem, number = self.problem, len(self.trials)
         spaces = {name: _distribution(name, problem.base) for name in problem.free}
         key = counter_rng.keys(problem.seed, "sizing/candidate", [number])
         sampler = optuna.samplers.TPESampler(
             seed=int(key[0]) % 2**32, multivariate=True, n_startup_trials=0, constant_liar=False
         )
         study = optuna.create_study(sampler=sampler)
-        for one in self.candidates:
+        for one in self.trials:
             if one.state != "no circuit":
                 inside = {name: _inside(name, float(one.sizes[name]), problem.base) for name in spaces}
                 study.add_trial(
@@ -131,8 +131,8 @@ class Study:
         return sizing.fixed({**problem.fixed, **found}, problem.base)
 
 
-def _merit(one: Candidate, problem: Problem) -> float:
-    """Smaller is better: the logarithm of the cost, and for a candidate that fails its share of bad dies as well."""
+def _merit(one: Trial, problem: Problem) -> float:
+    """Smaller is better: the logarithm of the cost, and for a trial that fails its share of bad dies as well."""
     cost = math.log(one.cost(problem.goal.minimise))
     return cost + (0.5 + 3 * (1 - one.yield_) if one.state == "fails" else 0.0)
 
@@ -151,7 +151,7 @@ def _inside(name: str, value: float, base: Sizes) -> float | int:
     return int(value) if name == "trim_bits" else min(max(value, low), high)
 
 
-def _line(one: Candidate) -> str:
+def _line(one: Trial) -> str:
     return json.dumps(one.to_plain())
 
 
@@ -162,11 +162,11 @@ def _header(line: str) -> str:
         return ""
 
 
-def _read(lines: Sequence[str], path: Path) -> list[Candidate]:
+def _read(lines: Sequence[str], path: Path) -> list[Trial]:
     found = []
     for place, line in enumerate(lines):
         try:
-            found.append(Candidate.from_plain(json.loads(line), where=path))
+            found.append(Trial.from_plain(json.loads(line), where=path))
         except (ValueError, InputError) as error:
             if place == len(lines) - 1:
                 break
