@@ -147,10 +147,13 @@ def switch(engine: Engine, conditions: Conditions) -> MeasuredSwitch:
     )
 
 
-def comparator(engine: Engine, conditions: Conditions, *, period: float = 2e-6) -> Comparator:
-    """Decisions from 50 mV down to 0.5 mV of overdrive, both signs."""
+def comparator(
+    engine: Engine, conditions: Conditions, *, period: float = 2e-6, parameters: Mapping[str, float] | None = None
+) -> Comparator:
+    """Decisions from 50 mV down to 0.5 mV of overdrive, both signs; ``parameters`` are sizes of the testbench."""
     saved = ("q", "a", "f", "ck", "xcomparator.om", "xcomparator.op", "mc", "mk")
-    testbench = Testbench(name="transistor_comparator", saved=saved, stop=12 * period, parameters={"period": period})
+    values = {"period": period, **(parameters or {})}
+    testbench = Testbench(name="transistor_comparator", saved=saved, stop=12 * period, parameters=values)
     traces, provenance = run_testbench(engine, testbench, conditions)
     starts, half = period * np.arange(12.0), conditions.vdd / 2
     overdrive = np.repeat([50e-3, 10e-3, 5e-3, 2e-3, 1e-3, 0.5e-3], 2) * np.tile([1, -1], 6)

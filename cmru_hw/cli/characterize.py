@@ -10,12 +10,14 @@ import click
 
 from cmru_hw.cli import common
 from cmru_hw.core.errors import OutputError
-from cmru_hw.core.units import plain, si
+from cmru_hw.core.units import percent, plain, si
 from cmru_hw.process import CORNERS
 
 if TYPE_CHECKING:
     from cmru_hw.characterize.blocks import Characterization, ChipBlocks
     from cmru_hw.characterize.counter_memory import Figures
+    from cmru_hw.characterize.testbench import Conditions
+    from cmru_hw.spice import Engine
 
 
 @click.command()
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
     type=common.FILE,
     metavar="FILE.toml",
     help="Technology file to write, each number with its source.",
+)
+@click.option(
+    "--laws",
+    type=common.FILE,
+    metavar="FILE.toml",
+    help="Fit the sizing laws of the process to testbenches at many sizes, and write them. Nothing else is measured.",
 )
 @click.option(
     "--corner",
@@ -67,6 +75,7 @@ if TYPE_CHECKING:
 def characterize(
     process: str,
     output: Path | None,
+    laws: Path | None,
     corner: str,
     temperature: float,
     vdd: float,
@@ -96,6 +105,7 @@ def characterize(
     \b
     Example: cmru-hw characterize generic180 --dies 6 -o out/generic180.toml
     Example: cmru-hw characterize gf180 --blocks counter --corner ff --temperature 125 --vdd 1.98
+    Example: cmru-hw characterize gf180 --dies 60 --laws laws.toml
     """
     from cmru_hw import spice
     from cmru_hw.characterize import blocks as always_on_blocks
@@ -118,6 +128,13 @@ def characterize(
             raise OutputError(f"{output}: a technology must be named .toml; change the name")
         common.check_output(output, force)
     conditions = Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
+    if laws is not None:
+        if output is not None or blocks == "counter":
+            raise click.UsageError("--laws measures the sizing laws only: leave out -o and --blocks counter")
+        common.check_output(laws, force)
+        with spice.open_engine(jobs=jobs, timeout=timeout) as engine:
+            _fit_laws(finer(engine, refine), conditions, laws, dies=dies, seed=seed + 1, as_json=as_json)
+        return
     if blocks == "counter":
         with spice.open_engine(jobs=jobs, timeout=timeout) as engine, common.progress("simulating, memories"):
             memories = counter_memory.figures(finer(engine, refine), conditions)
@@ -145,6 +162,30 @@ def characterize(
     )
     if output is not None:
         click.echo(f"written to {output}; use it with cmru-hw export --technology {output}")
+
+
+def _fit_laws(engine: Engine, conditions: Conditions, path: Path, *, dies: int, seed: int, as_json: bool) -> None:
+    """Measure and fit the sizing laws, write them, and print the error of each fit."""
+    from cmru_hw.characterize import sizing
+    from cmru_hw.core.atomic_write import write_text
+    from cmru_hw.process import sizing_laws
+
+    if dies < sizing.FEWEST:
+        raise click.UsageError(f"--laws needs --dies {sizing.FEWEST} or more: a spread of fewer says nothing")
+    with common.progress("simulating, sizes") as report:
+        measured = sizing.measure(engine, conditions, dies=dies, seed=seed, report=report)
+    text = sizing.laws_toml(measured, conditions, command=common.command_line())
+    found = sizing_laws.parse(text, where=str(path))
+    write_text(path, text)
+    if as_json:
+        laws = {name: {"residual": law.residual, "points": law.points} for name, law in found.laws.items()}
+        common.print_json({"laws": laws, "output": str(path)})
+        return
+    common.print_columns(
+        f"sizing laws of {conditions.process}, written to {path}",
+        ("law", "sizes simulated", "error of the fit, rms"),
+        [(name, str(law.points), percent(law.residual)) for name, law in found.laws.items()],
+    )
 
 
 def _print_memories(memories: tuple[Figures, Figures], as_json: bool) -> None:

@@ -22,6 +22,8 @@ from cmru_hw.core.units import MOST_SEED, json_text
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from cmru_hw.analysis.montecarlo.api import Follow
+    from cmru_hw.analysis.montecarlo.result import Interval
     from cmru_hw.design_folder.folder import Exported
     from cmru_hw.nn.sequences import Sequences
     from cmru_hw.spice import Engine
@@ -309,6 +311,39 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
 
         yield report
+
+
+@contextmanager
+def die_progress(what: str) -> Iterator[Follow]:
+    """A progress bar with the yield's current interval on stderr."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from cmru_hw.analysis.montecarlo.api import Follow
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[interval]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, interval="")
+
+        def dies(done: int, total: int, interval: Interval) -> None:
+            shown = f"yield {100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+            bar.update(task, completed=done, total=total, interval=shown)
+
+        yield Follow(dies=dies, element=lambda name: bar.update(task, description=f"{what}: {name}"))
 
 
 def command_line() -> str:

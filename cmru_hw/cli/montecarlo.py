@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,8 @@ from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.units import percent, plain
 
 if TYPE_CHECKING:
-    from cmru_hw.analysis.montecarlo.api import Follow
     from cmru_hw.analysis.montecarlo.job import Job
-    from cmru_hw.analysis.montecarlo.result import Effect, Interval, MonteCarloResult
+    from cmru_hw.analysis.montecarlo.result import Effect, MonteCarloResult
 
 # An upper bound far above practical use; the plan of blocks has room for it.
 MOST = 10_000_000
@@ -170,7 +168,7 @@ def montecarlo(
                 folder,
                 Plan(dies=dies, drop=drop, until=until_ci, paired=paired, sensitivity=sensitivity),
                 workers=workers,
-                phases=_progress,
+                phases=common.die_progress,
                 command=common.command_line(),
             )
     except KeyboardInterrupt:
@@ -213,39 +211,6 @@ def _replay(job: Job, number: int, folder: Path, *, force: bool, as_json: bool) 
         common.print_table(f"die {number}", [(key, _shown(value)) for key, value in row.items()])
     if row["status"] != "ok":
         raise SimulationError(f"die {number} failed to simulate: {row['status']}")
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Follow]:
-    """A progress bar with the yield's current interval on stderr."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from cmru_hw.analysis.montecarlo.api import Follow
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[interval]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None, interval="")
-
-        def dies(done: int, total: int, interval: Interval) -> None:
-            shown = f"yield {100 * interval.low:.1f} to {100 * interval.high:.1f} %"
-            bar.update(task, completed=done, total=total, interval=shown)
-
-        yield Follow(dies=dies, element=lambda name: bar.update(task, description=f"{what}: {name}"))
 
 
 def _print(design_path: Path, folder: Path, summary: MonteCarloResult, more: list[tuple[str, str]]) -> None:

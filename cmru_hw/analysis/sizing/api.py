@@ -1,0 +1,269 @@
+"""Size a circuit for a yield: search on common dies, prove on fresh ones, and say what limits it next."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomlkit
+
+from cmru_hw.analysis.montecarlo.api import Phases, Plan, run_job
+from cmru_hw.analysis.montecarlo.result import PairedDies
+from cmru_hw.analysis.montecarlo.workers import Workers, serial
+from cmru_hw.analysis.provenance import provenance
+from cmru_hw.analysis.sizing import limits
+from cmru_hw.analysis.sizing.problem import ATTEMPTS, Problem
+from cmru_hw.analysis.sizing.result import RESULT, Figures, Proof, SizingResult
+from cmru_hw.analysis.sizing.search import Progress, Search, front, job_of
+from cmru_hw.analysis.sizing.study import Study, Trial
+from cmru_hw.core.atomic_write import write_text
+from cmru_hw.core.csv_text import csv_text
+from cmru_hw.design_folder import folder as design_folder
+from cmru_hw.design_folder.folder import Exported
+from cmru_hw.process import sizes as sizing
+from cmru_hw.process.sizes import Sizes
+from cmru_hw.process.technology import Technology
+
+TECHNOLOGY, DESIGN, TRIALS, FRONT, FIGURE = "technology.toml", "design", "trials.csv", "front.csv", "front"
+# Trials that are tried, unless given.
+MOST = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follow:
+    """Progress callbacks: ``search`` after each trial, ``phases`` for the dies of a proof."""
+
+    search: Callable[[Progress], None]
+    phases: Phases
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Proven:
+    proof: Proof
+    exported: Exported
+
+
+@dataclass(kw_only=True)
+class _Run:
+    problem: Problem
+    folder: Path
+    search: Search
+    workers: Workers
+    follow: Follow
+    paired: int
+    command: str
+    proofs: list[Proof] = field(default_factory=list)
+
+    def prove(self, trial: Trial) -> _Proven:
+        """Export the design of ``trial``, and simulate dies of it that no trial has seen."""
+        problem, goal = self.problem, self.problem.goal
+        design = problem.design(trial.typed())
+        exported = design_folder.write(
+            self.folder / DESIGN, problem.trained, design, problem.sequences, force=True, command=self.command
+        )
+        seed = problem.seed + 1 + len(self.proofs)
+        place = self.folder / f"proof-{len(self.proofs) + 1}"
+        found = run_job(
+            exported,
+            job_of(problem, design, seed=seed),
+            place,
+            Plan(dies=goal.proof_dies, drop=goal.drop, paired=self.paired or None),
+            workers=self.workers,
+            phases=self.follow.phases,
+            command=self.command,
+        )
+        pairs = found.paired if isinstance(found.paired, PairedDies) else None
+        bound = goal.bound(found.yield_.k, found.yield_.n)
+        proof = Proof(
+            seed=seed,
+            dies=found.yield_.n,
+            good=found.yield_.k,
+            bound=bound,
+            passed=bound >= goal.yield_,
+            folder=str(place),
+            spice_dies=0 if pairs is None else pairs.dies,
+            spice_decisions=None if pairs is None else pairs.decisions,
+            spice_unexplained=None if pairs is None else pairs.unexplained,
+        )
+        self.proofs.append(proof)
+        return _Proven(proof=proof, exported=exported)
+
+    def next(self, after: Trial) -> Trial | None:
+        """A trial to prove after ``after`` did not pass: the cheapest good one that is dearer, fewer of whose dies
+        failed, or the dearest good one."""
+        minimise = self.problem.goal.minimise
+        dearer = [
+            one for one in self.search.study.trials if one.state == "good" and one.cost(minimise) > after.cost(minimise)
+        ]
+        fewer = [one for one in dearer if one.failed < max(after.failed, 1)]
+        return min(fewer or dearer, key=lambda one: one.cost(minimise), default=None)
+
+
+def run_sizing(
+    problem: Problem,
+    folder: str | Path,
+    *,
+    follow: Follow,
+    most: int = MOST,
+    paired: int = 0,
+    workers: Workers = serial,
+    force: bool = False,
+    command: str = "",
+) -> SizingResult:
+    """Search, prove, and write the result to ``folder``.
+
+    ``most`` trials are tried. ``paired`` dies of each proof are simulated in SPICE too. An interrupted search goes
+    on in the same folder. ``command`` reproduces the result. Raises OutputError if the folder holds another search,
+    unless ``force``.
+    """
+    folder = Path(folder)
+    study = Study.open(problem, folder, force=force)
+    run = _Run(
+        problem=problem,
+        folder=folder,
+        search=Search(study=study, workers=workers, most=most, report=follow.search),
+        workers=workers,
+        follow=follow,
+        paired=paired,
+        command=command,
+    )
+    trial = run.search.run()
+    proven: _Proven | None = None
+    chosen = trial
+    while chosen is not None and len(run.proofs) < ATTEMPTS:
+        proven = run.prove(chosen)
+        if proven.proof.passed:
+            break
+        following = run.next(chosen)
+        if following is None:
+            break
+        chosen = following
+    reached = bool(run.proofs) and run.proofs[-1].passed
+    shown = chosen if chosen is not None else _most_yielding(study.trials)
+    result = _result(run, shown, proven, chosen=chosen if reached else None)
+    _write(result, run, shown, folder)
+    return result
+
+
+def _most_yielding(trials: Sequence[Trial]) -> Trial:
+    """The trial whose sample has the most good dies; of equals the cheapest."""
+    return max(trials, key=lambda one: (one.yield_, -(one.energy_J or np.inf)))
+
+
+def _result(run: _Run, shown: Trial, proven: _Proven | None, *, chosen: Trial | None) -> SizingResult:
+    problem, trials = run.problem, run.search.study.trials
+    goal = problem.goal
+    design = problem.design(shown.typed())
+    exported = proven.exported if proven is not None else _exported(run, design)
+    # limits are estimated on dies that the search has not seen either
+    job = job_of(problem, design, seed=problem.seed + 1 + ATTEMPTS)
+    nominal = limits.nominal_is_good(job, run.workers, drop=goal.drop)
+    effects = limits.effects(job, run.workers, drop=goal.drop)
+    return SizingResult(
+        goal=goal.yield_,
+        confidence=goal.confidence,
+        minimise=goal.minimise,
+        drop=goal.drop,
+        technology=problem.technology.name,
+        fixed=dict(problem.fixed),
+        reached=chosen is not None,
+        chosen=chosen,
+        figures=None if chosen is None else figures(problem, shown.typed()),
+        own=figures(problem, problem.base),
+        trials=len(trials),
+        die_evaluations=sum(one.dies for one in trials),
+        search_dies=run.search.dies,
+        front=tuple(front(problem, trials, run.workers)),
+        proofs=tuple(run.proofs),
+        limits=effects,
+        nominal_is_good=nominal,
+        hindrance=limits.hindrance(effects, nominal),
+        provenance=provenance(
+            exported,
+            versions={"python": platform.python_version(), "numpy": np.__version__, "optuna": _optuna()},
+            command=run.command,
+            seed=problem.seed,
+            job_sha256=problem.sha256,
+        ),
+        yield_of_best=shown.yield_,
+    )
+
+
+def _exported(run: _Run, design: Any) -> Exported:
+    problem = run.problem
+    return design_folder.write(
+        run.folder / DESIGN, problem.trained, design, problem.sequences, force=True, command=run.command
+    )
+
+
+def _optuna() -> str:
+    from importlib.metadata import version
+
+    return version("optuna")
+
+
+def figures(problem: Problem, sizes: Sizes) -> Figures:
+    """Figures of the technology with ``sizes``, and the costs of its design."""
+    technology, laws, base = problem.technology_at(sizes), problem.laws, problem.base
+    costs = problem.costs(problem.design(sizes), sizes)
+    amplifier = sizes.amplifier(base.row)
+    charge = laws.comparator("kick", sizes.pair_width, sizes.pair_length)
+    trim = technology.trim
+    return Figures(
+        energy_J=costs.energy,
+        area_m2=costs.area,
+        comparator_offset=sizing.offset(technology),
+        amplifier_offset=technology.mismatch.amplifier,
+        limit_offset=technology.mismatch.limit,
+        trim_step=None if trim is None or not trim.bits else trim.reach / 2 ** (trim.bits - 1),
+        kick=charge / (technology.capacitor.row + technology.capacitor.parasitic),
+        decision=laws.comparator("delay", sizes.pair_width, sizes.pair_length),
+        amplifier_gain=technology.amplifier.gain,
+        amplifier_time=laws.of_amplifier("time", amplifier),
+        blocks_J=costs.blocks,
+    )
+
+
+def technology_toml(technology: Technology, *, command: str) -> str:
+    """``technology`` as a technology file."""
+    document = tomlkit.document()
+    if command:
+        document.add(tomlkit.comment(f"Written by: {command}"))
+    document.add(
+        tomlkit.comment("Sized by laws: figures are those of the technology that was sized, times ratios of laws.")
+    )
+    for name, value in asdict(technology).items():
+        if isinstance(value, dict):
+            section = tomlkit.table()
+            section.update(value)
+            document[name] = section
+        elif value is not None:
+            document[name] = value
+    return tomlkit.dumps(document)
+
+
+def _write(result: SizingResult, run: _Run, shown: Trial, folder: Path) -> None:
+    # Importing matplotlib takes about a second. Only the process that draws needs it.
+    from cmru_hw.analysis.sizing import plots
+
+    technology = run.problem.technology_at(shown.typed())
+    write_text(folder / TECHNOLOGY, technology_toml(technology, command=run.command))
+    write_text(folder / TRIALS, _csv(run.search.study.trials))
+    write_text(folder / FRONT, _csv(result.front))
+    for suffix in (".svg", ".pdf"):
+        plots.front(result, run.search.study.trials, folder / f"{FIGURE}{suffix}")
+    result.save(folder / RESULT)
+
+
+def _csv(trials: Sequence[Trial]) -> str:
+    names = list(sizing.RANGES)
+    rows = [
+        (one.state, one.energy_J, one.area_m2, one.yield_ if one.sample else None, one.sample, one.dies, one.failed,
+         *(one.sizes[name] for name in names))
+        for one in trials
+    ]  # fmt: skip
+    return csv_text(("state", "energy_J", "area_m2", "yield", "yield_of_dies", "dies", "failed", *names), rows)

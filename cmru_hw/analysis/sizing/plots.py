@@ -1,0 +1,42 @@
+"""The figure of a search: yield over energy, the area as the size of a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+from cmru_hw.analysis.sizing.result import SizingResult
+from cmru_hw.analysis.sizing.study import Trial
+from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
+
+
+def front(found: SizingResult, trials: Sequence[Trial], path: Path) -> None:
+    """All simulated trials, the Pareto front of energy, area and yield, the goal and the chosen trial."""
+    simulated = [one for one in trials if one.sample]
+    largest = max(one.area_m2 or 0.0 for one in simulated)
+
+    def points(some: Sequence[Trial]) -> tuple[list[float], list[float], list[float]]:
+        return (
+            [1e12 * (one.energy_J or np.nan) for one in some],
+            [100 * one.yield_ for one in some],
+            [40 * (one.area_m2 or 0.0) / largest for one in some],
+        )
+
+    with plt.style.context([STYLE]):
+        figure, axis = plt.subplots(figsize=(5.0, 3.2), layout="constrained")
+        energy, share, size = points(simulated)
+        axis.scatter(energy, share, size, color="#bbbbbb", label="trials (area: size of the point)")
+        energy, share, size = points(found.front)
+        axis.scatter(energy, share, size, color=CIRCUIT, label="Pareto front")
+        axis.axhline(100 * found.goal, color=SECOND, linestyle="--", linewidth=0.8, label="goal")
+        axis.axvline(1e12 * found.own.energy_J, color="#777777", linestyle=":", linewidth=0.8, label="own sizes")
+        if found.chosen is not None:
+            energy, share, _ = points([found.chosen])
+            axis.plot(energy, share, "*", color=SOFTWARE, markersize=9, label="chosen")
+        axis.set_xlabel("energy per timestep, estimate [pJ]")
+        axis.set_ylabel("yield [%]")
+        figure.legend(loc="outside lower center", fontsize=6.5, ncols=3)
+        save(figure, path)

@@ -1,0 +1,95 @@
+"""The result of a search for sizes: the contents of ``sizing.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from cmru_hw.analysis.provenance import Provenance
+from cmru_hw.analysis.sizing.study import Trial
+from cmru_hw.core.records import INLINE, OMIT_NONE, Count, NotNegative, OneOf, Record, Share, named
+
+RESULT = "sizing.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof(Record):
+    """Dies of a design with ``seed``, which no search has seen: ``good`` of ``dies``. ``bound``: lower bound of the
+    yield that holds with the confidence of the goal for all proofs of a search together. ``folder``: the Monte-Carlo.
+
+    ``spice_decisions`` of a subset of the dies were simulated in SPICE as well; ``spice_unexplained`` differ between
+    the engines without being too close to call. None if no die was simulated in both.
+    """
+
+    seed: Count
+    dies: Count
+    good: Count
+    bound: Share
+    passed: bool
+    folder: str
+    spice_dies: Count = 0
+    spice_decisions: Count | None = None
+    spice_unexplained: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit(Record):
+    """A class of elements, the ``law`` behind its errors, and the sizes that it depends on. ``agreement_alone``: share
+    of decisions as in software if only it varies; ``yield_without`` of the dies if it does not vary."""
+
+    element: str
+    law: str
+    agreement_alone: Share
+    yield_without: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures(Record):
+    """Figures of a technology that follow from its sizes. Offsets [V] are standard deviations; ``trim_step`` [V], None
+    without trim; ``kick`` [V]: movement of a row by a decision; ``decision`` [s] at 1 mV; ``amplifier_time`` [s]: time
+    constant."""
+
+    energy_J: NotNegative
+    area_m2: NotNegative
+    comparator_offset: NotNegative
+    amplifier_offset: NotNegative
+    limit_offset: NotNegative
+    trim_step: NotNegative | None
+    kick: NotNegative
+    decision: NotNegative
+    amplifier_gain: NotNegative
+    amplifier_time: NotNegative
+    blocks_J: Mapping[str, NotNegative]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizingResult(Record):
+    """The ``chosen`` sizes with their ``figures``, those of the technology (``own``), the Pareto ``front``, the
+    ``proofs``, and the classes of elements that limit the yield next, the worst first.
+
+    ``chosen`` is None if no trial reaches the goal. Then ``limits`` are those of the trial with the highest
+    yield. ``die_evaluations``: simulated dies of the search, without those of proofs, limits and front.
+    """
+
+    kind: Literal["sizing"] = "sizing"
+    goal: Share
+    confidence: Share
+    minimise: Annotated[str, OneOf(("energy", "area"))]
+    drop: float
+    technology: str
+    fixed: Mapping[str, float]
+    reached: bool
+    chosen: Trial | None
+    figures: Figures | None
+    own: Figures
+    trials: Count
+    die_evaluations: Count
+    search_dies: Count
+    front: tuple[Trial, ...]
+    proofs: tuple[Proof, ...]
+    limits: tuple[Limit, ...]
+    nominal_is_good: bool = True
+    hindrance: str | None = field(default=None, metadata=OMIT_NONE)
+    provenance: Provenance = field(metadata=INLINE)
+    yield_of_best: Share = field(default=0.0, metadata=named("best_yield"))

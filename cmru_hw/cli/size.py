@@ -1,0 +1,304 @@
+"""``size``: sizes and trim that reach a yield at the least energy or area, with a proof on fresh dies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cmru_hw.cli import common
+from cmru_hw.core.errors import CheckFailed, InputError, reason
+from cmru_hw.core.units import percent, si
+
+if TYPE_CHECKING:
+    from cmru_hw.analysis.sizing.problem import Problem
+    from cmru_hw.analysis.sizing.result import Proof, SizingResult
+    from cmru_hw.analysis.sizing.search import Progress
+    from cmru_hw.process.sizing_laws import Laws
+    from cmru_hw.process.technology import Technology
+
+
+@click.command()
+@click.argument("checkpoint_path", metavar="CHECKPOINT", type=common.FILE)
+@common.input_option
+@common.sequences_option
+@common.spread_option
+@click.option("-o", "--output", required=True, type=common.FILE, metavar="DIR", help="Folder of results.")
+@click.option(
+    "--yield",
+    "goal",
+    type=common.Real(0, 1, min_open=True, max_open=True),
+    default=0.99,
+    show_default=True,
+    help="Share of good dies to prove.",
+)
+@click.option(
+    "--confidence",
+    type=common.Real(0.5, 1, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Confidence of the proof.",
+)
+@click.option(
+    "--minimise",
+    type=click.Choice(["energy", "area"]),
+    default="energy",
+    show_default=True,
+    help="The cost of a trial: estimated energy per timestep, or estimated area.",
+)
+@click.option(
+    "--fix",
+    "fixed",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Do not search this size, such as trim_bits=5 or row=4e-13 (SI units). Repeatable.",
+)
+@click.option(
+    "--technology",
+    "technology_name",
+    metavar="NAME",
+    default="gf180",
+    show_default=True,
+    help="Technology whose process has sizing laws, or path of a TOML file.",
+)
+@click.option(
+    "--laws",
+    "laws_path",
+    type=common.FILE,
+    metavar="FILE.toml",
+    help="Sizing laws of your process, written by cmru-hw characterize --laws.  [default: those of the technology's "
+    "process]",
+)
+@click.option(
+    "--memory",
+    metavar="integrator|power-gated",
+    help="Start from the sizes of the network in transistors with this state storage.",
+)
+@click.option(
+    "--drop",
+    type=common.Real(0, 1),
+    default=0.01,
+    show_default=True,
+    help="A die is good if its accuracy is at most this much below that of software.",
+)
+@click.option(
+    "--trials",
+    "most",
+    type=click.IntRange(10, 100_000),
+    default=160,
+    show_default=True,
+    help="Number of trials to try.",
+)
+@click.option("--dies", type=click.IntRange(16, 1_000_000), help="Common dies of the search.  [default: by the yield]")
+@click.option(
+    "--proof-dies", type=click.IntRange(1, 10_000_000), help="Fresh dies of a proof.  [default: by the yield]"
+)
+@click.option(
+    "--paired",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Simulate N dies of the proof in ngspice too, and compare both engines.",
+)
+@common.seed_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, common.MOST_JOBS),
+    default=1,
+    show_default=True,
+    help="Number of worker processes.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler instead of --jobs: tcp://host:8786, or its file.")
+@common.force_option
+@common.json_option
+def size(
+    checkpoint_path: Path,
+    input_path: Path | None,
+    sequences: int | None,
+    spread: bool,
+    output: Path,
+    goal: float,
+    confidence: float,
+    minimise: Any,
+    fixed: tuple[str, ...],
+    technology_name: str,
+    laws_path: Path | None,
+    memory: str | None,
+    drop: float,
+    most: int,
+    dies: int | None,
+    proof_dies: int | None,
+    paired: int,
+    seed: int,
+    jobs: int,
+    scheduler: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Find sizes and a trim that reach a yield at the least energy or area, and prove it.
+
+    All trials see the same dies of the fast engine, and those of them that fail see few. The chosen design is then
+    simulated on fresh dies, some of them in ngspice too: a lower bound of its yield must be at least the goal. An
+    interrupted search goes on with the same command.
+
+    Exit code 1: no trial reaches the yield; the result says which law stands in the way.
+
+    \b
+    Example: cmru-hw size models/vowels-cmru-2x16.safetensors --input models/vowels-eval.npz --yield 0.99 -o out/sized
+    """
+    from cmru_hw.analysis.montecarlo import workers as pools
+    from cmru_hw.analysis.sizing import api
+    from cmru_hw.analysis.sizing.problem import Goal, Problem
+    from cmru_hw.circuits.charge import fidelity
+    from cmru_hw.nn import checkpoint
+
+    trained = checkpoint.read(checkpoint_path).trained
+    data = common.load_sequences(input_path, sequences, spread=spread)
+    trained.check(data)
+    technology = fidelity.load_technology(technology_name)
+    if memory is not None:
+        technology = fidelity.at_level(technology, "macro", memory)
+    problem = Problem(
+        trained=trained,
+        sequences=data,
+        technology=technology,
+        laws=_laws(technology, laws_path),
+        goal=Goal(
+            yield_=goal, confidence=confidence, minimise=minimise, drop=drop, search=dies or 0, proof=proof_dies or 0
+        ),
+        seed=seed,
+        fixed=dict(_named_value(one) for one in fixed),
+    )
+    common.check_folder(output)
+    opened = pools.cluster(scheduler) if scheduler else pools.local(jobs)
+    with opened if scheduler or jobs > 1 else nullcontext(pools.serial) as workers, _searching() as searched:
+        result = api.run_sizing(
+            problem,
+            output,
+            follow=api.Follow(search=searched, phases=common.die_progress),
+            most=most,
+            paired=paired,
+            workers=workers,
+            force=force,
+            command=common.command_line(),
+        )
+    if as_json:
+        common.print_json(result)
+    else:
+        _print(problem, result, output)
+    if not result.reached:
+        raise CheckFailed(_not_reached(result))
+
+
+def _laws(technology: Technology, path: Path | None) -> Laws:
+    """The laws in ``path``, or those of the technology's process."""
+    from cmru_hw.core.regular_file import read_text
+    from cmru_hw.process import sizing_laws
+
+    if path is None:
+        return sizing_laws.load(technology.name if technology.transistor is None else technology.transistor.process)
+    try:
+        content = read_text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({reason(error)}): check the path") from error
+    return sizing_laws.parse(content, where=str(path))
+
+
+def _named_value(given: str) -> tuple[str, float]:
+    name, equals, value = given.partition("=")
+    try:
+        return name.strip(), float(value) if equals else float("nan")
+    except ValueError:
+        raise click.BadParameter(f"{given!r} is not NAME=VALUE, such as trim_bits=5 or row=4e-13") from None
+
+
+def _not_reached(result: SizingResult) -> str:
+    if not result.proofs:
+        return (
+            f"no trial reaches a yield of {percent(result.goal)}; the best has {percent(result.yield_of_best)}. In "
+            f"the way stands: {result.hindrance}"
+        )
+    last = result.proofs[-1]
+    return (
+        f"a yield of {percent(result.goal)} is not proven: {last.good} of {last.dies} fresh dies are good, at least "
+        f"{percent(last.bound)}. In the way stands: {result.hindrance}"
+    )
+
+
+@contextmanager
+def _searching() -> Iterator[Callable[[Progress], None]]:
+    """A progress bar of the search on stderr, if that is a terminal."""
+    with common.progress("searching, trials") as report:
+        yield lambda found: report(found.tried, found.most)
+
+
+def _print(problem: Problem, result: SizingResult, folder: Path) -> None:
+    own, chosen = result.own, result.figures
+    confidence = percent(result.confidence)
+    head = [
+        ("goal", f"{percent(result.goal)} of dies good, with confidence {confidence}; least {result.minimise}"),
+        (
+            "searched",
+            f"{result.trials} trials, {result.die_evaluations} dies; {result.search_dies} for a good one",
+        ),
+        *[("" if place else "proof", _proof(proof)) for place, proof in enumerate(result.proofs)],
+        ("results", str(folder)),
+    ]
+    common.print_table(f"sizes of {result.technology}", head)
+    click.echo()
+    if chosen is not None and result.chosen is not None:
+        values = result.chosen.sizes
+        common.print_columns(
+            "", ("size", "own", "chosen"),
+            [(name, _size(name, getattr(problem.base, name)), _size(name, value)) for name, value in values.items()],
+        )  # fmt: skip
+        click.echo()
+        common.print_columns(
+            "", ("figure", "own", "chosen"),
+            [(label, show(getattr(own, name)), show(getattr(chosen, name))) for name, label, show in _FIGURES],
+        )  # fmt: skip
+        click.echo()
+    common.print_columns(
+        "limits next" if result.reached else "limits",
+        ("law: sizes", "decisions as in software, alone", "yield without"),
+        [(one.law, percent(one.agreement_alone), percent(one.yield_without)) for one in result.limits[:5]],
+    )  # fmt: skip
+
+
+def _proof(proof: Proof) -> str:
+    spice = ""
+    if proof.spice_dies:
+        spice = f"; {proof.spice_dies} of them in ngspice too, {proof.spice_unexplained} decisions differ unexplained"
+    passed = "passed" if proof.passed else "not passed"
+    return (
+        f"{proof.good} of {proof.dies} fresh dies good (seed {proof.seed}), yield at least {percent(proof.bound)}: "
+        f"{passed}{spice}"
+    )
+
+
+def _size(name: str, value: float) -> str:
+    from cmru_hw.process.sizes import RANGES
+
+    return f"{value:g}" if name == "trim_bits" else si(value, RANGES[name].unit, 3)
+
+
+def _volts(value: float | None) -> str:
+    return "none" if value is None else si(value, "V", 3)
+
+
+_FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("energy_J", "energy per timestep, estimate", lambda value: si(value, "J")),
+    ("area_m2", "area before layout, estimate", lambda value: f"{1e12 * value:.0f} µm²"),
+    ("comparator_offset", "offset of comparators, σ", _volts),
+    ("amplifier_offset", "offset of amplifiers, σ", _volts),
+    ("limit_offset", "offset of level limits, σ", _volts),
+    ("trim_step", "step of the trim", _volts),
+    ("kick", "kick of a decision", _volts),
+    ("decision", "decision at 1 mV", lambda value: si(value, "s", 3)),
+    ("amplifier_time", "time constant of an amplifier", lambda value: si(value, "s", 3)),
+    ("amplifier_gain", "gain of an amplifier", lambda value: f"{value:.0f}"),
+)
