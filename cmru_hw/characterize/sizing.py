@@ -98,16 +98,16 @@ def comparator_offset(
     engine: Engine, conditions: Conditions, *, width: float, length: float, dies: int, seed: int = 1
 ) -> tuple[float, float]:
     """Standard deviation [V] of the chip's comparator at its row, and its relative standard error."""
-    bench = Testbench(
+    testbench = Testbench(
         name="transistor_power_gated_comparator",
         saved=("trim", "a", "f"),
         stop=20e-6,
         parameters={"wi": width, "li": length},
     )
     found = [
-        float(one.values["trim"][-1]) for one in drawn(engine, bench, conditions, range(seed, seed + dies)).values()
+        float(one.values["trim"][-1]) for one in drawn(engine, testbench, conditions, range(seed, seed + dies)).values()
     ]
-    traces, _ = run_testbench(engine, bench, conditions)
+    traces, _ = run_testbench(engine, testbench, conditions)
     before = 2e-6 * (np.arange(10, dtype=np.float64) + 0.59)
     share = np.polyfit(traces.at("trim", before), traces.at("a", before) - traces.at("f", before), 1)[0]
     return float(share * np.std(found, ddof=1)), 1 / math.sqrt(2 * (len(found) - 1))
