@@ -115,6 +115,20 @@ def test_the_range_of_the_inputs_is_an_option(data: tuple[Path, Path], tmp_path:
     assert found[99.9] == checkpoint.load(tmp_path / "default.safetensors").sha256 != found[80]
 
 
+def test_training_sees_what_a_trim_leaves(data: tuple[Path, Path], tmp_path: Path) -> None:
+    mine = imported(tmp_path)
+    words = (*own(*data), "--from", mine, "--tune-steps", 20, "-n", 20)
+    aware = (*words, "--hardware-aware", "--technology", "gf180")
+    plain = json.loads(command(*aware, "-o", tmp_path / "plain.safetensors", "--json").output)
+    trimmed = json.loads(command(*aware, "--trim", 5, "-o", tmp_path / "trimmed.safetensors", "--json").output)
+    assert trimmed["sha256"] != plain["sha256"]
+    assert "trim" not in plain["hardware_aware"]["before"]
+    assert trimmed["hardware_aware"]["before"]["trim"]["rows_beyond"] == 0
+    agreement = [one["hardware_aware"]["before"]["decision_agreement"] for one in (plain, trimmed)]
+    assert agreement[0] < agreement[1]
+    assert "add --hardware-aware" in command(*words, "--trim", 5, "-o", tmp_path / "no.safetensors", code=2).output
+
+
 def test_the_same_is_public_in_python(data: tuple[Path, Path], tmp_path: Path) -> None:
     start = cmru_hw.load_model(imported(tmp_path))
     train, test = (cmru_hw.load_sequences(path) for path in data)

@@ -100,6 +100,14 @@ _OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "skip", "decision", "
     "--technology", default="macro", show_default=True, metavar="NAME|FILE.toml", help="Technology of the dies."
 )
 @common.percentile_option
+@click.option(
+    "--trim",
+    "trim_bits",
+    type=click.IntRange(1, 8),
+    metavar="BITS",
+    help="With --hardware-aware: dies have a trim code of so many bits for every row, so training sees what the trim "
+    "leaves.  [default: as in the technology]",
+)
 @click.option("--tune-steps", type=click.IntRange(1), default=800, show_default=True, help="Optimiser steps on dies.")
 @click.option(
     "-n", "--dies", type=click.IntRange(1), default=200, show_default=True, help="Number of dies in the evaluation."
@@ -129,6 +137,7 @@ def train(
     start: Path | None,
     technology: str,
     percentile: float | None,
+    trim_bits: int | None,
     tune_steps: int,
     dies: int,
     seed: int,
@@ -150,6 +159,12 @@ def train(
     from cmru_hw.process import technology as technologies
 
     process = technologies.load(technology) if aware else None
+    if trim_bits is not None:
+        from cmru_hw.circuits.charge import trim
+
+        if process is None:
+            raise click.UsageError("--trim is that of the dies: add --hardware-aware")
+        process = trim.with_bits(process, trim_bits)
     command = " ".join(["cmru-hw", *sys.argv[1:]])
     named = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
     given = _start(start)
