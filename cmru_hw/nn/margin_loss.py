@@ -53,12 +53,12 @@ def rows(network: Network, output: NetworkOutput, inputs: float | Tensor) -> Ite
 
 def _layers(network: Network, inputs: float | Tensor) -> Iterator[tuple[WindowLayer, Tensor]]:
     """Each layer with the largest magnitudes (lines,) of its inputs."""
-    highest = float(network.config.levels or 1) if network.config.epsilon else 1.0
     scale = network.input.scale
     lines = torch.as_tensor(inputs, dtype=scale.dtype).expand_as(scale)
     for layer in network.layers:
         assert isinstance(layer, WindowLayer) and isinstance(layer.alpha, Tensor)
         yield layer, lines
+        highest = 1.0 if layer.highest is None or not network.config.epsilon else layer.highest
         own = (highest * layer.alpha.detach().abs().max()).expand(layer.alpha.shape)
         lines = torch.cat((own, lines)) if network.skip else own
 

@@ -32,6 +32,7 @@ from cmru_hw.nn.cells import (
     valid_timesteps,
 )
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.levels import Levels
 from cmru_hw.nn.one_score import require_classes
 from cmru_hw.nn.recipes import RECIPES, Recipe
 from cmru_hw.nn.sequences import Sequences
@@ -59,7 +60,7 @@ def train(
     cell: str = "cmru",
     units: tuple[int, ...] = (16, 16),
     epsilon: float | None = None,
-    levels: int | None = 7,
+    levels: Levels = 7,
     skip: bool = True,
     decision: str | None = None,
     recipe: Recipe | None = None,
@@ -70,9 +71,10 @@ def train(
 ) -> Trained:
     """A network of ``units`` per layer, trained on all training sequences and scored once on the test sequences.
 
-    ``epsilon`` is needed for cell "eps"; for other cells it follows from the cell. ``levels`` is the saturation K.
-    ``decision`` defaults to the mean over timesteps (flipflop: the last timestep). ``recipe`` defaults to the task's
-    own. ``command`` is stored in the checkpoint. The same arguments give the same weights on the same kind of machine.
+    ``epsilon`` is needed for cell "eps"; for other cells it follows from the cell. ``levels`` is the saturation K, of
+    all units or of each (:mod:`cmru_hw.nn.levels`). ``decision`` defaults to the mean over timesteps (flipflop: the
+    last timestep). ``recipe`` defaults to the task's own. ``command`` is stored in the checkpoint. The same arguments
+    give the same weights on the same kind of machine.
     """
     chosen = tasks.get(task) if isinstance(task, str) else task
     recipe = recipe or RECIPES.get(chosen.name, Recipe())
