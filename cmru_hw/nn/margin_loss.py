@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cmru_hw.core.errors import InputError
 from cmru_hw.nn.cells import Network, NetworkOutput, WindowLayer
+from cmru_hw.nn.normalisation import affine
 
 SELDOM = 0.03
 """Intended share of each unit's decisions for each of up, hold and down, outside of the margin. Without it the easiest
@@ -65,8 +66,9 @@ def _layers(network: Network, inputs: float | Tensor) -> Iterator[tuple[WindowLa
 
 def _loads(layer: WindowLayer, lines: Tensor) -> tuple[Tensor, Tensor]:
     """Total weights (units,) of the rows c − β and c + β."""
-    weight, width = layer.candidate.weight, layer.threshold.weight
-    taps = layer.candidate.bias.abs() + layer.threshold.bias.abs()
+    weight, bias = affine(layer.candidate)
+    width = layer.threshold.weight
+    taps = bias.abs() + layer.threshold.bias.abs()
     return (weight - width).abs() @ lines + taps, (weight + width).abs() @ lines + taps
 
 

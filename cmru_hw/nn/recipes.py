@@ -50,6 +50,12 @@ class Recipe:
     """Initial α of every unit."""
     threshold: float = 0.5
     """Initial threshold bias of every unit. Candidates start with a standard deviation of order 1."""
+    scattered: bool = False
+    """True if thresholds start anywhere between 0 and twice ``threshold``, and biases of candidates with a standard
+    deviation of 1; otherwise all thresholds start at ``threshold``, and biases near 0."""
+    normalised: bool = False
+    """True if candidates are normalised over each batch in training, and the normalisation is folded into the weights
+    at the end (:mod:`cmru_hw.nn.normalisation`)."""
     dependent: bool = True
     """True if thresholds depend on the input; otherwise W_β stays zero."""
     swing: float = 4.0

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cmru_hw.core.errors import DataError, InputError
-from cmru_hw.nn import margin_loss, tasks
+from cmru_hw.nn import margin_loss, normalisation, tasks
 from cmru_hw.nn.augmentation import AugmentedSource, moments, ranges
 from cmru_hw.nn.cells import (
     HysteresisLayer,
@@ -37,6 +37,8 @@ from cmru_hw.nn.one_score import require_classes
 from cmru_hw.nn.recipes import RECIPES, Recipe
 from cmru_hw.nn.sequences import Sequences
 
+FOLDED = 4
+"""Variations of every training sequence over which a normalisation is measured before it is folded."""
 Progress = Callable[[int, int, float], None]
 """``progress(step, steps, loss)`` after every optimizer step."""
 Forward = Callable[[Network, Tensor], NetworkOutput]
@@ -125,6 +127,7 @@ def fit(
     if recipe.row_margin:
         margin_loss.refuse(network)
     source = AugmentedSource(sequences, spread, recipe)
+    normalised = normalisation.normalise(network) if recipe.normalised else []
     optimiser, schedule = _optimiser(network, recipe)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     network.slope = recipe.slope
@@ -133,6 +136,8 @@ def fit(
         network.epsilon = _annealed(config.epsilon, step, recipe)
         rows = torch.randperm(len(source.labels), generator=random)[: recipe.batch]
         x, valid = source.draw(rows, random)
+        for candidate in normalised:
+            candidate.valid = valid_timesteps(valid, x.shape[1]).T[..., None]
         # The margin loss grows over the first half. If it were full at once, units that never move would satisfy it.
         firmness = min(1.0, 2 * step / recipe.steps)
         loss = _cost(network, forward(network, x), source, rows, x, valid, config=config, firmness=firmness)
@@ -148,11 +153,13 @@ def fit(
             average[name].lerp_(value, weight)
         if progress is not None:
             progress(step + 1, recipe.steps, loss.item())
+    network.load_state_dict(average)
+    network.epsilon, network.perturb = config.epsilon, None
+    if normalised:
+        normalisation.fold(network, source.rounds(FOLDED, recipe.batch, random))
     if recipe.row_margin:
-        network.load_state_dict(average)
         margin_loss.prune(network, source.largest(network))
-        return Trained.from_network(network, config)
-    return Trained(config=config, tensors=average)
+    return Trained.from_network(network, config)
 
 
 @_one_thread()
@@ -244,6 +251,9 @@ def _start_window(layer: WindowLayer, recipe: Recipe, random: torch.Generator) -
     layer.threshold.weight.mul_(0.3 if recipe.dependent else 0.0)
     layer.threshold.weight.requires_grad_(recipe.dependent)
     layer.threshold.bias.fill_(recipe.threshold)
+    if recipe.scattered:
+        layer.threshold.bias.uniform_(0, 2 * recipe.threshold, generator=random)
+        layer.candidate.bias.normal_(generator=random)
     if isinstance(layer.alpha, nn.Linear):
         layer.alpha.weight.mul_(0.3)
         layer.alpha.bias.fill_(1.0)
