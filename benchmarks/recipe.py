@@ -28,7 +28,7 @@ from cmru_hw.core.atomic_write import write_text
 
 RESULTS = Path(__file__).parent / "results"
 NAME = "recipe.json"
-SETTINGS = (("flipflop", 200), ("vowels", 600))
+SETTINGS = (("vowels", 600), ("flipflop", 200))
 CELLS = ("cmru-mixed", "cmru", "lru", "mingru")
 BUDGET = Budget(steps=1500)
 AVERAGE, SEEDS = 0.99, 10
@@ -44,8 +44,8 @@ def main() -> None:
     budget = QUICK if options.quick else BUDGET
     found = [
         _kept(options.work / f"{problem}_{size}_{cell}_{budget.steps}.json", problem, size, cell, budget)
-        for problem, size in SETTINGS
         for cell in CELLS
+        for problem, size in SETTINGS
     ]
     output = (options.work if options.quick else RESULTS) / NAME
     write_text(output, json.dumps(found, indent=1) + "\n")

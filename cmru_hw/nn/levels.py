@@ -54,12 +54,14 @@ def shared(kinds: Sequence[int], units: Iterable[int]) -> Levels:
     return checked(layers)
 
 
-def mixed(units: Iterable[int], *, longest: int) -> Levels:
+def mixed(units: Iterable[int], *, longest: int, most: int = MAX_LEVELS) -> Levels:
     """A third of each layer with K in {1, 2}, a third with {4, 8}, a third with half of the ``longest`` sequence.
 
-    Units with a small K remember like a BMRU, units with a large K count.
+    Units with a small K remember like a BMRU, units with a large K count. No K is above ``most``, because the levels of
+    a large K are small.
     """
-    return shared((1, 2, 4, 8, *[max(8, (longest + 1) // 2)] * 2), units)
+    kinds = (1, 2, 4, 8, *[max(8, (longest + 1) // 2)] * 2)
+    return shared([max(1, min(k, most)) for k in kinds], units)
 
 
 def resized(levels: Levels, units: Iterable[int]) -> Levels:

@@ -303,6 +303,18 @@ def _fixed_packets(name: str, alpha: Array, technology: Technology, highest: Arr
     return unit, step, packet
 
 
+def most_levels(technology: Technology) -> int:
+    """The largest K whose levels ``technology`` tells apart: half a level is a standard deviation of the level limit.
+
+    A unit with a larger K would end its range a level early or late on every third die. Its levels are also small
+    compared with the offsets of amplifiers and comparators, and with its smallest packet.
+    """
+    swing, sigma = technology.signal.state_swing, technology.mismatch.limit
+    step = smallest_packet(technology) / technology.capacitor.integrator * technology.signal.reference
+    smallest = max(2 * sigma, step)
+    return max(1, min(level_limits.MAX_LEVELS, int(swing / smallest))) if smallest else level_limits.MAX_LEVELS
+
+
 def smallest_packet(technology: Technology) -> float:
     """The smallest packet capacitor [F] that can be drawn; 0 if the technology states none."""
     devices = technology.transistor
