@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.levels import Levels
 from cmru_hw.nn.sequences import Sequences
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
+    """``levels`` "mixed": K of each unit is one of `MIXED`, drawn from the seed."""
+
     cell: str = "cmru"
     features: int = 3
     units: tuple[int, ...] = (3, 2)
     classes: int = 2
-    levels: int | None = 3
+    levels: Levels | Literal["mixed"] = 3
     skip: bool = True
     fixed_thresholds: bool = False
     seed: int = 0
+
+
+MIXED = (1, 2, 4, 8, 31)
+
+
+def levels(shape: Shape) -> Levels:
+    if shape.levels != "mixed":
+        return shape.levels
+    rng = np.random.default_rng(shape.seed)
+    return tuple(tuple(rng.choice(MIXED, size=count).tolist()) for count in shape.units)
 
 
 def random_network(shape: Shape) -> Trained:
@@ -29,7 +43,7 @@ def random_network(shape: Shape) -> Trained:
     config = ModelConfig(
         cell=shape.cell,
         epsilon=epsilon,
-        levels=None if shape.cell == "acmru" else shape.levels,
+        levels=None if shape.cell == "acmru" else levels(shape),
         skip=shape.skip,
         decision="mean",
         classes=tuple(f"class {k}" for k in range(shape.classes)),

@@ -82,11 +82,12 @@ def test_nominal_comparison_is_the_same_as_that_of_spice(cell: str) -> None:
 
 
 @pytest.mark.spice
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, "mixed cmru"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_die_is_the_same_in_both_engines(cell: str, seed: int) -> None:
     """All non-idealities on: systematic ones, mismatch and noise."""
-    _, sequences, design = make(Shape(cell=cell, seed=seed, units=(5, 4), levels=2 + seed), lossy())
+    shape = Shape(cell=cell.split()[-1], seed=seed, units=(5, 4), levels="mixed" if " " in cell else 2 + seed)
+    _, sequences, design = make(shape, lossy())
     dies = drawn(design, 1, seed=seed)
     (fast,) = fast_engine.respond(dies, sequences)
     with spice.open_engine() as engine:

@@ -24,7 +24,8 @@ from cmru_hw.nn.cells import (
     heaviside,
     sign,
 )
-from cmru_hw.nn.scan import loop, parallel, scan
+from cmru_hw.nn.levels import of_unit
+from cmru_hw.nn.scan import Bound, loop, parallel, scan
 from tests.narrow import known
 
 BOUNDS = [(None, None), (-3.0, 3.0), (-1.0, 2.5)]
@@ -45,8 +46,8 @@ def gradients(
     a: Tensor | None,
     b: Tensor,
     initial: Tensor,
-    lo: float | None,
-    hi: float | None,
+    lo: Bound,
+    hi: Bound,
     weight: Tensor,
 ) -> tuple[Tensor, ...]:
     wanted = [part for part in (a, b, initial) if part is not None]
@@ -125,16 +126,18 @@ def test_scan_is_the_loop_bit_for_bit(
     seed=st.integers(0, 2**31),
     levels=st.none() | st.floats(0.1, 4.0),
     per_sequence=st.booleans(),
+    of_each=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
 def test_every_form_is_the_loop_for_any_nonnegative_gain(
-    time: int, seed: int, levels: float | None, per_sequence: bool
+    time: int, seed: int, levels: float | None, per_sequence: bool, of_each: bool
 ) -> None:
     random = torch.Generator().manual_seed(seed)
     a = leaf(torch.rand(2, time, 3, generator=random) * 1.3)
     b = leaf(torch.randn(2, time, 3, generator=random))
     initial = leaf(torch.randn((2, 3) if per_sequence else (3,), generator=random))
-    lo, hi = (None, None) if levels is None else (-levels, levels)
+    highest = None if levels is None else levels * torch.tensor([1.0, 0.3, 2.0]).double() if of_each else levels
+    lo, hi = None if highest is None else -highest, highest
     weight = torch.randn(2, time, 3, generator=random).double()
     expected = loop(a, b, initial, lo, hi), *gradients(loop, a, b, initial, lo, hi, weight)
     for form in (scan, parallel):
@@ -235,7 +238,8 @@ def test_the_gate_opens_at_equality_and_ignores_the_sign_of_the_threshold() -> N
 def configs() -> Iterator[CellConfig]:
     for cell in CELLS:
         for epsilon in {"bmru": (0.0,), "eps": (0.0, 0.25, 1.0)}.get(cell, (1.0,)):
-            for levels in (None, 1, 3):
+            mixed = ((1, 2, 4, 31), (3, 31, 1, 2, 8))
+            for levels in (None, 1, 3, mixed):
                 yield CellConfig(cell=cell, epsilon=epsilon, levels=levels)
 
 
@@ -283,11 +287,11 @@ def test_every_timestep_follows_the_definition(config: CellConfig) -> None:
     """Compute the recurrence again, in plain numbers, from the recorded pre-activations."""
     made = network(config)
     output = made(torch.randn(2, 20, 3, dtype=torch.double))
-    limit = config.levels or torch.inf
     for index, layer in enumerate(layers_of(made)):
         c, beta = output.candidates[index], output.thresholds[index]
         for i in range(c.shape[0]):
             for unit in range(c.shape[2]):
+                limit = of_unit(config.levels, index, unit) or torch.inf
                 state = layer.initial_state[unit].item()
                 for t in range(c.shape[1]):
                     if config.cell == "fq-bmru":

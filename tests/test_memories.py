@@ -73,9 +73,9 @@ def test_the_limit_of_an_unbounded_unit_is_beyond_its_largest_state(memory: str)
 
 
 def test_a_fourth_memory_is_an_entry_of_the_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(levels: int | None) -> None:
+    def refuse(levels: int | None, place: str) -> None:
         if levels is None or levels > 2:
-            raise MappingError("a toy counts to two")
+            raise MappingError(f"{place}: a toy counts to two")
 
     supplies = {"toy": MeteredSupply(node="vtoy", share=0.25), **INTEGRATOR.supplies}
     toy = replace(INTEGRATOR, name="toy", comment="toy", supplies=supplies, check_levels=refuse)
@@ -89,7 +89,8 @@ def test_a_fourth_memory_is_an_entry_of_the_registry(monkeypatch: pytest.MonkeyP
     model = package_data.folder("models") / "detect-cmru-2x4.safetensors"
     chosen = f"--technology generic180 --level transistor --memory toy --no-verify -o {tmp_path / 'd'}"
     refused = CliRunner().invoke(cli.group, ["export", str(model), *chosen.split()])
-    assert isinstance(refused.exception, MappingError) and "a toy counts to two" in str(refused.exception)
+    assert isinstance(refused.exception, MappingError)
+    assert "layers.0, unit 0: a toy counts to two" in str(refused.exception)
     monkeypatch.setitem(registry.MEMORIES, "toy", replace(toy, check_levels=INTEGRATOR.check_levels))
     assert CliRunner().invoke(cli.group, ["export", str(model), *chosen.split()]).exit_code == 0
     assert transistors(folder.load(tmp_path / "d").design).memory == "toy"

@@ -36,7 +36,9 @@ def margins(trained: Trained, data: Sequences) -> list[np.ndarray]:
     return [layer[found.response.valid] for layer in found.margins]
 
 
-@pytest.mark.parametrize("shape", [Shape(), Shape(skip=False), Shape(cell="bmru", units=(2, 3)), Shape(levels=7)])
+@pytest.mark.parametrize(
+    "shape", [Shape(), Shape(skip=False), Shape(cell="bmru", units=(2, 3)), Shape(levels=7), Shape(levels="mixed")]
+)
 def test_what_is_penalised_is_what_the_circuit_sees(shape: Shape) -> None:
     """If the constant is a line of full swing, and only weights load a row, r is the row's voltage."""
     ideal = technology.load("macro")

@@ -55,7 +55,7 @@ shapes = st.builds(
     features=st.integers(1, 6),
     units=st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple),
     classes=st.integers(2, 4),
-    levels=st.sampled_from([None, 1, 2, 7]),
+    levels=st.sampled_from([None, 1, 2, 7, "mixed"]),
     skip=st.booleans(),
     fixed_thresholds=st.booleans(),
     seed=st.integers(0, 2**31),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 import torch
 
 import cmru_hw
+from cmru_hw.circuits.charge import mapping
 from cmru_hw.core.errors import DataError
 from cmru_hw.nn import checkpoint, tasks
+from cmru_hw.nn import levels as levels_of
 from tests import foreign
 from tests.test_import import command, refused
 
@@ -138,7 +141,45 @@ def test_the_same_is_public_in_python(data: tuple[Path, Path], tmp_path: Path) -
     assert tuned.before.dies == tuned.after.dies == 8
 
 
+@pytest.mark.parametrize(
+    ("words", "levels", "normalised"),
+    [
+        ((), ((1, 2, 4, 8, 8, 8),) * 2, True),
+        (("--levels", "1,3,31"), ((1, 1, 3, 3, 31, 31),) * 2, True),
+        (("--levels", "5", "--no-normalise"), 5, False),
+        (("--no-normalise",), 7, False),
+        (("--row-margin", 0.1), 7, False),
+        (("--levels", "mixed", "--row-margin", 0.1, "--normalise"), ((1, 2, 4, 8, 8, 8),) * 2, True),
+        (("--cell", "bmru"), 7, True),
+        (("--cell", "acmru"), None, False),
+    ],
+)
+def test_own_data_are_trained_on_with_normalised_candidates_and_mixed_levels(
+    data: tuple[Path, Path], tmp_path: Path, words: tuple[object, ...], levels: object, normalised: bool
+) -> None:
+    made = tmp_path / "made.safetensors"
+    command(*own(*data), "--shape", "2x6", "--steps", 3, *words, "-o", made)
+    config = checkpoint.load(made).config
+    assert config.levels == levels and config.training["recipe"]["normalised"] == normalised
+    assert config.training["recipe"]["dependent"] != normalised
+
+
+def test_mixed_levels_are_no_more_than_a_technology_tells_apart(data: tuple[Path, Path], tmp_path: Path) -> None:
+    """Half a level of the largest K is a standard deviation of the level limit."""
+    coarse = cmru_hw.load_technology("macro")
+    coarse = replace(coarse, mismatch=replace(coarse.mismatch, limit=0.04))
+    assert mapping.most_levels(coarse) == 5
+    assert mapping.most_levels(cmru_hw.load_technology("macro")) == 100
+    found = levels_of.mixed((6,), longest=100, most=5)
+    assert found == ((1, 2, 4, 5, 5, 5),)
+
+
 USAGE = [
+    (("flipflop", "--levels", "1,x"), "'1,x' is not a whole number, a list of them such as 1,2,8, or mixed"),
+    (("flipflop", "--levels", "-1"), "'-1' is not a whole number"),
+    (("flipflop", "--levels", "0,3"), "0 is no limit, which cannot stand next to limits"),
+    (("flipflop", "--levels", "9999999"), "levels is 9999999; it must be a positive whole number, at most 1000000"),
+    (("--data", "a.npz", "--test", "b.npz", "--from", "x.pt", "--normalise"), "--normalise describes a new network"),
     ((), "give either a TASK or --data, for your own sequences"),
     (("detect", "--data", "a.npz", "--test", "b.npz"), "give either a TASK or --data"),
     (("--data", "a.npz"), "--data and --test go together"),

@@ -95,6 +95,7 @@ CASES = {
     "flipflop": Case(name="flipflop-cmru-1x2"),
     "flipflop, poor": Case(name="flipflop-cmru-1x2", change=offsets(40)),
     "random cmru": Case(name="", shape=Shape(features=4, units=(6, 4), classes=3, levels=4)),
+    "random mixed K": Case(name="", shape=Shape(features=4, units=(6, 4), classes=3, levels="mixed")),
     "random bmru": Case(name="", shape=Shape(cell="bmru", features=4, units=(6, 4), classes=2)),
     "current 2x4": Case(name="detect-fq-bmru-2x4", every=4, dies=60),
     "current 2x8": Case(name="detect-fq-bmru-2x8", dies=60),

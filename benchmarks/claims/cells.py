@@ -33,10 +33,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmru_hw.nn import levels
 from cmru_hw.nn.cells import gate, sign
+from cmru_hw.nn.normalisation import EPSILON
 from cmru_hw.nn.scan import loop, parallel, scan
 
 LEVELS = 7.0
+MIXED = (1, 2, 4, 8, 31, 31)
+"""K of the units of cmru-mixed, in equal parts of each layer."""
 SLOPE = 0.5
 """Slope of the surrogate gradients."""
 THRESHOLD, ALPHA = 0.5, 0.3
@@ -99,7 +103,8 @@ class Cell:
     """``start(inputs, units, draw)`` gives one model's parameters by name; those named "state" are never trained.
 
     ``run(parameters, u, recur, epsilon)`` maps (M, inputs, T, B) to (M, ``outputs(units)``, T, B). ``annealed``: ε
-    goes from 1 to 0 during training. ``quantised``: the states are integer levels.
+    goes from 1 to 0 during training. ``quantised``: the states are integer levels. ``normalised``: candidates are
+    normalised over each batch in training (:mod:`cmru_hw.nn.normalisation`).
     """
 
     start: Callable[[int, int, Draw], dict[str, Tensor]]
@@ -108,6 +113,7 @@ class Cell:
     epsilon: float = 1.0
     annealed: bool = False
     quantised: bool = False
+    normalised: bool = False
 
 
 # --- Window units ------------------------------------------------------------------------------------------------
@@ -143,6 +149,52 @@ def _relaxed(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon:
     _, decision = _decisions(parameters, u)
     alpha = affine(u, parameters["alpha.weight"], parameters["alpha.bias"])
     return recur("continuous", None, decision * alpha, parameters["state"], None, None)
+
+
+def _mixed_start(inputs: int, units: int, draw: Draw) -> dict[str, Tensor]:
+    found = levels.shared(MIXED, (units,))
+    of_units = list(found[0]) if isinstance(found, tuple) else [found] * units
+    return {
+        "weight": draw.matrix(inputs, units),
+        "gain": torch.ones(units),
+        "bias": torch.randn(units, generator=draw.random),
+        "threshold": draw.uniform(0.0, 1.0, units),
+        "alpha": torch.full((units,), ALPHA),
+        "state": draw.signs(units),
+        "levels.state": torch.tensor(of_units, dtype=torch.float32),
+        "mean.state": torch.zeros(units),
+        "variance.state": torch.ones(units),
+    }
+
+
+def sums_of(parameters: Mapping[str, Tensor], u: Tensor) -> Tensor:
+    """W u of units with normalised candidates."""
+    found: Tensor = torch.bmm(parameters["weight"], u.flatten(2)).unflatten(2, u.shape[2:])
+    return found
+
+
+def moments(sums: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (M, N) over the timesteps of all sequences where ``valid`` (M or 1, 1, T, B) is 1."""
+    count = valid.sum((2, 3))
+    mean = (sums * valid).sum((2, 3)) / count
+    return mean, ((sums - mean[:, :, None, None]).square() * valid).sum((2, 3)) / count
+
+
+def _mixed(parameters: Mapping[str, Tensor], u: Tensor, recur: Recur, epsilon: float) -> Tensor:
+    """``valid`` among the parameters: normalise over this batch; without it, with the stored moments."""
+    sums = sums_of(parameters, u)
+    if "valid" in parameters:
+        mean, variance = moments(sums, parameters["valid"])
+    else:
+        mean, variance = parameters["mean.state"], parameters["variance.state"]
+    factor = parameters["gain"] * torch.rsqrt(variance + EPSILON)
+    candidate = sums * factor[:, :, None, None] + (parameters["bias"] - factor * mean)[:, :, None, None]
+    moves = gate(candidate, parameters["threshold"][:, :, None, None], SLOPE)
+    # The scan has one limit for all lanes: it runs on states as shares of K.
+    most = parameters["levels.state"][:, :, None, None]
+    decision = moves * sign(candidate, SLOPE) / most
+    shares = recur("ladder", None, decision, parameters["state"] / parameters["levels.state"], -1.0, 1.0)
+    return parameters["alpha"][:, :, None, None] * most * shares
 
 
 # --- Fading units ------------------------------------------------------------------------------------------------
@@ -227,3 +279,11 @@ CELLS: Mapping[str, Cell] = {
     ),
 }
 """Initial α: the states of a bmru are ±1, so its α starts at 1; states with levels cover ±7."""
+
+MORE: Mapping[str, Cell] = {"cmru-mixed": Cell(start=_mixed_start, run=_mixed, normalised=True)}
+"""cmru by the recipe of `benchmarks.recipe`: fixed thresholds from U(0, 1), K of `MIXED`, normalised candidates."""
+
+
+def kind(name: str) -> Cell:
+    """The cell ``name`` of `CELLS` or `MORE`."""
+    return CELLS[name] if name in CELLS else MORE[name]

@@ -39,18 +39,23 @@ def fit(
     *,
     seeds: Sequence[int],
     scale: float = 1.0,
+    average: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Models:
-    """Trained models: all ``seeds`` at the first learning rate, then all at the second, and so on."""
+    """Trained models: all ``seeds`` at the first learning rate, then all at the second, and so on.
+
+    ``average``: factor of the exponential moving average of the weights, which is the result; 0: the last weights.
+    """
     models = Models.drawn(shape, [seed for _ in budget.rates for seed in seeds], scale)
     rates = torch.tensor(budget.rates).repeat_interleave(len(seeds))[:, None]
     source = _Source(problem, seeds, len(budget.rates), budget)
     decayed = _matrices(shape)
     values = models.values.requires_grad_()
-    first, second = torch.zeros_like(values), torch.zeros_like(values)
+    first, second, averaged = torch.zeros_like(values), torch.zeros_like(values), values.detach().clone()
     for step in range(budget.steps):
         x, lengths, targets = source.draw(step)
-        total = loss(models(x, epsilon=_epsilon(shape, step, budget)), lengths, targets, problem.decision).sum()
+        outputs = models(x, epsilon=_epsilon(shape, step, budget), valid=_valid(lengths, x.shape[2]))
+        total = loss(outputs, lengths, targets, problem.decision).sum()
         (gradient,) = torch.autograd.grad(total, values)
         with torch.no_grad():
             norm = gradient.norm(dim=1, keepdim=True)
@@ -62,10 +67,23 @@ def fit(
             values.mul_(1 - size * DECAY * decayed)
             mean, square = first / (1 - BETAS[0] ** (step + 1)), second / (1 - BETAS[1] ** (step + 1))
             values.sub_(size * mean / (square.sqrt() + 1e-8))
+            # A short average at the start forgets early weights.
+            averaged.lerp_(values, max(1 - average, 9 / (step + 10)) if average else 1.0)
         if progress is not None:
             progress(step + 1, budget.steps)
-    models.values = values.detach()
+    models.values = averaged
+    if shape.kind.normalised:
+        part = problem.train
+        with torch.no_grad():
+            models(
+                part.inputs.permute(2, 1, 0)[None], valid=_valid(part.lengths[None], part.inputs.shape[1]), settle=True
+            )
     return models
+
+
+def _valid(lengths: Tensor, time: int) -> Tensor:
+    """(M, 1, T, B), 1 at the valid timesteps of sequences of ``lengths`` (M, B)."""
+    return (torch.arange(time)[:, None] < lengths[:, None, :])[:, None].float()
 
 
 def loss(outputs: Tensor, lengths: Tensor, targets: Tensor, decision: str) -> Tensor:

@@ -16,7 +16,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from benchmarks.claims.cells import CELLS, RECURRENCES, Cell, Draw, Recur, affine, part
+from benchmarks.claims.cells import RECURRENCES, Cell, Draw, Recur, affine, kind, moments, part, sums_of
 
 LAYERS = 2
 
@@ -33,7 +33,7 @@ class Shape:
 
     @property
     def kind(self) -> Cell:
-        return CELLS[self.cell]
+        return kind(self.cell)
 
     def start(self, draw: Draw) -> dict[str, Tensor]:
         """One model's parameters by name."""
@@ -60,10 +60,11 @@ class Shape:
 
 @cache
 def _in_layer(cell: str, width: int, units: int) -> int:
-    kind = CELLS[cell]
-    drawn = kind.start(width, units, Draw(torch.Generator(), 1.0))
-    own = sum(value.numel() for name, value in drawn.items() if not fixed(f".{name}"))
-    return own + (kind.outputs(units) + 1) * width
+    found = kind(cell)
+    drawn = found.start(width, units, Draw(torch.Generator(), 1.0))
+    # The gain of a normalisation is folded into the weights, so it is no parameter of the result.
+    own = sum(value.numel() for name, value in drawn.items() if not fixed(f".{name}") and name != "gain")
+    return own + (found.outputs(units) + 1) * width
 
 
 def fixed(name: str) -> bool:
@@ -122,13 +123,32 @@ class Models:
         found = {name: piece.unflatten(1, size) for (name, size), piece in zip(trained.items(), pieces, strict=True)}
         return found | self.states
 
-    def __call__(self, x: Tensor, *, recur: Recur = RECURRENCES["scan"], epsilon: float | None = None) -> Tensor:
-        """(M or 1, features, T, B) → (M, outputs, T, B)."""
-        parameters, kind = self.parameters(), self.shape.kind
-        epsilon = kind.epsilon if epsilon is None else epsilon
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        recur: Recur = RECURRENCES["scan"],
+        epsilon: float | None = None,
+        valid: Tensor | None = None,
+        settle: bool = False,
+    ) -> Tensor:
+        """(M or 1, features, T, B) → (M, outputs, T, B).
+
+        ``valid`` (M or 1, 1, T, B): normalise candidates over this batch, where it is 1. With ``settle`` the moments of
+        each layer are stored, layer by layer, for calls without ``valid``.
+        """
+        parameters, found = self.parameters(), self.shape.kind
+        epsilon = found.epsilon if epsilon is None else epsilon
         u = x.expand(len(self.values), *x.shape[1:])
         u = affine(u, parameters["projection.weight"], parameters["projection.bias"])
         for index in range(len(self.shape.units)):
-            h = kind.run(part(parameters, f"{index}.cell"), u, recur, epsilon)
+            own = part(parameters, f"{index}.cell")
+            if found.normalised and valid is not None:
+                own["valid"] = valid
+                if settle:
+                    mean, variance = moments(sums_of(own, u), valid)
+                    self.states[f"{index}.cell.mean.state"] = mean
+                    self.states[f"{index}.cell.variance.state"] = variance
+            h = found.run(own, u, recur, epsilon)
             u = u + torch.relu(affine(h, parameters[f"{index}.mix.weight"], parameters[f"{index}.mix.bias"]))
         return affine(u, parameters["readout.weight"], parameters["readout.bias"])

@@ -56,8 +56,11 @@ class Tuned:
 
 
 def recipe_of(recipe: Recipe, *, steps: int = STEPS) -> Recipe:
-    """``recipe`` for continuing after training: a lower learning rate and a constant ε."""
-    return replace(recipe, steps=steps, learning_rate=recipe.learning_rate / 5, annealed=0.0)
+    """``recipe`` for continuing after training: a lower learning rate, a constant ε, and no normalisation.
+
+    A normalisation is folded by then, and a die that is off does not normalise itself.
+    """
+    return replace(recipe, steps=steps, learning_rate=recipe.learning_rate / 5, annealed=0.0, normalised=False)
 
 
 def fine_tune(

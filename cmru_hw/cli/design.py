@@ -10,6 +10,7 @@ import click
 from cmru_hw.cli import common, own_check, verdict
 from cmru_hw.core.errors import CheckFailed, MappingError
 from cmru_hw.core.units import plain
+from cmru_hw.nn import levels
 from cmru_hw.nn.one_score import ONE_SCORE, REMEDY
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ def _describe(trained: Trained) -> dict[str, object]:
     return {
         "cell": config.cell,
         "epsilon": config.epsilon,
-        "levels": config.levels,
+        "levels": levels.plain(config.levels),
         "skip": config.skip,
         "decision": config.decision,
         "features": config.features,
@@ -323,7 +324,9 @@ def _describe(trained: Trained) -> dict[str, object]:
 def _layer(trained: Trained, index: int) -> str:
     largest = float(trained.tensors[f"layers.{index}.candidate.weight"].abs().max())
     thresholds = _thresholds(trained, index)
-    return f"{trained.config.units[index]} units, candidate weights within ±{plain(largest)}, {thresholds}"
+    own = levels.of_layer(trained.config.levels, index)
+    mixed = f", {levels.counted(own)}" if isinstance(own, tuple) else ""
+    return f"{trained.config.units[index]} units, candidate weights within ±{plain(largest)}, {thresholds}{mixed}"
 
 
 def _thresholds(trained: Trained, index: int) -> str:
@@ -353,6 +356,9 @@ def _rows(found: Mapping[str, object]) -> list[tuple[str, str]]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        # K of each unit
+        return "; ".join(map(_shown, value))
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(entry)}" for key, entry in value.items()) or "none"
     if isinstance(value, list | tuple):

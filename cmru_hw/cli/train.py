@@ -17,13 +17,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cmru_hw.analysis.training_result import Improvement, SeedScores
+    from cmru_hw.nn import levels
     from cmru_hw.nn.checkpoint import Trained
     from cmru_hw.nn.recipes import Recipe
     from cmru_hw.nn.tasks import Task
     from cmru_hw.process.technology import Technology
 
+
+Given = int | str | tuple[int, ...] | None
+"""--levels as it was given."""
+
+
+def _levels_given(context: click.Context, parameter: click.Parameter, value: str | None) -> Given:
+    """K: a number for all units (0: unbounded), numbers for equal parts of each layer, or "mixed"."""
+    if value is None or value == "mixed":
+        return value
+    parts = value.split(",")
+    if not all(re.fullmatch(r"\d{1,7}", part) for part in parts):
+        raise click.BadParameter(f"{value[:20]!r} is not a whole number, a list of them such as 1,2,8, or mixed")
+    numbers = tuple(map(int, parts))
+    if len(numbers) > 1 and 0 in numbers:
+        raise click.BadParameter("0 is no limit, which cannot stand next to limits: give a large K instead")
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
 # Options that describe a new network.
-_OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "skip", "decision", "best_of", "classes")
+_OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "normalise", "skip", "decision", "best_of", "classes")
 
 
 @click.command()
@@ -49,7 +68,20 @@ _OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "skip", "decision", "
 )
 @click.option("--shape", default="2x16", show_default=True, metavar="LxN", help="L layers of N units.")
 @click.option("--epsilon", type=common.Real(0, 1), help="ε of the eps cell, annealed from 1.")
-@click.option("--levels", type=click.IntRange(0), help="Largest level K; 0: unbounded.  [default: 7, for acmru 0]")
+@click.option(
+    "--levels",
+    callback=_levels_given,
+    metavar="K|K,K,...|mixed",
+    help="Largest level K of all units, 0: unbounded; several: in equal parts of each layer; mixed: a third of "
+    "each layer with 1 or 2, a third with 4 or 8, a third with half of the longest sequence, with --hardware-aware no "
+    "more than the technology can tell apart.  [default: 7, for acmru 0; with --normalise mixed]",
+)
+@click.option(
+    "--normalise/--no-normalise",
+    default=None,
+    help="Normalise candidates over each batch, and fold that into the weights at the end; thresholds are then fixed. "
+    "[default: for --data and cmru, bmru or eps, without --row-margin]",
+)
 @click.option(
     "--skip/--no-skip", default=True, show_default=True, help="A layer also reads the inputs of the previous layer."
 )
@@ -126,7 +158,8 @@ def train(
     cell: str,
     shape: str,
     epsilon: float | None,
-    levels: int | None,
+    levels: Given,
+    normalise: bool | None,
     skip: bool,
     decision: str | None,
     steps: int | None,
@@ -169,13 +202,17 @@ def train(
     named = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
     given = _start(start)
     data = _data(task, data_path, test_path, named if given is None else given.config.classes)
-    recipe = _recipe(data, steps, row_margin, noise)
+    if normalise is None:
+        windows = given is None and cell in ("cmru", "bmru", "eps")
+        normalise = windows and data_path is not None and not row_margin
+    recipe = _recipe(data, steps, row_margin, noise, normalise)
     tried: list[SeedScores] = []
     if given is None:
         from cmru_hw.nn import training
 
         fit = partial(training.train, cell=cell, units=units, epsilon=epsilon, skip=skip, decision=decision)
-        fit = partial(fit, levels=_levels(cell, levels), recipe=recipe, command=command)
+        chosen = _levels(levels, cell, units, data, process, normalise)
+        fit = partial(fit, levels=chosen, recipe=recipe, command=command)
         trained, tried = _best(data, seed, best_of, fit, recipe)
     else:
         trained = given if process is not None else _continued(given, data, recipe, steps, seed, command)
@@ -210,11 +247,27 @@ def _checked(context: click.Context, start: Path | None) -> tuple[int, ...]:
     return (int(sized[2]),) * int(sized[1])
 
 
-def _levels(cell: str, levels: int | None) -> int | None:
-    if levels is None:
-        # An αCMRU with a level limit can be trained, but not exported.
-        return None if cell == "acmru" else 7
-    return levels or None
+def _levels(
+    given: Given,
+    cell: str,
+    units: tuple[int, ...],
+    data: Task,
+    process: Technology | None,
+    normalise: bool,
+) -> levels.Levels:
+    """K of each unit, as --levels asks. Raises InputError for a K that no network can have."""
+    from cmru_hw.circuits.charge.mapping import most_levels
+    from cmru_hw.nn import levels
+
+    if given is None:
+        # An αCMRU with a level limit can be trained, but not exported; a bit has no levels.
+        given = 0 if cell == "acmru" else "mixed" if normalise and cell in ("cmru", "eps") else 7
+    if isinstance(given, int):
+        return levels.checked(given or None)
+    if isinstance(given, tuple):
+        return levels.shared(given, units)
+    most = levels.MAX_LEVELS if process is None else most_levels(process)
+    return levels.mixed(units, longest=data.train.inputs.shape[1], most=most)
 
 
 def _start(path: Path | None) -> Trained | None:
@@ -232,12 +285,14 @@ def _data(task: str | None, train_path: Path | None, test_path: Path | None, cla
     return tasks.own(train_path, test_path, classes)
 
 
-def _recipe(data: Task, steps: int | None, row_margin: float, noise: float | None) -> Recipe:
+def _recipe(data: Task, steps: int | None, row_margin: float, noise: float | None, normalise: bool) -> Recipe:
     from dataclasses import replace
 
     from cmru_hw.nn import recipes
 
     recipe = replace(recipes.RECIPES.get(data.name, recipes.Recipe()), row_margin=row_margin)
+    if normalise:
+        recipe = recipes.normalised(recipe)
     recipe = recipe if noise is None else replace(recipe, noise=noise)
     return recipe if steps is None else replace(recipe, steps=steps)
 

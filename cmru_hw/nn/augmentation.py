@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -83,6 +85,12 @@ class AugmentedSource:
         if recipe.shift:
             x = x + recipe.shift * self.spread * torch.randn(len(x), 1, x.shape[2], generator=random)
         return x, lengths
+
+    def rounds(self, count: int, batch: int, random: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """``count`` variations of every sequence, in parts of about ``batch``: as :meth:`draw`."""
+        for _ in range(count):
+            for rows in torch.randperm(len(self.labels), generator=random).split(batch):
+                yield self.draw(rows, random)
 
     def teach(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Probabilities (batch, classes) by linear discriminant analysis, for equally likely classes."""

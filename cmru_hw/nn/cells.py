@@ -35,11 +35,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from cmru_hw.core.errors import InputError
-from cmru_hw.nn.scan import loop, parallel, scan
+from cmru_hw.nn import levels
+from cmru_hw.nn.levels import Levels
+from cmru_hw.nn.scan import Bound, loop, parallel, scan
 
 CELLS = ("bmru", "cmru", "eps", "acmru", "fq-bmru")
 DECISIONS = ("mean", "last", "majority")
-MAX_LEVELS = 1_000_000
 
 Mode = Literal["scan", "parallel", "loop"]
 Perturb = Callable[[int, str, Tensor], Tensor]
@@ -101,14 +102,15 @@ def decide(candidate: Tensor, threshold: Tensor, slope: float = 1.0) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class CellConfig:
-    """The recurrence: ``cell`` of :data:`CELLS`, its ``epsilon``, and the saturation ``levels`` K (None: no limit).
+    """The recurrence: ``cell`` of :data:`CELLS`, its ``epsilon``, and the saturation ``levels`` K.
 
-    With K the state of every timestep stays within −K … K. Raises InputError for a combination without a meaning.
+    With K the state of every timestep stays within −K … K; None is no limit. K may differ from unit to unit, see
+    :mod:`cmru_hw.nn.levels`. Raises InputError for a combination without a meaning.
     """
 
     cell: str
     epsilon: float = 1.0
-    levels: int | None = None
+    levels: Levels = None
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -118,11 +120,7 @@ class CellConfig:
         fixed = {"bmru": 0.0, "cmru": 1.0, "acmru": 1.0}.get(self.cell)
         if fixed is not None and self.epsilon != fixed:
             raise InputError(f"epsilon is {self.epsilon}, but cell {self.cell!r} means {fixed}; use cell 'eps'")
-        if self.levels is not None and (type(self.levels) is not int or not 1 <= self.levels <= MAX_LEVELS):
-            raise InputError(
-                f"levels is {str(self.levels)[:20]}; it must be a positive whole number, at most {MAX_LEVELS}, or null "
-                "for no limit"
-            )
+        object.__setattr__(self, "levels", levels.checked(self.levels))
 
 
 class Update(NamedTuple):
@@ -144,13 +142,24 @@ Overridden = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class WindowLayer(nn.Module):
-    """bmru, cmru, eps and acmru: a window comparison of |c| with |β| moves an integrator up or down, or holds it."""
+    """bmru, cmru, eps and acmru: a window comparison of |c| with |β| moves an integrator up or down, or holds it.
+
+    ``highest`` is the largest level K: of all units, of each (units,), or None. It is a part of the configuration, so
+    it is not among the tensors of a checkpoint.
+    """
 
     initial_state: Tensor
+    highest: Bound
 
-    def __init__(self, config: CellConfig, *, inputs: int, units: int) -> None:
+    def __init__(
+        self, config: CellConfig, *, inputs: int, units: int, highest: int | tuple[int, ...] | None = None
+    ) -> None:
         super().__init__()
         self.config = config
+        if isinstance(highest, tuple):
+            self.register_buffer("highest", torch.tensor(highest, dtype=torch.get_default_dtype()), persistent=False)
+        else:
+            self.highest = None if highest is None else float(highest)
         self.candidate = nn.Linear(inputs, units)
         self.threshold = nn.Linear(inputs, units)
         self.alpha = nn.Linear(inputs, units) if config.cell == "acmru" else nn.Parameter(torch.ones(units))
@@ -178,9 +187,13 @@ class WindowLayer(nn.Module):
 
 
 class HysteresisLayer(nn.Module):
-    """fq-bmru: comparison of a non-negative candidate with two fixed thresholds sets, resets or holds a bit."""
+    """fq-bmru: comparison of a non-negative candidate with two fixed thresholds sets, resets or holds a bit.
+
+    Its two states are 0 and 1, so no level limit applies.
+    """
 
     initial_state: Tensor
+    highest: Bound = None
 
     def __init__(self, config: CellConfig, *, inputs: int, units: int, outputs: int) -> None:
         super().__init__()
@@ -294,7 +307,11 @@ class Network(nn.Module):
         inputs = [features]
         for size in units[:-1]:
             inputs.append(size + inputs[-1] if skip else size)
-        self.layers = nn.ModuleList(WindowLayer(config, inputs=i, units=u) for i, u in zip(inputs, units, strict=True))
+        levels.checked(config.levels, units)
+        self.layers = nn.ModuleList(
+            WindowLayer(config, inputs=i, units=u, highest=levels.of_layer(config.levels, index))
+            for index, (i, u) in enumerate(zip(inputs, units, strict=True))
+        )
         self.readout = nn.Linear(units[-1], classes)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, *, mode: Mode = "scan") -> NetworkOutput:
@@ -304,8 +321,6 @@ class Network(nn.Module):
         the recurrence (:mod:`cmru_hw.nn.scan`); all forms are equal.
         """
         recur = {"scan": scan, "parallel": parallel, "loop": loop}[mode]
-        levels = self.config.levels
-        bounds = (None, None) if levels is None else (-float(levels), float(levels))
         valid = None if lengths is None else valid_timesteps(lengths, x.shape[1]).T[..., None]
         # Internally time is the first axis, so that the scan works in place without a transposition.
         seen = self.input(_swap(x).contiguous())
@@ -321,7 +336,10 @@ class Network(nn.Module):
             if valid is not None:
                 a = None if a is None else torch.where(valid, a, 1)
                 b, decision = b * valid, decision * valid
-            states = _swap(recur(None if a is None else _swap(a), _swap(b), layer.initial_state, *bounds))
+            highest = layer.highest
+            lowest = None if highest is None else -highest
+            packets = None if a is None else _swap(a), _swap(b)
+            states = _swap(recur(*packets, layer.initial_state, lowest, highest))
             h = self._perturbed(index)("output", layer.read(states))
             record = (decision.to(torch.int8), states, h, update.candidate, update.threshold, update.alpha)
             records.append(tuple(map(_swap, record)))

@@ -5,6 +5,7 @@ A checkpoint is a ``.safetensors`` file of float32 tensors with one JSON string 
     {"format": 1, "cell": "cmru|bmru|eps|acmru|fq-bmru", "epsilon": 1.0, "levels": 7 or null, "skip": true,
      "decision": "mean|last|majority", "classes": ["a", "b"], "task": {...}, "training": {...}, "scores": {...}}
 
+``levels`` may also be a list with an entry for each layer: a list with a number for each unit, or one number.
 ``task``, ``training`` and ``scores`` are free-form and optional. Settings without a meaning for the cell are optional
 too: ``epsilon`` of all cells except eps, ``levels`` of bmru, acmru and fq-bmru, ``skip`` of one layer (except fq-bmru,
 which uses it). The tensors are ``input.scale|offset``; per layer N ``layers.N.candidate.weight|bias``,
@@ -37,9 +38,11 @@ from torch import Tensor
 from cmru_hw.core.atomic_write import write_atomically
 from cmru_hw.core.errors import CheckpointError, DataError, InputError, OutputError, reason
 from cmru_hw.core.regular_file import read_text
+from cmru_hw.nn import levels as level_limits
 from cmru_hw.nn import tensor_files, tensor_names
 from cmru_hw.nn.cells import CELLS, DECISIONS, CellConfig, Network
 from cmru_hw.nn.input_files import MAX_NAME
+from cmru_hw.nn.levels import Levels
 from cmru_hw.nn.sequences import Sequences
 from cmru_hw.nn.tensor_files import MAX_BYTES, MAX_JSON_BYTES, METADATA_KEY, TensorFile
 
@@ -67,13 +70,13 @@ FORMAT = 1
 class ModelConfig:
     """All properties of a network except its tensors. Raises CheckpointError for an invalid combination.
 
-    ``features``, ``units`` (per layer) and ``widths`` (fq-bmru only, see :class:`Network`) are not in the JSON; they
-    follow from the shapes of the tensors.
+    ``levels`` is K of all units, or of each unit, see :mod:`cmru_hw.nn.levels`. ``features``, ``units`` (per layer) and
+    ``widths`` (fq-bmru only, see :class:`Network`) are not in the JSON; they follow from the shapes of the tensors.
     """
 
     cell: str
     epsilon: float
-    levels: int | None
+    levels: Levels
     skip: bool
     decision: str
     classes: tuple[str, ...]
@@ -90,6 +93,7 @@ class ModelConfig:
             raise CheckpointError(f"there are {len(self.units)} layers; give 1 to {tensor_names.MAX_LAYERS}")
         check_settings({**own, "classes": list(self.classes)}, "the settings", depth=len(self.units), nulls=True)
         try:
+            object.__setattr__(self, "levels", level_limits.checked(self.levels, self.units))
             _ = self.cell_config
         except InputError as error:
             raise CheckpointError(str(error)) from None
@@ -215,7 +219,7 @@ def _essentials(config: ModelConfig) -> dict[str, object]:
     return {
         "cell": config.cell,
         "epsilon": config.epsilon,
-        "levels": config.levels,
+        "levels": level_limits.plain(config.levels),
         "skip": config.skip,
         "decision": config.decision,
         "classes": list(config.classes),
@@ -233,7 +237,7 @@ def check_settings(found: Mapping[str, Any], place: str, *, depth: int, nulls: b
     CheckpointError, with the setting.
     """
     needed: dict[str, type | tuple[type, ...]] = {"cell": str, "decision": str, "classes": list}
-    optional: dict[str, type | tuple[type, ...]] = {"epsilon": (int, float), "levels": (int, type(None)), "skip": bool}
+    optional: dict[str, type | tuple[type, ...]] = {"epsilon": (int, float), "levels": _LEVELS, "skip": bool}
     for key, value in found.items():
         kinds = {**needed, **optional}.get(key)
         if kinds is None:
@@ -262,6 +266,7 @@ def check_settings(found: Mapping[str, Any], place: str, *, depth: int, nulls: b
 CELL_EPSILON: Mapping[str, float] = MappingProxyType({"bmru": 0.0, "cmru": 1.0, "acmru": 1.0, "fq-bmru": 0.0})
 """ε of every cell except eps, for which it is a setting."""
 
+_LEVELS = (int, list, tuple, type(None))
 _MEANING = {
     "decision": f"it says how a sequence is classified: {', '.join(DECISIONS)}",
     "classes": 'it names every row of the readout, as ["no", "yes"]',
@@ -277,7 +282,9 @@ def _kind(value: Any) -> str:
 
 def _kind_name(kinds: Any) -> str:
     names = {str: "text", list: "a list of texts", bool: "true or false", (int, float): "a number"}
-    return names.get(kinds, "a whole number, or absent for no limit")
+    return names.get(
+        kinds, "a whole number, a list with one list of such numbers for each layer, or absent for no limit"
+    )
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cmru_hw.core.errors import InputError
 from cmru_hw.nn.cells import Network, NetworkOutput, WindowLayer
+from cmru_hw.nn.normalisation import affine
 
 SELDOM = 0.03
 """Intended share of each unit's decisions for each of up, hold and down, outside of the margin. Without it the easiest
@@ -53,20 +54,21 @@ def rows(network: Network, output: NetworkOutput, inputs: float | Tensor) -> Ite
 
 def _layers(network: Network, inputs: float | Tensor) -> Iterator[tuple[WindowLayer, Tensor]]:
     """Each layer with the largest magnitudes (lines,) of its inputs."""
-    highest = float(network.config.levels or 1) if network.config.epsilon else 1.0
     scale = network.input.scale
     lines = torch.as_tensor(inputs, dtype=scale.dtype).expand_as(scale)
     for layer in network.layers:
         assert isinstance(layer, WindowLayer) and isinstance(layer.alpha, Tensor)
         yield layer, lines
+        highest = 1.0 if layer.highest is None or not network.config.epsilon else layer.highest
         own = (highest * layer.alpha.detach().abs().max()).expand(layer.alpha.shape)
         lines = torch.cat((own, lines)) if network.skip else own
 
 
 def _loads(layer: WindowLayer, lines: Tensor) -> tuple[Tensor, Tensor]:
     """Total weights (units,) of the rows c − β and c + β."""
-    weight, width = layer.candidate.weight, layer.threshold.weight
-    taps = layer.candidate.bias.abs() + layer.threshold.bias.abs()
+    weight, bias = affine(layer.candidate)
+    width = layer.threshold.weight
+    taps = bias.abs() + layer.threshold.bias.abs()
     return (weight - width).abs() @ lines + taps, (weight + width).abs() @ lines + taps
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 
@@ -50,6 +50,12 @@ class Recipe:
     """Initial α of every unit."""
     threshold: float = 0.5
     """Initial threshold bias of every unit. Candidates start with a standard deviation of order 1."""
+    scattered: bool = False
+    """True if thresholds start anywhere between 0 and twice ``threshold``, and biases of candidates with a standard
+    deviation of 1; otherwise all thresholds start at ``threshold``, and biases near 0."""
+    normalised: bool = False
+    """True if candidates are normalised over each batch in training, and the normalisation is folded into the weights
+    at the end (:mod:`cmru_hw.nn.normalisation`)."""
     dependent: bool = True
     """True if thresholds depend on the input; otherwise W_β stays zero."""
     swing: float = 4.0
@@ -59,6 +65,20 @@ class Recipe:
     """Penalise decisions closer to another than this share of the swing (:mod:`cmru_hw.nn.margin_loss`); 0: none. Every
     feature is then scaled to the whole swing, α is fixed so that levels are as far apart as the swing allows, and small
     weights are removed at the end."""
+
+
+def normalised(recipe: Recipe) -> Recipe:
+    """``recipe`` with normalised candidates, and the settings that go with them: fixed thresholds that start scattered,
+    a larger learning rate, wider surrogate gradients, a shorter average."""
+    return replace(
+        recipe,
+        normalised=True,
+        scattered=True,
+        dependent=False,
+        learning_rate=0.03,
+        slope=min(recipe.slope, 0.5),
+        average=0.99,
+    )
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(

@@ -23,16 +23,20 @@ from torch.autograd.function import once_differentiable
 
 from cmru_hw.core.kernels import machine_code
 
+Bound = float | Tensor | None
+"""A bound of all states, or (units,) of each unit; None if there is none."""
+
 COMPILED = (torch.float32, torch.float64)
 """Types of numbers for which :func:`scan` has a compiled loop."""
 
 
-def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
+def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: Bound = None, hi: Bound = None) -> Tensor:
     """States s_t = clamp(a_t s_{t−1} + b_t, lo, hi) after each timestep.
 
     ``a`` ≥ 0 (None: 1) and ``b`` have shape (batch, time, units) with time ≥ 1; ``initial`` is s before the first
-    timestep, (units,) or (batch, units). ``lo`` and ``hi`` are given together or not at all. Returns (batch, time,
-    units). Value and gradient (once differentiable) are those of :func:`loop`, on a CPU bit for bit.
+    timestep, (units,) or (batch, units). ``lo`` and ``hi`` are given together or not at all: numbers, or a number of
+    each unit (units,), which have no gradient. Returns (batch, time, units). Value and gradient (once differentiable)
+    are those of :func:`loop`, on a CPU bit for bit.
     """
     if b.device.type != "cpu" or b.dtype not in COMPILED:
         return parallel(a, b, initial, lo, hi)
@@ -44,7 +48,7 @@ def scan(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, 
     return states
 
 
-def parallel(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
+def parallel(a: Tensor | None, b: Tensor, initial: Tensor, lo: Bound = None, hi: Bound = None) -> Tensor:
     """Like :func:`scan`, in logarithmic depth; equal up to rounding, and exactly if a and b are small integers."""
     _check_bounds(lo, hi)
     # Time first and contiguous, so that each step of the recursion reads complete rows.
@@ -55,7 +59,7 @@ def parallel(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = No
     return states.transpose(0, 1)
 
 
-def loop(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, hi: float | None = None) -> Tensor:
+def loop(a: Tensor | None, b: Tensor, initial: Tensor, lo: Bound = None, hi: Bound = None) -> Tensor:
     """Like :func:`scan`, one timestep after the other: the definition and test reference of the other forms."""
     _check_bounds(lo, hi)
     # unbind instead of indexing: the gradient of indexing would fill a sequence of zeros at every timestep.
@@ -65,19 +69,21 @@ def loop(a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None = None, 
     for gain, packet in zip(gains, packets, strict=True):
         state = packet + (state if gain is None else gain * state)
         if lo is not None:
-            state = state.clamp(lo, hi)
+            # torch's stubs know no union of numbers and tensors.
+            state = torch.clamp(state, lo, hi)  # type: ignore[arg-type]
         states.append(state)
     return torch.stack(states, dim=1)
 
 
-def _check_bounds(lo: float | None, hi: float | None) -> None:
-    if (lo is None) != (hi is None) or (lo is not None and hi is not None and lo > hi):
+def _check_bounds(lo: Bound, hi: Bound) -> None:
+    if (lo is None) != (hi is None) or (lo is not None and hi is not None and bool(torch.as_tensor(lo > hi).any())):
         raise ValueError(f"bounds {lo}, {hi}: give both with lo <= hi, or neither")
 
 
 # --- Compiled ----------------------------------------------------------------------------------------------------
 # Arrays are (blocks, time, lanes) and contiguous: one block of batch × units lanes if time comes first in memory, else
-# a block of units lanes for each sequence. Operations and their order are those of the loop, and so are all bits.
+# a block of units lanes for each sequence. lo and hi are (lanes,) or None. Operations and their order are those of the
+# loop, and so are all bits.
 # numba compiles a kernel once per combination of types; a None argument selects its branch at compile time.
 
 
@@ -95,8 +101,8 @@ def _forward(a: Any, b: Any, initial: Any, lo: Any, hi: Any, states: Any) -> Non
                     x = a[block, t, lane] * x
                 x = b[block, t, lane] + x
                 if lo is not None:
-                    x = lo if x < lo else x
-                    x = hi if x > hi else x
+                    x = lo[lane] if x < lo[lane] else x
+                    x = hi[lane] if x > hi[lane] else x
                 states[block, t, lane] = x
                 last[lane] = x
 
@@ -121,7 +127,7 @@ def _backward(
                     if a is not None:
                         x = a[block, t, lane] * x
                     x = b[block, t, lane] + x
-                    g = g if lo <= x <= hi else zero
+                    g = g if lo[lane] <= x <= hi[lane] else zero
                 by_b[block, t, lane] = g
                 if by_a is not None:
                     by_a[block, t, lane] = g * before[lane]
@@ -132,18 +138,17 @@ class _Compiled(torch.autograd.Function):
     """Tensors as in :func:`scan`, on a CPU. For short sequences the call takes longer than the computation."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
+    def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: Bound, hi: Bound) -> Tensor:
         if not (b.is_contiguous() or b.transpose(0, 1).is_contiguous()):
             b = b.transpose(0, 1).contiguous().transpose(0, 1)
         states = torch.empty_like(b)  # with the memory layout of b
         packets = _rows(b, b)
         starts = np.empty((packets.shape[0], packets.shape[2]), packets.dtype)
         starts.reshape(len(b), -1)[:] = initial.numpy()
-        if lo is not None:
-            lo, hi = np.array((lo, hi), packets.dtype)
-        _forward(_rows(a, b), packets, starts, lo, hi, _rows(states, b))
+        bounds = [None if bound is None else _on_lanes(bound, packets, b.shape[2]) for bound in (lo, hi)]
+        _forward(_rows(a, b), packets, starts, *bounds, _rows(states, b))
         ctx.save_for_backward(a, b, states)
-        ctx.constants, ctx.initial = (starts, lo, hi), initial.shape
+        ctx.constants, ctx.initial = (starts, *bounds), initial.shape
         return states
 
     @staticmethod
@@ -159,6 +164,13 @@ class _Compiled(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             by_initial = torch.from_numpy(by_start).view(len(b), -1).sum_to_size(ctx.initial)
         return by_a, by_b, by_initial, None, None
+
+
+def _on_lanes(bound: float | Tensor, packets: Any, units: int) -> Any:
+    """``bound`` of every lane of ``packets``, whose lanes repeat the ``units``."""
+    lanes = np.empty(packets.shape[2], packets.dtype)
+    lanes.reshape(-1, units)[:] = bound.numpy() if isinstance(bound, Tensor) else bound
+    return lanes
 
 
 def _rows(x: Tensor | None, like: Tensor) -> Any:
@@ -282,8 +294,10 @@ class _Parallel(torch.autograd.Function):
     """All tensors (time, ...). Forward: states of the clamped maps. Backward: the exact adjoint, also a scan."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: float | None, hi: float | None) -> Tensor:
+    def forward(ctx: Any, a: Tensor | None, b: Tensor, initial: Tensor, lo: Bound, hi: Bound) -> Tensor:
         states = b.clone()
+        # Maps have bounds of every timestep or plain numbers.
+        lo, hi = (bound.expand_as(b) if isinstance(bound, Tensor) else bound for bound in (lo, hi))
         passes = torch.empty_like(b) if lo is not None and any(ctx.needs_input_grad) else None
         _sweep(_Maps(a, states, lo, hi), initial[None], passes)
         ctx.save_for_backward(a, passes, initial, states)

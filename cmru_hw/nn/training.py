@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cmru_hw.core.errors import DataError, InputError
-from cmru_hw.nn import margin_loss, tasks
+from cmru_hw.nn import margin_loss, normalisation, tasks
 from cmru_hw.nn.augmentation import AugmentedSource, moments, ranges
 from cmru_hw.nn.cells import (
     HysteresisLayer,
@@ -32,10 +32,13 @@ from cmru_hw.nn.cells import (
     valid_timesteps,
 )
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.levels import Levels
 from cmru_hw.nn.one_score import require_classes
 from cmru_hw.nn.recipes import RECIPES, Recipe
 from cmru_hw.nn.sequences import Sequences
 
+FOLDED = 4
+"""Variations of every training sequence over which a normalisation is measured before it is folded."""
 Progress = Callable[[int, int, float], None]
 """``progress(step, steps, loss)`` after every optimizer step."""
 Forward = Callable[[Network, Tensor], NetworkOutput]
@@ -59,7 +62,7 @@ def train(
     cell: str = "cmru",
     units: tuple[int, ...] = (16, 16),
     epsilon: float | None = None,
-    levels: int | None = 7,
+    levels: Levels = 7,
     skip: bool = True,
     decision: str | None = None,
     recipe: Recipe | None = None,
@@ -70,9 +73,10 @@ def train(
 ) -> Trained:
     """A network of ``units`` per layer, trained on all training sequences and scored once on the test sequences.
 
-    ``epsilon`` is needed for cell "eps"; for other cells it follows from the cell. ``levels`` is the saturation K.
-    ``decision`` defaults to the mean over timesteps (flipflop: the last timestep). ``recipe`` defaults to the task's
-    own. ``command`` is stored in the checkpoint. The same arguments give the same weights on the same kind of machine.
+    ``epsilon`` is needed for cell "eps"; for other cells it follows from the cell. ``levels`` is the saturation K, of
+    all units or of each (:mod:`cmru_hw.nn.levels`). ``decision`` defaults to the mean over timesteps (flipflop: the
+    last timestep). ``recipe`` defaults to the task's own. ``command`` is stored in the checkpoint. The same arguments
+    give the same weights on the same kind of machine.
     """
     chosen = tasks.get(task) if isinstance(task, str) else task
     recipe = recipe or RECIPES.get(chosen.name, Recipe())
@@ -123,6 +127,7 @@ def fit(
     if recipe.row_margin:
         margin_loss.refuse(network)
     source = AugmentedSource(sequences, spread, recipe)
+    normalised = normalisation.normalise(network) if recipe.normalised else []
     optimiser, schedule = _optimiser(network, recipe)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     network.slope = recipe.slope
@@ -131,6 +136,8 @@ def fit(
         network.epsilon = _annealed(config.epsilon, step, recipe)
         rows = torch.randperm(len(source.labels), generator=random)[: recipe.batch]
         x, valid = source.draw(rows, random)
+        for candidate in normalised:
+            candidate.valid = valid_timesteps(valid, x.shape[1]).T[..., None]
         # The margin loss grows over the first half. If it were full at once, units that never move would satisfy it.
         firmness = min(1.0, 2 * step / recipe.steps)
         loss = _cost(network, forward(network, x), source, rows, x, valid, config=config, firmness=firmness)
@@ -146,11 +153,13 @@ def fit(
             average[name].lerp_(value, weight)
         if progress is not None:
             progress(step + 1, recipe.steps, loss.item())
+    network.load_state_dict(average)
+    network.epsilon, network.perturb = config.epsilon, None
+    if normalised:
+        normalisation.fold(network, source.rounds(FOLDED, recipe.batch, random))
     if recipe.row_margin:
-        network.load_state_dict(average)
         margin_loss.prune(network, source.largest(network))
-        return Trained.from_network(network, config)
-    return Trained(config=config, tensors=average)
+    return Trained.from_network(network, config)
 
 
 @_one_thread()
@@ -242,6 +251,9 @@ def _start_window(layer: WindowLayer, recipe: Recipe, random: torch.Generator) -
     layer.threshold.weight.mul_(0.3 if recipe.dependent else 0.0)
     layer.threshold.weight.requires_grad_(recipe.dependent)
     layer.threshold.bias.fill_(recipe.threshold)
+    if recipe.scattered:
+        layer.threshold.bias.uniform_(0, 2 * recipe.threshold, generator=random)
+        layer.candidate.bias.normal_(generator=random)
     if isinstance(layer.alpha, nn.Linear):
         layer.alpha.weight.mul_(0.3)
         layer.alpha.bias.fill_(1.0)

@@ -9,6 +9,8 @@ from cmru_hw.circuits import registry
 from cmru_hw.circuits.input_range import described
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.units import count, percent, si
+from cmru_hw.nn import levels as level_limits
+from cmru_hw.nn.levels import Levels
 from cmru_hw.report.facts import Fact, Prose, ResultFile, Section
 from cmru_hw.report.run import Run, level_excludes, netlist_of, short
 
@@ -136,7 +138,9 @@ def _sizes(units: Sequence[int]) -> str:
     return " + ".join(map(str, units))
 
 
-def _levels(levels: int | None, cell: str) -> str:
+def _levels(levels: Levels, cell: str) -> str:
     if cell == "fq-bmru":
         return "0 or 1"
+    if isinstance(levels, tuple):
+        return f"−K to +K, {level_limits.described(levels)}"
     return "integers, unbounded" if levels is None else f"−{levels} to +{levels}"

@@ -28,6 +28,7 @@ from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.output_folder import atomic_folder
 from cmru_hw.design_folder.folder import Exported
+from cmru_hw.nn import levels
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
@@ -100,7 +101,8 @@ def random_network(config: ModelConfig, units: tuple[int, ...], seed: int) -> Tr
     that such sums cross.
     """
     scaled = config.cell == "fq-bmru"
-    shape = replace(config, units=units, widths=(units[0], *units) if scaled else ())
+    widths = (units[0], *units) if scaled else ()
+    shape = replace(config, units=units, widths=widths, levels=levels.resized(config.levels, units))
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, tensor in shape.network().state_dict().items():

@@ -296,7 +296,7 @@ class _LayerDies:
     def _limited(self, value: Tensor) -> Tensor:
         """A limit that is half a level too low ends the range one level early."""
         early = self.limit < -0.5
-        levels = None if self.window is None else self.window.config.levels
+        levels = None if self.window is None else self.window.highest
         if self.window is None or levels is None or not early.any():
             return value
         size = torch.as_tensor(self.window.alpha).abs()

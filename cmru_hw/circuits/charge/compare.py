@@ -138,7 +138,7 @@ def _states(design: Design, software: Continued, response: Response) -> tuple[fl
     swing = design.technology.signal.state_swing
     for layer, wanted, got in zip(design.layers, software.response.states, response.states, strict=True):
         scale = layer.unit / swing if design.config.cell == "acmru" else 1.0
-        error = max(error, float(np.abs(got - wanted).max()) * scale)
+        error = max(error, float((np.abs(got - wanted) * scale).max()))
         used = max(used, float((np.abs(got) * layer.step).max()) / swing)
     return error, used
 

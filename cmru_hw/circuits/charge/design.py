@@ -71,11 +71,12 @@ class Layer:
     first the previous layer's units, then (with skip) that layer's input lines. ``spread`` (inputs, lines): input =
     spread · lines; the identity, except where the lines are bits of a counter. ``low`` carries candidate − threshold,
     ``high`` candidate + threshold, ``packet_row`` (αCMRU only) α(x). ``packet`` (units,) [F] is C_s, ``integrator``
-    (units,) [F] C_int; ``start_packet`` (units,) [F] is the packet of the power-on frame. ``unit`` [V per software unit
-    of h]; ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial`` (units,) ±1;
-    ``levels`` K or None. ``limit`` (units,) [V]: state magnitude beyond which outward packets are suppressed (infinite
-    without a limit). ``packet_offset`` (units,) [V]: error of the precharge voltage of C_s. ``unsettled`` (units,):
-    share of a packet that does not arrive in time. ``gain`` (units,) [V/V], ``leak`` (units,) [A].
+    (units,) [F] C_int; ``start_packet`` (units,) [F] is the packet of the power-on frame. ``unit`` (units,) [V per
+    software unit of h]; ``step`` (units,) [V] one level (αCMRU: one unit of h); ``sign`` (units,) of α; ``initial``
+    (units,) ±1; ``levels`` (units,) K or None. ``limit`` (units,) [V]: state magnitude beyond which outward packets
+    are suppressed (infinite without a limit). ``packet_offset`` (units,) [V]: error of the precharge voltage of C_s.
+    ``unsettled`` (units,): share of a packet that does not arrive in time. ``gain`` (units,) [V/V], ``leak`` (units,)
+    [A].
     """
 
     line_unit: Array
@@ -87,11 +88,11 @@ class Layer:
     packet: Array
     start_packet: Array
     integrator: Array
-    unit: float
+    unit: Array
     step: Array
     sign: Array
     initial: Array
-    levels: int | None
+    levels: NDArray[np.int64] | None
     limit: Array
     packet_offset: Array
     unsettled: Array
@@ -176,18 +177,19 @@ class Design:
         limits, largest = self.calibration.inputs, self.calibration.largest
         return InputRange.of(scale=self.input_scale, offset=self.input_offset, limits=limits, largest=largest)
 
-    def highest_level(self, index: int) -> float:
-        """Largest level that the integrators of layer ``index`` must hold: see :func:`highest_level`."""
-        return highest_level(self.layers[index].levels, self.calibration.states[index])
+    def highest_levels(self, index: int) -> Array:
+        """Largest level (units,) that each integrator of layer ``index`` must hold: see :func:`highest_levels`."""
+        layer = self.layers[index]
+        return np.broadcast_to(highest_levels(layer.levels, self.calibration.states[index]), (layer.units,))
 
     def voltages(self, inputs: NDArray[np.floating]) -> Array:
         """Voltages of the input lines [V] for ``inputs`` (..., features), clamped to their range."""
         return self.technology.supply.common_mode + self.input_unit * self.input_range.scaled(inputs)
 
 
-def highest_level(levels: int | None, largest: float) -> float:
-    """K, or without a level limit the ``largest`` level of the calibration with headroom."""
-    return levels if levels is not None else HEADROOM * largest
+def highest_levels(levels: NDArray[np.int64] | None, largest: float) -> Array:
+    """K (units,), or () without a level limit the ``largest`` level of the calibration with headroom."""
+    return np.asarray(HEADROOM * largest if levels is None else levels, dtype=np.float64)
 
 
 def padding(totals: Array, least: float) -> Array:

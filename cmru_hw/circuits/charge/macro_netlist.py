@@ -300,7 +300,8 @@ def _layer(design: Design, index: int, layer: Layer, sources: Sequence[str], dri
     cell, technology = _unit_cell(design), design.technology
     parasitic = _parasitic(design)
     lines = [
-        f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is {layer.unit:.6g} V",
+        f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is "
+        f"{input_range.span(layer.unit)} V",
         *_lines(str(index), sources, f"e{index}"),
         *trim_netlist.lines(design, str(index), f"e{index}"),
     ]

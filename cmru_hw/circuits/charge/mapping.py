@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
 from cmru_hw.circuits import input_range
@@ -30,7 +31,7 @@ from cmru_hw.circuits.charge.design import (
     Design,
     Layer,
     Row,
-    highest_level,
+    highest_levels,
     padding,
     phase_share,
 )
@@ -40,6 +41,7 @@ from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.core.units import si
+from cmru_hw.nn import levels as level_limits
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process.technology import Technology
@@ -170,7 +172,7 @@ def outputs(layer: Layer, technology: Technology) -> tuple[Array, Array, Array]:
     """
     memory = registry.of(technology)
     if memory is None or not memory.bits:
-        return np.full(layer.units, layer.unit), layer.sign, np.eye(layer.units)
+        return layer.unit, layer.sign, np.eye(layer.units)
     lines = layer.units * len(memory.bits)
     alpha = layer.sign * layer.step / layer.unit
     spread = np.asarray(np.kron(np.diag(alpha), memory.bits), dtype=np.float64)
@@ -208,9 +210,7 @@ def _layer(
     units = len(bias)
     sums = [(candidate - threshold, bias, -width), (candidate + threshold, bias, width)]
     low, high = _rows(name, sums, line_unit, line_sign, technology, deviations, shared=False)
-    if memory := registry.of(technology):
-        memory.check_levels(config.levels)
-    levels = 1 if config.epsilon == 0.0 and config.cell != "acmru" else config.levels
+    levels = _levels(name, index, units, config, technology)
     integrator, packet_row = technology.capacitor.integrator, None
     if config.cell == "acmru":
         alpha = (tensors[f"{name}.alpha.weight"] @ spread, tensors[f"{name}.alpha.bias"], np.zeros(units))
@@ -218,7 +218,7 @@ def _layer(
         unit, step, packet = _sampled_packets(packet_row, technology, calibration.states[index])
         sign = np.ones(units)
     else:
-        highest = highest_level(levels, calibration.states[index])
+        highest = highest_levels(levels, calibration.states[index])
         unit, step, packet = _fixed_packets(name, tensors[f"{name}.alpha"], technology, highest)
         sign = np.sign(tensors[f"{name}.alpha"])
     settling = phase_share(config, technology) * technology.timing.timestep
@@ -239,7 +239,7 @@ def _layer(
         initial=tensors[f"{name}.initial_state"],
         levels=levels,
         # A state that is replaced cannot exceed one level.
-        limit=(levels - 0.5) * step if levels and config.epsilon else np.full(units, np.inf),
+        limit=(levels - 0.5) * step if levels is not None and config.epsilon else np.full(units, np.inf),
         packet_offset=technology.switch.packet_injection / packet,
         # The next layer reads the state one phase after the packet was sent.
         unsettled=np.full(units, np.exp(-settling / time_constant) if time_constant else 0.0),
@@ -248,8 +248,23 @@ def _layer(
     )
 
 
-def _sampled_packets(row: Row, technology: Technology, largest: float) -> tuple[float, Array, Array]:
-    """Unit [V], levels (units,) [V] and packet capacitors (units,) [F] of packets whose voltage comes from ``row``.
+def _levels(name: str, index: int, units: int, config: ModelConfig, technology: Technology) -> NDArray[np.int64] | None:
+    """K (units,) of layer ``index``, or None without a limit. Raises MappingError for one that its memory cannot store.
+
+    A state that is replaced has one level.
+    """
+    found = level_limits.of_layer(config.levels, index)
+    limits = found if isinstance(found, tuple) else (found,) * units
+    if memory := registry.of(technology):
+        for number, limit in enumerate(limits):
+            memory.check_levels(limit, f"{name}, unit {number}")
+    if config.epsilon == 0.0 and config.cell != "acmru":
+        return np.ones(units, dtype=np.int64)
+    return None if found is None else np.array(limits, dtype=np.int64)
+
+
+def _sampled_packets(row: Row, technology: Technology, largest: float) -> tuple[Array, Array, Array]:
+    """Units (units,) [V], levels (units,) [V] and packet capacitors (units,) [F] with the voltage of ``row``.
 
     The row gives scale/total volts per unit of alpha, and the packet converts that to ``unit`` volts. If a row
     attenuates too much, the swing is reduced instead of making the packet capacitor far larger than the integrator.
@@ -257,18 +272,20 @@ def _sampled_packets(row: Row, technology: Technology, largest: float) -> tuple[
     """
     attenuation = row.total / row.scale
     unit = min(technology.signal.state_swing / (HEADROOM * largest), LARGEST_PACKET_RATIO / float(attenuation.max()))
-    return unit, np.full(len(attenuation), unit), technology.capacitor.integrator * unit * attenuation
+    units = np.full(len(attenuation), unit)
+    return units, units, technology.capacitor.integrator * unit * attenuation
 
 
-def _fixed_packets(name: str, alpha: Array, technology: Technology, highest: float) -> tuple[float, Array, Array]:
-    """Unit [V], levels (units,) [V] and packet capacitors (units,) [F] for ``highest`` levels.
+def _fixed_packets(name: str, alpha: Array, technology: Technology, highest: Array) -> tuple[Array, Array, Array]:
+    """Units (units,) [V], levels (units,) [V] and packet capacitors (units,) [F] for ``highest`` levels (units,) or ().
 
-    Raises MappingError for an alpha of 0, or for one that needs too large a packet.
+    A unit with few levels has large ones: the swing is divided by its own K. Raises MappingError for an alpha of 0, or
+    for a packet that is too large or too small.
     """
     if dead := np.flatnonzero(alpha == 0).tolist():
         raise MappingError(f"{name}.alpha[{dead[0]}] is 0: that unit moves nothing; prune it or train on")
     integrator = technology.capacitor.integrator
-    unit = technology.signal.state_swing / float(np.abs(alpha).max() * highest)
+    unit = technology.signal.state_swing / np.broadcast_to(np.abs(alpha).max() * highest, alpha.shape)
     step = np.abs(alpha) * unit
     packet = step / technology.signal.reference * integrator
     worst = int(np.argmax(packet))
@@ -277,7 +294,31 @@ def _fixed_packets(name: str, alpha: Array, technology: Technology, highest: flo
             f"{name}, unit {worst}: one packet would need C_s = {si(packet[worst], 'F')} on C_int = "
             f"{si(integrator, 'F')}; lower signal.state_swing, raise signal.reference, or train with a penalty on alpha"
         )
+    worst, least = int(np.argmin(packet)), smallest_packet(technology)
+    if packet[worst] < least:
+        raise MappingError(
+            f"{name}, unit {worst}: one packet would need C_s = {si(packet[worst], 'F')}, but the smallest capacitor "
+            f"is {si(least, 'F')}; train with fewer levels or with alphas of like size, or raise capacitor.integrator"
+        )
     return unit, step, packet
+
+
+def most_levels(technology: Technology) -> int:
+    """The largest K whose levels ``technology`` tells apart: half a level is a standard deviation of the level limit.
+
+    A unit with a larger K would end its range a level early or late on every third die. Its levels are also small
+    compared with the offsets of amplifiers and comparators, and with its smallest packet.
+    """
+    swing, sigma = technology.signal.state_swing, technology.mismatch.limit
+    step = smallest_packet(technology) / technology.capacitor.integrator * technology.signal.reference
+    smallest = max(2 * sigma, step)
+    return max(1, min(level_limits.MAX_LEVELS, int(swing / smallest))) if smallest else level_limits.MAX_LEVELS
+
+
+def smallest_packet(technology: Technology) -> float:
+    """The smallest packet capacitor [F] that can be drawn; 0 if the technology states none."""
+    devices = technology.transistor
+    return technology.capacitor.minimum if devices is None else devices.piece
 
 
 def injected(row: Row, technology: Technology) -> Row:

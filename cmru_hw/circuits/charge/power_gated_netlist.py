@@ -181,7 +181,7 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     _, chip = require(design)
     layer, here = design.layers[index], f"{index}_{i}"
     clocks = " ".join(f"{clock}{index}" for clock in UNIT_CLOCKS)
-    highest = design.highest_level(index)
+    highest = design.highest_levels(index)[i]
     ratio = layer.packet[i] / layer.integrator[i]
     reference = "ref_up" if layer.initial[i] > 0 else "ref_down"
     return [

@@ -14,6 +14,7 @@ from cmru_hw.circuits.charge.mapping import outputs
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array, Response
+from cmru_hw.nn import levels
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
 
@@ -30,7 +31,7 @@ def unit(design: Design, layer: int, number: int) -> Design:
     layer_of_unit = design.layers[layer]
     units = np.array([number])
     of_lines = ("line_unit", "line_sign", "spread")
-    own = [field.name for field in fields(Layer) if field.name not in (*of_lines, "unit", "levels")]
+    own = [field.name for field in fields(Layer) if field.name not in of_lines]
     sliced: dict[str, Any] = {name: _one(getattr(layer_of_unit, name), units) for name in own}
     lines = layer_of_unit.low.weights.shape[1]
     # The value of a line is its voltage.
@@ -39,7 +40,13 @@ def unit(design: Design, layer: int, number: int) -> Design:
     readout = _one(design.readout, np.array([], dtype=np.int64))
     return replace(
         design,
-        config=replace(design.config, features=lines, units=(1,), skip=False),
+        config=replace(
+            design.config,
+            features=lines,
+            units=(1,),
+            skip=False,
+            levels=levels.of_unit(design.config.levels, layer, number),
+        ),
         calibration=replace(
             design.calibration,
             inputs=(np.inf,) * lines,

@@ -55,8 +55,10 @@ def comparator_inputs(design: Design) -> list[tuple[str, str]]:
 def cell_files(design: Design) -> dict[str, bytes]:
     """The templates of ``design``: path in the deck → content, in the order to include them."""
     folder, memory = package_data.folder("netlists") / "cells" / "transistor", registry.of_design(design)
-    own = {name: text.encode() for name, text in (*memory.templates(design).items(), *design.templates)}
-    return {f"cells/{cell}.cir": own.get(cell) or (folder / f"{cell}.cir").read_bytes() for cell in memory.cells}
+    dependent = memory.templates(design)
+    own = {name: text.encode() for name, text in (*dependent.items(), *design.templates)}
+    names = (*memory.cells, *(cell for cell in dependent if cell not in memory.cells))
+    return {f"cells/{cell}.cir": own.get(cell) or (folder / f"{cell}.cir").read_bytes() for cell in names}
 
 
 def network_text(design: Design) -> str:
@@ -105,7 +107,8 @@ def _layer(
     used = {node for row in rows.values() for node, _ in row.values()}
     images, dummies = memory.dummies(index, sources, used, devices.wire * len(rows) / 2)
     lines = [
-        f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is {layer.unit:.6g} V",
+        f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is "
+        f"{input_range.span(layer.unit)} V",
         *memory.layer_head(design, index),
         *wires(memory.layer_wires, str(index), devices.wire * layer.units),
         *_lines(memory, str(index), sources, rows, devices),

@@ -4,10 +4,14 @@ One template depends on K: it selects the nets that detect the end of the range.
 counting down, every input of one gate must be high. Each input is either a bit with the same value at both ends
 (``m0``, or ``m0b`` where it is 0), or a bit that differs, taken relative to the direction of the count (``a1`` or
 ``a1b``). One gate therefore guards both ends for any K.
+
+If K differs between units, every K has its own copies of the three cells that depend on it, named after it
+(``counter_end_3``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -27,18 +31,15 @@ from cmru_hw.spice.deck import num
 BIT_VALUES = (1.0, 2.0, 4.0, -8.0)
 BITS = len(BIT_VALUES)
 LARGEST = 2 ** (BITS - 1) - 1
+# The cells that depend on K, from the inside.
+OF_LEVELS = ("counter_end", "counter_core", "unit_counter")
 EDGES = ("kr", "ke", "kck", "ken", "kpb")
 CLOCKS = ("r", "rb", "e", "eb", "f", "fb", "ck", "en", "pb")
 SUPPLIES = {"lines": MeteredSupply(node="vl"), "memory": MeteredSupply(node="vm"), **clocked_netlist.SUPPLIES}
 
 
 def end_nets(levels: int) -> tuple[str, ...]:
-    """Nets of the gate's inputs for K = ``levels``. Raises MappingError if K does not fit in four bits."""
-    if not 1 <= levels <= LARGEST:
-        raise MappingError(
-            f"a counter has {BITS} bits and counts to {LARGEST}, not to {levels or 'infinity'}: train with levels = "
-            f"{LARGEST} or less, or export with --memory integrator"
-        )
+    """Nets of the gate's inputs for K = ``levels``, at most `LARGEST`."""
     nets = []
     for place in range(BITS - 1):
         top, bottom = levels >> place & 1, -levels >> place & 1
@@ -49,7 +50,7 @@ def end_nets(levels: int) -> tuple[str, ...]:
 
 def end_template(levels: int) -> str:
     """The template ``counter_end`` for K = ``levels``."""
-    text = (package_data.folder("netlists") / "cells" / "transistor" / "counter_end.cir").read_text(encoding="utf-8")
+    text = _shipped("counter_end")
     nets = end_nets(levels)
     inverters = [f"x{net} {net[:-1]} {net} vd inv" for net in nets if net[0] == "a" and net.endswith("b")]
     gate = f"xe {' '.join(nets)} endb vd nand4"
@@ -58,9 +59,45 @@ def end_template(levels: int) -> str:
     )
 
 
-def check_levels(levels: int | None) -> None:
-    """Raises MappingError if ``levels`` is unbounded or does not fit in four bits."""
-    end_nets(levels or 0)
+def templates(design: Design) -> dict[str, str]:
+    """``counter_end`` for K of ``design``; or for each K of its units, copies of the cells that depend on it.
+
+    Raises MappingError for a ``counter_end`` of the user's own, which knows one K, in a design with several.
+    """
+    found = design.config.levels
+    if not isinstance(found, tuple):
+        return {"counter_end": end_template(found or 0)}
+    own = dict(design.templates)
+    if OF_LEVELS[0] in own:
+        raise MappingError(
+            f"this network has units of several K, and a {OF_LEVELS[0]} of your own is for one: name it after its K, "
+            f"as {OF_LEVELS[0]}_3"
+        )
+    made = {}
+    for levels in sorted({k for layer in found for k in layer}):
+        end = end_template(levels).partition("\n.subckt nand4")[0] + "\n"
+        texts = (end, *(own.get(cell) or _shipped(cell) for cell in OF_LEVELS[1:]))
+        for cell, text in zip(OF_LEVELS, texts, strict=True):
+            made[f"{cell}_{levels}"] = _named(text, levels)
+    return made
+
+
+def _named(text: str, levels: int) -> str:
+    """``text`` of a cell with its name, and the names of the cells in it that depend on K, extended by K."""
+    return re.sub(rf"\b({'|'.join(OF_LEVELS)})\b(?!\.)", rf"\g<1>_{levels}", text)
+
+
+def _shipped(cell: str) -> str:
+    return (package_data.folder("netlists") / "cells" / "transistor" / f"{cell}.cir").read_text(encoding="utf-8")
+
+
+def check_levels(levels: int | None, place: str) -> None:
+    """Raises MappingError if ``levels`` of the unit at ``place`` is unbounded or does not fit in four bits."""
+    if levels is None or levels > LARGEST:
+        raise MappingError(
+            f"{place}: a counter has {BITS} bits and counts to {LARGEST}, not to {levels or 'infinity'}: train with "
+            f"levels = {LARGEST} or less, or export with --memory integrator"
+        )
 
 
 def adapt(technology: Technology) -> Technology:
@@ -76,13 +113,15 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     lines: list[str] = []
     za, zb, _, reference = clocked_netlist.unit_pins(design, index, i, lines)
     clocks = " ".join(f"{clock}{index}" for clock in ("r", "rb", "ck", "en", "pb"))
+    levels = design.config.levels
+    cell = f"unit_counter_{levels[index][i]}" if isinstance(levels, tuple) else "unit_counter"
     bits = _bits(here)
     level = "+".join(f"{num(value)}*v({bit})" for bit, value in zip(bits, BIT_VALUES, strict=True))
     return [
         *lines,
         # Not a part of the circuit: a probe that converts the level to the voltage that an integrator would have.
         f"xunit{here} a{here} b{here} {' '.join(bits)} qa{here} qb{here} {za} {zb} "
-        f"{reference} {reference}\n+ {clocks} init vcm vd vc vm unit_counter{sizes}\n"
+        f"{reference} {reference}\n+ {clocks} init vcm vd vc vm {cell}{sizes}\n"
         f"eo{here} o{here} 0 vol='v(vcm)+{num(layer.step[i])}*({level})/v(vm)'",
     ]
 
@@ -116,7 +155,7 @@ COUNTER = replace(
     supplies=SUPPLIES,
     adapt=adapt,
     check_levels=check_levels,
-    templates=lambda design: {"counter_end": end_template(design.config.levels or 0)},
+    templates=templates,
     layer_wires=CLOCKS,
     layer_head=partial(clocked_netlist.layer_head, edges=EDGES, clocks=CLOCKS, driver="counter_clocks"),
     bit_lines=bit_lines,

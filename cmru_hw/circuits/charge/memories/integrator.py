@@ -37,7 +37,7 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     za, zb, zp, reference = clocked_netlist.unit_pins(design, index, i, lines)
     clocks = " ".join(f"{clock}{index}" for clock in ("r", "rb", "ck", "pl", "en", "pb", "pc", "pcb", "en", "s"))
     ratio = layer.packet[i] / layer.integrator[i]
-    highest = design.highest_level(index)
+    highest = design.highest_levels(index)[i]
     return [
         *lines,
         f"xunit{here} a{here} b{here} o{here} qa{here} qb{here} {za} {zb} {zp} "
@@ -55,7 +55,7 @@ def analytic(
     return found | {"inputs": macro.analytic(design, expected, inputs, sequence)["inputs"]}
 
 
-def any_levels(levels: int | None) -> None:
+def any_levels(levels: int | None, place: str) -> None:
     """Accepts any number of levels: a capacitor has no inherent limit."""
 
 

@@ -30,9 +30,10 @@ class Memory:
     From a network to a design:
 
     * ``adapt(technology)``: the transistor-level technology that its designs are mapped to. Raises TechnologyError
-    * ``check_levels(levels)`` raises MappingError for a number of levels that it cannot store
+    * ``check_levels(levels, place)`` raises MappingError for a number of levels that it cannot store; ``place`` names
+      the unit
     * ``require(design)`` raises MappingError for a design that it has no circuit for
-    * ``templates(design)``: templates that depend on the design, by name
+    * ``templates(design)``: templates that depend on the design, by name: cells, or more of them
 
     Netlist. A group is a layer's number or ``"r"`` for the readout. Rows map a row's node to its capacitors:
 
@@ -81,7 +82,7 @@ class Memory:
     supplies: Mapping[str, MeteredSupply]
     excludes: tuple[str, ...]
     adapt: Callable[[Technology], Technology]
-    check_levels: Callable[[int | None], None]
+    check_levels: Callable[[int | None, str], None]
     require: Callable[[Design], object]
     templates: Callable[[Design], dict[str, str]]
     constant: LineSource | None
