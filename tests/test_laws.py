@@ -100,7 +100,7 @@ def test_a_packet_has_2ktc(engine: str) -> None:
     sent = noisy.decisions[0][:, 1:] != 0
     sigma = np.sqrt(2 * THERMAL * layer.packet) / layer.integrator
     assert normal((added / sigma)[sent], 1.0)
-    # ngspice's stimulus has ten digits, and a gain of 1e5 returns a little of the difference with every packet.
+    # ngspice's stimulus has ten digits, and a finite gain returns a little of the difference with every packet.
     assert np.abs(added[~sent]).max() < 1e-7
 
 

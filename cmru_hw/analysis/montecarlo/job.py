@@ -16,6 +16,7 @@ from torch import Tensor
 
 import cmru_hw
 from cmru_hw import spice
+from cmru_hw.analysis.montecarlo.engines import Engines
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.identity import simulated_sha256
@@ -90,6 +91,11 @@ class Job:
     def spice_version(self) -> str:
         """Name and version of the simulator that computes the rows; "" for the fast engine. Raises SimulatorMissing."""
         return spice.installed(self.backend) if self.engine == "spice" else ""
+
+    @cached_property
+    def engines(self) -> Engines:
+        """The SPICE engines of this process for this job."""
+        return Engines(backend=self.backend, timeout=self.timeout)
 
     def require_same_simulator(self) -> None:
         """Raise InputError if this machine has another version of the simulator than the one that started the job."""

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from cmru_hw import spice
 from cmru_hw.analysis.montecarlo.job import EngineName, Job, one_thread
 from cmru_hw.analysis.montecarlo.result import (
     DieAccuracy,
@@ -46,7 +45,7 @@ def scores(job: Job, dies: Sequence[int]) -> pa.Table:
 def _spice(job: Job, dies: Sequence[int]) -> list[DieScores]:
     rows: list[DieScores] = []
     job.require_same_simulator()
-    with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
+    with job.engines.borrowed() as engine:
         for number in dies:
             try:
                 rows.append(job.simulator.simulated(job, job.simulator.draw(job, [number]), engine))

@@ -29,8 +29,11 @@ _RETRIES = 5
 
 def serial(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
     """This process, one block after the other."""
-    for block in blocks:
-        yield block, scores(job, block.dies)
+    try:
+        for block in blocks:
+            yield block, scores(job, block.dies)
+    finally:
+        job.engines.close()
 
 
 @contextmanager

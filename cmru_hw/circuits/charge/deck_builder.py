@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.part import Part
 from cmru_hw.spice.deck import Deck, save_lines
 
 
@@ -45,12 +45,9 @@ def build(
     )
 
 
-def signal_nodes(design: Design) -> list[str]:
-    """State and decisions of every unit, ``o0_3 qa0_3 qb0_3``, and readout rows, ``y2``."""
+def signal_nodes(part: Part) -> list[str]:
+    """State and decisions of every unit of ``part``, ``o0_3 qa0_3 qb0_3``, and its readout rows, ``y2``."""
     units = [
-        f"{node}{index}_{i}"
-        for index, layer in enumerate(design.layers)
-        for i in range(layer.units)
-        for node in ("o", "qa", "qb")
+        f"{node}{index}_{i}" for index, units in enumerate(part.units) for i in units for node in ("o", "qa", "qb")
     ]
-    return units + [f"y{k}" for k in range(len(design.readout.bias))]
+    return units + [f"y{k}" for k in part.classes]

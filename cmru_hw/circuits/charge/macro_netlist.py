@@ -14,25 +14,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from cmru_hw.circuits import input_range
-from cmru_hw.circuits.charge import deck_builder, trim_netlist
+from cmru_hw.circuits.charge import deck_builder, macro_stimulus, trim_netlist
 from cmru_hw.circuits.charge.design import Design, Layer, Row
+from cmru_hw.circuits.charge.macro_stimulus import INPUT_CHANGE, Sources
+from cmru_hw.circuits.charge.part import Part, whole
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.spice.deck import Deck, num
 from cmru_hw.spice.schedule import Moment, Schedule, schedule
 
-# filesource reads lines of at most about 500 characters. From a longer line it silently repeats the first row.
-COLUMNS_PER_FILE = 24
-# Time of the input change within a timestep, in the middle of the hold.
-INPUT_CHANGE = 0.2
 # Cells that also exist with a charge meter inside.
 _METERED = ("line", "integrator", "source")
-# In the power-on frame the comparators' references move by this voltage [V], which is more than any row can move.
-START_SHIFT = 1.0
 
 
 def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
@@ -75,39 +69,45 @@ def deck(
     refine: int = 0,
     metered: bool = False,
     calibrating: bool = False,
+    part: Part | None = None,
+    recorded: Sources | None = None,
 ) -> tuple[Deck, Schedule]:
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
     ``network`` replaces :func:`network_text` (an edited file that the user named explicitly). ``noise`` holds, for each
-    sequence, the noise [V] of every precharge node (:func:`offsets`), which is added to the node's offset: one value
-    for the power-on frame, then one per timestep. ``save`` adds vectors. ``refine`` is how often the largest step is
-    halved. ``metered`` gives every driver and source a meter of the charge that it delivers (:func:`meters`).
-    ``calibrating`` gives the circuit during the search of trim codes: states stay empty, the power-on frame forces no
-    decision, and the comparators of the readout rows are saved too.
+    sequence, the noise [V] of every precharge node (`cmru_hw.circuits.charge.macro_stimulus.offsets`), which is added
+    to the node's offset: one value for the power-on frame, then one per timestep. ``save`` adds vectors. ``refine`` is
+    how often the largest step is halved. ``metered`` gives every driver and source a meter of the charge that it
+    delivers (:func:`meters`). ``calibrating`` gives the circuit during the search of trim codes: states stay empty, the
+    power-on frame forces no decision, and the comparators of the readout rows are saved too. ``part`` is what
+    ``network`` contains, the whole design if None; ``recorded`` drives the states that it reads and does not contain.
     """
     technology = design.technology
     timing = technology.timing
-    # At this moment everything has settled, and the clocks have not fallen yet.
-    end = Moment(offset=(1 - design.phase / 4) * design.timestep, clocks=design.phases, high=1.0)
-    moments = (end,) * (len(design.layers) + 1)
-    plan = schedule(design.timestep, design.phase / 4, [len(x) for x in inputs], moments=moments)
+    part = part or whole(design)
+    plan = plan_of(design, inputs)
     driven = noise[0].keys() if noise else ()
     cells = cell_files(design, metered=metered)
-    sources, stimulus = _stimulus(design, inputs, plan, noise, calibrating)
-    saved = _saved(design, metered, (*save, *(trim_netlist.readout_comparators(design) if calibrating else ())))
+    features = _features(design, part)
+    sources = macro_stimulus.stimulus(
+        design, part, inputs, plan, features=features, noise=noise, calibrating=calibrating
+    )
+    also = recorded or Sources(lines=(), files={})
+    saved = _saved(design, part, metered, (*save, *(trim_netlist.readout_comparators(design) if calibrating else ())))
     stop = (plan.frames + INPUT_CHANGE / 2) * timing.timestep
     # A metered hold needs a step or two of its own, between the change of the inputs and the first clock.
     step = timing.timestep / 2 ** max(refine, 4 if metered else 0)
     built = deck_builder.build(
         network=network if network is not None else network_text(design, driven=driven),
         cells=cells,
-        files=stimulus,
+        files={**sources.files, **also.files},
         head=[f".param v_cm={num(technology.supply.common_mode)}"],
         sources=[
-            *_source_lines(design, metered),
+            *_source_lines(design, part, metered),
             *([f"vcal cal 0 {int(calibrating)}"] if technology.trim_bits else []),
             *clock_lines(design, calibrating=calibrating),
-            *sources,
+            *sources.lines,
+            *also.lines,
         ],
         saved=saved,
         # Charge conservation makes one step across a switching event exact; truncation control would only add steps.
@@ -117,65 +117,35 @@ def deck(
     return built, plan
 
 
-def _stimulus(
-    design: Design,
-    inputs: Sequence[Array],
-    plan: Schedule,
-    noise: Sequence[Mapping[str, Array]] | None,
-    calibrating: bool,
-) -> tuple[list[str], dict[str, bytes]]:
-    """Sources of inputs, power-on references and noise, and the files that these read."""
-    common = design.technology.supply.common_mode
-    columns: dict[str, Array] = {f"x{j}": np.full(plan.frames, common) for j in range(design.config.features)}
-    start = np.zeros(plan.frames, dtype=bool)
-    for first, sequence in zip(plan.starts, inputs, strict=True):
-        start[first - 1] = not calibrating
-        for j, voltage in enumerate(design.voltages(np.asarray(sequence)).T):
-            columns[f"x{j}"][first : first + len(voltage)] = voltage
-    columns["ref_up"] = np.where(start, common - START_SHIFT, common)
-    columns["ref_down"] = np.where(start, common + START_SHIFT, common)
-    for node, offset in offsets(design).items():
-        if noise and node in noise[0]:
-            # Noise has the frames of a sequence: one for power-on, then the timesteps.
-            columns[node] = common + offset + np.concatenate([one[node] for one in noise])
-    files: dict[str, bytes] = {}
-    lines: list[str] = []
-    names = list(columns)
-    for number, first in enumerate(range(0, len(names), COLUMNS_PER_FILE)):
-        chosen = names[first : first + COLUMNS_PER_FILE]
-        path = f"stimulus{number}.txt"
-        files[path] = _stimulus_file(design.timestep, np.stack([columns[name] for name in chosen], axis=1))
-        lines += _filesource(f"stimulus{number}", path, chosen)
-    if calibrating:
-        return [*lines, "vinit init 0 1"], files
-    files["start.txt"] = _start_file(plan, start, design.phase / 2)
-    lines += _filesource("start", "start.txt", ["init"])
-    return lines, files
+def plan_of(design: Design, inputs: Sequence[Array]) -> Schedule:
+    """The schedule of a deck that runs ``inputs``, whatever part of ``design`` it contains."""
+    # At this moment everything has settled, and the clocks have not fallen yet.
+    end = Moment(offset=(1 - design.phase / 4) * design.timestep, clocks=design.phases, high=1.0)
+    moments = (end,) * (len(design.layers) + 1)
+    return schedule(design.timestep, design.phase / 4, [len(x) for x in inputs], moments=moments)
 
 
-def _saved(design: Design, metered: bool, more: Sequence[str]) -> list[str]:
-    saved = deck_builder.signal_nodes(design)
-    saved += trim_netlist.readout_replicas(design)
+def _features(design: Design, part: Part) -> list[int]:
+    """The inputs that ``part`` reads."""
+    read = {node for group in part.groups for node in line_sources(design)[group]}
+    return [j for j in range(design.config.features) if f"x{j}" in read]
+
+
+def _saved(design: Design, part: Part, metered: bool, more: Sequence[str]) -> list[str]:
+    saved = deck_builder.signal_nodes(part)
+    saved += trim_netlist.readout_replicas(design, part)
     saved += design.phases
-    saved += [name for name in more if name not in saved]
-    return saved + ([TOTAL, *[meter.vector for meter in meters(design)]] if metered else [])
-
-
-def offsets(design: Design) -> dict[str, float]:
-    """Offset of every precharge node from V_cm [V]: ``za0_3 zb0_3 zg0_3 zy2`` of rows, ``zp0_3`` of packets."""
-    found: dict[str, float] = {}
-    for index, layer in enumerate(design.layers):
-        kinds = {"a": layer.low.offset, "b": layer.high.offset, "p": layer.packet_offset}
-        if layer.packet_row is not None:
-            kinds["g"] = layer.packet_row.offset
-        found |= {f"z{kind}{index}_{i}": float(values[i]) for kind, values in kinds.items() for i in range(layer.units)}
-    return found | {f"zy{k}": float(value) for k, value in enumerate(design.readout.offset)}
+    known = set(saved)
+    saved += [name for name in more if name not in known]
+    return saved + ([TOTAL, *[meter.vector for meter in meters(design, part)]] if metered else [])
 
 
 def clock_lines(design: Design, *, calibrating: bool = False) -> list[str]:
     """One clock instance per phase. All pulses end with the timestep, so an earlier phase has a longer pulse.
 
-    During the search of trim codes, no packet is sent and no state is emptied.
+    A part of a network has all of them, too: ngspice conserves the charge of a row exactly only if the lines of the row
+    stand still before its clock rises, and the edges of the earlier clocks make it take a time step in between. During
+    the search of trim codes, no packet is sent and no state is emptied.
     """
     period, names, share = design.technology.timing.timestep, design.phases, design.phase
     return [
@@ -245,23 +215,24 @@ class Meter:
 TOTAL = "meter_total"
 
 
-def meters(design: Design) -> list[Meter]:
-    """The charge meters of a metered deck, without :data:`TOTAL`.
+def meters(design: Design, part: Part | None = None) -> list[Meter]:
+    """The charge meters of a metered deck with ``part`` of ``design`` (None: all of it), without :data:`TOTAL`.
 
     The comparators' supply has no meter: the current through the pull-down of an ideal comparator is not physical.
     """
     found = []
-    for group, nodes in line_sources(design).items():
+    part = part or whole(design)
+    sources = line_sources(design)
+    for group in part.groups:
+        nodes = sources[group]
         named = [*((str(j), node) for j, node in enumerate(nodes)), ("bias", "bias")]
         found += [
             Meter(vector=f"xline{group}_{name}.m{side}", driver="line", node=node, group=group)
             for name, node in named
             for side in "pn"
         ]
-    for index, layer in enumerate(design.layers):
-        found += [
-            Meter(vector=f"xunit{index}_{i}.xi.ma", driver="amplifier", node=f"{index}_{i}") for i in range(layer.units)
-        ]
+    for index, units in enumerate(part.units):
+        found += [Meter(vector=f"xunit{index}_{i}.xi.ma", driver="amplifier", node=f"{index}_{i}") for i in units]
     return found + [Meter(vector=f"meter_{name}", driver="source", node=name) for name in _sources(design)]
 
 
@@ -276,11 +247,11 @@ def _sources(design: Design) -> dict[str, float]:
     }
 
 
-def _source_lines(design: Design, metered: bool) -> list[str]:
+def _source_lines(design: Design, part: Part, metered: bool) -> list[str]:
     sources, supply = _sources(design).items(), f"vdd vdd 0 {num(design.technology.supply.vdd)}"
     if not metered:
         return [supply, *[f"v{name} {name} 0 {num(volts)}" for name, volts in sources]]
-    returns = ["vreturn", *[f"vlines{group}" for group in line_sources(design)]]
+    returns = ["vreturn", *[f"vlines{group}" for group in part.groups]]
     return [
         supply,
         *[f"xsource_{name} {name} meter_{name} return source volts={num(volts)}" for name, volts in sources],
@@ -390,30 +361,3 @@ def _precharge(node: str, offset: float, driven: Collection[str], lines: list[st
 
 def _parasitic(design: Design) -> float:
     return design.technology.capacitor.parasitic
-
-
-def _stimulus_file(timestep: float, values: Array) -> bytes:
-    """One row per change. The last one is repeated past the end, because filesource interpolates to a next point."""
-    frames = len(values)
-    times = np.concatenate(([0.0], (np.arange(1, frames + 3) + INPUT_CHANGE) * timestep))
-    held = values[np.minimum(np.arange(frames + 3), frames - 1)]
-    rows = np.column_stack((times, held))
-    return "".join(" ".join(f"{v:.10g}" for v in row) + "\n" for row in rows.tolist()).encode()
-
-
-def _start_file(plan: Schedule, start: Array, early: float) -> bytes:
-    """The power-on line: up in the hold before a start frame, down ``early`` before that frame's clocks fall."""
-    rows: list[tuple[float, int]] = []
-    for frame in np.flatnonzero(start).tolist():
-        rows.append(((frame + INPUT_CHANGE) * plan.timestep if frame else 0.0, 1))
-        rows.append(((frame + 1 - early) * plan.timestep, 0))
-    rows += [((plan.frames + extra) * plan.timestep, 0) for extra in (1, 2)]
-    return "".join(f"{time:.10g} {value}\n" for time, value in rows).encode()
-
-
-def _filesource(name: str, path: str, columns: Sequence[str]) -> list[str]:
-    zeros, ones = (" ".join([value] * len(columns)) for value in ("0", "1"))
-    return [
-        f"a{name} %v([{' '.join(columns)}]) {name}_source",
-        f'.model {name}_source filesource(file="{path}" amploffset=[{zeros}] amplscale=[{ones}] amplstep=true)',
-    ]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.charge import causes, fidelity, numerics
+from cmru_hw.circuits.charge import causes, fidelity, numerics, runs
 from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.runs import Batch, Settings
 from cmru_hw.circuits.simulation import Simulation, Waveforms, shared_decks
-from cmru_hw.core.errors import LatchTurned, ResultRejected, SimulationError, UncausedTransition
+from cmru_hw.core.errors import LatchTurned, ResultRejected, UncausedTransition
 from cmru_hw.core.signals import Array, Response, Traces, padded
 from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
-from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule
 
 # Timesteps per deck: enough to outweigh the start-up of a deck, few enough to share the decks between workers.
@@ -51,6 +52,30 @@ class ChargeSimulation(Simulation):
             return []
         return [("late flips", f"{self.late_flips} decisions turned over after their packets had gone: no state moved")]
 
+    def replaced(self, other: ChargeSimulation, places: NDArray[np.int64]) -> ChargeSimulation:
+        """This result with that of ``other`` for the sequences ``places``; computing time and attempts add up."""
+
+        def put(ones: Sequence[NDArray[Any]], others: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+            found = tuple(array.copy() for array in ones)
+            for array, new in zip(found, others, strict=True):
+                array[places] = new
+            return found
+
+        one, two = self.response, other.response
+        ((logits,), (delivered,)) = (
+            put([old], [new]) for old, new in ((one.logits, two.logits), (self.delivered, other.delivered))
+        )
+        return replace(
+            other,
+            response=replace(
+                one, decisions=put(one.decisions, two.decisions), states=put(one.states, two.states), logits=logits
+            ),
+            rows=put(self.rows, other.rows),
+            delivered=delivered,
+            cpu_seconds=self.cpu_seconds + other.cpu_seconds,
+            attempts=(*self.attempts, *other.attempts),
+        )
+
 
 # long: one run: options, decks, decoded sequences
 def simulate(
@@ -79,49 +104,40 @@ def simulate(
     # A transistor-level timestep takes seconds, so every sequence is its own deck.
     frames = 0 if fidelity.in_transistors(design) else FRAMES_PER_DECK
     batches = list(shared_decks(sequences.lengths.tolist(), frames))
-    inputs = [x[:length].astype(np.float64) for x, length in zip(sequences.inputs, sequences.lengths, strict=True)]
+    save = causes.macro_rows(design) if rows else ()
 
-    def build(batch: Sequence[int], refine: int) -> tuple[Deck, Schedule]:
-        return fidelity.deck(
-            design,
-            [inputs[i] for i in batch],
-            network=network,
-            noise=None if noise is None else [noise(i) for i in batch],
-            refine=refine,
-            metered=observe is not None,
-            save=causes.macro_rows(design) if rows else (),
-        )
+    def load(index: int) -> Batch:
+        inputs = [sequences.inputs[i, : sequences.lengths[i]].astype(np.float64) for i in batches[index]]
+        return Batch(inputs=inputs, noise=None if noise is None else [noise(i) for i in batches[index]])
 
     pieces: dict[int, list[_Piece]] = {}
     attempts: list[str] = []
-    seconds, simulator, done = 0.0, "", 0
-    total = int(sequences.lengths.sum())
+    seconds, simulator = 0.0, ""
+    follow = _Progress(report=progress, timesteps=[int(sequences.lengths[batch].sum()) for batch in batches])
     # Smaller steps keep a latch from turning over in a long step of the simulator.
     for finer in range(refine, refine + MOST_REFINEMENTS + 1):
+        settings = Settings(network=network, refine=finer, metered=observe is not None, save=save)
         waiting = [index for index in range(len(batches)) if index not in pieces]
-        built = [build(batches[index], finer) for index in waiting]
-        for place, outcome in engine.map([deck for deck, _ in built]):
-            if isinstance(outcome, SimulationError):
-                raise outcome
-            index, plan = waiting[place], built[place][1]
-            seconds += outcome.cpu_seconds
-            simulator = outcome.simulator
-            attempts += outcome.attempts
+        loads = [functools.partial(load, index) for index in waiting]
+        follow.numbers = waiting
+        for place, one in runs.run(design, loads, engine, settings, advance=follow.advance):
+            index = waiting[place]
+            seconds += one.cpu_seconds
+            simulator = one.simulator
+            attempts += one.attempts
             try:
                 pieces[index] = [
-                    decode(reader, outcome.traces, plan, number, name=batches[index][number])
-                    for number in range(len(plan.lengths))
+                    decode(reader, one.traces, one.plan, number, name=batches[index][number])
+                    for number in range(len(one.plan.lengths))
                 ]
             except (LatchTurned, UncausedTransition) as error:
                 if finer == refine + MOST_REFINEMENTS or not fidelity.in_transistors(design):
                     raise
                 attempts.append(f"again with smaller steps: {error}")
+                follow.reset(index)
                 continue
             if observe:
-                observe(outcome.traces, plan, batches[index])
-            done += sum(plan.lengths)
-            if progress:
-                progress(done, total)
+                observe(one.traces, one.plan, batches[index])
         if len(pieces) == len(batches):
             break
     ordered = [piece for index in range(len(batches)) for piece in pieces[index]]
@@ -134,6 +150,26 @@ def simulate(
         simulator=simulator,
         attempts=tuple(attempts),
     )
+
+
+@dataclass(kw_only=True)
+class _Progress:
+    """Reports progress in timesteps: ``timesteps`` of each batch; ``numbers`` are the batches of the present round."""
+
+    report: Callable[[int, int], None] | None
+    timesteps: list[int]
+    numbers: Sequence[int] = ()
+    shares: dict[int, float] = field(default_factory=dict)
+
+    def advance(self, place: int, share: float) -> None:
+        index = self.numbers[place]
+        self.shares[index] = self.shares.get(index, 0.0) + share
+        if self.report:
+            done = sum(share * self.timesteps[index] for index, share in self.shares.items())
+            self.report(min(round(done), sum(self.timesteps)), sum(self.timesteps))
+
+    def reset(self, index: int) -> None:
+        self.shares[index] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -275,7 +311,7 @@ def waveforms(
     The result's ``plan`` holds the sampling instant of each timestep. Raises SimulationError.
     """
     layer, number = unit
-    first = sequences.inputs[0, : sequences.lengths[0]].astype(np.float64)
-    rows = tuple(f"{row}{layer}_{number}" for row in ("a", "b"))
-    deck, plan = fidelity.deck(design, [first], network=network, save=rows)
-    return Waveforms(layer=layer, unit=number, traces=engine.run(deck).traces, plan=plan)
+    batch = Batch(inputs=[sequences.inputs[0, : sequences.lengths[0]].astype(np.float64)])
+    settings = Settings(network=network, save=tuple(f"{row}{layer}_{number}" for row in ("a", "b")))
+    traces, plan = runs.unit(design, batch, engine, settings, layer=layer, number=number)
+    return Waveforms(layer=layer, unit=number, traces=traces, plan=plan)

@@ -10,6 +10,7 @@ from cmru_hw.circuits.charge import deck_builder, transistor_netlist
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.memories.memory import Memory
+from cmru_hw.circuits.charge.part import whole
 from cmru_hw.circuits.charge.transistor_parts import INPUT_CHANGE, piecewise, require_devices, wrapped
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
@@ -68,7 +69,7 @@ def deck(
 
 
 def _saved(design: Design, plan: Schedule, more: Sequence[str]) -> list[str]:
-    saved = deck_builder.signal_nodes(design)
+    saved = deck_builder.signal_nodes(whole(design))
     saved += ["qy1"] if len(design.readout.bias) == 2 else []
     saved += [plan.common] if plan.common else []
     saved += [*plan.clocks, *transistor_netlist.charge_meters(design), TOTAL]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from cmru_hw.circuits.charge import trim
 from cmru_hw.circuits.charge.design import Design, Row
+from cmru_hw.circuits.charge.part import Part
 from cmru_hw.spice.deck import num
 
 CELLS = ["replica", "trim_line", "trim_tap"]
@@ -44,9 +45,9 @@ def class_row(design: Design, k: int) -> list[str]:
     ]
 
 
-def readout_replicas(design: Design) -> list[str]:
-    """Nodes that readout rows are read against; none without trim, when it is V_cm."""
-    return [f"fy{k}" for k in range(len(design.readout.bias))] if design.technology.trim_bits else []
+def readout_replicas(design: Design, part: Part) -> list[str]:
+    """Nodes that the readout rows of ``part`` are read against; none without trim, when it is V_cm."""
+    return [f"fy{k}" for k in part.classes] if design.technology.trim_bits else []
 
 
 def readout_comparators(design: Design) -> list[str]:

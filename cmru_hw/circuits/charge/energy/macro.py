@@ -15,7 +15,8 @@ import numpy as np
 
 from cmru_hw.circuits.charge import trim
 from cmru_hw.circuits.charge.design import Design, Row
-from cmru_hw.circuits.charge.macro_netlist import INPUT_CHANGE, TOTAL, meters
+from cmru_hw.circuits.charge.macro_netlist import TOTAL, meters
+from cmru_hw.circuits.charge.macro_stimulus import INPUT_CHANGE
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.energy import ChargeMeter, EnergyModel, Frames
 from cmru_hw.core.errors import MappingError
