@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cmru_hw.cli import common
+from cmru_hw.cli.training_output import print_improvement
 from cmru_hw.core.errors import OutputError
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ def _keep(
     shape = f"{len(trained.config.units)}x{trained.config.units[0]}"
     common.print_table(f"{data.name}, {trained.config.cell} {shape}", rows)
     if improvement is not None:
-        _print_improved(improvement)
+        print_improvement(improvement)
 
 
 def _report(report: Callable[[int, int], None], place: int, count: int, step: int, steps: int, loss: float) -> None:
@@ -424,30 +425,3 @@ def _improved(
     config = replace(tuned.trained.config, task=task, training=notes)
     found = Improvement(technology=process.name, steps=steps, seed=seed, before=tuned.before, after=tuned.after)
     return replace(tuned.trained, config=config), found
-
-
-def _print_improved(found: Improvement) -> None:
-    before, after = found.before, found.after
-    rows = [
-        (name, f"{_share(one)} before, {_share(other)} after")
-        for name, one, other in (
-            ("software", before.accuracy.software, after.accuracy.software),
-            ("median die", before.accuracy.median, after.accuracy.median),
-            ("5th percentile", before.accuracy.p05, after.accuracy.p05),
-            ("worst die", before.accuracy.min, after.accuracy.min),
-        )
-    ]
-    yielded = (
-        f"{one.value:.1%} [{one.low:.1%}, {one.high:.1%}] {when}"
-        for one, when in ((before.yield_, "before"), (after.yield_, "after"))
-    )
-    rows.append(("yield", ", ".join(yielded)))
-    agree = f"{_share(before.decision_agreement)} before, {_share(after.decision_agreement)} after"
-    rows.append(("decisions as in software", agree))
-    goal = before.accuracy.software - before.drop
-    rows.append(("a good die has", f"accuracy of at least {goal:.2%}, before and after"))
-    common.print_table(f"test accuracy of {before.dies} dies of {found.technology}, fast engine", rows)
-
-
-def _share(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2%}"
