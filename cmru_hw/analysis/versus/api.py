@@ -75,6 +75,16 @@ def versus(designs: Sequence[Exported], folders: Sequence[Path], *, command: str
         lines=tuple(side_by_side([find(design, folders) for design in designs])),
         versions={"cmru_hw": cmru_hw.__version__},
         command=command,
+        labels=_headings(designs),
+    )
+
+
+def _headings(designs: Sequence[Exported]) -> tuple[str, ...]:
+    """Label and operating point of each design; its path instead of a label that two of them share."""
+    titles = [design.title for design in designs]
+    return tuple(
+        f"{title if titles.count(title) == 1 else design.path}: {design.point}"
+        for title, design in zip(titles, designs, strict=True)
     )
 
 
@@ -171,8 +181,7 @@ def _network(design: Exported) -> str:
 
 
 def _circuit(design: Exported) -> str:
-    technology = design.design.technology
-    return f"{design.design.architecture}, {technology.name}, {technology.level} level"
+    return f"{design.design.architecture}, {design.point}"
 
 
 def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
