@@ -174,7 +174,11 @@ def test_label_supply_and_corner_go_from_export_to_versus_and_the_report(
     # energy --vdd of the nominal export is the energy of an export at that supply, and not a share of the nominal one
     assert there["per_timestep_J"] == pytest.approx(exported["per_timestep_J"], rel=1e-9)
     assert there["per_timestep_J"] < 0.95 * nominal["per_timestep_J"]
-    assert (exported["design_label"], exported["supply_V"], exported["corner"]) == ("low supply", 1.5, "typical, 27 °C")
+    assert (exported["design_label"], exported["supply_V"], exported["operating_corner"]) == (
+        "low supply",
+        1.5,
+        "typical, 27 °C",
+    )
     shown = run("versus", str(low.path), str(high.path), "--runs", str(tmp_path / "runs"))
     assert "low supply: gf180 macro, 1.5 V, typical, 27 °C" in shown
     assert "high: gf180 macro, 1.8 V, typical, 27 °C" in shown

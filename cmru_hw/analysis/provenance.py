@@ -49,7 +49,7 @@ class Provenance(Record):
     The hashes are those of everything that was simulated, of the design (`Architecture.fingerprint`), of the
     technology's values, and of the job; None where a result does not depend on one. ``certificate``: change of a
     transistor-level result with a finer integration. ``design_label``: name of the design, from ``export --label`` or
-    its folder. ``supply_V`` and ``corner`` (process and temperature) are those of the design.
+    its folder. ``supply_V`` and ``operating_corner`` (process and temperature) are those of the design.
     """
 
     versions: Mapping[str, str]
@@ -63,7 +63,7 @@ class Provenance(Record):
     certificate: WrittenCertificate | None = field(default=None, metadata=OMIT_NONE)
     design_label: str | None = field(default=None, metadata=OMIT_NONE)
     supply_V: Positive | None = field(default=None, metadata=OMIT_NONE)
-    corner: str | None = field(default=None, metadata=OMIT_NONE)
+    operating_corner: str | None = field(default=None, metadata=OMIT_NONE)
 
 
 def provenance(
@@ -91,7 +91,7 @@ def provenance(
         certificate=None if certificate is None else _written(certificate),
         design_label=exported.title,
         supply_V=at.vdd,
-        corner=f"{at.process}, {at.temperature:g} °C",
+        operating_corner=f"{at.process}, {at.temperature:g} °C",
     )
 
 

@@ -184,7 +184,7 @@ def _circuit(design: Exported) -> str:
     return f"{design.design.architecture}, {design.point}"
 
 
-def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
+def parts_of(design: Exported) -> tuple[Inventory | None, bool, str]:
     """Devices of ``design``, whether they are those of its transistor twin, and the source of the count.
 
     A macro-level design is counted as the same network and technology at transistor level, if that twin exists; if not,
@@ -203,7 +203,7 @@ def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
 
 
 def _transistors(one: Runs) -> TableEntry:
-    parts, twin, source = _parts(one.design)
+    parts, twin, source = parts_of(one.design)
     if parts is None:
         return TableEntry(value=None, shown="not known at macro level", source=source)
     capacitors = f", {si(parts.capacitance, 'F')} of capacitors" if parts.capacitance else ""
@@ -211,7 +211,7 @@ def _transistors(one: Runs) -> TableEntry:
 
 
 def _area(one: Runs) -> TableEntry:
-    parts, twin, source = _parts(one.design)
+    parts, twin, source = parts_of(one.design)
     if parts is None:
         return TableEntry(value=None, shown="not known at macro level", source=source)
     of_gates = f"{device_count.LAYOUT:g} times diffusion; {parts.gates * 1e12:.0f} µm² of gates"

@@ -1,0 +1,65 @@
+"""The figure of a sweep: energy per timestep over the number of units, one line per architecture and supply.
+
+It is 8.5 cm wide, a column of a paper, with letters of 7 pt or more. Colours are those of Okabe and Ito, which people
+with colour-blindness tell apart; filled marks are simulated, open marks are estimates.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib import pyplot as plt
+
+from cmru_hw.analysis.sweep.grid import ARCHITECTURES
+from cmru_hw.analysis.sweep.result import SweepResult, SweepRow
+from cmru_hw.core.figures import STYLE, save
+from cmru_hw.core.units import joules
+
+# (width, height) [inches]: 8.5 cm
+SIZE = (3.35, 2.9)
+COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#66A61E", "#555555")
+MARKERS = ("o", "s", "^", "v", "D", "P", "X")
+LINES = ("-", "--", ":", "-.")
+
+
+def energies(result: SweepResult, path: Path) -> None:
+    """Energy per timestep of all finished rows."""
+    rows = result.finished
+    scale, unit = joules(max(row.per_timestep_J or 0.0 for row in rows))
+    supplies = sorted({row.vdd_V for row in rows})
+    sizes = sorted({row.units for row in rows})
+    style = {**STYLE, "font.size": 7.0, "legend.fontsize": 7.0}
+    with plt.style.context([style]):
+        figure, axis = plt.subplots(figsize=SIZE, layout="constrained")
+        # Architectures have the same order and colour in every figure.
+        for place, column in enumerate(ARCHITECTURES.values()):
+            for vdd in supplies:
+                line = sorted(
+                    (row for row in rows if row.architecture == column.name and row.vdd_V == vdd),
+                    key=lambda row: row.units,
+                )
+                if not line:
+                    continue
+                axis.plot(
+                    [row.units for row in line],
+                    [scale * (row.per_timestep_J or 0.0) for row in line],
+                    marker=MARKERS[place],
+                    linestyle=LINES[supplies.index(vdd) % len(LINES)],
+                    color=COLOURS[place],
+                    markerfacecolor=COLOURS[place] if column.simulated else "white",
+                    markersize=4,
+                    label=_label(line[0], vdd, supplies),
+                )
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.minorticks_off()
+        axis.set_xlabel("units")
+        axis.set_ylabel(f"energy per timestep [{unit}]")
+        figure.legend(loc="outside lower center", ncols=2)
+        save(figure, path)
+
+
+def _label(row: SweepRow, vdd: float, supplies: list[float]) -> str:
+    level = "sim." if row.level == "simulated" else "est."
+    return f"{row.title}, {level}" + (f", {vdd:g} V" if len(supplies) > 1 else "")
