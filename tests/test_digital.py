@@ -126,6 +126,17 @@ def test_signed_digits() -> None:
     assert counts.quantized(weights, counts.TERNARY).tolist() == [[1, -1, 0]]
 
 
+def test_rounded_weights_are_whole_numbers_of_one_step() -> None:
+    trained = random_network(Shape(features=4, units=(3,)))
+    eight, ternary = (counts.rounded_network(trained, bits) for bits in (8, counts.TERNARY))
+    name = "layers.0.candidate.weight"
+    wanted, got = trained.tensors[name], eight.tensors[name]
+    step = float(wanted.abs().max()) / 127
+    assert float((wanted - got).abs().max()) < step
+    assert len({round(value, 6) for value in ternary.tensors[name].abs().flatten().tolist()} - {0.0}) == 1
+    assert ternary.tensors["readout.bias"].equal(trained.tensors["readout.bias"])
+
+
 def test_other_cells_are_refused() -> None:
     with pytest.raises(InputError, match="no digital datapath is counted for the cell acmru"):
         counts.count(random_network(Shape(cell="acmru")), 8)

@@ -114,6 +114,20 @@ def quantized(weights: NDArray[np.float64], bits: int) -> NDArray[np.int64]:
     return whole
 
 
+def rounded_network(trained: Trained, bits: int) -> Trained:
+    """``trained`` with the weights that its digital datapath has, and all else as it is; it was not trained again."""
+    tensors = dict(trained.tensors)
+    for name, tensor in trained.tensors.items():
+        weights = np.asarray(tensor, dtype=np.float64)
+        if not name.endswith("weight") or not weights.any():
+            continue
+        whole = quantized(weights, bits)
+        # The scale that comes closest to the trained weights.
+        scale = float((weights * whole).sum() / (whole * whole).sum())
+        tensors[name] = tensor.new_tensor(scale * whole)
+    return Trained(config=trained.config, tensors=tensors)
+
+
 def signed_digits(value: int) -> int:
     """Digits -1 and 1 in the canonical signed form of ``value``: additions of a multiplication by a constant."""
     left, found = abs(value), 0

@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
 
 from cmru_hw.analysis.sweep.grid import ARCHITECTURES
-from cmru_hw.analysis.sweep.result import SweepResult, SweepRow
+from cmru_hw.analysis.sweep.result import SweepResult
 from cmru_hw.core.figures import STYLE, save
 from cmru_hw.core.units import joules
 
@@ -28,7 +29,7 @@ def energies(result: SweepResult, path: Path) -> None:
     scale, unit = joules(max(row.per_timestep_J or 0.0 for row in rows))
     supplies = sorted({row.vdd_V for row in rows})
     sizes = sorted({row.units for row in rows})
-    style = {**STYLE, "font.size": 7.0, "legend.fontsize": 7.0}
+    style = {**STYLE, "font.size": 7.0, "legend.fontsize": 7.0, "legend.columnspacing": 1.0, "legend.handlelength": 1.8}
     with plt.style.context([style]):
         figure, axis = plt.subplots(figsize=SIZE, layout="constrained")
         # Architectures have the same order and colour in every figure.
@@ -48,7 +49,6 @@ def energies(result: SweepResult, path: Path) -> None:
                     color=COLOURS[place],
                     markerfacecolor=COLOURS[place] if column.simulated else "white",
                     markersize=4,
-                    label=_label(line[0], vdd, supplies),
                 )
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
@@ -56,10 +56,23 @@ def energies(result: SweepResult, path: Path) -> None:
         axis.minorticks_off()
         axis.set_xlabel("units")
         axis.set_ylabel(f"energy per timestep [{unit}]")
-        figure.legend(loc="outside lower center", ncols=2)
+        figure.legend(handles=_handles(result, supplies), loc="outside lower center", ncols=2)
         save(figure, path)
 
 
-def _label(row: SweepRow, vdd: float, supplies: list[float]) -> str:
-    level = "sim." if row.level == "simulated" else "est."
-    return f"{row.title}, {level}" + (f", {vdd:g} V" if len(supplies) > 1 else "")
+def _handles(result: SweepResult, supplies: list[float]) -> list[Line2D]:
+    """One entry of the legend for each architecture and, of several supplies, one for each line style."""
+    drawn = {row.architecture for row in result.finished}
+    found = []
+    for place, column in enumerate(ARCHITECTURES.values()):
+        if column.name in drawn:
+            face, level = (COLOURS[place], "simulated") if column.simulated else ("white", "estimate")
+            mark = {"marker": MARKERS[place], "markerfacecolor": face, "markersize": 4}
+            found.append(Line2D([], [], color=COLOURS[place], label=f"{column.title} ({level})", **mark))
+    if len(supplies) > 1:
+        styles = [LINES[place % len(LINES)] for place in range(len(supplies))]
+        found += [
+            Line2D([], [], color="#555555", linestyle=style, label=f"{vdd:g} V")
+            for vdd, style in zip(supplies, styles, strict=True)
+        ]
+    return found

@@ -28,6 +28,7 @@ from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences, load_sequences
+from cmru_hw.nn.training import predict
 from cmru_hw.spice import Engine
 
 RANDOM_TIMESTEPS = 16
@@ -103,8 +104,8 @@ def _network(point: Point, sequences: int) -> tuple[Trained, Sequences]:
     if source.checkpoint is None:
         return _random(source.numbers(), "fq-bmru" if column.cells == ("fq-bmru",) else "cmru")
     trained = _loaded(source.checkpoint)
-    beside = source.checkpoint.with_name(f"{source.checkpoint.stem.split('-')[0]}-eval.npz")
-    if not beside.is_file():
+    beside = _beside(source.checkpoint)
+    if beside is None:
         return trained, _noise(trained.config.features)
     data = load_sequences(beside)
     chosen = np.linspace(0, len(data) - 1, min(sequences, len(data))).round().astype(np.int64)
@@ -204,7 +205,22 @@ def _digital(job: SweepJob, point: Point, column: Column, trained: Trained, engi
         least_J=least.typical,
         least_vdd_V=least.vdd,
         lowest_J=found.lowest_J,
+        classes_agree=_classes(point, trained, column.bits),
     )
+
+
+def _classes(point: Point, trained: Trained, bits: int) -> float | None:
+    """Share of the evaluation sequences whose class stays with weights of ``bits``; None without such sequences."""
+    if point.network.checkpoint is None or (path := _beside(point.network.checkpoint)) is None:
+        return None
+    data = load_sequences(path)
+    return float(np.mean(predict(counts.rounded_network(trained, bits), data) == predict(trained, data)))
+
+
+def _beside(path: Path) -> Path | None:
+    """The evaluation sequences that belong to a checkpoint TASK-CELL-LxN, if they are next to it."""
+    beside = path.with_name(f"{path.stem.split('-')[0]}-eval.npz")
+    return beside if beside.is_file() else None
 
 
 def _searched(point: Point) -> Sequence[float]:
@@ -235,6 +251,7 @@ def _row(point: Point, trained: Trained, *, status: str = "", source: str = "") 
         area_m2=None,
         transistors=None,
         decisions_agree=None,
+        classes_agree=None,
         status=status,
         source=source,
     )

@@ -17,7 +17,9 @@ class SweepRow(Record):
 
     ``per_timestep_J``, with the range ``low_J`` to ``high_J`` of a digital estimate. ``least_J`` is the energy of a
     digital datapath at ``least_vdd_V``, its supply of least energy, and ``lowest_J`` its low figure at any supply.
-    ``area_m2`` is before layout. ``status`` is "done",
+    ``area_m2`` is before layout. ``decisions_agree``: share
+    of the circuit's decisions that software makes; ``classes_agree``: share of all evaluation sequences that keep their
+    class with the digital datapath's weights, which were not trained again. ``status`` is "done",
     or begins with "refused" or "failed" and has the reason; all figures are None then.
     """
 
@@ -40,6 +42,7 @@ class SweepRow(Record):
     area_m2: float | None
     transistors: int | None
     decisions_agree: float | None
+    classes_agree: float | None
     status: str
     source: str
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cmru_hw.analysis.sweep.result import SweepResult, SweepRow
 from cmru_hw.core.csv_text import csv_text
-from cmru_hw.core.units import si
+from cmru_hw.core.units import percent, si
 
 HEADER = ("network", "units", "architecture", "technology", "corner", "supply", "energy per timestep", "level", "area")
 MARKS = {"estimate": "e", "simulated": "s"}
@@ -17,10 +17,9 @@ _SCALES = ((1e15, r"\femto\joule"), (1e12, r"\pico\joule"), (1e9, r"\nano\joule"
 
 PAPER = r"""% A two-column document with the table and the figure of this sweep. The table needs booktabs and siunitx.
 \documentclass[twocolumn,10pt]{article}
-\usepackage[T1]{fontenc}
 \usepackage{booktabs,graphicx}
 \IfFileExists{siunitx.sty}{\usepackage{siunitx}}{% without siunitx: the two commands that the table uses
-  \newcommand{\unit}[1]{\ensuremath{\mathrm{#1}}}\newcommand{\qty}[2]{#1\,\unit{#2}}%
+  \newcommand{\unit}[1]{\ensuremath{\mathrm{##1}}}\newcommand{\qty}[2]{##1\,\unit{##2}}%
   \newcommand{\femto}{f}\newcommand{\pico}{p}\newcommand{\nano}{n}\newcommand{\joule}{J}\newcommand{\volt}{V}}
 \begin{document}
 \input{sweep}
@@ -58,6 +57,8 @@ def _energy(row: SweepRow) -> str:
         text += f" ({si(row.low_J, 'J', 3)} to {si(row.high_J, 'J', 3)})"
     if row.least_J is not None and row.least_vdd_V is not None:
         text += f"; at best {si(row.least_J, 'J', 3)}, {row.least_vdd_V:g} V"
+    if row.classes_agree is not None:
+        text += f"; {percent(row.classes_agree)} of classes stay"
     return text
 
 
