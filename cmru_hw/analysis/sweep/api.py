@@ -22,7 +22,7 @@ from cmru_hw.analysis.sweep.grid import ARCHITECTURES, Point
 from cmru_hw.analysis.sweep.point import SweepJob, row_of
 from cmru_hw.analysis.sweep.result import RESULT, SweepResult, SweepRow
 from cmru_hw.core.atomic_write import write_text
-from cmru_hw.core.output_folder import whole_folder
+from cmru_hw.core.output_folder import atomic_folder
 from cmru_hw.core.process_pool import process_pool
 
 COMMON = ("input drivers, wires, pads and regulation of the supply", "feature extraction")
@@ -87,7 +87,7 @@ def _rows(job: SweepJob, points: Sequence[Point], jobs: int, scheduler: str | No
 
 def write(result: SweepResult, folder: Path) -> None:
     """All files of a sweep but its points. Raises OutputError."""
-    with whole_folder(folder, last=RESULT) as scratch:
+    with atomic_folder(folder, last=RESULT) as scratch:
         result.save(scratch / RESULT)
         write_text(scratch / "sweep.csv", tables.as_csv(result))
         tables.write_parquet(result, scratch / "sweep.parquet")

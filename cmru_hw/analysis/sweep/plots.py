@@ -67,12 +67,12 @@ def _handles(result: SweepResult, supplies: list[float]) -> list[Line2D]:
     for place, column in enumerate(ARCHITECTURES.values()):
         if column.name in drawn:
             face, level = (COLOURS[place], "simulated") if column.simulated else ("white", "estimate")
-            mark = {"marker": MARKERS[place], "markerfacecolor": face, "markersize": 4}
-            found.append(Line2D([], [], color=COLOURS[place], label=f"{column.title} ({level})", **mark))
+            line = Line2D([], [], color=COLOURS[place], marker=MARKERS[place], markerfacecolor=face, markersize=4)
+            line.set_label(f"{column.title} ({level})")
+            found.append(line)
     if len(supplies) > 1:
-        styles = [LINES[place % len(LINES)] for place in range(len(supplies))]
-        found += [
-            Line2D([], [], color="#555555", linestyle=style, label=f"{vdd:g} V")
-            for vdd, style in zip(supplies, styles, strict=True)
-        ]
+        for place, vdd in enumerate(supplies):
+            line = Line2D([], [], color="#555555", label=f"{vdd:g} V")
+            line.set_linestyle(LINES[place % len(LINES)])
+            found.append(line)
     return found
