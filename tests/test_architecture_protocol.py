@@ -89,6 +89,7 @@ OF_A_DESIGN = (
         "row_errors",
         "energy_model",
         "supply",
+        "operating_point",
         "corner_fingerprint",
         "retention_unit",
         "require_retention",

@@ -27,6 +27,7 @@ PAGES = (
     "docs/montecarlo.md",
     "docs/energy.md",
     "docs/current-mode.md",
+    "docs/proposal.md",
 )
 WORDS = 1200
 

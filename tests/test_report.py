@@ -290,6 +290,20 @@ def test_a_browser_shows_the_page_on_a_screen_and_on_a_phone(inside: Path, tmp_p
 
 
 @pytest.mark.spice
+def test_the_page_begins_with_a_summary_of_one_screen(inside: Path) -> None:
+    """At most 250 words, four to six numbers, one figure, the design with its supply and corner, and what is left out."""
+    page = (inside / "out/report/index.html").read_text()
+    begin = page.index('<section id="summary"')
+    screen = page[begin : page.index("</section>", begin)]
+    assert begin < page.index("<nav>") and page.count('id="figure-unit"') == 1
+    visible = re.sub(r"<[^>]*>", " ", screen)
+    assert len(visible.split()) <= 250
+    assert 4 <= screen.count('class="tile"') <= 6 and screen.count("<img") == 1
+    assert "Not included:" in visible and "typical, 27 °C" in visible and "1.8 V" in visible
+    assert "decisions as the software does" in visible
+
+
+@pytest.mark.spice
 def test_what_is_not_there_is_said_and_not_made_up(inside: Path) -> None:
     content = text(inside)
     assert "No energy was simulated." in content and 'id="energy"' not in content

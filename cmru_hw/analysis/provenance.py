@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import cmru_hw
 from cmru_hw.circuits.certificate import NumericalCertificate
-from cmru_hw.core.records import OMIT_NONE, Count, Invalid, NotNegative, Record, Sha256
+from cmru_hw.core.records import OMIT_NONE, Count, Invalid, NotNegative, Positive, Record, Sha256
 from cmru_hw.core.units import json_text
 from cmru_hw.design_folder.folder import Exported
 
@@ -48,7 +48,8 @@ class Provenance(Record):
 
     The hashes are those of everything that was simulated, of the design (`Architecture.fingerprint`), of the
     technology's values, and of the job; None where a result does not depend on one. ``certificate``: change of a
-    transistor-level result with a finer integration.
+    transistor-level result with a finer integration. ``design_label``: name of the design, from ``export --label`` or
+    its folder. ``supply_V`` and ``operating_corner`` (process and temperature) are those of the design.
     """
 
     versions: Mapping[str, str]
@@ -60,6 +61,9 @@ class Provenance(Record):
     technology_sha256: str | None = field(default=None, metadata=OMIT_NONE)
     job_sha256: Sha256 | None = field(default=None, metadata=OMIT_NONE)
     certificate: WrittenCertificate | None = field(default=None, metadata=OMIT_NONE)
+    design_label: str | None = field(default=None, metadata=OMIT_NONE)
+    supply_V: Positive | None = field(default=None, metadata=OMIT_NONE)
+    operating_corner: str | None = field(default=None, metadata=OMIT_NONE)
 
 
 def provenance(
@@ -74,6 +78,7 @@ def provenance(
 ) -> Provenance:
     """The provenance of a result of ``exported``; ``versions`` are those of additional programs."""
     found = {"cmru_hw": cmru_hw.__version__, **(versions or {})}
+    at = exported.architecture.operating_point(exported.design)
     return Provenance(
         versions=found | ({"simulator": simulator} if simulator else {}),
         command=command,
@@ -84,6 +89,9 @@ def provenance(
         technology_sha256=exported.design.technology.sha256,
         job_sha256=job_sha256,
         certificate=None if certificate is None else _written(certificate),
+        design_label=exported.title,
+        supply_V=at.vdd,
+        operating_corner=f"{at.process}, {at.temperature:g} °C",
     )
 
 

@@ -59,6 +59,10 @@ class Architecture:
     * ``select_variations(design, only=…, without=…)``: the sources of variation, as leaves of a tree of names
     * ``die_simulator(design)``: functions that draw and score dies
     * ``energy_model(design)``: conversion of a simulation to energies
+    * ``operating_point(design)``: process corner, temperature and supply; never raises
+    * ``at_supply(technology, vdd, engine, folder)``: the technology at another supply, measured where ``folder`` has no
+      measurement; ``with_unit_current(technology, ampere)``: with another current of one software unit. Both raise
+      TechnologyError where they do not apply
     * ``supply(design)`` [V], and ``at_corner(design, trained, corner, engine, folder)``: the design at a corner and
       facts about it; ``folder`` caches the measurements for that
     * ``row_errors(design, trained, sequences)``: errors of the rows and states of a design, for a verdict without
@@ -101,6 +105,9 @@ class Architecture:
     select_variations: Callable[..., frozenset[str]]
     die_simulator: Callable[[Any], DieSimulator]
     energy_model: Callable[[Any], EnergyModel]
+    operating_point: Callable[[Any], Corner]
+    at_supply: Callable[[Any, float, Engine, Path], AnyTechnology]
+    with_unit_current: Callable[[Any, float], AnyTechnology]
     supply: Callable[[Any], float]
     at_corner: AtCorner
     row_errors: Callable[..., NetworkErrors]

@@ -25,6 +25,7 @@ from cmru_hw.cli import (
     run,
     size,
     streams,
+    sweep,
     train,
     versus,
 )
@@ -74,6 +75,7 @@ for command in (
     energy.energy,
     corners.corners,
     retention.retention,
+    sweep.sweep,
     versus.versus,
     report.report,
     characterize.characterize,

@@ -115,6 +115,13 @@ refine_option = click.option(
     metavar="N",
     help="Halve the simulator's time steps N times.",
 )
+vdd_option = click.option(
+    "--vdd",
+    type=Real(0.8, 3.6),
+    metavar="VOLT",
+    help="Supply voltage [V]. At macro level, the transistors are measured at this supply first (half a minute, kept "
+    "in ~/.cache/cmru_hw); nothing is scaled.  [default: the technology's]",
+)
 edited_option = click.option(
     "--allow-edited", is_flag=True, help="Simulate a network.cir that was edited after export."
 )

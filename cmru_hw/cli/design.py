@@ -64,6 +64,13 @@ trim_option = click.option(
     "Macro level of the charge domain only.  [default: no trim]",
 )
 
+unit_current_option = click.option(
+    "--unit-current",
+    type=common.Real(0, min_open=True),
+    metavar="AMPERE",
+    help="Current of one software unit in current mode [A], such as 1e-9, 5e-10 or 3e-10.  [default: the technology's]",
+)
+
 
 @click.command()
 @click.argument("checkpoint_path", metavar="CHECKPOINT", type=common.FILE)
@@ -132,6 +139,9 @@ def inspect(
 @level_option
 @memory_option
 @trim_option
+@common.vdd_option
+@unit_current_option
+@click.option("--label", default="", metavar="TEXT", help="Name of the design in tables and reports.")
 @common.input_option
 @common.sequences_option
 @common.spread_option
@@ -159,6 +169,9 @@ def export(
     level: str | None,
     memory: str | None,
     trim_bits: int | None,
+    vdd: float | None,
+    unit_current: float | None,
+    label: str,
     input_path: Path | None,
     sequences: int | None,
     spread: bool,
@@ -183,6 +196,7 @@ def export(
              cmru-hw export models/detect-cmru-2x4.safetensors --technology gf180 --level transistor -o out/t
              cmru-hw export models/vowels-cmru-2x16.safetensors --technology gf180 --trim 5 -o out/trimmed
              cmru-hw export models/detect-fq-bmru-2x4.safetensors --architecture cm -o out/current
+             cmru-hw export models/vowels-cmru-2x16.safetensors --technology gf180 --vdd 1.5 --label "1.5 V" -o out/low
     """
     from cmru_hw import spice
     from cmru_hw.circuits.calibration import assumed_sequences
@@ -193,16 +207,26 @@ def export(
     trained = loaded.trained
     kind = _architecture(architecture, trained)
     common.check_output(output, force)
+    if label:
+        folder.checked_label(label)
     agreement = own_check.required(trained, checkpoint_path, check_path)
     given = _given(checkpoint_path, input_path, sequences, spread=spread)
     technology = _technology(kind, technology_name, level, memory, trim_bits)
+    with spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine:
+        technology = _operated(kind, technology, vdd, unit_current, engine)
     mapped = kind.map_network(trained, technology, _calibrated(kind, trained, given, percentile))
     design = templates.with_templates(mapped, own_templates)
     stimulus = given if given is not None else assumed_sequences(trained)
-    exported = folder.write(output, trained, design, stimulus, force=force, command=common.command_line())
+    exported = folder.write(output, trained, design, stimulus, force=force, command=common.command_line(), label=label)
     hashed = {"output": str(output), "netlist_sha256": exported.netlist_sha256}
     clamped = _clamped(kind, design, trained, given)
-    found: dict[str, object] = {**hashed, **_describe_design(design), **clamped, **_read(loaded)}
+    found: dict[str, object] = {
+        **hashed,
+        "label": exported.title,
+        **_describe_design(design),
+        **clamped,
+        **_read(loaded),
+    }
     judged = verdict.judged(design, trained, given, checkpoint=checkpoint_path, technology=technology_name)
     if not as_json:
         common.print_table(str(output), _rows(found) + own_check.rows(agreement))
@@ -268,6 +292,20 @@ def _technology(
     if level is not None or memory is not None:
         found = kind.at_level(found, level, memory)
     return found if trim_bits is None else kind.with_trim(found, trim_bits)
+
+
+def _operated(
+    kind: Architecture, technology: AnyTechnology, vdd: float | None, unit_current: float | None, engine: Engine
+) -> AnyTechnology:
+    """``technology`` with the supply and the unit current that the user gave."""
+    from cmru_hw.core import cache_folder
+
+    if unit_current is not None:
+        technology = kind.with_unit_current(technology, unit_current)
+    if vdd is not None:
+        with common.progress("measuring the transistors at this supply"):
+            technology = kind.at_supply(technology, vdd, engine, cache_folder.measured())
+    return technology
 
 
 def _evaluation_sequences(path: Path) -> Sequences | None:
@@ -339,10 +377,13 @@ def _thresholds(trained: Trained, index: int) -> str:
 def _describe_design(design: AnyDesign) -> dict[str, object]:
     from cmru_hw.circuits import registry
 
+    at = registry.of(design).operating_point(design)
     return {
         "architecture": design.architecture,
         "technology": design.technology.name,
         "level": design.technology.level,
+        "supply": f"{at.vdd:g} V",
+        "corner": f"{at.process}, {at.temperature:g} °C",
         **registry.of(design).describe(design),
         **({"own templates": [name for name, _ in design.templates]} if design.templates else {}),
     }

@@ -15,8 +15,9 @@ from cmru_hw.cli import common
     "-o", "--output", type=common.FILE, metavar="DIR", help="Folder for energy.json, .csv, .tex (booktabs), .svg, .pdf."
 )
 @click.option("--scaling", is_flag=True, help="Measure random networks instead: energy against units and layers.")
+@common.vdd_option
 @common.seed_option
-def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -> None:
+def energy(asked: common.Asked, output: Path | None, scaling: bool, vdd: float | None, seed: int) -> None:
     """Energy of a design per timestep and per inference, by block.
 
     A meter on every source and driver of the netlist integrates its charge. The table prints an independent analytic
@@ -30,14 +31,20 @@ def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -
     """
     from cmru_hw.analysis.energy import tables
     from cmru_hw.analysis.energy.api import run_energy
+    from cmru_hw.core import cache_folder
+    from cmru_hw.design_folder.at_supply import at_supply
 
     if output is not None:
         common.check_output(output, asked.force)
+    if scaling and vdd is not None:
+        raise click.UsageError("--scaling measures networks like a design: export the design with --vdd")
     if scaling:
         _scaling(asked, output, seed)
         return
     exported, data = asked.load()
     with asked.engine() as engine, common.progress("metering, timesteps") as report:
+        if vdd is not None:
+            exported = at_supply(exported, vdd, engine, cache_folder.measured())
         found = run_energy(
             exported, data, engine, folder=output, progress=report, command=common.command_line(), refine=asked.refine
         )
@@ -45,7 +52,7 @@ def energy(asked: common.Asked, output: Path | None, scaling: bool, seed: int) -
         common.print_json(found)
         return
     common.print_table(
-        f"energy of {asked.design_path}, {found.level} level", tables.summary_rows(found) + common.edited_rows(exported)
+        f"energy of {exported.title}, {exported.point}", tables.summary_rows(found) + common.edited_rows(exported)
     )
     click.echo()
     common.print_columns("", tables.HEADER, tables.rows(found))

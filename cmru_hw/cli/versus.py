@@ -56,7 +56,7 @@ def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | Non
         common.print_json(table)
         return
     rows = [(line.name, *(entry.shown for entry in line.entries)) for line in table.lines]
-    common.print_columns("", ("", *map(str, designs)), rows)
+    common.print_columns("", ("", *table.headings), rows)
     missing = {entry.source: None for line in table.lines for entry in line.entries if entry.value is None}
     if missing:
         click.echo()

@@ -50,13 +50,16 @@ OUTSIDE = "device files or version of cmru_hw"
 NOT_SIMULATED = "not simulated: give it to export --template"
 # The stimulus of the exported deck is for inspection: one sequence, and only the beginning of a long one.
 EXAMPLE_TIMESTEPS = 50
+# A label is a heading of a column.
+LONGEST_LABEL = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
     """A loaded design folder. ``network`` is the text of network.cir as found on disk, which may have been edited.
 
-    ``edited`` lists the changes after export: fields of design.json ("technology.mismatch.limit") and files.
+    ``edited`` lists the changes after export: fields of design.json ("technology.mismatch.limit") and files. ``label``
+    is the name that the user gave to the design, "" for none.
     """
 
     path: Path
@@ -64,6 +67,18 @@ class Exported:
     design: AnyDesign
     network: str
     edited: tuple[str, ...]
+    label: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name of the design in tables: its label, or the name of its folder."""
+        return self.label or self.path.name or str(self.path)
+
+    @property
+    def point(self) -> str:
+        """Technology, level, supply and corner, such as ``gf180 macro, 1.8 V, typical, 27 °C``."""
+        technology, at = self.design.technology, self.architecture.operating_point(self.design)
+        return f"{technology.name} {technology.level}, {at.vdd:g} V, {at.process}, {at.temperature:g} °C"
 
     @property
     def architecture(self) -> Architecture:
@@ -75,12 +90,29 @@ class Exported:
         return simulated_sha256(self.design, self.network)
 
 
+def checked_label(text: str) -> str:
+    """``text``, if it can be the label of a design. Raises InputError."""
+    if not text.strip() or not text.isprintable() or len(text) > LONGEST_LABEL:
+        raise InputError(
+            f"the label {text[:80]!r} must be one line of 1 to {LONGEST_LABEL} characters: give another one"
+        )
+    return text
+
+
 def write(
-    path: str | Path, trained: Trained, design: AnyDesign, example: Sequences, *, force: bool = False, command: str = ""
+    path: str | Path,
+    trained: Trained,
+    design: AnyDesign,
+    example: Sequences,
+    *,
+    force: bool = False,
+    command: str = "",
+    label: str = "",
 ) -> Exported:
     """Write a design folder, completely or not at all.
 
-    ``example`` gives the stimulus of ``deck.cir``. ``command`` reproduces the folder and is stored in it. With
+    ``example`` gives the stimulus of ``deck.cir``. ``command`` reproduces the folder and is stored in it, and so is
+    ``label``, the design's name in tables. With
     ``force``, the files of an earlier export are replaced or removed; other files in the folder stay. Raises
     OutputError.
     """
@@ -103,9 +135,12 @@ def write(
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / name).write_bytes(content)
         manifest = _manifest(design, {**files, MODEL: (scratch / MODEL).read_bytes()}, command)
+        if label:
+            manifest["label"] = checked_label(label)
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         _require_readable(scratch, path, manifest)
-    return Exported(path=path, trained=trained, design=design, network=files[NETWORK].decode(), edited=())
+    network_text = files[NETWORK].decode()
+    return Exported(path=path, trained=trained, design=design, network=network_text, edited=(), label=label)
 
 
 def _listed(path: Path) -> dict[str, str]:
@@ -169,7 +204,11 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     edited = _edited(path, manifest)
     if rewritten and NETWORK not in edited:
         edited = (*edited, NETWORK)
-    found = Exported(path=path, trained=trained, design=design, network=network, edited=edited)
+    label = manifest.get("label", "")
+    if not isinstance(label, str):
+        raise InputError(f"{path / MANIFEST} is damaged (label): export the design again")
+    named = checked_label(label) if label else ""
+    found = Exported(path=path, trained=trained, design=design, network=network, edited=edited, label=named)
     return found if edited or _as_exported(found, manifest) else replace(found, edited=(OUTSIDE,))
 
 

@@ -115,7 +115,7 @@ class Table:
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """One heading with its content. ``headlines`` are facts repeated at the top of the page, ``points`` a list of short
-    statements."""
+    statements. ``design``: name, technology, level, supply and corner of the design, for headings."""
 
     name: str
     title: str
@@ -125,6 +125,7 @@ class Section:
     facts: tuple[Fact, ...] = ()
     table: Table | None = None
     figures: tuple[Figure, ...] = ()
+    design: str = ""
 
     def every_fact(self) -> list[Fact]:
         """All facts in reading order, each once."""

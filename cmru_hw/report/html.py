@@ -31,7 +31,7 @@ def page(report: Report, pictures: Mapping[str, Path]) -> str:
     style = (resources.files("cmru_hw.report") / "style.css").read_text(encoding="utf-8")
     # Each number is explained once, even if it occurs several times.
     numbers = {fact: place for place, fact in enumerate(dict.fromkeys(fact for _, fact in report.every_fact()), 1)}
-    tiles = [fact for section in report.sections for fact in section.headlines]
+    summary, details = report.sections[0], report.sections[1:]
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -42,22 +42,39 @@ def page(report: Report, pictures: Mapping[str, Path]) -> str:
         f"<header><h1>{escape(report.title)}</h1>",
         "<p>The circuit of a trained network, and its simulated behaviour. Every number links to the file that it was "
         "read from and to the command that makes this file.</p>",
+        "</header>",
+        *_summary(summary, numbers, pictures),
         "<nav><ul>",
-        *[f'<li><a href="#{section.name}">{escape(section.title)}</a></li>' for section in report.sections],
-        '<li><a href="#numbers">Sources of the numbers</a></li></ul></nav></header>',
-        '<div class="tiles">',
-        *[f'<div class="tile"><b>{_fact(fact, numbers)}</b><span>{escape(fact.name)}</span></div>' for fact in tiles],
-        "</div>",
+        *[f'<li><a href="#{section.name}">{escape(section.title)}</a></li>' for section in details],
+        '<li><a href="#numbers">Sources of the numbers</a></li></ul></nav>',
     ]
-    for section in report.sections:
+    for section in details:
         parts += _section(section, numbers, pictures)
     parts += _origins(numbers)
     parts.append("</main></body></html>\n")
     return "\n".join(parts)
 
 
+def _summary(section: Section, numbers: Mapping[Fact, int], pictures: Mapping[str, Path]) -> Iterator[str]:
+    """The first screen: design and verdict, numbers, the figure next to what is not included."""
+    yield f'<section id="{section.name}" class="summary">'
+    for prose in section.lead:
+        yield f"<p>{_prose(prose, numbers)}</p>"
+    yield '<div class="tiles">'
+    for fact in section.headlines:
+        yield f'<div class="tile"><b>{_fact(fact, numbers)}</b><span>{escape(fact.name)}</span></div>'
+    yield '</div><div class="pair">'
+    for figure in section.figures:
+        yield _figure(figure, pictures[figure.name])
+    yield "<div><p>Not included:</p><ul>"
+    yield "".join(f"<li>{_prose(point, numbers)}</li>" for point in section.points)
+    yield "</ul></div></div></section>"
+
+
 def _section(section: Section, numbers: Mapping[Fact, int], pictures: Mapping[str, Path]) -> Iterator[str]:
     yield f'<section id="{section.name}"><h2>{escape(section.title)}</h2>'
+    if section.design:
+        yield f'<p class="what">{escape(section.design)}</p>'
     for prose in section.lead:
         yield f"<p>{_prose(prose, numbers)}</p>"
     if section.points:

@@ -14,7 +14,7 @@ _SPECIAL = {
     "σ": r"\ensuremath{\sigma}", "±": r"\ensuremath{\pm}", "−": r"\ensuremath{-}", "→": r"\ensuremath{\to}",
     "²": r"\ensuremath{^2}", "×": r"\ensuremath{\times}", "·": r"\ensuremath{\cdot}", "\u202f": r"\,", "–": "--",
     "—": "---", "\0": "{}",  # between hyphens, which LaTeX would join to a dash
-    "…": r"\dots{}", "é": r"\'e",
+    "…": r"\dots{}", "é": r"\'e", "°": r"\ensuremath{^\circ}",
 }  # fmt: skip
 # Largest width, in characters, of a column that is not broken into lines.
 _SHORT = 18
@@ -40,11 +40,11 @@ def table(section: Section) -> str:
         header, rows = section.table.header, section.table.rows
     else:
         header, rows = ("quantity", "value"), tuple((fact.name, fact) for fact in section.facts)
-    size = r"\small" if len(header) <= _COLUMNS else r"\scriptsize"
+    size = r"\small" if len(header) <= _COLUMNS else r"\footnotesize"
     files = sorted({str(fact.source.path) for fact in section.every_fact()})
     lines = [
         rf"\begin{{table}}[htbp]\centering{size}\setlength{{\tabcolsep}}{{4pt}}",
-        rf"\caption{{{escape(section.title)}.}}\label{{tab:{section.name}}}",
+        rf"\caption{{{escape(section.title)}{_of(section)}.}}\label{{tab:{section.name}}}",
         *[f"% from {re.sub(r'[^ -~]', '?', name)}" for name in files],
         rf"\begin{{tabularx}}{{\linewidth}}{{{_columns(header, rows)}}}",
         r"\toprule",
@@ -56,6 +56,11 @@ def table(section: Section) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of(section: Section) -> str:
+    """Clause that names the design of a table, with technology, supply and corner."""
+    return f" ({escape(section.design)})" if section.design else ""
 
 
 def document(report: Report, figures: Sequence[str]) -> str:
@@ -74,6 +79,9 @@ def document(report: Report, figures: Sequence[str]) -> str:
     for section in report.sections:
         lines.append(rf"\section{{{escape(section.title)}}}")
         lines += [prose(one) + "\n" for one in section.lead]
+        if section.headlines and section.name == "summary":
+            numbers = [rf"\item {escape(fact.name)}: {escape(fact.shown)}" for fact in section.headlines]
+            lines += [r"\begin{itemize}", *numbers, r"\end{itemize}"]
         if section.points:
             lines += [r"\begin{itemize}", *[rf"\item {prose(one)}" for one in section.points], r"\end{itemize}"]
         if section.table or section.facts:

@@ -14,7 +14,7 @@ def versus(source: ResultFile, found: VersusResult) -> Run:
     missing: dict[str, None] = {}
     for place, line in enumerate(found.lines):
         row: list[Cell] = [line.name]
-        for column, (name, entry) in enumerate(zip(designs, line.entries, strict=True)):
+        for column, (name, entry) in enumerate(zip(found.headings, line.entries, strict=True)):
             row.append(source.fact(f"{line.name}, {name}", f"lines/{place}/entries/{column}/shown", str))
             if entry.value is None:
                 missing[entry.source] = None
@@ -38,7 +38,7 @@ def versus(source: ResultFile, found: VersusResult) -> Run:
                 name="versus",
                 title="Comparison of designs",
                 lead=tuple(lead),
-                table=Table(header=("", *designs), rows=tuple(rows)),
+                table=Table(header=("", *found.headings), rows=tuple(rows)),
             ),
         ),
         methods=(),

@@ -12,8 +12,8 @@ from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.errors import InputError, OutputError
 from cmru_hw.core.output_folder import atomic_folder, digests
 from cmru_hw.core.units import json_text
-from cmru_hw.report import html, latex, published, runs
-from cmru_hw.report.facts import Fact, Prose, Report, Section, Table
+from cmru_hw.report import html, latex, published, runs, summary
+from cmru_hw.report.facts import Fact, Prose, Report, Section, Table, plain
 from cmru_hw.report.run import Run
 
 PAGE = "index.html"
@@ -90,14 +90,25 @@ def make(found: Sequence[Run], title: str = "") -> Report:
         raise InputError("no run is given: name at least one result folder")
     _require_one_circuit(found)
     own = [figure for run in found for figure in run.own]
-    sections = [_simulated(found), *(section for run in found for section in run.sections)]
+    excluded = _excluded(found)
+    first = summary.section(found, excluded)
+    details = [section for run in found for section in _headed(run)]
+    for figure in first.figures:
+        details = summary.without(details, figure)
+    sections = [first, _simulated(found), *details]
     if (comparison := published.section(own)) is not None:
         sections.append(comparison)
     sections += [
         Section(name="methods", title="Methods", lead=_methods(found)),
-        Section(name="excluded", title="Not included", points=_excluded(found)),
+        Section(name="excluded", title="Not included", points=excluded),
     ]
     return Report(title=title or "From network to circuit", sections=tuple(_numbered(sections)))
+
+
+def _headed(run: Run) -> list[Section]:
+    """The sections of ``run``, whose tables name design, technology, supply and corner."""
+    design = plain(summary.design_of(run.source)) if run.source.has("design_label") else ""
+    return [replace(section, design=design) for section in run.sections]
 
 
 def _require_one_circuit(found: Sequence[Run]) -> None:

@@ -49,7 +49,15 @@ def _rows(job: Job, block: Block) -> pa.Table:
 
 @contextmanager
 def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
-    """All workers of the Dask scheduler at ``address`` (``tcp://host:8786``, or a scheduler file).
+    """All workers of the Dask scheduler at ``address``: see :func:`cluster_of`."""
+    with cluster_of(address, patience=patience) as run:
+        yield partial(run, _rows)
+
+
+@contextmanager
+def cluster_of(address: str, *, patience: float = 60.0) -> Iterator[Callable[..., Iterator[tuple[Any, Any]]]]:
+    """``run(function, shared, items)`` on the workers of the Dask scheduler at ``address`` (``tcp://host:8786``, or a
+    scheduler file), like `cmru_hw.core.process_pool.Pool.run`.
 
     ``patience`` [s] is how long to wait for the scheduler file, which a newly started scheduler has not written yet.
     """
@@ -67,11 +75,11 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
             f"no Dask scheduler answers at {address} ({reason(error)}): start one with dask scheduler"
         ) from error
 
-    def run(job: Job, blocks: Sequence[Block]) -> Iterator[tuple[Block, pa.Table]]:
+    def run(function: Callable[..., Any], job: Any, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
         # A task result and not scattered data: scattered data is lost for good with the worker that holds it.
         shared = client.submit(_itself, job, pure=False)
         # pure=False: otherwise Dask hashes the job to distinguish blocks. retries: a lost worker is not a failure.
-        futures = {client.submit(scores, shared, block.dies, pure=False, retries=_RETRIES): block for block in blocks}
+        futures = {client.submit(function, shared, item, pure=False, retries=_RETRIES): item for item in items}
         try:
             for future in as_completed(list(futures)):
                 yield futures[future], _result(future)
@@ -82,7 +90,7 @@ def cluster(address: str, *, patience: float = 60.0) -> Iterator[Workers]:
         yield run
 
 
-def _result(future: Any) -> pa.Table:
+def _result(future: Any) -> Any:
     """The rows of a finished task. Raises WorkersLost if its workers died again and again."""
     from distributed import CancelledError, KilledWorker
     from distributed.comm.core import CommClosedError
@@ -113,5 +121,5 @@ def _address(file: Path, patience: float) -> str:
     return address
 
 
-def _itself(job: Job) -> Job:
+def _itself(job: Any) -> Any:
     return job

@@ -75,6 +75,16 @@ def versus(designs: Sequence[Exported], folders: Sequence[Path], *, command: str
         lines=tuple(side_by_side([find(design, folders) for design in designs])),
         versions={"cmru_hw": cmru_hw.__version__},
         command=command,
+        labels=_headings(designs),
+    )
+
+
+def _headings(designs: Sequence[Exported]) -> tuple[str, ...]:
+    """Label and operating point of each design; its path instead of a label that two of them share."""
+    titles = [design.title for design in designs]
+    return tuple(
+        f"{title if titles.count(title) == 1 else design.path}: {design.point}"
+        for title, design in zip(titles, designs, strict=True)
     )
 
 
@@ -171,11 +181,10 @@ def _network(design: Exported) -> str:
 
 
 def _circuit(design: Exported) -> str:
-    technology = design.design.technology
-    return f"{design.design.architecture}, {technology.name}, {technology.level} level"
+    return f"{design.design.architecture}, {design.point}"
 
 
-def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
+def parts_of(design: Exported) -> tuple[Inventory | None, bool, str]:
     """Devices of ``design``, whether they are those of its transistor twin, and the source of the count.
 
     A macro-level design is counted as the same network and technology at transistor level, if that twin exists; if not,
@@ -194,7 +203,7 @@ def _parts(design: Exported) -> tuple[Inventory | None, bool, str]:
 
 
 def _transistors(one: Runs) -> TableEntry:
-    parts, twin, source = _parts(one.design)
+    parts, twin, source = parts_of(one.design)
     if parts is None:
         return TableEntry(value=None, shown="not known at macro level", source=source)
     capacitors = f", {si(parts.capacitance, 'F')} of capacitors" if parts.capacitance else ""
@@ -202,7 +211,7 @@ def _transistors(one: Runs) -> TableEntry:
 
 
 def _area(one: Runs) -> TableEntry:
-    parts, twin, source = _parts(one.design)
+    parts, twin, source = parts_of(one.design)
     if parts is None:
         return TableEntry(value=None, shown="not known at macro level", source=source)
     of_gates = f"{device_count.LAYOUT:g} times diffusion; {parts.gates * 1e12:.0f} µm² of gates"

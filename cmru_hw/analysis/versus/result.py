@@ -32,15 +32,23 @@ class TableRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class VersusResult(Record):
-    """``designs`` are paths; every row has one entry for each."""
+    """``designs`` are paths, ``labels`` their names in the same order; every row has one entry for each."""
 
     kind: Literal["versus"] = "versus"
     designs: tuple[str, ...]
     lines: tuple[TableRow, ...]
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
+    labels: tuple[str, ...] = ()
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The heading of each column."""
+        return self.labels or self.designs
 
     def check(self) -> None:
+        if self.labels and len(self.labels) != len(self.designs):
+            raise Invalid("labels", f"has {len(self.labels)} for {len(self.designs)} designs")
         for place, line in enumerate(self.lines):
             if len(line.entries) != len(self.designs):
                 raise Invalid(f"lines/{place}/entries", f"has {len(line.entries)} for {len(self.designs)} designs")

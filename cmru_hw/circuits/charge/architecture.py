@@ -19,6 +19,7 @@ from cmru_hw.circuits.charge import (
     retention,
     row_errors,
     simulate,
+    supply,
     tolerance,
     trim,
     variation,
@@ -27,14 +28,16 @@ from cmru_hw.circuits.charge import verify as verification
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import macro, transistor
 from cmru_hw.circuits.comparison import Reference
+from cmru_hw.circuits.corner import Corner
 from cmru_hw.circuits.design import changed_weights
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.circuits.simulation import Waveforms
-from cmru_hw.core.errors import InputError
+from cmru_hw.core.errors import InputError, TechnologyError
 from cmru_hw.core.units import si
 from cmru_hw.process import device_count
 from cmru_hw.process.device_count import Inventory
+from cmru_hw.process.technology import Technology
 
 
 def describe(design: Design) -> dict[str, object]:
@@ -104,6 +107,15 @@ def _energy_model(design: Design) -> EnergyModel:
     return transistor.energy_model(design) if fidelity.in_transistors(design) else macro.energy_model(design)
 
 
+def _operating_point(design: Design) -> Corner:
+    at = design.operating
+    return Corner(process=at.corner, temperature=at.temperature, vdd=design.supply)
+
+
+def _with_unit_current(technology: Technology, ampere: float) -> Technology:
+    raise TechnologyError("--unit-current is a choice of current mode: --architecture cm")
+
+
 CHARGE = Architecture(
     name="sc",
     title="charge domain: comparators and capacitive integrators",
@@ -137,6 +149,9 @@ CHARGE = Architecture(
     select_variations=variation.select_variations,
     die_simulator=_die_simulator,
     energy_model=_energy_model,
+    operating_point=_operating_point,
+    at_supply=supply.at_supply,
+    with_unit_current=_with_unit_current,
     supply=corners.supply,
     at_corner=corners.at_corner,
     row_errors=row_errors.errors,

@@ -16,7 +16,7 @@ from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.core import package_data
 from cmru_hw.core.atomic_write import write_text
-from cmru_hw.core.errors import InputError
+from cmru_hw.core.errors import InputError, SimulationError
 from cmru_hw.core.regular_file import read_text
 from cmru_hw.process import device_models, pdk, technology
 from cmru_hw.process.technology import Technology
@@ -35,8 +35,11 @@ def process_of(nominal: Technology) -> str:
     return nominal.name
 
 
-def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path) -> str:
-    """Measurements of the testbenches at ``corner``, as a technology file; cached in ``folder``."""
+def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path, *, must_work: bool = False) -> str:
+    """Measurements of the testbenches at ``corner``, as a technology file; cached in ``folder``.
+
+    With ``must_work``, raises SimulationError if a unit or the comparator decides wrongly there, and stores nothing.
+    """
     path = place(corner, nominal, folder, engine.simulator)
     if (cached := _cached(path)) is not None:
         return cached
@@ -44,6 +47,10 @@ def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Pat
         process=process_of(nominal), corner=corner.process, temperature=corner.temperature, vdd=corner.vdd
     )
     measured = blocks.characterize(engine, conditions, dies=0, levels=2)
+    if must_work and not (measured.unit.right and all(measured.comparator.right)):
+        raise SimulationError(
+            f"the transistors of {process_of(nominal)} decide wrongly at {corner.vdd:g} V: choose a higher supply"
+        )
     text = technology_file.technology_toml(measured, nominal)
     store(text, path)
     return text

@@ -87,6 +87,14 @@ def _with_trim(technology: CurrentTechnology, bits: int) -> CurrentTechnology:
     )
 
 
+def _at_supply(kind: CurrentTechnology, vdd: float, engine: Engine, folder: Path) -> CurrentTechnology:
+    """The same drawn circuit at ``vdd`` [V]. Its transistors are simulated there, so nothing has to be measured."""
+    if vdd == kind.vdd:
+        return kind
+    source = f"{kind.source}; the circuit drawn for {kind.vdd:g} V, at {vdd:g} V"
+    return replace(kind.at(corner=kind.corner, temperature=kind.temperature, vdd=vdd), source=source)
+
+
 def _at_corner(
     design: CurrentDesign, trained: Trained, corner: Corner, engine: Engine, folder: Path
 ) -> tuple[CurrentDesign, CornerFacts]:
@@ -128,6 +136,11 @@ CURRENT = Architecture(
     select_variations=variation.select_variations,
     die_simulator=lambda design: dies.DIES,
     energy_model=energy.energy_model,
+    operating_point=lambda design: Corner(
+        process=design.technology.corner, temperature=design.technology.temperature, vdd=design.technology.vdd
+    ),
+    at_supply=_at_supply,
+    with_unit_current=technology.with_unit_current,
     supply=lambda design: float(design.technology.vdd),
     at_corner=_at_corner,
     row_errors=row_errors.errors,

@@ -221,6 +221,23 @@ def load(name_or_path: str | Path) -> CurrentTechnology:
     return parse(content, where=f"technology file {text!r}")
 
 
+def with_unit_current(technology: CurrentTechnology, ampere: float) -> CurrentTechnology:
+    """``technology`` with ``ampere`` for one software unit and for the constant 1; inputs keep their ratio to it.
+
+    Raises TechnologyError for a current at which mirrors were not swept.
+    """
+    ratio = ampere / technology.unit
+    values = {"unit": ampere, "bias": ratio * technology.bias, "full_scale": ratio * technology.full_scale}
+    swept = technology.mirror.current
+    for key, value in values.items():
+        if not swept[0] <= value <= swept[-1]:
+            raise TechnologyError(
+                f"--unit-current {si(ampere, 'A')} makes {key} {si(value, 'A')}, but mirrors of {technology.name} were "
+                f"swept from {si(swept[0], 'A')} to {si(swept[-1], 'A')}: choose another current"
+            )
+    return replace(technology, unit=values["unit"], bias=values["bias"], full_scale=values["full_scale"])
+
+
 def parse(content: str, *, where: str) -> CurrentTechnology:
     """The technology in the TOML text ``content``; ``where`` names it in errors."""
     try:

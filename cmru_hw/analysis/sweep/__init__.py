@@ -1,0 +1,1 @@
+"""Sizes, supplies, corners, technologies and architectures in one table."""

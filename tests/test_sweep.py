@@ -1,0 +1,149 @@
+"""One command makes one table over networks, supplies and architectures, and a second run computes nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from cmru_hw import spice
+from cmru_hw.analysis.sweep import grid
+from cmru_hw.analysis.sweep.point import SweepJob, row_of
+from cmru_hw.analysis.sweep.result import SweepResult
+from cmru_hw.cli import group
+from cmru_hw.core import cache_folder
+from cmru_hw.core.errors import InputError, SimulationError
+from tests import test_supply
+
+DETECTOR = Path(__file__).parent.parent / "models/detect-cmru-2x4.safetensors"
+WORDS = (
+    *(
+        "--shape",
+        "2:2:2",
+        "--architecture",
+        "charge",
+        "--architecture",
+        "current-static",
+        "--architecture",
+        "digital-8",
+    ),
+    *("--vdd", "1.5", "--vdd", "1.8", "--sequences", "1"),
+)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of a shipped detector and of a random network."""
+    folder = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        test_supply.store(cache_folder.measured(), 1.5, 2e-13)
+        words = ["sweep", str(DETECTOR), *WORDS, "-o", str(folder / "out")]
+        done = CliRunner().invoke(group, words, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        (folder / "shown.txt").write_text(done.output)
+        # A second run reads the stored rows.
+        patch.setattr("cmru_hw.analysis.sweep.point._computed", lambda *_: pytest.fail("computed twice"))
+        before = (folder / "out/sweep.json").read_text()
+        CliRunner().invoke(group, words, catch_exceptions=False)
+        assert (folder / "out/sweep.json").read_text() == before
+    return folder
+
+
+@pytest.mark.spice
+def test_every_combination_is_a_row_with_its_level(swept: Path) -> None:
+    found = SweepResult.load(swept / "out/sweep.json")
+    assert len(found.rows) == 2 * 3 * 2
+    assert {row.level for row in found.rows} == {"estimate"}
+    refused = [row for row in found.rows if not row.done]
+    assert {(row.network, row.architecture) for row in refused} == {("detect-cmru-2x4", "current-static")}
+    assert all("a cmru network has no current mode circuit; it takes fq-bmru" in row.status for row in refused)
+    rows = {(row.network, row.architecture, row.vdd_V): row for row in found.finished}
+    for network in ("detect-cmru-2x4", "random 2:2:2"):
+        for kind in ("charge", "digital-8"):
+            low, high = rows[network, kind, 1.5], rows[network, kind, 1.8]
+            assert low.per_timestep_J is not None and high.per_timestep_J is not None
+            assert low.per_timestep_J < high.per_timestep_J
+    # Static currents do not depend on the supply, so this estimate is in proportion to it.
+    static = [rows["random 2:2:2", "current-static", vdd].per_timestep_J for vdd in (1.5, 1.8)]
+    assert static[0] is not None and static[1] is not None
+    assert static[0] / static[1] == pytest.approx(1.5 / 1.8)
+    digital = rows["detect-cmru-2x4", "digital-8", 1.8]
+    assert digital.low_J is not None and digital.high_J is not None and digital.per_timestep_J is not None
+    assert digital.low_J < digital.per_timestep_J < digital.high_J
+    assert digital.least_vdd_V is not None and digital.least_vdd_V < 1.0
+    assert set(found.excludes) == {"charge", "current-static", "digital"}
+
+
+@pytest.mark.spice
+def test_all_files_hold_the_same_numbers(swept: Path) -> None:
+    found = SweepResult.load(swept / "out/sweep.json")
+    energies = [row.per_timestep_J for row in found.rows]
+    table = pq.read_table(swept / "out/sweep.parquet")
+    assert table["per_timestep_J"].to_pylist() == energies
+    assert table["units"].to_pylist() == [row.units for row in found.rows]
+    lines = list(csv.DictReader((swept / "out/sweep.csv").open()))
+    assert [float(line["per_timestep_J"]) if line["per_timestep_J"] else None for line in lines] == energies
+    shown = (swept / "shown.txt").read_text()
+    assert shown.count("estimate") >= len(found.finished) and "not included" in shown
+    source = (swept / "out/sweep.tex").read_text()
+    assert source.isascii() and "scriptsize" not in source
+    assert all(f"{len(group)}" for group in source.splitlines())
+    columns = {len(re.findall(r"(?<!\\)&", line)) for line in source.splitlines() if line.endswith(r"\\")}
+    assert len(columns) == 1 and source.count("estimate") == 5
+
+
+@pytest.mark.spice
+@pytest.mark.needs("pdflatex")
+def test_the_table_compiles_in_a_paper_of_two_columns(swept: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept / "out", tmp_path / "out")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path / "out", capture_output=True, timeout=120, check=False)
+    log = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, log[-2000:]
+    # Nothing hangs over the edge of the page, and a table as wide as the page lies on it.
+    assert "Overfull" not in log
+
+
+@pytest.mark.spice
+def test_a_point_that_fails_is_a_row_and_is_not_kept(tmp_path: Path) -> None:
+    job = SweepJob(folder=tmp_path, measured=tmp_path / "m", simulator=spice.installed("pyspice"), timeout=1e-6)
+    (point,) = grid.points([grid.NetworkSource(shape="2:2:2")], ["charge"], ["gf180"], [1.8], ["typical/27"])
+    row = row_of(job, point)
+    assert row.status.startswith("failed: ") and row.per_timestep_J is None
+    assert not (tmp_path / "points").exists()
+
+
+def test_what_cannot_be_swept_is_named(tmp_path: Path) -> None:
+    network = [grid.NetworkSource(shape="2:2:2")]
+    with pytest.raises(InputError, match="no architecture of a sweep is called 'optical'"):
+        grid.points(network, ["optical"], ["gf180"], [1.8], ["typical/27"])
+    for corner in ("typical", "ff/hot", "xx/27", "ff/200"):
+        with pytest.raises(InputError, match="PROCESS/TEMPERATURE"):
+            grid.points(network, ["charge"], ["gf180"], [1.8], [corner])
+    for shape in ("8", "0:2:2", "2:0:2", "2:2+:2", "a:2:2"):
+        with pytest.raises(InputError, match="FEATURES:UNITS:CLASSES"):
+            grid.NetworkSource(shape=shape).numbers()
+    assert CliRunner().invoke(group, ["sweep", "-o", str(tmp_path / "out")]).exit_code == 2
+    ideal = [
+        "sweep",
+        "--shape",
+        "2:2:2",
+        "--architecture",
+        "digital-8",
+        "--technology",
+        "macro",
+        "-o",
+        str(tmp_path / "o"),
+    ]
+    done = CliRunner().invoke(group, ideal)
+    assert isinstance(done.exception, SimulationError) and "no row of the sweep" in str(done.exception)
+    stored = json.loads((tmp_path / "o/sweep.json").read_text())
+    assert "refused: the gates of a digital datapath are known in" in stored["rows"][0]["status"]
