@@ -78,6 +78,42 @@ def test_rows_do_not_depend_on_company_or_order() -> None:
     assert backwards.take(list(reversed(range(40)))).equals(whole)
 
 
+def test_rows_do_not_depend_on_the_memory_for_drawn_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = job()
+    whole = statistics.scores(mine, range(20))
+    drawn: list[int] = []
+    draw = variation.draw
+
+    def counted(*given: Any, dies: Sequence[int], **more: Any) -> variation.Dies:
+        drawn.append(len(dies))
+        return draw(*given, dies=dies, **more)
+
+    monkeypatch.setattr(variation, "draw", counted)
+    # room for three dies: rows a and b of 4 units with 3 inputs, of 3 units with 4 + 3, and of 2 classes with 3
+    monkeypatch.setattr(charge, "_MEMORY", 3 * charge._COPIES * 8 * (2 * (4 * 3 + 3 * 7) + 2 * 3))
+    assert statistics.scores(mine, range(20)).equals(whole)
+    assert drawn == [3] * 6 + [2]
+
+
+@pytest.mark.spice
+def test_blocks_share_a_simulator_until_the_job_ends() -> None:
+    mine = job(engine="spice")
+    pids = set()
+    for _, table in workers.serial(mine, blocks(mine, range(6))):
+        assert table["status"].to_pylist() == ["ok", "ok"]
+        with mine.engines.borrowed() as engine:
+            pids |= set(engine.pids)
+    assert len(pids) == 1
+    with mine.engines.borrowed() as engine:
+        assert not engine.pids
+    with pytest.raises(ValueError, match="a defect"), mine.engines.borrowed() as engine:
+        assert engine.simulator and engine.pids
+        raise ValueError("a defect")
+    assert not engine.pids
+    with mine.engines.borrowed() as first, mine.engines.borrowed() as second:
+        assert first is not second
+
+
 def test_a_job_survives_the_way_to_another_process() -> None:
     mine = job()
     twin = pickle.loads(pickle.dumps(mine))

@@ -67,8 +67,20 @@ def _goal(job: DieJob) -> ChargeGoal:
     )
 
 
+# Memory [bytes] of the dies that are drawn at a time, and copies of a die's capacitors meanwhile.
+_MEMORY, _COPIES = 2**29, 8
+
+
 def _fast(job: DieJob, dies: Sequence[int]) -> list[DieScores]:
-    # Drawing costs the same for one die as for many.
+    rows = [row for layer in job.design.layers for row in (layer.low, layer.high, layer.packet_row) if row is not None]
+    size = sum(row.weights.nbytes for row in (*rows, job.design.readout))
+    at_once = max(1, _MEMORY // (_COPIES * size))
+    chunks = (dies[first : first + at_once] for first in range(0, len(dies), at_once))
+    return [row for some in chunks for row in _fast_at_once(job, some)]
+
+
+def _fast_at_once(job: DieJob, dies: Sequence[int]) -> list[DieScores]:
+    # Drawing costs the same for one die as for many of a small network.
     drawn = _draw(job, dies)
     beyond = trim_search.beyond(drawn)
     return [

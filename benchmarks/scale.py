@@ -1,0 +1,175 @@
+"""Cost of random CMRU networks of two layers by size and by number of timesteps: CPU time and memory.
+
+Run: ``python -m benchmarks.scale [--units 32 64 128 256] [--fast 1024]``. Each measurement runs in a process of its
+own, with one job. CPU time is that of the process and its simulators, which depends less on the machine's other load
+than wall time does; memory is the peak of the largest of these processes. A gate whose comparison fails is marked.
+
+Networks have 16 features, K = 7 and random weights; inputs are 4 sequences of 50 timesteps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from cmru_hw import spice
+from cmru_hw.analysis.montecarlo.job import Job
+from cmru_hw.analysis.montecarlo.statistics import scores
+from cmru_hw.circuits.charge import mapping, variation
+from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.verify import verify
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.sequences import Sequences
+from cmru_hw.process import technology
+
+FEATURES, LEVELS, CLASSES = 16, 7, 4
+SEQUENCES, TIMESTEPS = 4, 50
+# Timesteps of one sequence, for growth in time.
+LONG = (250, 1000)
+UNITS_IN_TIME = 16
+TIMEOUT = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds of CPU and wall time, peak memory [GiB], and the result in words."""
+
+    cpu: float
+    wall: float
+    memory: float
+    result: str = ""
+
+
+def network(units: int) -> Trained:
+    config = ModelConfig(
+        cell="cmru",
+        epsilon=1.0,
+        levels=LEVELS,
+        skip=True,
+        decision="mean",
+        classes=tuple(f"class {k}" for k in range(CLASSES)),
+        features=FEATURES,
+        units=(units, units),
+    )
+    generator = torch.Generator().manual_seed(1)
+    tensors = {}
+    for name, tensor in config.network().state_dict().items():
+        values = torch.randn(tensor.shape, generator=generator)
+        if name.endswith("initial_state"):
+            values = torch.where(values > 0, 1.0, -1.0)
+        tensors[name] = values.abs() + 0.5 if name == "input.scale" else values
+    return Trained(config=config, tensors=tensors)
+
+
+def made(units: int, count: int, timesteps: int) -> tuple[Trained, Design, Sequences]:
+    trained = network(units)
+    inputs = np.random.default_rng(1).normal(size=(count, timesteps, FEATURES)).astype(np.float32)
+    data = Sequences(inputs=inputs, labels=np.arange(count) % CLASSES)
+    return trained, mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data)), data
+
+
+def gate(units: int, count: int, timesteps: int) -> str:
+    """The comparison with software, and the certificate, of an export."""
+    trained, design, data = made(units, count, timesteps)
+    with spice.open_engine(timeout=TIMEOUT) as engine:
+        found = verify(design, trained, data, engine, frames=1).comparison
+    judged = f"{found.differ} of {found.total} differ, {found.excluded} not judged"
+    return judged if found.holds() else f"FAILS: {'; '.join(found.failures())}"
+
+
+def dies(units: int, engine: str, count: int) -> str:
+    trained, design, data = made(units, SEQUENCES, TIMESTEPS)
+    job = Job(
+        design=design,
+        trained=trained,
+        sequences=data,
+        seed=0,
+        varied=variation.select_variations(design),
+        engine="spice" if engine == "spice" else "fast",
+        timeout=TIMEOUT,
+    )
+    table = scores(job, range(count))
+    job.engines.close()
+    return f"{table['status'].to_pylist().count('ok')} of {count} dies ok"
+
+
+WORK: dict[str, Callable[[int], str]] = {
+    "export with its gate": lambda units: gate(units, SEQUENCES, TIMESTEPS),
+    "compare, 2 sequences": lambda units: gate(units, 2, TIMESTEPS),
+    "montecarlo fast, 100 dies": lambda units: dies(units, "fast", 100),
+    "montecarlo spice, 4 dies": lambda units: dies(units, "spice", 4),
+    **{f"1 sequence of {steps} timesteps": partial(gate, count=1, timesteps=steps) for steps in LONG},
+}
+
+
+def measure(name: str, units: int) -> Cost:
+    """The cost of one piece of work in this process."""
+    torch.set_num_threads(1)
+    wall, cpu = time.perf_counter(), _cpu()
+    result = WORK[name](units)
+    used = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return Cost(cpu=_cpu() - cpu, wall=time.perf_counter() - wall, memory=max(used) / 2**20, result=result)
+
+
+def _cpu() -> float:
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def measured(name: str, units: int) -> Cost:
+    """The cost of one piece of work in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.scale", "--one", name, str(units)]
+    found = Cost(**json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    print(
+        f"2x{units:<5} {name:28} {found.cpu:8.1f} s CPU  {found.wall:8.1f} s wall  {found.memory:5.2f} GiB  "
+        f"{found.result}",
+        flush=True,
+    )
+    return found
+
+
+def weights(units: int) -> int:
+    """Weights of both layers: candidate and threshold."""
+    return 2 * units * (FEATURES + units + FEATURES)
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[Cost]) -> float:
+    """Slope of log(CPU time) over log(size)."""
+    return float(np.polyfit(np.log(sizes), np.log([cost.cpu for cost in costs]), 1)[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--units", type=int, nargs="+", default=[32, 64, 128, 256])
+    parser.add_argument("--fast", type=int, nargs="*", default=[1024], help="more sizes for the fast engine")
+    parser.add_argument("--dies-up-to", type=int, default=64, help="largest size with dies in SPICE")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(asdict(measure(given.one[0], int(given.one[1])))))
+        return
+    for name in list(WORK)[:4]:
+        sizes = list(given.units)
+        if "spice" in name:
+            sizes = [units for units in sizes if units <= given.dies_up_to]
+        if "fast" in name:
+            sizes += given.fast
+        costs = [measured(name, units) for units in sizes]
+        if len(sizes) > 1:
+            print(f"{name}: CPU time grows as weights^{exponent([weights(units) for units in sizes], costs):.2f}")
+    costs = [measured(f"1 sequence of {steps} timesteps", UNITS_IN_TIME) for steps in LONG]
+    print(f"2x{UNITS_IN_TIME}: CPU time grows as timesteps^{exponent(LONG, costs):.2f}")
+
+
+if __name__ == "__main__":
+    main()
