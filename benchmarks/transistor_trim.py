@@ -17,12 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks import transistor_mismatch
 from cmru_hw import spice
 from cmru_hw.characterize.testbench import Conditions, Testbench, sample
+from cmru_hw.circuits.charge import fidelity, mapping, trim, trim_search, variation
+from cmru_hw.circuits.charge.design import Calibration, Design
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.signals import Array, Traces
+from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.process import technology
 from cmru_hw.spice.deck import Deck
 
 BITS = 5
@@ -37,14 +42,16 @@ SEARCHED, GIVEN, FRAMES, SIZE = 6, 1, 5, 1e-3
 COOL, HOT = Conditions(temperature=27.0), Conditions(temperature=85.0)
 # Half a step at a row of 200 fF and its parasitics [F].
 HALF = 0.067e-15
+# Weights of the next layer on the state and on its own input: 110 fF and 80 fF of the testbench's row.
+STATE_WEIGHT = (0.123, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrimmedRow:
     """One row of a die: its code, its offset before, and what is left of it, all at the row [V].
 
-    ``left`` as calibrated (thresholds still), ``hot`` the same at 85 °C, ``moving`` at 27 °C with the thresholds moving,
-    whose capacitors have a mismatch of their own.
+    ``left`` as calibrated (thresholds still), ``hot`` the same at 85 °C, ``moving`` at 27 °C with the thresholds
+    moving, whose capacitors have a mismatch of their own.
     """
 
     code: int
@@ -147,16 +154,73 @@ def transistors(folder: Path, parameters: Mapping[str, float], dies: range, jobs
     return found
 
 
-def report(found: Mapping[int, Die]) -> None:
-    names = ("before", "left", "hot", "moving")
+def twin() -> Design:
+    """Macromodels of the rows at the same sizes: a unit, and a unit of the next layer that reads it and an input."""
+    config = ModelConfig(
+        cell="cmru", epsilon=1.0, levels=transistor_mismatch.LEVELS, skip=True, decision="mean",
+        classes=("low", "high"), features=1, units=(1, 1),
+    )  # fmt: skip
+    tensors = {name: torch.zeros_like(values) for name, values in config.network().state_dict().items()}
+    tensors |= {
+        "input.scale": torch.ones(1),
+        "layers.0.candidate.weight": torch.ones(1, 1),
+        "layers.0.threshold.bias": torch.full((1,), transistor_mismatch.THRESHOLD),
+        "layers.0.alpha": torch.ones(1),
+        "layers.0.initial_state": -torch.ones(1),
+        "layers.1.candidate.weight": torch.tensor([STATE_WEIGHT]),
+        "layers.1.alpha": torch.ones(1),
+        "layers.1.initial_state": -torch.ones(1),
+        "readout.weight": torch.tensor([[-1.0], [1.0]]),
+    }
+    kind = fidelity.with_trim(fidelity.at_level(technology.load("gf180"), "macro", "power-gated"), BITS)
+    top = float(transistor_mismatch.LEVELS)
+    seen = Calibration(inputs=(1.0,), largest=(1.0,), percentile=100.0, states=(top, top), source="the whole range")
+    return mapping.map_network(Trained(config=config, tensors=tensors), kind, seen)
+
+
+def macro(design: Design, count: int) -> dict[str, dict[str, Array]]:
+    """Offsets [V] of ``count`` dies by kind and row: the fields of `TrimmedRow` that a macromodel has.
+
+    Without global variation and noise, which the transistor-level simulation does not have.
+    """
+    local = ["layer0", "layer1"]
+    dies = variation.draw(design, seed=0, dies=range(count), varied=variation.select_variations(design, only=local))
+    found: dict[str, dict[str, Array]] = {"before": {}, "left": {}, "moving": {}}
+    batch = trim_search.calibrated(dies).batch
+    layers = (*((0, kind) for kind in ("low", "high")), (1, "low"))
+    for row, (index, kind) in zip(ROWS, layers, strict=True):
+        one, nominal = getattr(batch.layers[index], kind), getattr(design.layers[index], kind)
+        tap = (one.bias + one.threshold - nominal.bias - nominal.threshold)[:, 0]
+        found["before"][row] = one.offset[:, 0]
+        found["left"][row] = (one.offset - trim.shift(one, design.technology))[:, 0]
+        moved = tap * design.technology.supply.vdd / trim.replica(design.technology)
+        found["moving"][row] = found["left"][row] + moved
+    return found
+
+
+def report(found: Mapping[int, Die], twins: dict[str, dict[str, Array]]) -> None:
     drawn = [one for seed, one in found.items() if seed]
-    print(f"{len(drawn)} dies; sigma with its 95 % interval, mean and largest, at the row [mV]")
-    for name in names:
-        for row in (*ROWS, "all"):
-            values = [1e3 * getattr(one[r], name) for one in drawn for r in (ROWS if row == "all" else row)]
-            s = sample(values, failed=0)
-            largest = max(abs(value) for value in values)
-            print(f"{name:7} {row:4} {s.sigma:6.3f} ({s.low:.3f} to {s.high:.3f}), mean {s.mean:+.3f}, largest {largest:.3f}")
+    count = len(next(iter(twins["left"].values())))
+    print(f"sigma with its 95 % interval, mean and largest [mV] of {len(drawn)} dies, and sigma of {count} macro dies")
+    for name, title in (("before", "code 0"), ("left", "calibrated"), ("hot", "at 85 C"), ("moving", "in use")):
+        for rows in (*ROWS, ROWS):
+            ours = [1e3 * getattr(one[row], name) for one in drawn for row in rows]
+            a = sample(ours, failed=0)
+            line = f"{title:10} {rows:3} {a.sigma:6.3f} ({a.low:.3f} to {a.high:.3f}), mean {a.mean:+.3f}, largest "
+            line += f"{np.abs(ours).max():.3f}"
+            if name in twins:
+                b = sample((1e3 * np.concatenate([twins[name][row] for row in rows])).tolist(), failed=0)
+                low, high = transistor_mismatch.ratio(a, b)
+                line += (
+                    f"; macro {b.sigma:.3f}, ratio {low:.2f} to {high:.2f} {'agree' if low < 1 < high else 'DIFFER'}"
+                )
+            print(line)
+    drift = sample([1e3 * (one[row].hot - one[row].left) for one in drawn for row in ROWS], failed=0)
+    print(
+        f"drift from 27 to 85 C: sigma {drift.sigma:.3f} ({drift.low:.3f} to {drift.high:.3f}), mean {drift.mean:+.3f}"
+    )
+    codes_of = [one[row].code for one in drawn for row in ROWS]
+    print(f"codes from {min(codes_of)} to {max(codes_of)}")
 
 
 def main() -> None:
@@ -168,7 +232,8 @@ def main() -> None:
     given = parser.parse_args()
     sizes = transistor_mismatch.sizes(transistor_mismatch.one_unit())
     rows = {name: sizes[name] for name in ("cw", "tap", "wf", "cint", "lt", "vcm", "zero")}
-    report(transistors(given.folder, rows, range(given.first, given.first + given.dies), given.jobs))
+    found = transistors(given.folder, rows, range(given.first, given.first + given.dies), given.jobs)
+    report(found, macro(twin(), 10 * given.dies))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Offset trim of a power-gated chip at transistor level: what `power_gated_netlist` has in addition, or otherwise.
+"""Offset trim of a power-gated chip at transistor level: what it adds to `power_gated_netlist`, and what it changes.
 
 Every row, readout rows included, has a bank on its replica and five bits that its own comparator finds at power-on
-(``netlists/cells/transistor/power_gated_trim.cir``). Ten lines, ``try0 … try4 drop0 … drop4``, search all rows of the chip in the
-same five frames, each with one bit: ``try`` sets it, and ``drop`` takes it back if the row is below its replica.
-A frame before them clears the codes. Meanwhile the inputs are at their zero, states are empty (``kinit``), and the
-constants stand still: rows read them on ``ec`` and ``fc``, which follow e and f while ``use`` is high. The comparators of
-readout rows work in the search only, and the decision between two classes after it only.
+(``netlists/cells/transistor/power_gated_trim.cir``). Ten lines, ``try0 … try4 drop0 … drop4``, search all rows of the
+chip in the same five frames, one for each bit: ``try`` sets the bit, and ``drop`` takes it back if the row is below its
+replica. A frame before them clears the codes. Meanwhile the inputs are at their zero, states are empty (``kinit``), and
+the constants stand still: rows read them on ``ec`` and ``fc``, which follow e and f while ``use`` is high. The
+comparators of readout rows decide in the search only, and the comparator between two classes after it only.
 
-In use every constant is smaller by half a step than the design says, so that codes are rounded to the nearest.
+In use every constant is smaller by half a step than in the design, so that codes are rounded to the nearest.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CELLS = (*chip.CELLS, "power_gated_trim", "power_gated_trimmed_unit")
 SUPPLIES = {**chip.SUPPLIES, "readout": MeteredSupply(node="vr", header=2e-6), "trim": MeteredSupply(node="vm")}
 EXCLUDES = (
     *chip.EXCLUDES,
-    "the sources of the ten lines that search the trim codes and of the gate of the constants, which move at power-on only",
+    "the sources of the ten lines that search the trim codes and of the gate of the constants, which move at power-on",
     f"the search of the trim codes: {BITS + 1} timesteps after power-on",
 )
 LINES = (*(f"try{bit}" for bit in range(BITS)), *(f"drop{bit}" for bit in range(BITS)))
@@ -54,9 +54,7 @@ LOAD = 4.3e-15
 WRITE, SET = (0.82, 0.87), (0.91, 0.96)
 # Width [m] of the switches between a clock and the constants of a layer.
 GATE_WIDTH = 1.2e-6
-DECISION = (
-    "xtdecision vtd useb vr vr pf w=0.6u l=0.28u\nxdecision y1 y0 cknr qy1 qy0 vtd vr power_gated_comparator"
-)
+DECISION = "xtdecision vtd useb vr vr pf w=0.6u l=0.28u\nxdecision y1 y0 cknr qy1 qy0 vtd vr power_gated_comparator"
 ESTIMATE_DIFFERENCES = {
     **energy.ESTIMATE_DIFFERENCES,
     "clocks": "analytic: every node rises to VDD once, half of the trim bits are 1, and nothing flows straight through",
@@ -100,7 +98,9 @@ def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str,
 
 def constants(group: str) -> list[str]:
     """Switches between the clocks of a group and its constants."""
-    return [f"xc{clock}{group} {clock}{group} use useb {clock}c{group} vw trim_switch w={num(GATE_WIDTH)}" for clock in "ef"]
+    return [
+        f"xc{clock}{group} {clock}{group} use useb {clock}c{group} vw trim_switch w={num(GATE_WIDTH)}" for clock in "ef"
+    ]
 
 
 def head(design: Design) -> list[str]:
@@ -151,7 +151,8 @@ def class_row(design: Design, k: int, rows: Rows) -> list[str]:
 
 def _dummies(images: Mapping[str, str], load: float) -> list[str]:
     return [
-        f"xdummy_{image} {image} vcm vd power_gated_dummy c={num(chip.DUMMY + load)}" for image in sorted(images.values())
+        f"xdummy_{image} {image} vcm vd power_gated_dummy c={num(chip.DUMMY + load)}"
+        for image in sorted(images.values())
     ]
 
 

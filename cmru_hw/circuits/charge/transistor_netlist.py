@@ -127,7 +127,8 @@ def _layer(
                 if node in images
             ]
             width, length = gates.get(top, (SWITCH_WIDTH, SWITCH_LENGTH))
-            sizes += f" c{kind}={num(memory.rest(design, total(rest[top]) + pad))} wf{kind}={num(width)} lf{kind}={num(length)}"
+            size = memory.rest(design, total(rest[top]) + pad)
+            sizes += f" c{kind}={num(size)} wf{kind}={num(width)} lf{kind}={num(length)}"
         lines += memory.unit(design, index, i, sizes)
     return lines
 

@@ -23,6 +23,8 @@ from cmru_hw.process.technology import LongChannel
 
 # Of two consecutive stages of static logic one is high.
 HIGH = 0.5
+# Inner nodes of a comparator, which rise when it decides.
+_COMPARING = (".t", ".x1", ".x2", ".om", ".op")
 ESTIMATE_DIFFERENCES = {
     "inputs": "analytic: a line, with its wires, switches and weights, moves by the distance of its input from zero",
     "logic": "analytic: half of the nodes are high, for any decisions",
@@ -95,7 +97,7 @@ def loads(parts: Sequence[Device], long_channel: LongChannel) -> dict[str, float
 
 def _high(block: str, node: str) -> float:
     """How often a ``node`` that ``block`` charges rises in a timestep."""
-    if block == "trim" or node == "vtr" or (node.startswith("xky") and node.rpartition(".")[2] in ("t", "x1", "x2", "om", "op")):
+    if block == "trim" or node == "vtr" or (node.startswith("xky") and node.endswith(_COMPARING)):
         # The bits stand still, and the comparators of readout rows work in the search of the codes only.
         return 0.0
     return HIGH if block == "logic" or ".xbank." in node else 1.0

@@ -62,8 +62,8 @@ class Memory:
     * ``input_source(j)``: the source of input line j; ``input_voltages(design, inputs)`` [V], and
       ``idle_input(design)`` [V] between sequences
     * ``common_mode(design)`` [V]
-    * ``saved(design)``: nodes to save in addition to those of every deck; ``codes(design)``: by row, the nodes of the bits
-      of its trim code, lowest first
+    * ``saved(design)``: nodes to save in addition to those of every deck
+    * ``codes(design)``: the nodes of the bits of each row's trim code, lowest first, by row
     * ``start(design)``: nodes that start at V_cm, and those that start at VDD
     * ``analysis(design, refine, stop)``: options and ``.tran``; ``refine`` is how often the steps are halved
 
