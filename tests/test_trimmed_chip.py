@@ -236,7 +236,7 @@ def test_a_unit_takes_away_an_offset_by_its_own_decisions(need: Callable[[str], 
     (fired,) = [one for one in schedule.located(traces).comparing if isinstance(one, Found)]
     seen = {row: traces.at(row, fired.instants) - traces.at(f"f{row}", fired.instants) for row in ("a0_0", "b0_0")}
     # The parasitics of a row are smaller than the technology's figure.
-    assert seen["a0_0"][1] == pytest.approx(offset, rel=0.15) and seen["b0_0"][1] == pytest.approx(-30e-3, rel=0.15)
+    assert seen["a0_0"][1] == pytest.approx(offset, rel=0.15) and seen["b0_0"][1] < -25e-3
     row, step = design.layers[0].low, float(trim.step(design.layers[0].low, design.technology)[0])
     shift = trim.shift(row, design.technology, np.array([piece.codes["a0_0"]]))[0]
     # It ends below the row by less than a step, but for the offset of equal devices: their kick, about a step.

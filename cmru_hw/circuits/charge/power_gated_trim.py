@@ -7,6 +7,9 @@ replica. A frame before them clears the codes. Meanwhile the inputs are at their
 the constants stand still: rows read them on ``ec`` and ``fc``, which follow e and f while ``use`` is high. The
 comparators of readout rows decide in the search only, and the comparator between two classes after it only.
 
+The replica of a row that is smaller than the full size is as small as the row, so that kicks stay alike. A step moves
+it further in proportion; in units of the candidate a step is the same for both rows of a unit.
+
 In use every constant is smaller by half a step than in the design, so that codes are rounded to the nearest.
 """
 
