@@ -1,6 +1,6 @@
 """Complete chips of GF180MCU transistors for shipped networks: decisions compared with software, energy, 45 corners.
 
-Run: ``python -m benchmarks.chip utterances|flipflop|units|memories|corners DIR [--jobs N] [--only CORNER]``.
+Run: ``python -m benchmarks.chip utterances|flipflop|units|memories|trimmed|corners DIR [--jobs N] [--only CORNER]``.
 This takes hours of simulation. Finished simulations stay in DIR, and the same command resumes.
 
 - ``utterances``: the detector on the first held-out utterances of the file with 100 timesteps in total, on the first
@@ -10,6 +10,7 @@ This takes hours of simulation. Finished simulations stay in DIR, and the same c
   utterance of each twentieth of the file.
 - ``corners``: the detector on the shortest utterance in which every row stays at least 4 mV from its threshold in
   software, because a corner may decide either way below that margin.
+- ``trimmed``: that utterance with an offset trim, whose codes the chip finds at power-on.
 - ``memories``: that utterance with the other two memories, whose clocks and V_cm are external.
 """
 
@@ -26,7 +27,15 @@ from cmru_hw.analysis.corners.api import run_corners
 from cmru_hw.analysis.corners.result import CornerFigures
 from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.analysis.energy.result import EnergyResult
-from cmru_hw.circuits.charge import compare, fidelity, mapping, power_gated_netlist, simulate, single_unit
+from cmru_hw.circuits.charge import (
+    compare,
+    fidelity,
+    mapping,
+    power_gated_netlist,
+    power_gated_trim,
+    simulate,
+    single_unit,
+)
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.verify import verify
 from cmru_hw.core import package_data
@@ -45,12 +54,15 @@ ALONE = 20
 CLEAR = 4e-3
 
 
-def exported(folder: Path, model: str = "detect-cmru-2x4", memory: str = "power-gated") -> tuple[Exported, Sequences]:
+def exported(
+    folder: Path, model: str = "detect-cmru-2x4", memory: str = "power-gated", *, trimmed: bool = False
+) -> tuple[Exported, Sequences]:
     """A shipped network at transistor level, and all of its held-out sequences."""
     models = package_data.folder("models")
     trained = checkpoint.load(models / f"{model}.safetensors")
     data = load_sequences(models / f"{model.partition('-')[0]}-eval.npz")
     kind = fidelity.at_level(technology.load("gf180"), "transistor", memory)
+    kind = fidelity.with_trim(kind, power_gated_trim.BITS) if trimmed else kind
     design = with_one_range(trained, data, kind)
     return design_folder.write(folder / "design", trained, design, data, force=True), data
 
@@ -124,7 +136,8 @@ def network(folder: Path, jobs: int, mine: Exported, picked: Sequences) -> None:
     for name, words in (*verified.certificate.remarks(), *verified.simulation.remarks()):
         print(f"{name} {words}".strip())
     print("never seen:", ", ".join(found.unseen) or "nothing: every unit went up, held and went down")
-    frames = int(picked.lengths.sum()) + power_gated_netlist.LEAD * len(picked)
+    lead = power_gated_trim.LEAD if drawn(mine).technology.trim_bits else power_gated_netlist.LEAD
+    frames = int(picked.lengths.sum()) + lead * len(picked)
     print(f"simulator {verified.simulation.cpu_seconds / frames:.2f} s of CPU per timestep, power-on counted")
     report(joules)
 
@@ -177,6 +190,11 @@ def memories(folder: Path, jobs: int) -> None:
         network(folder / memory, jobs, mine, chosen(data, [index]))
 
 
+def trimmed(folder: Path, jobs: int) -> None:
+    mine, data = exported(folder, trimmed=True)
+    network(folder, jobs, mine, chosen(data, [clear(drawn(mine), mine.trained, data)]))
+
+
 def report(joules: EnergyResult) -> None:
     print(
         f"energy {joules.per_timestep_J * 1e12:.2f} pJ per timestep ({joules.label}); "
@@ -212,7 +230,7 @@ def corners(folder: Path, jobs: int, only: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = {"utterances": utterances, "flipflop": flipflop, "units": units, "memories": memories}
+    kinds = {"utterances": utterances, "flipflop": flipflop, "units": units, "memories": memories, "trimmed": trimmed}
     parser.add_argument("what", choices=[*kinds, "corners"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--jobs", type=int, default=1)

@@ -291,7 +291,7 @@ def test_a_browser_shows_the_page_on_a_screen_and_on_a_phone(inside: Path, tmp_p
 
 @pytest.mark.spice
 def test_the_page_begins_with_a_summary_of_one_screen(inside: Path) -> None:
-    """At most 250 words, four to six numbers, one figure, the design with its supply and corner, and what is left out."""
+    """At most 250 words, four to six numbers, one figure, the design with supply and corner, and what is left out."""
     page = (inside / "out/report/index.html").read_text()
     begin = page.index('<section id="summary"')
     screen = page[begin : page.index("</section>", begin)]

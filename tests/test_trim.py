@@ -337,8 +337,9 @@ def test_macros_have_the_sizes_of_the_chip(tmp_path: Path) -> None:
 
 def test_trim_is_refused_where_there_is_none() -> None:
     gf180 = technology.load("gf180")
-    with pytest.raises(TechnologyError, match="only macro-level netlists"):
-        trim.with_bits(fidelity.at_level(gf180, "transistor"), 5)
+    for memory, bits in (("integrator", 5), ("counter", 5), ("power-gated", 6)):
+        with pytest.raises(TechnologyError, match="only the power-gated chip has an offset trim, of 5 bits: choose"):
+            fidelity.with_trim(fidelity.at_level(gf180, "transistor", memory), bits)
     with pytest.raises(TechnologyError, match=r"no section \[trim\]"):
         trim.with_bits(replace(gf180, trim=None), 5)
     with pytest.raises(TechnologyError, match="charge domain"):

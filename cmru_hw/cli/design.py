@@ -61,7 +61,7 @@ trim_option = click.option(
     type=click.IntRange(1, 8),
     metavar="BITS",
     help="Give every row a trim code of so many bits, which cancels its offset. Each die finds its codes at power-on. "
-    "Macro level of the charge domain only.  [default: no trim]",
+    "Charge domain only; in transistors 5 bits, on the power-gated chip.  [default: no trim]",
 )
 
 unit_current_option = click.option(

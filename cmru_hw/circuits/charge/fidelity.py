@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.circuits.charge import macro_netlist, transistor_deck, transistor_netlist
+from cmru_hw.circuits.charge import macro_netlist, transistor_deck, transistor_netlist, trim
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.core.errors import TechnologyError
@@ -77,6 +77,16 @@ def _twin(technology: Technology, memory: str) -> Technology:
     if registry.named(memory).bits:
         raise TechnologyError(f"a {memory} has no macromodel: choose another --memory, or --level transistor")
     return replace(at_level(technology, "transistor", memory), level="macro")
+
+
+def with_trim(technology: Technology, bits: int) -> Technology:
+    """``technology`` with a trim bank of ``bits`` on every row.
+
+    Raises TechnologyError if it has none, or if its netlists have no bank of so many bits.
+    """
+    found = trim.with_bits(technology, bits)
+    registry.of(found)
+    return found
 
 
 def network_text(design: Design) -> str:

@@ -16,7 +16,7 @@ clock edges: a decision at the end of its packet, a state when the comparators o
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
@@ -99,7 +99,7 @@ def require(design: Design) -> tuple[Transistor, PowerGated]:
     return devices, chip
 
 
-def head(design: Design) -> list[str]:
+def head(design: Design, supplies: Mapping[str, MeteredSupply] = SUPPLIES) -> list[str]:
     """Power headers, clocks of all layers and of the readout, V_cm and power-on."""
     _, chip = require(design)
     layers = len(design.layers)
@@ -108,7 +108,7 @@ def head(design: Design) -> list[str]:
         "xwake strobe sleep vw wake",
         *(
             f"xh_{supply.node} s_{supply.node} {supply.node} sleep header w={num(supply.header)}"
-            for supply in SUPPLIES.values()
+            for supply in supplies.values()
             if supply.header
         ),
         f"xbegin strobe sleep s0 a0 nr se seb par vs vk sequencer_begin lrise={num(chip.rest)}",
@@ -204,8 +204,11 @@ def class_row(design: Design, k: int, rows: Rows) -> list[str]:
     return [*row_lines(top, top, rows[top], pad, "0"), f"xr{top} {top} rr vcm 0 nf l=0.45u"]
 
 
-def plan(design: Design, lengths: Sequence[int]) -> Schedule:
-    """Schedule with sampling instants at simulated clock edges: see the module's docstring."""
+def plan(design: Design, lengths: Sequence[int], lead: int = LEAD) -> Schedule:
+    """Schedule with sampling instants at simulated clock edges: see the module's docstring.
+
+    ``lead`` is the number of power-on frames before a sequence.
+    """
     _, chip = require(design)
     layers, begin, supply = len(design.layers), WINDOW * design.timestep, design.supply
 
@@ -216,7 +219,7 @@ def plan(design: Design, lengths: Sequence[int]) -> Schedule:
         design.timestep,
         0.0,
         lengths,
-        lead=LEAD,
+        lead=lead,
         moments=tuple(
             edge(f"ckn{group_name(group, layers)}") for group in (*(reader(design, i) for i in range(layers)), layers)
         ),
@@ -230,7 +233,7 @@ def plan(design: Design, lengths: Sequence[int]) -> Schedule:
     )
 
 
-def stimulus(design: Design, plan: Schedule) -> list[str]:
+def stimulus(design: Design, plan: Schedule, lead: int = LEAD) -> list[str]:
     """Strobe, power-on signals and the zero of the inputs. A tick ends the long step of the hold before the window."""
     devices, chip = require(design)
     supply, timestep, begin = design.supply, design.timestep, WINDOW * design.timestep
@@ -239,7 +242,7 @@ def stimulus(design: Design, plan: Schedule) -> list[str]:
         f"{num(chip.strobe)} {num(timestep)})",
         f"vstrobe strobe 0 pulse(0 {num(supply)} {num(begin)} {num(devices.edge)} {num(devices.edge)} "
         f"{num(chip.strobe)} {num(timestep)})",
-        *_power_on(plan, supply, devices.edge),
+        *_power_on(plan, supply, devices.edge, lead),
         f"vzero zero 0 {num(idle_input(design))}",
     ]
 
@@ -284,17 +287,28 @@ def reader(design: Design, index: int) -> int:
     return last if design.config.skip and index < last else index + 1
 
 
-def _power_on(plan: Schedule, supply: float, edge: float) -> list[str]:
-    """``kinit`` is high in the first frame before a sequence, ``first`` (complement ``firstn``) in the second."""
-    corners: dict[str, list[tuple[float, float]]] = {}
-    for name, lead in (("kinit", LEAD), ("first", LEAD - 1)):
-        points = corners[name] = [(0.0, supply if plan.starts[0] == lead else 0.0)]
-        for start in plan.starts:
-            frame = start - lead
-            if frame:
-                points += step_to(frame + POWER_ON_CHANGE, supply, 0.0, plan.timestep, edge)
-            points += step_to(frame + 1 + POWER_ON_CHANGE, 0.0, supply, plan.timestep, edge)
+def _power_on(plan: Schedule, supply: float, edge: float, lead: int) -> list[str]:
+    """``kinit`` is high in all of the ``lead`` frames before a sequence but the last, ``first`` (complement ``firstn``)
+    in the last."""
+    corners = {
+        "kinit": levels(plan, supply, edge, begin=lead, frames=lead - 1),
+        "first": levels(plan, supply, edge, begin=1, frames=1),
+    }
     corners["firstn"] = [(time, supply - value) for time, value in corners["first"]]
-    return [
-        f"v{name} {name} 0 pwl({wrapped(f'{num(t)} {num(v)}' for t, v in points)})" for name, points in corners.items()
-    ]
+    return [source(name, points) for name, points in corners.items()]
+
+
+def levels(plan: Schedule, supply: float, edge: float, *, begin: int, frames: int) -> list[tuple[float, float]]:
+    """Points [(s, V)] of a signal that is high for ``frames`` frames from ``begin`` frames before each sequence."""
+    points = [(0.0, supply if plan.starts[0] == begin else 0.0)]
+    for start in plan.starts:
+        frame = start - begin
+        if frame:
+            points += step_to(frame + POWER_ON_CHANGE, supply, 0.0, plan.timestep, edge)
+        points += step_to(frame + frames + POWER_ON_CHANGE, 0.0, supply, plan.timestep, edge)
+    return points
+
+
+def source(name: str, points: Sequence[tuple[float, float]]) -> str:
+    """A PWL source of node ``name`` through ``points`` [(s, V)]."""
+    return f"v{name} {name} 0 pwl({wrapped(f'{num(t)} {num(v)}' for t, v in points)})"

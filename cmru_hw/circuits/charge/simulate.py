@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.charge import causes, fidelity, numerics, runs
+from cmru_hw.circuits.charge import causes, fidelity, numerics, runs, trim_codes
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.runs import Batch, Settings
 from cmru_hw.circuits.simulation import Simulation, Waveforms, shared_decks
@@ -33,24 +33,26 @@ class ChargeSimulation(Simulation):
 
     ``rows``: differential comparator inputs [V], by layer (sequences, timesteps, units, 2), 0 past a sequence's end.
     ``delivered`` [J] (sequences, timesteps, blocks): energy from each supply to its block. ``late_flips``: number of
-    decisions that flipped after their use. ``options`` is the simulator's line of options, ``refine`` the number of
-    times that its steps were halved, both of the decks with the smallest steps.
+    decisions that flipped after their use. ``codes``: for each sequence, the trim codes that the comparators found, by
+    row (``a0_3``, ``y1``); () without trim in transistors. ``options`` is the simulator's line of options, ``refine``
+    the number of times that its steps were halved, both of the decks with the smallest steps.
     """
 
     rows: tuple[Array, ...]
     delivered: Array
     blocks: tuple[str, ...]
     late_flips: int
+    codes: tuple[dict[str, int], ...]
     options: str
     refine: int
 
     def facts(self) -> dict[str, Any]:
-        return {"options": self.options, **({"late_flips": self.late_flips} if self.blocks else {})}
+        trimmed = {"trim_codes": list(self.codes)} if self.codes else {}
+        return {"options": self.options, **({"late_flips": self.late_flips} if self.blocks else {}), **trimmed}
 
     def remarks(self) -> list[tuple[str, str]]:
-        if not self.late_flips:
-            return []
-        return [("late flips", f"{self.late_flips} decisions turned over after their packets had gone: no state moved")]
+        late = f"{self.late_flips} decisions turned over after their packets had gone: no state moved"
+        return [*([("late flips", late)] if self.late_flips else []), *trim_codes.remarks(self.codes)]
 
     def replaced(self, other: ChargeSimulation, places: NDArray[np.int64]) -> ChargeSimulation:
         """This result with that of ``other`` for the sequences ``places``; computing time and attempts add up."""
@@ -65,6 +67,8 @@ class ChargeSimulation(Simulation):
         ((logits,), (delivered,)) = (
             put([old], [new]) for old, new in ((one.logits, two.logits), (self.delivered, other.delivered))
         )
+        again = dict(zip(places.tolist(), other.codes, strict=False))  # without a trim in transistors, there are none
+        codes = tuple(again.get(place, old) for place, old in enumerate(self.codes))
         return replace(
             other,
             response=replace(
@@ -72,6 +76,7 @@ class ChargeSimulation(Simulation):
             ),
             rows=put(self.rows, other.rows),
             delivered=delivered,
+            codes=codes,
             cpu_seconds=self.cpu_seconds + other.cpu_seconds,
             attempts=(*self.attempts, *other.attempts),
         )
@@ -182,6 +187,7 @@ class _Piece:
     rows: tuple[Array, ...]
     energy: Array
     late_flips: int
+    codes: dict[str, int]
 
 
 def _joined(
@@ -211,6 +217,7 @@ def _joined(
         delivered=padded([piece.energy for piece in pieces], time),
         blocks=tuple(vector.removeprefix(_METERS) for vector in fidelity.charge_meters(design)),
         late_flips=sum(piece.late_flips for piece in pieces),
+        codes=tuple(piece.codes for piece in pieces if piece.codes),
         options=numerics.CONVERGED.refined(refine).text() if transistors else f"exact parts, refine {refine}",
         refine=refine,
     )
@@ -220,8 +227,8 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, nam
     """States, decisions and logits of one sequence of a deck, which messages call ``name``.
 
     Raises ResultRejected if a clock phase is not high at a sampling instant (XSPICE can miss an edge), if a decision
-    node is at neither rail, if a latch has turned over since it decided, or if the sign of a decision differs from that
-    of its row. Such a sample has no meaning.
+    node or a bit of a trim code is at neither rail, if a latch has turned over since it decided, or if the sign of a
+    decision differs from that of its row. Such a sample has no meaning.
     """
     name = sequence if name is None else name
     plan = plan.located(traces)
@@ -274,6 +281,7 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, nam
         rows=seen,
         energy=_energy(design, traces, plan, sequence),
         late_flips=causes.late_flips(design, traces, plan, sequence),
+        codes=trim_codes.found(design, traces, plan, sequence),
     )
 
 

@@ -47,7 +47,7 @@ def deck(
     stop = (plan.frames + INPUT_CHANGE / 2) * design.timestep
     text = network if network is not None else transistor_netlist.network_text(design)
     cells = transistor_netlist.cell_files(design)
-    saved = _saved(design, plan, save)
+    saved = _saved(memory, design, plan, save)
     built = deck_builder.build(
         network=text,
         cells=cells,
@@ -68,12 +68,13 @@ def deck(
     return built, plan
 
 
-def _saved(design: Design, plan: Schedule, more: Sequence[str]) -> list[str]:
+def _saved(memory: Memory, design: Design, plan: Schedule, more: Sequence[str]) -> list[str]:
     saved = deck_builder.signal_nodes(whole(design))
     saved += ["qy1"] if len(design.readout.bias) == 2 else []
     saved += [plan.common] if plan.common else []
     saved += [*plan.clocks, *transistor_netlist.charge_meters(design), TOTAL]
     saved += [node for pair in transistor_netlist.comparator_inputs(design) for node in pair]
+    saved += memory.saved(design)
     return saved + [name for name in more if name not in saved]
 
 

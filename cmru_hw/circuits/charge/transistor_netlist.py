@@ -82,7 +82,8 @@ def network_text(design: Design) -> str:
         lines += _layer(memory, design, devices, index, layer, sources)
         own = [source for i in range(layer.units) for source in memory.outputs(f"{index}_{i}")]
         sources = own + sources if config.skip else own
-    rows = {f"y{k}": _capacitors(memory, design.readout, k, "r", devices) for k in range(len(design.readout.bias))}
+    readout = range(len(design.readout.bias))
+    rows = {f"y{k}": _capacitors(memory, design, design.readout, k, "r", devices) for k in readout}
     lines += [
         "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare",
         *memory.readout_head(design),
@@ -100,7 +101,7 @@ def _layer(
     memory: Memory, design: Design, devices: Transistor, index: int, layer: Layer, sources: Sequence[LineSource]
 ) -> list[str]:
     rows = {
-        f"{kind}{index}_{i}": _capacitors(memory, row, i, str(index), devices)
+        f"{kind}{index}_{i}": _capacitors(memory, design, row, i, str(index), devices)
         for i in range(layer.units)
         for kind, row in (("a", layer.low), ("b", layer.high))
     }
@@ -129,13 +130,14 @@ def _layer(
                 if node in images
             ]
             width, length = gates.get(top, (SWITCH_WIDTH, SWITCH_LENGTH))
-            sizes += f" c{kind}={num(total(rest[top]) + pad)} wf{kind}={num(width)} lf{kind}={num(length)}"
+            size = memory.rest(design, total(rest[top]) + pad)
+            sizes += f" c{kind}={num(size)} wf{kind}={num(width)} lf{kind}={num(length)}"
         lines += memory.unit(design, index, i, sizes)
     return lines
 
 
-def _capacitors(memory: Memory, row: Row, i: int, group: str, devices: Transistor) -> Capacitors:
-    taps = memory.taps(float(row.bias[i]), float(row.threshold[i]), group, devices.minimum)
+def _capacitors(memory: Memory, design: Design, row: Row, i: int, group: str, devices: Transistor) -> Capacitors:
+    taps = memory.taps(float(row.bias[i]) - memory.lowered(design), float(row.threshold[i]), group, devices.minimum)
     return weights(row, i, group) | taps
 
 

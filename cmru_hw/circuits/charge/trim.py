@@ -29,12 +29,10 @@ DIRECT = 3
 def with_bits(technology: Technology, bits: int) -> Technology:
     """``technology`` with a trim bank of ``bits`` on every row.
 
-    Raises TechnologyError for a technology without a bank, and at transistor level.
+    Raises TechnologyError for a technology without a bank.
     """
     if technology.trim is None:
         raise TechnologyError(f"technology {technology.name!r} has no section [trim]: add one, or leave out --trim")
-    if technology.level != "macro":
-        raise TechnologyError("only macro-level netlists have a trim bank: leave out --trim or --level transistor")
     return replace(technology, trim=replace(technology.trim, bits=bits))
 
 

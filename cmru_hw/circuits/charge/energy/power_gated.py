@@ -14,6 +14,7 @@ import numpy as np
 from cmru_hw.circuits.charge import power_gated_netlist
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import macro
+from cmru_hw.circuits.charge.transistor_parts import MeteredSupply
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core.signals import Array
 from cmru_hw.process import pdk
@@ -22,6 +23,8 @@ from cmru_hw.process.technology import LongChannel
 
 # Of two consecutive stages of static logic one is high.
 HIGH = 0.5
+# Inner nodes of a comparator, which rise when it decides.
+_COMPARING = (".t", ".x1", ".x2", ".om", ".op")
 ESTIMATE_DIFFERENCES = {
     "inputs": "analytic: a line, with its wires, switches and weights, moves by the distance of its input from zero",
     "logic": "analytic: half of the nodes are high, for any decisions",
@@ -36,9 +39,16 @@ ESTIMATE_DIFFERENCES = {
 
 
 def analytic(
-    design: Design, network: str, cells: Mapping[str, bytes], expected: Reference, inputs: Array, sequence: int
+    design: Design,
+    network: str,
+    cells: Mapping[str, bytes],
+    expected: Reference,
+    inputs: Array,
+    sequence: int,
+    *,
+    supplies: Mapping[str, MeteredSupply] = power_gated_netlist.SUPPLIES,
 ) -> dict[str, Array]:
-    """Block → (timesteps,) [J]; ``inputs`` (timesteps, features).
+    """Block → (timesteps,) [J]; ``inputs`` (timesteps, features). ``supplies`` are those of the chip.
 
     If the process has no long-channel parameters (`LongChannel`), only the inputs are estimated.
     """
@@ -51,10 +61,10 @@ def analytic(
     load, vdd = loads(parts, long_channel), design.supply
     moved = sum(layer[sequence, : len(inputs)] != 0 for layer in expected.response.decisions).sum(axis=1)
     units = sum(layer.units for layer in design.layers)
-    for name, supply in power_gated_netlist.SUPPLIES.items():
+    for name, supply in supplies.items():
         rail = supply.node
-        nodes = charged(parts, rail)
-        high = dict.fromkeys(nodes, HIGH if name == "logic" else 1.0) | {rail: 1.0 if supply.header else 0.0}
+        high = {node: _high(name, node) for node in charged(parts, rail, supplies)}
+        high[rail] = 1.0 if supply.header else 0.0
         joule = {node: share * load[node] * vdd**2 for node, share in high.items()}
         # Of each unit's three comparators, the limit's fires only if the unit moves.
         limits = sum(value for node, value in joule.items() if name == "comparators" and ".xl." in node)
@@ -85,9 +95,19 @@ def loads(parts: Sequence[Device], long_channel: LongChannel) -> dict[str, float
     return found
 
 
-def charged(parts: Sequence[Device], rail: str) -> set[str]:
+def _high(block: str, node: str) -> float:
+    """How often a ``node`` that ``block`` charges rises in a timestep."""
+    if block == "trim" or node == "vtr" or (node.startswith("xky") and node.endswith(_COMPARING)):
+        # The bits stand still, and the comparators of readout rows work in the search of the codes only.
+        return 0.0
+    return HIGH if block == "logic" or ".xbank." in node else 1.0
+
+
+def charged(
+    parts: Sequence[Device], rail: str, supplies: Mapping[str, MeteredSupply] = power_gated_netlist.SUPPLIES
+) -> set[str]:
     """``rail`` and all nodes that channels of p devices can charge from it."""
-    rails = [supply.node for supply in power_gated_netlist.SUPPLIES.values()]
+    rails = [supply.node for supply in supplies.values()]
     others = {name for node in rails for name in (node, f"s_{node}")}
     channels = [(part.nodes[0], part.nodes[2]) for part in parts if part.kind == "pf"]
     found, waiting = {rail}, [rail]

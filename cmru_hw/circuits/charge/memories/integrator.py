@@ -106,6 +106,8 @@ INTEGRATOR = Memory(
     bit_lines=no_bits,
     dummies=no_images,
     gates=transistor_parts.replica_gates,
+    lowered=lambda design: 0.0,
+    rest=lambda design, size: size,
     unit=unit,
     replica=clocked_netlist.replica,
     outputs=lambda here: [LineSource(node=f"o{here}")],
@@ -117,6 +119,8 @@ INTEGRATOR = Memory(
     input_voltages=clocked_netlist.input_voltages,
     idle_input=clocked_netlist.common_mode,
     common_mode=clocked_netlist.common_mode,
+    saved=lambda design: [],
+    codes=lambda design: {},
     start=partial(
         clocked_netlist.start,
         supplies=SUPPLIES,

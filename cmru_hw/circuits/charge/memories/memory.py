@@ -48,6 +48,8 @@ class Memory:
       ``bit_lines(source, group, pair)``: the driver between a bit and both of its lines
     * ``dummies(index, sources, used, load)``: the bottom-plate lines of ``used`` that need an image below a
       comparator's replica row, each with its image, and the images' netlist lines; ``load`` [F] is the wire of a line
+    * ``lowered(design)`` [F]: by how much less a row's constant is than the design says
+    * ``rest(design, size)`` [F]: the capacitor of a replica that stands for ``size`` [F] of its row
     * ``gates(rows)``: width and length [m] of the switch below each row's replica
     * ``unit(design, index, i, sizes)``: one unit; ``sizes`` are the parameters of its replica rows
     * ``replica(row)``: the reference node of the row's comparator
@@ -61,6 +63,8 @@ class Memory:
     * ``input_source(j)``: the source of input line j; ``input_voltages(design, inputs)`` [V], and
       ``idle_input(design)`` [V] between sequences
     * ``common_mode(design)`` [V]
+    * ``saved(design)``: nodes to save in addition to those of every deck
+    * ``codes(design)``: the nodes of the bits of each row's trim code, lowest first, by row
     * ``start(design)``: nodes that start at V_cm, and those that start at VDD
     * ``analysis(design, refine, stop)``: options and ``.tran``; ``refine`` is how often the steps are halved
 
@@ -99,6 +103,8 @@ class Memory:
     bit_lines: Callable[[LineSource, str, tuple[str, str]], str]
     dummies: Callable[[int, Sequence[LineSource], Set[str], float], tuple[dict[str, str], list[str]]]
     gates: Callable[[Rows], dict[str, tuple[float, float]]]
+    lowered: Callable[[Design], float]
+    rest: Callable[[Design, float], float]
     unit: Callable[[Design, int, int, str], list[str]]
     replica: Callable[[str], str]
     outputs: Callable[[str], list[LineSource]]
@@ -110,6 +116,8 @@ class Memory:
     input_voltages: Callable[[Design, Array], Array]
     idle_input: Callable[[Design], float]
     common_mode: Callable[[Design], float]
+    saved: Callable[[Design], list[str]]
+    codes: Callable[[Design], dict[str, list[str]]]
     start: Callable[[Design], tuple[list[str], list[str]]]
     analysis: Callable[[Design, int, float], list[str]]
     idle_interval: tuple[float, float]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from cmru_hw.circuits.charge import power_gated_trim
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.memories.counter import COUNTER
 from cmru_hw.circuits.charge.memories.integrator import INTEGRATOR
 from cmru_hw.circuits.charge.memories.memory import Memory
 from cmru_hw.circuits.charge.memories.power_gated import POWER_GATED
+from cmru_hw.circuits.charge.memories.power_gated_trimmed import TRIMMED
 from cmru_hw.core.errors import TechnologyError
 from cmru_hw.process.technology import Technology
 
@@ -24,7 +26,15 @@ def of(technology: Technology) -> Memory | None:
     """The memory of a technology at transistor level, or None at macro level. Raises TechnologyError."""
     if technology.level != "transistor" or technology.transistor is None:
         return None
-    return named(technology.transistor.memory)
+    memory = named(technology.transistor.memory)
+    if not technology.trim_bits:
+        return memory
+    if memory is not POWER_GATED or technology.trim_bits != power_gated_trim.BITS:
+        raise TechnologyError(
+            f"in transistors only the power-gated chip has an offset trim, of {power_gated_trim.BITS} bits: choose "
+            f"--memory {POWER_GATED.name} and --trim {power_gated_trim.BITS}, or --level macro"
+        )
+    return TRIMMED
 
 
 def small_taps(technology: Technology) -> bool:
