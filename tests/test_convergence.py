@@ -98,6 +98,37 @@ def test_a_decision_against_its_row_is_refused_with_unit_time_and_amount(
     assert honest.late_flips == 0 and simulate.decode(design, shown, plan, 0).late_flips == 1
 
 
+@pytest.mark.spice
+def test_a_line_of_small_capacitors_settles_accurately_with_the_chip_s_step_control_only(engine: spice.Engine) -> None:
+    """Twenty capacitors of 10 fF settle with a time constant of 50 ns. ngspice bounds each charge by itself."""
+    resistance, small, count, swing, begin, rise = 250e3, 10e-15, 20, 0.1, 100e-9, 1e-9
+    line = [f"c{i} o 0 {small}" for i in range(count)]
+    size = power_gated_netlist.STEP_CONTROL
+    errors = []
+    for control in ([], [f"cpos o 0 {size}", f"cneg o 0 {-size}"]):
+        text = "\n".join(
+            (
+                *(f"v1 s 0 pulse(0 {swing} {begin} {rise} {rise} 10u 20u)", f"r1 s o {resistance}", *line),
+                *(*control, ".save o", numerics.CONVERGED.options(), ".tran 0.1u 5u 0 2u uic"),
+            )
+        )
+        traces = engine.run(Deck(text=text, saved=("o",), stop=5e-6)).traces
+        since, tau = traces.time - begin, resistance * small * count
+        ramp = swing / rise * (np.clip(since, 0, rise) - tau * (1 - np.exp(-np.clip(since, 0, rise) / tau)))
+        tail = swing - (swing - ramp[-1]) * np.exp(-np.clip(since - rise, 0, None) / tau)
+        errors.append(float(np.abs(traces.values["o"] - np.where(since < rise, ramp, tail)).max()))
+    assert errors[0] > 3e-3 and errors[1] < 0.6e-3
+
+
+def test_the_step_control_of_a_chip_adds_no_capacitance(one_unit: tuple[Design, Sequences]) -> None:
+    design, sequences = one_unit
+    cards = [
+        line.split() for line in transistor_deck.deck(design, [sequences.inputs[0].astype(float)])[0].text.splitlines()
+    ]
+    found = [(card[1], float(card[3])) for card in cards if card and card[0].startswith(("cpos_", "cneg_"))]
+    assert found == [("o0_0", power_gated_netlist.STEP_CONTROL), ("o0_0", -power_gated_netlist.STEP_CONTROL)]
+
+
 def test_a_row_within_the_tolerance_may_decide_either_way() -> None:
     near, far = 0.5e-3, 2e-3
     rows = [np.array([[[near, -far]]])]
