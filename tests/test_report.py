@@ -291,12 +291,12 @@ def test_a_browser_shows_the_page_on_a_screen_and_on_a_phone(inside: Path, tmp_p
 
 @pytest.mark.spice
 def test_the_page_begins_with_a_summary_of_one_screen(inside: Path) -> None:
-    """At most 250 words, four to six numbers, one figure, the design with its supply and corner, and what is left out."""
+    """At most 250 words, four to six numbers, one figure, the design with supply and corner, and what is left out."""
     page = (inside / "out/report/index.html").read_text()
     begin = page.index('<section id="summary"')
     screen = page[begin : page.index("</section>", begin)]
     assert begin < page.index("<nav>") and page.count('id="figure-unit"') == 1
-    visible = re.sub(r"<[^>]*>", " ", screen)
+    visible = re.sub(r"<[^>]*>", " ", screen).replace("\N{NO-BREAK SPACE}", " ")
     assert len(visible.split()) <= 250
     assert 4 <= screen.count('class="tile"') <= 6 and screen.count("<img") == 1
     assert "Not included:" in visible and "typical, 27 °C" in visible and "1.8 V" in visible
