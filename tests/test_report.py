@@ -296,7 +296,7 @@ def test_the_page_begins_with_a_summary_of_one_screen(inside: Path) -> None:
     begin = page.index('<section id="summary"')
     screen = page[begin : page.index("</section>", begin)]
     assert begin < page.index("<nav>") and page.count('id="figure-unit"') == 1
-    visible = re.sub(r"<[^>]*>", " ", screen)
+    visible = re.sub(r"<[^>]*>", " ", screen).replace("\N{NO-BREAK SPACE}", " ")
     assert len(visible.split()) <= 250
     assert 4 <= screen.count('class="tile"') <= 6 and screen.count("<img") == 1
     assert "Not included:" in visible and "typical, 27 °C" in visible and "1.8 V" in visible

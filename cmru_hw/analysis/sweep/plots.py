@@ -7,6 +7,7 @@ with colour-blindness tell apart; filled marks are simulated, open marks are est
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
@@ -20,7 +21,7 @@ from cmru_hw.core.units import joules
 SIZE = (3.35, 2.9)
 COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#66A61E", "#555555")
 MARKERS = ("o", "s", "^", "v", "D", "P", "X")
-LINES = ("-", "--", ":", "-.")
+LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 
 def energies(result: SweepResult, path: Path) -> None:
