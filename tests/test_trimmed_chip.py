@@ -28,6 +28,8 @@ from cmru_hw.circuits.charge import (
 from cmru_hw.circuits.charge.architecture import CHARGE
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import transistor as energy
+from cmru_hw.circuits.charge.memories import registry
+from cmru_hw.circuits.charge.memories.power_gated import POWER_GATED
 from cmru_hw.cli.design import export
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import MappingError, ResultRejected
@@ -76,6 +78,17 @@ def test_every_row_has_a_bank_and_bits_of_its_own() -> None:
     assert ours.transistors - theirs.transistors - 49 * rows == 3 * 6 + 2 * 15 + 2 + 2 * 3 + 1
     assert ours.area > theirs.area + rows * 40e-12
     assert "xunit0_0.xta.b4" in power_gated_trim.codes(design)["a0_0"]
+
+
+def test_a_chip_without_trim_has_nothing_of_it() -> None:
+    design = plain()
+    assert registry.of_design(design) is POWER_GATED
+    text, _ = fidelity.deck(design, [np.zeros((1, 2))])
+    for name in ("trim", "vuse ", "vtry", "vdrop", "meter_trim"):
+        assert name not in text.text and name not in fidelity.network_text(design)
+    assert not [cell for cell in fidelity.cell_files(design) if "trim" in cell]
+    memory = registry.of_design(design)
+    assert memory.lowered(design) == 0.0 and memory.rest(design, 1.1e-13) == 1.1e-13 and not memory.saved(design)
 
 
 def test_every_device_of_a_trimmed_chip_can_be_drawn() -> None:
