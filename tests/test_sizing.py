@@ -160,6 +160,24 @@ def test_an_interrupted_search_goes_on_and_ends_the_same(done: tuple[SizingResul
         sized(problem(seed=9), again)
 
 
+def test_a_trial_that_is_not_proven_is_not_chosen_again(tmp_path: Path) -> None:
+    found = []
+    # the second time, both parts are read from the study
+    for _ in range(2):
+        search = Search(study=Study.open(problem(), tmp_path), most=12)
+        first = search.run()
+        assert first is not None
+        # as if its proof had found 150 good dies of 200
+        second = search.refuted(first, dies=200, good=150)
+        assert second is not None and second.sizes != first.sizes
+        assert search.dies == 2 * GOAL.search_dies
+        again = next(one for one in search.study.trials if one.state == "not proven")
+        assert again.sizes == first.sizes and again.yield_ == 0.75
+        assert len(search.study.trials) > 12 + 1
+        found.append((first, second, search.study.trials))
+    assert found[0] == found[1]
+
+
 def test_fixed_sizes_stay(tmp_path: Path) -> None:
     search = Search(study=Study.open(problem(trim_bits=4, row=3e-13), None), most=12)
     search.run()

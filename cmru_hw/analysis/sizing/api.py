@@ -92,16 +92,6 @@ class _Run:
         self.proofs.append(proof)
         return _Proven(proof=proof, exported=exported)
 
-    def next(self, after: Trial) -> Trial | None:
-        """A trial to prove after ``after`` did not pass: the cheapest good one that is dearer, fewer of whose dies
-        failed, or the dearest good one."""
-        minimise = self.problem.goal.minimise
-        dearer = [
-            one for one in self.search.study.trials if one.state == "good" and one.cost(minimise) > after.cost(minimise)
-        ]
-        fewer = [one for one in dearer if one.failed < max(after.failed, 1)]
-        return min(fewer or dearer, key=lambda one: one.cost(minimise), default=None)
-
 
 def run_sizing(
     problem: Problem,
@@ -138,10 +128,8 @@ def run_sizing(
         proven = run.prove(chosen)
         if proven.proof.passed:
             break
-        following = run.next(chosen)
-        if following is None:
-            break
-        chosen = following
+        if len(run.proofs) < ATTEMPTS:
+            chosen = run.search.refuted(chosen, dies=proven.proof.dies, good=proven.proof.good)
     reached = bool(run.proofs) and run.proofs[-1].passed
     shown = chosen if chosen is not None else _most_yielding(study.trials)
     result = _result(run, shown, proven, chosen=chosen if reached else None)

@@ -21,7 +21,7 @@ from cmru_hw.analysis.montecarlo.shards import Block
 from cmru_hw.analysis.montecarlo.statistics import passed
 from cmru_hw.analysis.montecarlo.workers import Workers, serial
 from cmru_hw.analysis.sizing.problem import Problem
-from cmru_hw.analysis.sizing.study import State, Study, Trial
+from cmru_hw.analysis.sizing.study import State, Study, Trial, standing
 from cmru_hw.circuits import registry
 from cmru_hw.core.errors import MappingError, OutputError
 from cmru_hw.process import sizes as sizing
@@ -69,6 +69,24 @@ class Search:
     @property
     def problem(self) -> Problem:
         return self.study.problem
+
+    def refuted(self, trial: Trial, *, dies: int, good: int) -> Trial | None:
+        """The best trial after ``trial`` was not proven, ``good`` of ``dies`` fresh dies. The search goes on with a
+        quarter of its trials more, and with twice as many common dies."""
+        again = replace(trial, state="not proven", sample=dies, good_of_sample=good, dies=0, failed=0, failed_dies=())
+        if self._replay:
+            self._replay.pop(0)
+            self.study.trials.append(again)
+        else:
+            self.study.add(again)
+        self.dies *= 2
+        more = max(self.most // 4, 1)
+        proposals = len(self.study.trials) + more * 2 // 3
+        self.most = max(self.most, len(self.study.trials) + more)
+        while len(self.study.trials) < proposals:
+            self._try(self.study.proposed())
+        self._refine()
+        return self.study.best()
 
     def run(self) -> Trial | None:
         """The best trial of the whole search; None if none is good."""
@@ -213,7 +231,7 @@ def front(problem: Problem, trials: Sequence[Trial], workers: Workers) -> list[T
 
     The yield of those that fail is estimated anew, on the first FRONT_DIES dies.
     """
-    simulated = [one for one in trials if one.sample]
+    simulated = [one for one in standing(trials) if one.sample]
     estimated = []
     for one in _not_dominated(simulated):
         if one.sample < FRONT_DIES:

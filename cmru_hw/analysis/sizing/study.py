@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 STUDY = "study.jsonl"
-State = Literal["good", "fails", "dearer", "no circuit"]
+State = Literal["good", "fails", "dearer", "no circuit", "not proven"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,9 @@ class Trial(Record):
     """Sizes that were tried, their costs, and the dies that they were tried on.
 
     ``state``: "good" if no more than the allowed dies failed, "fails" if more did, "dearer" than a good one (no die was
-    simulated), "no circuit". ``sample`` are the ``good_of_sample`` of the first dies, in which no choice was made;
-    ``dies`` all that were simulated, of which ``failed``, ``failed_dies``, failed.
+    simulated), "no circuit"; "not proven" repeats a good one whose proof did not pass, with the dies of the proof as
+    its sample. ``sample`` are the ``good_of_sample`` of the first dies, in which no choice was made; ``dies`` all that
+    were simulated, of which ``failed``, ``failed_dies``, failed.
     """
 
     sizes: Mapping[str, float]
@@ -104,7 +105,7 @@ class Study:
 
     def best(self) -> Trial | None:
         """The cheapest good trial, the first of equals."""
-        good = [one for one in self.trials if one.state == "good"]
+        good = [one for one in standing(self.trials) if one.state == "good"]
         return min(good, key=lambda one: one.cost(self.problem.goal.minimise), default=None)
 
     def proposed(self) -> Sizes:
@@ -131,10 +132,16 @@ class Study:
         return sizing.fixed({**problem.fixed, **found}, problem.base)
 
 
+def standing(trials: Sequence[Trial]) -> list[Trial]:
+    """``trials`` without the good ones that were not proven afterwards."""
+    refuted = [one.sizes for one in trials if one.state == "not proven"]
+    return [one for one in trials if one.state != "good" or one.sizes not in refuted]
+
+
 def _merit(one: Trial, problem: Problem) -> float:
     """Smaller is better: the logarithm of the cost, and for a trial that fails its share of bad dies as well."""
     cost = math.log(one.cost(problem.goal.minimise))
-    return cost + (0.5 + 3 * (1 - one.yield_) if one.state == "fails" else 0.0)
+    return cost + (0.5 + 3 * (1 - one.yield_) if one.state in ("fails", "not proven") else 0.0)
 
 
 def _distribution(name: str, base: Sizes) -> BaseDistribution:
