@@ -129,7 +129,10 @@ def run_sizing(
         if proven.proof.passed:
             break
         if len(run.proofs) < ATTEMPTS:
-            chosen = run.search.refuted(chosen, dies=proven.proof.dies, good=proven.proof.good)
+            following = run.search.refuted(chosen, dies=proven.proof.dies, good=proven.proof.good)
+            if following is None:
+                break
+            chosen = following
     reached = bool(run.proofs) and run.proofs[-1].passed
     shown = chosen if chosen is not None else _most_yielding(study.trials)
     result = _result(run, shown, proven, chosen=chosen if reached else None)

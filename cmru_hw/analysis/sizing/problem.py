@@ -28,6 +28,8 @@ Minimise = Literal["energy", "area"]
 ATTEMPTS = 3
 # Confidence with which a trial is expected to pass the proof, from the dies of the search.
 EXPECTED = 0.7
+# The same after a proof that did not pass.
+STRICT = 0.95
 # Sequences whose states give the analytic energy.
 _ENERGY_SEQUENCES = 16
 
@@ -75,10 +77,11 @@ class Goal:
             failures += 1
         return failures
 
-    def allowed(self, dies: int) -> int:
-        """Failed dies of ``dies`` in a search with which a trial is expected to pass the proof; at least 0."""
+    def allowed(self, dies: int, expected: float = EXPECTED) -> int:
+        """Failed dies of ``dies`` in a search with which a trial is expected to pass the proof, with that confidence;
+        at least 0."""
         share, failures = 1 - self.most_failures / self.proof_dies, 0
-        while failures + 1 < dies and betaincinv(dies - failures - 1, failures + 2, 1 - EXPECTED) >= share:
+        while failures + 1 < dies and betaincinv(dies - failures - 1, failures + 2, 1 - expected) >= share:
             failures += 1
         return failures
 

@@ -103,10 +103,13 @@ class Study:
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written ({reason(error)}): choose another -o") from error
 
+    def good(self) -> list[Trial]:
+        """The good trials that were not judged otherwise later."""
+        return [one for one in standing(self.trials) if one.state == "good"]
+
     def best(self) -> Trial | None:
         """The cheapest good trial, the first of equals."""
-        good = [one for one in standing(self.trials) if one.state == "good"]
-        return min(good, key=lambda one: one.cost(self.problem.goal.minimise), default=None)
+        return min(self.good(), key=lambda one: one.cost(self.problem.goal.minimise), default=None)
 
     def proposed(self) -> Sizes:
         """The sizes to try next, by the trials so far."""
@@ -133,9 +136,8 @@ class Study:
 
 
 def standing(trials: Sequence[Trial]) -> list[Trial]:
-    """``trials`` without the good ones that were not proven afterwards."""
-    refuted = [one.sizes for one in trials if one.state == "not proven"]
-    return [one for one in trials if one.state != "good" or one.sizes not in refuted]
+    """``trials``, of those with the same sizes the last one."""
+    return list({one.typed(): one for one in trials}.values())
 
 
 def _merit(one: Trial, problem: Problem) -> float:
