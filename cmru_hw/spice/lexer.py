@@ -163,7 +163,7 @@ def _without_comment(line: str) -> str:
 def _check_code(line: str, raw: str, at: str) -> None:
     if "\r" in _without_comment(raw):
         raise InputError(f"{at}: a carriage return inside a line: save the file with line ends of Unix or Windows")
-    if not all(c.isprintable() or c == "\t" for c in line):
+    if not line.replace("\t", "").isprintable():
         raise InputError(f"{at}: control characters do not belong into a netlist")
 
 
