@@ -4,7 +4,7 @@ The study (:mod:`benchmarks.claims`) trained every cell for 400 to 2000 steps, t
 = 7 in every unit. Here some of its cells are trained again, in the same backbone with the same numbers of parameters
 and the same choice between two learning rates by validation, for three times as many steps and with a moving average of
 the weights; next to them a CMRU with normalised candidates, K that differs between its units, and fixed thresholds.
-Its normalisation is folded into its weights before it is scored, so every part has a circuit.
+Its normalisation is folded into its weights before it is scored, so its units are still those of a circuit.
 
 Finished jobs are kept, and the same command resumes.
 """
@@ -39,17 +39,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recipe", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps: a minute; writes to --work")
     parser.add_argument("--work", type=Path, default=Path("out/recipe"), help="where finished jobs are kept")
+    parser.add_argument(
+        "--collect", action="store_true", help="train nothing: write the results of the jobs that are done"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     budget = QUICK if options.quick else BUDGET
-    found = [
-        _kept(options.work / f"{problem}_{size}_{cell}_{budget.steps}.json", problem, size, cell, budget)
-        for cell in CELLS
-        for problem, size in SETTINGS
-    ]
     output = (options.work if options.quick else RESULTS) / NAME
-    write_text(output, json.dumps(found, indent=1) + "\n")
+    found = []
+    for cell in CELLS:
+        for problem, size in SETTINGS:
+            path = options.work / f"{problem}_{size}_{cell}_{budget.steps}.json"
+            if options.collect and not path.exists():
+                continue
+            found.append(_kept(path, problem, size, cell, budget))
+    write_text(output, json.dumps(sorted(found, key=_order), indent=1) + "\n")
     print(output)
+
+
+def _order(found: dict[str, Any]) -> tuple[int, int]:
+    """Place of a result: by problem, then by cell."""
+    return SETTINGS.index((found["problem"], found["size"])), CELLS.index(found["cell"])
 
 
 def _kept(path: Path, problem: str, size: int, cell: str, budget: Budget) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import recipe
 from benchmarks.claims import __main__ as program
-from benchmarks.claims import checkpoints, fitting, intervals, page, probes, problems, study, verdicts
+from benchmarks.claims import checkpoints, fitting, intervals, page, probes, problems, retrained, study, verdicts
 from benchmarks.claims.cells import CELLS, RECURRENCES, Draw, part
 from benchmarks.claims.fitting import Budget, fit, score
 from benchmarks.claims.networks import Models, shape_of
@@ -365,3 +366,22 @@ def test_the_page_says_what_its_records_say(tmp_path: Path) -> None:
         found, wanted = ([float(number) for number in NUMBER.findall(text)] for text in (made, kept))
         assert np.allclose(found, wanted, rtol=1e-9, atol=0.0)
     assert page.CAPTIONS.keys() == {path.stem for path in RESULTS.glob("*.svg")}
+
+
+def test_cells_are_trained_for_longer_with_a_normalisation_that_is_folded(tmp_path: Path) -> None:
+    """The stored moments are those of all valid training timesteps, and the page names what they change."""
+    problem = problems.get("vowels")
+    shape = shape_of("cmru-mixed", features=problem.features, outputs=problem.outputs, parameters=600)
+    models = fit(shape, problem, Budget(steps=3, rates=(0.01,)), seeds=range(2), average=0.9)
+    inputs, lengths = problem.train.inputs, problem.train.lengths
+    valid = (torch.arange(inputs.shape[1])[:, None] < lengths[None])[None, None].float()
+    x = inputs.permute(2, 1, 0)[None]
+    torch.testing.assert_close(models(x), models(x, valid=valid), rtol=1e-4, atol=1e-4)
+    assert shape.parameters == pytest.approx(600, rel=0.025)
+    found = recipe.run("vowels", 600, "cmru-mixed", replace(recipe.BUDGET, steps=2), seeds=2)
+    text = json.dumps([{**found, "median": 0.99, "ci95": [0.98, 0.99], "cpu_s": 1.0}])
+    (tmp_path / "recipe.json").write_text(text)
+    records = Records(json.loads((RESULTS / "records.json").read_text(encoding="utf-8")))
+    said = "\n".join(retrained.section(records, tmp_path / "recipe.json"))
+    assert "0.947 there, 0.990 here" in said and "| vowels, 600 | cmru-mixed | 603 |" in said
+    assert retrained.section(records, tmp_path / "absent.json") == []

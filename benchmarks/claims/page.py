@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.claims import cells, checkpoints, fitting, networks, probes, problems, tables
+from benchmarks.claims import cells, checkpoints, fitting, networks, probes, problems, retrained, tables
 from benchmarks.claims.study import Plan
 from benchmarks.claims.verdicts import MATCH, Records, Verdict
 
@@ -55,6 +55,7 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         f"accuracy, or 0.01 of R² for a regression. `{command}` produces every line. `python -m benchmarks.scan` "
         "compares the speed of the scan with other implementations. `pytest tests/test_claims.py -k ten_thousand` "
         "shows that a flip-flop of models/ is exact over 10 000 timesteps.",
+        *(retrained.section(records) if plan.name == "full" else ()),
         "## Figures",
         *(f"{CAPTIONS[name]}\n\n![{name}]({name}.svg)" for name in figures),
         "## Medians",
