@@ -24,9 +24,9 @@ def section(records: Records, path: Path = RESULT) -> list[str]:
         "## Trained for longer",
         f"`python -m benchmarks.recipe` trains some cells again, for {steps} steps with a moving average of the "
         f"weights ({hours:.2f} CPU hours; `--quick`: a tenth of the steps). *cmru-mixed* is a cmru with fixed "
-        "thresholds, normalised candidates and K of 1, 2, 4, 8 and 31. The normalisation is folded into its weights, so "
-        "its units are still those of a circuit. lru and mingru are not normalised. The learning rate is selected as in "
-        "the study. Last columns: median over seeds, and seeds that answer every test sequence.",
+        "thresholds, normalised candidates and K of 1, 2, 4, 8 and 31. The normalisation is folded into its weights, "
+        "so its units are still those of a circuit. lru and mingru are not normalised. The learning rate is selected "
+        "as in the study. Last columns: median over seeds, and seeds that answer every test sequence.",
         _table(records, found),
         *_wrong(records, found),
     ]
