@@ -23,6 +23,7 @@ from cmru_hw.analysis.montecarlo.result import (
 )
 from cmru_hw.analysis.provenance import Provenance
 from cmru_hw.analysis.retention.result import RetentionResult
+from cmru_hw.analysis.sweep.result import SweepResult, SweepRow
 from cmru_hw.analysis.versus.result import TableEntry, TableRow, VersusResult
 from cmru_hw.circuits.corner import CornerFacts
 from cmru_hw.circuits.retention import HeldState, RetentionFacts
@@ -198,6 +199,22 @@ def scaling() -> ScalingResult:
         law="E = factor n^exponent",
         excludes=(),
         provenance=provenance(seed=0),
+    )
+
+
+def sweep() -> SweepResult:
+    row = SweepRow(
+        network="detect-cmru-2x4", units=8, cell="cmru", architecture="digital-8", title="digital, 8 bit",
+        technology="gf180", vdd_V=1.8, corner="typical, 27 °C", level="estimate", timestep_s=0.01, per_timestep_J=5e-10,
+        low_J=1e-10, high_J=1e-9, least_J=5e-11, least_vdd_V=0.6, lowest_J=5e-12, area_m2=None, transistors=None,
+        decisions_agree=None, classes_agree=1.0, status="done", source="by hand",
+    )  # fmt: skip
+    return SweepResult(
+        rows=(row,),
+        excludes={"digital": ("wires",)},
+        versions={"simulator": "ngspice 44"},
+        sequences=2,
+        command="cmru-hw",
     )
 
 

@@ -23,7 +23,7 @@ from tests import results
 
 MADE = {
     name: getattr(results, name)
-    for name in ("comparison", "montecarlo", "energy", "corners", "retention", "scaling", "versus")
+    for name in ("comparison", "montecarlo", "energy", "corners", "retention", "scaling", "sweep", "versus")
 }
 
 
@@ -95,6 +95,8 @@ IMPOSSIBLE = [
     ("comparison", "decisions/agree", 8, "first_divergence is null, but 1 decisions differ"),
     ("comparison", "classification/correct_circuit", 2, "classification/correct_circuit is 2 of a total of 1"),
     ("scaling", "laws/units/all/low", 1.5, "laws/units/all/exponent is 1, outside its interval"),
+    ("sweep", "rows/0/per_timestep_J", None, "rows/0/per_timestep_J does not fit the status"),
+    ("sweep", "rows/0/level", "layout", "rows/0/level is 'layout', not estimate or simulated"),
     ("versus", "lines/0/entries", [], "lines/0/entries has 0 for 2 designs"),
 ]
 

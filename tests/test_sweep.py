@@ -147,3 +147,15 @@ def test_what_cannot_be_swept_is_named(tmp_path: Path) -> None:
     assert isinstance(done.exception, SimulationError) and "no row of the sweep" in str(done.exception)
     stored = json.loads((tmp_path / "o/sweep.json").read_text())
     assert "refused: the gates of a digital datapath are known in" in stored["rows"][0]["status"]
+
+
+@pytest.mark.spice
+def test_the_report_of_a_sweep_has_supplies_as_columns(swept: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(group, ["report", str(swept / "out"), "-o", str(tmp_path / "report")])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "report/index.html").read_text()
+    for heading in ("<th>level</th>", "<th>1.5 V</th>", "<th>1.8 V</th>", "<th>best supply</th>"):
+        assert heading in page
+    assert page.count('data-label="level">estimate') == 5 + 1  # one more of the refused network
+    assert "Quote an estimate as such" in page
+    assert "scriptsize" not in (tmp_path / "report/tables/sweep.tex").read_text()

@@ -19,6 +19,8 @@ from cmru_hw.analysis.montecarlo.result import SUMMARY as MONTECARLO
 from cmru_hw.analysis.montecarlo.result import MonteCarloResult
 from cmru_hw.analysis.retention.result import RESULT as RETENTION
 from cmru_hw.analysis.retention.result import RetentionResult
+from cmru_hw.analysis.sweep.result import RESULT as SWEEP
+from cmru_hw.analysis.sweep.result import SweepResult
 from cmru_hw.analysis.versus.result import VersusResult
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.design import AnyDesign
@@ -31,6 +33,7 @@ Result = (
     | ScalingResult
     | CornersResult
     | RetentionResult
+    | SweepResult
     | VersusResult
 )  # fmt: skip
 
@@ -111,6 +114,13 @@ KINDS = {
             record=ScalingResult,
             known_by=("points", "laws"),
             command="cmru-hw energy {design} --scaling -o DIR",
+        ),
+        Kind(
+            name="sweep",
+            file=SWEEP,
+            record=SweepResult,
+            known_by=("rows", "excludes", "sequences"),
+            command="cmru-hw sweep CHECKPOINT -o DIR",
         ),
         Kind(
             name="versus",

@@ -21,6 +21,7 @@ from cmru_hw.report.facts import ResultFile
 from cmru_hw.report.montecarlo import montecarlo
 from cmru_hw.report.retention import retention
 from cmru_hw.report.run import Run
+from cmru_hw.report.sweep import sweep
 from cmru_hw.report.versus import versus
 
 # (source, result of the class of its kind) → run
@@ -30,9 +31,12 @@ MAKERS: Mapping[str, Callable[[ResultFile, Any], Run]] = {
     "energy": energy,
     "corners": corners,
     "retention": retention,
+    "sweep": sweep,
     "versus": versus,
 }
-TAKEN = "a folder of export, compare -o, demo, montecarlo, energy -o, corners or retention, or the file of versus -o"
+TAKEN = (
+    "a folder of export, compare -o, demo, montecarlo, energy -o, corners, retention or sweep, or the file of versus -o"
+)
 
 
 def read(path: Path) -> list[Run]:

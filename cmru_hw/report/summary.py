@@ -99,6 +99,8 @@ def _verdict(runs: Sequence[Run]) -> Prose:
         elif run.kind == "energy":
             level = run.source.value("level")
             said += ["It takes ", first, " per timestep", QUOTE.get(level, ". ")]
+        elif run.kind == "sweep":
+            said += [first.name, ": ", first, ". Quote an estimate as such, and a digital one with its range. "]
     return tuple(said)
 
 

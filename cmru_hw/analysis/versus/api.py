@@ -19,6 +19,7 @@ from cmru_hw.analysis.energy.result import EnergyResult
 from cmru_hw.analysis.montecarlo.result import MonteCarloResult
 from cmru_hw.analysis.results import KINDS, Result
 from cmru_hw.analysis.retention.result import RetentionResult
+from cmru_hw.analysis.sweep.result import SweepResult
 from cmru_hw.analysis.versus.result import TableEntry, TableRow, VersusResult
 from cmru_hw.core.errors import InputError, MappingError, TechnologyError
 from cmru_hw.core.units import percent, plain, si
@@ -44,7 +45,11 @@ class Runs:
 
     def simulators(self) -> dict[str, str]:
         """Name and version of the simulator of each result that has one, by kind: ``{"energy": "ngspice 44"}``."""
-        found = {name: result for name, (result, _) in self.found.items() if not isinstance(result, VersusResult)}
+        found = {
+            name: result
+            for name, (result, _) in self.found.items()
+            if not isinstance(result, VersusResult | SweepResult)
+        }
         versions = {name: result.provenance.versions.get("simulator") for name, result in found.items()}
         return {name: version for name, version in versions.items() if version is not None}
 

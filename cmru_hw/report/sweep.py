@@ -1,0 +1,105 @@
+"""A sweep in a report: networks and architectures as rows, supplies as columns, each row with its level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cmru_hw.analysis.sweep.result import SweepResult, SweepRow
+from cmru_hw.core.units import count, si
+from cmru_hw.report.facts import Cell, Fact, Prose, ResultFile, Section, Table
+from cmru_hw.report.run import Run, copied, versions
+
+MOST_HEADLINES = 6
+
+
+def sweep(source: ResultFile, found: SweepResult) -> Run:
+    """A folder of ``cmru-hw sweep``."""
+    rows = source.fact("rows", "rows", lambda rows: count(len(rows)))
+    drawn = copied(
+        source.path.parent,
+        "sweep",
+        source,
+        "Energy per timestep over the number of units. Open marks are estimates, filled marks are simulated.",
+    )
+    lead: Prose = (
+        "Energy per timestep of each network at each supply. A row is simulated only if all transistors of the network "
+        "were; all others are estimates. The range of a digital estimate is in brackets.",
+    )
+    section = Section(
+        name="sweep",
+        title="Sizes, supplies and architectures",
+        lead=(lead,),
+        headlines=_headlines(source, found),
+        table=_table(source, found),
+        figures=() if drawn is None else (drawn,),
+    )
+    return Run(
+        source=source,
+        kind="sweep",
+        title="sweep",
+        level="of each row",
+        scope=(rows, " rows"),
+        netlist=None,
+        versions=versions(source),
+        sections=(section,),
+        methods=(),
+        excludes=tuple(
+            (f"Energies of {kind} rows do not include {'; '.join(of)}.",) for kind, of in found.excludes.items()
+        ),
+    )
+
+
+def _headlines(source: ResultFile, found: SweepResult) -> tuple[Fact, ...]:
+    """The energy of each architecture of the first network that has it, at its highest supply."""
+    best: dict[str, int] = {}
+    for place, row in enumerate(found.rows):
+        first = best.get(row.architecture)
+        if row.done and (first is None or _later(row, found.rows[first])):
+            best[row.architecture] = place
+    return tuple(_energy(source, place, found.rows[place]) for place in best.values())[:MOST_HEADLINES]
+
+
+def _later(row: SweepRow, first: SweepRow) -> bool:
+    return row.network == first.network and row.vdd_V > first.vdd_V
+
+
+def _energy(source: ResultFile, place: int, row: SweepRow) -> Fact:
+    name = f"{row.network}, {row.title}, {row.vdd_V:g} V, {row.level}"
+    at = f"rows/{place}"
+    if row.low_J is None:
+        return source.fact(name, f"{at}/per_timestep_J", lambda joules: si(joules, "J", 3))
+    keys = (f"{at}/per_timestep_J", f"{at}/low_J", f"{at}/high_J")
+    return source.fact(name, keys, lambda e, low, high: f"{si(e, 'J', 3)} ({si(low, 'J', 3)} to {si(high, 'J', 3)})")
+
+
+def _table(source: ResultFile, found: SweepResult) -> Table:
+    supplies = sorted({row.vdd_V for row in found.rows})
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place, row in enumerate(found.rows):
+        groups.setdefault((row.network, row.title, row.level, row.technology, row.corner), []).append(place)
+    rows = [_row(source, found, key, places, supplies) for key, places in groups.items()]
+    header = (
+        "network",
+        "architecture",
+        "level",
+        "technology, corner",
+        *(f"{vdd:g} V" for vdd in supplies),
+        "best supply",
+    )
+    return Table(header=header, rows=tuple(rows))
+
+
+def _row(
+    source: ResultFile, found: SweepResult, key: tuple[str, ...], places: Sequence[int], supplies: Sequence[float]
+) -> tuple[Cell, ...]:
+    network, title, level, technology, corner = key
+    cells: dict[float, Cell] = {}
+    best: Cell = ""
+    for place in places:
+        row = found.rows[place]
+        cells[row.vdd_V] = _energy(source, place, row) if row.done else row.status
+        if row.least_J is not None:
+            keys = (f"rows/{place}/least_J", f"rows/{place}/least_vdd_V")
+            name = f"{network}, {title}, best supply"
+            best = source.fact(name, keys, lambda joules, volts: f"{si(joules, 'J', 3)} at {volts:g} V")
+    return (network, title, level, f"{technology}, {corner}", *(cells.get(vdd, "") for vdd in supplies), best)
