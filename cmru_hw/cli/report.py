@@ -27,8 +27,8 @@ def report(runs: tuple[Path, ...], output: Path, title: str, force: bool, as_jso
     """Make a page, tables and figures from the results of other commands.
 
     A RUN is a folder that export, compare -o, demo, montecarlo, energy, corners, retention or sweep wrote, or the file
-    that versus -o wrote. The page is DIR/index.html. DIR also has report.tex with tables/*.tex, numbers.csv, and figures as
-    SVG and PDF. Nothing is simulated.
+    that versus -o wrote. The page is DIR/index.html. DIR also has report.tex with tables/*.tex, numbers.csv, and
+    figures as SVG and PDF. Nothing is simulated.
 
     \b
     Example: cmru-hw report out/vowels out/vowels-compare out/vowels-montecarlo -o out/report
