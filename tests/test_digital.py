@@ -17,6 +17,7 @@ from cmru_hw.characterize.digital_gates import GateEnergies
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError
+from cmru_hw.nn.levels import Levels
 from cmru_hw.process import device_count, technology
 from tests.networks import Shape, random_network
 
@@ -135,6 +136,11 @@ def test_rounded_weights_are_whole_numbers_of_one_step() -> None:
     assert float((wanted - got).abs().max()) < step
     assert len({round(value, 6) for value in ternary.tensors[name].abs().flatten().tolist()} - {0.0}) == 1
     assert ternary.tensors["readout.bias"].equal(trained.tensors["readout.bias"])
+
+
+@pytest.mark.parametrize(("levels", "bits"), [(1, 2), (7, 4), (((1, 2), (8,)), 5), (None, 4)])
+def test_the_bits_of_a_state_follow_from_the_largest_level(levels: Levels, bits: int) -> None:
+    assert counts._state_bits(levels) == bits
 
 
 def test_other_cells_are_refused() -> None:

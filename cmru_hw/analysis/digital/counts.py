@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cmru_hw.core.errors import InputError
 from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.levels import Levels
 
 INPUT_BITS = 8
 # Of a CMRU without a level limit: 16 levels.
@@ -139,12 +140,12 @@ def signed_digits(value: int) -> int:
     return found
 
 
-def _state_bits(levels: int | tuple[int, ...] | object) -> int:
-    if isinstance(levels, int):
-        return math.ceil(math.log2(2 * levels + 1))
-    if isinstance(levels, list | tuple) and levels:
-        return math.ceil(math.log2(2 * max(int(level) for level in levels) + 1))
-    return FREE_STATE_BITS
+def _state_bits(levels: Levels) -> int:
+    """Bits of a state that holds the largest level of all units."""
+    if levels is None:
+        return FREE_STATE_BITS
+    largest = levels if isinstance(levels, int) else max(level for layer in levels for level in layer)
+    return math.ceil(math.log2(2 * largest + 1))
 
 
 def _columns(name: str, columns: int, trained: Trained, state: int) -> list[tuple[int, int]]:
