@@ -89,9 +89,8 @@ def cached(engine: Engine, conditions: Conditions, folder: Path) -> GateEnergies
 
     Without either, the gates are simulated (one to two minutes) and stored in ``folder``.
     """
-    digest = fingerprint(conditions)
-    name = f"gates_{conditions.process}_{conditions.vdd:g}_{digest[:16]}.json"
-    for place in (package_data.folder("netlists") / "measured", folder):
+    name = _file_name(conditions)
+    for place in (_shipped(), folder):
         if (place / name).is_file():
             with suppress(InputError):
                 return GateEnergies.load(place / name)
@@ -99,6 +98,19 @@ def cached(engine: Engine, conditions: Conditions, folder: Path) -> GateEnergies
     folder.mkdir(parents=True, exist_ok=True)
     found.save(folder / name)
     return found
+
+
+def is_shipped(conditions: Conditions) -> bool:
+    """Whether the package has a measurement of these gates, netlists and models."""
+    return (_shipped() / _file_name(conditions)).is_file()
+
+
+def _shipped() -> Path:
+    return package_data.folder("netlists") / "measured"
+
+
+def _file_name(conditions: Conditions) -> str:
+    return f"gates_{conditions.process}_{conditions.vdd:g}_{fingerprint(conditions)[:16]}.json"
 
 
 def fingerprint(conditions: Conditions) -> str:

@@ -60,9 +60,7 @@ if TYPE_CHECKING:
     "--technology",
     "technology_name",
     metavar="NAME",
-    default="gf180",
-    show_default=True,
-    help="Technology whose process has sizing laws, or path of a TOML file.",
+    help="Technology whose process has sizing laws, or path of a TOML file.  [default: gf180]",
 )
 @click.option(
     "--laws",
@@ -125,7 +123,7 @@ def size(
     confidence: float,
     minimise: Any,
     fixed: tuple[str, ...],
-    technology_name: str,
+    technology_name: str | None,
     laws_path: Path | None,
     memory: str | None,
     drop: float,
@@ -155,11 +153,12 @@ def size(
     from cmru_hw.analysis.sizing.problem import Goal, Problem
     from cmru_hw.circuits.charge import fidelity
     from cmru_hw.nn import checkpoint
+    from cmru_hw.process import pdk
 
     trained = checkpoint.read(checkpoint_path).trained
     data = common.load_sequences(input_path, sequences, spread=spread)
     trained.check(data)
-    technology = fidelity.load_technology(technology_name)
+    technology = fidelity.load_technology(technology_name or pdk.DEFAULT)
     if memory is not None:
         technology = fidelity.at_level(technology, "macro", memory)
     problem = Problem(

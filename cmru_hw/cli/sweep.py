@@ -32,7 +32,13 @@ from cmru_hw.core.errors import SimulationError
     help="charge (macro level), charge-transistor, current (transistors), current-static (static currents only), "
     "digital-8, digital-4 or digital-ternary. Repeatable.",
 )
-@click.option("--technology", "technologies", multiple=True, default=("gf180",), show_default=True, metavar="NAME")
+@click.option(
+    "--technology",
+    "technologies",
+    multiple=True,
+    metavar="NAME",
+    help="Technology of the designs. Repeatable.  [default: gf180]",
+)
 @click.option(
     "--vdd", "supplies", multiple=True, type=common.Real(0.5, 3.6), default=(1.8,), show_default=True, metavar="VOLT",
     help="Supply voltage [V]. Repeatable.",
@@ -86,6 +92,7 @@ def sweep(
     from cmru_hw.analysis.sweep.point import SweepJob
     from cmru_hw.core import cache_folder
     from cmru_hw.nn import checkpoint
+    from cmru_hw.process import pdk
 
     networks = [grid.NetworkSource(checkpoint=path) for path in checkpoints]
     networks += [grid.NetworkSource(shape=shape) for shape in shapes]
@@ -96,7 +103,7 @@ def sweep(
             network.numbers()
         else:
             checkpoint.load(network.checkpoint)
-    points = grid.points(networks, architectures, technologies, supplies, corners)
+    points = grid.points(networks, architectures, technologies or (pdk.DEFAULT,), supplies, corners)
     common.check_folder(output)
     job = SweepJob(
         folder=output,

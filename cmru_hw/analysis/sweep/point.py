@@ -29,6 +29,7 @@ from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.nn.training import predict
+from cmru_hw.process import pdk
 from cmru_hw.spice import Engine
 
 RANDOM_TIMESTEPS = 16
@@ -181,12 +182,11 @@ def _mapped(job: SweepJob, point: Point, column: Column, trained: Trained, data:
 
 
 def _digital(job: SweepJob, point: Point, column: Column, trained: Trained, engine: Engine) -> SweepRow:
-    if point.technology not in ("gf180", "generic180"):
-        raise TechnologyError(
-            f"the gates of a digital datapath are known in gf180 and generic180, not {point.technology}"
-        )
+    if point.technology not in pdk.names():
+        known = ", ".join(pdk.names())
+        raise TechnologyError(f"a digital datapath has the gates of a process, not of {point.technology}: give {known}")
     operations = counts.count(trained, column.bits)
-    here = Conditions(process=point.technology, corner=point.process, temperature=point.temperature, vdd=point.vdd)
+    here = _conditions(point)
     gates = [digital_gates.cached(engine, here, job.measured)]
     for vdd in _searched(point):
         try:
@@ -225,8 +225,12 @@ def _beside(path: Path) -> Path | None:
 
 def _searched(point: Point) -> Sequence[float]:
     """Supplies for the search of the least energy: where measured gates are shipped; none at other corners."""
-    nominal = (point.technology, point.process, point.temperature) == ("gf180", "typical", 27.0)
-    return [vdd for vdd in SEARCHED if vdd != point.vdd] if nominal else []
+    others = [replace(_conditions(point), vdd=vdd) for vdd in SEARCHED if vdd != point.vdd]
+    return [one.vdd for one in others if digital_gates.is_shipped(one)]
+
+
+def _conditions(point: Point) -> Conditions:
+    return Conditions(process=point.technology, corner=point.process, temperature=point.temperature, vdd=point.vdd)
 
 
 def _row(point: Point, trained: Trained, *, status: str = "", source: str = "") -> SweepRow:
