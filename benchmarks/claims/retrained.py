@@ -58,8 +58,8 @@ def _wrong(records: Records, found: Sequence[Mapping[str, Any]]) -> list[str]:
     if not places:
         return []
     return [
-        f"**Correction.** On {', '.join(places)}, the study's result for the cmru was limited by its training: a few "
-        "hundred steps, the same K = 7 in all units, no normalisation. Where the plain cmru gains as much in the table, "
+        f"**Correction.** On {', '.join(places)}, the study's result for the cmru was limited by its training: "
+        "a few hundred steps, the same K = 7 in all units, no normalisation. Where the plain cmru gains as much here, "
         "the steps alone explain it. Verdicts 1 and 4 count these problems against the cmru, and to that extent they "
         "measure the training and not the cell. The other problems were not trained again.",
     ]
