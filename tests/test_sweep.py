@@ -101,13 +101,14 @@ def test_all_files_hold_the_same_numbers(swept: Path) -> None:
 
 
 @pytest.mark.spice
-@pytest.mark.needs("pdflatex")
+@pytest.mark.needs("siunitx")
 def test_the_table_compiles_in_a_paper_of_two_columns(swept: Path, tmp_path: Path) -> None:
     shutil.copytree(swept / "out", tmp_path / "out")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=tmp_path / "out", capture_output=True, timeout=120, check=False)
     log = done.stdout.decode(errors="replace")
     assert done.returncode == 0, log[-2000:]
+    assert "siunitx.sty" in log
     # Nothing hangs over the edge of the page, and a table as wide as the page lies on it.
     assert "Overfull" not in log
 

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# Everything that a release has to pass, CI's part included: tools/release-check.sh DIR
+# What a release has to pass besides CI, and CI's parts: tools/release-check.sh DIR [PART]...
 #
-# It takes about three hours on two cores. CI stays under one, so the default suite with the lowest versions and the one
-# on Debian 13 (in DIR, see tools/debian13.sh; needs root) are here alone. The result of each part goes to
-# benchmarks/results/release-check.txt, to be committed.
+# The parts are check, test, slow, lowest and debian13; without a PART, all of them run, in about an hour and a half on two
+# cores. CI stays under one, so the default suite with the lowest versions and the one on Debian 13 (in DIR, see
+# tools/debian13.sh; needs root) are here alone. The result of each part goes to benchmarks/results/release/PART.txt, to be
+# committed: it names the commit that was tested.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-[ $# -eq 1 ] || { echo "usage: tools/release-check.sh DIR" >&2; exit 2; }
-[ -z "$(git status --porcelain)" ] || { echo "commit first: the result names a commit" >&2; exit 2; }
-results=benchmarks/results/release-check.txt
+[ $# -ge 1 ] || { echo "usage: tools/release-check.sh DIR [PART]..." >&2; exit 2; }
+folder=benchmarks/results/release
+[ -z "$(git status --porcelain -- . ":!$folder")" ] || { echo "commit first: the result names a commit" >&2; exit 2; }
+directory=$1
+shift
+[ $# -gt 0 ] || set -- check test slow lowest debian13
 logs=$(mktemp -d)
+mkdir -p "$folder"
 failed=0
 
 part() { # NAME COMMAND...
@@ -19,21 +24,24 @@ part() { # NAME COMMAND...
     "$@" >"$logs/$name.log" 2>&1 || status=$?
     [ "$status" -eq 0 ] || failed=1
     {
-        echo "$name: exit status $status, $(((SECONDS - start) / 60)) minutes"
-        grep -E '^(FAILED|ERROR) |^=+ .*(passed|failed|error)|^All checks passed|^Success' "$logs/$name.log" | sed 's/^/    /'
-    } >>"$logs/results"
+        echo "$*: exit status $status, $(((SECONDS - start) / 60)) minutes"
+        grep -E '^(FAILED|ERROR) |^=* ?[0-9].* (passed|failed|errors?)\b|^All checks passed|^Success' "$logs/$name.log" | sed 's/^/    /'
+        echo "commit $(git rev-parse HEAD), $(date -u +%Y-%m-%d)"
+        echo "$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' "$root/etc/os-release"), $(nproc) cores"
+    } >"$folder/$name.txt"
+    cat "$folder/$name.txt"
 }
 
-{
-    echo "commit $(git rev-parse HEAD), $(date -u +%Y-%m-%d)"
-    echo "$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release), $(nproc) cores"
-} >"$logs/results"
 tools/test-tools.sh
-part check make check
-part test make test TOOLS=required
-part slow make test-slow TOOLS=required
-part lowest make test-lowest TOOLS=required
-part debian13 tools/debian13.sh "$1" test
-mv "$logs/results" "$results"
-cat "$results"
+for name; do
+    root=
+    case $name in
+    check) part check make check ;;
+    test) part test make test TOOLS=required ;;
+    slow) part slow make test-slow TOOLS=required ;;
+    lowest) part lowest make test-lowest TOOLS=required ;;
+    debian13) root=$directory && part debian13 tools/debian13.sh "$directory" test ;;
+    *) echo "no part is called $name: check, test, slow, lowest or debian13" >&2; exit 2 ;;
+    esac
+done
 exit "$failed"

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Install the programs, besides ngspice, that some tests need (tests/needs.py): Chromium, a small LaTeX, a linker.
+# Install the programs, besides ngspice, that some tests need (tests/needs.py): Chromium, LaTeX with siunitx, a linker.
 set -eu
 missing=
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v pdflatex >/dev/null 2>&1 || missing="$missing texlive-latex-recommended"
+kpsewhich siunitx.sty >/dev/null 2>&1 || missing="$missing texlive-science"
 command -v ld >/dev/null 2>&1 || missing="$missing binutils"
 [ -n "$missing" ] || exit 0
 run=

@@ -104,6 +104,16 @@ jobs_option = click.option(
     show_default=True,
     help="Number of simulators that run in parallel.",
 )
+workers_option = click.option(
+    "--jobs",
+    type=click.IntRange(1, MOST_JOBS),
+    default=1,
+    show_default=True,
+    help="Number of worker processes.",
+)
+scheduler_option = click.option(
+    "--scheduler", metavar="ADDRESS", help="Dask scheduler instead of --jobs: tcp://host:8786, or its file."
+)
 timeout_option = click.option(
     "--timeout", type=Real(0, min_open=True), default=600.0, show_default=True, help="Time limit for one deck [s]."
 )

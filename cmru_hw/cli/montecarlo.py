@@ -77,14 +77,8 @@ MOST = 10_000_000
 @click.option(
     "--sensitivity", is_flag=True, help="Rank the classes of elements by their effect on decisions and yield."
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, common.MOST_JOBS),
-    default=1,
-    show_default=True,
-    help="Number of worker processes.",
-)
-@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler instead of --jobs: tcp://host:8786, or its file.")
+@common.workers_option
+@common.scheduler_option
 @common.backend_option
 @common.timeout_option
 @common.refine_option

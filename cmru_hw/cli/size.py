@@ -103,14 +103,8 @@ if TYPE_CHECKING:
     help="Simulate N dies of the proof in ngspice too, and compare both engines.",
 )
 @common.seed_option
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, common.MOST_JOBS),
-    default=1,
-    show_default=True,
-    help="Number of worker processes.",
-)
-@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler instead of --jobs: tcp://host:8786, or its file.")
+@common.workers_option
+@common.scheduler_option
 @common.force_option
 @common.json_option
 def size(

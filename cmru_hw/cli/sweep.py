@@ -54,8 +54,8 @@ from cmru_hw.core.errors import SimulationError
     show_default=True,
     help="Evaluation sequences of each checkpoint, at equal distances in TASK-eval.npz next to it.",
 )
-@common.jobs_option
-@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler instead of --jobs: tcp://host:8786, or its file.")
+@common.workers_option
+@common.scheduler_option
 @common.backend_option
 @common.timeout_option
 @common.json_option

@@ -61,7 +61,7 @@ def versions(source: ResultFile) -> Fact:
 def level_excludes(level: str) -> tuple[Prose, ...]:
     if level != "macro":
         return ()
-    return (("The macro level has no transistors, no layout parasitics and no energy of a process.",),)
+    return (("The macro level has no transistors and no layout parasitics.",),)
 
 
 def netlist_of(source: ResultFile, key: str = "netlist_sha256") -> Fact:

@@ -35,10 +35,11 @@ def process_of(nominal: Technology) -> str:
     return nominal.name
 
 
-def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path, *, must_work: bool = False) -> str:
+def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path) -> str:
     """Measurements of the testbenches at ``corner``, as a technology file; cached in ``folder``.
 
-    With ``must_work``, raises SimulationError if a unit or the comparator decides wrongly there, and stores nothing.
+    Raises SimulationError if a unit or the comparator decides wrongly there, because macromodels do not show that; nothing
+    is cached then.
     """
     path = place(corner, nominal, folder, engine.simulator)
     if (cached := _cached(path)) is not None:
@@ -47,9 +48,9 @@ def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Pat
         process=process_of(nominal), corner=corner.process, temperature=corner.temperature, vdd=corner.vdd
     )
     measured = blocks.characterize(engine, conditions, dies=0, levels=2)
-    if must_work and not (measured.unit.right and all(measured.comparator.right)):
+    if not (measured.unit.right and all(measured.comparator.right)):
         raise SimulationError(
-            f"the transistors of {process_of(nominal)} decide wrongly at {corner.vdd:g} V: choose a higher supply"
+            f"the transistors of {process_of(nominal)} decide wrongly at {corner}: choose a higher supply"
         )
     text = technology_file.technology_toml(measured, nominal)
     store(text, path)
