@@ -14,7 +14,7 @@ from cmru_hw import cli, spice
 from cmru_hw.characterize import counter_memory
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge.memories import counter as counter_cells
-from cmru_hw.core.errors import InputError, MappingError
+from cmru_hw.core.errors import InputError
 from cmru_hw.process import device_count, pdk
 
 PROCESSES = pytest.mark.parametrize("process", pdk.names())
@@ -66,11 +66,6 @@ def test_one_gate_guards_both_ends(levels: int) -> None:
             seen["a3"] = 1 - bits[3] if up else bits[3]
             seen |= {f"{net}b": 1 - value for net, value in seen.items()}
             assert all(seen[net] for net in nets) == (level == (levels if up else -levels))
-
-
-def test_a_counter_of_four_bits_ends_at_seven() -> None:
-    with pytest.raises(MappingError, match="--memory integrator"):
-        counter_cells.end_nets(8)
 
 
 def test_a_comparison_of_memories_is_no_technology() -> None:

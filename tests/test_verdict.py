@@ -1,4 +1,4 @@
-"""The verdict before simulation against a Monte-Carlo of the fast engine, on twenty networks from good to hopeless."""
+"""The verdict before simulation against Monte-Carlo runs of the fast engine, for good and hopeless networks."""
 
 from __future__ import annotations
 
@@ -162,8 +162,8 @@ def of_both(cases: dict[str, Case]) -> dict[str, tuple[float, float]]:
     return found
 
 
-def test_twenty_networks_have_the_verdict_of_their_monte_carlo(yields: dict[str, tuple[float, float]]) -> None:
-    assert len(yields) == 20
+def test_networks_have_the_verdict_of_their_monte_carlo(yields: dict[str, tuple[float, float]]) -> None:
+    assert len(yields) >= 20
     assert not misjudged(yields)
     # every verdict occurs, and not only at its limits
     clear = {band(truth) for _, truth in yields.values() if min(abs(truth - WELL), abs(truth - HOPELESS)) > EDGE}

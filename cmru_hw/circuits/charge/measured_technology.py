@@ -38,8 +38,8 @@ def process_of(nominal: Technology) -> str:
 def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path) -> str:
     """Measurements of the testbenches at ``corner``, as a technology file; cached in ``folder``.
 
-    Raises SimulationError if a unit or the comparator decides wrongly there, because macromodels do not show that; nothing
-    is cached then.
+    Raises SimulationError if a unit or the comparator decides wrongly there, because macromodels do not show that;
+    nothing is cached then.
     """
     path = place(corner, nominal, folder, engine.simulator)
     if (cached := _cached(path)) is not None:
