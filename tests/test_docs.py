@@ -78,8 +78,8 @@ def test_pages_show_what_is_printed(name: str, tmp_path: Path) -> None:
     found = transcript.replay(text, tmp_path)
     assert transcript.masked(found) == transcript.masked(text), "run python -m tools.transcript"
     if name == "own-network.md":
-        # Percentages are masked above: the page promises that training on dies reaches this yield of the user's accuracy,
-        # and a trim that of the tuned network's.
+        # Percentages are masked above: the page promises that training on dies reaches this yield by the user's
+        # accuracy, and a trim by that of the tuned network.
         first, tuned, _, trimmed = (float(share) for share in re.findall(r"^yield +([\d.]+) % \(", found, re.M))
         assert first < 60 and tuned >= 95 and trimmed >= 95
         assert (tmp_path / "page" / "index.html").is_file()
