@@ -86,7 +86,9 @@ def measurement(vdd: float, energy: float) -> str:
 
 def store(folder: Path, vdd: float, energy: float) -> Path:
     corner = Corner(process="typical", temperature=27.0, vdd=vdd)
-    path = measured_technology.place(corner, technology.load("gf180"), folder, spice.installed("pyspice"))
+    path = measured_technology.place(
+        corner, technology.load("gf180"), folder, spice.installed("pyspice"), comparator=True
+    )
     measured_technology.store(measurement(vdd, energy), path)
     return path
 

@@ -35,20 +35,22 @@ def process_of(nominal: Technology) -> str:
     return nominal.name
 
 
-def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path) -> str:
+def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Path, *, comparator: bool = False) -> str:
     """Measurements of the testbenches at ``corner``, as a technology file; cached in ``folder``.
 
-    Raises SimulationError if a unit or the comparator decides wrongly there, because macromodels do not show that;
-    nothing is cached then.
+    Raises SimulationError if a unit decides wrongly there, because macromodels do not show that. With ``comparator``,
+    so does a comparator that decides wrongly at 1 mV or more, which is a systematic offset. Nothing is cached then.
     """
-    path = place(corner, nominal, folder, engine.simulator)
+    path = place(corner, nominal, folder, engine.simulator, comparator=comparator)
     if (cached := _cached(path)) is not None:
         return cached
     conditions = Conditions(
         process=process_of(nominal), corner=corner.process, temperature=corner.temperature, vdd=corner.vdd
     )
     measured = blocks.characterize(engine, conditions, dies=0, levels=2)
-    if not (measured.unit.right and all(measured.comparator.right)):
+    pairs = zip(measured.comparator.overdrive, measured.comparator.right, strict=True)
+    offset = comparator and not all(right for overdrive, right in pairs if abs(overdrive) > 0.9e-3)
+    if offset or not measured.unit.right:
         raise SimulationError(
             f"the transistors of {process_of(nominal)} decide wrongly at {corner}: choose a higher supply"
         )
@@ -77,13 +79,14 @@ def _cached(path: Path) -> str | None:
     return text if lines[-1:] == [_mark(path, text)] else None
 
 
-def place(corner: Corner, nominal: Technology, folder: Path, simulator: str) -> Path:
+def place(corner: Corner, nominal: Technology, folder: Path, simulator: str, *, comparator: bool = False) -> Path:
     """Path of the cached measurement in ``folder``, named after the hash of everything that determines it.
 
-    ``simulator`` is its name and version, such as ``"ngspice 44"``.
+    ``simulator`` is its name and version, such as ``"ngspice 44"``; ``comparator``: see `measured_at`.
     """
     digest = hashlib.sha256(f"{fingerprint(nominal, corner)} {simulator}".encode()).hexdigest()
-    return folder / f"{process_of(nominal)}_{corner.stem}_{digest[:12]}.toml"
+    checked = "_checked" if comparator else ""
+    return folder / f"{process_of(nominal)}_{corner.stem}_{digest[:12]}{checked}.toml"
 
 
 def at_corner(nominal: Technology, corner: Corner, measured: str) -> Technology:

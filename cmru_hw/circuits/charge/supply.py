@@ -39,7 +39,7 @@ def at_supply(technology: Technology, vdd: float, engine: Engine, folder: Path) 
             f"--technology gf180, or a file of cmru-hw characterize --vdd {vdd:g}"
         )
     corner = Corner(process="typical", temperature=NOMINAL_TEMPERATURE, vdd=vdd)
-    measured = measured_technology.measured_at(corner, technology, engine, folder)
+    measured = measured_technology.measured_at(corner, technology, engine, folder, comparator=True)
     found = measured_technology.at_corner(technology, corner, measured)
     source = f"{found.source}, at {vdd:g} V; mismatch and comparator noise as at {nominal:g} V"
     return replace(found, source=source, mismatch=technology.mismatch, noise=technology.noise)
