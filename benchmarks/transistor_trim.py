@@ -1,4 +1,4 @@
-"""Rows of the chip with offset trim in transistors: what is left of their offsets after they found their own codes.
+"""Rows of the chip with offset trim in transistors: the offsets that remain after they have found their own codes.
 
 Run: ``python -m benchmarks.transistor_trim DIR [--dies N] [--first DIE] [--jobs N]``. Every die draws the mismatch of
 all devices of two rows of a unit, of the unit's amplifier, of a row of the next layer that reads it, and of their banks
@@ -22,7 +22,7 @@ import torch
 from benchmarks import transistor_mismatch
 from cmru_hw import spice
 from cmru_hw.characterize.testbench import Conditions, Testbench, sample
-from cmru_hw.circuits.charge import fidelity, mapping, trim, trim_search, variation
+from cmru_hw.circuits.charge import fidelity, mapping, trim, trim_codes, trim_search, variation
 from cmru_hw.circuits.charge.design import Calibration, Design
 from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.signals import Array, Traces
@@ -32,7 +32,7 @@ from cmru_hw.spice.deck import Deck
 
 BITS = 5
 ROWS = "abc"
-# Vectors of each row: what is added to its candidate, its replica, and when its comparator fires [s] into a frame.
+# Of each row: the vector of its correction, that of its replica, and the time [s] in a frame when it is compared.
 ADDED = {"a": "ta", "b": "tb", "c": "tn"}
 REPLICA = {"a": "fa", "b": "fb", "c": "fn"}
 FIRED = {"a": 0.4725e-6, "b": 0.4725e-6, "c": 1.4898e-6}
@@ -48,7 +48,7 @@ STATE_WEIGHT = (0.123, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class TrimmedRow:
-    """One row of a die: its code, its offset before, and what is left of it, all at the row [V].
+    """One row of a die: its code, and its offsets [V] at the row, before the search and after it.
 
     ``left`` as calibrated (thresholds still), ``hot`` the same at 85 °C, ``moving`` at 27 °C with the thresholds
     moving, whose capacitors have a mismatch of their own.
@@ -64,7 +64,7 @@ class TrimmedRow:
 Die = Mapping[str, TrimmedRow]
 
 
-def bench(parameters: Mapping[str, float], **more: float) -> Testbench:
+def testbench(parameters: Mapping[str, float], **more: float) -> Testbench:
     """The testbench with the sizes ``parameters`` and its own parameters ``more``."""
     first = int(more.get("first", SEARCHED))
     nodes = [*ROWS, *ADDED.values(), *REPLICA.values()]
@@ -81,11 +81,10 @@ def codes(traces: Traces) -> dict[str, int]:
     found = {}
     for row in ROWS:
         bits = np.array([traces.values[f"xt{row}.b{bit}"][-1] for bit in range(BITS)]) / COOL.vdd
-        if (np.abs(bits - np.round(bits)) > 0.1).any():
+        code = trim_codes.decoded(bits)
+        if code is None:
             raise SimulationError(f"a bit of row {row} is at neither rail: {bits.round(2).tolist()}")
-        weights = 2 ** np.arange(BITS)
-        weights[-1] *= -1
-        found[row] = int(np.round(bits) @ weights)
+        found[row] = code
     return found
 
 
@@ -96,14 +95,16 @@ def differential(traces: Traces, row: str, frames: Array) -> Array:
 
 
 def measured(traces: Traces, row: str, first: int) -> tuple[float, float]:
-    """What has to be added to a candidate, and the input at which the comparator of ``row`` turns over; both at the
-    row [V]. Raises SimulationError if the search ended at its end."""
+    """The correction that balances the comparator of ``row``, and the input at which it turns over [V at the row].
+
+    Raises SimulationError if the correction ends at the limit of the measurement.
+    """
     frames = first + np.arange(FRAMES, dtype=np.float64)
     # A correction comes after the decision of its frame.
     tried, last = traces.at(ADDED[row], FRAME * frames), float(traces.values[ADDED[row]][-1])
     largest = (2.4 if row == "c" else 1.0) * SIZE * (2 - 2.0 ** (1 - FRAMES))
     if abs(last) > 0.999 * largest:
-        raise SimulationError(f"row {row} is {1e3 * abs(last):.2f} mV or more off: beyond what is searched")
+        raise SimulationError(f"row {row} is {1e3 * abs(last):.2f} mV or more off, beyond the range of the measurement")
     slope, level = np.polyfit(tried, differential(traces, row, frames), 1)
     return float(slope * last), float(level + slope * last)
 
@@ -128,14 +129,14 @@ def die(searched: Traces, hot: Traces, moving: Traces) -> Die:
 def transistors(folder: Path, parameters: Mapping[str, float], dies: range, jobs: int) -> dict[int, Die]:
     """Dies by their number, 0 for equal devices; a die that fails is reported and left out."""
     seeds, found = [0, *dies], dict[int, Die]()
-    search = bench(parameters)
+    search = testbench(parameters)
     with spice.open_engine(jobs=jobs, cache=folder / "cache") as engine:
         for seed in seeds:
             try:
                 first = engine.run(search.deck(COOL, mismatch=seed or None)).traces
                 given = {f"code{row}": float(code) for row, code in codes(first).items()}
-                still = bench(parameters, search=0.0, first=float(GIVEN), **given)
-                used = bench(parameters, search=0.0, first=float(GIVEN), moving=1.0, **given)
+                still = testbench(parameters, search=0.0, first=float(GIVEN), **given)
+                used = testbench(parameters, search=0.0, first=float(GIVEN), moving=1.0, **given)
                 decks: list[Deck] = [one.deck(at, mismatch=seed or None) for one, at in ((still, HOT), (used, COOL))]
                 hot, moving = (engine.run(deck).traces for deck in decks)
                 found[seed] = die(first, hot, moving)

@@ -127,7 +127,7 @@ def comparator(engine: Engine, conditions: Conditions, *, width: float, length: 
 
 def amplifier(engine: Engine, conditions: Conditions, sizes: Amplifier) -> tuple[dict[str, float], MeasurementSource]:
     """Gain, supply current [A] and time constant [s] of the amplifier without mismatch."""
-    traces, source = run_testbench(engine, _amplifier_bench(sizes), conditions)
+    traces, source = run_testbench(engine, _amplifier_testbench(sizes), conditions)
     output, ground = (np.diff(traces.at(node, np.array([9.9e-6, 19.9e-6])))[0] for node in "ox")
     current = -float(traces.at("i(va)", np.array([4.9e-6]))[0])
     return {"gain": float(abs(output / ground)), "current": current, "time": _return_time(traces)}, source
@@ -137,7 +137,7 @@ def amplifier_offset(
     engine: Engine, conditions: Conditions, sizes: Amplifier, *, dies: int, seed: int = 1
 ) -> tuple[float, float]:
     """Standard deviation [V] of the amplifier's offset, and its relative standard error."""
-    found = drawn(engine, _amplifier_bench(sizes), conditions, range(seed, seed + dies))
+    found = drawn(engine, _amplifier_testbench(sizes), conditions, range(seed, seed + dies))
     values = [float(traces.at("x", np.array([4.9e-6]))[0]) for traces in found.values()]
     return float(np.std(values, ddof=1)), 1 / math.sqrt(2 * (len(values) - 1))
 
@@ -260,7 +260,7 @@ def _inline(rows: Sequence[Mapping[str, float]], *, digits: int) -> tomlkit.item
     return found
 
 
-def _amplifier_bench(sizes: Amplifier) -> Testbench:
+def _amplifier_testbench(sizes: Amplifier) -> Testbench:
     return Testbench(
         name="transistor_power_gated_amplifier_sizes",
         saved=("x", "o", "i(va)"),

@@ -20,6 +20,7 @@ from cmru_hw.core.records import Record
 from cmru_hw.core.units import MOST_SEED, json_text
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
     from rich.table import Table
 
     from cmru_hw.analysis.montecarlo.api import Follow
@@ -97,22 +98,18 @@ backend_option = click.option(
     show_default=True,
     help="Run ngspice as a library through PySpice, or as a program.",
 )
-jobs_option = click.option(
-    "--jobs",
-    type=click.IntRange(1, MOST_JOBS),
-    default=1,
-    show_default=True,
-    help="Number of simulators that run in parallel.",
-)
-workers_option = click.option(
-    "--jobs",
-    type=click.IntRange(1, MOST_JOBS),
-    default=1,
-    show_default=True,
-    help="Number of worker processes.",
-)
+_jobs = functools.partial(click.option, "--jobs", type=click.IntRange(1, MOST_JOBS), default=1, show_default=True)
+jobs_option = _jobs(help="Number of simulators that run in parallel.")
+workers_option = _jobs(help="Number of worker processes.")
 scheduler_option = click.option(
     "--scheduler", metavar="ADDRESS", help="Dask scheduler instead of --jobs: tcp://host:8786, or its file."
+)
+drop_option = click.option(
+    "--drop",
+    type=Real(0, 1),
+    default=0.01,
+    show_default=True,
+    help="A die is good if its accuracy is at most this much below that of software.",
 )
 timeout_option = click.option(
     "--timeout", type=Real(0, min_open=True), default=600.0, show_default=True, help="Time limit for one deck [s]."
@@ -307,21 +304,7 @@ def _print(title: str, table: Table) -> None:
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar with ETA on stderr, if that is a terminal; yields ``report(done, total)``."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with _bar(terminal_only=True) as bar:
         task = bar.add_task(what, total=None)
 
         def report(done: int, total: int) -> None:
@@ -333,6 +316,20 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def die_progress(what: str) -> Iterator[Follow]:
     """A progress bar with the yield's current interval on stderr."""
+    from cmru_hw.analysis.montecarlo.api import Follow
+
+    with _bar("{task.fields[interval]}") as bar:
+        task = bar.add_task(what, total=None, interval="")
+
+        def dies(done: int, total: int, interval: Interval) -> None:
+            shown = f"yield {100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+            bar.update(task, completed=done, total=total, interval=shown)
+
+        yield Follow(dies=dies, element=lambda name: bar.update(task, description=f"{what}: {name}"))
+
+
+def _bar(*more: str, terminal_only: bool = False) -> Progress:
+    """A bar on stderr with ETA, and with columns of the texts ``more``."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -343,24 +340,18 @@ def die_progress(what: str) -> Iterator[Follow]:
         TimeRemainingColumn,
     )
 
-    from cmru_hw.analysis.montecarlo.api import Follow
-
-    columns = (
+    console = Console(stderr=True)
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[interval]}"),
+        *map(TextColumn, more),
+        console=console,
+        transient=True,
+        disable=terminal_only and not console.is_terminal,
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None, interval="")
-
-        def dies(done: int, total: int, interval: Interval) -> None:
-            shown = f"yield {100 * interval.low:.1f} to {100 * interval.high:.1f} %"
-            bar.update(task, completed=done, total=total, interval=shown)
-
-        yield Follow(dies=dies, element=lambda name: bar.update(task, description=f"{what}: {name}"))
 
 
 def command_line() -> str:

@@ -309,11 +309,10 @@ def _operated(
 
 
 def _evaluation_sequences(path: Path) -> Sequences | None:
-    """The evaluation sequences that belong to a checkpoint named TASK-CELL-LxN, if they are next to it."""
-    from cmru_hw.nn.sequences import load_sequences
+    from cmru_hw.nn.sequences import evaluation_file, load_sequences
 
-    path_of_sequences = path.with_name(f"{path.stem.split('-')[0]}-eval.npz")
-    return load_sequences(path_of_sequences) if path_of_sequences.is_file() else None
+    found = evaluation_file(path)
+    return None if found is None else load_sequences(found)
 
 
 def _given(checkpoint: Path, path: Path | None, count: int | None, *, spread: bool) -> Sequences | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +43,7 @@ MOST = 10_000_000
     help="Vary only these elements: a leaf, a branch or a kind of the tree of names. Repeatable.",
 )
 @click.option("--without", multiple=True, metavar="NAME", help="Do not vary these elements. Repeatable.")
-@click.option(
-    "--drop",
-    type=common.Real(0, 1),
-    default=0.01,
-    show_default=True,
-    help="A die is good if its accuracy is at most this much below that of software.",
-)
+@common.drop_option
 @click.option(
     "--accuracy",
     type=common.Real(0, 1),
@@ -153,9 +146,8 @@ def montecarlo(
     common.claim(folder / SUMMARY, job.sha256, MonteCarloResult.load, force=force)
     if accuracy is not None:
         drop = job.goal.accuracy - accuracy
-    opened = pools.cluster(scheduler) if scheduler else pools.local(jobs)
     try:
-        with opened if scheduler or jobs > 1 else nullcontext(pools.serial) as workers:
+        with pools.opened(jobs, scheduler) as workers:
             summary = run_job(
                 exported,
                 job,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,13 +75,7 @@ if TYPE_CHECKING:
     metavar="integrator|power-gated",
     help="Start from the sizes of the network in transistors with this state storage.",
 )
-@click.option(
-    "--drop",
-    type=common.Real(0, 1),
-    default=0.01,
-    show_default=True,
-    help="A die is good if its accuracy is at most this much below that of software.",
-)
+@common.drop_option
 @click.option(
     "--trials",
     "most",
@@ -167,8 +161,7 @@ def size(
         fixed=dict(_named_value(one) for one in fixed),
     )
     common.check_folder(output)
-    opened = pools.cluster(scheduler) if scheduler else pools.local(jobs)
-    with opened if scheduler or jobs > 1 else nullcontext(pools.serial) as workers, _searching() as searched:
+    with pools.opened(jobs, scheduler) as workers, _searching() as searched:
         result = api.run_sizing(
             problem,
             output,

@@ -19,6 +19,12 @@ MAX_SEQUENCE_BYTES = 1 << 30
 _ARRAYS = ("inputs", "lengths", "labels")
 
 
+def evaluation_file(checkpoint: Path) -> Path | None:
+    """The evaluation sequences that belong to a checkpoint named TASK-CELL-LxN, if they are next to it."""
+    path = checkpoint.with_name(f"{checkpoint.stem.split('-')[0]}-eval.npz")
+    return path if path.is_file() else None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sequences:
     """Padded sequences: ``inputs`` (sequences, timesteps, features) float32 in the data's own units.

@@ -35,6 +35,10 @@ class Signal:
     bias: float
     reference: float
 
+    def times(self, ratio: float) -> Signal:
+        """The voltages at a supply that is ``ratio`` times as high: each is a ratio of the supply."""
+        return Signal(**{name: ratio * value for name, value in asdict(self).items()})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:

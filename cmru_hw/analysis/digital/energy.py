@@ -140,12 +140,21 @@ def _parts(operations: Operations, gates: GateEnergies, bound: Bound) -> dict[st
         depth = math.log2(max(2, operations.weight_bits / stored))
         of_value = part.value_bits * math.log2(max(2, part.columns))
         found["weights"] += part.products * (stored * depth + of_value) / 2 * gates.select
-    found["registers"] += operations.input_bits * toggled
-    # |c| >= |threshold| as two sums, compared with 0
-    found["decisions"] = operations.decisions * 2 * operations.decision_width * bit
-    found["states"] = operations.state_bits * (bit + toggled)
-    found["scores"] = operations.score_bits * (bit + toggled)
+    for name, energy in _beyond_sums(operations, gates).items():
+        found[name] += energy
     return {name: CONTROL[bound] * value for name, value in found.items()}
+
+
+def _beyond_sums(operations: Operations, gates: GateEnergies) -> dict[str, float]:
+    """Block → energy of everything but the weighted sums [J per timestep], alike in every datapath."""
+    bit, toggled = gates.addition / BITS, (gates.register_data + gates.register_clock) / 2
+    return {
+        "registers": operations.input_bits * toggled,
+        "states": operations.state_bits * (bit + toggled),
+        # |c| >= |threshold| as two sums, compared with 0
+        "decisions": operations.decisions * 2 * operations.decision_width * bit,
+        "scores": operations.score_bits * (bit + toggled),
+    }
 
 
 def _leakage(operations: Operations, gates: GateEnergies, timestep: float, busy: float) -> tuple[float, float]:
@@ -166,12 +175,10 @@ def _leakage(operations: Operations, gates: GateEnergies, timestep: float, busy:
 
 def _constants(operations: Operations, gates: GateEnergies, timestep: float) -> float:
     """The low figure [J per timestep]: constants in hardware."""
-    bit, toggled = gates.addition / BITS, (gates.register_data + gates.register_clock) / 2
-    moved = operations.input_bits * toggled + operations.state_bits * (bit + toggled)
-    moved += operations.decisions * 2 * operations.decision_width * bit + operations.score_bits * (bit + toggled)
     adders = 0
     for part in operations.sums:
         # The first digit of each sum is no addition; the first rows of a sum are narrower than the last ones.
         adders += max(0, part.digits - part.rows) * (part.value_bits + part.width) // 2
     kept = (operations.state_bits + operations.score_bits) * gates.register_leakage + gates.header_leakage
-    return CONTROL["low"] * (moved + adders * bit) + kept * timestep
+    moved = sum(_beyond_sums(operations, gates).values())
+    return CONTROL["low"] * (moved + adders * (gates.addition / BITS)) + kept * timestep

@@ -43,6 +43,19 @@ def local(jobs: int) -> Iterator[Workers]:
         yield partial(pool.run, _rows)
 
 
+@contextmanager
+def opened(jobs: int, scheduler: str | None) -> Iterator[Workers]:
+    """The Dask cluster at ``scheduler`` if there is one, else ``jobs`` processes, or this process for one."""
+    if scheduler:
+        with cluster(scheduler) as workers:
+            yield workers
+    elif jobs > 1:
+        with local(jobs) as workers:
+            yield workers
+    else:
+        yield serial
+
+
 def _rows(job: Job, block: Block) -> pa.Table:
     return scores(job, block.dies)
 

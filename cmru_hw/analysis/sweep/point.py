@@ -27,7 +27,7 @@ from cmru_hw.core.errors import InputError, MappingError, SimulationError, Techn
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
-from cmru_hw.nn.sequences import Sequences, load_sequences
+from cmru_hw.nn.sequences import Sequences, evaluation_file, load_sequences
 from cmru_hw.nn.training import predict
 from cmru_hw.process import pdk
 from cmru_hw.spice import Engine
@@ -54,11 +54,10 @@ class SweepJob:
     backend: spice.Backend = "pyspice"
     timeout: float = 600.0
 
-    def identity(self, point: Point) -> str:
-        """Hash of everything that determines the row of ``point``, its network and data included."""
+    def identity(self, point: Point, trained: Trained, data: Sequences) -> str:
+        """Hash of everything that determines the row of ``point``, whose network and stimulus are given."""
         digest = hashlib.sha256(f"{cmru_hw.__version__} {self.simulator} {self.sequences} ".encode())
         digest.update(repr(replace(point, network=replace(point.network, checkpoint=None))).encode())
-        trained, data = _network(point, self.sequences)
         digest.update(trained.sha256.encode() + data.inputs.tobytes())
         path = Path(point.technology)
         if path.suffix == ".toml" and path.is_file():
@@ -73,7 +72,7 @@ def row_of(job: SweepJob, point: Point) -> SweepRow:
     if trained.config.cell not in column.cells:
         reason = f"a {trained.config.cell} network has no {column.title} circuit; it takes {' or '.join(column.cells)}"
         return _row(point, trained, status=f"refused: {reason}")
-    identity = job.identity(point)
+    identity = job.identity(point, trained, data)
     path = job.folder / "points" / f"{identity[:24]}.json"
     if path.is_file():
         try:
@@ -105,10 +104,10 @@ def _network(point: Point, sequences: int) -> tuple[Trained, Sequences]:
     if source.checkpoint is None:
         return _random(source.numbers(), "fq-bmru" if column.cells == ("fq-bmru",) else "cmru")
     trained = _loaded(source.checkpoint)
-    beside = _beside(source.checkpoint)
-    if beside is None:
+    path = evaluation_file(source.checkpoint)
+    if path is None:
         return trained, _noise(trained.config.features)
-    data = load_sequences(beside)
+    data = load_sequences(path)
     chosen = np.linspace(0, len(data) - 1, min(sequences, len(data))).round().astype(np.int64)
     return trained, data.take(chosen)
 
@@ -205,22 +204,18 @@ def _digital(job: SweepJob, point: Point, column: Column, trained: Trained, engi
         least_J=least.typical,
         least_vdd_V=least.vdd,
         lowest_J=found.lowest_J,
-        classes_agree=_classes(point, trained, column.bits),
+        classes_agree=None if point.network.checkpoint is None else _classes(point.network.checkpoint, column.bits),
     )
 
 
-def _classes(point: Point, trained: Trained, bits: int) -> float | None:
-    """Share of the evaluation sequences whose class stays with weights of ``bits``; None without such sequences."""
-    if point.network.checkpoint is None or (path := _beside(point.network.checkpoint)) is None:
+@lru_cache(maxsize=64)
+def _classes(path: Path, bits: int) -> float | None:
+    """Share of a checkpoint's evaluation sequences whose class stays with weights of ``bits``; None without any."""
+    found = evaluation_file(path)
+    if found is None:
         return None
-    data = load_sequences(path)
+    trained, data = _loaded(path), load_sequences(found)
     return float(np.mean(predict(counts.rounded_network(trained, bits), data) == predict(trained, data)))
-
-
-def _beside(path: Path) -> Path | None:
-    """The evaluation sequences that belong to a checkpoint TASK-CELL-LxN, if they are next to it."""
-    beside = path.with_name(f"{path.stem.split('-')[0]}-eval.npz")
-    return beside if beside.is_file() else None
 
 
 def _searched(point: Point) -> Sequence[float]:

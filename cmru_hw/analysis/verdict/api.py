@@ -233,7 +233,7 @@ def _of_outliers(
     kind = registry.of(design)
     narrower = kind.map_network(trained, design.technology, kind.calibrate(trained, sequences))
     better = run(kind.row_errors(narrower, trained, sequences, **budget), dies=len(found.accuracy))
-    gain = float(better.accuracy.mean() - found.accuracy.mean())
+    gain = _gain(better, found)
     if gain < WORTH_NAMING:
         return []
     return [_Cost(cause=row_errors.OUTLIERS, accuracy=gain, yield_=float(better.good(drop).mean()))]
@@ -258,7 +258,7 @@ def _trim(
         return None
     trimmed = kind.map_network(trained, technology, design.calibration)
     better = run(kind.row_errors(trimmed, trained, sequences), dies=len(found.accuracy))
-    gain = float(better.accuracy.mean() - found.accuracy.mean())
+    gain = _gain(better, found)
     if gain < WORTH_NAMING:
         return None
     return TrimOffer(
@@ -270,6 +270,11 @@ def _trim(
     )
 
 
+def _gain(better: SoftwareDies, found: SoftwareDies) -> float:
+    """The accuracy that ``better`` dies have more, on average."""
+    return float(better.accuracy.mean() - found.accuracy.mean())
+
+
 def _of_sources(run: Any, errors: NetworkErrors, found: SoftwareDies, drop: float) -> list[_Cost]:
     """The dearest sources of errors."""
     few = min(FEWER, len(found.accuracy))
@@ -279,7 +284,7 @@ def _of_sources(run: Any, errors: NetworkErrors, found: SoftwareDies, drop: floa
     costs = []
     for one in dearest[:SHOWN]:
         better = run(errors, dies=len(found.accuracy), without=(one,))
-        gain = float(better.accuracy.mean() - found.accuracy.mean())
+        gain = _gain(better, found)
         costs.append(_Cost(cause=one, accuracy=gain, yield_=float(better.good(drop).mean())))
     return costs
 

@@ -94,16 +94,10 @@ def at_corner(nominal: Technology, corner: Corner, measured: str) -> Technology:
     found = technology.parse(measured, where=f"technology at {corner}")
     supply = corner.vdd / nominal.supply.vdd
     size = pdk.get(process_of(nominal)).mim(corner.process)
-    signal, capacitor = nominal.signal, nominal.capacitor
+    capacitor = nominal.capacitor
     return replace(
         found,
-        signal=replace(
-            signal,
-            state_swing=supply * signal.state_swing,
-            input_swing=supply * signal.input_swing,
-            bias=supply * signal.bias,
-            reference=supply * signal.reference,
-        ),
+        signal=nominal.signal.times(supply),
         capacitor=replace(
             capacitor,
             row=size * capacitor.row,

@@ -47,18 +47,12 @@ def at_supply(technology: Technology, vdd: float, engine: Engine, folder: Path) 
 
 def _transistors(technology: Technology, vdd: float) -> Technology:
     """The same devices and capacitors at ``vdd``. Voltages of signals keep their ratio to the supply."""
-    ratio, signal, chip = vdd / technology.supply.vdd, technology.signal, technology.power_gated
+    ratio, chip = vdd / technology.supply.vdd, technology.power_gated
     return replace(
         technology,
         source=f"{technology.source}; the circuit drawn for {technology.supply.vdd:g} V, at {vdd:g} V",
         supply=replace(technology.supply, vdd=vdd, common_mode=ratio * technology.supply.common_mode),
-        signal=replace(
-            signal,
-            state_swing=ratio * signal.state_swing,
-            input_swing=ratio * signal.input_swing,
-            bias=ratio * signal.bias,
-            reference=ratio * signal.reference,
-        ),
+        signal=technology.signal.times(ratio),
         power_gated=None
         if chip is None
         else replace(chip, swing=ratio * chip.swing, input_swing=ratio * chip.input_swing, zero=ratio * chip.zero),

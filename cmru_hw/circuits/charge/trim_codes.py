@@ -11,7 +11,7 @@ from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.power_gated_trim import BITS
 from cmru_hw.core.errors import ResultRejected
-from cmru_hw.core.signals import Traces
+from cmru_hw.core.signals import Array, Traces
 from cmru_hw.spice.schedule import Schedule
 
 # Codes at the end of the range of the bank that are named in a message.
@@ -29,11 +29,19 @@ def found(design: Design, traces: Traces, plan: Schedule, sequence: int) -> dict
     codes = {}
     for row, nodes in registry.of_design(design).codes(design).items():
         shares = np.array([float(traces.at(node, begin)[0]) for node in nodes]) / design.supply
-        bits = np.round(shares).astype(int)
-        if (np.abs(shares - bits) > 0.1).any():
+        code = decoded(shares)
+        if code is None:
             raise ResultRejected(f"a bit of the trim code of row {row} is at neither rail in sequence {sequence}")
-        codes[row] = int(sum(bit << place for place, bit in enumerate(bits)) - (bits[-1] << len(bits)))
+        codes[row] = code
     return codes
+
+
+def decoded(shares: Array) -> int | None:
+    """The two's complement code of bits at ``shares`` of the supply, lowest first; None if one is at neither rail."""
+    bits = np.round(shares).astype(int)
+    if (np.abs(shares - bits) > 0.1).any():
+        return None
+    return int(sum(bit << place for place, bit in enumerate(bits)) - (bits[-1] << len(bits)))
 
 
 def remarks(codes: Sequence[dict[str, int]]) -> list[tuple[str, str]]:
