@@ -232,7 +232,7 @@ def test_front_has_no_dominated_trial() -> None:
     assert front(of, some, pools.serial) == [some[0], some[2], some[3], some[4]]
 
 
-def test_command_says_which_law_stands_in_the_way(tmp_path: Path) -> None:
+def test_command_says_which_laws_limit_the_yield(tmp_path: Path) -> None:
     # no trim, and the smallest pair: comparators' offsets of a dozen millivolts
     arguments = [
         "size", str(MODELS / "vowels-cmru-2x16.safetensors"), "--input", str(MODELS / "vowels-eval.npz"),
@@ -244,8 +244,14 @@ def test_command_says_which_law_stands_in_the_way(tmp_path: Path) -> None:
     done = CliRunner().invoke(group, arguments)
     assert isinstance(done.exception, CheckFailed), done.output
     assert "no trial reaches a yield of 99 %" in str(done.exception)
-    assert "comparator offset, A_VT" in str(done.exception)
-    assert not SizingResult.load(tmp_path / "sized" / RESULT).reached
+    result = SizingResult.load(tmp_path / "sized" / RESULT)
+    assert not result.reached
+    # Offsets of rows and those of readout rows each ruin every die: the message names both.
+    assert {law.partition(":")[0] for law in result.limited_by} >= {
+        "comparator offset, A_VT / root of W L",
+        "offset of readout rows",
+    }
+    assert all(law in str(done.exception) for law in result.limited_by)
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,9 @@ def replay(text: str, folder: Path) -> str:
 
 
 def masked(text: str) -> list[str]:
-    """Lines of ``text`` without the parts that differ between machines: last digits, hashes, and times."""
+    """Words of ``text`` without the parts that differ between machines: last digits, hashes, times, and line breaks."""
     lines = [line for line in text.splitlines() if "CPU" not in line]
-    return [
-        re.sub(r"\s+", " ", re.sub(r"[0-9a-f]{64}|[\d.]+(e-?\d+)?( [afpnµm](?=[VsFJW]))?", "#", line)) for line in lines
-    ]
+    return re.sub(r"[0-9a-f]{64}|[\d.]+(e-?\d+)?( [afpnµm](?=[VsFJW]))?", "#", "\n".join(lines)).split()
 
 
 def _run(line: str, folder: Path) -> str:

@@ -131,7 +131,7 @@ def size(
     simulated on fresh dies, some of them in ngspice too: a lower bound of its yield must be at least the goal. An
     interrupted search goes on with the same command.
 
-    Exit code 1: no trial reaches the yield; the result says which law stands in the way.
+    Exit code 1: no trial reaches the yield; the result says which laws limit it.
 
     \b
     Example: cmru-hw size models/vowels-cmru-2x16.safetensors --input models/vowels-eval.npz --yield 0.99 -o out/sized
@@ -203,15 +203,15 @@ def _named_value(given: str) -> tuple[str, float]:
 
 
 def _not_reached(result: SizingResult) -> str:
+    laws = f"The yield is limited by: {'; then '.join(result.limited_by)}"
     if not result.proofs:
         return (
-            f"no trial reaches a yield of {percent(result.goal)}; the best has {percent(result.yield_of_best)}. In "
-            f"the way stands: {result.hindrance}"
+            f"no trial reaches a yield of {percent(result.goal)}; the best has {percent(result.yield_of_best)}. {laws}"
         )
     last = result.proofs[-1]
     return (
         f"a yield of {percent(result.goal)} is not proven: {last.good} of {last.dies} fresh dies are good, at least "
-        f"{percent(last.bound)}. In the way stands: {result.hindrance}"
+        f"{percent(last.bound)}. {laws}"
     )
 
 

@@ -152,7 +152,6 @@ def _result(run: _Run, shown: Trial, proven: _Proven | None, *, chosen: Trial | 
     exported = proven.exported if proven is not None else _exported(run, design)
     # limits are estimated on dies that the search has not seen either
     job = job_of(problem, design, seed=problem.seed + 1 + ATTEMPTS)
-    nominal = limits.nominal_is_good(job, run.workers, drop=goal.drop)
     effects = limits.effects(job, run.workers, drop=goal.drop)
     return SizingResult(
         goal=goal.yield_,
@@ -171,8 +170,7 @@ def _result(run: _Run, shown: Trial, proven: _Proven | None, *, chosen: Trial | 
         front=tuple(front(problem, trials, run.workers)),
         proofs=tuple(run.proofs),
         limits=effects,
-        nominal_is_good=nominal,
-        hindrance=limits.hindrance(effects, nominal),
+        limited_by=() if chosen is not None else limits.limited_by(job, run.workers, drop=goal.drop, goal=goal.yield_),
         provenance=provenance(
             exported,
             versions={"python": platform.python_version(), "numpy": np.__version__, "optuna": _optuna()},

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.scheduler import kind
@@ -13,6 +16,8 @@ from cmru_hw.analysis.sizing.result import Limit
 
 # Dies for each class of elements, alone and without it.
 DIES = 64
+# Laws that a failure names at most.
+MOST_LAWS = 4
 
 LAWS = {
     "offset": "comparator offset, A_VT / root of W L: pair_width, pair_length, trim_bits, trim_reach",
@@ -41,35 +46,61 @@ NOMINAL = "the circuit without any variation: finite gain, capacitors that are l
 def effects(job: Job, workers: Workers, *, drop: float) -> tuple[Limit, ...]:
     """Every class of elements that varies in ``job``, the worst first."""
     found = []
-    for name in sorted({kind(leaf) for leaf in job.varied}):
-        members = frozenset(leaf for leaf in job.varied if kind(leaf) == name)
-        _, agreement = _scored(job, members, workers, drop)
-        without, _ = _scored(job, job.varied - members, workers, drop)
+    for name, members in _classes(job.varied).items():
         found.append(
-            Limit(element=name, law=LAWS.get(name, DIE_TO_DIE), agreement_alone=agreement, yield_without=without)
+            Limit(
+                element=name,
+                law=LAWS.get(name, DIE_TO_DIE),
+                agreement_alone=_scored(job, members, workers, drop).agreement,
+                yield_without=_scored(job, job.varied - members, workers, drop).yield_,
+            )
         )
     return tuple(sorted(found, key=lambda one: (one.agreement_alone, one.element)))
 
 
-def nominal_is_good(job: Job, workers: Workers, *, drop: float) -> bool:
-    """Whether the die without any variation is good."""
-    return _scored(job, frozenset(), workers, drop, dies=1)[0] == 1.0
+def limited_by(job: Job, workers: Workers, *, drop: float, goal: float) -> tuple[str, ...]:
+    """The laws that keep the yield below ``goal``, the costliest first; at most MOST_LAWS.
+
+    One law after the other is taken away, each time the one without which the yield is highest (and then the mean
+    accuracy), until the yield reaches ``goal``. Of two laws that each ruin every die, both are therefore named.
+    """
+    if _scored(job, frozenset(), workers, drop, dies=1).yield_ < 1.0:
+        return (NOMINAL,)
+    left, laws = job.varied, list[str]()
+    while left and len(laws) < MOST_LAWS:
+        without = {name: _scored(job, left - members, workers, drop) for name, members in _classes(left).items()}
+        name = max(without, key=lambda one: (without[one].yield_, without[one].accuracy))
+        left -= _classes(left)[name]
+        law = LAWS.get(name, DIE_TO_DIE)
+        laws += [law] if law not in laws else []
+        if without[name].yield_ >= goal:
+            break
+    return tuple(laws)
 
 
-def hindrance(found: tuple[Limit, ...], nominal: bool) -> str:
-    """The law that stands in the way of a higher yield: without it, the yield is highest."""
-    if not nominal:
-        return NOMINAL
-    return max(found, key=lambda one: (one.yield_without, -one.agreement_alone)).law
+def _classes(varied: frozenset[str]) -> dict[str, frozenset[str]]:
+    """The elements of ``varied`` by class, in order of the name."""
+    names = sorted({kind(leaf) for leaf in varied})
+    return {name: frozenset(leaf for leaf in varied if kind(leaf) == name) for name in names}
 
 
-def _scored(job: Job, varied: frozenset[str], workers: Workers, drop: float, dies: int = DIES) -> tuple[float, float]:
-    """Yield and share of decisions as in software."""
+@dataclass(frozen=True, kw_only=True)
+class _Score:
+    """Of some dies: yield, share of decisions as in software, mean accuracy of those that were simulated."""
+
+    yield_: float
+    agreement: float
+    accuracy: float
+
+
+def _scored(job: Job, varied: frozenset[str], workers: Workers, drop: float, dies: int = DIES) -> _Score:
     one = replace(job, varied=varied)
-    good = agree = total = count = 0
-    for _, table in workers(one, [Block(number=0, dies=tuple(range(dies)))]):
-        good += int(passed(table, one.goal.accuracy, drop).sum())
-        agree += int(table["decisions_agree"].to_numpy().sum())
-        total += int(table["decisions"].to_numpy().sum())
-        count += len(table)
-    return good / count, agree / max(total, 1)
+    tables = [table for _, table in workers(one, [Block(number=0, dies=tuple(range(dies)))])]
+    table = pa.concat_tables(tables)
+    decisions = int(table["decisions"].to_numpy().sum())
+    accuracy = table.filter(pc.equal(table["status"], "ok"))["accuracy"].to_numpy()
+    return _Score(
+        yield_=float(passed(table, one.goal.accuracy, drop).mean()),
+        agreement=int(table["decisions_agree"].to_numpy().sum()) / max(decisions, 1),
+        accuracy=float(accuracy.mean()) if len(accuracy) else 0.0,
+    )

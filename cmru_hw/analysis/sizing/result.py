@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cmru_hw.analysis.provenance import Provenance
 from cmru_hw.analysis.sizing.study import Trial
-from cmru_hw.core.records import INLINE, OMIT_NONE, Count, NotNegative, OneOf, Record, Share, named
+from cmru_hw.core.records import INLINE, Count, NotNegative, OneOf, Record, Share, named
 
 RESULT = "sizing.json"
 
@@ -68,8 +68,9 @@ class SizingResult(Record):
     """The ``chosen`` sizes with their ``figures``, those of the technology (``own``), the Pareto ``front``, the
     ``proofs``, and the classes of elements that limit the yield next, the worst first.
 
-    ``chosen`` is None if no trial reaches the goal. Then ``limits`` are those of the trial with the highest
-    yield. ``die_evaluations``: simulated dies of the search, without those of proofs, limits and front.
+    ``chosen`` is None if no trial reaches the goal. Then ``limits`` are those of the trial with the highest yield,
+    and ``limited_by`` are the laws that keep it from the goal, the costliest first. ``die_evaluations``: simulated dies
+    of the search, without those of proofs, limits and front.
     """
 
     kind: Literal["sizing"] = "sizing"
@@ -89,7 +90,6 @@ class SizingResult(Record):
     front: tuple[Trial, ...]
     proofs: tuple[Proof, ...]
     limits: tuple[Limit, ...]
-    nominal_is_good: bool = True
-    hindrance: str | None = field(default=None, metadata=OMIT_NONE)
+    limited_by: tuple[str, ...] = ()
     provenance: Provenance = field(metadata=INLINE)
     yield_of_best: Share = field(default=0.0, metadata=named("best_yield"))
