@@ -7,7 +7,7 @@ This takes hours of simulation. Finished simulations stay in DIR, and the same c
   two of its speaker, and on as many more as are needed to see every unit go up, hold and go down.
 - ``flipflop``: the flip-flop on its two shortest sequences.
 - ``units``: each unit of the detector as a single-unit chip, with the inputs that software gives it, over the shortest
-  utterance of each twentieth of the file.
+  utterance of each tenth of the file.
 - ``corners``: the detector on the shortest utterance in which every row stays at least 4 mV from its threshold in
   software, because a corner may decide either way below that margin.
 - ``trimmed``: that utterance with an offset trim, whose codes the chip finds at power-on.
@@ -49,7 +49,7 @@ from cmru_hw.process.technology import Technology
 
 TIMESTEPS = 100
 OF_CLASS = 2
-ALONE = 20
+ALONE = 10
 # Smallest row voltage [V] at which a corner must decide correctly.
 CLEAR = 4e-3
 
@@ -126,8 +126,13 @@ def network(folder: Path, jobs: int, mine: Exported, picked: Sequences) -> None:
         joules = run_energy(mine, picked, engine, folder=folder / "energy")
     found = verified.comparison
     print(f"sequences {len(picked)}, timesteps {int(picked.lengths.sum())}")
-    print(f"decisions {found.agree} of {found.total} agree, classes {found.classified_alike} of {found.classified}")
-    for difference in found.divergences:
+    alike = found.total - found.differ - len(found.undecided)
+    print(f"decisions {alike} of {found.total} as in software, classes: {found.classes}")
+    print(
+        f"judged {found.judged}: {found.differ} differ; not judged {found.excluded}: {len(found.undecided)} differ; "
+        f"tolerance up to {found.largest_tolerance * 1e3:.2f} mV"
+    )
+    for difference in (*found.divergences, *found.undecided):
         print(f"  {difference}")
     for attempt in verified.simulation.attempts:
         print(f"  {attempt}")

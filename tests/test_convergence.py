@@ -126,7 +126,8 @@ def test_the_step_control_of_a_chip_adds_no_capacitance(one_unit: tuple[Design, 
         line.split() for line in transistor_deck.deck(design, [sequences.inputs[0].astype(float)])[0].text.splitlines()
     ]
     found = [(card[1], float(card[3])) for card in cards if card and card[0].startswith(("cpos_", "cneg_"))]
-    assert found == [("o0_0", power_gated_netlist.STEP_CONTROL), ("o0_0", -power_gated_netlist.STEP_CONTROL)]
+    size = power_gated_netlist.STEP_CONTROL
+    assert found == [(node, value) for node in ("o0_0", "xunit0_0.x") for value in (size, -size)]
 
 
 def test_a_row_within_the_tolerance_may_decide_either_way() -> None:

@@ -7,7 +7,7 @@ every gate in picoseconds. Here ``chgtol`` exceeds every charge of the circuit, 
 everywhere: `Numerics.charge`, which is 0.1 mV on 200 fF. ``reltol`` is then free for Newton's iteration and for
 ``bypass``, which skips a device whose voltages moved by less than ``reltol`` of themselves and a microvolt.
 
-The bound holds for each capacitor by itself. Where a node consists of many small ones, a deck adds a large one and its
+The bound holds for each capacitor by itself. Where a node consists of small ones, a deck adds a large one and its
 negative (`cmru_hw.circuits.charge.power_gated_netlist.STEP_CONTROL`).
 
 ``python -m benchmarks.convergence charge`` compares settings with a reference.

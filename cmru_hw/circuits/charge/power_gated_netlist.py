@@ -87,8 +87,9 @@ LEAD = 2
 # Capacitance to ground of a line that an amplifier drives, in addition to its wire [F].
 DUMMY = 6e-14
 DECISION = "xdecision y1 y0 cknr qy1 qy0 vr vr power_gated_comparator"
-# Size [F] of the capacitors that limit the steps while a line settles; see `_step_control`.
+# Size [F] of the capacitors that limit the steps while a line settles, and their signs; see `_step_control`.
 STEP_CONTROL = 1e-12
+SIGNS = (("pos", ""), ("neg", "-"))
 # Interval without activity, as shares of a timestep: from the change of the inputs to the strobe.
 IDLE_INTERVAL = (INPUT_CHANGE + 0.05, WINDOW - 0.02)
 
@@ -251,15 +252,18 @@ def stimulus(design: Design, plan: Schedule, lead: int = LEAD) -> list[str]:
 
 
 def _step_control(design: Design) -> list[str]:
-    """Two capacitors on the line of each state, STEP_CONTROL and its negative. They add nothing to the circuit.
+    """Two capacitors on the line of each state and on its integrator's virtual ground, STEP_CONTROL and its negative.
+    They add nothing to the circuit.
 
-    ngspice bounds the error of each capacitor's charge. A line consists of the small capacitors of many rows, and a
-    bound that suits a state is millivolts on each of them: steps may be as long as the line's time constant while it
-    settles. These capacitors bound the error of the line's voltage.
+    ngspice bounds the error of each capacitor's charge. A line consists of the small capacitors of many rows, and the
+    virtual ground of a switch and a gate: a bound that suits a state is millivolts on each of them. Steps may then be
+    as long as the line's time constant while it settles, and a switch that opens may leave a tenth too much charge.
+    These capacitors bound the errors of both voltages.
     """
     size = num(STEP_CONTROL)
-    lines = [f"o{index}_{unit}" for index, layer in enumerate(design.layers) for unit in range(layer.units)]
-    return [f"c{sign}_{line} {line} 0 {minus}{size}" for line in lines for sign, minus in (("pos", ""), ("neg", "-"))]
+    units = [f"{index}_{unit}" for index, layer in enumerate(design.layers) for unit in range(layer.units)]
+    nodes = [(f"o{unit}", f"o{unit}") for unit in units] + [(f"x{unit}", f"xunit{unit}.x") for unit in units]
+    return [f"c{sign}_{name} {node} 0 {minus}{size}" for name, node in nodes for sign, minus in SIGNS]
 
 
 def idle_input(design: Design) -> float:
