@@ -18,7 +18,7 @@ def cells(path: Path) -> list[tuple[str, str]]:
 
 
 def test_there_are_some() -> None:
-    assert 3 <= len(NOTEBOOKS) <= 5
+    assert 3 <= len(NOTEBOOKS) <= 6
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
