@@ -15,7 +15,8 @@ from cmru_hw.core.units import percent, si
 
 if TYPE_CHECKING:
     from cmru_hw.analysis.sizing.problem import Problem
-    from cmru_hw.analysis.sizing.result import Proof, SizingResult
+    from cmru_hw.analysis.sizing.result import Proof, Round, Rounds, SizingResult
+    from cmru_hw.analysis.sizing.rounds import Training
     from cmru_hw.analysis.sizing.search import Progress
     from cmru_hw.process.sizing_laws import Laws
     from cmru_hw.process.technology import Technology
@@ -96,6 +97,22 @@ if TYPE_CHECKING:
     metavar="N",
     help="Simulate N dies of the proof in ngspice too, and compare both engines.",
 )
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Repeat in turn: size, train on dies of the chosen sizes, and size again. Needs --data.",
+)
+@click.option(
+    "--data",
+    "data_path",
+    type=common.FILE,
+    metavar="TRAIN.npz",
+    help="With --rounds: labelled training sequences, with inputs, labels, and optionally lengths.",
+)
+@click.option("--tune-steps", type=click.IntRange(1), help="With --rounds: steps of each training.  [default: 800]")
 @common.seed_option
 @common.workers_option
 @common.scheduler_option
@@ -119,6 +136,9 @@ def size(
     dies: int | None,
     proof_dies: int | None,
     paired: int,
+    rounds: int,
+    data_path: Path | None,
+    tune_steps: int | None,
     seed: int,
     jobs: int,
     scheduler: str | None,
@@ -161,23 +181,79 @@ def size(
         fixed=dict(_named_value(one) for one in fixed),
     )
     common.check_folder(output)
+    training = _training(rounds, data_path, tune_steps)
     with pools.opened(jobs, scheduler) as workers, _searching() as searched:
-        result = api.run_sizing(
-            problem,
-            output,
-            follow=api.Follow(search=searched, phases=common.die_progress),
-            most=most,
-            paired=paired,
-            workers=workers,
-            force=force,
-            command=common.command_line(),
+
+        def search(one: Problem, folder: Path) -> SizingResult:
+            return api.run_sizing(
+                one,
+                folder,
+                follow=api.Follow(search=searched, phases=common.die_progress),
+                most=most,
+                paired=paired,
+                workers=workers,
+                force=force,
+                command=common.command_line(),
+            )
+
+        if training is None:
+            _show(problem, search(problem, output), output, as_json=as_json)
+        else:
+            from cmru_hw.analysis.sizing.rounds import run_rounds
+
+            _show_rounds(problem, run_rounds(problem, output, rounds=rounds, training=training, size=search), as_json)
+
+
+def _training(rounds: int, data_path: Path | None, steps: int | None) -> Training | None:
+    """The training between rounds; None for a single round. Raises BadParameter if options contradict each other."""
+    if rounds == 1:
+        if data_path is not None or steps is not None:
+            raise click.BadParameter("--data and --tune-steps are for training between rounds: give --rounds 2 or more")
+        return None
+    if data_path is None:
+        raise click.BadParameter(
+            "--rounds trains between two searches: give the training sequences with --data TRAIN.npz"
         )
+    from cmru_hw.analysis import hardware_aware
+    from cmru_hw.analysis.sizing.rounds import Training
+
+    return Training(
+        sequences=common.load_sequences(data_path, None), steps=hardware_aware.STEPS if steps is None else steps
+    )
+
+
+def _show(problem: Problem, result: SizingResult, output: Path, *, as_json: bool) -> None:
     if as_json:
         common.print_json(result)
     else:
         _print(problem, result, output)
     if not result.reached:
         raise CheckFailed(_not_reached(result))
+
+
+def _show_rounds(problem: Problem, found: Rounds, as_json: bool) -> None:
+    from dataclasses import replace
+
+    best = found.rounds[found.best - 1]
+    if as_json:
+        common.print_json(found)
+    else:
+        common.print_columns(
+            "rounds", ("round", "software", "energy", "area", "yield at least", ""),
+            [_round(one, one.number == found.best) for one in found.rounds],
+        )  # fmt: skip
+        click.echo()
+        _print(replace(problem, goal=replace(problem.goal, drop=best.sizing.drop)), best.sizing, Path(best.folder))
+    if not best.sizing.reached:
+        raise CheckFailed(_not_reached(best.sizing))
+
+
+def _round(one: Round, best: bool) -> tuple[str, ...]:
+    result, figures = one.sizing, one.sizing.figures
+    if figures is None or not result.proofs:
+        return (str(one.number), percent(one.accuracy), "", "", "", "not reached")
+    energy, area = si(figures.energy_J, "J"), f"{1e12 * figures.area_m2:.0f} µm²"
+    return (str(one.number), percent(one.accuracy), energy, area, percent(result.proofs[-1].bound), "best" * best)
 
 
 def _laws(technology: Technology, path: Path | None) -> Laws:

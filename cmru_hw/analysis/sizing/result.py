@@ -10,7 +10,7 @@ from cmru_hw.analysis.provenance import Provenance
 from cmru_hw.analysis.sizing.study import Trial
 from cmru_hw.core.records import INLINE, Count, NotNegative, OneOf, Record, Share, named
 
-RESULT = "sizing.json"
+RESULT, ROUNDS = "sizing.json", "rounds.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +93,31 @@ class SizingResult(Record):
     limited_by: tuple[str, ...] = ()
     provenance: Provenance = field(metadata=INLINE)
     yield_of_best: Share = field(default=0.0, metadata=named("best_yield"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round(Record):
+    """One search of several in turn with training: ``accuracy`` of the software model that was sized, and results in
+    ``folder``."""
+
+    number: Count
+    accuracy: Share
+    folder: str
+    sizing: SizingResult
+
+    @property
+    def cost(self) -> float:
+        """What the search minimised: energy [J per timestep] or area [m²] of the chosen sizes; infinite without."""
+        figures = self.sizing.figures
+        if figures is None:
+            return float("inf")
+        return figures.energy_J if self.sizing.minimise == "energy" else figures.area_m2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds(Record):
+    """Searches in turn with training, and the number of the ``best``: the cheapest that reaches the yield."""
+
+    kind: Literal["sizing-rounds"] = "sizing-rounds"
+    best: Count
+    rounds: tuple[Round, ...]
