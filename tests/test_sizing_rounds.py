@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def test_rounds_end_where_training_costs_too_much_accuracy(tmp_path: Path, monke
 
     made = run_rounds(first, tmp_path, rounds=3, training=Training(sequences=first.sequences, steps=1), size=size)
     assert len(made.rounds) == len(sizes) == 1
+    assert re.fullmatch(r"training after round 1 leaves [\d.]+ % in software, less than a good die needs", made.ended)
 
 
 def test_training_without_labels_is_refused(tmp_path: Path) -> None:

@@ -242,6 +242,8 @@ def _show_rounds(problem: Problem, found: Rounds, as_json: bool) -> None:
             "rounds", ("round", "software", "energy", "area", "yield at least", ""),
             [_round(one, one.number == found.best) for one in found.rounds],
         )  # fmt: skip
+        if found.ended:
+            click.echo(f"no further round: {found.ended}")
         click.echo()
         _print(replace(problem, goal=replace(problem.goal, drop=best.sizing.drop)), best.sizing, Path(best.folder))
     if not best.sizing.reached:

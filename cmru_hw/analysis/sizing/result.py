@@ -116,8 +116,10 @@ class Round(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds(Record):
-    """Searches in turn with training, and the number of the ``best``: the cheapest that reaches the yield."""
+    """Searches in turn with training, and the number of the ``best``: the cheapest that reaches the yield. ``ended``:
+    why there are fewer than asked for, else empty."""
 
     kind: Literal["sizing-rounds"] = "sizing-rounds"
     best: Count
     rounds: tuple[Round, ...]
+    ended: str = ""
