@@ -74,7 +74,10 @@ def count(trained: Trained, bits: int) -> Operations:
     """The operations of ``trained`` with weights of ``bits``. Raises InputError for a cell without a count."""
     config = trained.config
     if config.cell not in CELLS:
-        raise InputError(f"no digital datapath is counted for the cell {config.cell}: its step is a third weighted sum")
+        raise InputError(
+            f"the operations of {config.cell} networks are not counted, because their step is a third weighted sum: "
+            f"give one of {', '.join(CELLS)}"
+        )
     if bits not in WEIGHT_BITS:
         raise InputError(f"weights of {bits} bits are not counted: choose one of {', '.join(map(str, WEIGHT_BITS))}")
     binary = config.cell in ("bmru", "fq-bmru")

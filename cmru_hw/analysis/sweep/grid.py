@@ -139,7 +139,7 @@ def points(
     """Every combination, in the order of a table. Raises InputError for an unknown architecture or corner."""
     for name in architectures:
         if name not in ARCHITECTURES:
-            raise InputError(f"no architecture of a sweep is called {name!r}: choose of {', '.join(ARCHITECTURES)}")
+            raise InputError(f"no architecture of a sweep is called {name!r}: choose one of {', '.join(ARCHITECTURES)}")
     places = [_corner(name) for name in corners]
     return [
         Point(

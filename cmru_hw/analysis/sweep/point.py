@@ -181,8 +181,10 @@ def _mapped(job: SweepJob, point: Point, column: Column, trained: Trained, data:
 
 def _digital(job: SweepJob, point: Point, column: Column, trained: Trained, engine: Engine) -> SweepRow:
     if point.technology not in pdk.names():
-        known = ", ".join(pdk.names())
-        raise TechnologyError(f"a digital datapath has the gates of a process, not of {point.technology}: give {known}")
+        known = " or ".join(pdk.names())
+        raise TechnologyError(
+            f"{point.technology} is not a process, whose gates a digital datapath needs: give --technology {known}"
+        )
     operations = counts.count(trained, column.bits)
     here = _conditions(point)
     gates = [digital_gates.cached(engine, here, job.measured)]
