@@ -158,15 +158,21 @@ def report(ours: list[power_gated_chip.UnitDie], twins: list[power_gated_chip.Un
     print(f"equal devices, then sigma of {len(ours) - 1} and {len(twins) - 1} dies with its 95 % interval")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None, *, dies: int) -> tuple[Path, range, int]:
+    """The folder, dies and worker processes that the command line names; ``dies`` of them by default."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--dies", type=int, default=200)
+    parser.add_argument("--dies", type=int, default=dies)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
-    design, dies = one_unit(), range(given.first, given.first + given.dies)
-    ours = transistors(given.folder, sizes(design), dies, given.jobs)
+    return given.folder, range(given.first, given.first + given.dies), given.jobs
+
+
+def main() -> None:
+    folder, dies, jobs = arguments(__doc__, dies=200)
+    design = one_unit()
+    ours = transistors(folder, sizes(design), dies, jobs)
     with spice.open_engine() as engine:
         gain, parasitic = (
             power_gated_chip.amplifier_gain(engine, CONDITIONS),

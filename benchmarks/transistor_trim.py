@@ -11,7 +11,6 @@ The macromodel twin is a network of the same sizes in the fast engine, with the 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,16 +224,11 @@ def report(found: Mapping[int, Die], twins: dict[str, dict[str, Array]]) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--dies", type=int, default=100)
-    parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=1)
-    given = parser.parse_args()
+    folder, dies, jobs = transistor_mismatch.arguments(__doc__, dies=100)
     sizes = transistor_mismatch.sizes(transistor_mismatch.one_unit())
     rows = {name: sizes[name] for name in ("cw", "tap", "wf", "cint", "lt", "vcm", "zero")}
-    found = transistors(given.folder, rows, range(given.first, given.first + given.dies), given.jobs)
-    report(found, macro(twin(), 10 * given.dies))
+    found = transistors(folder, rows, dies, jobs)
+    report(found, macro(twin(), 10 * len(dies)))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from cmru_hw.nn.cells import (
     sign,
 )
 from cmru_hw.nn.levels import of_unit
+from cmru_hw.nn.one_thread import one_thread
 from cmru_hw.nn.scan import Bound, loop, parallel, scan
 from tests.narrow import known
 
@@ -33,12 +34,10 @@ LENGTHS = [1, 2, 7, 29, 63, 64, 65, 100, 2100]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     """Threads do not help with tensors this small, and slow tests down on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 def gradients(

@@ -47,7 +47,7 @@ def test_results_carry_a_certificate(design: Path) -> None:
 @pytest.mark.needs("vacask")
 def test_exact_parts_have_no_twin_in_the_second_simulator(design: Path) -> None:
     done = run("certify", design, "--input", DATA, "--sequences", "1", "--simulator", "vacask")
-    assert done.returncode == 2 and "has no twin in VACASK" in done.stderr
+    assert done.returncode == 2 and "has no equivalent in VACASK" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

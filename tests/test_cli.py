@@ -203,7 +203,7 @@ def test_nothing_is_overwritten_unasked(design: Path, tmp_path: Path) -> None:
     precious.mkdir()
     (precious / "thesis.tex").write_text("years of work")
     message = refused("export", SMALL, "-o", precious, "--no-verify", "--force")
-    assert "is no design folder" in message and (precious / "thesis.tex").exists()
+    assert "is not a design folder" in message and (precious / "thesis.tex").exists()
 
 
 def test_export_replaces_a_design_with_force(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_damaged_checkpoints(content: bytes | None, name: str, tmp_path: Path) -
 
 def test_missing_files_and_folders(design: Path, tmp_path: Path) -> None:
     assert "absent.safetensors" in refused("inspect", tmp_path / "absent.safetensors")
-    assert "no design folder" in refused("compare", tmp_path / "absent", "--input", DATA)
+    assert "not a design folder" in refused("compare", tmp_path / "absent", "--input", DATA)
     assert "absent.npz" in refused("compare", design, "--input", tmp_path / "absent.npz")
     assert "--input" in refused("compare", design)
     assert "no technology is called 'gf999'" in refused("inspect", SMALL, "--technology", "gf999")
@@ -365,7 +365,7 @@ def test_files_that_cannot_be_read_are_named_without_codes(design: Path, tmp_pat
     line = refused("convert", DATA, "--names", names, "-o", tmp_path / "x.safetensors")
     assert f"{names}: there is no such file; check the path" in line
     binary = f"comparator={DATA}"
-    assert "no text: save it as UTF-8" in refused("export", SMALL, "-o", tmp_path / "x", "--template", binary)
+    assert "not text: save it as UTF-8" in refused("export", SMALL, "-o", tmp_path / "x", "--template", binary)
     line = refused("export", SMALL, "-o", tmp_path / "x", "--template", f"comparator={tmp_path / 'absent.cir'}")
     assert "absent.cir cannot be read (No such file or directory): check the path" in line
     gone = tmp_path / "gone"

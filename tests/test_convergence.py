@@ -83,7 +83,7 @@ def test_a_decision_against_its_row_is_refused_with_unit_time_and_amount(
     traces = engine.run(deck).traces
     honest = simulate.decode(design, traces, plan, 0)
     drive = float(honest.rows[0][0, 0, 0])
-    assert abs(drive) > fidelity.kick(design)
+    assert abs(drive) > fidelity.least_drive(design)
     # The voltages of the row and of its replica are exchanged, so the decision has no cause.
     swapped = {"a0_0": traces.values["fa0_0"], "fa0_0": traces.values["a0_0"]}
     wrong = Traces(title=traces.title, time=traces.time, values={**traces.values, **swapped})

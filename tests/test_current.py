@@ -140,7 +140,7 @@ def test_broken_technologies_are_named() -> None:
         (text.replace("unit = 1e-09", "unit = 1e-06"), "unit is 1 µA, but mirrors were swept from 30 pA to 30 nA"),
         (text.replace("full_scale = 2e-09", "full_scale = 1e-12"), "full_scale is 1 pA, but mirrors were swept"),
         (text.replace("largest = 3e-09", "largest = 2e-08"), "must rise within cell.thresh, 30 pA to 10 nA"),
-        (text.replace("smallest = 1e-10", "smallest = 4e-09"), "smallest and largest are 4 nA and 3 nA"),
+        (text.replace("smallest = 1e-10", "smallest = 4e-09"), r"smallest \(4 nA\) and largest \(3 nA\) must rise"),
         (text.replace("narrow = 5e-07", "narrow = 6e-05"), "must rise within mirror.aspect, 0.01 to 10"),
     ]
     assert text not in [broken for broken, _ in cases]

@@ -144,7 +144,7 @@ def test_the_bits_of_a_state_follow_from_the_largest_level(levels: Levels, bits:
 
 
 def test_other_cells_are_refused() -> None:
-    with pytest.raises(InputError, match="no digital datapath is counted for the cell acmru"):
+    with pytest.raises(InputError, match="the operations of acmru networks are not counted"):
         counts.count(random_network(Shape(cell="acmru")), 8)
     with pytest.raises(InputError, match="weights of 5 bits"):
         counts.count(random_network(Shape()), 5)

@@ -100,7 +100,7 @@ def test_a_design_folder_says_what_was_edited(tmp_path: Path) -> None:
     assert folder.load(made.path).edited == (folder.OUTSIDE,)
     (tmp_path / "cards.lib").unlink()
     assert folder.load(made.path).edited == ()
-    with pytest.raises(InputError, match=r"cards\.lib, which is not there"):
+    with pytest.raises(InputError, match=r"cards\.lib, which does not exist"):
         _ = folder.load(made.path).netlist_sha256
 
     with (made.path / "network.cir").open("a") as file:

@@ -235,10 +235,10 @@ def refusals(folder: Path) -> list[tuple[str, object, str]]:
         (
             "objects",
             {"state_dict": tensors, "hyper_parameters": Hyperparameters()},
-            "Hyperparameters) that are no tensors",
+            "Hyperparameters) that are not tensors",
         ),
         ("optimizer", torch.optim.SGD([torch.ones(1)]).state_dict(), "the state of an optimizer and holds no weights"),
-        ("two", {"model": tensors, "net": tensors}, "it holds 2 sets of weights, 'model', 'net'; save the one"),
+        ("two", {"model": tensors, "net": tensors}, "it holds 2 sets of weights, 'model', 'net'; save only the one"),
         ("layer norm", {"norm1.weight": torch.ones(2)}, "belongs to layer normalisation"),
         ("batch norm", {"norm.weight": torch.ones(2), "norm.running_mean": torch.ones(2)}, "belongs to batch norm"),
         ("parametrised", weight_norm, "belongs to a parametrised or pruned weight; make it permanent"),
@@ -330,14 +330,14 @@ def test_a_map_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 SETTINGS = [
-    ('["no", "yes"]', "[0, 1]", '"classes" holds something that is no text; name every class by a string'),
+    ('["no", "yes"]', "[0, 1]", '"classes" holds something that is not text; name every class by a string'),
     ('["no", "yes"]', '"ab"', '"classes" is text in [model]; it must be a list of texts'),
     ("levels = 3", 'levels = "3"', '"levels" is text in [model]; it must be a whole number'),
     ("levels = 3", "levels = 0", "levels is 0; it must be a positive whole number"),
     ("levels = 3", "levels = 10000000000", "at most 1000000"),
     ("levels = 3", 'levels = 3\nepsilon = "one"', '"epsilon" is text in [model]; it must be a number'),
     ("levels = 3", "levels = 3\nepsilon = nan", "epsilon is nan; it must lie between 0 and 1"),
-    ("levels = 3", "levels = 3\nepsilon = 0.5", "cell 'cmru' means 1.0; use cell 'eps'"),
+    ("levels = 3", "levels = 3\nepsilon = 0.5", "1.0 for cell 'cmru'; use cell 'eps'"),
     ("levels = 3", 'levels = 3\nskip = "false"', '"skip" is text in [model]; it must be true or false'),
     ('decision = "last"', 'decision = "best"', "decision 'best' is unknown"),
     ('decision = "last"', "decision = 3", '"decision" is int in [model]; it must be text'),
@@ -354,9 +354,9 @@ SETTINGS = [
     ('{ from = "w" }', "{ from = 3 }", "from of layers.0.candidate.weight is 3; it must be a name"),
     ('{ from = "w" }', '{ from = "w", transpose = 1 }', "transpose of layers.0.candidate.weight is 1; it must be true"),
     ('{ from = "w" }', '{ from = "w", scale = "2" }', "the scale of layers.0.candidate.weight is '2'"),
-    ('{ from = "w" }', '{ from = "w", rows = [2, 2] }', "first is below end"),
+    ('{ from = "w" }', '{ from = "w", rows = [2, 2] }', "first must be below end"),
     ('{ from = "w" }', '{ from = "w", rows = [0, 9] }', "takes rows [0, 9] of shape (4, 3)"),
-    ('{ from = "w" }', '{ from = "w", reshape = [5, 3] }', "has shape (4, 3), which is not reshaped to (5, 3)"),
+    ('{ from = "w" }', '{ from = "w", reshape = [5, 3] }', "has shape (4, 3), which cannot be reshaped to (5, 3)"),
     ('{ from = "w" }', '{ from = "w", turn = true }', "reshape, transpose, rows, abs, scale or binarise"),
     ('{ from = "w" }', '{ from = "v" }', "there is no 'v' for layers.0.candidate.weight; name one of 'r', 'w'"),
     ('"readout.weight" = { from = "r" }\n', "", "tensor readout.weight is missing; a cmru network of 1 layer has it"),
@@ -411,11 +411,11 @@ def test_whatever_is_written_can_be_read(tmp_path: Path) -> None:
     config: dict[str, Any] = {"features": 3, "classes": ("a", "b"), "cell": "cmru", "epsilon": 1.0, "levels": 3}
     with pytest.raises(CheckpointError, match="there are 65 layers; give 1 to 64"):
         checkpoint.ModelConfig(**config, skip=False, decision="mean", units=(1,) * 65)
-    with pytest.raises(CheckpointError, match='"classes" holds something that is no text'):
+    with pytest.raises(CheckpointError, match='"classes" holds something that is not text'):
         checkpoint.ModelConfig(**{**config, "classes": (0, 1)}, skip=False, decision="mean", units=(1,))
     noted = checkpoint.ModelConfig(**config, skip=False, decision="mean", units=(4,), task={"log": "x" * (1 << 20)})
     large = checkpoint.Trained(config=noted, tensors=trained.tensors)
-    with pytest.raises(CheckpointError, match=r"is not written, because it could not be read again: .* 1024 KiB"):
+    with pytest.raises(CheckpointError, match=r"is not written, because it could not be read back: .* 1024 KiB"):
         checkpoint.save(large, tmp_path / "o.safetensors")
     assert not list(tmp_path.glob("*.safetensors"))
 

@@ -216,7 +216,7 @@ def test_comments_and_continuations_are_those_of_ngspice(tmp_path: Path) -> None
         ("r1 a 0 1\n@\nr2 a 0 1", "line 2: ngspice stops reading at a line"),
         ("# shell\n", "comments begin with"),
         ("+ r1 a 0 1", "continues nothing"),
-        ("r1 a 0 \\\\\n.include x", "line 2: .* as both"),
+        ("r1 a 0 \\\\\n.include x", "line 2: .* a separate card as well"),
         ("r1 a\r0 1\n", "a carriage return inside a line"),
         ("* old Mac\rr1 a 0 1\rr2 a 0 1\nr1 a 0 1\rr2 b 0 1", "line ends of Unix"),
         ("r1 a 0 \x01", "control characters"),
@@ -246,7 +246,7 @@ def test_these_comments_would_have_run_a_command(tmp_path: Path, line: str) -> N
         (".subckt a b c\nr1 b c 1", "subcircuit a does not end"),
         ("r1 b c 1\n.ends", "ends no subcircuit"),
         (".subckt", "has no name"),
-        (".subckt a b w=1 + 2\n.ends", "'\\+' is no parameter"),
+        (".subckt a b w=1 + 2\n.ends", "'\\+' is not a parameter"),
         (".subckt a b w={1 + 2\n.ends", "{ is not closed"),
         (".subckt a b w=\n.ends", "a|w has no value"),
     ],
@@ -473,7 +473,7 @@ def test_what_cannot_be_evaluated_is_refused(text: str) -> None:
 
 
 def test_double_quotes_are_refused_because_versions_of_ngspice_differ() -> None:
-    with pytest.raises(InputError, match="ngspice 44 reads a string in double quotes: write a value in braces"):
+    with pytest.raises(InputError, match="ngspice 44 takes double quotes for a string: write the value in braces"):
         evaluate(' "3k"')
 
 

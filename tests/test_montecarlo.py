@@ -473,7 +473,10 @@ def test_command_with_both_engines_and_sensitivity(exported: tuple[Path, Path], 
         (["--until-ci", "0"], "0.0 is not in the range 0<x<=1"),
         (["-n", "3", "--paired", "4"], "--paired needs --engine fast, and at most as many dies as --dies"),
         (["--engine", "spice", "--paired", "1"], "--paired needs --engine fast"),
-        (["--only", "bananas"], "nothing that varies is called 'bananas': name a leaf like layer0/weights, or one of"),
+        (
+            ["--only", "bananas"],
+            "nothing that varies is called 'bananas': give a leaf such as layer0/weights, or one of",
+        ),
         (["--without", "layer7"], "nothing that varies is called 'layer7'"),
         (
             ["--only", "offset", "--without", "layer0", "--without", "offset"],

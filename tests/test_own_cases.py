@@ -86,7 +86,7 @@ def test_devices_as_foundries_write_them(how: str, here: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('["no", "yes"]', "[0, 1]", '"classes" holds something that is no text'),
+        ('["no", "yes"]', "[0, 1]", '"classes" holds something that is not text'),
         ("epsilon = 1.0", 'epsilon = "one"', '"epsilon" is text'),
         ("skip = false", 'skip = "false"', '"skip" is text'),
         ('["no", "yes"]', '"ab"', '"classes" is text'),

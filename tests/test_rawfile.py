@@ -64,7 +64,7 @@ def test_values_that_look_like_the_header_do_no_harm() -> None:
         (raw().replace(b"Flags: real\n", b""), "unknown data"),
         (raw(VALUES[:, :0]), "no points"),
         (raw(points="0       "), "no points"),
-        (raw(points="many"), "how much it holds"),
+        (raw(points="many"), "its number of points"),
         (raw(points="-3"), "no points"),
         (raw()[:-1], "47 bytes where 48 belong"),
         (raw() + raw(), "bytes where 48 belong"),

@@ -75,7 +75,7 @@ IMPOSSIBLE = [
     ("montecarlo", "accuracy/min", 0.95, "accuracy/median is below p05"),
     ("montecarlo", "engine", "foo", "engine is 'foo', not fast or spice"),
     ("montecarlo", "seed", -1, "seed is -1, below 0"),
-    ("montecarlo", "netlist_sha256", "x" * 64, "netlist_sha256 is no SHA-256"),
+    ("montecarlo", "netlist_sha256", "x" * 64, "netlist_sha256 is not a SHA-256"),
     ("energy", "per_timestep_J", -3e-11, "per_timestep_J is -3e-11, below 0"),
     ("energy", "per_timestep_J", None, "per_timestep_J is null, not a number"),
     ("energy", "per_timestep_J", 4e-11, "per_timestep_J is 4e-11, but its blocks sum up to 3e-11"),
@@ -139,7 +139,7 @@ def test_no_key_can_be_taken_away_unnoticed(name: str, tmp_path: Path) -> None:
     [
         ("", "cannot be read"),
         ('{"dies": 1, "dies": 2}', "the key 'dies' occurs twice"),
-        ('{"dies": NaN}', "NaN is no JSON number"),
+        ('{"dies": NaN}', "NaN is not a JSON number"),
         ('{"dies": 1e999}', "1e999 is too large a number"),
         ('{"dies": 1' + "0" * 5000 + "}", "is too large a number"),
         ("[" * 100000 + "]" * 100000, "nested too deeply"),

@@ -154,7 +154,7 @@ def test_a_clock_that_misses_a_beat_is_not_believed() -> None:
     deck, plan = macro_netlist.deck(design, [data.inputs[0].astype(float)])
     time = np.array([0.0, deck.stop])
     values = {name: np.ones(2) for name in deck.saved} | {"u0": np.zeros(2)}
-    with pytest.raises(ResultRejected, match="clock u0 did not come in timestep 0"):
+    with pytest.raises(ResultRejected, match="clock u0 was not high in timestep 0"):
         decode(design, Traces(title="", time=time, values=values), plan, 0)
     values["u0"] = np.ones(2)
     with pytest.raises(ResultRejected, match="at neither rail"):

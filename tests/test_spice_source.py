@@ -171,7 +171,7 @@ def test_a_hostile_template_does_not_get_to_run(tmp_path: Path, backend: spice.B
 
     text, files = (commands + CIRCUIT, {}) if where == "deck" else (f".include x\n{CIRCUIT}", {"x": commands.encode()})
     with spice.open_engine(backend=backend) as engine:
-        with pytest.raises(InputError, match="must not bring commands"):
+        with pytest.raises(InputError, match="must not contain commands"):
             engine.run(Deck(text=text, stop=1e-3, saved=("a",), files=files))
         assert not evil.exists()
         assert engine.run(Deck(text=CIRCUIT, stop=1e-3, saved=("a",))).traces.values["a"][-1] == pytest.approx(1)

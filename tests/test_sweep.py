@@ -147,7 +147,7 @@ def test_what_cannot_be_swept_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(group, ideal)
     assert isinstance(done.exception, SimulationError) and "no row of the sweep" in str(done.exception)
     stored = json.loads((tmp_path / "o/sweep.json").read_text())
-    assert "refused: a digital datapath has the gates of a process, not of macro" in stored["rows"][0]["status"]
+    assert "refused: macro is not a process, whose gates a digital datapath needs" in stored["rows"][0]["status"]
 
 
 @pytest.mark.spice

@@ -177,7 +177,7 @@ def test_mixed_levels_are_no_more_than_a_technology_tells_apart(data: tuple[Path
 USAGE = [
     (("flipflop", "--levels", "1,x"), "'1,x' is not a whole number, a list of them such as 1,2,8, or mixed"),
     (("flipflop", "--levels", "-1"), "'-1' is not a whole number"),
-    (("flipflop", "--levels", "0,3"), "0 is no limit, which cannot stand next to limits"),
+    (("flipflop", "--levels", "0,3"), r"0 \(no limit\) cannot be combined with limits"),
     (("flipflop", "--levels", "9999999"), "levels is 9999999; it must be a positive whole number, at most 1000000"),
     (("--data", "a.npz", "--test", "b.npz", "--from", "x.pt", "--normalise"), "--normalise describes a new network"),
     ((), "give either a TASK or --data, for your own sequences"),

@@ -96,14 +96,14 @@ def test_own_devices_are_refused_by_name_where_they_do_not_fit(tmp_path: Path) -
     changes: tuple[tuple[Callable[[str], str], str], ...] = (
         (lambda found: found.replace(".subckt pf d g s b", ".subckt pf d g s"), "pf has 3 pins; they must be d g s b"),
         (lambda found: found.replace("cmom", "cmos"), "no subcircuit cmom: it must define nf, pf, cmim, cmom"),
-        (lambda found: found.replace("cards.lib", "gone.lib"), r"reads .*gone\.lib, which is not there"),
+        (lambda found: found.replace("cards.lib", "gone.lib"), r"reads .*gone\.lib, which does not exist"),
     )
     for change, message in changes:
         path.write_text(change(text))
         with pytest.raises(TechnologyError, match=message):
             device_models.devices(str(path))
     path.write_text(text.replace(".lib cards.lib typical", ""))
-    with pytest.raises(TechnologyError, match="knows no corner 'ff'"):
+    with pytest.raises(TechnologyError, match="does not depend on the corner, so 'ff' is unknown"):
         device_models.devices(str(path), corner="ff")
     with pytest.raises(TechnologyError, match=r"cannot be read \(No such file or directory\)"):
         device_models.devices(str(tmp_path / "absent.lib"))

@@ -215,7 +215,7 @@ def test_a_network_of_transistors_equals_software(engine: spice.Engine) -> None:
     begin = known(plan.decided(0, 1))[1]
     late = (traces.time > begin) & (traces.time < plan.instants(0, 1)[1] + 1e-9)
     lost = np.where(late, design.technology.supply.vdd - traces.values["qb1_0"], traces.values["qb1_0"])
-    with pytest.raises(ResultRejected, match="latch qb1_0 turned over after its decision in timestep 1 of sequence 0"):
+    with pytest.raises(ResultRejected, match="latch qb1_0 flipped after its decision in timestep 1 of sequence 0"):
         simulate.decode(design, replace(traces, values={**traces.values, "qb1_0": lost}), plan, 0)
     # The energy breakdown closes: the charge meters of all supplies equal the charge at the common return.
     ends = (plan.starts[0] + np.arange(3)) * plan.timestep

@@ -74,7 +74,7 @@ def test_each_figure_has_its_file_and_what_was_not_run_its_command(
 def test_a_folder_of_results_of_other_circuits_is_refused_by_name(pair: tuple[Path, Path, Path]) -> None:
     charge, current, runs = pair
     message = refused("versus", charge, current, "--runs", runs / "stranger")
-    assert "stranger/energy.json is of another circuit (netlist 0123456789ab) than" in message
+    assert "stranger/energy.json is a run of another circuit (netlist 0123456789ab) than" in message
 
 
 def test_results_of_different_simulators_are_named(pair: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -251,19 +251,23 @@ def _shipped(model: str, unit: float, count: int) -> Case:
     return _case(f"{model}, {count} utterances, {unit:g} nA", trained, some, unit)
 
 
-def _random(number: int, unit: float, frames: int) -> Case:
-    """Random weights and alphas of either sign, narrow to wide windows; inputs as slow as those of speech."""
-    config = ModelConfig(
+def _config(*, features: int, units: tuple[int, ...]) -> ModelConfig:
+    return ModelConfig(
         cell="fq-bmru",
         epsilon=0.0,
         levels=None,
         skip=False,
         decision="mean",
         classes=("a", "b"),
-        features=13,
-        units=(4, 4),
-        widths=(4, 4, 4),
+        features=features,
+        units=units,
+        widths=(units[0], *units),
     )
+
+
+def _random(number: int, unit: float, frames: int) -> Case:
+    """Random weights and alphas of either sign, narrow to wide windows; inputs as slow as those of speech."""
+    config = _config(features=13, units=(4, 4))
     random = np.random.default_rng([13, number])
     tensors = {}
     for name, tensor in config.network().state_dict().items():
@@ -301,17 +305,7 @@ def _case(name: str, trained: Trained, data: Sequences, unit: float) -> Case:
 
 def one_cell(low: float, width: float) -> Trained:
     """A network of one cell with a rectified input and two readout rows of opposite sign."""
-    config = ModelConfig(
-        cell="fq-bmru",
-        epsilon=0.0,
-        levels=None,
-        skip=False,
-        decision="mean",
-        classes=("a", "b"),
-        features=1,
-        units=(1,),
-        widths=(1, 1),
-    )
+    config = _config(features=1, units=(1,))
     given = {"layers.0.low": low, "layers.0.width": width}
     tensors = {}
     for name, tensor in config.network().state_dict().items():

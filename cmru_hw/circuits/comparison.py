@@ -202,7 +202,7 @@ class Comparison:
                 rows.append((f"layer {layer}", f"units went up/held/went down {units}"))
             rows.append(("never seen", ", ".join(self.unseen) or "nothing: every unit went up, held and went down"))
         if self.swing_used > 1.01:
-            rows.append(("note", f"states went to {self.swing_used:.2f} of their swing: calibrate with more data"))
+            rows.append(("note", f"states reached {self.swing_used:.2f} of their swing: calibrate with more data"))
         return rows
 
 

@@ -25,7 +25,8 @@ class Deviation:
 
 
 class AnyTechnology(Protocol):
-    """``level`` is "macro" or "transistor"; ``sha256`` is a hash of all numbers."""
+    """``level`` is "macro" or "transistor"; ``source`` states where the numbers come from; ``sha256`` is their hash.
+    ``trim_bits``: bits of every row's offset trim, 0 without."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -33,6 +34,10 @@ class AnyTechnology(Protocol):
     def name(self) -> str: ...
     @property
     def level(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def trim_bits(self) -> int: ...
     @property
     def sha256(self) -> str: ...
 

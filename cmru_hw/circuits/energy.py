@@ -102,8 +102,8 @@ class EnergyBreakdown:
         """Raises CheckFailed if blocks and supply differ by more than TOLERANCE."""
         if not abs(self.closure_error) <= TOLERANCE:
             raise CheckFailed(
-                f"the energy breakdown does not close: blocks add up to {1 + self.closure_error:.3f} of the charge "
-                "that all supplies delivered; a source of the netlist has no charge meter"
+                f"the energy breakdown does not close: blocks add up to {1 + self.closure_error:.1%} of the charge "
+                "that all supplies delivered; check that every source of the netlist has a charge meter"
             )
 
 

@@ -21,7 +21,7 @@ def select(every: Sequence[str], *, only: Sequence[str], without: Sequence[str])
             if not fitting:
                 known = sorted({part for leaf in every for part in leaf.split("/")})
                 raise InputError(
-                    f"nothing that varies is called {name!r}: name a leaf like {every[0]}, or one of {known}"
+                    f"nothing that varies is called {name!r}: give a leaf such as {every[0]}, or one of {known}"
                 )
             found |= fitting
         return frozenset(found)

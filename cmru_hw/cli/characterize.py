@@ -147,7 +147,7 @@ def characterize(
         memory = memory or technology.default_memory(process)
         chip = (
             power_gated_chip.blocks(engine, conditions, dies=dies, seed=seed + 1)
-            if dies and memory == "power-gated"
+            if dies and registry.named(memory).power_gated
             else None
         )
     if output is not None:
@@ -171,7 +171,7 @@ def _fit_laws(engine: Engine, conditions: Conditions, path: Path, *, dies: int, 
     from cmru_hw.process import sizing_laws
 
     if dies < sizing.FEWEST:
-        raise click.UsageError(f"--laws needs --dies {sizing.FEWEST} or more: a spread of fewer says nothing")
+        raise click.UsageError(f"--laws needs --dies {sizing.FEWEST} or more: the spread of fewer is too uncertain")
     with common.progress("simulating, sizes") as report:
         measured = sizing.measure(engine, conditions, dies=dies, seed=seed, report=report)
     text = sizing.laws_toml(measured, conditions, command=common.command_line())

@@ -80,7 +80,7 @@ def corners(asked: common.Asked, output: Path, only: tuple[str, ...], agreement:
         raise SimulationError(f"no corner could be simulated: {found.corners[0].status}")
     if agreement is not None and found.worst_agreement < agreement:
         raise CheckFailed(
-            f"at {found.worst.decisions} {percent(found.worst_agreement)} of decisions agree with software"
+            f"at {found.worst.decisions}, only {percent(found.worst_agreement)} of decisions agree with software"
         )
 
 

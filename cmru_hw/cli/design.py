@@ -60,8 +60,8 @@ trim_option = click.option(
     "trim_bits",
     type=click.IntRange(1, 8),
     metavar="BITS",
-    help="Give every row a trim code of so many bits, which cancels its offset. Each die finds its codes at power-on. "
-    "Charge domain only; in transistors 5 bits, on the power-gated chip.  [default: no trim]",
+    help="Give every row a trim code of BITS bits, which cancels its offset. Each die finds its codes at "
+    "power-on. Charge domain only; in transistors 5 bits, on the power-gated chip.  [default: no trim]",
 )
 
 unit_current_option = click.option(
@@ -323,7 +323,7 @@ def _calibrated(kind: Architecture, trained: Trained, sequences: Sequences | Non
     if percentile is None:
         return kind.calibrate(trained, sequences)
     if sequences is None:
-        raise click.UsageError("--input-percentile is a percentage of the timesteps of --input: give sequences")
+        raise click.UsageError("--input-percentile is a percentage of the timesteps of --input: give --input as well")
     return kind.calibrate(trained, sequences, percentile=percentile)
 
 

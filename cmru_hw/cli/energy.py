@@ -37,7 +37,9 @@ def energy(asked: common.Asked, output: Path | None, scaling: bool, vdd: float |
     if output is not None:
         common.check_output(output, asked.force)
     if scaling and vdd is not None:
-        raise click.UsageError("--scaling measures networks like a design: export the design with --vdd")
+        raise click.UsageError(
+            "--scaling takes the supply of the design: export the design with --vdd, and leave it out here"
+        )
     if scaling:
         _scaling(asked, output, seed)
         return

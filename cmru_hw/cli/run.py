@@ -103,7 +103,7 @@ def simulate(
 @click.option(
     "--resolution",
     type=common.Real(0),
-    help="Margin below which a decision is too close to call: it is not judged, and counted. In V at a row, in "
+    help="Margin below which a decision is too close to call: it is counted, but not judged. In V at a row, in "
     "addition to the errors of states; with cm in A of a candidate.  [default: 1e-6; with cm 0]",
 )
 @click.option(

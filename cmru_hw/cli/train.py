@@ -38,7 +38,7 @@ def _levels_given(context: click.Context, parameter: click.Parameter, value: str
         raise click.BadParameter(f"{value[:20]!r} is not a whole number, a list of them such as 1,2,8, or mixed")
     numbers = tuple(map(int, parts))
     if len(numbers) > 1 and 0 in numbers:
-        raise click.BadParameter("0 is no limit, which cannot stand next to limits: give a large K instead")
+        raise click.BadParameter("0 (no limit) cannot be combined with limits: give a large K instead")
     return numbers[0] if len(numbers) == 1 else numbers
 
 
@@ -73,15 +73,15 @@ _OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "normalise", "skip", 
     "--levels",
     callback=_levels_given,
     metavar="K|K,K,...|mixed",
-    help="Largest level K of all units, 0: unbounded; several: in equal parts of each layer; mixed: a third of "
+    help="Largest level K of all units; 0: unbounded; several: for equal parts of each layer; mixed: a third of "
     "each layer with 1 or 2, a third with 4 or 8, a third with half of the longest sequence, with --hardware-aware no "
     "more than the technology can tell apart.  [default: 7, for acmru 0; with --normalise mixed]",
 )
 @click.option(
     "--normalise/--no-normalise",
     default=None,
-    help="Normalise candidates over each batch, and fold that into the weights at the end; thresholds are then fixed. "
-    "[default: for --data and cmru, bmru or eps, without --row-margin]",
+    help="Normalise candidates over each batch, and fold the normalisation into the weights at the end. "
+    "Thresholds are then fixed. [default: for --data and cmru, bmru or eps, without --row-margin]",
 )
 @click.option(
     "--skip/--no-skip", default=True, show_default=True, help="A layer also reads the inputs of the previous layer."
@@ -138,7 +138,7 @@ _OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "normalise", "skip", 
     "trim_bits",
     type=click.IntRange(1, 8),
     metavar="BITS",
-    help="With --hardware-aware: dies have a trim code of so many bits for every row, so training sees what the trim "
+    help="With --hardware-aware: dies have a trim code of BITS bits for every row, so training sees what the trim "
     "leaves.  [default: as in the technology]",
 )
 @click.option("--tune-steps", type=click.IntRange(1), default=800, show_default=True, help="Optimiser steps on dies.")
@@ -197,7 +197,7 @@ def train(
         from cmru_hw.circuits.charge import trim
 
         if process is None:
-            raise click.UsageError("--trim is that of the dies: add --hardware-aware")
+            raise click.UsageError("--trim describes the dies of hardware-aware training: add --hardware-aware")
         process = trim.with_bits(process, trim_bits)
     command = " ".join(["cmru-hw", *sys.argv[1:]])
     named = tuple(name.strip() for name in classes.split(",")) if classes is not None else None

@@ -69,7 +69,7 @@ class Digest:
 
     def check(self, value: object, place: str) -> None:
         if not (isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")):
-            raise Invalid(place, "is no SHA-256")
+            raise Invalid(place, "is not a SHA-256")
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ class Record:
         try:
             same = type(self).from_json(text, where=path).to_json() == text
         except InputError as error:
-            raise DefectError(f"{path} is not written, because it could not be read again: {error}") from error
+            raise DefectError(f"{path} is not written, because it could not be read back: {error}") from error
         if not same:
-            raise DefectError(f"{path} is not written, because another result would be read again")
+            raise DefectError(f"{path} is not written, because reading it back would give another result")
         write_text(path, text)
 
     @classmethod
@@ -166,7 +166,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:

@@ -22,8 +22,8 @@ def at_supply(exported: Exported, vdd: float, engine: Engine, folder: Path) -> E
         return exported
     if exported.edited:
         raise InputError(
-            f"{exported.path} was edited after export ({', '.join(exported.edited)}), so it has no other supply: "
-            "export it with --vdd and edit that"
+            f"{exported.path} was edited after export ({', '.join(exported.edited)}), so it cannot be moved to "
+            "another supply: export the network with --vdd, and edit that design"
         )
     mapped = kind.map_network(exported.trained, technology, exported.design.calibration)
     design = kind.with_templates(mapped, exported.design.templates)

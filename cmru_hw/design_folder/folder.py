@@ -122,7 +122,7 @@ def write(
             raise OutputError(f"{path} exists: choose another -o, or give --force to replace it")
         if not (path / MANIFEST).is_file():
             raise OutputError(
-                f"{path} exists and is no design folder, so --force does not replace it: remove it yourself"
+                f"{path} exists and is not a design folder, so --force does not replace it: remove it yourself"
             )
     first = example.inputs[0, : min(int(example.lengths[0]), EXAMPLE_TIMESTEPS)].astype(np.float64)
     deck, _ = registry.of(design).deck(design, [first])
@@ -158,10 +158,12 @@ def _require_readable(scratch: Path, path: Path, manifest: Mapping[str, Any]) ->
         found = load(scratch)
     except InputError as error:
         cause = str(error).replace(str(scratch), str(path))
-        raise DefectError(f"{path} is not written, because it could not be read again: {cause}") from error
+        raise DefectError(f"{path} is not written, because it could not be read back: {cause}") from error
     same = registry.of(found.design).fingerprint(found.design) == manifest["design_sha256"]
     if found.edited or not same:
-        raise DefectError(f"{path} is not written: read again it is another design ({', '.join(found.edited)})")
+        raise DefectError(
+            f"{path} is not written, because reading it back gave another design ({', '.join(found.edited)})"
+        )
 
 
 def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
@@ -172,7 +174,7 @@ def load(path: str | Path, *, allow_edited: bool = False) -> Exported:
     """
     path = Path(path)
     if not path.is_dir():
-        raise InputError(f"{path} is no design folder: make one with cmru-hw export CHECKPOINT -o {path}")
+        raise InputError(f"{path} is not a design folder: make one with cmru-hw export CHECKPOINT -o {path}")
     manifest = _read_manifest(path)
     trained = checkpoint.load(path / MODEL)
     try:
@@ -283,7 +285,7 @@ def _manifest(design: AnyDesign, files: dict[str, bytes], command: str) -> dict[
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     if not (path / MANIFEST).exists():
-        raise InputError(f"{path} is no design folder, it has no {MANIFEST}: make one with cmru-hw export")
+        raise InputError(f"{path} is not a design folder, it has no {MANIFEST}: make one with cmru-hw export")
     manifest = records.read(path / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{path / MANIFEST} is not of format {FORMAT}: export the design again with this version")

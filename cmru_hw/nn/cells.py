@@ -119,7 +119,7 @@ class CellConfig:
             raise InputError(f"epsilon is {self.epsilon}; it must lie between 0 and 1")
         fixed = {"bmru": 0.0, "cmru": 1.0, "acmru": 1.0}.get(self.cell)
         if fixed is not None and self.epsilon != fixed:
-            raise InputError(f"epsilon is {self.epsilon}, but cell {self.cell!r} means {fixed}; use cell 'eps'")
+            raise InputError(f"epsilon is {self.epsilon}, but it is {fixed} for cell {self.cell!r}; use cell 'eps'")
         object.__setattr__(self, "levels", levels.checked(self.levels))
 
 

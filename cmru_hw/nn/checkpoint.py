@@ -257,7 +257,7 @@ def check_settings(found: Mapping[str, Any], place: str, *, depth: int, nulls: b
         raise CheckpointError(f'"{missing[0]}" is missing from {place}; {_MEANING[missing[0]]}')
     settings = {"epsilon": CELL_EPSILON.get(cell), "levels": None, "skip": False, **found}
     if not all(isinstance(name, str) for name in settings["classes"]):
-        raise CheckpointError('"classes" holds something that is no text; name every class by a string, as ["0", "1"]')
+        raise CheckpointError('"classes" holds something that is not text; name every class by a string, as ["0", "1"]')
     if not 0 <= settings["epsilon"] <= 1:
         raise CheckpointError(f"epsilon is {str(settings['epsilon'])[:MAX_NAME]}; it must lie between 0 and 1")
     return {**settings, "epsilon": float(settings["epsilon"]), "classes": tuple(settings["classes"])}
@@ -316,7 +316,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 # --- Files -------------------------------------------------------------------------------------------------------
@@ -402,8 +402,10 @@ def save(trained: Trained, path: str | os.PathLike[str], force: bool = False) ->
             same = load(scratch).sha256 == trained.sha256
         except CheckpointError as error:
             told = str(error).removeprefix(f"{scratch}: ")
-            raise CheckpointError(f"{path} is not written, because it could not be read again: {told}") from None
+            raise CheckpointError(f"{path} is not written, because it could not be read back: {told}") from None
         if not same:
-            raise OutputError(f"{path} is not written: read again it is another network; choose another disk")
+            raise OutputError(
+                f"{path} is not written, because reading it back gave another network; choose another disk"
+            )
 
     write_atomically(path, write)

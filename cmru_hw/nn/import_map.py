@@ -208,7 +208,7 @@ def _rows(name: str, rows: Any) -> tuple[int, int] | None:
     if not (isinstance(rows, list) and len(rows) == 2 and all(type(row) is int for row in rows)):
         raise CheckpointError(f"the rows of {name} are {_shown(rows)}; they must be [first, end], as [0, 6] for six")
     if not 0 <= rows[0] < rows[1] <= MAX_SIDE:
-        raise CheckpointError(f"the rows of {name} are {_shown(rows)}; first is below end, as [0, 6] for six")
+        raise CheckpointError(f"the rows of {name} are {_shown(rows)}; first must be below end, as [0, 6] for six")
     return rows[0], rows[1]
 
 

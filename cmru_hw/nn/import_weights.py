@@ -182,7 +182,9 @@ def _reshaped(values: Tensor, entry: TensorRule) -> Tensor:
     if values.numel() == 1:
         return values.reshape(1).expand(wanted.numel()).reshape(wanted)
     if values.numel() != wanted.numel():
-        raise CheckpointError(f"{entry.name} has shape {tuple(values.shape)}, which is not reshaped to {entry.shape}")
+        raise CheckpointError(
+            f"{entry.name} has shape {tuple(values.shape)}, which cannot be reshaped to {entry.shape}"
+        )
     return values.reshape(wanted)
 
 

@@ -34,7 +34,7 @@ def check_file(path: Path, kind: type[CmruError], limit: int) -> None:
     if not path.is_file():
         raise kind("it is not a regular file; copy it to one")
     if path.stat().st_size > limit:
-        raise kind(f"it is larger than {limit >> 20} MiB; no such file is read")
+        raise kind(f"it is larger than {limit >> 20} MiB; files of that size are not read")
     if path.stat().st_size == 0:
         raise kind("it is empty; save it again")
 
@@ -44,7 +44,7 @@ def check_zip(path: Path, kind: type[CmruError], limit: int) -> list[str]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     if sum(entry.file_size for entry in entries) > limit:
-        raise kind(f"it unpacks to more than {limit >> 20} MiB; no such file is read")
+        raise kind(f"it unpacks to more than {limit >> 20} MiB; files of that size are not read")
     names = [entry.filename for entry in entries]
     known = [name.removesuffix(".npy") for name in names]
     if doubled := next((name for name in known if known.count(name) > 1), None):

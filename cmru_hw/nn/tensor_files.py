@@ -113,7 +113,7 @@ def _torch(path: Path) -> _Read:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"objects ({named[1]})" if named else "objects"
         text = (
-            f"it holds {what} that are no tensors, which are never unpickled; save network.state_dict() alone, in the "
+            f"it holds {what} that are not tensors, which are never unpickled; save network.state_dict() alone, in the "
             "program that trained it"
         )
         raise CheckpointError(text, evidence=str(error)) from None
@@ -137,7 +137,7 @@ def _weights_of(found: dict[str, object]) -> tuple[dict[str, object], list[str]]
     named = [name for name in _WEIGHTS if name in nested] or list(nested)
     if len(named) > 1:
         sets = ", ".join(map(quoted, named))
-        raise CheckpointError(f"it holds {len(named)} sets of weights, {sets}; save the one that is meant alone")
+        raise CheckpointError(f"it holds {len(named)} sets of weights, {sets}; save only the one that is meant")
     chosen = nested[named[0]]
     _only_tensors(chosen)
     outer = {name: value for name, value in found.items() if isinstance(value, Tensor)}

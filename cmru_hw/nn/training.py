@@ -9,8 +9,7 @@ weighted sums and its decisions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -34,6 +33,7 @@ from cmru_hw.nn.cells import (
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.levels import Levels
 from cmru_hw.nn.one_score import require_classes
+from cmru_hw.nn.one_thread import one_thread
 from cmru_hw.nn.recipes import RECIPES, Recipe
 from cmru_hw.nn.sequences import Sequences
 
@@ -43,17 +43,6 @@ Progress = Callable[[int, int, float], None]
 """``progress(step, steps, loss)`` after every optimizer step."""
 Forward = Callable[[Network, Tensor], NetworkOutput]
 """``forward(network, x)``: replaces the network's own forward computation in a step."""
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Limit torch to one thread: these networks are too small for more, and the number changes the rounding."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def train(
@@ -103,7 +92,7 @@ def train(
     return Trained(config=replace(config, scores=scores), tensors=trained.tensors)
 
 
-@_one_thread()
+@one_thread()
 def fit(
     config: ModelConfig,
     sequences: Sequences,
@@ -162,7 +151,7 @@ def fit(
     return Trained.from_network(network, config)
 
 
-@_one_thread()
+@one_thread()
 def predict(trained: Trained, sequences: Sequences) -> NDArray[np.int64]:
     """Class index of every sequence. Raises DataError if the network cannot process them."""
     trained.check(sequences)
@@ -206,7 +195,7 @@ def objective(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds:
     return float(objectives(trained, sequences, recipe, rounds=rounds).mean())
 
 
-@_one_thread()
+@one_thread()
 def objectives(trained: Trained, sequences: Sequences, recipe: Recipe, *, rounds: int = 20) -> NDArray[np.float64]:
     """:func:`objective` of each sequence; terms that are common to all sequences (margins, swing) count in each."""
     network = trained.network()

@@ -131,7 +131,7 @@ def _flat(
         yield Device(kind="c", nodes=tuple(outside), values={"c": evaluate(value, values)})
         return
     if taken.stray:
-        raise InputError(f"{line.text!r}: {taken.stray[0]!r} is no parameter: put expressions in braces")
+        raise InputError(f"{line.text!r}: {taken.stray[0]!r} is not a parameter: put expressions in braces")
     given = {key: evaluate(text, values) for key, text in taken.parameters.items()}
     outside = [_outside(word, nodes, prefix) for word in words[:-1]]
     yield from _instance(words[-1] if words else "", outside, given, f"{prefix}{name}.", library)

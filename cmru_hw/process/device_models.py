@@ -191,8 +191,9 @@ def _own(path: Path, corner: str, parameters: Mapping[str, float]) -> tuple[str,
         raise TechnologyError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     if corner != "typical" and not corners:
         raise TechnologyError(
-            f"{path} knows no corner {corner!r}: let it read a section 'typical' of a library, which the corner "
-            f"replaces, or a parameter of the corner: {', '.join(name for name in parameters if name != pdk.MIM)}"
+            f"{path} does not depend on the corner, so {corner!r} is unknown: let it read a section "
+            f"'typical' of a library, which the corner replaces, or a parameter of the corner: "
+            f"{', '.join(name for name in parameters if name != pdk.MIM)}"
         )
     return found, tuple(libraries)
 
@@ -241,7 +242,7 @@ def _library(
     library = str((path.parent / reference.file).resolve())
     if not Path(library).exists():
         quoted = " (ngspice ends the name at a blank, even in quotes)" if reference.section and '"' in line.text else ""
-        raise TechnologyError(f"{path} reads {library}, which is not there{quoted}: correct the path in it")
+        raise TechnologyError(f"{path} reads {library}, which does not exist{quoted}: correct the path in it")
     section = reference.section
     # ngspice cannot escape a quote in the name of an included file, or a blank in the name of a .lib file.
     if not library.isprintable() or '"' in library or (section and any(c in library for c in " '")):

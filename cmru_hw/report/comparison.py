@@ -60,6 +60,7 @@ def comparison(source: ResultFile, found: ComparisonResult) -> Run:
             (excluded, " decisions were too close to call and are not counted."),
             *level_excludes(found.level),
         ),
+        verdict=("The circuit makes ", agree, " decisions as the software does. "),
         own=(*(Own(measure="classes", fact=fact, scope=scope) for fact in classes), *_suppression(source, scope)),
     )
 

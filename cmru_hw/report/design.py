@@ -71,7 +71,7 @@ def _source(path: Path) -> ResultFile:
     source = ResultFile(path=path, command="")
     for key in ("model_sha256", "technology/name", "architecture"):
         if not isinstance(source.value(key), str):
-            raise InputError(f"{path}: {key} is no text: the design is damaged; export it again")
+            raise InputError(f"{path}: {key} is not text: the design is damaged; export it again")
     return ResultFile(path=path, command=str(source.value("command")) if source.has("command") else "")
 
 

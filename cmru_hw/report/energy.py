@@ -14,6 +14,10 @@ LEADS = {
     "transistors, times the number of units.",
     "transistor": "All transistors were simulated.",
 }
+QUOTE = {
+    "macro": ". Quote it as an estimate: no transistor of this network was simulated. ",
+    "transistor": ". Quote it as simulated, before layout. ",
+}
 
 
 def energy(source: ResultFile, found: EnergyResult) -> Run:
@@ -25,6 +29,7 @@ def energy(source: ResultFile, found: EnergyResult) -> Run:
     level = source.fact("level", "level", str)
     left_out = "; ".join(found.excludes) or "nothing"
     scope = f"the design of this report; {found.level} level, {word}; not included: {left_out}"
+    section = _section(source, found, power)
     return Run(
         source=source,
         kind="energy",
@@ -33,7 +38,7 @@ def energy(source: ResultFile, found: EnergyResult) -> Run:
         level=level,
         scope=(source.fact("sequences", "sequences", count), " sequences"),
         versions=versions(source),
-        sections=(_section(source, found, power),),
+        sections=(section,),
         methods=(
             (
                 f"Energy was {word} at the ",
@@ -42,6 +47,7 @@ def energy(source: ResultFile, found: EnergyResult) -> Run:
             ),
         ),
         excludes=tuple((f"The energy does not include {what}.",) for what in found.excludes),
+        verdict=("It takes ", section.headlines[0], " per timestep", QUOTE[found.level]),
         own=(Own(measure="power", fact=power, scope=scope),),
     )
 

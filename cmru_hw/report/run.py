@@ -19,8 +19,8 @@ ENERGY_IS = {"macro": "estimated", "transistor": "simulated"}
 class Run:
     """One folder. ``title``, ``level``, ``scope``, ``netlist`` and ``versions`` are its row in the table of runs.
 
-    ``scope`` states the amount: sequences, dies, seed, corners. ``methods`` are its sentences of the methods paragraph,
-    ``excludes`` the items that its numbers do not include.
+    ``scope`` states the amount: sequences, dies, seed, corners. ``verdict`` is its sentence in the summary, ``methods``
+    are its sentences of the methods paragraph, ``excludes`` the items that its numbers do not include.
     """
 
     source: ResultFile
@@ -33,6 +33,7 @@ class Run:
     sections: tuple[Section, ...]
     methods: tuple[Prose, ...]
     excludes: tuple[Prose, ...]
+    verdict: Prose = ()
     own: tuple[Own, ...] = ()
 
 

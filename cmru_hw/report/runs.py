@@ -7,6 +7,7 @@ function from its result to a :class:`Run`. Every result is checked before it is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,23 @@ from cmru_hw.report.run import Run
 from cmru_hw.report.sweep import sweep
 from cmru_hw.report.versus import versus
 
-# (source, result of the class of its kind) → run
-MAKERS: Mapping[str, Callable[[ResultFile, Any], Run]] = {
-    "comparison": comparison,
-    "montecarlo": montecarlo,
-    "energy": energy,
-    "corners": corners,
-    "retention": retention,
-    "sweep": sweep,
-    "versus": versus,
+
+@dataclass(frozen=True, kw_only=True)
+class Maker:
+    """``make(source, result of the class of its kind)``; ``absent`` is the sentence of a report without such a run."""
+
+    make: Callable[[ResultFile, Any], Run]
+    absent: str = ""
+
+
+MAKERS: Mapping[str, Maker] = {
+    "comparison": Maker(make=comparison),
+    "energy": Maker(make=energy, absent="No energy was simulated."),
+    "montecarlo": Maker(make=montecarlo, absent="No variation between dies was simulated."),
+    "corners": Maker(make=corners),
+    "retention": Maker(make=retention),
+    "sweep": Maker(make=sweep),
+    "versus": Maker(make=versus),
 }
 TAKEN = (
     "a folder of export, compare -o, demo, montecarlo, energy -o, corners, retention or sweep, or the file of versus -o"
@@ -70,4 +79,4 @@ def _of_folder(path: Path) -> list[Run]:
 def _made(kind: results.Kind, path: Path, content: object) -> Run:
     result = kind.read(content, path)
     command = content.get("command") if isinstance(content, Mapping) else None
-    return MAKERS[kind.name](ResultFile(path=path, command=str(command or "")), result)
+    return MAKERS[kind.name].make(ResultFile(path=path, command=str(command or "")), result)

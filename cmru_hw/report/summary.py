@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cmru_hw.analysis.agreement import Level
 from cmru_hw.report.facts import Fact, Figure, Prose, ResultFile, Section, plain
 from cmru_hw.report.run import Run
 
@@ -13,10 +12,6 @@ NAME = "summary"
 MOST_WORDS = 250
 MOST_NUMBERS = 6
 MOST_EXCLUDED = 4
-QUOTE: dict[Level, str] = {
-    "macro": ". Quote it as an estimate: no transistor of this network was simulated. ",
-    "transistor": ". Quote it as simulated, before layout. ",
-}
 # The figure that says most, first.
 FIGURES = ("unit", "energy", "states", "corners", "accuracy")
 
@@ -24,7 +19,7 @@ FIGURES = ("unit", "energy", "states", "corners", "accuracy")
 def section(runs: Sequence[Run], excluded: Sequence[Prose]) -> Section:
     """The summary of ``runs``, in at most `MOST_WORDS` words of text."""
     numbers = _numbers(runs)
-    lead = tuple(prose for prose in (_design(runs), _verdict(runs)) if prose)
+    lead = tuple(prose for prose in (_design(runs), tuple(piece for run in runs for piece in run.verdict)) if prose)
     used = sum(words(prose) for prose in lead) + sum(
         len(fact.name.split()) + len(fact.shown.split()) for fact in numbers
     )
@@ -84,24 +79,6 @@ def _numbers(runs: Sequence[Run]) -> tuple[Fact, ...]:
     for fact in order:
         found.setdefault((fact.name, fact.shown), fact)
     return tuple(found.values())[:MOST_NUMBERS]
-
-
-def _verdict(runs: Sequence[Run]) -> Prose:
-    said: list[str | Fact] = []
-    for run in runs:
-        first = next((part.headlines[0] for part in run.sections if part.headlines), None)
-        if first is None:
-            continue
-        if run.kind == "comparison":
-            said += ["The circuit makes ", first, " decisions as the software does. "]
-        elif run.kind == "montecarlo":
-            said += ["Under mismatch, the ", first.name, " is ", first, ". "]
-        elif run.kind == "energy":
-            level = run.source.value("level")
-            said += ["It takes ", first, " per timestep", QUOTE.get(level, ". ")]
-        elif run.kind == "sweep":
-            said += [first.name, ": ", first, ". Quote an estimate as such, and a digital one with its range. "]
-    return tuple(said)
 
 
 def _figure(runs: Sequence[Run]) -> Figure | None:

@@ -25,11 +25,12 @@ def sweep(source: ResultFile, found: SweepResult) -> Run:
         "Energy per timestep of each network at each supply. A row is simulated only if all transistors of the network "
         "were; all others are estimates. The range of a digital estimate is in brackets.",
     )
+    headlines = _headlines(source, found)
     section = Section(
         name="sweep",
         title="Sizes, supplies and architectures",
         lead=(lead,),
-        headlines=_headlines(source, found),
+        headlines=headlines,
         table=_table(source, found),
         figures=() if drawn is None else (drawn,),
     )
@@ -46,7 +47,15 @@ def sweep(source: ResultFile, found: SweepResult) -> Run:
         excludes=tuple(
             (f"Energies of {kind} rows do not include {'; '.join(of)}.",) for kind, of in found.excludes.items()
         ),
+        verdict=_verdict(headlines),
     )
+
+
+def _verdict(headlines: Sequence[Fact]) -> Prose:
+    if not headlines:
+        return ()
+    first = headlines[0]
+    return (first.name, ": ", first, ". Quote an estimate as such, and a digital one with its range. ")
 
 
 def _headlines(source: ResultFile, found: SweepResult) -> tuple[Fact, ...]:

@@ -173,11 +173,8 @@ def _methods(found: Sequence[Run]) -> tuple[Prose, ...]:
 
 def _excluded(found: Sequence[Run]) -> tuple[Prose, ...]:
     prose = list(dict.fromkeys(sentence for run in found for sentence in run.excludes))
-    if not any(run.kind == "energy" for run in found):
-        prose.append(("No energy was simulated.",))
-    if not any(run.kind == "montecarlo" for run in found):
-        prose.append(("No variation between dies was simulated.",))
-    return tuple(prose)
+    made = {run.kind for run in found}
+    return (*prose, *((kind.absent,) for name, kind in runs.MAKERS.items() if kind.absent and name not in made))
 
 
 def _numbered(sections: Sequence[Section]) -> list[Section]:

@@ -5,9 +5,9 @@
 ...     for index, result in engine.map(decks):
 ...         ...
 
-Two backends have the same contract: ``"pyspice"`` loads the library once, ``"batch"`` starts the program for each deck.
-Both run the simulator in a worker process. The engine ends this process after any failure, so that no deck can affect
-the next one.
+Two backends have the same contract: ``"pyspice"`` loads the library once (`cmru_hw.spice.pyspice.Library`), ``"batch"``
+starts the program for each deck (`cmru_hw.spice.batch.Executable`). Both run the simulator in a worker process. The
+engine ends this process after any failure, so that no deck can affect the next one.
 """
 
 from cmru_hw.spice.deck_safety import complete_text, content_hash, refuse_code, startup_text

@@ -131,7 +131,7 @@ def refuse_code(
         if path.is_absolute() or ".." in path.parts or name != str(path) or not name.isprintable() or "\\" in name:
             raise InputError(f"{name!r} is not a plain relative path for a file of the deck")
         if name in (DECK, RAW, STARTUP):
-            raise InputError(f"a deck cannot bring a file called {name}: the name is taken")
+            raise InputError(f"a deck cannot contain a file called {name}: the name is taken")
     seen: set[str] = set()
     waiting = [(where, PurePosixPath("."), text)]
     while waiting:
@@ -163,9 +163,9 @@ def _included(line: lexer.LogicalLine, at: str) -> lexer.FileReference | None:
     if found is None:
         return None
     if found[0] not in _CARDS:
-        raise InputError(f"{at}: {line.text!r} is not a card of a circuit; a netlist must not bring commands")
+        raise InputError(f"{at}: {line.text!r} is not a card of a circuit; a netlist must not contain commands")
     if found[0] in (".include", ".inc", ".lib") and line.card != found[0]:
-        raise InputError(f"{at}: {line.text!r}: write a blank behind {found[0]}")
+        raise InputError(f"{at}: {line.text!r}: write a space after {found[0]}")
     return lexer.file_reference(line)
 
 
@@ -267,7 +267,7 @@ def library_files(path: str, *, own: Mapping[str, bytes] | None = None) -> dict[
                 waiting.append(reached)
             elif reference.section is None:
                 # A missing file may be named in a section that the deck does not use; otherwise ngspice stops there.
-                raise InputError(f"{at}: {target!r} is not there: correct the path in it")
+                raise InputError(f"{at}: {target!r} does not exist: correct the path in it")
     return found
 
 

@@ -95,7 +95,7 @@ def _package(name: str) -> Check:
 
 
 def _scratch() -> Check:
-    remedy = "set TMPDIR to a directory that can be written"
+    remedy = "set TMPDIR to a writable directory"
     try:
         with tempfile.NamedTemporaryFile(prefix="cmru-hw-") as file:
             file.write(bytes(1 << 20))

@@ -87,7 +87,7 @@ def decode(content: bytes) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError("it is in UTF-16: save it as UTF-8")
     if b"\0" in content[:4096]:
-        raise InputError("it is no text: save it as UTF-8")
+        raise InputError("it is not text: save it as UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -111,7 +111,9 @@ def logical_lines(  # noqa: C901 - one branch for each kind of line
         at = f"{where}, line {number}"
         if continued:
             if line.startswith("."):
-                raise InputError(f"{at}: {line!r} continues a line that ends with \\\\: ngspice reads it as both")
+                raise InputError(
+                    f"{at}: {line!r} continues a line that ends with \\\\: ngspice reads it as a separate card as well"
+                )
             line = "+" + line
         line, continued = _without_backslashes(line)
         if _is_comment(line, at):
@@ -164,12 +166,12 @@ def _check_code(line: str, raw: str, at: str) -> None:
     if "\r" in _without_comment(raw):
         raise InputError(f"{at}: a carriage return inside a line: save the file with line ends of Unix or Windows")
     if not line.replace("\t", "").isprintable():
-        raise InputError(f"{at}: control characters do not belong into a netlist")
+        raise InputError(f"{at}: control characters do not belong in a netlist: remove them")
 
 
 def _joined(held: LogicalLine, continuation: str, number: int, at: str) -> LogicalLine:
     if held.text.lower().startswith(_NOT_CONTINUED):
-        raise InputError(f"{at}: {continuation!r} continues a line that reads a file: write that in one line")
+        raise InputError(f"{at}: {continuation!r} continues a line that reads a file: write it on one line")
     return LogicalLine(text=f"{held.text} {continuation[1:].strip()}", first=held.first, last=number)
 
 
@@ -233,7 +235,7 @@ def statement(line: LogicalLine) -> Statement:
     names = [place for place in range(len(tokens) - 1) if tokens[place + 1] == "="]
     words = [token.rstrip(",") or token for token in (tokens[: names[0]] if names else tokens)]
     if not words:
-        raise InputError(f"{line.text!r} has no name in front of its parameters")
+        raise InputError(f"{line.text!r} has no name before its parameters")
     # parentheses may surround the pins
     place = 2 if card == ".subckt" else 1
     if len(words) > place and words[place].startswith("(") and words[place].endswith(")"):
@@ -290,7 +292,7 @@ def subcircuits(lines: Iterable[LogicalLine]) -> dict[str, Subcircuit]:
             if len(taken.words) < 2:
                 raise InputError(f"{line.text!r} has no name")
             if taken.stray:
-                raise InputError(f"{line.text!r}: {taken.stray[0]!r} is no parameter: put expressions in braces")
+                raise InputError(f"{line.text!r}: {taken.stray[0]!r} is not a parameter: put expressions in braces")
             opened.append((taken, []))
         elif line.card.startswith(".ends"):
             if not opened:

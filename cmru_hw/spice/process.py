@@ -144,7 +144,7 @@ class WorkerProcess:
     def _late(self, timeout: float) -> str:
         if not self._begun:
             return f"the simulator process did not start within {_START_SECONDS:g} s"
-        return f"the simulation was ended after {timeout:g} s: give it more time, or simulate less"
+        return f"the simulation was ended after {timeout:g} s: raise --timeout, or simulate fewer timesteps"
 
     def _said(self) -> str:
         try:
@@ -189,7 +189,9 @@ def _translated(message: dict[str, Any]) -> CmruError:
     if message["error"] == "SimulatorMissing":
         return SimulatorMissing(text, evidence=evidence)
     if message["error"] == "MemoryError":
-        return SimulatorCrashed("there is not enough memory for the result", evidence=evidence)
+        return SimulatorCrashed(
+            "there is not enough memory for the result: simulate fewer timesteps", evidence=evidence
+        )
     return OutputError(f"the simulation's scratch files cannot be used: {text}", evidence=evidence)
 
 

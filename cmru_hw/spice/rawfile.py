@@ -49,7 +49,7 @@ def parse(content: bytes) -> Plot:
         # ngspice pads the number with blanks, because it writes 0 first and overwrites it at the end of the analysis.
         variables, points = int(fields["no. variables"]), int(fields["no. points"])
     except (KeyError, ValueError):
-        raise ResultRejected("the raw file does not say how much it holds") from None
+        raise ResultRejected("the raw file does not state its number of points") from None
     if len(names) != variables or variables < 1:
         raise ResultRejected(f"the raw file names {len(names)} vectors where it promises {variables}")
     if points < 1:

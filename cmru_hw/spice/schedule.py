@@ -141,7 +141,7 @@ class Schedule:
             for clock, missing in absent.items():
                 if missing.any():
                     late = int(np.argmax(missing))
-                    return f"clock {clock} did not come in timestep {late} of sequence {sequence}"
+                    return f"clock {clock} was not high in timestep {late} of sequence {sequence}"
         return None
 
     def _found(self, edge: Edge, traces: Traces) -> Found:

@@ -272,7 +272,7 @@ def _part(card: str) -> str:
         quantity, _, formula = rest.partition("=")
         return f"{head} {quantity.strip()}={_PROBE.sub(lambda m: f'{m[1]}({_quoted(m[2])})', formula)}"
     raise InputError(
-        f"{name} is a part that has no twin in VACASK: only transistors, r, c, v, i, f and b are converted"
+        f"{name} is a part that has no equivalent in VACASK: only transistors, r, c, v, i, f and b are converted"
     )
 
 
@@ -283,7 +283,7 @@ def _waveform(name: str, text: str) -> str:
             return f'type="dc" dc={float(text.split()[-1])!r}'
         except ValueError:
             raise InputError(
-                f"the waveform of {name} has no twin in VACASK: only dc, pulse and pwl are converted"
+                f"the waveform of {name} has no equivalent in VACASK: only dc, pulse and pwl are converted"
             ) from None
     values = found[2].replace(",", " ").split()
     if found[1].lower() == "pwl" and len(values) == 2:

@@ -42,7 +42,7 @@ def number(text: str) -> float:
     """The number ``text``, with its suffix. Raises InputError if ``text`` is not a number or is ambiguous."""
     found = _NUMBER.fullmatch(text.strip().lower())
     if found is None:
-        raise InputError(f"{text!r} is not a number of a netlist")
+        raise InputError(f"{text!r} is not a number in SPICE")
     letters = found["letters"]
     if letters.startswith(("mil", "a")):
         raise InputError(f"{text!r}: ngspice reads this suffix differently by place and version: write an exponent")
@@ -57,7 +57,7 @@ def evaluate(text: str, names: Mapping[str, float] | None = None) -> float:
     for a result that is not finite, and for double quotes: ngspice 39 reads a number in them, ngspice 44 a string.
     """
     if text.strip().startswith('"'):
-        raise InputError(f"{text.strip()}: ngspice 44 reads a string in double quotes: write a value in braces")
+        raise InputError(f"{text.strip()}: ngspice 44 takes double quotes for a string: write the value in braces")
     source = unwrapped(text.strip()).lower()
     reader = _Reader(source=source, tokens=[*_split(source), ""], names=names or {})
     try:
@@ -166,7 +166,10 @@ class _Reader:
                 raise self.refusal()
             exponent = -self._atom() if negative else self._atom()
             if value < 0:
-                raise InputError(f"the expression {self.source!r} has a power of a negative number: versions differ")
+                raise InputError(
+                    f"the expression {self.source!r} raises a negative number to a power, which ngspice versions "
+                    "evaluate differently: write a product"
+                )
             value = value**exponent
         return value
 
@@ -186,7 +189,7 @@ class _Reader:
 
     def _named(self, name: str) -> float:
         if name not in self.names:
-            raise InputError(f"the expression {self.source!r} names {name}, which is no parameter with a value")
+            raise InputError(f"the expression {self.source!r} names {name}, which is not a parameter with a value")
         return self.names[name]
 
     def _called(self, name: str) -> float:

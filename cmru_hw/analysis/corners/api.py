@@ -240,7 +240,7 @@ def _summary(job: CornersJob, found: tuple[CornerFigures | FailedCorner, ...], c
         timestep=design.timestep,
         sequences=len(job.data),
         timesteps=int(job.data.lengths.sum()),
-        excludes=("mismatch: every corner is its nominal die",),
+        excludes=("mismatch: each corner simulates the nominal die",),
         provenance=provenance(job.exported, versions=versions, command=command, job_sha256=job.sha256()),
     )
 

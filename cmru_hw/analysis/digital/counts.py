@@ -23,6 +23,7 @@ FREE_STATE_BITS = 4
 # The mean over timesteps needs a sum of so many timesteps.
 SUMMED_TIMESTEPS = 256
 TERNARY = 1
+CELLS = ("cmru", "bmru", "eps", "fq-bmru")
 WEIGHT_BITS = (8, 4, TERNARY)
 # Weights above this share of the mean magnitude become +1 or -1 (ternary weight networks, arXiv:1605.04711).
 _TERNARY_SHARE = 0.7
@@ -72,8 +73,11 @@ class Operations:
 def count(trained: Trained, bits: int) -> Operations:
     """The operations of ``trained`` with weights of ``bits``. Raises InputError for a cell without a count."""
     config = trained.config
-    if config.cell not in ("cmru", "bmru", "eps", "fq-bmru"):
-        raise InputError(f"no digital datapath is counted for the cell {config.cell}: its step is a third weighted sum")
+    if config.cell not in CELLS:
+        raise InputError(
+            f"the operations of {config.cell} networks are not counted, because their step is a third weighted sum: "
+            f"give one of {', '.join(CELLS)}"
+        )
     if bits not in WEIGHT_BITS:
         raise InputError(f"weights of {bits} bits are not counted: choose one of {', '.join(map(str, WEIGHT_BITS))}")
     binary = config.cell in ("bmru", "fq-bmru")

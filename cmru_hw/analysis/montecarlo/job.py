@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
 
 import cmru_hw
@@ -24,6 +21,7 @@ from cmru_hw.core.errors import InputError
 from cmru_hw.core.units import MOST_SEED
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.one_score import require_classes
+from cmru_hw.nn.one_thread import one_thread
 from cmru_hw.nn.sequences import Sequences
 
 EngineName = Literal["fast", "spice"]
@@ -128,14 +126,3 @@ def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, Ten
     # Another machine may have another version, which must not become part of this job.
     vars(job)["spice_version"] = spice_version
     return job
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit torch to one thread: its matrix products depend on the number of threads in the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

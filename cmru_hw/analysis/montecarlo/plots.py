@@ -28,7 +28,7 @@ def dies(table: pa.Table, software: float, drop: float, yielded: Interval, path:
             left.hist(accuracy, bins=_bins(accuracy), color=CIRCUIT)
             right.hist(agreement, bins=40, color=SECOND)
         left.axvline(100 * software, color=SOFTWARE, label="software")
-        left.axvline(100 * (software - drop), color="black", linestyle="--", linewidth=0.8, label="least of a good die")
+        left.axvline(100 * (software - drop), color="black", linestyle="--", linewidth=0.8, label="limit of a good die")
         left.set_xlabel("accuracy of a die [%]")
         for side in (left, right):
             side.set_ylabel("dies")
@@ -56,7 +56,7 @@ def sensitivity(effects: Sequence[Effect], path: Path) -> None:
         axis.barh(places + 0.18, left_over, height=0.36, color=SECOND, label="all but this")
         axis.set_yticks(places, names)
         axis.invert_yaxis()
-        axis.set_xlabel("decisions unlike software's [%]")
+        axis.set_xlabel("decisions that differ from software [%]")
         axis.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
         save(figure, path)
 
@@ -85,7 +85,13 @@ def die(design: AnyDesign, expected: Reference, response: Response, number: int,
             for border in np.cumsum(design.config.units)[:-1]:
                 axis.axhline(border - 0.5, color="black", linewidth=0.6)
         axes[1].plot(
-            timestep, unit, "x", color="black", markersize=3, markeredgewidth=0.7, label="decision unlike software's"
+            timestep,
+            unit,
+            "x",
+            color="black",
+            markersize=3,
+            markeredgewidth=0.7,
+            label="decision that differs from software",
         )
         axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[1].legend(loc="lower right", fontsize=7, bbox_to_anchor=(1, 0.98))

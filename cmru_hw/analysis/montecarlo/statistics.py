@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from cmru_hw.analysis.montecarlo.job import EngineName, Job, one_thread
+from cmru_hw.analysis.montecarlo.job import EngineName, Job
 from cmru_hw.analysis.montecarlo.result import (
     DieAccuracy,
     DieStatistics,
@@ -27,6 +27,7 @@ from cmru_hw.analysis.montecarlo.result import (
 from cmru_hw.analysis.montecarlo.rows import SCHEMA
 from cmru_hw.circuits.dies import DieScores
 from cmru_hw.core.errors import SimulationError, SimulationTimeout, SimulatorCrashed
+from cmru_hw.nn.one_thread import one_thread
 
 # Dies per block, which is computed and stored as one: some seconds of work, the most that an interruption can lose.
 BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}

@@ -94,7 +94,7 @@ def run_retention(
         excludes=(
             *unit.excludes,
             f"process corners other than {corner}",
-            *(f"the template of one's own for {name}: its shipped cell is simulated" for name, _ in design.templates),
+            *(f"your template {name}: the shipped cell is simulated" for name, _ in design.templates),
         ),
         provenance=provenance(exported, simulator=simulator, command=command),
     )

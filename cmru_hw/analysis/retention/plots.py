@@ -26,7 +26,7 @@ def over_temperature(found: RetentionResult, path: Path) -> None:
         axis.plot(warm, [row.timesteps for row in rows], "-", color=CIRCUIT, linewidth=0.8)
         for lost, fill, label in (
             (True, CIRCUIT, "first level lost, simulated"),
-            (False, "white", "by its last rate" if droops else "at least: it holds"),
+            (False, "white", "extrapolated" if droops else "lower limit: the state holds"),
         ):
             some = [row for row in rows if row.lost_in_simulation == lost]
             if some:
@@ -35,10 +35,10 @@ def over_temperature(found: RetentionResult, path: Path) -> None:
         law = [row.law_timesteps for row in rows if row.law_timesteps is not None]
         if len(law) == len(rows):
             axis.plot(warm, law, "--", color=SOFTWARE, linewidth=0.8,
-                      label="law: the first leakage")  # fmt: skip
+                      label="law, from the initial leakage")  # fmt: skip
         what = ""
         if facts.half_packet_V is not None:
-            what = f": lost when {1e3 * facts.half_packet_V:.3g} mV off"
+            what = f": lost at a drift of {1e3 * facts.half_packet_V:.3g} mV"
         if facts.window_of_threshold is not None:
             what = f": window {percent(facts.window_of_threshold)} of its threshold"
         axis.set_yscale("log")

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cmru_hw
-from cmru_hw.analysis.digital.energy import EXCLUDES as DIGITAL
 from cmru_hw.analysis.montecarlo.workers import cluster_of
 from cmru_hw.analysis.sweep import tables
 from cmru_hw.analysis.sweep.grid import ARCHITECTURES, Point
@@ -25,20 +24,6 @@ from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.output_folder import atomic_folder
 from cmru_hw.core.process_pool import process_pool
 
-COMMON = ("input drivers, wires, pads and regulation of the supply", "feature extraction")
-EXCLUDES = {
-    "charge": (
-        "transistors of the network: blocks that ideal parts cannot show are those of one measured unit",
-        *COMMON,
-    ),
-    "charge-transistor": COMMON,
-    "current": ("generators of the bias currents and of half the supply", *COMMON),
-    "current-static": (
-        "currents that switch cells and lines: only static currents of mirrors and cells count",
-        *COMMON,
-    ),
-    "digital": DIGITAL,
-}
 Found = Iterator[tuple[Point, SweepRow]]
 
 
@@ -61,10 +46,10 @@ def run_sweep(
         found[point] = row
         if progress:
             progress(len(found), len(points))
-    kinds = {ARCHITECTURES[point.architecture].kind for point in points}
+    columns = [column for name, column in ARCHITECTURES.items() if any(point.architecture == name for point in points)]
     result = SweepResult(
         rows=tuple(found[point] for point in points),
-        excludes={kind: EXCLUDES[kind] for kind in EXCLUDES if kind in kinds},
+        excludes={column.group: column.excludes for column in columns},
         versions={"cmru_hw": cmru_hw.__version__, "simulator": job.simulator},
         sequences=job.sequences,
         command=command,

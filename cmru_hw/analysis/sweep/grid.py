@@ -6,53 +6,86 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from cmru_hw.analysis.digital.counts import TERNARY
+from cmru_hw.analysis.digital import counts
+from cmru_hw.analysis.digital.energy import EXCLUDES as DIGITAL
+from cmru_hw.circuits import registry
 from cmru_hw.core.errors import InputError
 from cmru_hw.process import CORNERS
 
-Kind = Literal["charge", "charge-transistor", "current", "current-static", "digital"]
+COMMON = ("input drivers, wires, pads and regulation of the supply", "feature extraction")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One architecture of a sweep: ``kind`` of calculation, and ``bits`` of the weights of a digital one.
+    """One architecture of a sweep. ``title`` is for people; ``cells`` are those of the networks that it takes.
 
-    ``simulated`` says whether its energy comes from simulated transistors of the whole network.
+    ``circuit`` names its `cmru_hw.circuits.architecture.Architecture`, ``level`` the level of its netlists (None: that
+    of the technology). ``static``: the energy is calculated from static currents, without a simulation. A digital
+    datapath has no circuit, but weights of ``bits``. ``simulated``: the energy comes from simulated transistors of the
+    whole network. ``excludes`` are the items that the energies leave out, listed in a result under ``group``.
     """
 
     name: str
-    kind: Kind
+    group: str
     title: str
-    simulated: bool
     cells: tuple[str, ...]
+    circuit: str = ""
+    level: str | None = None
+    static: bool = False
     bits: int = 0
+    simulated: bool = False
+    excludes: tuple[str, ...]
 
 
-_CHARGE = ("cmru", "bmru", "eps", "acmru")
-_COUNTED = ("cmru", "bmru", "eps", "fq-bmru")
+def _analog(
+    name: str, title: str, circuit: str, *excludes: str, level: str | None = None, static: bool = False,
+    simulated: bool = False,
+) -> Column:  # fmt: skip
+    return Column(
+        name=name,
+        group=name,
+        title=title,
+        cells=registry.get(circuit).cells,
+        circuit=circuit,
+        level=level,
+        static=static,
+        simulated=simulated,
+        excludes=(*excludes, *COMMON),
+    )
+
+
+def _digital(name: str, weights: str, bits: int) -> Column:
+    return Column(
+        name=f"digital-{name}",
+        group="digital",
+        title=f"digital, {weights}",
+        cells=counts.CELLS,
+        bits=bits,
+        excludes=DIGITAL,
+    )
+
+
 ARCHITECTURES = {
     one.name: one
     for one in (
-        Column(name="charge", kind="charge", title="charge domain", simulated=False, cells=_CHARGE),
-        Column(
-            name="charge-transistor", kind="charge-transistor", title="charge domain", simulated=True, cells=_CHARGE
+        _analog(
+            "charge", "charge domain", "sc",
+            "transistors of the network: blocks that ideal parts cannot show are those of one measured unit",
         ),
-        Column(name="current", kind="current", title="current mode", simulated=True, cells=("fq-bmru",)),
-        Column(name="current-static", kind="current-static", title="current mode", simulated=False, cells=("fq-bmru",)),
-        Column(name="digital-8", kind="digital", title="digital, 8 bit", simulated=False, cells=_COUNTED, bits=8),
-        Column(name="digital-4", kind="digital", title="digital, 4 bit", simulated=False, cells=_COUNTED, bits=4),
-        Column(
-            name="digital-ternary",
-            kind="digital",
-            title="digital, ternary",
-            simulated=False,
-            cells=_COUNTED,
-            bits=TERNARY,
+        _analog("charge-transistor", "charge domain", "sc", level="transistor", simulated=True),
+        _analog(
+            "current", "current mode", "cm", "generators of the bias currents and of half the supply", simulated=True
         ),
+        _analog(
+            "current-static", "current mode", "cm",
+            "currents that switch cells and lines: only static currents of mirrors and cells count", static=True,
+        ),
+        _digital("8", "8 bit", 8),
+        _digital("4", "4 bit", 4),
+        _digital("ternary", "ternary", counts.TERNARY),
     )
-}
+}  # fmt: skip
 # features:units of each layer:classes
 _SHAPE = re.compile(r"(\d{1,4}):(\d{1,4}(?:\+\d{1,4})*):(\d{1,3})")
 
@@ -106,7 +139,7 @@ def points(
     """Every combination, in the order of a table. Raises InputError for an unknown architecture or corner."""
     for name in architectures:
         if name not in ARCHITECTURES:
-            raise InputError(f"no architecture of a sweep is called {name!r}: choose of {', '.join(ARCHITECTURES)}")
+            raise InputError(f"no architecture of a sweep is called {name!r}: choose one of {', '.join(ARCHITECTURES)}")
     places = [_corner(name) for name in corners]
     return [
         Point(

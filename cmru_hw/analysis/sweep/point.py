@@ -102,7 +102,7 @@ def _network(point: Point, sequences: int) -> tuple[Trained, Sequences]:
     """The network and its stimulus."""
     source, column = point.network, ARCHITECTURES[point.architecture]
     if source.checkpoint is None:
-        return _random(source.numbers(), "fq-bmru" if column.cells == ("fq-bmru",) else "cmru")
+        return _random(source.numbers(), column.cells[0])
     trained = _loaded(source.checkpoint)
     path = evaluation_file(source.checkpoint)
     if path is None:
@@ -136,18 +136,18 @@ def _noise(features: int) -> Sequences:
 def _computed(
     job: SweepJob, point: Point, column: Column, trained: Trained, data: Sequences, engine: Engine
 ) -> SweepRow:
-    if column.kind == "digital":
+    if not column.circuit:
         return _digital(job, point, column, trained, engine)
     exported = _mapped(job, point, column, trained, data, engine)
     kind, design = exported.architecture, exported.design
     inventory = parts_of(exported)[0]
-    row = _row(point, trained, source=design.technology.source if hasattr(design.technology, "source") else "")
+    row = _row(point, trained, source=design.technology.source)
     size = {
         "timestep_s": design.timestep,
         "area_m2": None if inventory is None else inventory.area,
         "transistors": None if inventory is None else inventory.transistors,
     }
-    if column.kind == "current-static":
+    if column.static:
         expected, model = kind.reference(design, trained, data), kind.energy_model(design)
         each = [
             sum(float(values.mean()) for values in model.analytic(expected, inputs, place).values())
@@ -165,9 +165,8 @@ def _lengths(data: Sequences) -> list[tuple[int, int]]:
 
 def _mapped(job: SweepJob, point: Point, column: Column, trained: Trained, data: Sequences, engine: Engine) -> Exported:
     """The design of ``point``, measured or moved to its supply and corner; it has no folder."""
-    kind = registry.get("sc" if column.kind.startswith("charge") else "cm")
-    level = "transistor" if column.kind == "charge-transistor" else None
-    technology = kind.at_level(kind.load_technology(point.technology), level, None)
+    kind = registry.get(column.circuit)
+    technology = kind.at_level(kind.load_technology(point.technology), column.level, None)
     nominal = point.process == "typical" and point.temperature == 27.0
     if nominal:
         technology = kind.at_supply(technology, point.vdd, engine, job.measured)
@@ -182,8 +181,10 @@ def _mapped(job: SweepJob, point: Point, column: Column, trained: Trained, data:
 
 def _digital(job: SweepJob, point: Point, column: Column, trained: Trained, engine: Engine) -> SweepRow:
     if point.technology not in pdk.names():
-        known = ", ".join(pdk.names())
-        raise TechnologyError(f"a digital datapath has the gates of a process, not of {point.technology}: give {known}")
+        known = " or ".join(pdk.names())
+        raise TechnologyError(
+            f"{point.technology} is not a process, whose gates a digital datapath needs: give --technology {known}"
+        )
     operations = counts.count(trained, column.bits)
     here = _conditions(point)
     gates = [digital_gates.cached(engine, here, job.measured)]

@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from cmru_hw.analysis.montecarlo.job import one_thread
 from cmru_hw.analysis.montecarlo.result import DieAccuracy
 from cmru_hw.analysis.montecarlo.statistics import clopper_pearson
 from cmru_hw.analysis.verdict import dies, remedies
@@ -33,6 +32,7 @@ from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
 from cmru_hw.core.errors import TechnologyError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.one_thread import one_thread
 from cmru_hw.nn.sequences import Sequences
 
 DIES, FEWER = 100, 32
@@ -228,7 +228,7 @@ def _of_outliers(
     budget: Mapping[str, Any],
 ) -> list[_Cost]:
     """The accuracy that dies lose because the range of the inputs has room for outliers."""
-    if getattr(design.calibration, "percentile", PERCENTILE) <= PERCENTILE:
+    if design.calibration.percentile <= PERCENTILE:
         return []
     kind = registry.of(design)
     narrower = kind.map_network(trained, design.technology, kind.calibrate(trained, sequences))
@@ -250,7 +250,7 @@ def _trim(
 ) -> TrimOffer | None:
     """The same dies with an offset trim; None where a trim does not exist or does not help."""
     kind = registry.of(design)
-    if getattr(design.technology, "trim_bits", 0):
+    if design.technology.trim_bits:
         return None
     try:
         technology = kind.with_trim(design.technology, remedies.TRIM_BITS)

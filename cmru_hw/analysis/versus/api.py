@@ -122,7 +122,10 @@ def require_own(designs: Sequence[Exported], folder: Path) -> None:
     if strangers:
         path, digest = strangers[0]
         hashes = ", ".join(f"{design.path} {design.netlist_sha256[:12]}" for design in designs)
-        raise InputError(f"{path} is of another circuit (netlist {digest[:12]}) than {hashes}: give the runs of these")
+        raise InputError(
+            f"{path} is a run of another circuit (netlist {digest[:12]}) than the designs ({hashes}): give runs of "
+            "these designs"
+        )
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -26,7 +26,6 @@ from cmru_hw.circuits.charge import (
 )
 from cmru_hw.circuits.charge import verify as verification
 from cmru_hw.circuits.charge.design import Design
-from cmru_hw.circuits.charge.energy import macro, transistor
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.corner import Corner
 from cmru_hw.circuits.design import changed_weights
@@ -46,7 +45,7 @@ def describe(design: Design) -> dict[str, object]:
     sizes = np.concatenate([np.abs(row.weights[row.weights != 0]) for row in rows])
     changed = changed_weights(design)
     dropped = sum(deviation.got == 0 for deviation in changed)
-    outside = {"excludes": list(fidelity.excludes(design))} if fidelity.in_transistors(design) else {}
+    excludes = list(fidelity.of(design).excludes(design))
     return {
         "smallest weight capacitor": si(float(sizes.min()), "F") if sizes.size else "none",
         "largest weight capacitor": si(float(sizes.max()), "F") if sizes.size else "none",
@@ -58,7 +57,7 @@ def describe(design: Design) -> dict[str, object]:
         "rounded weights": len(changed) - dropped,
         "left-out weights": dropped,
         **_trim(design),
-        **outside,
+        **({"excludes": excludes} if excludes else {}),
     }
 
 
@@ -97,14 +96,14 @@ def _draw_unit(design: Design, waveforms: Waveforms, expected: Reference, path: 
 def _die_simulator(design: Design) -> DieSimulator:
     if fidelity.in_transistors(design):
         raise InputError(
-            "dies of the charge domain are drawn at macro level: export without --level transistor, with the same "
-            "technology, for a Monte-Carlo of it"
+            "a Monte-Carlo of the charge domain works at macro level: export the network with the same technology, "
+            "without --level transistor"
         )
     return dies.DIES
 
 
 def _energy_model(design: Design) -> EnergyModel:
-    return transistor.energy_model(design) if fidelity.in_transistors(design) else macro.energy_model(design)
+    return fidelity.of(design).energy_model(design)
 
 
 def _operating_point(design: Design) -> Corner:
@@ -113,7 +112,7 @@ def _operating_point(design: Design) -> Corner:
 
 
 def _with_unit_current(technology: Technology, ampere: float) -> Technology:
-    raise TechnologyError("--unit-current is a choice of current mode: --architecture cm")
+    raise TechnologyError("--unit-current is an option of current mode: leave it out, or give --architecture cm")
 
 
 CHARGE = Architecture(

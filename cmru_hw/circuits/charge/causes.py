@@ -20,19 +20,9 @@ from cmru_hw.core.units import si
 from cmru_hw.spice.schedule import Schedule
 
 
-def macro_rows(design: Design) -> tuple[str, ...]:
-    """Nodes of a macromodel netlist to save: rows, and their replicas if there are any; empty at transistor level,
-    where decks always save their rows."""
-    return tuple(node for pair in _macro_pairs(design) for node in pair if node)
-
-
-def _macro_pairs(design: Design) -> list[tuple[str, str]]:
-    """Rows of a macromodel netlist in order, each with its replica, or "" if it is compared with V_cm."""
-    if fidelity.in_transistors(design):
-        return []
-    units = [f"{index}_{i}" for index, layer in enumerate(design.layers) for i in range(layer.units)]
-    tops = [f"{row}{here}" for here in units for row in "ab"]
-    return [(top, f"f{top}" if design.technology.trim_bits else "") for top in tops]
+def row_nodes(design: Design) -> tuple[str, ...]:
+    """The nodes that :func:`rows` reads. Decks of transistors save them always."""
+    return tuple(node for pair in fidelity.of(design).comparator_inputs(design) for node in pair if node)
 
 
 def rows(design: Design, traces: Traces, plan: Schedule, sequence: int) -> tuple[Array, ...]:
@@ -40,7 +30,7 @@ def rows(design: Design, traces: Traces, plan: Schedule, sequence: int) -> tuple
 
     Empty for macromodels whose rows were not saved.
     """
-    pairs = fidelity.comparator_inputs(design) or _macro_pairs(design)
+    pairs = fidelity.of(design).comparator_inputs(design)
     if any(node and node not in traces.values for pair in pairs for node in pair):
         return ()
     waiting = iter(pairs)
@@ -60,7 +50,7 @@ def require_causes(seen: Sequence[Array], decided: Sequence[NDArray[np.bool_]], 
     """Raise UncausedTransition unless every decision has the sign of its row.
 
     ``seen`` is the result of :func:`rows`. ``decided`` has the same shape by layer: whether qa and qb are high.
-    ``tolerance`` [V] is :func:`fidelity.kick` of the design. ``name`` is the number of the sequence in messages.
+    ``tolerance`` [V] is :func:`fidelity.least_drive` of the design. ``name`` is the number of the sequence in messages.
     """
     for index, (drive, high) in enumerate(zip(seen, decided, strict=True)):
         wrong = np.argwhere((high != (drive > 0)) & (np.abs(drive) > tolerance))
@@ -70,8 +60,8 @@ def require_causes(seen: Sequence[Array], decided: Sequence[NDArray[np.bool_]], 
             raise UncausedTransition(
                 f"unit {index}.{unit} decided {'yes' if high[timestep, unit, row] else 'no'} on its row {'ab'[row]} in "
                 f"timestep {timestep} of sequence {name}, but that row was {si(abs(amount), 'V')} "
-                f"{'above' if amount > 0 else 'below'} its reference: the simulator's steps are too long and the "
-                "result is refused"
+                f"{'above' if amount > 0 else 'below'} its reference, so the simulator's steps are too long: "
+                "give a larger --refine"
             )
 
 

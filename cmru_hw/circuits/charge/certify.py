@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from cmru_hw.circuits import certificate
 from cmru_hw.circuits.certificate import NumericalCertificate
-from cmru_hw.circuits.charge import fidelity
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.simulate import ChargeSimulation, simulate
 from cmru_hw.core.units import percent, si
@@ -83,7 +82,7 @@ def compared(
     inside, total = certificate.margins_inside(sequences.lengths, margins, row)
     energy = current = None
     blocks: dict[str, tuple[float, float]] = {}
-    if fidelity.in_transistors(design):
+    if simulation.blocks:
         ((before, after),) = pairs([simulation.delivered], [finer.delivered])
         means = zip(before.mean(axis=0).tolist(), after.mean(axis=0).tolist(), strict=True)
         blocks = dict(zip(simulation.blocks, means, strict=True))

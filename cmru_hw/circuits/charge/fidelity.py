@@ -1,15 +1,17 @@
-"""Dispatch by level, macro or transistor: a design's technology, netlist and deck."""
+"""The two levels of detail of a netlist, macro and transistor, and the technology of a design at each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.circuits.charge import macro_netlist, transistor_deck, transistor_netlist, trim
+from cmru_hw.circuits.charge import macro_netlist, numerics, transistor_deck, transistor_netlist, trim
 from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.energy import macro, transistor
 from cmru_hw.circuits.charge.memories import registry
+from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.core.errors import TechnologyError
 from cmru_hw.core.signals import Array
 from cmru_hw.process import technology as technologies
@@ -17,8 +19,89 @@ from cmru_hw.process.technology import Technology
 from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.schedule import Schedule
 
-# Macromodels have no kickback. Below this row voltage [V] the numerical error of a step may decide.
-IDEAL_KICK = 1e-3
+# Below this row voltage [V] the numerical error of a step may decide.
+NUMERICAL = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """One level: its netlists, and how they are simulated.
+
+    * ``network_text(design)``: ``network.cir``. Raises MappingError for a cell that has no circuit at this level
+    * ``cell_files(design)``: the templates that ``design`` instantiates: path in the deck → content
+    * ``deck(design, inputs, …)``: see `cmru_hw.circuits.charge.macro_netlist.deck`
+    * ``excludes(design)``: parts that the netlist omits; empty for macromodels, which do not claim to be complete
+    * ``charge_meters(design)``: vectors of the charge meters that every deck has → supply voltage [V]
+    * ``comparator_inputs(design)``: both inputs of each comparator, rows a and b of every unit in order, "" for V_cm;
+      a decision is 1 if the first is higher
+    * ``codes(design)``: the nodes of the bits of each row's trim code, by row, where a circuit searches its own codes
+    * ``kick(design)`` [V]: kickback, which may give a decision the wrong sign up to this row voltage
+    * ``energy_model(design)``
+    * ``frames``: timesteps per deck, if several sequences share a deck; 0 if each sequence has its own
+    * ``divisible``: whether a large network is simulated in pieces (`cmru_hw.circuits.charge.pieces`)
+    * ``refinements``: how often a deck whose latches flip without a cause is simulated again, with smaller steps
+    * ``options(refine)``: the numerical options of a deck, for people
+    """
+
+    network_text: Callable[[Design], str]
+    cell_files: Callable[[Design], dict[str, bytes]]
+    deck: Callable[..., tuple[Deck, Schedule]]
+    excludes: Callable[[Design], tuple[str, ...]]
+    charge_meters: Callable[[Design], dict[str, float]]
+    comparator_inputs: Callable[[Design], list[tuple[str, str]]]
+    codes: Callable[[Design], dict[str, list[str]]]
+    kick: Callable[[Design], float]
+    energy_model: Callable[[Design], EnergyModel]
+    frames: int
+    divisible: bool
+    refinements: int
+    options: Callable[[int], str]
+
+
+MACRO = Fidelity(
+    network_text=macro_netlist.network_text,
+    cell_files=macro_netlist.cell_files,
+    deck=macro_netlist.deck,
+    excludes=lambda design: (),
+    charge_meters=lambda design: {},
+    comparator_inputs=macro_netlist.comparator_inputs,
+    codes=lambda design: {},
+    kick=lambda design: 0.0,
+    energy_model=macro.energy_model,
+    # Enough timesteps to outweigh the start-up of a deck, few enough to share the decks between workers.
+    frames=400,
+    divisible=True,
+    # Ideal parts decide exactly, so smaller steps would not help.
+    refinements=0,
+    options=lambda refine: f"exact parts, refine {refine}",
+)
+TRANSISTOR = Fidelity(
+    network_text=transistor_netlist.network_text,
+    cell_files=transistor_netlist.cell_files,
+    deck=transistor_deck.deck,
+    excludes=transistor_netlist.excludes,
+    charge_meters=transistor_netlist.charge_meters,
+    comparator_inputs=transistor_netlist.comparator_inputs,
+    codes=lambda design: registry.of_design(design).codes(design),
+    kick=lambda design: registry.of_design(design).kick,
+    energy_model=transistor.energy_model,
+    # A timestep takes seconds.
+    frames=0,
+    divisible=False,
+    refinements=numerics.MOST_REFINEMENTS,
+    options=lambda refine: numerics.CONVERGED.refined(refine).text(),
+)
+FIDELITIES = {"macro": MACRO, "transistor": TRANSISTOR}
+
+
+def of(design: Design) -> Fidelity:
+    """The level of ``design``."""
+    return FIDELITIES[design.technology.level]
+
+
+def in_transistors(design: Design) -> bool:
+    """True if the design is at transistor level."""
+    return of(design) is TRANSISTOR
 
 
 def load_technology(name_or_path: str | Path) -> Technology:
@@ -90,10 +173,12 @@ def with_trim(technology: Technology, bits: int) -> Technology:
 
 
 def network_text(design: Design) -> str:
-    """``network.cir`` of ``design``. Raises MappingError for a cell that has no circuit at its level."""
-    if in_transistors(design):
-        return transistor_netlist.network_text(design)
-    return macro_netlist.network_text(design)
+    """See :class:`Fidelity`, as for the functions below."""
+    return of(design).network_text(design)
+
+
+def cell_files(design: Design) -> dict[str, bytes]:
+    return of(design).cell_files(design)
 
 
 def deck(
@@ -106,45 +191,12 @@ def deck(
     refine: int = 0,
     metered: bool = False,
 ) -> tuple[Deck, Schedule]:
-    """A deck that simulates ``inputs``: see `cmru_hw.circuits.charge.macro_netlist.deck` and
-    `cmru_hw.circuits.charge.transistor_deck.deck`."""
-    build = transistor_deck.deck if in_transistors(design) else macro_netlist.deck
-    return build(design, inputs, network=network, noise=noise, save=save, refine=refine, metered=metered)
+    return of(design).deck(design, inputs, network=network, noise=noise, save=save, refine=refine, metered=metered)
 
 
-def cell_files(design: Design) -> dict[str, bytes]:
-    """The templates that ``design`` instantiates: path in the deck → content."""
-    if in_transistors(design):
-        return transistor_netlist.cell_files(design)
-    return macro_netlist.cell_files(design)
-
-
-def excludes(design: Design) -> tuple[str, ...]:
-    """Parts that a transistor-level netlist omits. Empty for macromodels, which do not claim to be complete."""
-    return transistor_netlist.excludes(design) if in_transistors(design) else ()
-
-
-def charge_meters(design: Design) -> dict[str, float]:
-    """Charge meters of a transistor-level deck: vector → supply voltage [V]. Empty for macromodels."""
-    return transistor_netlist.charge_meters(design) if in_transistors(design) else {}
-
-
-def comparator_inputs(design: Design) -> list[tuple[str, str]]:
-    """Both inputs of each comparator, rows a and b of every unit in order; a decision is 1 if the first is higher.
-
-    Transistor-level decks save these nodes. Empty for macromodels.
-    """
-    return transistor_netlist.comparator_inputs(design) if in_transistors(design) else []
-
-
-def kick(design: Design) -> float:
-    """Kickback [V]: a decision may have the wrong sign up to this row voltage, because comparators move rows."""
-    return registry.of_design(design).kick if in_transistors(design) else IDEAL_KICK
-
-
-def in_transistors(design: Design) -> bool:
-    """True if the design is at transistor level."""
-    return design.technology.level == "transistor"
+def least_drive(design: Design) -> float:
+    """Row voltage [V] from which a decision must have the sign of its row."""
+    return max(NUMERICAL, of(design).kick(design))
 
 
 def _known(technology: Technology, *, where: str) -> Technology:

@@ -59,6 +59,13 @@ def network_text(design: Design, *, driven: Collection[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
+def comparator_inputs(design: Design) -> list[tuple[str, str]]:
+    """Rows a and b of every unit in order, each with its replica, or "" if it is compared with V_cm."""
+    units = [f"{index}_{i}" for index, layer in enumerate(design.layers) for i in range(layer.units)]
+    tops = [f"{row}{here}" for here in units for row in "ab"]
+    return [(top, f"f{top}" if design.technology.trim_bits else "") for top in tops]
+
+
 def deck(
     design: Design,
     inputs: Sequence[Array],
@@ -164,7 +171,7 @@ def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
     """
     if design.technology.level != "macro":
         raise MappingError(
-            "this needs a netlist of macros, and the design is of transistors: export with --level macro"
+            "this needs a macro-level netlist, and the design is at transistor level: export with --level macro"
         )
     folder = package_data.folder("netlists")
     own = {name: text.encode() for name, text in design.templates}
@@ -174,7 +181,7 @@ def cell_files(design: Design, *, metered: bool = False) -> dict[str, bytes]:
     for name in [*names, "source"] if metered else names:
         with_meter = metered and name in _METERED
         if with_meter and name in own:
-            raise InputError(f"a template of one's own for {name} has no charge meter: export without it")
+            raise InputError(f"your template {name} has no charge meter, so its energy is unknown: export without it")
         path = folder / "cells" / design.technology.level
         path = path / "metered" if with_meter else path
         files[f"cells/{name}.cir"] = own.get(name) or (path / f"{name}.cir").read_bytes()

@@ -189,7 +189,7 @@ def _refuse(trained: Trained) -> None:
             "anneal epsilon to 0 or 1 in training"
         )
     if config.cell == "acmru" and config.levels is not None:
-        raise MappingError("an alpha-CMRU has no levels that a packet could stop at: train it with levels = null")
+        raise MappingError("an alpha-CMRU with a level limit has no circuit: train it with levels = null")
     refuse_dead_layers(trained)
 
 
@@ -283,7 +283,7 @@ def _fixed_packets(name: str, alpha: Array, technology: Technology, highest: Arr
     for a packet that is too large or too small.
     """
     if dead := np.flatnonzero(alpha == 0).tolist():
-        raise MappingError(f"{name}.alpha[{dead[0]}] is 0: that unit moves nothing; prune it or train on")
+        raise MappingError(f"{name}.alpha[{dead[0]}] is 0, so this unit has no output; prune it, or train further")
     integrator = technology.capacitor.integrator
     unit = technology.signal.state_swing / np.broadcast_to(np.abs(alpha).max() * highest, alpha.shape)
     step = np.abs(alpha) * unit
@@ -298,7 +298,7 @@ def _fixed_packets(name: str, alpha: Array, technology: Technology, highest: Arr
     if packet[worst] < least:
         raise MappingError(
             f"{name}, unit {worst}: one packet would need C_s = {si(packet[worst], 'F')}, but the smallest capacitor "
-            f"is {si(least, 'F')}; train with fewer levels or with alphas of like size, or raise capacitor.integrator"
+            f"is {si(least, 'F')}; train with fewer levels or with similar alphas, or raise capacitor.integrator"
         )
     return unit, step, packet
 

@@ -17,6 +17,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+# How often the steps of a result that does not hold are halved.
+MOST_REFINEMENTS = 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Numerics:

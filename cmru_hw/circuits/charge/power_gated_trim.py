@@ -71,7 +71,7 @@ def require(design: Design) -> tuple[Transistor, PowerGated]:
     if scale(design) * 2e-15 < 0.999 * devices.minimum:
         raise MappingError(
             f"a trim bank of {scale(design):.3g} times the designed one has capacitors below "
-            f"{devices.minimum * 1e15:.3g} fF: raise trim.reach or the row"
+            f"{devices.minimum * 1e15:.3g} fF: raise trim.reach or capacitor.row"
         )
     return devices, sizes
 

@@ -34,7 +34,7 @@ MEDIAN = 1.23
 # Rows of a die that may be beyond the range of a trim without a word.
 FEW = 0.01
 ASSUMPTIONS = (
-    "errors of a row are normal, and constant on a die but for noise",
+    "errors of a row are normal, and constant on a die except for noise",
     "left out: charge injection, incomplete settling, packets beyond the level limit",
 )
 
@@ -81,7 +81,7 @@ def errors(
     """
     memory = registry.of(design.technology)
     if memory is not None and memory.bits:
-        raise InputError("states that are counted in bits have no estimate: inspect the network at macro level")
+        raise InputError("there is no estimate for the counter memory: inspect the same network at macro level")
     budget = OffsetBudget.of(design.technology) if offsets is None else offsets
     outputs = [h.numpy() for h in software(design.input_range, trained, sequences).outputs]
     valid = sequences.valid

@@ -91,7 +91,7 @@ def unit(
 def _stages(
     design: Design, batches: Sequence[Callable[[], Batch]], settings: Settings
 ) -> tuple[tuple[Piece, ...], ...]:
-    if fidelity.in_transistors(design) or sum(layer.units for layer in design.layers) <= pieces.MOST_UNITS:
+    if not fidelity.of(design).divisible or sum(layer.units for layer in design.layers) <= pieces.MOST_UNITS:
         return ()
     network = settings.network
     if network is None:
@@ -129,15 +129,31 @@ def _whole(
             raise outcome
         if advance:
             advance(index, 1.0)
-        yield (
-            index,
-            Run(
-                traces=outcome.traces,
-                plan=plans[index],
-                cpu_seconds=outcome.cpu_seconds,
-                simulator=outcome.simulator,
-                attempts=outcome.attempts,
-            ),
+        cost = _Cost()
+        cost.add(outcome)
+        yield index, cost.run(outcome.traces, plans[index])
+
+
+@dataclass(kw_only=True)
+class _Cost:
+    """Totals over the decks of a batch."""
+
+    cpu_seconds: float = 0.0
+    simulator: str = ""
+    attempts: list[str] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        self.cpu_seconds += outcome.cpu_seconds
+        self.simulator = outcome.simulator
+        self.attempts += outcome.attempts
+
+    def run(self, traces: Traces, plan: Schedule) -> Run:
+        return Run(
+            traces=traces,
+            plan=plan,
+            cpu_seconds=self.cpu_seconds,
+            simulator=self.simulator,
+            attempts=tuple(self.attempts),
         )
 
 
@@ -148,9 +164,7 @@ class _Progress:
     batch: Batch
     plan: Schedule
     joined: Joined
-    cpu_seconds: float = 0.0
-    simulator: str = ""
-    attempts: list[str] = field(default_factory=list)
+    cost: _Cost = field(default_factory=_Cost)
 
     @classmethod
     def begin(cls, design: Design, batch: Batch) -> _Progress:
@@ -160,9 +174,7 @@ class _Progress:
 
     def add(self, outcome: Outcome) -> None:
         self.joined.add(outcome.traces)
-        self.cpu_seconds += outcome.cpu_seconds
-        self.simulator = outcome.simulator
-        self.attempts += outcome.attempts
+        self.cost.add(outcome)
 
 
 def _in_pieces(
@@ -180,16 +192,7 @@ def _in_pieces(
             if advance:
                 advance(index, 1 / count)
     for index, one in every.items():
-        yield (
-            index,
-            Run(
-                traces=one.joined.traces(),
-                plan=one.plan,
-                cpu_seconds=one.cpu_seconds,
-                simulator=one.simulator,
-                attempts=tuple(one.attempts),
-            ),
-        )
+        yield index, one.cost.run(one.joined.traces(), one.plan)
 
 
 def _stage(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmru_hw.circuits.charge import causes, fidelity, numerics, runs, trim_codes
+from cmru_hw.circuits.charge import causes, fidelity, runs, trim_codes
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.runs import Batch, Settings
 from cmru_hw.circuits.simulation import Simulation, Waveforms, shared_decks
@@ -20,9 +20,6 @@ from cmru_hw.nn.sequences import Sequences
 from cmru_hw.spice import Engine
 from cmru_hw.spice.schedule import Schedule
 
-# Timesteps per deck: enough to outweigh the start-up of a deck, few enough to share the decks between workers.
-FRAMES_PER_DECK = 400
-MOST_REFINEMENTS = 2
 # Size [F] of the capacitor of a charge meter: 1 mV per picocoulomb.
 _METER, _METERS = 1e-9, "meter_"
 
@@ -51,7 +48,7 @@ class ChargeSimulation(Simulation):
         return {"options": self.options, **({"late_flips": self.late_flips} if self.blocks else {}), **trimmed}
 
     def remarks(self) -> list[tuple[str, str]]:
-        late = f"{self.late_flips} decisions turned over after their packets had gone: no state moved"
+        late = f"{self.late_flips} decisions flipped after their packets, so no state moved"
         return [*([("late flips", late)] if self.late_flips else []), *trim_codes.remarks(self.codes)]
 
     def replaced(self, other: ChargeSimulation, places: NDArray[np.int64]) -> ChargeSimulation:
@@ -106,10 +103,9 @@ def simulate(
     always saved. Raises SimulationError if any deck fails: a partial result does not count.
     """
     reader = reader or design
-    # A transistor-level timestep takes seconds, so every sequence is its own deck.
-    frames = 0 if fidelity.in_transistors(design) else FRAMES_PER_DECK
-    batches = list(shared_decks(sequences.lengths.tolist(), frames))
-    save = causes.macro_rows(design) if rows else ()
+    level = fidelity.of(design)
+    batches = list(shared_decks(sequences.lengths.tolist(), level.frames))
+    save = causes.row_nodes(design) if rows else ()
 
     def load(index: int) -> Batch:
         inputs = [sequences.inputs[i, : sequences.lengths[i]].astype(np.float64) for i in batches[index]]
@@ -120,7 +116,7 @@ def simulate(
     seconds, simulator = 0.0, ""
     follow = _Progress(report=progress, timesteps=[int(sequences.lengths[batch].sum()) for batch in batches])
     # Smaller steps keep a latch from turning over in a long step of the simulator.
-    for finer in range(refine, refine + MOST_REFINEMENTS + 1):
+    for finer in range(refine, refine + level.refinements + 1):
         settings = Settings(network=network, refine=finer, metered=observe is not None, save=save)
         waiting = [index for index in range(len(batches)) if index not in pieces]
         loads = [functools.partial(load, index) for index in waiting]
@@ -136,7 +132,7 @@ def simulate(
                     for number in range(len(one.plan.lengths))
                 ]
             except (LatchTurned, UncausedTransition) as error:
-                if finer == refine + MOST_REFINEMENTS or not fidelity.in_transistors(design):
+                if finer == refine + level.refinements:
                     raise
                 attempts.append(f"again with smaller steps: {error}")
                 follow.reset(index)
@@ -202,7 +198,7 @@ def _joined(
 ) -> ChargeSimulation:
     """The result of all sequences, one of ``pieces`` each."""
     time, layers = sequences.inputs.shape[1], range(len(design.layers))
-    transistors = fidelity.in_transistors(design)
+    level = fidelity.of(design)
     return ChargeSimulation(
         response=Response(
             lengths=sequences.lengths,
@@ -215,10 +211,10 @@ def _joined(
         attempts=attempts,
         rows=tuple(padded([piece.rows[layer] for piece in pieces], time) for layer in layers if pieces[0].rows),
         delivered=padded([piece.energy for piece in pieces], time),
-        blocks=tuple(vector.removeprefix(_METERS) for vector in fidelity.charge_meters(design)),
+        blocks=tuple(vector.removeprefix(_METERS) for vector in level.charge_meters(design)),
         late_flips=sum(piece.late_flips for piece in pieces),
         codes=tuple(piece.codes for piece in pieces if piece.codes),
-        options=numerics.CONVERGED.refined(refine).text() if transistors else f"exact parts, refine {refine}",
+        options=level.options(refine),
         refine=refine,
     )
 
@@ -273,7 +269,7 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, nam
     logits = (readout / scale - row.offset) * (row.total + design.technology.capacitor.parasitic) / row.scale
     seen = causes.rows(design, traces, plan, sequence)
     if plan.comparing:
-        causes.require_causes(seen, high, tolerance=fidelity.kick(design), name=name)
+        causes.require_causes(seen, high, tolerance=fidelity.least_drive(design), name=name)
     return _Piece(
         decisions=tuple(decisions),
         states=tuple(states),
@@ -288,9 +284,8 @@ def decode(design: Design, traces: Traces, plan: Schedule, sequence: int, *, nam
 def _energy(design: Design, traces: Traces, plan: Schedule, sequence: int) -> Array:
     """(timesteps, charge meters) [J]. Empty at macro level, where meters are added on request only."""
     edges = np.minimum(plan.edges(sequence), traces.time[-1])
-    joules = [
-        np.diff(traces.at(vector, edges)) * _METER * volts for vector, volts in fidelity.charge_meters(design).items()
-    ]
+    meters = fidelity.of(design).charge_meters(design)
+    joules = [np.diff(traces.at(vector, edges)) * _METER * volts for vector, volts in meters.items()]
     return np.reshape(joules, (len(joules), len(edges) - 1)).T
 
 
@@ -306,8 +301,8 @@ def _require_latched(
     if turned.size:
         timestep, unit = turned[0].tolist()
         raise LatchTurned(
-            f"the latch {nodes}_{unit} turned over after its decision in timestep {timestep} of sequence {name}: "
-            "the simulator stepped across it; make the edge of the technology's clocks shorter"
+            f"the latch {nodes}_{unit} flipped after its decision in timestep {timestep} of sequence {name}: "
+            "the simulator stepped over the clock edge; shorten the edge of the technology's clocks"
         )
 
 

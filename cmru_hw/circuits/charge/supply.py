@@ -30,7 +30,7 @@ def at_supply(technology: Technology, vdd: float, engine: Engine, folder: Path) 
     if vdd == nominal:
         return technology
     if technology.trim_bits:
-        raise TechnologyError(f"--trim was measured at {nominal:g} V only: leave out --vdd, or --trim")
+        raise TechnologyError(f"the trim bank was measured at {nominal:g} V only: leave out --vdd or --trim")
     if technology.level == "transistor":
         return _transistors(technology, vdd)
     if technology.energy is None:

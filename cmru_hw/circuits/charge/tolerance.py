@@ -85,7 +85,7 @@ def late(design: Design, index: int) -> float:
 def fixed(design: Design, index: int, row: Row) -> Array:
     """Part of the tolerance (rows,) [V] that no run changes, without `RESOLUTION`; ``row`` is one of layer ``index``
     (number of layers: of the readout)."""
-    kick = fidelity.kick(design) if fidelity.in_transistors(design) else 0.0
+    kick = fidelity.of(design).kick(design)
     missing = line_errors(design, index, [layer.unsettled * layer.step for layer in design.layers])
     weights = np.abs(row.weights) / (row.total + design.technology.capacitor.parasitic)[:, None]
     return np.asarray(np.abs(row.offset) + kick + late(design, index) + weights @ missing)

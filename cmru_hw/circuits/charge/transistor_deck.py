@@ -40,7 +40,7 @@ def deck(
     transistors.
     """
     if noise:
-        raise InputError("noise is for macro level: transistors bring no random number of their own")
+        raise InputError("noise is simulated at macro level only: export with --level macro")
     devices, memory, at = require_devices(design), registry.of_design(design), design.operating
     models = device_models.devices(devices.process, corner=at.corner, temperature=at.temperature)
     plan = memory.schedule(design, [len(x) for x in inputs])

@@ -10,7 +10,7 @@ calibrated (:mod:`.trim_search`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,9 @@ from cmru_hw.process.technology import Technology, Trim
 
 # The highest bits of a code have taps on the replica itself, the others hang behind a bridge capacitor.
 DIRECT = 3
+
+# Codes (dies, units) by the names of :func:`rows`
+Codes = dict[str, NDArray[np.int64]]
 
 
 def with_bits(technology: Technology, bits: int) -> Technology:
@@ -111,7 +114,7 @@ def rows(design: Design) -> dict[str, Row]:
     return found | {"y": design.readout}
 
 
-def with_codes(design: Design, codes: dict[str, NDArray[np.int64]]) -> Design:
+def with_codes(design: Design, codes: Codes) -> Design:
     """``design`` with the ``codes`` of its :func:`rows`, for one die or, with a leading axis, for many."""
     layers = tuple(
         replace(
@@ -122,6 +125,26 @@ def with_codes(design: Design, codes: dict[str, NDArray[np.int64]]) -> Design:
         for index, layer in enumerate(design.layers)
     )
     return replace(design, layers=layers, readout=replace(design.readout, code=codes["y"]))
+
+
+def bisected(
+    trim: Trim,
+    shapes: Mapping[str, tuple[int, ...]],
+    above: Callable[[int, Codes], Mapping[str, NDArray[np.bool_]]],
+) -> Codes:
+    """The codes that comparators find for rows of ``shapes`` by bisection: one window for each bit, the highest first.
+
+    ``above(window, trial)``: whether each row with the code ``trial`` is above its replica, for each decision of the
+    window as the first axis. A bit stays if the majority is.
+    """
+    codes = {name: np.full(shape, -(1 << (trim.bits - 1)), dtype=np.int64) for name, shape in shapes.items()}
+    for window in range(trim.bits):
+        trial = {name: code + (1 << (trim.bits - 1 - window)) for name, code in codes.items()}
+        seen = above(window, trial)
+        codes = {
+            name: np.where(2 * seen[name].sum(0) > trim.repeats, trial[name], code) for name, code in codes.items()
+        }
+    return codes
 
 
 def folded(design: Design) -> Design:

@@ -8,7 +8,6 @@ import numpy as np
 
 from cmru_hw.circuits.charge import fidelity
 from cmru_hw.circuits.charge.design import Design
-from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.charge.power_gated_trim import BITS
 from cmru_hw.core.errors import ResultRejected
 from cmru_hw.core.signals import Array, Traces
@@ -23,11 +22,9 @@ def found(design: Design, traces: Traces, plan: Schedule, sequence: int) -> dict
 
     Raises ResultRejected for a bit at neither rail.
     """
-    if not fidelity.in_transistors(design):
-        return {}
     begin = plan.edges(sequence)[:1]
     codes = {}
-    for row, nodes in registry.of_design(design).codes(design).items():
+    for row, nodes in fidelity.of(design).codes(design).items():
         shares = np.array([float(traces.at(node, begin)[0]) for node in nodes]) / design.supply
         code = decoded(shares)
         if code is None:

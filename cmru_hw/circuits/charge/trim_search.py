@@ -23,15 +23,13 @@ from cmru_hw.circuits.charge.fast.integrators import drift
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core.signals import Array
 
-Codes = dict[str, NDArray[np.int64]]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Search:
     """Codes (dies, units) of the rows of :func:`.trim.rows`, and the smallest distance [V] of any decision that they
     follow from, (dies, units) as well, from turning out the other way."""
 
-    codes: Codes
+    codes: trim.Codes
     margins: dict[str, Array]
 
 
@@ -45,7 +43,7 @@ def calibrated(dies: Dies) -> Dies:
 def search(dies: Dies) -> Search:
     """The codes that the comparators of ``dies`` find, whatever the codes of their rows are."""
     constants, sources = _constants(dies), noise.calibration_noise(dies)
-    codes: Codes = {}
+    codes: trim.Codes = {}
     margins: dict[str, Array] = {}
     for name, row in trim.rows(dies.batch).items():
         codes[name], margins[name] = _of_rows(dies, row, constants[name], sources[name])
@@ -58,15 +56,15 @@ def _of_rows(dies: Dies, row: Row, constant: Array, source: noise.NoiseSource) -
     bits, repeats = technology.trim.bits, technology.trim.repeats
     frames = np.arange(1, bits * repeats + 1)
     noisy = constant[..., None] + source.on_all(noise.moments(noise.CALIBRATION, frames))
-    code = np.full(constant.shape, -(1 << (bits - 1)), dtype=np.int64)
     margin = np.full(constant.shape, np.inf)
-    for window in range(bits):
-        trial = code + (1 << (bits - 1 - window))
+
+    def above(window: int, trial: trim.Codes) -> dict[str, NDArray[np.bool_]]:
         seen = noisy[..., window * repeats : (window + 1) * repeats]
-        above = seen - trim.shift(row, technology, trial)[..., None]
-        code = np.where((above > 0).sum(-1) * 2 > repeats, trial, code)
-        margin = np.minimum(margin, np.abs(above).min(-1))
-    return code, margin
+        drive = seen - trim.shift(row, technology, trial[""])[..., None]
+        np.minimum(margin, np.abs(drive).min(-1), out=margin)
+        return {"": np.moveaxis(drive > 0, -1, 0)}
+
+    return trim.bisected(technology.trim, {"": constant.shape}, above)[""], margin
 
 
 def _constants(dies: Dies) -> dict[str, Array]:

@@ -12,23 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge import macro_netlist, noise, trim
-from cmru_hw.circuits.charge.trim_search import Codes
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core.errors import ResultRejected
 from cmru_hw.core.signals import Array
 from cmru_hw.spice import Engine
 
 
-def search(dies: Dies, engine: Engine) -> Codes:
+def search(dies: Dies, engine: Engine) -> trim.Codes:
     """Codes (1, units) that the only die of ``dies`` finds in ``engine``. Raises SimulationError."""
     assert len(dies) == 1
     technology = dies.nominal.technology
     assert technology.trim is not None
-    bits, repeats = technology.trim.bits, technology.trim.repeats
+    repeats = technology.trim.repeats
     sources = noise.calibration_noise(dies)
     rows = trim.rows(dies.batch)
-    codes = {name: np.full(row.code.shape, -(1 << (bits - 1)), dtype=np.int64) for name, row in rows.items()}
-    for window in range(bits):
+
+    def above(window: int, trial: trim.Codes) -> dict[str, NDArray[np.bool_]]:
         frames = np.arange(1 + window * repeats, 1 + (window + 1) * repeats)
         moment = noise.moments(noise.CALIBRATION, frames)
         columns = {
@@ -37,16 +36,13 @@ def search(dies: Dies, engine: Engine) -> Codes:
             if len(source.octave)
             for unit, values in enumerate(source.at(0, moment))
         }
-        trial = {name: code + (1 << (bits - 1 - window)) for name, code in codes.items()}
-        above = _decisions(dies, trial, columns, repeats, engine)
-        codes = {
-            name: np.where(above[name].sum(0)[None] * 2 > repeats, trial[name], code) for name, code in codes.items()
-        }
-    return codes
+        return _decisions(dies, trial, columns, repeats, engine)
+
+    return trim.bisected(technology.trim, {name: row.code.shape for name, row in rows.items()}, above)
 
 
 def _decisions(
-    dies: Dies, trial: Codes, columns: dict[str, Array], repeats: int, engine: Engine
+    dies: Dies, trial: trim.Codes, columns: dict[str, Array], repeats: int, engine: Engine
 ) -> dict[str, NDArray[np.bool_]]:
     """Whether each row is above its replica (repeats, units), by the names of :func:`.trim.rows`."""
     design = replace(trim.with_codes(dies.batch, trial), bias=np.zeros_like(dies.batch.bias))

@@ -11,7 +11,8 @@ from cmru_hw.circuits.charge import fidelity
 from cmru_hw.circuits.charge.certify import CERTIFIED_FRAMES, certify
 from cmru_hw.circuits.charge.compare import compare, reference
 from cmru_hw.circuits.charge.design import Design
-from cmru_hw.circuits.charge.simulate import MOST_REFINEMENTS, ChargeSimulation, simulate
+from cmru_hw.circuits.charge.numerics import MOST_REFINEMENTS
+from cmru_hw.circuits.charge.simulate import ChargeSimulation, simulate
 from cmru_hw.circuits.charge.tolerance import RESOLUTION
 from cmru_hw.circuits.comparison import Comparison
 from cmru_hw.circuits.simulation import Verified
@@ -55,7 +56,7 @@ def verify(
             network=network,
             refine=refined,
             progress=progress,
-            rows=not transistors,
+            rows=True,
         )
         simulation = some if previous is None else previous.replaced(some, places)
         response = simulation.response

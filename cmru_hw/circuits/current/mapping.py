@@ -328,7 +328,7 @@ def _layer(
     for what, values in (("alpha", alpha), ("low + width", beta)):
         if dead := np.flatnonzero(values == 0).tolist():
             because = "its output is always 0" if what == "alpha" else "it is set by every input"
-            raise MappingError(f"{name}, unit {dead[0]}: {what} is 0, so {because}; prune it or train on")
+            raise MappingError(f"{name}, unit {dead[0]}: {what} is 0, so {because}; prune it, or train further")
     # A cell's upper threshold and level must lie within its swept range. The rows around it take the remaining factor.
     unit = np.clip(beta * technology.unit, technology.smallest, technology.largest) / beta
     unit = np.where(np.abs(unit / technology.unit - 1) < 1e-12, technology.unit, unit)

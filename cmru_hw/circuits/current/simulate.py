@@ -238,7 +238,7 @@ def _decode(
         candidate = np.stack([traces.at(f"i(vc{name})", instants) for name in here], axis=1)
         state = np.stack([traces.at(f"i(vh{name})", instants) for name in here], axis=1) / layer.high
         if not np.isfinite(state).all():
-            raise ResultRejected(f"a state of layer {index} is no number")
+            raise ResultRejected(f"a state of layer {index} is not a number")
         high = state > transitions.HIGH
         up, down = high & (candidate >= layer.upper), ~high & (candidate < layer.low)
         decisions.append(up.astype(np.int8) - down.astype(np.int8))

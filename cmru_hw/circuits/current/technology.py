@@ -169,6 +169,11 @@ class CurrentTechnology:
         return "transistor"
 
     @property
+    def trim_bits(self) -> int:
+        """Rows have no comparator, and so no offset to trim."""
+        return 0
+
+    @property
     def sha256(self) -> str:
         """Content hash of all values: technologies with the same values have the same hash."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
@@ -288,7 +293,7 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:  # noqa
     if len(axes["high"]) != len(axes["gain"]) or any(
         len(row) != len(aspect) for rows in ratios.values() for row in rows
     ):
-        raise TechnologyError(f"{where}: a measured row and the axis that it was measured over differ in length")
+        raise TechnologyError(f"{where}: a measured row and its axis differ in length")
     numbers = {key: float(data[key]) for key in _NUMBERS}
     _within_sweeps(numbers, axes, aspect, current, where)
     return CurrentTechnology(
@@ -324,7 +329,7 @@ def _within_sweeps(
     for axis, row in (("cell.thresh", axes["thresh"]), ("cell.gain", axes["gain"])):
         if not row[0] <= numbers["smallest"] < numbers["largest"] <= row[-1]:
             raise TechnologyError(
-                f"{where}: smallest and largest are {si(numbers['smallest'], 'A')} and {si(numbers['largest'], 'A')}, "
+                f"{where}: smallest ({si(numbers['smallest'], 'A')}) and largest ({si(numbers['largest'], 'A')}) "
                 f"must rise within {axis}, {si(row[0], 'A')} to {si(row[-1], 'A')}"
             )
     narrowest, unit, widest = (

@@ -64,7 +64,7 @@ def require_causes(
                 raise UncausedTransition(
                     f"unit {index}.{i} was {'set' if upward else 'reset'} in timestep {t} of sequence {name}, but its "
                     f"candidate never {move} threshold of {si(float((own.up if upward else own.down)[i]), 'A')}: it "
-                    f"missed it by {si(missed, 'A')}, so the simulator's steps are too long and the result is refused"
+                    f"missed it by {si(missed, 'A')}, so the simulator's steps are too long: give a larger --refine"
                 )
 
 

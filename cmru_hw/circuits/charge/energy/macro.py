@@ -30,12 +30,12 @@ EXCLUDES = (
     "drivers of the inputs beyond the charge that they deliver (converters, sensors)",
     "the generator of V_cm, priced as a driver from VDD, and of the other references",
     "the phase sequencer and the wires between blocks",
-    "the decision of the readout (its rows are in)",
+    "the decision of the readout (its rows are included)",
 )
 CALIBRATING = ("the search of the trim codes at power-on, a timestep for each decision, and the lines that it takes",)
 NOT_MODELLED = {
-    "comparators": "comparators: an ideal part takes nothing, and this technology has no measured unit",
-    "amplifiers": "bias of the amplifiers: only the charge that their outputs deliver is in",
+    "comparators": "comparators: an ideal part takes no energy, and this technology has no measured unit",
+    "amplifiers": "bias of the amplifiers: only the charge that their outputs deliver is included",
     "logic": "control logic: this technology has no measured unit",
     "clocks": "clock drivers and gates of switches: this technology has no measured unit",
 }
@@ -44,7 +44,9 @@ NOT_MODELLED = {
 def energy_model(design: Design) -> EnergyModel:
     """The energy model of a macromodel. Raises MappingError for a transistor-level design."""
     if design.technology.level != "macro":
-        raise MappingError("the energy of a charge-domain design is that of its macros: export with --level macro")
+        raise MappingError(
+            "this energy model is for macromodels, and the design is at transistor level: export with --level macro"
+        )
     unit = measured_unit(design)
     return EnergyModel(
         label="estimate",

@@ -70,8 +70,8 @@ def templates(design: Design) -> dict[str, str]:
     own = dict(design.templates)
     if OF_LEVELS[0] in own:
         raise MappingError(
-            f"this network has units of several K, and a {OF_LEVELS[0]} of your own is for one: name it after its K, "
-            f"as {OF_LEVELS[0]}_3"
+            f"this network has units of several K, and your template {OF_LEVELS[0]} is for one K: name it after "
+            f"that K, as {OF_LEVELS[0]}_3"
         )
     made = {}
     for levels in sorted({k for layer in found for k in layer}):
@@ -103,7 +103,9 @@ def check_levels(levels: int | None, place: str) -> None:
 def adapt(technology: Technology) -> Technology:
     """``technology`` for a weight capacitor per bit, which may be as small as one unit piece."""
     if technology.transistor is None:
-        raise TechnologyError(f"technology {technology.name!r} has no devices")
+        raise TechnologyError(
+            f"technology {technology.name!r} has no section [transistor]: choose another --technology"
+        )
     return replace(technology, capacitor=replace(technology.capacitor, minimum=technology.transistor.piece))
 
 

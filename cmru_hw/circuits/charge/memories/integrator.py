@@ -80,6 +80,7 @@ INTEGRATOR = Memory(
     name="integrator",
     comment="transistor",
     bits=(),
+    power_gated=False,
     small_taps=False,
     cells=(
         *clocked_netlist.CELLS,

@@ -22,6 +22,8 @@ class Memory:
     * ``name`` in options and technologies; ``comment`` in the first lines of a netlist
     * ``bits``: value of each line of a unit that stores its level as bits, least significant first; empty for one
       analog line
+    * ``power_gated``: whether its comparators and amplifiers are those of the power-gated chip, which has its own
+      testbenches (`cmru_hw.characterize.power_gated_chip`)
     * ``small_taps``: whether a tap on the constant 1 may be smaller than the smallest capacitor
     * ``cells``: templates, in the order to include them
     * ``supplies``: every supply of the chip, by the name of its charge meter
@@ -81,6 +83,7 @@ class Memory:
     name: str
     comment: str
     bits: tuple[float, ...]
+    power_gated: bool
     small_taps: bool
     cells: tuple[str, ...]
     supplies: Mapping[str, MeteredSupply]

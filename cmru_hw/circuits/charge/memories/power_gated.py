@@ -40,6 +40,7 @@ POWER_GATED = Memory(
     name="power-gated",
     comment="transistor, power-gated",
     bits=(),
+    power_gated=True,
     # A tap is the difference of two capacitors, so it has no minimum.
     small_taps=True,
     cells=chip.CELLS,
