@@ -107,6 +107,9 @@ class WorkerProcess:
                 return None
             if message["event"] == "failed":
                 raise _translated(message)
+            if message["cpu_seconds"] > timeout:
+                # The answer came before this process looked at its clock, on a busy machine. It is late all the same.
+                raise SimulationTimeout(self._late(timeout), evidence=self._said())
             return _finished(message, self.connection.recv_bytes())
         except (EOFError, ConnectionError):
             self._let_it_end()
