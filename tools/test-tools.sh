@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install the programs, besides ngspice, that some tests need (tests/needs.py): Chromium, LaTeX with siunitx, a linker, netgen.
+# Install the programs, besides ngspice, that some tests need (tests/needs.py): Chromium, LaTeX with siunitx, a linker,
+# netgen.
 set -eu
 missing=
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
