@@ -17,6 +17,7 @@ from cmru_hw.circuits.charge import fidelity, mapping, simulate
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.handover import TOP
 from cmru_hw.core.errors import InputError
+from cmru_hw.core.signals import Traces
 from cmru_hw.design_folder import folder, handover
 from cmru_hw.nn.sequences import Sequences, save_sequences
 from cmru_hw.process import device_count, technology
@@ -70,9 +71,9 @@ def test_the_deck_runs_as_it_is_and_decides_as_the_package_does(chip: tuple[Desi
         ["ngspice", "-b", "more.cir"], cwd=handed, capture_output=True, text=True, timeout=900, check=True
     ).stdout
     (handed / "more.cir").unlink()
-    measured = {name: float(value) for name, value in re.findall(r"^(\S+) += +(-?\d\S*)", log, re.MULTILINE)}
+    measured = {name: float(value) for name, value in re.findall(r"^(q\S+|late) += +(-?\d\S*)", log, re.MULTILINE)}
 
-    traces = []
+    traces: list[Traces] = []
     with spice.open_engine(backend="batch") as engine:
         own = simulate.simulate(design, third(), engine, observe=lambda found, *_: traces.append(found))
     assert own.response.decisions[0][0, :, 0].tolist() == MOVES
