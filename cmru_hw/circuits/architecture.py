@@ -13,6 +13,7 @@ from cmru_hw.circuits.corner import Corner, CornerFacts
 from cmru_hw.circuits.design import AnyDesign, AnyTechnology
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.energy import EnergyModel
+from cmru_hw.circuits.handover import Handover
 from cmru_hw.circuits.retention import RetentionUnit
 from cmru_hw.circuits.row_errors import NetworkErrors
 from cmru_hw.circuits.simulation import Simulation, Verified, Waveforms
@@ -69,6 +70,7 @@ class Architecture:
       simulation
     * ``corner_fingerprint(design, corner)``: hash of the device files and testbenches that determine the design at a
       corner
+    * ``handover(design, trained, sequences, network=…)``: the netlist for a circuit designer, with a test deck
     * ``retention_unit(design, engine, corner)``: the unit that loses its state first; ``require_retention(design)``
       only raises
     """
@@ -112,5 +114,6 @@ class Architecture:
     at_corner: AtCorner
     row_errors: Callable[..., NetworkErrors]
     corner_fingerprint: Callable[[Any, Corner], str]
+    handover: Callable[..., Handover]
     retention_unit: Callable[[Any, Engine, str], RetentionUnit]
     require_retention: Callable[[Any], None]

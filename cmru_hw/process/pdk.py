@@ -26,6 +26,8 @@ FILE, DEVICES = ".toml", ".lib"
 STAND_IN = "generic180"
 # The default process of testbenches and device counts.
 DEFAULT = "gf180"
+# The devices that a process defines.
+DEVICE_NAMES = {"nf", "pf", "cmim", "cmom"}
 # The parameter of the devices that sets the size of MIM capacitors.
 MIM = "mim_corner"
 
@@ -78,7 +80,8 @@ class Process:
 
     ``shipped``: the package contains that netlist. ``contact`` [m] is the contacted diffusion of a device along its
     length, both sides of the gate together. ``corners``: parameters of the devices at each of
-    `cmru_hw.process.CORNERS`, including the factor ``mim_corner`` of MIM capacitors.
+    `cmru_hw.process.CORNERS`, including the factor ``mim_corner`` of MIM capacitors. ``layout``: names of the devices
+    in the foundry's layout-versus-schematic rules, where they differ.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Process:
     cmim: CapacitorModel
     cmom: CapacitorModel
     corners: Mapping[str, Mapping[str, float]]
+    layout: Mapping[str, str]
 
     @property
     def capacitors(self) -> dict[str, CapacitorModel]:
@@ -152,7 +156,10 @@ def _parse(content: str, name: str, folder: Path, *, shipped: bool, where: str) 
         data = toml_file.parse(content)
     except ValueError as error:
         raise TechnologyError(f"{where} is not valid TOML ({error}): correct it") from error
-    _same_keys(data, {"title", "devices", "contact", "nf", "pf", "cmim", "cmom", "corners"}, where, also={"package"})
+    _same_keys(
+        data, {"title", "devices", "contact", "nf", "pf", "cmim", "cmom", "corners"}, where, also={"package", "layout"}
+    )
+    _same_keys(data.get("layout", {}), set(), f"{where}, [layout]", also=DEVICE_NAMES)
     _same_keys(data["corners"], set(CORNERS), f"{where}, [corners]")
     corners = {corner: _numbers(values, where, f"corners.{corner}") for corner, values in data["corners"].items()}
     if lacking := [corner for corner, values in corners.items() if values.get(MIM, 0.0) <= 0]:
@@ -169,6 +176,7 @@ def _parse(content: str, name: str, folder: Path, *, shipped: bool, where: str) 
         cmim=_capacitor(data["cmim"], where, "cmim"),
         cmom=_capacitor(data["cmom"], where, "cmom"),
         corners=corners,
+        layout={name: _word(word, where, f"layout.{name}") for name, word in data.get("layout", {}).items()},
     )
 
 

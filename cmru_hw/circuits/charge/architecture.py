@@ -15,6 +15,7 @@ from cmru_hw.circuits.charge import (
     corners,
     dies,
     fidelity,
+    handover,
     mapping,
     retention,
     row_errors,
@@ -155,6 +156,7 @@ CHARGE = Architecture(
     at_corner=corners.at_corner,
     row_errors=row_errors.errors,
     corner_fingerprint=corners.fingerprint,
+    handover=handover.handover,
     retention_unit=retention.unit,
     require_retention=retention.require,
 )

@@ -25,10 +25,12 @@ from cmru_hw.circuits.current import (
 )
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.current.technology import CurrentTechnology
+from cmru_hw.circuits.handover import Handover
 from cmru_hw.circuits.simulation import Waveforms
-from cmru_hw.core.errors import TechnologyError
+from cmru_hw.core.errors import InputError, TechnologyError
 from cmru_hw.core.units import si
 from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import device_count, device_models
 from cmru_hw.process.device_count import Inventory
 from cmru_hw.spice import Engine
@@ -95,6 +97,10 @@ def _at_supply(kind: CurrentTechnology, vdd: float, engine: Engine, folder: Path
     return replace(kind.at(corner=kind.corner, temperature=kind.temperature, vdd=vdd), source=source)
 
 
+def _handover(design: CurrentDesign, trained: Trained, sequences: Sequences, *, network: str) -> Handover:
+    raise InputError("a handover is of designs of the charge domain: in current mode, hand over network.cir and cells/")
+
+
 def _at_corner(
     design: CurrentDesign, trained: Trained, corner: Corner, engine: Engine, folder: Path
 ) -> tuple[CurrentDesign, CornerFacts]:
@@ -147,6 +153,7 @@ CURRENT = Architecture(
     corner_fingerprint=lambda design, corner: (
         device_models.devices(design.technology.process, corner=corner.process).sha256
     ),
+    handover=_handover,
     retention_unit=retention.unit,
     require_retention=lambda design: None,
 )
