@@ -13,6 +13,9 @@ from cmru_hw.analysis.montecarlo.statistics import clopper_pearson, passed
 from cmru_hw.core.figures import CIRCUIT, SOFTWARE, STYLE, save
 from cmru_hw.core.units import si
 
+# Width of one column of a paper [inches], 8.5 cm: text keeps its size there.
+COLUMN = 3.35
+
 
 def yield_by_drop(table: pa.Table, software: float, drop: float, path: Path) -> None:
     """Yield against the accepted loss of accuracy; ``drop`` marks the loss accepted in this report."""
@@ -43,12 +46,14 @@ def yield_by_drop(table: pa.Table, software: float, drop: float, path: Path) -> 
 def energies(bars: Sequence[tuple[str, float, bool]], path: Path) -> None:
     """Bars of (name, energy per timestep [J], whether it was simulated), in this order from the top."""
     with plt.style.context([STYLE]):
-        figure, axis = plt.subplots(figsize=(5.2, 0.9 + 0.35 * len(bars)), layout="constrained")
+        figure, axis = plt.subplots(figsize=(COLUMN, 0.8 + 0.3 * len(bars)), layout="constrained")
         for place, (_, joules, simulated) in enumerate(bars):
             axis.barh(place, joules, height=0.6, color=CIRCUIT if simulated else "none", edgecolor=CIRCUIT)
             axis.annotate(
-                f" {si(joules, 'J', 3)}, {'simulated' if simulated else 'estimate'}",
+                f"{si(joules, 'J', 3)}, {'simulated' if simulated else 'estimate'}",
                 (joules, place),
+                xytext=(3, 0),
+                textcoords="offset points",
                 va="center",
                 fontsize=8,
             )
