@@ -234,8 +234,9 @@ def projection() -> None:
 def _projected(design: mapping.CurrentDesign, data: Sequences) -> dict[str, float]:
     """Mean supply current [A] of the parts of the first projection: lines and folds of inputs, arms by reader.
 
-    ``negative`` is the current of a second row for each unit, which ends on the negative part of the projection, and
-    ``copies`` that of one copy of both parts for each later layer. Both would replace the arms of later readers.
+    ``negative`` is the current of a second row for each unit, which passes the negative part of the projection, and
+    ``copies`` that of a copy of the positive part for each later layer; a copy of the negative part sinks its current
+    from the row. Both would replace the arms of later layers.
     """
     lines = design.currents(data.inputs[data.valid].astype(float))
     folded = netlist.folds(design)
@@ -256,10 +257,8 @@ def _projected(design: mapping.CurrentDesign, data: Sequences) -> dict[str, floa
         found[name] = sum(float(np.maximum(part, 0).sum(axis=0).mean()) for part in parts)
         if name == "arms of layer 0":
             found["negative"] = sum(float(np.maximum(-part, 0).sum(axis=0).mean()) for part in parts)
-            # A line with one diode draws its positive part again in each fold, and in each positive copy.
-            one = sum(float(np.maximum(part.sum(axis=0), 0).mean()) for part in parts)
-            other = sum(float(np.maximum(-part.sum(axis=0), 0).mean()) for part in parts)
-            found["copies"] = (len(design.layers) - 1) * one + other
+            positive = sum(float(np.maximum(part.sum(axis=0), 0).mean()) for part in parts)
+            found["copies"] = (len(design.layers) - 1) * positive
     return found
 
 

@@ -134,7 +134,8 @@ def _side_by_side(columns: Sequence[Column]) -> Section:
             row = rows.setdefault(name, [ABSENT] * len(columns))
             if row[place] == ABSENT:
                 row[place] = cell
-            meanings.setdefault(name, meaning)
+            # A meaning that differs between designs, such as that of their level, explains none of them.
+            meanings[name] = meaning if meanings.get(name, meaning) == meaning else ""
     first = columns[0].section
     return Section(
         name=first.name,
@@ -185,11 +186,14 @@ def _general(section: Section) -> list[Prose]:
 
 
 def common(said: Sequence[tuple[str, Sequence[Prose]]]) -> Iterator[Prose]:
-    """Each of the sentences of several designs once. One that is not of all designs begins with their names."""
+    """Each of the sentences of several designs once. One that is not of all designs begins with their names.
+
+    The first sentences of all designs come before the second ones.
+    """
     owners: dict[Prose, list[str]] = {}
-    for name, proses in said:
-        for prose in proses:
-            of = owners.setdefault(prose, [])
+    for place in range(max((len(proses) for _, proses in said), default=0)):
+        for name, proses in said:
+            of = owners.setdefault(proses[place], []) if place < len(proses) else [name]
             if name not in of:
                 of.append(name)
     everyone = {name for name, _ in said}

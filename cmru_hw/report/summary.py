@@ -146,7 +146,7 @@ def _verdict_of(group: Group) -> Prose:
     if (right := _headline(group.of("comparison"))) is not None:
         parts.append((named(right, group.name), " decisions as in software"))
     if (good := _headline(group.of("montecarlo"))) is not None:
-        parts.append(("yield ", named(good, group.name)))
+        parts.append(("yield " if parts else "Yield ", named(good, group.name)))
     energy = group.of("energy")
     if energy is not None and (joules := _headline(energy)) is not None:
         parts.append((named(joules, group.name), f" per timestep, {ENERGY_IS[energy.source.value('level')]}"))
