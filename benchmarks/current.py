@@ -219,7 +219,7 @@ def width() -> None:
 def projection() -> None:
     """Power of the first projection in networks with skip connections, which draw it once for each reader.
 
-    The networks are trained for this purpose. Currents are those of nominal mirrors at the states of software.
+    The networks are trained for this purpose. Currents are those of nominal mirrors, without the constants of the rows.
     """
     data = _shipped(MODELS[0], UTTERANCES)[1]
     for layers in (2, 3):
