@@ -66,6 +66,7 @@ def _digital(name: str, weights: str, bits: int) -> Column:
         excludes=DIGITAL,
     )
 
+
 ARCHITECTURES = {
     one.name: one
     for one in (
