@@ -1,6 +1,7 @@
-"""Current-mode figures: cells, a network compared with software, power by block, dies, network width, temperature.
+"""Current-mode figures: cells, a network compared with software, power by block, dies, network width, temperature, and
+the first projection of networks with skip connections.
 
-Run: ``python -m benchmarks.current [cell|network|dies|width|heat ...]`` (default: all; needs GF180MCU).
+Run: ``python -m benchmarks.current [cell|network|dies|width|heat|projection ...]`` (default: all; needs GF180MCU).
 ``network`` also prints the statements of the abstract of arXiv:2605.15216 on the published circuit.
 """
 
@@ -17,7 +18,7 @@ from cmru_hw.circuits.comparison import classes_of
 from cmru_hw.circuits.current import characterize, compare, mapping, netlist, simulate, technology, variation, verify
 from cmru_hw.circuits.current import fast as fast_engine
 from cmru_hw.core import package_data
-from cmru_hw.nn import checkpoint
+from cmru_hw.nn import checkpoint, training
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.process import device_models
@@ -215,6 +216,52 @@ def width() -> None:
             print(f"{units:5}  {shown}; fc {run.power['fc'] * 1e9:.1f} nW, {run.cpu_seconds:.0f} s of CPU", flush=True)
 
 
+def projection() -> None:
+    """Power of the first projection in networks with skip connections, which draw it once for each reader.
+
+    The networks are trained for this purpose. Currents are those of nominal mirrors, without the constants of the rows.
+    """
+    data = _shipped(MODELS[0], UTTERANCES)[1]
+    for layers in (2, 3):
+        trained = training.train("detect", cell="fq-bmru", units=(4,) * layers, skip=True, seed=0)
+        design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
+        vdd, whole = design.technology.vdd, sum(_static(design, data).values())
+        currents = _projected(design, data)
+        print(f"{layers} layers of 4 units with skip connections, {whole * 1e9:.1f} nW in all; the projection [nW]:")
+        print("  " + ", ".join(f"{name} {current * vdd * 1e9:.2f}" for name, current in currents.items()))
+
+
+def _projected(design: mapping.CurrentDesign, data: Sequences) -> dict[str, float]:
+    """Mean supply current [A] of the parts of the first projection: lines and folds of inputs, arms by reader.
+
+    ``negative`` is the current of a second row for each unit, which passes the negative part of the projection, and
+    ``copies`` that of a copy of the positive part for each later layer; a copy of the negative part sinks its current
+    from the row. Both would replace the arms of later layers.
+    """
+    lines = design.currents(data.inputs[data.valid].astype(float))
+    folded = netlist.folds(design)
+    found = {
+        "lines": sum(float(current.mean()) for current in lines.values()),
+        "folds": sum(float(current.mean()) for line, current in lines.items() if line in folded),
+    }
+    readers = {f"arms of layer {k}": layer.entry for k, layer in enumerate(design.layers)}
+    readers["arms of the readout"] = design.readout
+    for name, rows in readers.items():
+        if rows is None:
+            continue
+        parts = [
+            np.stack([lines[line] * ratio for line, ratio in zip(rows.lines, row, strict=True) if line in lines])
+            for row in rows.ratio
+        ]
+        # The supply delivers the current that arms source; those that sink take theirs from the row.
+        found[name] = sum(float(np.maximum(part, 0).sum(axis=0).mean()) for part in parts)
+        if name == "arms of layer 0":
+            found["negative"] = sum(float(np.maximum(-part, 0).sum(axis=0).mean()) for part in parts)
+            positive = sum(float(np.maximum(part.sum(axis=0), 0).mean()) for part in parts)
+            found["copies"] = (len(design.layers) - 1) * positive
+    return found
+
+
 def _static(design: mapping.CurrentDesign, data: Sequences) -> dict[str, float]:
     """Mean power [W] of each block in the fast engine."""
     run = fast_engine.run(variation.draw(design, seed=0, dies=[0], varied=frozenset()), data)
@@ -254,7 +301,7 @@ def _shipped(model: str, count: int) -> tuple[Trained, Sequences]:
 
 
 def main() -> None:
-    parts = {"cell": cell, "network": network, "dies": fast, "width": width, "heat": heat}
+    parts = {"cell": cell, "network": network, "dies": fast, "width": width, "heat": heat, "projection": projection}
     for name in sys.argv[1:] or parts:
         parts[name]()
 

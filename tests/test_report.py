@@ -313,19 +313,16 @@ def test_what_is_not_there_is_said_and_not_made_up(inside: Path) -> None:
 
 
 @pytest.mark.spice
-def test_runs_of_different_circuits_are_refused_by_name(inside: Path, tmp_path: Path) -> None:
+def test_two_runs_of_one_kind_are_columns_of_one_table(inside: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree("out/compare", other)
-    summary = json.loads((other / "summary.json").read_text())
-    (other / "summary.json").write_text(json.dumps({**summary, "netlist_sha256": "0" * 64}))
-    with pytest.raises(InputError, match=r"out/detect/design\.json and .*/summary\.json are of different"):
-        write([Path("out/detect"), Path("out/compare"), other], tmp_path / "report")
-    assert not (tmp_path / "report").exists()
-    (other / "summary.json").write_text(json.dumps(summary))
     write([Path("out/detect"), Path("out/compare"), other], tmp_path / "report")
     content = (tmp_path / "report" / "index.html").read_text()
-    # Two runs of one kind have separate sections.
-    assert 'id="comparison"' in content and 'id="comparison-2"' in content
+    assert content.count('id="comparison"') == 1 and "comparison-2" not in content
+    table = content[content.index('<section id="comparison"') :]
+    header = re.findall(r"<th>(.*?)</th>", table[: table.index("</thead>")])
+    assert header == ["", "detect: macro, macro level, 1.8 V, typical, 27 °C, out/compare", header[2]]
+    assert header[2].endswith(str(other))
     assert (tmp_path / "report" / "figures" / "unit-2.svg").is_file()
 
 

@@ -7,8 +7,10 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -20,7 +22,11 @@ from cmru_hw.analysis.sweep.result import SweepResult
 from cmru_hw.cli import group
 from cmru_hw.core import cache_folder
 from cmru_hw.core.errors import InputError, SimulationError
-from tests import test_supply
+from cmru_hw.core.records import Invalid
+from cmru_hw.nn.sequences import load_sequences
+from cmru_hw.report.write import write
+from tests import results, test_supply
+from tests.narrow import known
 
 DETECTOR = Path(__file__).parent.parent / "models/detect-cmru-2x4.safetensors"
 WORDS = (
@@ -116,10 +122,53 @@ def test_the_table_compiles_in_a_paper_of_two_columns(swept: Path, tmp_path: Pat
 @pytest.mark.spice
 def test_a_point_that_fails_is_a_row_and_is_not_kept(tmp_path: Path) -> None:
     job = SweepJob(folder=tmp_path, measured=tmp_path / "m", simulator=spice.installed("pyspice"), timeout=1e-6)
-    (point,) = grid.points([grid.NetworkSource(shape="2:2:2")], ["charge"], ["gf180"], [1.8], ["typical/27"])
+    # On a busy machine a small network could be simulated before its timeout is looked at.
+    (point,) = grid.points([grid.NetworkSource(shape="12:16+16:2")], ["charge"], ["gf180"], [1.8], ["typical/27"])
     row = row_of(job, point)
     assert row.status.startswith("failed: ") and row.per_timestep_J is None
     assert not (tmp_path / "points").exists()
+
+
+@pytest.mark.spice
+def test_yields_have_their_interval_and_their_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The yield of a sweep is that of ``montecarlo``; digital rows and random networks have none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    few = load_sequences(DETECTOR.with_name("detect-eval.npz")).first(30)
+    np.savez(tmp_path / "few.npz", inputs=few.inputs, lengths=few.lengths, labels=known(few.labels))
+    words = ["--shape", "2:2:2", "--architecture", "charge", "--architecture", "digital-8", "--sequences", "1"]
+    words += ["--input", str(tmp_path / "few.npz"), "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(group, ["sweep", str(DETECTOR), *words, "--dies", "12"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "yield, share of dies whose accuracy is at most 1 % below software's" in done.output
+    found = SweepResult.load(tmp_path / "out/sweep.json")
+    rows = [row for row in found.rows if row.yield_ is not None]
+    assert [(row.network, row.architecture) for row in rows] == [("detect-cmru-2x4", "charge")]
+    (row,) = rows
+    assert (row.dies, row.yield_level) == (12, "fast engine, macro level") and row.level == "estimate"
+    words = ["--technology", "gf180", "--no-verify", "--input", str(tmp_path / "few.npz")]
+    done = CliRunner().invoke(group, ["export", str(DETECTOR), *words, "-o", str(tmp_path / "design")])
+    assert done.exit_code == 0, done.output
+    words = ["--input", str(tmp_path / "few.npz"), "-n", "12", "-o", str(tmp_path / "dies"), "--json"]
+    done = CliRunner().invoke(group, ["montecarlo", str(tmp_path / "design"), *words])
+    yielded = json.loads(done.stdout)["yield"]
+    assert yielded["k"] == row.yield_k and yielded["ci95"] == pytest.approx([row.yield_low, row.yield_high])
+    # Without dies the same point is another one, and its stored row stays.
+    table = pq.read_table(tmp_path / "out/sweep.parquet")
+    assert table["yield_k"].to_pylist() == [one.yield_k for one in found.rows]
+    source = (tmp_path / "out/sweep.tex").read_text()
+    assert source.count(r"\begin{table*}") == 2 and r"{\percent} (" in source and "macro level" in source
+    written = write([tmp_path / "out"], tmp_path / "report")
+    page = written.page.read_text()
+    assert "fast engine, macro level" in page and "Clopper and Pearson" in page
+
+
+def test_a_yield_without_its_interval_or_level_is_refused() -> None:
+    row = results.sweep().rows[0]
+    whole = replace(row, dies=10, yield_k=9, yield_low=0.55, yield_high=0.99, yield_level="fast engine, macro level")
+    assert whole.yield_ == (0.9, 0.55, 0.99) and row.yield_ is None
+    for change in ({"yield_level": None}, {"yield_low": None}, {"yield_low": 0.95}, {"yield_k": 11}):
+        with pytest.raises(Invalid):
+            replace(whole, **change).check()
 
 
 def test_what_cannot_be_swept_is_named(tmp_path: Path) -> None:

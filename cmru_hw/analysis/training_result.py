@@ -30,6 +30,16 @@ class Improvement(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CounterpartOf(Record):
+    """The network ``file`` whose counterpart was trained, with its accuracy on the same ``test`` sequences."""
+
+    file: str
+    cell: str
+    sha256: Sha256
+    test: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingResult(Record):
     """The checkpoint ``output`` with the hash ``sha256``, and its ``scores``, as the checkpoint holds them."""
 
@@ -38,3 +48,4 @@ class TrainingResult(Record):
     sha256: Sha256
     tried: tuple[SeedScores, ...] | None = field(default=None, metadata=OMIT_NONE)
     hardware_aware: Improvement | None = field(default=None, metadata=OMIT_NONE)
+    counterpart_of: CounterpartOf | None = field(default=None, metadata=OMIT_NONE)

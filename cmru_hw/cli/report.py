@@ -28,10 +28,12 @@ def report(runs: tuple[Path, ...], output: Path, title: str, force: bool, as_jso
 
     A RUN is a folder that export, compare -o, demo, montecarlo, energy, corners, retention or sweep wrote, or the file
     that versus -o wrote. The page is DIR/index.html. DIR also has report.tex with tables/*.tex, numbers.csv, and
-    figures as SVG and PDF. Nothing is simulated.
+    figures as SVG and PDF. Nothing is simulated. Runs of several designs, or several runs of one kind, are columns of
+    one table.
 
     \b
     Example: cmru-hw report out/vowels out/vowels-compare out/vowels-montecarlo -o out/report
+             cmru-hw report out/charge-energy out/chip-energy out/current-energy -o out/report
     """
     from cmru_hw.report import write
 

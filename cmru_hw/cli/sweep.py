@@ -48,11 +48,27 @@ from cmru_hw.core.errors import SimulationError
     help="Process corner and temperature, such as ff/125. Repeatable.",
 )  # fmt: skip
 @click.option(
+    "--input",
+    "data",
+    type=common.FILE,
+    metavar="FILE.npz",
+    help="Evaluation sequences of all checkpoints.  [default: TASK-eval.npz next to each, or else noise]",
+)
+@click.option(
     "--sequences",
     type=click.IntRange(1),
     default=2,
     show_default=True,
-    help="Evaluation sequences of each checkpoint, at equal distances in TASK-eval.npz next to it.",
+    help="Number of evaluation sequences of each checkpoint, at equal distances in the file.",
+)
+@click.option(
+    "--dies",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Dies for the yield of charge-domain macromodels and of current mode, in the fast engine, on all evaluation "
+    "sequences, at typical/27. 0: no yield.",
 )
 @common.workers_option
 @common.scheduler_option
@@ -67,7 +83,9 @@ def sweep(
     technologies: tuple[str, ...],
     supplies: tuple[float, ...],
     corners: tuple[str, ...],
+    data: Path | None,
     sequences: int,
+    dies: int,
     jobs: int,
     scheduler: str | None,
     backend: Any,
@@ -79,6 +97,7 @@ def sweep(
     Every combination is one row. Each row states its level: estimate, or simulated if all transistors of the network
     were. Another supply is measured on transistors, never scaled. A digital row is an estimate with a range, from gates
     of the same process that were simulated at that supply, and the least energy at any supply (docs/proposal.md).
+    --dies adds the yield, with its 95 % interval (Clopper-Pearson) and its level.
     A combination that does not exist is a row with the reason. Finished rows are kept: after an interruption, the same
     command resumes. Exit code 4 if no row could be computed.
 
@@ -92,9 +111,10 @@ def sweep(
     from cmru_hw.analysis.sweep.point import SweepJob
     from cmru_hw.core import cache_folder
     from cmru_hw.nn import checkpoint
+    from cmru_hw.nn.sequences import load_sequences
     from cmru_hw.process import pdk
 
-    networks = [grid.NetworkSource(checkpoint=path) for path in checkpoints]
+    networks = [grid.NetworkSource(checkpoint=path, data=data) for path in checkpoints]
     networks += [grid.NetworkSource(shape=shape) for shape in shapes]
     if not networks:
         raise click.UsageError("Give a CHECKPOINT, or --shape.")
@@ -102,7 +122,9 @@ def sweep(
         if network.checkpoint is None:
             network.numbers()
         else:
-            checkpoint.load(network.checkpoint)
+            trained = checkpoint.load(network.checkpoint)
+            if data is not None:
+                trained.check(load_sequences(data))
     points = grid.points(networks, architectures, technologies or (pdk.DEFAULT,), supplies, corners)
     common.check_folder(output)
     job = SweepJob(
@@ -110,6 +132,7 @@ def sweep(
         measured=cache_folder.measured(),
         simulator=spice.installed(backend),
         sequences=sequences,
+        dies=dies,
         backend=backend,
         timeout=timeout,
     )
@@ -121,6 +144,9 @@ def sweep(
         common.print_columns(
             f"energy per timestep, {len(found.finished)} of {len(found.rows)} rows", tables.HEADER, tables.rows(found)
         )
+        if yields := tables.yields(found):
+            click.echo()
+            common.print_columns(f"yield, {tables.YIELD}", tables.YIELD_HEADER, yields)
         click.echo()
         excluded = [(kind, "; ".join(items)) for kind, items in found.excludes.items()]
         common.print_table("not included", excluded)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cmru_hw.cli import common
+from cmru_hw.cli.training_options import Given, checked, levels_given
 from cmru_hw.cli.training_output import print_improvement
-from cmru_hw.core.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,30 +19,14 @@ if TYPE_CHECKING:
     from cmru_hw.analysis.training_result import Improvement, SeedScores
     from cmru_hw.nn import levels
     from cmru_hw.nn.checkpoint import Trained
+    from cmru_hw.nn.counterpart import Original
     from cmru_hw.nn.recipes import Recipe
     from cmru_hw.nn.tasks import Task
     from cmru_hw.process.technology import Technology
 
 
-Given = int | str | tuple[int, ...] | None
-"""--levels as it was given."""
-
-
-def _levels_given(context: click.Context, parameter: click.Parameter, value: str | None) -> Given:
-    """K: a number for all units (0: unbounded), numbers for equal parts of each layer, or "mixed"."""
-    if value is None or value == "mixed":
-        return value
-    parts = value.split(",")
-    if not all(re.fullmatch(r"\d{1,7}", part) for part in parts):
-        raise click.BadParameter(f"{value[:20]!r} is not a whole number, a list of them such as 1,2,8, or mixed")
-    numbers = tuple(map(int, parts))
-    if len(numbers) > 1 and 0 in numbers:
-        raise click.BadParameter("0 (no limit) cannot be combined with limits: give a large K instead")
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-# Options that describe a new network.
-_OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "normalise", "skip", "decision", "best_of", "classes")
+# A counterpart that loses more accuracy than this is not one yet.
+COMPARABLE = 0.02
 
 
 @click.command()
@@ -71,7 +54,7 @@ _OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "normalise", "skip", 
 @click.option("--epsilon", type=common.Real(0, 1), help="ε of the eps cell, annealed from 1.")
 @click.option(
     "--levels",
-    callback=_levels_given,
+    callback=levels_given,
     metavar="K|K,K,...|mixed",
     help="Largest level K of all units; 0: unbounded; several: for equal parts of each layer; mixed: a third of "
     "each layer with 1 or 2, a third with 4 or 8, a third with half of the longest sequence, with --hardware-aware no "
@@ -130,6 +113,14 @@ _OF_A_NEW_NETWORK = ("cell", "shape", "epsilon", "levels", "normalise", "skip", 
     help="Start from this checkpoint, of this program or imported, instead of a new network.",
 )
 @click.option(
+    "--counterpart",
+    "other",
+    type=common.FILE,
+    metavar="FILE",
+    help="Train a network of the other architecture for the task of this checkpoint, with its size: an FQ-BMRU "
+    "(current mode) for a CMRU, BMRU or αCMRU, a CMRU for an FQ-BMRU.",
+)
+@click.option(
     "--technology", default="macro", show_default=True, metavar="NAME|FILE.toml", help="Technology of the dies."
 )
 @common.percentile_option
@@ -169,6 +160,7 @@ def train(
     best_of: int,
     aware: bool,
     start: Path | None,
+    other: Path | None,
     technology: str,
     percentile: float | None,
     trim_bits: int | None,
@@ -181,14 +173,17 @@ def train(
     """Train a network that can be built, and score it once on the test sequences.
 
     TASK is a named task, whose data come with pip install 'cmru_hw[train]'. --data and --test are your own sequences.
-    --from continues with an existing network. With --hardware-aware, training continues with another die of the
-    technology in every step. Both networks are then evaluated on the same dies, drawn as in montecarlo.
+    --from continues with an existing network. --counterpart trains another cell for the task of an existing network,
+    with its size, skip connections, classes and decision, so that their circuits can be compared. --data and --test are
+    needed if that network was trained on sequences of your own. With --hardware-aware, training continues with another
+    die of the technology in every step. Both networks are then evaluated on the same dies, drawn as in montecarlo.
 
     \b
     Example: cmru-hw train flipflop --shape 1x2 --levels 2 --seed 1 -o out/flipflop.safetensors
+             cmru-hw train --counterpart models/detect-cmru-2x4.safetensors -o out/detect-fq.safetensors
              cmru-hw train --data train.npz --test test.npz --from mine.pt --hardware-aware -o out/mine.safetensors
     """
-    units = _checked(context, start)
+    units = checked(context)
     common.check_output(output, force)
     from cmru_hw.process import technology as technologies
 
@@ -202,7 +197,14 @@ def train(
     command = " ".join(["cmru-hw", *sys.argv[1:]])
     named = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
     given = _start(start)
-    data = _data(task, data_path, test_path, named if given is None else given.config.classes)
+    if other is not None:
+        original = _original(other, data_path, test_path)
+        settings = original.trained.config
+        data, cell, units = original.data, original.cell, settings.units
+        skip, decision = settings.skip, settings.decision
+    else:
+        original = None
+        data = _data(task, data_path, test_path, named if given is None else given.config.classes)
     if normalise is None:
         windows = given is None and cell in ("cmru", "bmru", "eps")
         normalise = windows and data_path is not None and not row_margin
@@ -221,31 +223,7 @@ def train(
     if process is not None:
         fit_dies = partial(_improved, process=process, recipe=recipe, steps=tune_steps, percentile=percentile)
         trained, improvement = fit_dies(trained, data, dies=dies, seed=seed, command=command)
-    _keep(trained, output, data, tried, improvement, force=force, as_json=as_json)
-
-
-def _checked(context: click.Context, start: Path | None) -> tuple[int, ...]:
-    """The units of --shape, after a check of the combination of options. Raises a usage error."""
-    given = context.params
-    if (given["task"] is None) == (given["data_path"] is None):
-        raise click.UsageError("give either a TASK or --data, for your own sequences")
-    if (given["data_path"] is None) != (given["test_path"] is None):
-        raise click.UsageError("--data and --test go together: a network is scored on sequences it was not trained on")
-    if given["percentile"] is not None and not given["aware"]:
-        raise click.UsageError("--input-percentile sets the range of inputs of a circuit: add --hardware-aware")
-    if given["classes"] is not None and given["data_path"] is None:
-        raise click.UsageError("--classes names the classes of --data: leave it out for a TASK")
-    if start is not None:
-        typed = click.core.ParameterSource.COMMANDLINE
-        for name in _OF_A_NEW_NETWORK:
-            if context.get_parameter_source(name) == typed:
-                raise click.UsageError(f"--{name.replace('_', '-')} describes a new network: leave it out with --from")
-    sized = re.fullmatch(r"([1-9]\d?)x([1-9]\d{0,2})", given["shape"])
-    if sized is None:
-        raise click.BadParameter(f"{given['shape']!r} is not LxN, such as 2x16", param_hint="--shape")
-    if given["output"].suffix != ".safetensors":
-        raise OutputError(f"{given['output']}: a checkpoint must be named .safetensors; change the name")
-    return (int(sized[2]),) * int(sized[1])
+    _keep(trained, output, data, tried, improvement, original, force=force, as_json=as_json)
 
 
 def _levels(
@@ -286,6 +264,14 @@ def _data(task: str | None, train_path: Path | None, test_path: Path | None, cla
     return tasks.own(train_path, test_path, classes)
 
 
+def _original(path: Path, train_path: Path | None, test_path: Path | None) -> Original:
+    from cmru_hw.nn import checkpoint, counterpart
+
+    trained = checkpoint.load(path)
+    own = None if train_path is None else _data(None, train_path, test_path, None)
+    return counterpart.original(path, trained, own)
+
+
 def _recipe(data: Task, steps: int | None, row_margin: float, noise: float | None, normalise: bool) -> Recipe:
     from dataclasses import replace
 
@@ -304,13 +290,23 @@ def _keep(
     data: Task,
     tried: list[SeedScores],
     improvement: Improvement | None,
+    original: Original | None,
     *,
     force: bool,
     as_json: bool,
 ) -> None:
     """Write the checkpoint, and print its scores."""
-    from cmru_hw.analysis.training_result import TrainingResult
+    from dataclasses import replace
+
+    from cmru_hw.analysis.training_result import CounterpartOf, TrainingResult
     from cmru_hw.nn import checkpoint
+
+    of = None
+    if original is not None:
+        source = original.trained
+        of = CounterpartOf(file=str(original.path), cell=source.config.cell, sha256=source.sha256, test=original.test)
+        notes = {**trained.config.training, "counterpart_of": source.sha256}
+        trained = replace(trained, config=replace(trained.config, training=notes))
 
     output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(trained, output, force=force)
@@ -321,11 +317,16 @@ def _keep(
             sha256=trained.sha256,
             tried=tuple(tried) or None,
             hardware_aware=improvement,
+            counterpart_of=of,
         )
         common.print_json(result)
         return
     rows = [("checkpoint", str(output)), ("sha256", trained.sha256)]
     rows += [(name, f"{value}") for name, value in trained.config.scores.items()]
+    if of is not None:
+        rows.append(("counterpart of", f"{of.file} ({of.cell}), test {of.test}"))
+        if (test := trained.config.scores["test"]) < of.test - COMPARABLE:
+            rows.append(("less accurate", f"by {of.test - test:.1%}: train with more --steps or --best-of to compare"))
     rows += [(f"seed {one.seed}", f"loss {one.loss:.4f}, test {one.scores['test']:.2%}") for one in tried]
     shape = f"{len(trained.config.units)}x{trained.config.units[0]}"
     common.print_table(f"{data.name}, {trained.config.cell} {shape}", rows)

@@ -25,22 +25,22 @@ def comparison(source: ResultFile, found: ComparisonResult) -> Run:
     resolution = source.fact("resolution", f"decisions/resolution_{unit}", lambda v: si(v, unit))
     errors = _errors(source, found)
     sequences = source.fact("sequences", "classification/total", count)
-    lead: Prose = (
-        "At every timestep, every unit (a recurrent neuron) moves its state up, holds it, or moves it down. Circuit "
-        "and software are the same network if all these decisions and all states agree. Here ",
-        agree,
-        " decisions agree. ",
-        *_class_sentence(found, alike),
+    lead: tuple[Prose, ...] = (
+        (
+            "At every timestep, every unit (a recurrent neuron) moves its state up, holds it, or moves it down. "
+            "Circuit and software are the same network if all these decisions and all states agree.",
+        ),
+        ("Here ", agree, " decisions agree. ", *_class_sentence(found, alike)),
     )
     scope = (
-        f"the design of this report; {found.level} level, technology {found.technology}, "
+        f"{found.level} level, technology {found.technology}, "
         f"{found.provenance.versions.get('simulator', 'simulator not stated')}"
     )
     classes: tuple[Fact, ...] = () if found.classification.one_score else (alike,)
     section = Section(
         name="comparison",
         title="Software compared with SPICE",
-        lead=(lead,),
+        lead=lead,
         headlines=(agree, *classes, *errors[:1]),
         facts=(agree, _differ(source), excluded, resolution, *_tolerance(source), *_margin(source, found, unit),
                *errors, alike, *_not_judged(source, found), *_others(source, found), *clamped(source)),

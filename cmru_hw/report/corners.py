@@ -38,15 +38,14 @@ def _section(source: ResultFile, found: CornersResult, asked: Fact) -> Section:
     right = source.fact("corners with all decisions right", ("all_right", "asked"), part_of)
     failed = source.fact("corners that failed to simulate", "failed", count)
     decisions, energy = _worst(source, found)
-    lead: Prose = (
-        "A corner is a combination of process, supply and temperature. All decisions agree with software at ",
-        source.fact("right corners", "all_right", count),
-        " of ",
-        asked,
-        " corners. ",
-        "The transistors of each corner were measured in testbenches, and the network was simulated with the result."
-        if found.level == "macro"
-        else "At every corner, all transistors were simulated.",
+    lead: tuple[Prose, ...] = (
+        ("A corner is a combination of process, supply and temperature.",),
+        ("All decisions agree with software at ", right, " corners."),
+        (
+            "The transistors of each corner were measured in testbenches, and the network was simulated with these."
+            if found.level == "macro"
+            else "At every corner, all transistors were simulated.",
+        ),
     )
     drawn = copied(
         source.path.parent,
@@ -58,7 +57,7 @@ def _section(source: ResultFile, found: CornersResult, asked: Fact) -> Section:
     return Section(
         name="corners",
         title="Corners",
-        lead=(lead,),
+        lead=lead,
         headlines=(right, *energy[1:]),
         facts=(asked, right, failed, *decisions, *energy),
         figures=() if drawn is None else (drawn,),

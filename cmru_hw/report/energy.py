@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cmru_hw.analysis.energy.result import BlockEnergy, EnergyResult
 from cmru_hw.core.units import count, percent, si
-from cmru_hw.report.facts import Fact, Prose, ResultFile, Section, Table
+from cmru_hw.report.facts import Cell, Fact, Prose, ResultFile, Section, Table
 from cmru_hw.report.published import Own
 from cmru_hw.report.run import ENERGY_IS, Run, clamped, copied, joule, netlist_of, versions
 
@@ -28,7 +28,7 @@ def energy(source: ResultFile, found: EnergyResult) -> Run:
     )
     level = source.fact("level", "level", str)
     left_out = "; ".join(found.excludes) or "nothing"
-    scope = f"the design of this report; {found.level} level, {word}; not included: {left_out}"
+    scope = f"{found.level} level, {word}; not included: {left_out}"
     section = _section(source, found, power)
     return Run(
         source=source,
@@ -58,16 +58,16 @@ def _section(source: ResultFile, found: EnergyResult, power: Fact) -> Section:
     inference = source.fact(
         f"energy per inference, {word}", "per_inference_J", joule, meaning="one sequence, from first to last timestep"
     )
-    lead: Prose = (
-        "A charge meter on every block gives the energy by block. ",
-        LEADS[found.level],
-        " The analytic column is an independent estimate from capacitors and voltages (CV², bias current times VDD).",
+    lead: tuple[Prose, ...] = (
+        ("A charge meter on every block gives the energy by block.",),
+        (LEADS[found.level],),
+        ("The analytic figure is an independent estimate from capacitors and voltages (CV², bias current times VDD).",),
     )
     drawn = copied(source.path.parent, "energy", source, "Energy in each timestep of one sequence, stacked by block.")
     return Section(
         name="energy",
         title="Energy",
-        lead=(lead,),
+        lead=lead,
         headlines=(timestep, inference),
         facts=(timestep, inference, power, *_conditions(source), *clamped(source)),
         table=Table(
@@ -75,6 +75,7 @@ def _section(source: ResultFile, found: EnergyResult, power: Fact) -> Section:
             rows=tuple(_row(source, name, block) for name, block in found.blocks.items()),
         ),
         figures=() if drawn is None else (drawn,),
+        compared=tuple(_of_block(source, name, block) for name, block in found.blocks.items()),
     )
 
 
@@ -102,6 +103,15 @@ def _row(source: ResultFile, name: str, block: BlockEnergy) -> tuple[str | Fact,
         )
     ]
     return (name.replace("_", " "), *numbers, block.source or "", block.note)
+
+
+def _of_block(source: ResultFile, name: str, block: BlockEnergy) -> tuple[str, Cell]:
+    """Name and energy of a block for a table of several designs."""
+    shown = f"block: {name.replace('_', ' ')}"
+    if block.static_J is None or block.dynamic_J is None:
+        return shown, "not modelled"
+    keys = (f"blocks/{name}/static_J", f"blocks/{name}/dynamic_J")
+    return shown, source.fact(shown, keys, lambda a, b: joule(a + b), rule="static + dynamic")
 
 
 def _closure(share: float) -> str:

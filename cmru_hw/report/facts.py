@@ -102,20 +102,24 @@ class Figure:
 
     name: str
     caption: str
-    source: ResultFile
+    sources: tuple[ResultFile, ...]
     draw: Callable[[Path], None] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
+    """``meanings`` explain the first cells of the rows, "" where there is nothing to explain; () for none at all."""
+
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    meanings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """One heading with its content. ``headlines`` are facts repeated at the top of the page, ``points`` a list of short
-    statements. ``design``: name, technology, level, supply and corner of the design, for headings."""
+    statements. ``design``: name, technology, level, supply and corner of the design, for headings. ``compared``: values
+    that a table of several designs has in addition to ``facts``, by name (`cmru_hw.report.columns`)."""
 
     name: str
     title: str
@@ -126,6 +130,7 @@ class Section:
     table: Table | None = None
     figures: tuple[Figure, ...] = ()
     design: str = ""
+    compared: tuple[tuple[str, Cell], ...] = ()
 
     def every_fact(self) -> list[Fact]:
         """All facts in reading order, each once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ from matplotlib import pyplot as plt
 
 from cmru_hw.analysis.montecarlo.statistics import clopper_pearson, passed
 from cmru_hw.core.figures import CIRCUIT, SOFTWARE, STYLE, save
+from cmru_hw.core.units import si
+
+# Width of one column of a paper [inches], 8.5 cm: text keeps its size there.
+COLUMN = 3.35
 
 
 def yield_by_drop(table: pa.Table, software: float, drop: float, path: Path) -> None:
@@ -35,4 +40,28 @@ def yield_by_drop(table: pa.Table, software: float, drop: float, path: Path) -> 
         axis.set_xlabel("accepted loss of accuracy [percentage points]")
         axis.set_ylabel("yield [%]")
         axis.legend(loc="best")
+        save(figure, path)
+
+
+def energies(bars: Sequence[tuple[str, float, bool]], path: Path) -> None:
+    """Bars of (name, energy per timestep [J], whether it was simulated), in this order from the top."""
+    with plt.style.context([STYLE]):
+        figure, axis = plt.subplots(figsize=(COLUMN, 0.8 + 0.3 * len(bars)), layout="constrained")
+        for place, (_, joules, simulated) in enumerate(bars):
+            axis.barh(place, joules, height=0.6, color=CIRCUIT if simulated else "none", edgecolor=CIRCUIT)
+            axis.annotate(
+                f"{si(joules, 'J', 3)}, {'simulated' if simulated else 'estimate'}",
+                (joules, place),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+        values = [joules for _, joules, _ in bars]
+        axis.set_xscale("log")
+        # Room on the right for the text of the longest bar
+        axis.set_xlim(min(values) / 3, max(values) * 30)
+        axis.set_yticks(range(len(bars)), [name for name, _, _ in bars])
+        axis.invert_yaxis()
+        axis.set_xlabel("energy per timestep [J]")
         save(figure, path)

@@ -99,9 +99,12 @@ def _table(table: Table, numbers: Mapping[Fact, int]) -> Iterator[str]:
     heads = "".join(f"<th>{escape(name)}</th>" for name in table.header)
     wide = len(table.header) > _COLUMNS or any(len(plain(cell)) > _SENTENCE for row in table.rows for cell in row)
     yield f'<div class="scroll"><table class="{"cards" if wide else "plain"}"><thead><tr>{heads}</tr></thead><tbody>'
-    for row in table.rows:
-        cells = zip(table.header, row, strict=True)
-        yield "<tr>" + "".join(_cell(name, cell, numbers) for name, cell in cells) + "</tr>"
+    meanings = table.meanings or ("",) * len(table.rows)
+    for row, meaning in zip(table.rows, meanings, strict=True):
+        cells = [_cell(name, cell, numbers) for name, cell in zip(table.header, row, strict=True)]
+        if meaning:
+            cells[0] = cells[0].replace("</td>", f'<span class="what meaning">{escape(meaning)}</span></td>')
+        yield "<tr>" + "".join(cells) + "</tr>"
     yield "</tbody></table></div>"
 
 
@@ -114,9 +117,10 @@ def _cell(name: str, cell: Cell, numbers: Mapping[Fact, int]) -> str:
 def _figure(figure: Figure, picture: Path) -> str:
     data = base64.b64encode(picture.read_bytes()).decode()
     caption = escape(figure.caption)
+    paths = ", ".join(f"<code>{escape(str(source.path))}</code>" for source in figure.sources)
     return (
         f'<figure id="figure-{figure.name}"><img alt="{caption}" src="data:image/svg+xml;base64,{data}">'
-        f"<figcaption>{caption} From <code>{escape(str(figure.source.path))}</code>; also as figures/{figure.name}.pdf."
+        f"<figcaption>{caption} From {paths}; also as figures/{figure.name}.pdf."
         "</figcaption></figure>"
     )
 

@@ -88,10 +88,14 @@ def _yield(source: ResultFile, found: MonteCarloResult, dies: Fact, seed: Fact) 
         part_of,
         meaning="their accuracy is at most the accepted drop below software",
     )
+    meant: Prose = (
+        "Each die is the same design with its own mismatch and noise. A die is good if its accuracy is at most the "
+        "accepted drop below that of software.",
+    )
     lead: Prose = (
-        "Each die is the same design with its own mismatch and noise. A die is good if its accuracy is at most ",
+        "The accepted drop is ",
         drop,
-        " below software's ",
+        ", and software has ",
         software,
         ". Of ",
         dies,
@@ -103,7 +107,7 @@ def _yield(source: ResultFile, found: MonteCarloResult, dies: Fact, seed: Fact) 
     return Section(
         name="montecarlo",
         title="Yield",
-        lead=(lead, _confidence(source, interval), *_paired(source, found)),
+        lead=(meant, lead, _confidence(source, interval), *_paired(source, found)),
         headlines=(yielded, interval),
         facts=(dies, seed, good, yielded, interval, drop, software, *_scores(source, found), *clamped(source)),
         figures=_die_figures(found, rows) if rows.path.is_file() else (),
@@ -165,7 +169,7 @@ def _paired(source: ResultFile, found: MonteCarloResult) -> list[Prose]:
             " randomly chosen dies, ngspice and the fast engine agree in ",
             source.fact("decisions that agree in both engines", ("paired/agree", "paired/decisions"), part_of),
             " decisions. Of the others, ",
-            source.fact("unexplained", "paired/unexplained", count),
+            source.fact("decisions that differ between engines, unexplained", "paired/unexplained", count),
             " are not explained by a small margin.",
         )
     ]
@@ -191,13 +195,13 @@ def _die_figures(found: MonteCarloResult, rows: ResultFile) -> tuple[Figure, ...
         Figure(
             name="dies",
             caption="Accuracy of the dies, and the share of their decisions that agree with software.",
-            source=rows,
+            sources=(rows,),
             draw=histogram,
         ),
         Figure(
             name="yield",
             caption="Yield of the same dies against the accepted loss of accuracy, with its 95 % interval.",
-            source=rows,
+            sources=(rows,),
             draw=by_drop,
         ),
     )
@@ -209,13 +213,19 @@ def _sensitivity(source: ResultFile, effects: Sequence[Effect]) -> Section:
 
         plots.sensitivity(effects[:DRAWN], path)
 
-    lead: Prose = (
-        "Each class of elements is varied alone, and then all classes except it, on the same ",
-        source.fact("dies for the ranking", "sensitivity/0/alone/n", count),
-        " dies. The class with the largest effect is first. Changed decisions are those that differ from "
-        "software. In a technology with imperfect parts, some differ even without variation, about as many in "
-        "every line.",
+    lead: tuple[Prose, ...] = (
+        (
+            "Each class of elements is varied alone, and then all classes except it, on the same dies. Changed "
+            "decisions are those that differ from software. In a technology with imperfect parts, some differ even "
+            "without variation, about as many in every line.",
+        ),
+        (
+            "The class with the largest effect is first, of ",
+            source.fact("dies for the ranking", "sensitivity/0/alone/n", count),
+            " dies.",
+        ),
     )
+    rows = tuple(_effect(source, *numbered) for numbered in enumerate(effects))
     header = (
         "elements",
         "meaning",
@@ -228,15 +238,19 @@ def _sensitivity(source: ResultFile, effects: Sequence[Effect]) -> Section:
         name="sensitivity",
         caption="Changed decisions when one class of elements is varied alone, and when all except it are "
         f"varied. A short lower bar marks a class worth improving. The first {DRAWN}; the table has all.",
-        source=source,
+        sources=(source,),
         draw=draw,
     )
     return Section(
         name="sensitivity",
         title="Sensitivity",
-        lead=(lead,),
-        table=Table(header=header, rows=tuple(_effect(source, *numbered) for numbered in enumerate(effects))),
+        lead=lead,
+        table=Table(header=header, rows=rows),
         figures=(figure,),
+        compared=tuple(
+            (f"{effect.name} varied alone: changed decisions", row[2])
+            for effect, row in zip(effects, rows, strict=True)
+        ),
     )
 
 

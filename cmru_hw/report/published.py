@@ -27,11 +27,15 @@ class PublishedFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class Own:
-    """A figure of a run that can be compared with a published one. ``scope``: what was simulated, and how."""
+    """A figure of a run that can be compared with a published one. ``scope``: level, technology and what is left out.
+
+    ``work`` names the run in the table.
+    """
 
     measure: Measure
     fact: Fact
     scope: str
+    work: str = "this report"
 
 
 def load() -> tuple[PublishedFigure, ...]:
@@ -50,7 +54,7 @@ def section(own: Sequence[Own]) -> Section | None:
         first = row.measure and row.measure not in [r.measure for r in published[: published.index(row)]]
         for mine in own:
             if first and mine.measure == row.measure:
-                rows.append((row.quantity, "this report", mine.fact, mine.scope, str(mine.fact.source.path)))
+                rows.append((row.quantity, mine.work, mine.fact, mine.scope, str(mine.fact.source.path)))
         rows.append((row.quantity, row.work, row.value, row.scope, row.source))
     return Section(
         name="published",

@@ -59,11 +59,15 @@ def _section(source: ResultFile, found: RetentionResult) -> Section:
     return Section(
         name="retention",
         title="Retention",
-        lead=(lead,),
+        lead=lead,
         headlines=(shortest,),
         facts=(worst, hot, condition, unit),
         table=Table(header=("temperature", "timesteps", "time", *header), rows=rows),
         figures=() if drawn is None else (drawn,),
+        compared=tuple(
+            (f"timesteps at {state.temperature_C:g} °C", row[1])
+            for state, row in zip(found.temperatures, rows, strict=True)
+        ),
     )
 
 
@@ -78,15 +82,15 @@ def _row(source: ResultFile, place: int, state: HeldState, last: LastColumns) ->
     )
 
 
-Loss = tuple[Prose, Fact, tuple[str, ...], LastColumns]
+Loss = tuple[tuple[Prose, ...], Fact, tuple[str, ...], LastColumns]
 """Description of a state loss: lead, its fact, header of the last columns, and their entries by row."""
 
 
 def _drooping(source: ResultFile, unit: Fact, worst: Fact, hot: Fact) -> Loss:
     """A level on a capacitor."""
     half = source.fact("a level is lost at a drift of", "half_packet_V", lambda v: si(v, "V"), meaning="half a packet")
-    lead = (
-        "A capacitor loses its charge. The transistor integrator of unit ",
+    lead: Prose = (
+        "The transistor integrator of unit ",
         unit,
         " was held at five of its levels until one had drifted by ",
         half,
@@ -103,14 +107,14 @@ def _drooping(source: ResultFile, unit: Fact, worst: Fact, hot: Fact) -> Loss:
             source.fact(f"from initial leakage at {name}", f"{at}/law_timesteps", _about),
         )
 
-    return lead, half, ("obtained by", "from initial leakage"), last
+    return (("A capacitor loses its charge.",), lead), half, ("obtained by", "from initial leakage"), last
 
 
 def _restored(source: ResultFile, unit: Fact, worst: Fact, hot: Fact) -> Loss:
     """A cell that restores its state."""
     window = source.fact("window relative to threshold", "window_of_threshold", percent, meaning="the narrowest")
-    lead = (
-        "A cell restores its state. That of unit ",
+    lead: Prose = (
+        "The state of unit ",
         unit,
         ", whose window is ",
         window,
@@ -124,7 +128,7 @@ def _restored(source: ResultFile, unit: Fact, worst: Fact, hot: Fact) -> Loss:
     def last(at: str, name: str) -> tuple[Fact, ...]:
         return (source.fact(f"lost in simulation at {name}", f"{at}/lost_in_simulation", _outcome),)
 
-    return lead, window, ("result",), last
+    return (("A cell restores its state.",), lead), window, ("result",), last
 
 
 def _about(timesteps: float) -> str:

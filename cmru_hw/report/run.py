@@ -48,7 +48,7 @@ def copied(folder: Path, name: str, source: ResultFile, caption: str) -> Figure 
             raise OutputError(f"{drawn} is missing, although there is {name}.svg: make the run again")
         shutil.copyfile(drawn, path)
 
-    return Figure(name=name, caption=caption, source=source, draw=draw)
+    return Figure(name=name, caption=caption, sources=(source,), draw=draw)
 
 
 def versions(source: ResultFile) -> Fact:

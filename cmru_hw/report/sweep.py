@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cmru_hw.analysis.sweep.dies import DROP
 from cmru_hw.analysis.sweep.result import SweepResult, SweepRow
-from cmru_hw.core.units import count, si
+from cmru_hw.core.units import count, percent, si
 from cmru_hw.report.facts import Cell, Fact, Prose, ResultFile, Section, Table
 from cmru_hw.report.run import Run, copied, versions
 
@@ -42,7 +43,7 @@ def sweep(source: ResultFile, found: SweepResult) -> Run:
         scope=(rows, " rows"),
         netlist=None,
         versions=versions(source),
-        sections=(section,),
+        sections=(section, *_yield_section(source, found)),
         methods=(),
         excludes=tuple(
             (f"Energies of {kind} rows do not include {'; '.join(of)}.",) for kind, of in found.excludes.items()
@@ -56,6 +57,39 @@ def _verdict(headlines: Sequence[Fact]) -> Prose:
         return ()
     first = headlines[0]
     return (first.name, ": ", first, ". Quote an estimate as such, and a digital one with its range. ")
+
+
+def _yield_section(source: ResultFile, found: SweepResult) -> tuple[Section, ...]:
+    """Yields with their intervals and levels; nothing without any."""
+    places = [place for place, row in enumerate(found.rows) if row.yield_ is not None]
+    if not places:
+        return ()
+    rows: list[tuple[Cell, ...]] = []
+    for place in places:
+        row, at = found.rows[place], f"rows/{place}"
+        name = f"{row.network}, {row.title}, {row.vdd_V:g} V"
+        rows.append(
+            (
+                row.network,
+                row.title,
+                f"{row.vdd_V:g} V",
+                source.fact(f"yield, {name}", (f"{at}/yield_k", f"{at}/dies"), lambda k, n: percent(k / n)),
+                source.fact(f"interval of the yield, {name}", (f"{at}/yield_low", f"{at}/yield_high"), _interval),
+                source.fact(f"dies, {name}", f"{at}/dies", count),
+                str(row.yield_level),
+            )
+        )
+    header = ("network", "architecture", "supply", "yield", "95 % interval", "dies", "level")
+    lead = (
+        f"A die is good if its accuracy on all evaluation sequences is at most {percent(DROP)} below that of software. "
+        "The interval is that of Clopper and Pearson. Dies are those of the fast engine."
+    )
+    table = Table(header=header, rows=tuple(rows))
+    return (Section(name="sweep-yield", title="Yield", lead=((lead,),), table=table),)
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{percent(low)} to {percent(high)}"
 
 
 def _headlines(source: ResultFile, found: SweepResult) -> tuple[Fact, ...]:

@@ -12,8 +12,10 @@ from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.errors import InputError, OutputError
 from cmru_hw.core.output_folder import atomic_folder, digests
 from cmru_hw.core.units import json_text
-from cmru_hw.report import html, latex, published, runs, summary
-from cmru_hw.report.facts import Fact, Prose, Report, Section, Table, plain
+from cmru_hw.report import columns, html, latex, published, runs, summary
+from cmru_hw.report.columns import Group
+from cmru_hw.report.facts import Fact, Prose, Report, Section, Table
+from cmru_hw.report.published import Own
 from cmru_hw.report.run import Run
 
 PAGE = "index.html"
@@ -85,47 +87,46 @@ def _listed(folder: Path) -> dict[str, str]:
 
 
 def make(found: Sequence[Run], title: str = "") -> Report:
-    """The report: a table of the runs, their sections in the given order, published work, methods and exclusions."""
+    """The report: a table of the runs, their sections in the given order, published work, methods and exclusions.
+
+    Several designs are columns of each table (`cmru_hw.report.columns`).
+    """
     if not found:
         raise InputError("no run is given: name at least one result folder")
-    _require_one_circuit(found)
-    own = [figure for run in found for figure in run.own]
-    excluded = _excluded(found)
-    first = summary.section(found, excluded)
-    details = [section for run in found for section in _headed(run)]
-    for figure in first.figures:
-        details = summary.without(details, figure)
-    sections = [first, _simulated(found), *details]
-    if (comparison := published.section(own)) is not None:
+    groups = columns.groups(found)
+    excluded = _excluded(groups)
+    hidden = summary.figure(groups)
+    sections = [summary.section(groups, excluded), _simulated(groups)]
+    sections += columns.sections(groups, [] if hidden is None else [hidden])
+    if (comparison := published.section(_own(groups))) is not None:
         sections.append(comparison)
     sections += [
-        Section(name="methods", title="Methods", lead=_methods(found)),
+        Section(name="methods", title="Methods", lead=_methods(groups)),
         Section(name="excluded", title="Not included", points=excluded),
     ]
-    return Report(title=title or "From network to circuit", sections=tuple(_numbered(sections)))
+    return Report(title=title or "From network to circuit", sections=tuple(sections))
 
 
-def _headed(run: Run) -> list[Section]:
-    """The sections of ``run``, whose tables name design, technology, supply and corner."""
-    design = plain(summary.design_of(run.source)) if run.source.has("design_label") else ""
-    return [replace(section, design=design) for section in run.sections]
+def _several(groups: Sequence[Group]) -> bool:
+    return sum(bool(group.name) for group in groups) > 1
 
 
-def _require_one_circuit(found: Sequence[Run]) -> None:
-    """Raise InputError, with the names of two of them, if the runs are of different circuits."""
-    known = [(run.source.path, run.netlist) for run in found if run.netlist is not None]
-    for path, netlist in known[1:]:
-        first_path, first = known[0]
-        if netlist.source.value(netlist.keys[0]) != first.source.value(first.keys[0]):
-            raise InputError(
-                f"{first_path} and {path} are of different circuits ({first.shown} and {netlist.shown}): report each "
-                f"by itself, or compare the designs with cmru-hw versus"
-            )
+def _own(groups: Sequence[Group]) -> list[Own]:
+    """The figures to compare with published ones, with the name of their design if there are several."""
+    if not _several(groups):
+        return [own for group in groups for run in group.runs for own in run.own]
+    return [
+        replace(own, work=group.name, fact=columns.named(own.fact, group.name))
+        for group in groups
+        for run in group.runs
+        for own in run.own
+    ]
 
 
-def _simulated(found: Sequence[Run]) -> Section:
+def _simulated(groups: Sequence[Group]) -> Section:
     rows = tuple(
         (
+            *([group.name] if _several(groups) else []),
             f"{run.title}{_edited(run)}",
             run.scope,
             run.level,
@@ -133,13 +134,15 @@ def _simulated(found: Sequence[Run]) -> Section:
             run.versions,
             run.source.command or "not kept",
         )
-        for run in found
+        for group in groups
+        for run in group.runs
     )
+    design = ("design",) if _several(groups) else ()
     return Section(
         name="simulated",
         title="Simulations",
-        lead=_simulators(found),
-        table=Table(header=("run", "scope", "level", "netlist sha256", "versions", "command"), rows=rows),
+        lead=_simulators([run for group in groups for run in group.runs]),
+        table=Table(header=(*design, "run", "scope", "level", "netlist sha256", "versions", "command"), rows=rows),
     )
 
 
@@ -163,35 +166,31 @@ def _edited(run: Run) -> str:
     return f" (edited after export: {', '.join(map(str, edited))})" if edited else ""
 
 
-def _methods(found: Sequence[Run]) -> tuple[Prose, ...]:
-    pieces: list[str | Fact] = []
-    for run in found:
-        for sentence in run.methods:
-            pieces += [*sentence, " "]
-    return ((*pieces, f"Written by cmru_hw {cmru_hw.__version__}."),)
+def _methods(groups: Sequence[Group]) -> tuple[Prose, ...]:
+    """One paragraph for each design."""
+    paragraphs: list[Prose] = []
+    for group in groups:
+        pieces: list[str | Fact] = [f"{group.name}: "] if _several(groups) and group.name else []
+        for run in group.runs:
+            for sentence in run.methods:
+                pieces += [*sentence, " "]
+        paragraphs += [tuple(pieces)] if any(run.methods for run in group.runs) else []
+    written = f"Written by cmru_hw {cmru_hw.__version__}."
+    if len(paragraphs) == 1:
+        return ((*paragraphs[0], written),)
+    return (*paragraphs, (written,))
 
 
-def _excluded(found: Sequence[Run]) -> tuple[Prose, ...]:
-    prose = list(dict.fromkeys(sentence for run in found for sentence in run.excludes))
-    made = {run.kind for run in found}
-    return (*prose, *((kind.absent,) for name, kind in runs.MAKERS.items() if kind.absent and name not in made))
-
-
-def _numbered(sections: Sequence[Section]) -> list[Section]:
-    """Number the sections of the same kind, so that their tables and figures have different names."""
-    seen: dict[str, int] = {}
-    numbered = []
-    for section in sections:
-        place = seen[section.name] = seen.get(section.name, 0) + 1
-        if place > 1:
-            section = replace(
-                section,
-                name=f"{section.name}-{place}",
-                title=f"{section.title} ({place})",
-                figures=tuple(replace(figure, name=f"{figure.name}-{place}") for figure in section.figures),
-            )
-        numbered.append(section)
-    return numbered
+def _excluded(groups: Sequence[Group]) -> tuple[Prose, ...]:
+    """What the figures of each design leave out, and the kinds of runs that it lacks."""
+    designs = [group for group in groups if group.name] or list(groups)
+    said = []
+    for group in designs:
+        prose = [sentence for run in group.runs for sentence in run.excludes]
+        prose += [(kind.absent,) for name, kind in runs.MAKERS.items() if kind.absent and group.of(name) is None]
+        said.append((group.name, prose))
+    others = [sentence for group in groups if group not in designs for run in group.runs for sentence in run.excludes]
+    return (*columns.common(said), *dict.fromkeys(others))
 
 
 def _numbers(report: Report, path: Path) -> None:

@@ -11,6 +11,7 @@ from cmru_hw.analysis.digital import counts
 from cmru_hw.analysis.digital.energy import EXCLUDES as DIGITAL
 from cmru_hw.circuits import registry
 from cmru_hw.core.errors import InputError
+from cmru_hw.nn.sequences import evaluation_file
 from cmru_hw.process import CORNERS
 
 COMMON = ("input drivers, wires, pads and regulation of the supply", "feature extraction")
@@ -92,10 +93,21 @@ _SHAPE = re.compile(r"(\d{1,4}):(\d{1,4}(?:\+\d{1,4})*):(\d{1,3})")
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSource:
-    """A trained network in a file, or the shape of a random one: ``12:64+64:2``."""
+    """A trained network in a file, or the shape of a random one: ``12:64+64:2``.
+
+    ``data``: evaluation sequences; None for those next to the checkpoint.
+    """
 
     checkpoint: Path | None = None
     shape: str = ""
+    data: Path | None = None
+
+    @property
+    def sequences(self) -> Path | None:
+        """The evaluation sequences, if there are any."""
+        if self.checkpoint is None:
+            return None
+        return self.data or evaluation_file(self.checkpoint)
 
     @property
     def name(self) -> str:
@@ -123,6 +135,10 @@ class Point:
     vdd: float
     process: str = "typical"
     temperature: float = 27.0
+
+    @property
+    def nominal(self) -> bool:
+        return self.process == "typical" and self.temperature == 27.0
 
     @property
     def corner(self) -> str:

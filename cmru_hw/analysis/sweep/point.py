@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,18 +17,19 @@ from cmru_hw.analysis.digital import counts
 from cmru_hw.analysis.digital import energy as digital
 from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.analysis.energy.scaling import random_network
-from cmru_hw.analysis.sweep.grid import ARCHITECTURES, Column, Point
+from cmru_hw.analysis.sweep.dies import yield_of
+from cmru_hw.analysis.sweep.grid import ARCHITECTURES, Column, NetworkSource, Point
 from cmru_hw.analysis.sweep.result import StoredRow, SweepRow
 from cmru_hw.analysis.versus.api import parts_of
 from cmru_hw.characterize import digital_gates
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits import registry
 from cmru_hw.circuits.corner import Corner
-from cmru_hw.core.errors import InputError, MappingError, SimulationError, TechnologyError
+from cmru_hw.core.errors import DataError, InputError, MappingError, SimulationError, TechnologyError
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
-from cmru_hw.nn.sequences import Sequences, evaluation_file, load_sequences
+from cmru_hw.nn.sequences import Sequences, load_sequences
 from cmru_hw.nn.training import predict
 from cmru_hw.process import pdk
 from cmru_hw.spice import Engine
@@ -44,24 +46,28 @@ SEARCHED = (0.5, 0.6, 0.7, 0.9, 1.2, 1.5, 1.8)
 class SweepJob:
     """What all points share. Results of points are in ``folder``, measured technologies and gates in ``measured``.
 
-    ``sequences``: number of evaluation sequences of a checkpoint, at equal distances in its file.
+    ``sequences``: number of evaluation sequences of a checkpoint, at equal distances in its file. ``dies``: number of
+    dies for a yield, on all evaluation sequences; 0 for none.
     """
 
     folder: Path
     measured: Path
     simulator: str
     sequences: int = 2
+    dies: int = 0
     backend: spice.Backend = "pyspice"
     timeout: float = 600.0
 
     def identity(self, point: Point, trained: Trained, data: Sequences) -> str:
         """Hash of everything that determines the row of ``point``, whose network and stimulus are given."""
         digest = hashlib.sha256(f"{cmru_hw.__version__} {self.simulator} {self.sequences} ".encode())
-        digest.update(repr(replace(point, network=replace(point.network, checkpoint=None))).encode())
+        digest.update(repr(replace(point, network=replace(point.network, checkpoint=None, data=None))).encode())
         digest.update(trained.sha256.encode() + data.inputs.tobytes())
         path = Path(point.technology)
         if path.suffix == ".toml" and path.is_file():
             digest.update(path.read_bytes())
+        if self.dies and point.network.sequences is not None:
+            digest.update(f"dies {self.dies}".encode() + point.network.sequences.read_bytes())
         return digest.hexdigest()
 
 
@@ -71,6 +77,8 @@ def row_of(job: SweepJob, point: Point) -> SweepRow:
     trained, data = _network(point, job.sequences)
     if trained.config.cell not in column.cells:
         reason = f"a {trained.config.cell} network has no {column.title} circuit; it takes {' or '.join(column.cells)}"
+        if column.circuit:
+            reason += ", which cmru-hw train --counterpart trains for the same task and size"
         return _row(point, trained, status=f"refused: {reason}")
     identity = job.identity(point, trained, data)
     path = job.folder / "points" / f"{identity[:24]}.json"
@@ -84,6 +92,8 @@ def row_of(job: SweepJob, point: Point) -> SweepRow:
     try:
         with spice.open_engine(backend=job.backend, timeout=job.timeout) as engine:
             found = _computed(job, point, column, trained, data, engine)
+            if job.dies and column.circuit and point.nominal and point.network.sequences is not None:
+                found = replace(found, **_yield(job, point, column, trained, engine))
     except (MappingError, TechnologyError) as error:
         return _row(point, trained, status=f"refused: {error}")
     except SimulationError as error:
@@ -104,10 +114,14 @@ def _network(point: Point, sequences: int) -> tuple[Trained, Sequences]:
     if source.checkpoint is None:
         return _random(source.numbers(), column.cells[0])
     trained = _loaded(source.checkpoint)
-    path = evaluation_file(source.checkpoint)
+    path = source.sequences
     if path is None:
         return trained, _noise(trained.config.features)
     data = load_sequences(path)
+    try:
+        trained.check(data)
+    except DataError as error:
+        raise DataError(f"{path} is not for {source.checkpoint}: {error}") from None
     chosen = np.linspace(0, len(data) - 1, min(sequences, len(data))).round().astype(np.int64)
     return trained, data.take(chosen)
 
@@ -159,6 +173,25 @@ def _computed(
     return _done(row, per_timestep_J=found.per_timestep_J, decisions_agree=agree, **size)
 
 
+def _yield(job: SweepJob, point: Point, column: Column, trained: Trained, engine: Engine) -> dict[str, Any]:
+    """Dies of the design that ``export`` would make of all evaluation sequences; {} if none can be drawn of it."""
+    assert point.network.sequences is not None
+    data = load_sequences(point.network.sequences)
+    exported = _mapped(job, point, column, trained, data, engine)
+    try:
+        exported.architecture.die_simulator(exported.design)
+    except InputError:
+        return {}
+    found = yield_of(exported, data, job.dies)
+    return {
+        "dies": found.n,
+        "yield_k": found.k,
+        "yield_low": found.low,
+        "yield_high": found.high,
+        "yield_level": f"fast engine, {exported.design.technology.level} level",
+    }
+
+
 def _lengths(data: Sequences) -> list[tuple[int, int]]:
     return [(place, int(length)) for place, length in enumerate(data.lengths)]
 
@@ -167,11 +200,10 @@ def _mapped(job: SweepJob, point: Point, column: Column, trained: Trained, data:
     """The design of ``point``, measured or moved to its supply and corner; it has no folder."""
     kind = registry.get(column.circuit)
     technology = kind.at_level(kind.load_technology(point.technology), column.level, None)
-    nominal = point.process == "typical" and point.temperature == 27.0
-    if nominal:
+    if point.nominal:
         technology = kind.at_supply(technology, point.vdd, engine, job.measured)
     design = kind.map_network(trained, technology, kind.calibrate(trained, data))
-    if not nominal:
+    if not point.nominal:
         corner = Corner(process=point.process, temperature=point.temperature, vdd=point.vdd)
         design, _ = kind.at_corner(design, trained, corner, engine, job.measured / "corners")
     return Exported(
@@ -205,17 +237,16 @@ def _digital(job: SweepJob, point: Point, column: Column, trained: Trained, engi
         least_J=least.typical,
         least_vdd_V=least.vdd,
         lowest_J=found.lowest_J,
-        classes_agree=None if point.network.checkpoint is None else _classes(point.network.checkpoint, column.bits),
+        classes_agree=_classes(point.network, column.bits),
     )
 
 
 @lru_cache(maxsize=64)
-def _classes(path: Path, bits: int) -> float | None:
+def _classes(source: NetworkSource, bits: int) -> float | None:
     """Share of a checkpoint's evaluation sequences whose class stays with weights of ``bits``; None without any."""
-    found = evaluation_file(path)
-    if found is None:
+    if source.checkpoint is None or source.sequences is None:
         return None
-    trained, data = _loaded(path), load_sequences(found)
+    trained, data = _loaded(source.checkpoint), load_sequences(source.sequences)
     return float(np.mean(predict(counts.rounded_network(trained, bits), data) == predict(trained, data)))
 
 

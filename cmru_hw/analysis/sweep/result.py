@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cmru_hw.core.records import Count, Invalid, Positive, Record
+from cmru_hw.core.records import OMIT_NONE, Count, Invalid, Positive, Record
 
 RESULT = "sweep.json"
 
@@ -21,6 +21,9 @@ class SweepRow(Record):
     of the circuit's decisions that software makes; ``classes_agree``: share of all evaluation sequences that keep their
     class with the digital datapath's weights, which were not trained again. ``status`` is "done",
     or begins with "refused" or "failed" and has the reason; all figures are None then.
+
+    ``yield_k`` of ``dies`` dies are good, with the Clopper-Pearson interval ``yield_low`` to ``yield_high`` of this
+    share; None where no dies were asked for, and where none can be drawn. ``yield_level``: engine and level of dies.
     """
 
     network: str
@@ -45,6 +48,18 @@ class SweepRow(Record):
     classes_agree: float | None
     status: str
     source: str
+    dies: int | None = field(default=None, metadata=OMIT_NONE)
+    yield_k: int | None = field(default=None, metadata=OMIT_NONE)
+    yield_low: float | None = field(default=None, metadata=OMIT_NONE)
+    yield_high: float | None = field(default=None, metadata=OMIT_NONE)
+    yield_level: str | None = field(default=None, metadata=OMIT_NONE)
+
+    @property
+    def yield_(self) -> tuple[float, float, float] | None:
+        """Yield and its 95 % interval; None without dies."""
+        if self.dies is None or self.yield_k is None or self.yield_low is None or self.yield_high is None:
+            return None
+        return self.yield_k / self.dies, self.yield_low, self.yield_high
 
     @property
     def done(self) -> bool:
@@ -55,6 +70,11 @@ class SweepRow(Record):
             raise Invalid("per_timestep_J", f"does not fit the status {self.status!r}")
         if self.level == "simulated" and self.low_J is not None:
             raise Invalid("low_J", "is the range of an estimate, but the row is simulated")
+        given = (self.dies, self.yield_k, self.yield_low, self.yield_high, self.yield_level)
+        if any(value is None for value in given) != all(value is None for value in given):
+            raise Invalid("dies", "has no yield, interval or level")
+        if self.yield_ is not None and not 0 <= self.yield_[1] <= self.yield_[0] <= self.yield_[2] <= 1:
+            raise Invalid("yield_k", "is out of its interval")
 
 
 @dataclass(frozen=True, kw_only=True)

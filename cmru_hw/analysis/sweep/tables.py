@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from cmru_hw.analysis.sweep.dies import DROP
 from cmru_hw.analysis.sweep.result import SweepResult, SweepRow
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.units import percent, si
 
 HEADER = ("network", "units", "architecture", "technology", "corner", "supply", "energy per timestep", "level", "area")
+YIELD_HEADER = ("network", "units", "architecture", "technology", "supply", "yield", "95 % interval", "dies", "level")
+YIELD = f"share of dies whose accuracy is at most {percent(DROP)} below software's"
 MARKS = {"estimate": "e", "simulated": "s"}
+_END = (r"\bottomrule", r"\end{tabular}", r"\end{table*}")
 # (1e15, "femto") and so on: the largest unit that keeps the largest energy of a table above 1
 _SCALES = ((1e15, r"\femto\joule"), (1e12, r"\pico\joule"), (1e9, r"\nano\joule"))
 
@@ -20,7 +24,8 @@ PAPER = r"""% A two-column document with the table and the figure of this sweep.
 \usepackage{booktabs,graphicx}
 \IfFileExists{siunitx.sty}{\usepackage{siunitx}}{% without siunitx: the two commands that the table uses
   \newcommand{\unit}[1]{\ensuremath{\mathrm{##1}}}\newcommand{\qty}[2]{##1\,\unit{##2}}%
-  \newcommand{\femto}{f}\newcommand{\pico}{p}\newcommand{\nano}{n}\newcommand{\joule}{J}\newcommand{\volt}{V}}
+  \newcommand{\femto}{f}\newcommand{\pico}{p}\newcommand{\nano}{n}\newcommand{\joule}{J}\newcommand{\volt}{V}%
+  \newcommand{\percent}{\%}}
 \begin{document}
 \input{sweep}
 \begin{figure}\centering
@@ -49,6 +54,25 @@ def rows(result: SweepResult) -> list[tuple[str, ...]]:
     ]
 
 
+def yields(result: SweepResult) -> list[tuple[str, ...]]:
+    """Rows for a terminal: the yield of each row that has one."""
+    return [
+        (
+            row.network,
+            str(row.units),
+            row.title,
+            row.technology,
+            f"{row.vdd_V:g} V",
+            percent(row.yield_[0]),
+            f"{percent(row.yield_[1])} to {percent(row.yield_[2])}",
+            str(row.dies),
+            str(row.yield_level),
+        )
+        for row in result.finished
+        if row.yield_ is not None
+    ]
+
+
 def _energy(row: SweepRow) -> str:
     if row.per_timestep_J is None:
         return row.status
@@ -72,7 +96,7 @@ def write_parquet(result: SweepResult, path: Path) -> None:
     import pyarrow.parquet as pq
 
     plain = [asdict(row) for row in result.rows]
-    kinds = {"units": pa.int64(), "transistors": pa.int64()}
+    kinds = {name: pa.int64() for name in ("units", "transistors", "dies", "yield_k")}
     schema = pa.schema(
         [
             (
@@ -114,14 +138,50 @@ def as_latex(result: SweepResult) -> str:
             lines.append(r"\addlinespace")
         before = group[0].network
         lines.append(" & ".join(_latex_row(group, supplies)) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
+    return "\n".join([*lines, *_END, *_latex_yields(result), ""])
+
+
+def _latex_yields(result: SweepResult) -> list[str]:
+    """A second ``table*``: yields with their intervals, one column per supply; nothing without any."""
+    found = [row for row in result.finished if row.yield_ is not None]
+    if not found:
+        return []
+    supplies = sorted({row.vdd_V for row in found})
+    dies = ", ".join(str(count) for count in sorted({row.dies or 0 for row in found}))
+    lines = [
+        r"\begin{table*}\centering\small",
+        rf"\caption{{Yield ({_places(result)}): share of {dies} dies whose accuracy is at most \qty{{{100 * DROP:g}}}"
+        r"{\percent} below that of software, and its 95\,\% interval (Clopper and Pearson).}\label{tab:sweep-yield}",
+        rf"\begin{{tabular}}{{lrll{'r' * len(supplies)}}}",
+        r"\toprule",
+        " & ".join(("network", "units", "architecture", "dies by", *(rf"\qty{{{v:g}}}{{\volt}}" for v in supplies)))
+        + r" \\",
+        r"\midrule",
+    ]
+    for group in _grouped(found):
+        first = group[0]
+        cells = {row.vdd_V: _latex_yield(row) for row in group}
+        name = first.network.replace("_", r"\_")
+        row = [name, str(first.units), first.title, str(first.yield_level), *(cells.get(v, "--") for v in supplies)]
+        lines.append(" & ".join(row) + r" \\")
+    return [*lines, *_END]
+
+
+def _latex_yield(row: SweepRow) -> str:
+    if row.yield_ is None:
+        return "--"
+    value, low, high = (f"{100 * share:.1f}" for share in row.yield_)
+    return rf"\qty{{{value}}}{{\percent}} ({low}--{high})"
+
+
+def _places(result: SweepResult) -> str:
+    places = sorted({f"{row.technology}, {row.corner}" for row in result.finished})
+    return "; ".join(places).replace("_", r"\_").replace("°", r"\ensuremath{^\circ}")
 
 
 def _caption(result: SweepResult) -> str:
-    places = sorted({f"{row.technology}, {row.corner}" for row in result.finished})
-    text = "; ".join(places).replace("_", r"\_").replace("°", r"\ensuremath{^\circ}")
     return (
-        f"Energy per timestep ({text}) at each supply, and of digital logic at its supply of least energy. "
+        f"Energy per timestep ({_places(result)}) at each supply, and of digital logic at its supply of least energy. "
         "Estimates and simulations of all transistors are marked; wires and input drivers are not included."
     )
 

@@ -190,7 +190,10 @@ def calibrate(trained: Trained, sequences: Data | None, *, percentile: float = P
 def _refuse(trained: Trained) -> None:
     if trained.config.cell != "fq-bmru":
         name = trained.config.cell.upper()
-        raise MappingError(f"current mode builds only FQ-BMRUs: export this {name} with --architecture sc")
+        raise MappingError(
+            f"current mode builds only FQ-BMRUs: export this {name} with --architecture sc, or train an FQ-BMRU for "
+            f"its task with cmru-hw train --counterpart"
+        )
     refuse_dead_layers(trained)
 
 
