@@ -23,6 +23,7 @@ from scipy import stats
 
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo import scheduler, statistics, workers
+from cmru_hw.analysis.montecarlo.interval import clopper_pearson
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.result import MonteCarloResult
 from cmru_hw.analysis.montecarlo.shards import Block, Store, blocks
@@ -188,7 +189,7 @@ def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch: pytest.Monkey
 def test_clopper_pearson_is_exact() -> None:
     for k, n in ((0, 10), (3, 10), (10, 10), (487, 500)):
         expected = stats.binomtest(k, n).proportion_ci(method="exact")
-        found = statistics.clopper_pearson(k, n)
+        found = clopper_pearson(k, n)
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
@@ -275,7 +276,7 @@ def test_stopping_early_is_the_same_in_any_order(tmp_path: Path) -> None:
     straight = collect(mine, range(200), tmp_path / "a", until=0.2)
     assert scheduler.FEWEST <= len(straight) < 200 and len(straight) % 8 == 0
     good = int(statistics.passed(straight, mine.goal.accuracy, 0.01).sum())
-    assert statistics.clopper_pearson(good, len(straight)).width <= 0.2
+    assert clopper_pearson(good, len(straight)).width <= 0.2
     assert collect(mine, range(200), tmp_path / "b", scrambled, until=0.2).equals(straight)
 
 

@@ -13,21 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
+from cmru_hw.analysis.montecarlo.interval import clopper_pearson, within_drop
 from cmru_hw.analysis.montecarlo.job import EngineName, Job
 from cmru_hw.analysis.montecarlo.result import (
     DieAccuracy,
     DieStatistics,
     EngineAgreement,
-    Interval,
     LevelErrors,
     TrimRange,
 )
 from cmru_hw.analysis.montecarlo.rows import SCHEMA
 from cmru_hw.circuits.dies import DieScores
 from cmru_hw.core.errors import SimulationError, SimulationTimeout, SimulatorCrashed
-from cmru_hw.nn.one_thread import one_thread
 
 # Dies per block, which is computed and stored as one: some seconds of work, the most that an interruption can lose.
 BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
@@ -38,8 +36,7 @@ TRANSIENT = frozenset(error.__name__ for error in (SimulationTimeout, SimulatorC
 
 def scores(job: Job, dies: Sequence[int]) -> pa.Table:
     """One row of SCHEMA for each of ``dies``. Raises errors that would affect every die, such as SimulatorMissing."""
-    with one_thread():
-        rows = job.simulator.fast(job, dies) if job.engine == "fast" else _spice(job, dies)
+    rows = job.simulator.fast(job, dies) if job.engine == "fast" else _spice(job, dies)
     return pa.Table.from_pylist([vars(row) for row in rows], schema=SCHEMA)
 
 
@@ -56,21 +53,6 @@ def _spice(job: Job, dies: Sequence[int]) -> list[DieScores]:
 
 
 # --- Together ----------------------------------------------------------------------------------------------------
-
-
-def clopper_pearson(k: int, n: int, *, confidence: float = 0.95) -> Interval:
-    """Exact interval of a share of which ``k`` of ``n`` ≥ 1 were observed."""
-    tail = (1 - confidence) / 2
-    # Quantiles of beta distributions. scipy.stats has them too, but takes a second to import.
-    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
-    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
-    return Interval(k=k, n=n, value=k / n, ci95=(low, high))
-
-
-def within_drop(accuracy: NDArray[np.float64], software: float, drop: float) -> NDArray[np.bool_]:
-    """(dies,): whether ``accuracy`` (dies,) is at most ``drop`` below that of ``software``."""
-    # Shares of sequences are ratios of integers: rounding must not fail a die that is exactly at the limit.
-    return np.asarray(accuracy >= software - drop - 1e-12)
 
 
 def passed(table: pa.Table, software: float, drop: float) -> NDArray[np.bool_]:
