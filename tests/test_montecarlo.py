@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,22 @@ def test_order_and_size_of_blocks_change_nothing(tmp_path: Path, monkeypatch: py
     assert collect(mine, range(30), tmp_path / "c").equals(whole)
     # A run of fewer dies gives the first rows of a run of more.
     assert collect(mine, range(11), tmp_path / "d").equals(whole.slice(0, 11))
+
+
+def test_blocks_have_about_the_same_time_for_small_and_large_jobs() -> None:
+    small = job()
+    assert statistics.block_size(small) == statistics.BLOCK["fast"]
+    assert statistics.block_size(replace(small, engine="spice")) == statistics.BLOCK["spice"]
+    wide = Shape(features=16, units=(128, 128), levels=7)
+    trained = random_network(wide)
+    sizes = []
+    for timesteps in (50, 500, 5000):
+        data = random_sequences(wide, (timesteps,) * 4)
+        design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
+        large = Job(design=design, trained=trained, sequences=data, seed=0, varied=frozenset())
+        sizes.append(statistics.block_size(large))
+        assert statistics.block_size(replace(large, engine="spice")) == 1
+    assert statistics.BLOCK["fast"] >= sizes[0] > sizes[1] > sizes[2] >= 1
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -168,7 +168,7 @@ def _versions() -> dict[str, str]:
 
 
 def _stopping(job: Job, width: float) -> Stopping:
-    return Stopping(width=width, fewest=scheduler.FEWEST, block=statistics.BLOCK[job.engine])
+    return Stopping(width=width, fewest=scheduler.FEWEST, block=statistics.block_size(job))
 
 
 def _paired(

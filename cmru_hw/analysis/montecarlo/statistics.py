@@ -7,6 +7,7 @@ not do its task.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,11 +28,26 @@ from cmru_hw.analysis.montecarlo.rows import SCHEMA
 from cmru_hw.circuits.dies import DieScores
 from cmru_hw.core.errors import SimulationError, SimulationTimeout, SimulatorCrashed
 
-# Dies per block, which is computed and stored as one: some seconds of work, the most that an interruption can lose.
-BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
+BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 16}
+"""Most dies per block, which is computed and stored as one."""
+BLOCK_SECONDS = 2.0
+"""About the CPU time [s] of a block, unless BLOCK is reached: the most that an interruption can lose."""
 
 TRANSIENT = frozenset(error.__name__ for error in (SimulationTimeout, SimulatorCrashed))
 """Status of a die that failed for want of time, or whose simulator was killed: another try may succeed."""
+
+
+def block_size(job: Job) -> int:
+    """Dies per block of ``job``, a power of two or BLOCK.
+
+    It follows from the sizes of the job and not from a measurement, so that the same command finds the blocks of an
+    earlier one. A die's row does not depend on it.
+    """
+    simulator = job.simulator
+    seconds = simulator.fast_seconds if job.engine == "fast" else simulator.simulated_seconds
+    weights = sum(array.size for name, array in job.trained.arrays.items() if name.endswith("weight"))
+    dies = BLOCK_SECONDS / (seconds * weights * int(job.sequences.lengths.sum()))
+    return min(BLOCK[job.engine], 2 ** max(0, math.floor(math.log2(dies))))
 
 
 def scores(job: Job, dies: Sequence[int]) -> pa.Table:
