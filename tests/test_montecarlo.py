@@ -98,7 +98,8 @@ def test_rows_do_not_depend_on_the_memory_for_drawn_dies(monkeypatch: pytest.Mon
 
 
 @pytest.mark.spice
-def test_blocks_share_a_simulator_until_the_job_ends() -> None:
+def test_blocks_share_a_simulator_until_the_job_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(statistics.BLOCK, "spice", 2)
     mine = job(engine="spice")
     pids = set()
     for _, table in workers.serial(mine, blocks(mine, range(6))):

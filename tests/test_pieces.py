@@ -185,6 +185,7 @@ def test_the_gate_of_a_large_network_names_a_weight_of_the_wrong_sign(tmp_path: 
     done = CliRunner().invoke(group, ["export", str(tmp_path / "net.safetensors"), *given, "-o", str(folder)])
     assert done.exit_code == 0, done.output
     design = load_design(folder).design
+    assert isinstance(design, Design)
     unit, line = most_moved(design, trained, data)
     netlist = folder / "network.cir"
     netlist.write_text(flipped(netlist.read_text(), f"ca1_{unit}_{line}"))

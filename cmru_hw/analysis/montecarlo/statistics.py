@@ -47,7 +47,7 @@ def block_size(job: Job) -> int:
     seconds = simulator.fast_seconds if job.engine == "fast" else simulator.simulated_seconds
     weights = sum(array.size for name, array in job.trained.arrays.items() if name.endswith("weight"))
     dies = BLOCK_SECONDS / (seconds * weights * int(job.sequences.lengths.sum()))
-    return min(BLOCK[job.engine], 2 ** max(0, math.floor(math.log2(dies))))
+    return min(BLOCK[job.engine], 1 << max(0, math.floor(math.log2(dies))))
 
 
 def scores(job: Job, dies: Sequence[int]) -> pa.Table:
