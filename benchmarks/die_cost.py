@@ -18,7 +18,7 @@ import torch
 from benchmarks import montecarlo
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.statistics import scores
-from cmru_hw.circuits.charge import macro_netlist, mapping, noise, simulate, variation
+from cmru_hw.circuits.charge import fidelity, macro_netlist, mapping, noise, variation
 from cmru_hw.circuits.simulation import shared_decks
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint
@@ -59,7 +59,7 @@ def batch(name: str, dies: int) -> str:
     decks = 0
     for number in range(dies):
         drawn = variation.draw(one.design, seed=one.seed, dies=[number], varied=one.varied)
-        for places in shared_decks(lengths, simulate.FRAMES_PER_DECK):
+        for places in shared_decks(lengths, fidelity.of(one.design).frames):
             inputs = [one.sequences.inputs[place, : lengths[place]].astype(float) for place in places]
             columns = [noise.columns(drawn, 0, place, lengths[place]) for place in places]
             deck, _ = macro_netlist.deck(drawn.one(0), inputs, noise=columns)
