@@ -17,6 +17,7 @@ setup: $(READY) ngspice
 
 $(READY): pyproject.toml tools/venv.sh
 	@tools/venv.sh "$(PYTHON)" "$(VENV)"
+	@$(BIN)/python -m tools.compile_loops
 	@touch $@
 
 ngspice:

@@ -25,9 +25,10 @@ from PySpice.Spice.Netlist import Circuit
 from PySpice.Spice.NgSpice.Shared import NgSpiceShared
 
 from cmru_hw.analysis.montecarlo import scheduler, workers
+from cmru_hw.analysis.montecarlo.interval import clopper_pearson
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.shards import Store, blocks
-from cmru_hw.analysis.montecarlo.statistics import clopper_pearson, passed, scores
+from cmru_hw.analysis.montecarlo.statistics import passed, scores
 from cmru_hw.circuits.charge import macro_netlist, mapping, noise, variation
 from cmru_hw.core import package_data
 from cmru_hw.nn import checkpoint

@@ -1,8 +1,9 @@
 """Cost of random CMRU networks of two layers by size and by number of timesteps: CPU time and memory.
 
-Run: ``python -m benchmarks.scale [--units 32 64 128 256] [--fast 1024]``. Each measurement runs in a process of its
-own, with one job. CPU time is that of the process and its simulators, which depends less on the machine's other load
-than wall time does; memory is the peak of the largest of these processes. A gate whose comparison fails is marked.
+Run: ``python -m benchmarks.scale [--units 32 64 128 256] [--fast 1024]``. It ends with the cost of a die next to that
+in other programs (`benchmarks.die_cost`); ``--versus`` prints this part alone. Each measurement runs in a process of
+its own, with one job. CPU time is that of the process and its simulators, which depends less on the machine's other
+load than wall time does; memory is the peak of the largest of these processes. A gate whose comparison fails is marked.
 
 Networks have 16 features, K = 7 and random weights; inputs are 4 sequences of 50 timesteps.
 """
@@ -22,6 +23,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from benchmarks import die_cost
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.statistics import scores
@@ -42,9 +44,13 @@ TIMEOUT = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Seconds of CPU and wall time, peak memory [GiB], and the result in words."""
+    """Seconds of CPU and wall time, peak memory [GiB], and the result in words.
+
+    ``programs`` [s] is the part of the CPU time that other programs took, such as ngspice.
+    """
 
     cpu: float
+    programs: float
     wall: float
     memory: float
     result: str = ""
@@ -110,26 +116,76 @@ WORK: dict[str, Callable[[int], str]] = {
     "montecarlo spice, 4 dies": lambda units: dies(units, "spice", 4),
     **{f"1 sequence of {steps} timesteps": partial(gate, count=1, timesteps=steps) for steps in LONG},
 }
+# The same dies in several ways, by number of dies.
+DIES: dict[str, Callable[[int], str]] = {
+    "flip-flop in SPICE": partial(die_cost.ours, "flipflop"),
+    "flip-flop, ngspice -b": partial(die_cost.batch, "flipflop"),
+    "vowels in SPICE": partial(die_cost.ours, "vowels"),
+    "vowels, ngspice -b": partial(die_cost.batch, "vowels"),
+    "vowels, plain PySpice loop": die_cost.plain_loop,
+    "64-64-8 in the fast engine": die_cost.fast_stack,
+    "64-64-8, PyTorch product": die_cost.torch_stack,
+}
 
 
 def measure(name: str, units: int) -> Cost:
     """The cost of one piece of work in this process."""
     torch.set_num_threads(1)
     wall, cpu = time.perf_counter(), _cpu()
-    result = WORK[name](units)
+    result = {**WORK, **DIES}[name](units)
     used = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return Cost(cpu=_cpu() - cpu, wall=time.perf_counter() - wall, memory=max(used) / 2**20, result=result)
+    own, programs = (now - before for now, before in zip(_cpu(), cpu, strict=True))
+    return Cost(
+        cpu=own + programs,
+        programs=programs,
+        wall=time.perf_counter() - wall,
+        memory=max(used) / 2**20,
+        result=result,
+    )
 
 
-def _cpu() -> float:
-    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
+def _cpu() -> tuple[float, float]:
+    """CPU seconds of this process, and of the programs that it ended."""
+    own, programs = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime, programs.ru_utime + programs.ru_stime
+
+
+def alone(name: str, number: int) -> Cost:
+    """The cost of one piece of work in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.scale", "--one", name, str(number)]
+    return Cost(**json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def per_die(name: str, few: int, many: int, *, programs: bool = False) -> float:
+    """CPU seconds of one die, from the difference of two numbers of dies; of other programs only if ``programs``."""
+    costs = [alone(name, count) for count in (few, many)]
+    used = [cost.programs if programs else cost.cpu for cost in costs]
+    found = (used[1] - used[0]) / (many - few)
+    print(
+        f"{name:28} {1e3 * found:10.3f} ms CPU a die  ({few} and {many} dies: {used[0]:.2f} and {used[1]:.2f} s)",
+        flush=True,
+    )
+    return found
+
+
+def versus() -> None:
+    """The cost of a die next to that in other programs."""
+    for name, few, many in (("flip-flop", 16, 80), ("vowels", 2, 6)):
+        mine = per_die(f"{name} in SPICE", few, many)
+        other = per_die(f"{name}, ngspice -b", few, many, programs=True)
+        print(f"{name}: a die takes {mine / other:.2f} times the CPU time of ngspice -b")
+    loop = per_die("vowels, plain PySpice loop", 1, 2)
+    print(f"vowels: a plain PySpice loop takes {loop / mine:.1f} times the CPU time of a die")
+    mine, product = per_die("64-64-8 in the fast engine", 512, 2560), per_die("64-64-8, PyTorch product", 512, 2560)
+    print(
+        f"64-64-8: {1 / mine:.0f} dies/s with two rows and comparators for each unit, {1 / product:.0f} as a PyTorch "
+        f"product with one row: {mine / product / 2:.2f} times its time for each weight"
+    )
 
 
 def measured(name: str, units: int) -> Cost:
-    """The cost of one piece of work in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.scale", "--one", name, str(units)]
-    found = Cost(**json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    """As :func:`alone` for a network of two layers, with a line of the table."""
+    found = alone(name, units)
     print(
         f"2x{units:<5} {name:28} {found.cpu:8.1f} s CPU  {found.wall:8.1f} s wall  {found.memory:5.2f} GiB  "
         f"{found.result}",
@@ -153,10 +209,14 @@ def main() -> None:
     parser.add_argument("--units", type=int, nargs="+", default=[32, 64, 128, 256])
     parser.add_argument("--fast", type=int, nargs="*", default=[1024], help="more sizes for the fast engine")
     parser.add_argument("--dies-up-to", type=int, default=64, help="largest size with dies in SPICE")
+    parser.add_argument("--versus", action="store_true", help="only the cost of a die next to that in other programs")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         print(json.dumps(asdict(measure(given.one[0], int(given.one[1])))))
+        return
+    if given.versus:
+        versus()
         return
     for name in list(WORK)[:4]:
         sizes = list(given.units)
@@ -169,6 +229,7 @@ def main() -> None:
             print(f"{name}: CPU time grows as weights^{exponent([weights(units) for units in sizes], costs):.2f}")
     costs = [measured(f"1 sequence of {steps} timesteps", UNITS_IN_TIME) for steps in LONG]
     print(f"2x{UNITS_IN_TIME}: CPU time grows as timesteps^{exponent(LONG, costs):.2f}")
+    versus()
 
 
 if __name__ == "__main__":

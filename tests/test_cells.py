@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cmru_hw.core.errors import InputError
+from cmru_hw.nn.cell_config import CELLS, CellConfig
 from cmru_hw.nn.cells import (
-    CELLS,
-    CellConfig,
     HysteresisLayer,
     Network,
     WindowLayer,

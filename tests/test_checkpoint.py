@@ -22,7 +22,7 @@ import torch
 
 from cmru_hw.core.errors import CheckpointError, DataError, OutputError
 from cmru_hw.nn import checkpoint
-from cmru_hw.nn.cells import CELLS
+from cmru_hw.nn.cell_config import CELLS
 from cmru_hw.nn.checkpoint import ModelConfig, Trained, load, save
 from cmru_hw.nn.sequences import Sequences, load_sequences, save_sequences
 

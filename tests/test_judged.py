@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from cmru_hw import spice
 from cmru_hw.circuits.charge import continuation, mapping, tolerance
@@ -21,7 +22,7 @@ from cmru_hw.circuits.class_verdict import judge
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.cli import group
 from cmru_hw.core.errors import DataError
-from cmru_hw.core.signals import Response
+from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn import training
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
@@ -45,21 +46,19 @@ def with_decision(
 ) -> Response:
     """The response of a circuit that equals software except for one decision (layer, sequence, timestep, unit)."""
     where, sequence, timestep, unit = at
-    network = design.input_range.network(trained)
 
-    def override(layer: int, _c: torch.Tensor, _beta: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    def override(layer: int, _c: Array, _beta: Array, own: NDArray[np.int8]) -> NDArray[np.int8]:
+        changed = own.copy()
         if layer == where:
-            own[timestep, sequence, unit] = decision
-        return own
+            changed[sequence, timestep, unit] = decision
+        return changed
 
-    network.override = override
-    with torch.no_grad():
-        out = network(torch.from_numpy(data.inputs).double(), torch.from_numpy(data.lengths))
+    out = design.input_range.model(trained).run(data.inputs, data.lengths, override=override)
     return Response(
         lengths=data.lengths,
-        decisions=tuple(d.numpy() for d in out.decisions),
-        states=tuple(s.numpy() for s in out.states),
-        logits=out.logits.numpy(),
+        decisions=out.decisions,
+        states=tuple(s for s in out.states),
+        logits=out.logits,
     )
 
 
@@ -181,13 +180,11 @@ def test_rows_are_where_errors_of_states_put_them() -> None:
         found = simulate(design, data, engine, rows=True)
     response = found.response
     volts = response.states[0] * design.layers[0].step
-    network = design.input_range.network(trained)
-    with torch.no_grad():
-        out = network(torch.from_numpy(data.inputs).double(), torch.from_numpy(data.lengths))
-    wanted = out.outputs[0].numpy() * design.layers[0].unit * design.layers[0].sign
+    out = design.input_range.model(trained).run(data.inputs, data.lengths)
+    wanted = out.outputs[0] * design.layers[0].unit * design.layers[0].sign
     errors = [tolerance.state_errors(design, design.layers[0], volts, wanted)]
     lines = tolerance.line_errors(design, 1, errors)
-    c, beta = out.candidates[1].numpy(), out.thresholds[1].numpy()
+    c, beta = out.candidates[1], out.thresholds[1]
     for place, (row, value) in enumerate(((design.layers[1].low, c - beta), (design.layers[1].high, c + beta))):
         ideal = value * continuation.row_gain(design, row)
         moved = tolerance.shift(design, row, lines)

@@ -21,7 +21,8 @@ from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.verify import verify
 from cmru_hw.core.errors import CheckpointError, InputError, MappingError
 from cmru_hw.nn import checkpoint, levels, training
-from cmru_hw.nn.cells import CellConfig, Network, WindowLayer
+from cmru_hw.nn.cell_config import CellConfig
+from cmru_hw.nn.cells import Network, WindowLayer
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.recipes import Recipe
 from cmru_hw.nn.sequences import Sequences, save_sequences

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from scipy import stats
 
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo import scheduler, statistics, workers
+from cmru_hw.analysis.montecarlo.interval import clopper_pearson
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.result import MonteCarloResult
 from cmru_hw.analysis.montecarlo.shards import Block, Store, blocks
@@ -96,7 +98,8 @@ def test_rows_do_not_depend_on_the_memory_for_drawn_dies(monkeypatch: pytest.Mon
 
 
 @pytest.mark.spice
-def test_blocks_share_a_simulator_until_the_job_ends() -> None:
+def test_blocks_share_a_simulator_until_the_job_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(statistics.BLOCK, "spice", 2)
     mine = job(engine="spice")
     pids = set()
     for _, table in workers.serial(mine, blocks(mine, range(6))):
@@ -188,7 +191,7 @@ def test_one_failing_die_is_a_row_and_spoils_no_other(monkeypatch: pytest.Monkey
 def test_clopper_pearson_is_exact() -> None:
     for k, n in ((0, 10), (3, 10), (10, 10), (487, 500)):
         expected = stats.binomtest(k, n).proportion_ci(method="exact")
-        found = statistics.clopper_pearson(k, n)
+        found = clopper_pearson(k, n)
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
@@ -265,6 +268,22 @@ def test_order_and_size_of_blocks_change_nothing(tmp_path: Path, monkeypatch: py
     assert collect(mine, range(11), tmp_path / "d").equals(whole.slice(0, 11))
 
 
+def test_blocks_have_about_the_same_time_for_small_and_large_jobs() -> None:
+    small = job()
+    assert statistics.block_size(small) == statistics.BLOCK["fast"]
+    assert statistics.block_size(replace(small, engine="spice")) == statistics.BLOCK["spice"]
+    wide = Shape(features=16, units=(128, 128), levels=7)
+    trained = random_network(wide)
+    sizes = []
+    for timesteps in (50, 500, 5000):
+        data = random_sequences(wide, (timesteps,) * 4)
+        design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
+        large = Job(design=design, trained=trained, sequences=data, seed=0, varied=frozenset())
+        sizes.append(statistics.block_size(large))
+        assert statistics.block_size(replace(large, engine="spice")) == 1
+    assert statistics.BLOCK["fast"] >= sizes[0] > sizes[1] > sizes[2] >= 1
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_stopping_early_is_the_same_in_any_order(tmp_path: Path) -> None:
     mine = job()
@@ -275,7 +294,7 @@ def test_stopping_early_is_the_same_in_any_order(tmp_path: Path) -> None:
     straight = collect(mine, range(200), tmp_path / "a", until=0.2)
     assert scheduler.FEWEST <= len(straight) < 200 and len(straight) % 8 == 0
     good = int(statistics.passed(straight, mine.goal.accuracy, 0.01).sum())
-    assert statistics.clopper_pearson(good, len(straight)).width <= 0.2
+    assert clopper_pearson(good, len(straight)).width <= 0.2
     assert collect(mine, range(200), tmp_path / "b", scrambled, until=0.2).equals(straight)
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from cmru_hw.nn import normalisation, training
-from cmru_hw.nn.cells import CellConfig, Network
+from cmru_hw.nn.cell_config import CellConfig
+from cmru_hw.nn.cells import Network
 from cmru_hw.nn.normalisation import NormalisedLinear
 from cmru_hw.nn.recipes import Recipe
 from cmru_hw.nn.sequences import Sequences

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from cmru_hw import spice
+from cmru_hw import load_design, spice
 from cmru_hw.circuits.charge import macro_netlist, mapping, noise, pieces, simulate, trim, variation
 from cmru_hw.circuits.charge.compare import compare, reference
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import macro
 from cmru_hw.circuits.charge.simulate import ChargeSimulation
+from cmru_hw.circuits.comparison import software
 from cmru_hw.circuits.energy import EnergyBreakdown, measure
+from cmru_hw.cli import group
+from cmru_hw.core.errors import CheckFailed
 from cmru_hw.core.signals import Traces
+from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Trained
-from cmru_hw.nn.sequences import Sequences
+from cmru_hw.nn.sequences import Sequences, save_sequences
 from cmru_hw.process import technology
 from cmru_hw.spice.schedule import Schedule
 from tests.networks import Shape, random_network, random_sequences
@@ -161,6 +168,48 @@ def most_turned(design: Design, data: Sequences, right: ChargeSimulation) -> tup
     before = right.rows[0][data.valid][:, :, None, 0]
     after = before - 2 * volts[:, None, :] * row.weights / total[:, None]
     turned = ((before > 0) != (after > 0)).sum(axis=0)
+    unit, line = np.unravel_index(int(turned.argmax()), turned.shape)
+    assert turned[unit, line]
+    return int(unit), int(line)
+
+
+@pytest.mark.spice
+def test_the_gate_of_a_large_network_names_a_weight_of_the_wrong_sign(tmp_path: Path) -> None:
+    """2x128, by the commands of a user: the export passes, and the netlist with one weight flipped does not."""
+    trained = random_network(Shape(features=16, units=(128, 128), levels=7, seed=6))
+    data = random_sequences(Shape(features=16), (8,))
+    checkpoint.save(trained, tmp_path / "net.safetensors")
+    save_sequences(replace(data, labels=None), tmp_path / "data.npz")
+    given = ("--input", str(tmp_path / "data.npz"))
+    folder = tmp_path / "design"
+    done = CliRunner().invoke(group, ["export", str(tmp_path / "net.safetensors"), *given, "-o", str(folder)])
+    assert done.exit_code == 0, done.output
+    design = load_design(folder).design
+    assert isinstance(design, Design)
+    unit, line = most_moved(design, trained, data)
+    netlist = folder / "network.cir"
+    netlist.write_text(flipped(netlist.read_text(), f"ca1_{unit}_{line}"))
+    assert pieces.cut(design, netlist.read_text())
+    done = CliRunner().invoke(group, ["compare", str(folder), *given, "--allow-edited", "--json"])
+    assert isinstance(done.exception, CheckFailed)
+    assert re.search(rf"decisions differ from software, first .*layer 1, unit {unit}: software", str(done.exception))
+    # no other unit decides differently: the readout alone reads the second layer
+    differences = json.loads(done.stdout)["differences"]
+    assert differences and {(one["layer"], one["unit"]) for one in differences} == {(1, unit)}
+
+
+def most_moved(design: Design, trained: Trained, data: Sequences) -> tuple[int, int]:
+    """(unit, line) of layer 1 whose weight in row a would turn most decisions over if its sign were flipped."""
+    out = software(design.input_range, trained, data)
+    first, layer = design.layers[0], design.layers[1]
+    inputs = design.voltages(data.inputs) - design.technology.supply.common_mode
+    volts = np.concatenate((out.outputs[0] * first.unit * first.sign, inputs), axis=2)[data.valid]
+    total = layer.low.total + design.technology.capacitor.parasitic
+    before = ((out.candidates[1] - out.thresholds[1])[data.valid] * layer.low.scale / total)[:, :, None]
+    after = before - 2 * volts[:, None, :] * layer.low.weights / total[:, None]
+    high = (out.candidates[1] + out.thresholds[1])[data.valid][:, :, None]
+    # a decision changes only where the other row does not hold the state by itself
+    turned = (((before > 0) != (after > 0)) & (abs(high) > 1e-3)).sum(axis=0)
     unit, line = np.unravel_index(int(turned.argmax()), turned.shape)
     assert turned[unit, line]
     return int(unit), int(line)

@@ -52,7 +52,8 @@ def test_what_is_penalised_is_what_the_circuit_sees(shape: Shape) -> None:
     calibration = mapping.calibrate(trained, data)
     design = mapping.map_network(trained, ideal, calibration)
     expected = compare.reference(design, trained, data)
-    network = design.input_range.network(trained)
+    network = trained.network().double()
+    network.input.limits = torch.from_numpy(design.input_range.low), torch.from_numpy(design.input_range.high)
     output = network(torch.from_numpy(data.inputs).double(), torch.from_numpy(data.lengths))
     for index, r in enumerate(margin_loss.rows(network, output, torch.tensor(calibration.inputs))):
         found = margin_loss.scores(r)

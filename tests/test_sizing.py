@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from cmru_hw.analysis.montecarlo import workers as pools
 from cmru_hw.analysis.montecarlo.api import Follow as DieFollow
-from cmru_hw.analysis.montecarlo.statistics import clopper_pearson
+from cmru_hw.analysis.montecarlo.interval import clopper_pearson
 from cmru_hw.analysis.sizing import api
 from cmru_hw.analysis.sizing.problem import ATTEMPTS, Goal, Problem
 from cmru_hw.analysis.sizing.result import RESULT, SizingResult

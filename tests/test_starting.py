@@ -33,6 +33,17 @@ print(statistics.summary(job, statistics.scores(job, [0]), drop=0.0).yield_)
 """
 
 
+COMMAND = """
+import sys
+from cmru_hw.cli import main
+sys.argv = ["cmru-hw", *{!r}]
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+
+
 def loaded(code: str) -> set[str]:
     """Names of the modules that are loaded after ``code`` in a new Python process."""
     code += "\nimport sys\nprint('\\0'.join(['', *sys.modules]), end='')"
@@ -52,5 +63,16 @@ def test_import_and_help_load_nothing_heavy(code: str) -> None:
 
 def test_a_monte_carlo_loads_no_pyplot_and_no_scipy_stats() -> None:
     modules = loaded(MONTECARLO)
-    assert {"torch", "numba", "scipy.special", "pyarrow"} <= modules
-    assert modules.isdisjoint({"matplotlib", "matplotlib.pyplot", "scipy.stats"})
+    assert {"numba", "scipy.special", "pyarrow"} <= modules
+    assert modules.isdisjoint({"torch", "matplotlib", "matplotlib.pyplot", "scipy.stats"})
+
+
+@pytest.mark.parametrize("model", ["flipflop-cmru-1x2", "detect-fq-bmru-2x4"])
+def test_inspect_and_export_load_neither_torch_nor_numba(model: str, tmp_path: Path) -> None:
+    path = str(MODELS / f"{model}.safetensors")
+    for words in (["inspect", path], ["export", path, "--no-verify", "-o", str(tmp_path / "design")]):
+        modules = loaded(COMMAND.format(words))
+        # the verdict was computed
+        assert {"cmru_hw.analysis.verdict.dies", "numpy"} <= modules
+        assert modules.isdisjoint({"torch", "numba", "scipy.linalg", "scipy.stats", "scipy.optimize", "pyarrow"})
+    assert (tmp_path / "design" / "network.cir").is_file()

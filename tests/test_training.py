@@ -14,7 +14,7 @@ import torch
 
 from cmru_hw.core.errors import DataError, InputError
 from cmru_hw.nn import tasks, training
-from cmru_hw.nn.cells import CELLS
+from cmru_hw.nn.cell_config import CELLS
 from cmru_hw.nn.checkpoint import ModelConfig, Trained, load
 from cmru_hw.nn.recipes import RECIPES, Recipe
 from cmru_hw.nn.sequences import Sequences, load_sequences

@@ -189,8 +189,8 @@ class _Dies:
         if self.calibration is None or self.step % RECALIBRATED == 0:
             self.calibration = mapping.calibrate(current, self.sequences, percentile=self.percentile)
         design = mapping.map_network(current, self.technology, self.calibration)
-        low, high = design.input_range.limits()
-        self.limits = low.float(), high.float()
+        limits = design.input_range
+        self.limits = torch.from_numpy(limits.low).float(), torch.from_numpy(limits.high).float()
         numbers = range(self.step, self.step + DRAWN)
         varied = variation.select_variations(design)
         drawn = trim_search.calibrated(variation.draw(design, seed=self.seed, dies=numbers, varied=varied))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from cmru_hw.circuits.input_range import ASSUMED_RANGE, InputRange, magnitudes
-from cmru_hw.nn.cells import NetworkOutput, valid_timesteps
+from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.forward import Output
 from cmru_hw.nn.sequences import Sequences
 
 ASSUMED = "assumed: 64 random sequences of 64 timesteps, scaled inputs normal within 4 standard deviations"
@@ -24,9 +25,9 @@ class CalibrationData:
     the fields ``inputs``, ``largest`` and ``percentile`` of a calibration, and ``source`` says where the data is from.
     """
 
-    scaled: Tensor
-    valid: Tensor
-    output: NetworkOutput
+    scaled: Array
+    valid: NDArray[np.bool_]
+    output: Output
     ranges: dict[str, Any]
     source: str
 
@@ -39,21 +40,17 @@ def calibration_data(trained: Trained, sequences: Sequences | None, percentile: 
     source = f"{len(sequences)} given sequences" if sequences is not None else ASSUMED
     data = sequences if sequences is not None else assumed_sequences(trained)
     trained.check(data)
-    inputs, lengths = torch.from_numpy(data.inputs).double(), torch.from_numpy(data.lengths)
-    scale, offset = (trained.tensors[f"input.{name}"].double().numpy() for name in ("scale", "offset"))
+    scale, offset = (trained.arrays[f"input.{name}"].astype(np.float64) for name in ("scale", "offset"))
     if sequences is None:
         percentile, features = 100.0, trained.config.features
-        limit = largest = torch.full((features,), ASSUMED_RANGE, dtype=torch.float64).numpy()
+        limit = largest = np.full(features, ASSUMED_RANGE)
     else:
         limit, largest = magnitudes(data.inputs * scale + offset, data.lengths, percentile)
     limits = InputRange.of(scale=scale, offset=offset, limits=limit, largest=largest)
-    network = limits.network(trained)
-    with torch.no_grad():
-        output = network(inputs, lengths)
-        scaled = network.input(inputs)
+    output = limits.model(trained).run(data.inputs, data.lengths)
     return CalibrationData(
-        scaled=scaled,
-        valid=valid_timesteps(lengths, inputs.shape[1]),
+        scaled=output.scaled,
+        valid=data.valid,
         output=output,
         ranges={"inputs": tuple(limit.tolist()), "largest": tuple(largest.tolist()), "percentile": float(percentile)},
         source=source,
@@ -62,6 +59,9 @@ def calibration_data(trained: Trained, sequences: Sequences | None, percentile: 
 
 def assumed_sequences(trained: Trained) -> Sequences:
     """Fixed sequences for mapping and verification if the user gives no data. See ASSUMED."""
+    # the random numbers of PyTorch, which designs without data were always calibrated with
+    import torch
+
     scale, offset = (trained.tensors[f"input.{name}"] for name in ("scale", "offset"))
     generator = torch.Generator().manual_seed(0)
     scaled = torch.randn((64, 64, trained.config.features), generator=generator).clamp(-ASSUMED_RANGE, ASSUMED_RANGE)

@@ -6,15 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.class_verdict import ClassVerdict
 from cmru_hw.circuits.input_range import ClampedInputs, InputRange
 from cmru_hw.core.signals import Array, Response
 from cmru_hw.core.units import percent, plain, si
-from cmru_hw.nn.cells import NetworkOutput, classify
 from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.forward import Output, classify
 from cmru_hw.nn.sequences import Sequences
 
 # A transistor-level state includes its amplifier's offset, about 1 mV; an error of half a level changes the level.
@@ -206,33 +205,29 @@ class Comparison:
         return rows
 
 
-def software(limits: InputRange, trained: Trained, sequences: Sequences) -> NetworkOutput:
+def software(limits: InputRange, trained: Trained, sequences: Sequences) -> Output:
     """The software model of a circuit with input range ``limits``, on ``sequences``. Raises DataError."""
     trained.check(sequences)
-    with torch.no_grad():
-        output: NetworkOutput = limits.network(trained)(
-            torch.from_numpy(sequences.inputs).double(), torch.from_numpy(sequences.lengths)
-        )
-    return output
+    return limits.model(trained).run(sequences.inputs, sequences.lengths)
 
 
 def made(
-    limits: InputRange, trained: Trained, sequences: Sequences, output: NetworkOutput, margins: tuple[Array, ...]
+    limits: InputRange, trained: Trained, sequences: Sequences, output: Output, margins: tuple[Array, ...]
 ) -> Reference:
     """The reference for ``output`` of :func:`software`."""
     valid = sequences.valid[:, :, None]
-    classes = classify(output.logits, torch.from_numpy(sequences.lengths), trained.config.decision).numpy()
+    classes = classify(output.logits, sequences.lengths, trained.config.decision)
     clamped, unclamped_classes = limits.clamped(trained, sequences, classes)
     return Reference(
         trained=trained,
         sequences=sequences,
         response=Response(
             lengths=sequences.lengths,
-            decisions=tuple(d.numpy() for d in output.decisions),
-            states=tuple(np.where(valid, s.numpy(), 0.0) for s in output.states),
-            logits=np.where(valid, output.logits.numpy(), 0.0),
+            decisions=output.decisions,
+            states=tuple(np.where(valid, s, 0.0) for s in output.states),
+            logits=np.where(valid, output.logits, 0.0),
         ),
-        candidates=tuple(c.numpy() for c in output.candidates),
+        candidates=output.candidates,
         margins=margins,
         classes=classes,
         clamped=clamped,
@@ -242,4 +237,4 @@ def made(
 
 def classes_of(response: Response, decision: str) -> NDArray[np.int64]:
     """Class index (sequences,) by the checkpoint's decision rule."""
-    return classify(torch.from_numpy(response.logits), torch.from_numpy(response.lengths), decision).numpy()
+    return classify(response.logits, response.lengths, decision)

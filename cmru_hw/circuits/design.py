@@ -84,7 +84,7 @@ def refuse_dead_layers(trained: Trained) -> None:
     """Raise MappingError for a layer whose decisions depend on nothing: all its weights are 0."""
     parts = ("candidate",) if trained.config.cell == "fq-bmru" else ("candidate", "threshold")
     for index in range(len(trained.config.units)):
-        if not any(trained.tensors[f"layers.{index}.{part}.weight"].any() for part in parts):
+        if not any(trained.arrays[f"layers.{index}.{part}.weight"].any() for part in parts):
             raise MappingError(
                 f"layer {index} has no live weight: all its candidate and threshold weights are 0, so that its units "
                 "do not depend on the input; train it again, or leave the layer out"

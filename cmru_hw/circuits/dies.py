@@ -92,6 +92,8 @@ class DieSimulator:
       engine
     * ``replay(job, die)``: one die in both engines, to inspect
     * ``resolution``: in words, the decisions that are too close to call between the engines
+    * ``fast_seconds`` and ``simulated_seconds``: about the CPU time per weight and timestep [s]. It sets the size of
+      blocks of dies; their rows do not depend on it.
     """
 
     goal: Callable[[DieJob], Goal]
@@ -100,3 +102,5 @@ class DieSimulator:
     simulated: Callable[[DieJob, Any, Engine], DieScores]
     replay: Callable[[DieJob, int], Replay]
     resolution: str
+    fast_seconds: float = 1e-9
+    simulated_seconds: float = 1e-3

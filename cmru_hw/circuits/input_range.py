@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.records import Count, Invalid, NotNegative, Record
 from cmru_hw.core.signals import Array, valid_mask
 from cmru_hw.core.units import plain
-from cmru_hw.nn.cells import Network, classify
 from cmru_hw.nn.checkpoint import Trained
+from cmru_hw.nn.forward import Model, classify
 from cmru_hw.nn.sequences import Sequences
 
 PERCENTILE = 99.9
@@ -105,15 +103,9 @@ class InputRange:
     def _raw(self, inputs: NDArray[np.floating]) -> Array:
         return np.asarray(inputs.astype(np.float64) * self.scale + self.offset)
 
-    def limits(self) -> tuple[Tensor, Tensor]:
-        """As :class:`cmru_hw.nn.cells.Scaling` takes them."""
-        return torch.from_numpy(self.low), torch.from_numpy(self.high)
-
-    def network(self, trained: Trained) -> Network:
-        """The software model of the circuit, in double precision: ``trained`` with clamped inputs."""
-        network = trained.network().double()
-        network.input.limits = self.limits()
-        return network
+    def model(self, trained: Trained, *, dtype: type[np.floating[Any]] = np.float64) -> Model:
+        """The software model of the circuit: ``trained`` with clamped inputs."""
+        return Model.of(trained, limits=(self.low, self.high), dtype=dtype)
 
     def clamped(
         self, trained: Trained, data: Sequences, classes: NDArray[np.int64]
@@ -128,10 +120,8 @@ class InputRange:
         beyond = valid & ((values < self.low - slack) | (values > self.high + slack))
         own = classes
         if beyond.any():
-            with torch.no_grad():
-                lengths = torch.from_numpy(data.lengths)
-                logits = trained.network().double()(torch.from_numpy(data.inputs).double(), lengths).logits
-            own = classify(logits, lengths, trained.config.decision).numpy()
+            logits = Model.of(trained).run(data.inputs, data.lengths).logits
+            own = classify(logits, data.lengths, trained.config.decision)
         excess = np.where(valid, values / np.where(values < 0, -self._reach(self.low), self._reach(self.high)), 0.0)
         place = np.unravel_index(int(np.argmax(excess)), excess.shape)
         feature, value = int(place[2]), float(values[place])

@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
+# Before NumPy is loaded: on products as small as these, more threads cost more time than they save.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import click
 
 import cmru_hw

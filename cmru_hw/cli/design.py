@@ -339,7 +339,7 @@ def _read(loaded: Loaded) -> dict[str, object]:
 
 def _describe(trained: Trained) -> dict[str, object]:
     config = trained.config
-    tensors = trained.tensors
+    arrays = trained.arrays
     layers = {f"layer {index}": _layer(trained, index) for index in range(len(config.units))}
     return {
         "cell": config.cell,
@@ -351,7 +351,7 @@ def _describe(trained: Trained) -> dict[str, object]:
         "classes": list(config.classes),
         **({"note": f"{ONE_SCORE}: {REMEDY}"} if len(config.classes) == 1 else {}),
         **layers,
-        "parameters": sum(tensor.numel() for name, tensor in tensors.items() if not name.endswith("initial_state")),
+        "parameters": sum(array.size for name, array in arrays.items() if not name.endswith("initial_state")),
         "task": config.task.get("name"),
         "scores": dict(config.scores),
         "sha256": trained.sha256,
@@ -359,7 +359,7 @@ def _describe(trained: Trained) -> dict[str, object]:
 
 
 def _layer(trained: Trained, index: int) -> str:
-    largest = float(trained.tensors[f"layers.{index}.candidate.weight"].abs().max())
+    largest = float(abs(trained.arrays[f"layers.{index}.candidate.weight"]).max())
     thresholds = _thresholds(trained, index)
     own = levels.of_layer(trained.config.levels, index)
     mixed = f", {levels.counted(own)}" if isinstance(own, tuple) else ""
@@ -369,7 +369,7 @@ def _layer(trained: Trained, index: int) -> str:
 def _thresholds(trained: Trained, index: int) -> str:
     if trained.config.cell == "fq-bmru":
         return "hysteresis between low and low + width"
-    fixed = not bool(trained.tensors[f"layers.{index}.threshold.weight"].any())
+    fixed = not bool(trained.arrays[f"layers.{index}.threshold.weight"].any())
     return "fixed thresholds" if fixed else "input-dependent thresholds"
 
 

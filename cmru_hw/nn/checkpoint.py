@@ -29,22 +29,27 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
-from torch import Tensor
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
 
 from cmru_hw.core.atomic_write import write_atomically
 from cmru_hw.core.errors import CheckpointError, DataError, InputError, OutputError, reason
 from cmru_hw.core.regular_file import read_text
 from cmru_hw.nn import levels as level_limits
-from cmru_hw.nn import tensor_files, tensor_names
-from cmru_hw.nn.cells import CELLS, DECISIONS, CellConfig, Network
+from cmru_hw.nn import tensor_files, tensor_names, tensor_values
+from cmru_hw.nn.cell_config import CELLS, DECISIONS, CellConfig
 from cmru_hw.nn.input_files import MAX_NAME
 from cmru_hw.nn.levels import Levels
 from cmru_hw.nn.sequences import Sequences
 from cmru_hw.nn.tensor_files import MAX_BYTES, MAX_JSON_BYTES, METADATA_KEY, TensorFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cmru_hw.nn.cells import Network
 
 __all__ = [
     "CELLS",
@@ -114,6 +119,8 @@ class ModelConfig:
 
     def network(self) -> Network:
         """A new network of these shapes with torch's initial weights."""
+        from cmru_hw.nn.cells import Network
+
         return Network(
             self.cell_config,
             features=self.features,
@@ -126,38 +133,51 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """A network with its weights: float32 tensors on the CPU by their checkpoint names, checked against ``config``.
+    """A network with its weights, float32 by their checkpoint names and checked against ``config``.
 
-    Raises CheckpointError, with the tensor and the remedy, if ``tensors`` do not fit ``config``.
+    ``tensors`` may be given as PyTorch tensors on the CPU or as NumPy arrays. ``arrays`` are their values as arrays;
+    only a look at ``tensors`` loads PyTorch. Raises CheckpointError, with the tensor and the remedy, if ``tensors`` do
+    not fit ``config``.
     """
 
     config: ModelConfig
     tensors: Mapping[str, Tensor]
+    arrays: Mapping[str, NDArray[np.float32]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_tensors(self.config, self.tensors)
-        own = {name: self.tensors[name].detach().clone().contiguous() for name in sorted(self.tensors)}
-        object.__setattr__(self, "tensors", MappingProxyType(own))
+        found = _checked(self.config, self.tensors)
+        own = {name: np.array(found[name], order="C") for name in sorted(found)}
+        object.__setattr__(self, "arrays", MappingProxyType(own))
+        object.__setattr__(self, "tensors", tensor_values.AsTorch(own))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A read-only mapping cannot be pickled.
-        return partial(Trained, config=self.config, tensors=dict(self.tensors)), ()
+        return partial(Trained.of_arrays, self.config, dict(self.arrays)), ()
 
     @classmethod
     def from_network(cls, network: Network, config: ModelConfig) -> Trained:
         return cls(config=config, tensors=network.state_dict())
 
+    @classmethod
+    def of_arrays(cls, config: ModelConfig, arrays: Mapping[str, NDArray[Any]]) -> Trained:
+        """A network of arrays in any precision, rounded to float32."""
+        # arrays are taken as well as tensors
+        rounded: Any = {name: array.astype(np.float32) for name, array in arrays.items()}
+        return cls(config=config, tensors=rounded)
+
     @cached_property
     def sha256(self) -> str:
         """Identity of the computation: a hash of tensors, cell and decision, not of notes and scores."""
         hashed = hashlib.sha256(_json({**_essentials(self.config), "format": FORMAT}).encode())
-        for name, tensor in self.tensors.items():
-            hashed.update(f"\n{name} {tuple(tensor.shape)}\n".encode())
-            hashed.update(tensor.numpy().astype("<f4").tobytes())
+        for name, array in self.arrays.items():
+            hashed.update(f"\n{name} {array.shape}\n".encode())
+            hashed.update(array.astype("<f4").tobytes())
         return hashed.hexdigest()
 
     def network(self) -> Network:
         """The network in evaluation mode, with its own copy of the weights."""
+        import torch
+
         # The initial weights are overwritten at once and must not change the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
             network = self.config.network()
@@ -179,37 +199,21 @@ class Trained:
 # --- Tensors -----------------------------------------------------------------------------------------------------
 
 
-def _check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+def _checked(config: ModelConfig, tensors: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
     """Check that names and shapes are those of the network, and that a circuit can realize the values."""
-    with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in config.network().state_dict().items()}
     tensor_names.refuse_missing(config.cell, len(config.units), tensors.keys())
-    if (rows := tensors["readout.bias"].numel()) != len(config.classes):
+    rows = int(np.prod(tensors["readout.bias"].shape))
+    if rows != len(config.classes):
         raise CheckpointError(f"readout.bias has {rows} rows for {len(config.classes)} classes; name one per row")
-    for name, shape in expected.items():
+    shapes = tensor_names.shapes(
+        config.cell, config.features, config.units, len(config.classes), skip=config.skip, widths=config.widths
+    )
+    for name, shape in shapes.items():
         found = tuple(tensors[name].shape)
         if found != shape:
             because = f'with "skip" {json.dumps(config.skip)} and {config.features} features'
             raise CheckpointError(f"tensor {name} has shape {found}, but {because} it must be {shape}")
-    for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32 or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise CheckpointError(
-                f"tensor {name} is {kind} on {tensor.device.type}; save it as dense float32 on the CPU"
-            )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"tensor {name} holds NaN or infinity; train again, or from an earlier state")
-        leaf = name.rsplit(".", 1)[-1]
-        if leaf in ("low", "width") and (tensor < 0).any():
-            raise CheckpointError(
-                f"tensor {name} holds {tensor.min():g}; fq-bmru thresholds and widths are not negative"
-            )
-        if leaf == "initial_state":
-            values = (0.0, 1.0) if config.cell == "fq-bmru" else (-1.0, 1.0)
-            if not all(value in values for value in tensor.tolist()):
-                raise CheckpointError(
-                    f"tensor {name} is not binary; every initial state must be {values[0]:g} or {values[1]:g}"
-                )
+    return {name: tensor_values.checked(config.cell, name, tensor) for name, tensor in tensors.items()}
 
 
 # --- JSON --------------------------------------------------------------------------------------------------------
@@ -360,7 +364,7 @@ def _loaded(file: TensorFile) -> Loaded:
     features, units, widths = tensor_names.sizes(tensors, settings["cell"])
     config = ModelConfig(**settings, features=features, units=units, widths=widths, **notes)
     said = [f"prefix {prefix!r} removed"] if prefix else []
-    return Loaded(trained=Trained(config=config, tensors=tensors), notes=(*file.notes, *said))
+    return Loaded(trained=Trained.of_arrays(config, tensors), notes=(*file.notes, *said))
 
 
 def _settings_text(file: TensorFile) -> str:
@@ -394,7 +398,7 @@ def save(trained: Trained, path: str | os.PathLike[str], force: bool = False) ->
     config = trained.config
     notes = {key: dict(getattr(config, key)) for key in _NOTES}
     text = _json({"format": FORMAT, **_essentials(config), **notes})
-    content = safetensors.torch.save(dict(trained.tensors), {METADATA_KEY: text})
+    content = safetensors.numpy.save(dict(trained.arrays), {METADATA_KEY: text})
 
     def write(scratch: Path) -> None:
         scratch.write_bytes(content)

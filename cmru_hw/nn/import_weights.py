@@ -80,7 +80,7 @@ class _Import:
             if one in self.file.tensors or one in self.file.refused:
                 self.file.refuse([one])
                 self.used.add(one)
-                return self.file.tensors[one]
+                return torch.from_numpy(self.file.tensors[one])
         return None
 
     def _check_sources(self) -> None:

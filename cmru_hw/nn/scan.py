@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cmru_hw.core.kernels import machine_code
+from cmru_hw.core.loops import machine_code
 
 Bound = float | Tensor | None
 """A bound of all states, or (units,) of each unit; None if there is none."""

@@ -4,7 +4,7 @@
 ``.safetensors``. A trainer's dictionary (``{"state_dict": ..., "epoch": ...}``) is opened; it may contain tensors next
 to the weights, such as a mean and a standard deviation of the data. Prefixes of wrappers (``module.`` of data
 parallelism, ``_orig_mod.`` of torch.compile, ``model.`` of Lightning) are removed. Half precision, float64 and integers
-become float32. ``notes`` lists everything that was removed or changed.
+become float32. ``notes`` lists everything that was removed or changed. Only files that NumPy cannot read load PyTorch.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import safetensors
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from cmru_hw.core.errors import CheckpointError
 from cmru_hw.nn.input_files import check_file, check_zip, quoted, read_npz, reading
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METADATA_KEY = "cmru_hw"
 MAX_BYTES = 64 << 20
@@ -36,19 +39,21 @@ WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of ``torch.save`` files before version 1.6, and with _use_new_zipfile_serialization=False."""
+_NUMPY = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
+"""Types of a .safetensors file that NumPy has, and which have the same name in PyTorch."""
 _WEIGHTS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
 _SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFile:
-    """``tensors`` are dense float32 on the CPU. ``refused``: name → reason, for each that cannot be a weight.
+    """``tensors`` are float32 arrays. ``refused``: name → reason, for each that cannot be a weight.
 
     ``prefix`` is the prefix that was removed from every name, ``settings`` the JSON text under ``cmru_hw`` or None.
     """
 
     path: Path
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, NDArray[np.float32]]
     refused: Mapping[str, str]
     prefix: str
     settings: str | None
@@ -85,9 +90,13 @@ _Read = tuple[str | None, dict[str, object], list[str]]
 
 
 def _safetensors(path: Path) -> _Read:
+    with safetensors.safe_open(path, framework="np") as file:
+        names = list(file.keys())
+        plain = all(file.get_slice(name).get_dtype() in _NUMPY for name in names)
+        if plain:
+            return (file.metadata() or {}).get(METADATA_KEY), {name: file.get_tensor(name) for name in names}, []
     with safetensors.safe_open(path, framework="pt") as file:
-        text = (file.metadata() or {}).get(METADATA_KEY)
-        return text, {name: file.get_tensor(name) for name in file.keys()}, []  # noqa: SIM118
+        return (file.metadata() or {}).get(METADATA_KEY), {name: file.get_tensor(name) for name in names}, []
 
 
 def _npz(path: Path) -> _Read:
@@ -104,6 +113,8 @@ def _torch(path: Path) -> _Read:
             raise CheckpointError(
                 "it has the format of PyTorch before 1.6, which is not read; load it and save it again with torch.save"
             )
+    import torch
+
     names = check_zip(path, CheckpointError, MAX_BYTES)
     if any("/code/" in name or name.endswith("constants.pkl") for name in names):
         raise CheckpointError("it holds TorchScript code, which is never run; save the network's state_dict() instead")
@@ -140,7 +151,7 @@ def _weights_of(found: dict[str, object]) -> tuple[dict[str, object], list[str]]
         raise CheckpointError(f"it holds {len(named)} sets of weights, {sets}; save only the one that is meant")
     chosen = nested[named[0]]
     _only_tensors(chosen)
-    outer = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    outer = {name: value for name, value in found.items() if _is_tensor(value)}
     if both := sorted(outer.keys() & chosen.keys()):
         raise CheckpointError(f"tensor {quoted(both[0])} is both in it and in its {quoted(named[0])}; rename one")
     left = sorted(found.keys() - outer.keys() - {named[0]})
@@ -148,17 +159,23 @@ def _weights_of(found: dict[str, object]) -> tuple[dict[str, object], list[str]]
     return {**chosen, **outer}, [note]
 
 
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    """Whether ``value`` is a PyTorch tensor; if PyTorch is not loaded, nothing is."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
 def _is_state_dict(value: object) -> TypeGuard[dict[str, object]]:
     return (
         isinstance(value, dict)
         and all(isinstance(name, str) for name in value)
-        and any(isinstance(entry, Tensor) for entry in value.values())
+        and any(_is_tensor(entry) for entry in value.values())
     )
 
 
 def _only_tensors(found: Mapping[str, Any]) -> None:
     for name, value in found.items():
-        if not isinstance(value, Tensor):
+        if not _is_tensor(value):
             raise CheckpointError(
                 f"entry {quoted(name)} is a {type(value).__name__}, not a tensor; save network.state_dict()"
             )
@@ -194,12 +211,12 @@ def _behind(name: str, prefix: str) -> bool:
     return name.startswith(prefix) and len(name) > len(prefix)
 
 
-def _as_float32(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
-    """Each tensor as dense float32 on the CPU, or the reason why it cannot be; and the types that were converted."""
-    size = sum(value.numel() if isinstance(value, Tensor) else value.size for value in found.values())
+def _as_float32(found: Mapping[str, Any]) -> tuple[dict[str, NDArray[np.float32]], dict[str, str], list[str]]:
+    """Each tensor as a float32 array, or the reason why it cannot be; and the types that were converted."""
+    size = sum(value.numel() if _is_tensor(value) else value.size for value in found.values())
     if size * 4 > MAX_BYTES:
         raise CheckpointError(f"the tensors hold more than {MAX_BYTES >> 20} MiB; no network of that size can be built")
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, NDArray[np.float32]] = {}
     refused: dict[str, str] = {}
     types: Counter[str] = Counter()
     for name, value in found.items():
@@ -208,11 +225,11 @@ def _as_float32(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, 
         if because:
             refused[name] = f"tensor {quoted(name)} {because}"
             continue
-        if isinstance(value, Tensor):
-            tensors[name] = value.detach().float().contiguous()
+        if _is_tensor(value):
+            tensors[name] = value.detach().float().contiguous().numpy()
         else:
             with np.errstate(over="ignore"):
-                tensors[name] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape))
+                tensors[name] = np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape)
         # The number of batches that a batch normalization counts is not reported.
         types[kind] += kind != "float32" and not name.endswith("num_batches_tracked")
     notes = [f"{count} tensor{'s' * (count > 1)} of {kind} as float32" for kind, count in types.items() if count]
@@ -221,12 +238,12 @@ def _as_float32(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, 
 
 def _cannot(value: Any, kind: str) -> str:
     """Reason why a tensor or an array cannot be a weight; "" if it can."""
-    if isinstance(value, Tensor):
+    if _is_tensor(value):
         if value.is_complex():
             return f"is {kind}, but weights are real; save its real and imaginary parts as tensors of their own"
-        if value.dtype == torch.bool:
+        if kind == "bool":
             return "is boolean, which no weight is; save it as float32, or leave it out"
-        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+        if str(value.layout) != "torch.strided" or value.is_quantized or value.device.type != "cpu":
             layout = str(value.layout).removeprefix("torch.")
             return f"is {layout} {kind} on {value.device.type}; save it as dense float32 on the CPU"
         return ""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from difflib import SequenceMatcher
-
-from torch import Tensor
+from typing import Any
 
 from cmru_hw.core.errors import CheckpointError
 from cmru_hw.nn.input_files import quoted
@@ -142,7 +141,48 @@ def depth(names: Iterable[str]) -> int:
     return found
 
 
-def sizes(tensors: Mapping[str, Tensor], cell: str) -> tuple[int, tuple[int, ...], tuple[int, ...] | None]:
+def shapes(
+    cell: str,
+    features: int,
+    units: tuple[int, ...],
+    classes: int,
+    *,
+    skip: bool,
+    widths: tuple[int, ...] | None,
+) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of a network. Raises CheckpointError unless ``widths`` fit ``units``."""
+    found: dict[str, tuple[int, ...]] = {"input.scale": (features,), "input.offset": (features,)}
+
+    def linear(name: str, rows: int, columns: int) -> None:
+        found[f"{name}.weight"], found[f"{name}.bias"] = (rows, columns), (rows,)
+
+    fixed = cell == "fq-bmru"
+    reads = features
+    if fixed:
+        widths = widths or (units[0], *units)
+        if len(widths) != len(units) + 1:
+            raise CheckpointError(f"{len(units)} layers need {len(units) + 1} widths, not {len(widths)}")
+        reads = widths[0]
+        linear("projection", reads, features)
+    for index, count in enumerate(units):
+        name = f"layers.{index}"
+        vectors = ["initial_state"] + ["low", "width"] * fixed + ["alpha"] * (cell != "acmru")
+        found |= {f"{name}.{leaf}": (count,) for leaf in vectors}
+        linear(f"{name}.candidate", count, reads)
+        if fixed:
+            assert widths is not None
+            reads = widths[index + 1]
+            linear(f"{name}.output", reads, count)
+            continue
+        linear(f"{name}.threshold", count, reads)
+        if cell == "acmru":
+            linear(f"{name}.alpha", count, reads)
+        reads = count + reads if skip and index + 1 < len(units) else count
+    linear("readout", classes, reads)
+    return found
+
+
+def sizes(tensors: Mapping[str, Any], cell: str) -> tuple[int, tuple[int, ...], tuple[int, ...] | None]:
     """(features, units, widths) from the shapes of the tensors. Raises CheckpointError for an unknown name."""
     check(tensors.keys())
     layers = range(depth(tensors))
@@ -155,7 +195,7 @@ def sizes(tensors: Mapping[str, Tensor], cell: str) -> tuple[int, tuple[int, ...
     return _size(tensors, "input.scale"), units, widths
 
 
-def _size(tensors: Mapping[str, Tensor], name: str) -> int:
+def _size(tensors: Mapping[str, Any], name: str) -> int:
     if tensors[name].ndim != 1 or not len(tensors[name]):
         raise CheckpointError(f"tensor {name} has shape {tuple(tensors[name].shape)}; it must be a vector")
     return len(tensors[name])

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from matplotlib import pyplot as plt
 
-from cmru_hw.analysis.montecarlo.statistics import clopper_pearson, passed
+from cmru_hw.analysis.montecarlo.interval import clopper_pearson
+from cmru_hw.analysis.montecarlo.statistics import passed
 from cmru_hw.core.figures import CIRCUIT, SOFTWARE, STYLE, save
 from cmru_hw.core.units import si
 

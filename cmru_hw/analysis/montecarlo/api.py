@@ -6,11 +6,11 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo import scheduler, statistics
@@ -164,11 +164,11 @@ def _nominal(exported: Exported, job: Job) -> NumericalCertificate | None:
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return {"python": platform.python_version(), "torch": metadata.version("torch"), "numpy": np.__version__}
 
 
 def _stopping(job: Job, width: float) -> Stopping:
-    return Stopping(width=width, fewest=scheduler.FEWEST, block=statistics.BLOCK[job.engine])
+    return Stopping(width=width, fewest=scheduler.FEWEST, block=statistics.block_size(job))
 
 
 def _paired(

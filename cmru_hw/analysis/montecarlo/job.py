@@ -9,8 +9,6 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from torch import Tensor
-
 import cmru_hw
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo.engines import Engines
@@ -21,7 +19,6 @@ from cmru_hw.core.errors import InputError
 from cmru_hw.core.units import MOST_SEED
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.one_score import require_classes
-from cmru_hw.nn.one_thread import one_thread
 from cmru_hw.nn.sequences import Sequences
 
 EngineName = Literal["fast", "spice"]
@@ -111,18 +108,17 @@ class Job:
     @cached_property
     def goal(self) -> Any:
         """The software run that dies are compared with (`cmru_hw.circuits.dies.Goal`)."""
-        with one_thread():
-            return self.simulator.goal(self)
+        return self.simulator.goal(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The read-only mapping of a checkpoint cannot be pickled, and derived values need not be.
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         trained = values.pop("trained")
-        return _rebuilt, (values, trained.config, dict(trained.tensors), self.spice_version)
+        return _rebuilt, (values, trained.config, dict(trained.arrays), self.spice_version)
 
 
-def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, Tensor], spice_version: str) -> Job:
-    job = Job(trained=Trained(config=config, tensors=tensors), **values)
+def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, Any], spice_version: str) -> Job:
+    job = Job(trained=Trained.of_arrays(config, tensors), **values)
     # Another machine may have another version, which must not become part of this job.
     vars(job)["spice_version"] = spice_version
     return job

@@ -30,7 +30,7 @@ Engine = Annotated[str, OneOf(("fast", "spice"))]
 @dataclass(frozen=True, kw_only=True)
 class Interval(Record):
     """``k`` of ``n``, their ratio ``value``, and the Clopper-Pearson 95 % interval of the underlying share (Biometrika
-    26, 404, 1934): see :func:`cmru_hw.analysis.montecarlo.statistics.clopper_pearson`."""
+    26, 404, 1934): see :func:`cmru_hw.analysis.montecarlo.interval.clopper_pearson`."""
 
     k: Count
     n: Annotated[int, Range(low=1)]

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from cmru_hw.analysis.montecarlo.interval import clopper_pearson
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.result import Effect, Interval
 from cmru_hw.analysis.montecarlo.rows import SCHEMA
 from cmru_hw.analysis.montecarlo.shards import Store, blocks
-from cmru_hw.analysis.montecarlo.statistics import clopper_pearson, passed
+from cmru_hw.analysis.montecarlo.statistics import passed
 from cmru_hw.analysis.montecarlo.workers import Workers
 
 # No decision is based on fewer dies, because the interval of their yield fluctuates.

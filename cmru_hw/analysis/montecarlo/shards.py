@@ -21,7 +21,7 @@ from cmru_hw.analysis.montecarlo import rows
 from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.result import SUMMARY, MonteCarloResult
 from cmru_hw.analysis.montecarlo.rows import SCHEMA
-from cmru_hw.analysis.montecarlo.statistics import BLOCK, TRANSIENT
+from cmru_hw.analysis.montecarlo.statistics import TRANSIENT, block_size
 from cmru_hw.core.errors import InputError
 
 DIES = "dies.parquet"
@@ -45,7 +45,7 @@ class Store:
 
     @classmethod
     def of(cls, folder: Path, job: Job) -> Store:
-        return cls(folder=folder / "shards" / job.sha256[:20], identity=job.sha256, block=BLOCK[job.engine])
+        return cls(folder=folder / "shards" / job.sha256[:20], identity=job.sha256, block=block_size(job))
 
     def read(self, block: Block) -> pa.Table:
         """The rows of those dies of ``block`` that its shard has, in rising order."""
@@ -94,8 +94,9 @@ class Store:
 def blocks(job: Job, dies: Sequence[int]) -> list[Block]:
     """``dies`` (rising) divided into blocks, in order."""
     found: dict[int, list[int]] = {}
+    size = block_size(job)
     for die in dies:
-        found.setdefault(die // BLOCK[job.engine], []).append(die)
+        found.setdefault(die // size, []).append(die)
     return [Block(number=number, dies=tuple(members)) for number, members in found.items()]
 
 

@@ -7,39 +7,52 @@ not do its task.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
+from cmru_hw.analysis.montecarlo.interval import clopper_pearson, within_drop
 from cmru_hw.analysis.montecarlo.job import EngineName, Job
 from cmru_hw.analysis.montecarlo.result import (
     DieAccuracy,
     DieStatistics,
     EngineAgreement,
-    Interval,
     LevelErrors,
     TrimRange,
 )
 from cmru_hw.analysis.montecarlo.rows import SCHEMA
 from cmru_hw.circuits.dies import DieScores
 from cmru_hw.core.errors import SimulationError, SimulationTimeout, SimulatorCrashed
-from cmru_hw.nn.one_thread import one_thread
 
-# Dies per block, which is computed and stored as one: some seconds of work, the most that an interruption can lose.
-BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 2}
+BLOCK: dict[EngineName, int] = {"fast": 128, "spice": 16}
+"""Most dies per block, which is computed and stored as one."""
+BLOCK_SECONDS = 2.0
+"""About the CPU time [s] of a block, unless BLOCK is reached: the most that an interruption can lose."""
 
 TRANSIENT = frozenset(error.__name__ for error in (SimulationTimeout, SimulatorCrashed))
 """Status of a die that failed for want of time, or whose simulator was killed: another try may succeed."""
 
 
+def block_size(job: Job) -> int:
+    """Dies per block of ``job``, a power of two or BLOCK.
+
+    It follows from the sizes of the job and not from a measurement, so that the same command finds the blocks of an
+    earlier one. A die's row does not depend on it.
+    """
+    simulator = job.simulator
+    seconds = simulator.fast_seconds if job.engine == "fast" else simulator.simulated_seconds
+    weights = sum(array.size for name, array in job.trained.arrays.items() if name.endswith("weight"))
+    dies = BLOCK_SECONDS / (seconds * weights * int(job.sequences.lengths.sum()))
+    return min(BLOCK[job.engine], 1 << max(0, math.floor(math.log2(dies))))
+
+
 def scores(job: Job, dies: Sequence[int]) -> pa.Table:
     """One row of SCHEMA for each of ``dies``. Raises errors that would affect every die, such as SimulatorMissing."""
-    with one_thread():
-        rows = job.simulator.fast(job, dies) if job.engine == "fast" else _spice(job, dies)
+    rows = job.simulator.fast(job, dies) if job.engine == "fast" else _spice(job, dies)
     return pa.Table.from_pylist([vars(row) for row in rows], schema=SCHEMA)
 
 
@@ -56,21 +69,6 @@ def _spice(job: Job, dies: Sequence[int]) -> list[DieScores]:
 
 
 # --- Together ----------------------------------------------------------------------------------------------------
-
-
-def clopper_pearson(k: int, n: int, *, confidence: float = 0.95) -> Interval:
-    """Exact interval of a share of which ``k`` of ``n`` ≥ 1 were observed."""
-    tail = (1 - confidence) / 2
-    # Quantiles of beta distributions. scipy.stats has them too, but takes a second to import.
-    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
-    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
-    return Interval(k=k, n=n, value=k / n, ci95=(low, high))
-
-
-def within_drop(accuracy: NDArray[np.float64], software: float, drop: float) -> NDArray[np.bool_]:
-    """(dies,): whether ``accuracy`` (dies,) is at most ``drop`` below that of ``software``."""
-    # Shares of sequences are ratios of integers: rounding must not fail a die that is exactly at the limit.
-    return np.asarray(accuracy >= software - drop - 1e-12)
 
 
 def passed(table: pa.Table, software: float, drop: float) -> NDArray[np.bool_]:

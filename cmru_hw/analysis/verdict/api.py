@@ -15,16 +15,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from cmru_hw.analysis.montecarlo.interval import clopper_pearson
 from cmru_hw.analysis.montecarlo.result import DieAccuracy
-from cmru_hw.analysis.montecarlo.statistics import clopper_pearson
-from cmru_hw.analysis.verdict import dies, remedies
+from cmru_hw.analysis.verdict import dies, remedies, software
 from cmru_hw.analysis.verdict.dies import SoftwareDies
 from cmru_hw.analysis.verdict.remedies import Remedy
 from cmru_hw.analysis.verdict.result import BUILDS_WELL, Cause, LargestInput, LayerMargin, TrimOffer, Verdict, band
+from cmru_hw.analysis.verdict.software import Expected
 from cmru_hw.circuits import registry, row_errors
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.circuits.input_range import PERCENTILE
@@ -32,7 +32,7 @@ from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors
 from cmru_hw.core.errors import TechnologyError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import Trained
-from cmru_hw.nn.one_thread import one_thread
+from cmru_hw.nn.forward import Model
 from cmru_hw.nn.sequences import Sequences
 
 DIES, FEWER = 100, 32
@@ -40,12 +40,13 @@ DIES, FEWER = 100, 32
 DROP = 0.01
 # Sequences are left out, evenly, beyond this number of states (sequences x timesteps x units).
 LARGEST_RUN = 1_000_000
+# As many states are enough to find the causes of errors; their effect is then that on all sequences.
+LARGEST_SEARCH = 100_000
 # A cause is named if dies lose this share of the sequences by it.
 WORTH_NAMING = 0.001
 SHOWN = 4
 
 
-@one_thread()
 def judge(
     design: AnyDesign,
     trained: Trained,
@@ -68,14 +69,15 @@ def judge(
     trained.check(sequences)
     chosen = _some(trained, sequences)
     errors = registry.of(design).row_errors(design, trained, chosen, **budget)
-    run = partial(dies.run, trained, sequences=chosen, seed=seed)
+    expected = Expected.of(trained, errors.inputs, chosen)
+    run = partial(dies.run, trained, sequences=chosen, seed=seed, expected=expected)
     found = run(errors, dies=count)
     share = float(found.good(drop).mean())
     names = {"checkpoint": checkpoint, "technology": technology or design.technology.name}
     costs = _of_software(trained, errors, chosen)
     offer: TrimOffer | None = None
     if band(share) != BUILDS_WELL and explain:
-        costs += _of_sources(run, errors, found, drop)
+        costs += _of_sources(run, trained, errors, chosen, found, drop)
         costs += _of_outliers(run, design, trained, chosen, found, drop, budget)
         if any(one.cause in (row_errors.OFFSETS, row_errors.AMPLIFIERS) for one in costs) and not budget:
             offer = _trim(run, design, trained, chosen, found, drop, names)
@@ -100,10 +102,10 @@ def judge(
     )
 
 
-def _some(trained: Trained, sequences: Sequences) -> Sequences:
-    """All sequences, or as many as are quick to run, at equal distances."""
+def _some(trained: Trained, sequences: Sequences, largest: int = LARGEST_RUN) -> Sequences:
+    """All sequences, or as many as have ``largest`` states, at equal distances."""
     states = sequences.inputs.shape[1] * sum(trained.config.units)
-    count = max(1, LARGEST_RUN // states)
+    count = max(1, largest // states)
     if count >= len(sequences):
         return sequences
     return sequences.take(np.linspace(0, len(sequences) - 1, count).round().astype(np.int64))
@@ -127,16 +129,14 @@ def _margins(
     trained: Trained, errors: NetworkErrors, sequences: Sequences, found: SoftwareDies
 ) -> tuple[LayerMargin, ...]:
     """Distances of the rows of software from their thresholds, layer by layer."""
-    lengths = torch.from_numpy(sequences.lengths)
-    with torch.inference_mode():
-        out = dies.clamped_network(trained, errors.inputs)(torch.from_numpy(sequences.inputs), lengths)
+    out = errors.inputs.model(trained, dtype=np.float32).run(sequences.inputs, sequences.lengths)
     valid = sequences.valid
     layers = []
     for index, (one, candidate, threshold) in enumerate(
         zip(errors.layers, out.candidates, out.thresholds, strict=True)
     ):
         sigma = np.sqrt(one.rows.variance())
-        rows = rows_of(candidate.numpy(), threshold.numpy(), fixed=trained.config.cell == "fq-bmru")
+        rows = rows_of(candidate, threshold, fixed=trained.config.cell == "fq-bmru")
         far = [_over(row, sigma[min(place, len(sigma) - 1)])[valid] for place, row in enumerate(rows)]
         nearer = np.minimum(*far)
         wrong = 1 - (1 - ndtr(-far[0])) * (1 - ndtr(-far[1]))
@@ -207,11 +207,11 @@ def _command(remedy: Remedy, names: Mapping[str, str]) -> str:
 def _of_software(trained: Trained, errors: NetworkErrors, sequences: Sequences) -> list[_Cost]:
     """The accuracy that software itself loses with clamped inputs, and without parts too small to be drawn."""
     own, clamped, drawn = (
-        dies.accuracy(trained, network, sequences)
-        for network in (
-            trained.network(),
-            dies.clamped_network(trained, errors.inputs),
-            dies.clamped_network(errors.drawn, errors.inputs),
+        software.accuracy(trained, model, sequences)
+        for model in (
+            Model.of(trained, dtype=np.float32),
+            errors.inputs.model(trained, dtype=np.float32),
+            errors.inputs.model(errors.drawn, dtype=np.float32),
         )
     )
     lost = {row_errors.CLAMPED: own - clamped, errors.smallest.cause: clamped - drawn}
@@ -275,17 +275,27 @@ def _gain(better: SoftwareDies, found: SoftwareDies) -> float:
     return float(better.accuracy.mean() - found.accuracy.mean())
 
 
-def _of_sources(run: Any, errors: NetworkErrors, found: SoftwareDies, drop: float) -> list[_Cost]:
+def _of_sources(
+    run: Any, trained: Trained, errors: NetworkErrors, sequences: Sequences, found: SoftwareDies, drop: float
+) -> list[_Cost]:
     """The dearest sources of errors."""
-    few = min(FEWER, len(found.accuracy))
-    before = float(found.accuracy[:few].mean())
-    without = {one: run(errors, dies=few, without=(one,)).accuracy.mean() - before for one in sources(errors)}
+    fewer = _some(trained, sequences, LARGEST_SEARCH)
+    search = partial(
+        run,
+        errors,
+        dies=min(FEWER, len(found.accuracy)),
+        sequences=fewer,
+        expected=Expected.of(trained, errors.inputs, fewer),
+    )
+    before = float(search().accuracy.mean())
+    without = {one: search(without=(one,)).accuracy.mean() - before for one in sources(errors)}
     dearest = sorted((one for one, gain in without.items() if gain >= WORTH_NAMING), key=lambda one: -without[one])
     costs = []
     for one in dearest[:SHOWN]:
         better = run(errors, dies=len(found.accuracy), without=(one,))
         gain = _gain(better, found)
-        costs.append(_Cost(cause=one, accuracy=gain, yield_=float(better.good(drop).mean())))
+        if gain >= WORTH_NAMING:
+            costs.append(_Cost(cause=one, accuracy=gain, yield_=float(better.good(drop).mean())))
     return costs
 
 

@@ -24,9 +24,9 @@ def reference(design: Design, trained: Trained, sequences: Sequences) -> Referen
     out = software(design.input_range, trained, sequences)
     margins = []
     for layer, candidate, threshold in zip(design.layers, out.candidates, out.thresholds, strict=True):
-        c, beta = candidate.numpy(), threshold.numpy()
+        low, high = candidate - threshold, candidate + threshold
         margins.append(
-            np.minimum(np.abs(c - beta) * row_gain(design, layer.low), np.abs(c + beta) * row_gain(design, layer.high))
+            np.minimum(np.abs(low) * row_gain(design, layer.low), np.abs(high) * row_gain(design, layer.high))
         )
     return made(design.input_range, trained, sequences, out, tuple(margins))
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cmru_hw.circuits.charge import tolerance
 from cmru_hw.circuits.charge.design import Design, Row
@@ -43,21 +41,18 @@ def continued(design: Design, expected: Reference, response: Response, *, resolu
     """Continue the software run of ``expected`` next to the circuit's ``response``; ``resolution`` [V] as in
     :func:`cmru_hw.circuits.charge.compare.compare`."""
     sequences = expected.sequences
-    network = design.input_range.network(expected.trained)
     run = _Run(design, response, resolution)
-    network.override = run.decide
-    network.perturb = run.follow
-    with torch.no_grad():
-        out = network(torch.from_numpy(sequences.inputs).double(), torch.from_numpy(sequences.lengths))
+    model = design.input_range.model(expected.trained)
+    out = model.run(sequences.inputs, sequences.lengths, follow=run.follow, override=run.decide)
     valid = expected.response.valid[:, :, None]
     lines = tolerance.line_errors(design, len(design.layers), run.errors)
     scale = 1 / row_gain(design, design.readout)
     return Continued(
         response=Response(
             lengths=sequences.lengths,
-            decisions=tuple(d.numpy() for d in out.decisions),
-            states=tuple(np.where(valid, s.numpy(), 0.0) for s in out.states),
-            logits=np.where(valid, out.logits.numpy(), 0.0),
+            decisions=out.decisions,
+            states=tuple(np.where(valid, s, 0.0) for s in out.states),
+            logits=np.where(valid, out.logits, 0.0),
         ),
         undecided=tuple(valid & one for one in run.undecided),
         margins=tuple(run.margins),
@@ -68,7 +63,7 @@ def continued(design: Design, expected: Reference, response: Response, *, resolu
 
 
 class _Run:
-    """The hooks of one software run. Inside a network time is the first axis; here sequences are."""
+    """The hooks of one software run."""
 
     def __init__(self, design: Design, response: Response, resolution: float) -> None:
         self.design, self.response, self.resolution = design, response, resolution
@@ -77,12 +72,11 @@ class _Run:
         self.margins: list[Array] = []
         self.tolerances: list[Array] = []
 
-    def decide(self, index: int, candidate: Tensor, threshold: Tensor, decision: Tensor) -> Tensor:
+    def decide(self, index: int, candidate: Array, threshold: Array, decision: NDArray[np.int8]) -> NDArray[np.int8]:
         """Software's decision, or the circuit's where the rows that are too close allow it."""
         design, layer = self.design, self.design.layers[index]
-        c, beta, own = (value.numpy().swapaxes(0, 1) for value in (candidate, threshold, decision))
-        lines = tolerance.line_errors(design, index, self.errors or [c])
-        pairs = ((layer.low, c - beta), (layer.high, c + beta))
+        lines = tolerance.line_errors(design, index, self.errors or [candidate])
+        pairs = ((layer.low, candidate - threshold), (layer.high, candidate + threshold))
         rows = np.stack([value * row_gain(design, row) for row, value in pairs])
         # Errors of states that move a row away from its threshold make no decision doubtful.
         allowed = np.stack([
@@ -100,17 +94,15 @@ class _Run:
         self.undecided.append(undecided)
         self.margins.append(np.take_along_axis(np.abs(rows), worst, 0)[0])
         self.tolerances.append(np.take_along_axis(allowed, worst, 0)[0])
-        return torch.from_numpy(np.where(undecided, got, own).swapaxes(0, 1).copy()).to(decision)
+        return np.where(undecided, got, decision).astype(np.int8)
 
-    def follow(self, index: int, signal: str, value: Tensor) -> Tensor:
+    def follow(self, index: int, h: Array) -> None:
         """Measure the errors of the circuit's states, once those of software are known."""
-        if signal == "output":
-            layer = self.design.layers[index]
-            # an integrator has only positive packets: a unit with a negative α holds |α| s
-            volts = value.numpy().swapaxes(0, 1) * layer.unit * layer.sign
-            found = self.response.states[index] * layer.step
-            self.errors.append(tolerance.state_errors(self.design, layer, found, volts))
-        return value
+        layer = self.design.layers[index]
+        # an integrator has only positive packets: a unit with a negative α holds |α| s
+        volts = h * layer.unit * layer.sign
+        found = self.response.states[index] * layer.step
+        self.errors.append(tolerance.state_errors(self.design, layer, found, volts))
 
 
 def row_gain(design: Design, row: Row) -> Array:

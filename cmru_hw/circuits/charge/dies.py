@@ -240,4 +240,7 @@ DIES = DieSimulator(
     resolution=f"within {tolerance.RESOLUTION * 1e6:g} µV and the error of the states that the row reads "
     f"({tolerance.LATE * 1e6:g} µV more where they settle or droop), or after a decision that was, until the states "
     "agree again",
+    # two rows for each weight; measured by benchmarks.scale
+    fast_seconds=1e-9,
+    simulated_seconds=3e-6,
 )

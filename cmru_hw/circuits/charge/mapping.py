@@ -18,9 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
 
 from cmru_hw.circuits import input_range
 from cmru_hw.circuits.calibration import calibration_data
@@ -66,7 +64,7 @@ def calibrate(trained: Trained, sequences: Sequences | None, *, percentile: floa
     """
     seen = calibration_data(trained, sequences, percentile)
     # The range covers at least the first level, whatever states the calibration visited.
-    states = tuple(max(1.0, float(state[seen.valid].abs().max())) for state in seen.output.states)
+    states = tuple(max(1.0, float(np.abs(state[seen.valid]).max())) for state in seen.output.states)
     return Calibration(**seen.ranges, states=states, source=seen.source)
 
 
@@ -78,7 +76,7 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
     """
     config = trained.config
     _refuse(trained)
-    tensors = {name: tensor.double().numpy() for name, tensor in trained.tensors.items()}
+    tensors = {name: array.astype(np.float64) for name, array in trained.arrays.items()}
     input_unit = technology.signal.input_swing / input_range.checked(calibration.inputs, config.features)
     line_unit = input_unit
     line_sign = np.ones(config.features)
@@ -91,7 +89,7 @@ def map_network(trained: Trained, technology: Technology, calibration: Calibrati
         own_unit, own_sign, own_spread = outputs(layer, technology)
         line_unit = np.concatenate((own_unit, line_unit)) if config.skip else own_unit
         line_sign = np.concatenate((own_sign, line_sign)) if config.skip else own_sign
-        spread = block_diag(own_spread, spread) if config.skip else own_spread
+        spread = _block_diagonal(own_spread, spread) if config.skip else own_spread
     readout_unit, readout_sign, readout_spread = outputs(layers[-1], technology)
     kinds = [f"layers.{index}.{row}" for index in range(len(layers)) for row in "ab"]
     deviations += trim.listed(technology, [*kinds, "readout.r"])
@@ -151,7 +149,7 @@ def realised(design: Design) -> Trained:
         design.readout, design.readout_unit, design.readout_sign, design.readout_spread
     )
     tensors["readout.bias"] = _tap(design.readout, design.readout.bias, design.technology)
-    return Trained(config=config, tensors={name: torch.from_numpy(value).float() for name, value in tensors.items()})
+    return Trained.of_arrays(config, tensors)
 
 
 def _weights(row: Row, line_unit: Array, line_sign: Array, spread: Array) -> Array:
@@ -177,6 +175,14 @@ def outputs(layer: Layer, technology: Technology) -> tuple[Array, Array, Array]:
     alpha = layer.sign * layer.step / layer.unit
     spread = np.asarray(np.kron(np.diag(alpha), memory.bits), dtype=np.float64)
     return np.full(lines, technology.supply.vdd), np.ones(lines), spread
+
+
+def _block_diagonal(first: Array, second: Array) -> Array:
+    """Both matrices in one, which is zero elsewhere."""
+    found = np.zeros((first.shape[0] + second.shape[0], first.shape[1] + second.shape[1]))
+    found[: first.shape[0], : first.shape[1]] = first
+    found[first.shape[0] :, first.shape[1] :] = second
+    return found
 
 
 def _refuse(trained: Trained) -> None:

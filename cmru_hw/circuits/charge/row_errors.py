@@ -83,7 +83,7 @@ def errors(
     if memory is not None and memory.bits:
         raise InputError("there is no estimate for the counter memory: inspect the same network at macro level")
     budget = OffsetBudget.of(design.technology) if offsets is None else offsets
-    outputs = [h.numpy() for h in software(design.input_range, trained, sequences).outputs]
+    outputs = software(design.input_range, trained, sequences).outputs
     valid = sequences.valid
     lines = (design.voltages(sequences.inputs) - design.technology.supply.common_mode)[valid]
     amplifiers = np.zeros(lines.shape[1])

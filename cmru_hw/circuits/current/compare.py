@@ -128,9 +128,8 @@ def reference(design: CurrentDesign, trained: Trained, sequences: Sequences) -> 
     out = software(design.input_range, trained, sequences)
     margins = []
     for layer, candidate, threshold in zip(design.layers, out.candidates, out.thresholds, strict=True):
-        low, high = threshold.numpy()
-        c = candidate.numpy()
-        margins.append(np.minimum(np.abs(c - low), np.abs(c - high)) * layer.candidate.unit)
+        low, high = threshold
+        margins.append(np.minimum(np.abs(candidate - low), np.abs(candidate - high)) * layer.candidate.unit)
     return made(design.input_range, trained, sequences, out, tuple(margins))
 
 

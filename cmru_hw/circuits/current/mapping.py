@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cmru_hw.circuits import input_range
@@ -35,6 +34,7 @@ from cmru_hw.circuits.input_range import PERCENTILE, InputRange
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
+from cmru_hw.nn.forward import Model
 from cmru_hw.nn.sequences import Sequences as Data
 
 # Narrowest window of a cell, as a share of its upper threshold. A narrower one might have no hysteresis.
@@ -167,20 +167,18 @@ def calibrate(trained: Trained, sequences: Data | None, *, percentile: float = P
     """
     _refuse(trained)
     found = calibration_data(trained, sequences, percentile)
-    network = trained.network().double()
-    with torch.no_grad():
-        scaled = found.scaled[found.valid]
-        seen = network.projection(scaled)
-        entries, outputs = [], []
-        for layer, h in zip(network.layers, found.output.outputs, strict=True):
-            entries.append(_mean_current(seen))
-            # Torch types an attribute of a Module as Tensor or Module.
-            behind = torch.relu(layer.output(h[found.valid]))  # type: ignore[operator]
-            outputs.append(_mean_current(behind))
-            seen = seen + behind if trained.config.skip and behind.shape == seen.shape else behind
+    model = Model.of(trained)
+    scaled = found.scaled[found.valid]
+    seen = model.linear("projection", scaled)
+    entries, outputs = [], []
+    for index, h in enumerate(found.output.outputs):
+        entries.append(_mean_current(seen))
+        behind = np.maximum(model.linear(f"layers.{index}.output", h[found.valid]), 0)
+        outputs.append(_mean_current(behind))
+        seen = model.following(index, seen, h[found.valid])
     return CurrentCalibration(
         **found.ranges,
-        negative=tuple((scaled < 0).any(dim=0).tolist()),
+        negative=tuple(bool(one) for one in scaled.min(axis=0) < 0),
         entries=tuple(entries),
         outputs=tuple(outputs),
         source=found.source,
@@ -197,7 +195,7 @@ def _refuse(trained: Trained) -> None:
     refuse_dead_layers(trained)
 
 
-def _mean_current(values: torch.Tensor) -> float:
+def _mean_current(values: Array) -> float:
     """Mean of the positive values [software units]; 1 if there are none."""
     positive = values[values > 0]
     return float(positive.mean()) if len(positive) else 1.0
@@ -212,7 +210,7 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
     config = trained.config
     _refuse(trained)
     assert config.widths is not None
-    tensors = {name: tensor.double().numpy() for name, tensor in trained.tensors.items()}
+    tensors = {name: array.astype(np.float64) for name, array in trained.arrays.items()}
     input_unit = technology.full_scale / input_range.checked(calibration.inputs, config.features)
     deviations: list[Deviation] = []
     projection, bias = tensors["projection.weight"], tensors["projection.bias"]
@@ -296,8 +294,7 @@ def realised(design: CurrentDesign) -> Trained:
     tensors["readout.weight"] = mirrors.read(design.readout, [design.layers[k].output for k in behind])
     constant = mirrors.mean(design.readout, ("one",))
     tensors["readout.bias"] = constant - (tensors["readout.weight"] @ tensors["projection.bias"] if signed else 0)
-    values = {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in tensors.items()}
-    return Trained(config=design.config, tensors=values)
+    return Trained.of_arrays(design.config, tensors)
 
 
 def at_corner(design: CurrentDesign, *, corner: str, temperature: float, vdd: float) -> CurrentDesign:

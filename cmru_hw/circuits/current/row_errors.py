@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from cmru_hw.circuits import row_errors
 from cmru_hw.circuits.current import mapping, netlist
@@ -82,8 +81,7 @@ class _Lines:
 def errors(design: CurrentDesign, trained: Trained, sequences: Sequences) -> NetworkErrors:
     """Errors of ``design`` where the software model ``trained`` runs ``sequences``."""
     shape = sequences.inputs.shape[:2]
-    with torch.no_grad():
-        out = design.input_range.network(trained)(torch.from_numpy(sequences.inputs).double())
+    out = design.input_range.model(trained).run(sequences.inputs)
     lines = _Lines(design=design, devices=netlist.devices(design), folds=netlist.folds(design))
     for name, current in design.currents(sequences.inputs.reshape(-1, sequences.inputs.shape[2])).items():
         lines.put(name, current, (current * lines.sigma(f"diode_{name}")) ** 2)
@@ -97,7 +95,7 @@ def errors(design: CurrentDesign, trained: Trained, sequences: Sequences) -> Net
         layers.append(found)
         size = found.states.size[row_errors.CELLS]
         for i in range(layer.units):
-            current = states[..., i].numpy().ravel() * layer.high[i]
+            current = states[..., i].ravel() * layer.high[i]
             lines.put(f"h{index}_{i}", current, 0.0, (current * size[i]) ** 2)
         lines.rectify(layer.output)
     realised = mapping.realised(design)

@@ -4,7 +4,7 @@ It takes the same design and the same draws as SPICE and computes the same resul
 consists of capacitors and ideal switches, whose charges have a closed form. :mod:`.rows` computes decisions,
 :mod:`.integrators` states and :mod:`.readout` classes. :mod:`.engine` runs them layer by layer over sequences in the
 layout of :mod:`.batching`. Quantities that depend on the die only are computed in numpy for many dies at once; the
-loops over timesteps are in :mod:`cmru_hw.core.kernels`.
+loops over timesteps are in :mod:`cmru_hw.core.loops`.
 
 Layout. Timesteps of all sequences are packed along the last axis without padding: timestep-major, longest sequence
 first, so that the sequences alive at timestep t are a prefix. Units are the axis before it. Each die reuses the memory

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge import noise
@@ -14,7 +13,7 @@ from cmru_hw.circuits.charge.fast.rows import FastRows, Lines
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core import kernels
 from cmru_hw.core.signals import Array
-from cmru_hw.nn.cells import classify
+from cmru_hw.nn.forward import classify
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,8 +43,7 @@ class Readout:
         """Class index (sequences,) of one die by the checkpoint's decision rule, readout noise included."""
         if self.rule == "mean":
             return self._of_means(die, packed, states)
-        logits = torch.from_numpy(self.logits(die, packed, states))
-        return classify(logits, torch.from_numpy(packed.lengths), self.rule).numpy()
+        return classify(self.logits(die, packed, states), packed.lengths, self.rule)
 
     def logits(self, die: int, packed: Packed, states: Array) -> Array:
         """(sequences, timesteps, classes) of one die in software units, with noise; 0 past a sequence's end."""

@@ -75,7 +75,7 @@ class FastRows:
 
     def decide(self, die: int, lines: Array, packed: Packed, moves: NDArray[np.int8], margins: Array) -> None:
         """Decisions of the units of one die; low rows come before high rows. See
-        :func:`cmru_hw.core.kernels.decide`."""
+        :func:`cmru_hw.core.loops.decide`."""
         source = self.source
         kernels.decide(
             self.weights[die],

@@ -1,0 +1,261 @@
+"""The inner loops of the fast engine. numba compiles each to machine code at its first call.
+
+They share one file because numba caches machine code per file and checks only that file for changes; a loop that calls
+a loop in another file could run stale code. Loops run along places, which are independent, so the compiler vectorises
+them. It may not reorder or fuse arithmetic: results are identical to the last bit for any batch and any processor.
+"""
+
+# numba derives the types of a loop from the arguments of each call, so the loops have no annotations.
+# mypy: disallow-untyped-defs=False
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+# Places per block: the rows of a block and the lines that they read fit into the cache.
+_BLOCK = 256
+
+# SplitMix64's finalizer with the constants of Stafford's mix 13.
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_27, _30, _31, _32 = (np.uint64(shift) for shift in (27, 30, 31, 32))
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+# log x = e log 2 + 2 artanh((m − 1)/(m + 1)) with x = m 2^e, m from √½ to √2; sin πx = πx − (πx)³/6 + ... up to π/2.
+# Both series end where the remainder is below 1e-10. They have odd powers, the coefficient of the highest first.
+_ROOT_HALF = np.float64(math.sqrt(0.5)).view(np.uint64)
+_MANTISSA = np.uint64((1 << 52) - 1)
+_LOG = tuple(2 / k for k in range(13, 0, -2))
+_SIN = tuple((-1) ** (k // 2) * math.pi**k / math.factorial(k) for k in range(15, 0, -2))
+
+
+def machine_code(function: Callable[..., Any]) -> Any:
+    """``function`` compiled at its first call, once for each combination of argument types."""
+    try:
+        return numba.njit(function, cache=True, error_model="numpy")
+    except RuntimeError:
+        # No cache folder is writable: compile for this process only.
+        return numba.njit(function, error_model="numpy")
+
+
+@machine_code
+def _mix(x):
+    x ^= x >> _30
+    x *= _FIRST
+    x ^= x >> _27
+    x *= _SECOND
+    return x ^ (x >> _31)
+
+
+@machine_code
+def _polynomial(coefficients, x):
+    total = 0.0
+    for coefficient in coefficients:
+        total = total * x + coefficient
+    return total
+
+
+@machine_code
+def _normal(x):
+    """A standard normal number from the hash of ``x``, by the polar map of Box and Muller."""
+    x = _mix(x)
+    low, high = np.int32(x), np.int32(x >> _32)
+    uniform = (np.float64(low ^ (low >> np.int32(31))) + 0.5) * 0.5**31
+    bits = np.float64(uniform).view(np.uint64) - _ROOT_HALF
+    exponent = np.float64(np.int32(np.int64(bits) >> 52))
+    mantissa = np.uint64((bits & _MANTISSA) + _ROOT_HALF).view(np.float64)
+    ratio = (mantissa - 1) / (mantissa + 1)
+    log = exponent * math.log(2) + ratio * _polynomial(_LOG, ratio * ratio)
+    # cos πa = −sin π(|a| − ½).
+    angle = abs(np.float64(high) * 0.5**31) - 0.5
+    return math.sqrt(-2 * log) * (-angle * _polynomial(_SIN, angle * angle))
+
+
+@machine_code
+def mixed(x, out):
+    """Write the hash of each of ``x``, uint64, to ``out``."""
+    for place in range(len(x)):
+        out[place] = _mix(x[place])
+
+
+@machine_code
+def normals(x, out):
+    """Write the normal number of each of ``x``, uint64, to ``out``."""
+    for place in range(len(x)):
+        out[place] = _normal(x[place])
+
+
+@machine_code
+def weigh(weights, level, lines, first, last, out):
+    """Write ``level`` (rows,) plus ``weights`` (rows, lines) times ``lines`` (lines, places) to ``out`` (rows, places).
+
+    Places from ``first`` to ``last`` (not included) are computed. Terms are added in the order of the lines.
+    """
+    rows, count, places = len(out), len(lines), last - first
+    fours, unused = count - count % 4, np.empty(places)
+    for row in range(0, rows, 2):
+        # Two rows and four lines at a time: memory access takes longer than the additions.
+        twin = min(row + 1, rows - 1)
+        w, v = weights[row], weights[twin]
+        one, two = out[row], out[twin] if twin > row else unused
+        for place in range(places):
+            one[place], two[place] = level[row], level[twin]
+        for line in range(0, fours, 4):
+            w0, w1, w2, w3 = w[line], w[line + 1], w[line + 2], w[line + 3]
+            v0, v1, v2, v3 = v[line], v[line + 1], v[line + 2], v[line + 3]
+            line0, line1 = lines[line, first:last], lines[line + 1, first:last]
+            line2, line3 = lines[line + 2, first:last], lines[line + 3, first:last]
+            for place in range(places):
+                x0, x1, x2, x3 = line0[place], line1[place], line2[place], line3[place]
+                one[place] = (((one[place] + w0 * x0) + w1 * x1) + w2 * x2) + w3 * x3
+                two[place] = (((two[place] + v0 * x0) + v1 * x1) + v2 * x2) + v3 * x3
+        for line in range(fours, count):
+            w0, v0, line0 = w[line], v[line], lines[line, first:last]
+            for place in range(places):
+                one[place] += w0 * line0[place]
+                two[place] += v0 * line0[place]
+
+
+@machine_code
+def _add_noise(key, sigma, octave, moment, out):
+    for place in range(len(moment)):
+        out[place] += sigma * _normal(key + (moment[place] >> octave) * GAMMA)
+
+
+@machine_code
+def add_noise(key, sigma, octave, moment, out):
+    """Add all noise of rows, ``key`` and ``sigma`` (parts, rows), at every ``moment`` to ``out`` (rows, places)."""
+    for part in range(len(octave)):
+        for row in range(len(out)):
+            _add_noise(key[part, row], sigma[part, row], octave[part], moment, out[row])
+
+
+@machine_code
+def _settle(rows, key, sigma, octave, left, moment, near, place_of, counter, value, size):
+    """Add noise to ``rows`` (rows, places) until their signs are known, part by part, at the ``moment`` of each place.
+
+    The last five arguments are scratch arrays with one element per value in ``rows``.
+    """
+    count = 0
+    for row in range(len(rows)):
+        top, reach, begun = rows[row], left[0, row], count
+        for place in range(len(moment)):
+            # Always written; the entry counts only if the count advances. A branch here would be mispredicted.
+            place_of[count] = place
+            # Not <=: a NaN is never certain.
+            count += not abs(top[place]) > reach
+        for which in range(begun, count):
+            near[which], value[which] = row, top[place_of[which]]
+    for part in range(len(octave)):
+        held, keys, sizes = octave[part], key[part], sigma[part]
+        for which in range(count):
+            row = near[which]
+            counter[which] = keys[row] + (moment[place_of[which]] >> held) * GAMMA
+            size[which] = sizes[row]
+        for which in range(count):
+            value[which] += size[which] * _normal(counter[which])
+        remaining, rest = 0, left[part + 1]
+        for which in range(count):
+            row, place, known = near[which], place_of[which], value[which]
+            rows[row, place] = known
+            near[remaining], place_of[remaining], value[remaining] = row, place, known
+            remaining += not abs(known) > rest[row]
+        count = remaining
+
+
+@machine_code
+def decide(weights, level, lines, key, sigma, octave, left, moment, moves, margins):
+    """Write to ``moves`` (units, places): 1 if both rows of a unit are above their thresholds, −1 if both are below.
+
+    Low rows come before high rows. ``key`` and ``sigma`` (parts, rows) are their noise. ``left[k]`` (rows,) is an upper
+    bound on the sum of noise parts k, k+1, … ``margins`` (units, places) receives the distance of the nearer row from
+    zero; (0, 0) if it is not needed.
+    """
+    units, places = moves.shape
+    rows = np.empty((2 * units, min(_BLOCK, places)))
+    near, place_of = np.empty(rows.size, np.uint32), np.empty(rows.size, np.uint32)
+    counter, value, size = np.empty(rows.size, np.uint64), np.empty(rows.size), np.empty(rows.size)
+    for first in range(0, places, _BLOCK):
+        last = min(first + _BLOCK, places)
+        weigh(weights, level, lines, first, last, rows)
+        _settle(rows, key, sigma, octave, left, moment[first:last], near, place_of, counter, value, size)
+        for unit in range(units):
+            low, high, way = rows[unit], rows[units + unit], moves[unit, first:last]
+            for place in range(len(way)):
+                way[place] = np.int8(low[place] > 0) + np.int8(high[place] > 0) - np.int8(1)
+        for unit in range(len(margins)):
+            low, high, margin = rows[unit], rows[units + unit], margins[unit, first:last]
+            for place in range(len(margin)):
+                margin[place] = min(abs(low[place]), abs(high[place]))
+
+
+@machine_code
+def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun, slope, lost, limit, states):
+    """Write to ``states`` (units, places) the states that follow from ``moves`` and the initial ``begun`` ones.
+
+    ``begun`` is (units, sequences). A packet adds ``half`` (units,) in its direction (times ``third`` (units, places)
+    unless that is empty), ``common`` (units,) in either direction, and noise with ``key`` and ``sigma`` (parts, units).
+    It removes the share ``lost`` (units,) of a state. ``slope`` (units,) is the drift of a state before the packet.
+    ``alive`` (timesteps,) is the number of sequences that have a timestep.
+    """
+    packet = np.empty(len(moment))
+    for unit in range(len(states)):
+        way, step, shift = moves[unit], half[unit], common[unit]
+        if len(third):
+            volts = third[unit]
+            for place in range(len(packet)):
+                packet[place] = way[place] * step * volts[place] + shift
+        else:
+            for place in range(len(packet)):
+                packet[place] = way[place] * step + shift
+        for part in range(len(octave)):
+            _add_noise(key[part, unit], sigma[part, unit], octave[part], moment, packet)
+        drift, share, most = slope[unit], lost[unit], limit[unit]
+        before, first = begun[unit], 0
+        for count in alive:
+            last = first + count
+            now, turn, added = states[unit, first:last], way[first:last], packet[first:last]
+            for place in range(count):
+                state = before[place] + drift
+                sent = ((turn[place] > 0) & (state < most)) | ((turn[place] < 0) & (state > -most))
+                now[place] = state + (added[place] - share * state if sent else 0.0)
+            before, first = now, last
+
+
+@machine_code
+def totals(values, alive, out):
+    """Sum ``values`` (units, places) over the timesteps of each sequence, to ``out`` (units, sequences)."""
+    for unit in range(len(out)):
+        sums, first = out[unit], 0
+        for place in range(len(sums)):
+            sums[place] = 0.0
+        for count in alive:
+            now = values[unit, first : first + count]
+            for place in range(count):
+                sums[place] += now[place]
+            first += count
+
+
+@machine_code
+def deviation(states, scale, expected, expected_scale):
+    """Largest magnitude, and sum of squares, of the deviation scale * states - expected_scale * expected.
+
+    ``states`` and ``expected`` are (units, places), both scales (units,). The sum consists of many independent parts,
+    which the processor computes in parallel.
+    """
+    squares, largest = np.zeros(_BLOCK), np.zeros(_BLOCK)
+    places = states.shape[1]
+    for unit in range(len(states)):
+        a, b = scale[unit], expected_scale[unit]
+        for first in range(0, places, _BLOCK):
+            last = min(first + _BLOCK, places)
+            found, wanted = states[unit, first:last], expected[unit, first:last]
+            for place in range(last - first):
+                error = a * found[place] - b * wanted[place]
+                squares[place] += error * error
+                largest[place] = max(largest[place], abs(error))
+    return largest.max(), squares.sum()
