@@ -394,7 +394,7 @@ def test_perturb_reaches_every_signal() -> None:
     ("changes", "message"),
     [
         ({"cell": "gru"}, "cell 'gru' is unknown"),
-        ({"epsilon": 0.5}, "cell 'cmru' means 1.0"),
+        ({"epsilon": 0.5}, "it is 1.0 for cell 'cmru'; use cell 'eps'"),
         ({"cell": "eps", "epsilon": 1.5}, "lie between 0 and 1"),
         ({"cell": "eps", "epsilon": float("nan")}, "lie between 0 and 1"),
         ({"levels": 0}, "positive whole number"),

@@ -200,7 +200,7 @@ def test_a_source_without_a_charge_meter_is_exit_1(tmp_path: Path) -> None:
 
 
 def test_energy_needs_sequences(tmp_path: Path) -> None:
-    assert "no design folder" in refused("energy", tmp_path)
+    assert "is not a design folder" in refused("energy", tmp_path)
 
 
 # ---- size

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from cmru_hw.cli import common
 
@@ -70,6 +69,8 @@ def handover(
 
 def _first(exported: Exported, path: Path | None, timesteps: int) -> Sequences:
     """The beginning of the first sequence of ``path``, or of random inputs."""
+    import numpy as np
+
     from cmru_hw.circuits.calibration import assumed_sequences
     from cmru_hw.nn.sequences import Sequences
 
