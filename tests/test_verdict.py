@@ -345,7 +345,7 @@ def test_every_remedy_is_a_command_that_exists(tmp_path: Path) -> None:
         assert program == "cmru-hw"
         command = group.commands[name]
         # raises for an option that the command has not
-        assert command.make_context(name, words)
+        assert command.make_context(name, words, **group.context_settings)
 
 
 # --- Commands ----------------------------------------------------------------------------------------------------
