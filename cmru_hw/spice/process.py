@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,7 +172,7 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _finished(message: dict[str, Any], data: bytes) -> Finished:
+def _finished(message: Mapping[str, Any], data: bytes) -> Finished:
     plot = None
     if message["title"] is not None:
         values = np.frombuffer(data, dtype=np.float64).reshape(len(message["names"]), message["points"])
@@ -186,7 +187,7 @@ def _finished(message: dict[str, Any], data: bytes) -> Finished:
     )
 
 
-def _translated(message: dict[str, Any]) -> CmruError:
+def _translated(message: Mapping[str, Any]) -> CmruError:
     """The worker's exception as a CmruError."""
     text, evidence = message["message"], message["evidence"]
     if message["error"] == "SimulatorMissing":

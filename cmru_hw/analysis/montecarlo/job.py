@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+from numpy.typing import NDArray
+
 import cmru_hw
 from cmru_hw import spice
 from cmru_hw.analysis.montecarlo.engines import Engines
@@ -117,7 +119,7 @@ class Job:
         return _rebuilt, (values, trained.config, dict(trained.arrays), self.spice_version)
 
 
-def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, Any], spice_version: str) -> Job:
+def _rebuilt(values: dict[str, Any], config: ModelConfig, tensors: dict[str, NDArray[Any]], spice_version: str) -> Job:
     job = Job(trained=Trained.of_arrays(config, tensors), **values)
     # Another machine may have another version, which must not become part of this job.
     vars(job)["spice_version"] = spice_version

@@ -94,7 +94,7 @@ def _recipe(trained: Trained) -> Recipe:
     if not isinstance(recorded, Mapping):
         return Recipe()
     known = {one.name: type(one.default) for one in fields(Recipe)}
-    settings: dict[str, Any] = {name: value for name, value in recorded.items() if type(value) is known.get(name)}
+    settings: Mapping[str, Any] = {name: value for name, value in recorded.items() if type(value) is known.get(name)}
     return Recipe(**settings)
 
 

@@ -43,8 +43,8 @@ class ChargeSimulation(Simulation):
     options: str
     refine: int
 
-    def facts(self) -> dict[str, Any]:
-        trimmed = {"trim_codes": list(self.codes)} if self.codes else {}
+    def facts(self) -> dict[str, object]:
+        trimmed: dict[str, object] = {"trim_codes": list(self.codes)} if self.codes else {}
         return {"options": self.options, **({"late_flips": self.late_flips} if self.blocks else {}), **trimmed}
 
     def remarks(self) -> list[tuple[str, str]]:
