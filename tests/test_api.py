@@ -100,6 +100,6 @@ def test_ngspice_loads_what_was_written(tmp_path: Path) -> None:
     cmru_hw.write_raw(traces, tmp_path / "x.raw")
     (tmp_path / "x.cir").write_text("* read\n.control\nload x.raw\nprint v(o0_0) i(vdd)\nquit\n.endc\n.end\n")
     command = [os.environ.get("CMRU_HW_NGSPICE", "ngspice"), "-b", "x.cir"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     numbers = [line.split()[-2:] for line in done.stdout.splitlines() if line[:1].isdigit()]
     assert [[float(a), float(b)] for a, b in numbers] == [[0.25, 1.0], [0.5, 2.0], [1.0, 3.0]]

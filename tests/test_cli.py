@@ -146,7 +146,7 @@ def test_the_exported_deck_runs_by_hand(design: Path, tmp_path: Path) -> None:
         ["ngspice", "-b", "-r", "out.raw", "deck.cir"],
         cwd=tmp_path / "by hand",
         capture_output=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0
@@ -417,7 +417,7 @@ def start_simulation(design: Path) -> tuple[subprocess.Popen[str], int]:
 def test_ctrl_c_ends_at_once_with_130(design: Path, ends: Callable[[int], bool]) -> None:
     process, _ = start_simulation(design)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 130 and stderr.strip().splitlines()[-1] == "interrupted"
     assert "Traceback" not in stderr
     assert ends(process.pid)
@@ -427,7 +427,7 @@ def test_ctrl_c_ends_at_once_with_130(design: Path, ends: Callable[[int], bool])
 def test_a_simulator_that_is_killed_is_exit_4_and_says_so(design: Path, ends: Callable[[int], bool]) -> None:
     process, simulator = start_simulation(design)
     os.kill(simulator, signal.SIGKILL)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 4, stderr
     assert stderr.startswith("error: ") and "SIGKILL" in stderr and len(stderr.splitlines()) == 1
     assert ends(process.pid)

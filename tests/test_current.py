@@ -111,7 +111,7 @@ def test_every_testbench_has_an_expectation() -> None:
 @pytest.mark.parametrize("bench", sorted(EXPECTED))
 def test_testbench_runs_alone(bench: str, tmp_path: Path) -> None:
     command = ["ngspice", "-b", str(BENCHES / f"{bench}.cir")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     measured = {name: float(value) for name, value in re.findall(r"^(\w+)\s+=\s+(\S+)", done.stdout, re.MULTILINE)}
     for name, (expected, tolerance) in EXPECTED[bench].items():
         assert measured[name] == pytest.approx(expected, rel=tolerance), name

@@ -35,7 +35,7 @@ def operating_point(folder: Path, text: str | bytes) -> dict[str, float]:
     (folder / "a.raw").unlink(missing_ok=True)
     (folder / "a.cir").write_bytes(b"title\n" + content + b"\n.op\n.end\n")
     call = ["ngspice", "-n", "-b", "-r", "a.raw", "a.cir"]
-    done = subprocess.run(call, cwd=folder, capture_output=True, check=False, timeout=60, stdin=subprocess.DEVNULL)
+    done = subprocess.run(call, cwd=folder, capture_output=True, check=False, timeout=600, stdin=subprocess.DEVNULL)
     assert (folder / "a.raw").exists(), done.stdout[-2000:] + done.stderr[-2000:]
     head, _, data = (folder / "a.raw").read_bytes().partition(b"Binary:\n")
     names = re.findall(r"^\t\d+\t(\S+)\t", head.decode("latin-1"), re.M)

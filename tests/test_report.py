@@ -226,7 +226,7 @@ def test_figures_and_tables_are_there(inside: Path) -> None:
 def test_latex_compiles(inside: Path, tmp_path: Path) -> None:
     shutil.copytree("out/report", tmp_path / "report")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
-    done = subprocess.run(command, cwd=tmp_path / "report", capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path / "report", capture_output=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
 
 
