@@ -70,9 +70,13 @@ def test_a_monte_carlo_loads_no_pyplot_and_no_scipy_stats() -> None:
 @pytest.mark.parametrize("model", ["flipflop-cmru-1x2", "detect-fq-bmru-2x4"])
 def test_inspect_and_export_load_neither_torch_nor_numba(model: str, tmp_path: Path) -> None:
     path = str(MODELS / f"{model}.safetensors")
+    # Older versions of SciPy load more for the functions that the verdict needs.
+    avoidable = {"torch", "numba", "scipy.linalg", "scipy.stats", "scipy.optimize", "pyarrow"}
+    avoidable -= loaded("import scipy.special")
+    assert {"torch", "numba", "pyarrow"} <= avoidable
     for words in (["inspect", path], ["export", path, "--no-verify", "-o", str(tmp_path / "design")]):
         modules = loaded(COMMAND.format(words))
         # the verdict was computed
         assert {"cmru_hw.analysis.verdict.dies", "numpy"} <= modules
-        assert modules.isdisjoint({"torch", "numba", "scipy.linalg", "scipy.stats", "scipy.optimize", "pyarrow"})
+        assert modules.isdisjoint(avoidable)
     assert (tmp_path / "design" / "network.cir").is_file()
