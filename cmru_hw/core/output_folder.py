@@ -45,6 +45,17 @@ def atomic_folder(path: str | Path, *, last: str = "", earlier: Mapping[str, str
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def require_replaceable(path: Path, manifest: str, other: str, *, force: bool) -> None:
+    """Raise OutputError if ``path`` exists, unless ``force`` is given and it has the file ``manifest``: a folder of
+    something ``other``, such as "not a report", is never replaced."""
+    if not path.exists():
+        return
+    if not force:
+        raise OutputError(f"{path} exists: choose another -o, or give --force to replace it")
+    if not (path / manifest).is_file():
+        raise OutputError(f"{path} exists and is {other}, so --force does not replace it: remove it yourself")
+
+
 def digests(folder: Path) -> dict[str, str]:
     """Name → SHA-256 of every file in ``folder`` and below, for ``earlier`` of the next time. Raises OSError."""
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _names(folder)}

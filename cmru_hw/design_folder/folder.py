@@ -32,8 +32,8 @@ from cmru_hw.circuits.identity import simulated_sha256
 from cmru_hw.circuits.registry import Architecture
 from cmru_hw.core import records
 from cmru_hw.core.csv_text import csv_text
-from cmru_hw.core.errors import DefectError, InputError, OutputError, TechnologyError, reason
-from cmru_hw.core.output_folder import atomic_folder
+from cmru_hw.core.errors import DefectError, InputError, TechnologyError, reason
+from cmru_hw.core.output_folder import atomic_folder, require_replaceable
 from cmru_hw.core.regular_file import read_regular, read_text
 from cmru_hw.design_folder import templates
 from cmru_hw.nn import checkpoint
@@ -117,13 +117,7 @@ def write(
     OutputError.
     """
     path = Path(path)
-    if path.exists():
-        if not force:
-            raise OutputError(f"{path} exists: choose another -o, or give --force to replace it")
-        if not (path / MANIFEST).is_file():
-            raise OutputError(
-                f"{path} exists and is not a design folder, so --force does not replace it: remove it yourself"
-            )
+    require_replaceable(path, MANIFEST, "not a design folder", force=force)
     first = example.inputs[0, : min(int(example.lengths[0]), EXAMPLE_TIMESTEPS)].astype(np.float64)
     deck, _ = registry.of(design).deck(design, [first])
     files: dict[str, bytes] = {**deck.files, "deck.cir": spice.complete_text(deck).encode()}

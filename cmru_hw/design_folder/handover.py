@@ -24,8 +24,8 @@ from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.circuits.handover import MODELS, TOP, Handover
 from cmru_hw.core import records
 from cmru_hw.core.csv_text import csv_text
-from cmru_hw.core.errors import InputError, OutputError, reason
-from cmru_hw.core.output_folder import atomic_folder
+from cmru_hw.core.errors import InputError, reason
+from cmru_hw.core.output_folder import atomic_folder, require_replaceable
 from cmru_hw.core.regular_file import read_regular
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn.sequences import Sequences
@@ -60,11 +60,7 @@ def write(
     OutputError.
     """
     path = Path(path)
-    if path.exists():
-        if not force:
-            raise OutputError(f"{path} exists: choose another -o, or give --force to replace it")
-        if not (path / MANIFEST).is_file():
-            raise OutputError(f"{path} exists and is no handover, so --force does not replace it: remove it yourself")
+    require_replaceable(path, MANIFEST, "no handover", force=force)
     found = exported.architecture.handover(exported.design, exported.trained, sequences, network=exported.network)
     files, add = _files(exported, found)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}

@@ -9,8 +9,8 @@ from pathlib import Path
 import cmru_hw
 from cmru_hw.core import records
 from cmru_hw.core.csv_text import csv_text
-from cmru_hw.core.errors import InputError, OutputError
-from cmru_hw.core.output_folder import atomic_folder, digests
+from cmru_hw.core.errors import InputError
+from cmru_hw.core.output_folder import atomic_folder, digests, require_replaceable
 from cmru_hw.core.units import json_text
 from cmru_hw.report import columns, html, latex, published, runs, summary
 from cmru_hw.report.columns import Group
@@ -45,13 +45,7 @@ def write(paths: Sequence[str | Path], folder: str | Path, *, title: str = "", f
     and is not a report).
     """
     folder = Path(folder)
-    if folder.exists():
-        if not force:
-            raise OutputError(f"{folder} exists: choose another -o, or give --force to replace it")
-        if not (folder / NUMBERS).is_file():
-            raise OutputError(
-                f"{folder} exists and is not a report, so --force does not replace it: remove it yourself"
-            )
+    require_replaceable(folder, NUMBERS, "not a report", force=force)
     report = make([run for path in paths for run in runs.read(Path(path))], title)
     figures = [figure for section in report.sections for figure in section.figures]
     with atomic_folder(folder, last=NUMBERS, earlier=_listed(folder)) as scratch:

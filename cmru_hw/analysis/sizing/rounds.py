@@ -51,13 +51,14 @@ def run_rounds(
     if training.sequences.labels is None:
         raise DataError("training between rounds needs labels; add an array 'labels' to the training sequences")
     problem.trained.check(training.sequences)
-    folder, wanted = Path(folder), _accuracy(problem) - problem.goal.drop
+    folder, accuracy = Path(folder), _accuracy(problem)
+    wanted = accuracy - problem.goal.drop
     found, ended = list[Round](), ""
     for number in range(1, rounds + 1):
         place = folder / f"round-{number}"
         result = size(problem, place)
         checkpoint.save(problem.trained, place / NETWORK, force=True)
-        found.append(Round(number=number, accuracy=_accuracy(problem), folder=str(place), sizing=result))
+        found.append(Round(number=number, accuracy=accuracy, folder=str(place), sizing=result))
         if number == rounds:
             break
         if result.chosen is None:

@@ -27,6 +27,6 @@ def yield_of(exported: Exported, data: Sequences, dies: int) -> Interval:
         seed=SEED,
         varied=exported.architecture.select_variations(exported.design),
     )
-    block = statistics.BLOCK["fast"]
+    block = statistics.block_size(job)
     tables = [statistics.scores(job, range(first, min(first + block, dies))) for first in range(0, dies, block)]
     return statistics.summary(job, pa.concat_tables(tables), drop=DROP).yield_
