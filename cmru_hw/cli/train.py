@@ -129,8 +129,8 @@ COMPARABLE = 0.02
     "trim_bits",
     type=click.IntRange(1, 8),
     metavar="BITS",
-    help="With --hardware-aware: dies have a trim code of BITS bits for every row, so training sees what the trim "
-    "leaves.  [default: as in the technology]",
+    help="With --hardware-aware: dies have a trim code of BITS bits for every row, so training sees the offsets "
+    "that remain.  [default: as in the technology]",
 )
 @click.option("--tune-steps", type=click.IntRange(1), default=800, show_default=True, help="Optimiser steps on dies.")
 @click.option(

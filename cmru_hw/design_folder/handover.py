@@ -6,7 +6,7 @@
     DIR/top.cdl        the same transistors and capacitors, for netgen-lvs and other tools
     DIR/deck.cir       one short sequence: runs with ``ngspice -b deck.cir`` in this folder
     DIR/expected.csv   the decisions that the deck must measure
-    DIR/README.md      ports with levels and timing, versions, hashes, what is not included
+    DIR/README.md      ports with levels and timing, versions, hashes, excluded parts
     DIR/handover.json  the hash of every file
     DIR/devices/ DIR/models/  device models
 """
@@ -39,8 +39,8 @@ LICENCE = "Licensed under the Apache License, Version 2.0"
 
 @dataclass(frozen=True, kw_only=True)
 class HandedOver:
-    """What was written: ``ports``, ``cells``, ``transistors``, ``capacitors`` by number, the ``measures`` of the deck,
-    and model files that the designer must ``add``, because their licence is unknown."""
+    """A written handover: the numbers of ``ports``, ``cells``, ``transistors`` and ``capacitors``, and of the
+    ``measures`` of the deck; and model files that the designer must ``add``, because their licence is unknown."""
 
     path: Path
     ports: int

@@ -27,7 +27,7 @@ class PublishedFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class Own:
-    """A figure of a run that can be compared with a published one. ``scope``: level, technology and what is left out.
+    """A figure of a run that can be compared with a published one. ``scope``: level, technology and excluded parts.
 
     ``work`` names the run in the table.
     """

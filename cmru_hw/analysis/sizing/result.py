@@ -107,7 +107,7 @@ class Round(Record):
 
     @property
     def cost(self) -> float:
-        """What the search minimised: energy [J per timestep] or area [m²] of the chosen sizes; infinite without."""
+        """The cost that was minimised: energy [J per timestep] or area [m²] of the chosen sizes; infinite without."""
         figures = self.sizing.figures
         if figures is None:
             return float("inf")

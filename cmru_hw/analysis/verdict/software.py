@@ -1,4 +1,4 @@
-"""The software model of a verdict: sequences without padding, and what the network itself makes of them.
+"""The software model of a verdict: sequences without padding, and the decisions and classes of the network itself.
 
 A *place* is one timestep of one sequence. The places of the first timestep come first, then those of the second one,
 and so on, the longest sequence first: the sequences that still go on at a timestep are the first ones of the timestep
