@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
@@ -21,6 +22,7 @@ from cmru_hw.circuits.charge import (
     macro_netlist,
     mapping,
     trim,
+    trim_drift,
     trim_search,
     trim_windows,
     variation,
@@ -33,7 +35,7 @@ from cmru_hw.circuits.current.architecture import CURRENT
 from cmru_hw.cli.design import export
 from cmru_hw.cli.montecarlo import montecarlo
 from cmru_hw.core import package_data
-from cmru_hw.core.errors import TechnologyError
+from cmru_hw.core.errors import InputError, TechnologyError
 from cmru_hw.core.signals import Array
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.nn.checkpoint import Trained
@@ -182,6 +184,54 @@ def test_offsets_out_of_range_end_at_its_end_and_are_counted() -> None:
         assert np.array_equal(row.code[far], np.where(row.offset[far] > 0, 3, -4))
         count += far.sum(-1)
     assert np.array_equal(trim_search.beyond(dies), count) and count.min() > 5
+
+
+def test_rows_drift_after_their_codes_are_found() -> None:
+    kind = trimmed(technology.load("gf180"))
+    _, _, design = make(Shape(units=(6, 4)), kind)
+    assert kind.trim is not None
+    varied = variation.select_variations(design, drift=["temperature", "supply"])
+    dies = variation.draw(design, seed=3, dies=list(range(300)), varied=varied)
+    still, moved = trim_search.calibrated(dies), trim_drift.in_use(dies)
+    inputs = np.hypot(kind.trim.drift_temperature, kind.trim.drift_supply)
+    states = np.hypot(kind.trim.drift_temperature, kind.trim.drift_supply_states)
+    rows = trim.rows(moved.batch)
+    for name, row in trim.rows(still.batch).items():
+        assert np.array_equal(row.code, rows[name].code)
+        sigma = inputs if name in ("a0_", "b0_") else states
+        assert (rows[name].offset - row.offset).std() == pytest.approx(sigma, rel=0.08)
+    before = trim.rows(trim_drift.in_calibration(moved).batch)
+    for name, row in trim.rows(dies.batch).items():
+        assert before[name].offset == pytest.approx(row.offset, abs=1e-15)
+
+
+def test_a_drift_is_part_of_a_run_only_if_it_is_asked_for() -> None:
+    _, _, design = make(Shape(), trimmed(technology.load("gf180")))
+    usual = variation.select_variations(design)
+    assert not [leaf for leaf in usual if "drift" in leaf]
+    more = variation.select_variations(design, drift=["supply"])
+    assert {leaf.partition("/")[2] for leaf in more - usual} == {"drift_supply"}
+    for kind in (technology.load("gf180"), trimmed(technology.load("macro"))):
+        with pytest.raises(InputError, match="no drift with supply is known of this design: export it with --trim"):
+            variation.select_variations(make(Shape(), kind)[2], drift=["supply"])
+
+
+@pytest.mark.spice
+def test_a_die_that_drifted_decides_alike_in_both_engines(tmp_path: Path) -> None:
+    kind = trimmed(technology.load("gf180"), drift_supply=2e-3, drift_supply_states=3e-3, repeats=1)
+    trained, sequences, design = make(Shape(units=(4, 3), classes=3), kind)
+    design_folder.write(tmp_path / "design", trained, design, sequences)
+    save(sequences, tmp_path / "data.npz")
+    call = [str(tmp_path / "design"), "--input", str(tmp_path / "data.npz"), "-n", "40", "--json"]
+    agreement = []
+    for name, options in (("still", []), ("moved", ["--drift", "supply", "--paired", "2"])):
+        done = CliRunner().invoke(montecarlo, [*call, *options, "-o", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.output)
+        agreement.append(found["decision_agreement"])
+    assert agreement[1] < agreement[0]
+    assert found["paired"]["unexplained"] == 0 and found["paired"]["dies"] == 2
+    assert "layer0/drift_supply" in found["varies"] and "layer0/drift_temperature" not in found["varies"]
 
 
 def test_taps_vary_by_their_own_law() -> None:

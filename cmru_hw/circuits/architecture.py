@@ -57,7 +57,9 @@ class Architecture:
 
     Analyses. Each raises InputError with the reason if it does not apply to the design:
 
-    * ``select_variations(design, only=…, without=…)``: the sources of variation, as leaves of a tree of names
+    * ``leaves(design)``: the names of all sources of variation, as leaves of a tree; ``select_variations(design,
+      only=…, without=…, drift=…)``: those of a run. ``drift`` ("temperature", "supply") adds what moves after the
+      calibration of a trim
     * ``die_simulator(design)``: functions that draw and score dies
     * ``energy_model(design)``: conversion of a simulation to energies
     * ``operating_point(design)``: process corner, temperature and supply; never raises
@@ -104,6 +106,7 @@ class Architecture:
     certificate_doubts: Callable[[Any, NumericalCertificate], tuple[str, ...]]
     waveforms: Callable[..., Waveforms]
     draw_unit: Callable[[Any, Waveforms, Reference, Path], None]
+    leaves: Callable[[Any], tuple[str, ...]]
     select_variations: Callable[..., frozenset[str]]
     die_simulator: Callable[[Any], DieSimulator]
     energy_model: Callable[[Any], EnergyModel]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # An upper bound far above practical use; the plan of blocks has room for it.
 MOST = 10_000_000
+# What a drift comes from, by the values of --drift.
+_CAUSES = {"temperature": "the temperature, 27 to 85 °C", "supply": "the supply, less 10 %"}
 
 
 @click.command()
@@ -43,6 +45,13 @@ MOST = 10_000_000
     help="Vary only these elements: a leaf, a branch or a kind of the tree of names. Repeatable.",
 )
 @click.option("--without", multiple=True, metavar="NAME", help="Do not vary these elements. Repeatable.")
+@click.option(
+    "--drift",
+    multiple=True,
+    type=click.Choice([*_CAUSES]),
+    help="With trim: rows have drifted since their codes were found, because the temperature rose from 27 to 85 °C, or "
+    "because the supply fell by 10 %. Repeatable.",
+)
 @common.drop_option
 @click.option(
     "--accuracy",
@@ -88,6 +97,7 @@ def montecarlo(
     seed: int,
     only: tuple[str, ...],
     without: tuple[str, ...],
+    drift: tuple[str, ...],
     drop: float,
     accuracy: float | None,
     paired: int | None,
@@ -129,7 +139,7 @@ def montecarlo(
         trained=exported.trained,
         sequences=data,
         seed=seed,
-        varied=exported.architecture.select_variations(exported.design, only=only, without=without),
+        varied=exported.architecture.select_variations(exported.design, only=only, without=without, drift=drift),
         engine=engine,
         backend=backend,
         timeout=timeout,
@@ -236,14 +246,18 @@ def _trim_rows(summary: MonteCarloResult) -> list[tuple[str, str]]:
     found = summary.trim
     if found is None:
         return []
+    moved = {leaf.rpartition("/drift_")[2] for leaf in summary.varies}
+    causes = [cause for name, cause in _CAUSES.items() if name in moved]
+    drift = [("drift since calibration", f"with {' and '.join(causes)}")] if causes else []
     if not found.rows_beyond:
-        return [("trim codes", "every row is within their range")]
+        return [("trim codes", "every row is within their range"), *drift]
     return [
+        *drift,
         (
             "trim codes",
             f"{found.rows_beyond} rows on {found.dies_beyond} dies are out of their range: raise trim.reach in the "
             "technology, and BITS to keep the step",
-        )
+        ),
     ]
 
 

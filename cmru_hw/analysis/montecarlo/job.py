@@ -59,7 +59,7 @@ class Job:
             raise InputError(f"timeout is {self.timeout} s: give a positive number")
         kind = registry.of(self.design)
         kind.die_simulator(self.design)
-        leaves = sorted(kind.select_variations(self.design))
+        leaves = sorted(kind.leaves(self.design))
         if unknown := sorted(self.varied - set(leaves)):
             raise InputError(f"{', '.join(unknown)} does not vary in this design: give some of {', '.join(leaves)}")
         require_classes(self.trained.config, "a yield")

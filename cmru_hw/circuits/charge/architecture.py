@@ -146,6 +146,7 @@ CHARGE = Architecture(
     certificate_doubts=certify.doubts,
     waveforms=simulate.waveforms,
     draw_unit=_draw_unit,
+    leaves=variation.leaves,
     select_variations=variation.select_variations,
     die_simulator=_die_simulator,
     energy_model=_energy_model,

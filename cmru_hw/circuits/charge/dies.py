@@ -17,6 +17,7 @@ from cmru_hw.circuits.charge import (
     simulate,
     tolerance,
     trim,
+    trim_drift,
     trim_search,
     trim_windows,
     variation,
@@ -92,7 +93,7 @@ def _fast_at_once(job: DieJob, dies: Sequence[int]) -> list[DieScores]:
 
 
 def _draw(job: DieJob, dies: Sequence[int]) -> Dies:
-    return trim_search.calibrated(variation.draw(job.design, seed=job.seed, dies=dies, varied=job.varied))
+    return trim_drift.in_use(variation.draw(job.design, seed=job.seed, dies=dies, varied=job.varied))
 
 
 def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> DieScores:
@@ -166,7 +167,8 @@ def _calibrated(drawn: Dies, engine: spice.Engine) -> tuple[Dies, Dies]:
     """
     if not drawn.nominal.technology.trim_bits:
         return drawn, drawn
-    found, simulated = trim_search.search(drawn), trim_windows.search(drawn, engine)
+    before = trim_drift.in_calibration(drawn)
+    found, simulated = trim_search.search(before), trim_windows.search(before, engine)
     agreed = {
         name: np.where(found.margins[name] < _resolution(name), simulated[name], code)
         for name, code in found.codes.items()

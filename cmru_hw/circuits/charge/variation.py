@@ -9,6 +9,7 @@ The sources of variation form a tree of names, with one leaf for each class of e
     layer0/weights offset limit packet integrator amplifier leak injection     (the same for every layer)
     readout/weights offset injection
     layer0/trim readout/trim                                                   (taps, in a design with trim)
+    layer0/drift_temperature drift_supply, readout/…      (in a design with trim whose technology states a drift)
     global/capacitor amplifier leak injection reference bias                   (one draw for the whole die)
     noise/row decision wander charge class                                     (:mod:`cmru_hw.circuits.charge.noise`)
 
@@ -18,6 +19,9 @@ contribution of its other devices. An amplifier's offset changes the precharge v
 larger and packets down smaller; it also adds to the state that readers see. Capacitors, offsets, references and the
 bias line are normal. Gains, leakage and injected charge are positive by nature and spread over more than a few percent,
 so they are lognormal, with the given σ of the logarithm.
+
+The drift of a row is how far its offset moves between the calibration of its trim code and use. It is no part of a run
+unless it is asked for, because dies are calibrated at the condition in which they run.
 
 A draw is a pure function of (seed, die, parameter, index in the parameter's array). It does not depend on other dies of
 the run, on the size of the network or on other sources of variation.
@@ -35,6 +39,7 @@ from numpy.typing import NDArray
 from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.circuits.variation import select
 from cmru_hw.core import counter_rng
+from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.process.technology import Mismatch, Technology
 
@@ -42,6 +47,8 @@ LAYER_LEAVES = ("weights", "offset", "limit", "packet", "integrator", "amplifier
 READOUT_LEAVES = ("weights", "offset", "injection")
 GLOBAL_LEAVES = ("capacitor", "amplifier", "leak", "injection", "reference", "bias")
 NOISE_LEAVES = ("row", "decision", "wander", "charge", "class")
+# By what changes after calibration.
+DRIFT_LEAVES = {"temperature": "drift_temperature", "supply": "drift_supply"}
 # Array indices are numbered with room for this many entries per axis: a larger network keeps a smaller one's draws.
 _AXIS = np.uint64(1 << 20)
 
@@ -99,21 +106,43 @@ _VARYING_LAYER = ("packet", "start_packet", "integrator", "limit", "packet_offse
 
 def leaves(design: Design) -> tuple[str, ...]:
     """Names of all sources of variation of ``design``."""
-    trim = ("trim",) if design.technology.trim_bits else ()
+    trim = ("trim", *_drifts(design.technology)) if design.technology.trim_bits else ()
     layers = (f"layer{index}/{leaf}" for index in range(len(design.layers)) for leaf in (*LAYER_LEAVES, *trim))
     groups = (("readout", (*READOUT_LEAVES, *trim)), ("global", GLOBAL_LEAVES), ("noise", NOISE_LEAVES))
     return (*layers, *(f"{group}/{leaf}" for group, names in groups for leaf in names))
 
 
-def select_variations(design: Design, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> frozenset[str]:
-    """Sources of variation of ``design``: see :func:`cmru_hw.circuits.variation.select`."""
-    return select(leaves(design), only=only, without=without)
+def _drifts(technology: Technology) -> tuple[str, ...]:
+    """Kinds of leaves of the drift that ``technology`` states."""
+    trim = technology.trim
+    stated = {} if trim is None else {"temperature": trim.drift_temperature, "supply": trim.drift_supply}
+    return tuple(DRIFT_LEAVES[name] for name, sigma in stated.items() if sigma > 0)
+
+
+def select_variations(
+    design: Design, *, only: Sequence[str] = (), without: Sequence[str] = (), drift: Sequence[str] = ()
+) -> frozenset[str]:
+    """Sources of variation of ``design``: see :func:`cmru_hw.circuits.variation.select`.
+
+    ``drift`` ("temperature", "supply") adds what moves after the calibration of trim codes. Raises InputError for a
+    design without trim, or whose technology states no drift.
+    """
+    every = leaves(design)
+    moving = {name: {leaf for leaf in every if leaf.endswith(f"/{DRIFT_LEAVES[name]}")} for name in DRIFT_LEAVES}
+    if lacking := [name for name in drift if not moving[name]]:
+        raise InputError(
+            f"no drift with {lacking[0]} is known of this design: export it with --trim, and with a technology whose "
+            f"section [trim] states {DRIFT_LEAVES[lacking[0]]}"
+        )
+    still = tuple(leaf for leaf in every if not any(leaf in found for found in moving.values()))
+    chosen = select(every if only else still, only=only, without=without)
+    return chosen.union(*(moving[name] for name in drift))
 
 
 def draw(design: Design, *, seed: int, dies: Sequence[int] | NDArray[np.int64], varied: frozenset[str]) -> Dies:
     """The dies with numbers ``dies`` (each >= 0) of ``design``; if nothing is ``varied``, all equal the design."""
     numbers = np.asarray(dies, dtype=np.int64)
-    draws = _Draws(seed=seed, numbers=numbers, varied=varied)
+    draws = Draws(seed=seed, numbers=numbers, varied=varied)
     law, technology = design.technology.mismatch, design.technology
     scale = _relative(draws.normal("global/capacitor", "scale", ()), law.global_capacitor)
     charge = _lognormal(draws.normal("global/injection", "charge", ()), law.global_injection)
@@ -146,7 +175,9 @@ def offset_sigma(law: Mismatch) -> float:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Draws:
+class Draws:
+    """Standard normal draws of dies: each a function of seed, die and the name and index of a parameter."""
+
     seed: int
     numbers: NDArray[np.int64]
     varied: frozenset[str]
@@ -171,13 +202,13 @@ def _lognormal(normal: Array, sigma: float) -> Array:
     return np.exp(sigma * normal)
 
 
-def _capacitors(draws: _Draws, leaf: str, parameter: str, nominal: Array, law: Mismatch, scale: Array) -> Array:
+def _capacitors(draws: Draws, leaf: str, parameter: str, nominal: Array, law: Mismatch, scale: Array) -> Array:
     spread = _relative(draws.normal(leaf, parameter, nominal.shape), capacitor_sigma(nominal, law))
     return nominal * spread * scale.reshape(-1, *[1] * nominal.ndim)
 
 
 def _row(
-    draws: _Draws,
+    draws: Draws,
     group: str,
     kind: str,
     row: Row,
@@ -212,7 +243,7 @@ def _row(
 
 
 def _layer(
-    draws: _Draws,
+    draws: Draws,
     group: str,
     layer: Layer,
     technology: Technology,

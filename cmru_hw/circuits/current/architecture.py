@@ -139,6 +139,7 @@ CURRENT = Architecture(
     certificate_doubts=verify.doubts,
     waveforms=simulate.waveforms,
     draw_unit=_draw_unit,
+    leaves=variation.leaves,
     select_variations=variation.select_variations,
     die_simulator=lambda design: dies.DIES,
     energy_model=energy.energy_model,

@@ -26,6 +26,7 @@ from cmru_hw.circuits.current import netlist
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.variation import select
 from cmru_hw.core import counter_rng
+from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 
 
@@ -52,9 +53,14 @@ def leaves(design: CurrentDesign) -> tuple[str, ...]:
 
 
 def select_variations(
-    design: CurrentDesign, *, only: Sequence[str] = (), without: Sequence[str] = ()
+    design: CurrentDesign, *, only: Sequence[str] = (), without: Sequence[str] = (), drift: Sequence[str] = ()
 ) -> frozenset[str]:
-    """Sources of variation of ``design``: see `cmru_hw.circuits.variation.select`."""
+    """Sources of variation of ``design``: see `cmru_hw.circuits.variation.select`.
+
+    Raises InputError for a ``drift``: it is that of trim codes, which a circuit in current mode does not have.
+    """
+    if drift:
+        raise InputError("a drift is that of trim codes, which current mode does not have: leave out --drift")
     return select(leaves(design), only=only, without=without)
 
 
