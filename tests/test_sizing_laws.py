@@ -170,7 +170,7 @@ def test_sampled_noise_of_a_row_goes_with_its_size() -> None:
         kind = sizes.applied(own, replace(base, row=row), GF180)
         design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
         dies = variation.draw(design, seed=0, dies=[0], varied=frozenset({"noise/row"}))
-        expected = np.sqrt(noise.BOLTZMANN * 300 / (design.layers[0].low.total + kind.capacitor.parasitic))
+        expected = np.sqrt(2 * noise.BOLTZMANN * 300 / (design.layers[0].low.total + kind.capacitor.parasitic))
         sigma = noise.layer_noise(dies, 0).low.sigma[0, 0]
         assert sigma == pytest.approx(expected, rel=1e-9)
         found.append(sigma)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cmru_hw.circuits.charge import mapping, variation
+from cmru_hw.circuits.charge import fidelity, mapping, noise, variation
 from cmru_hw.circuits.charge.design import Design, Row
 from cmru_hw.core import counter_rng, kernels
 from cmru_hw.core.errors import InputError
 from cmru_hw.process import technology
 from cmru_hw.process.technology import Mismatch
-from tests.networks import Shape, random_network
+from tests.networks import Shape, random_network, random_sequences
 
 DIES = 400
 
@@ -320,3 +320,28 @@ def test_limits_injection_gain_and_the_constant_have_their_sigmas() -> None:
     gain = np.log(draw("global/amplifier").layers[0].gain / layer.gain)
     assert (gain == gain[:, :1]).all() and normal(gain[:, 0] / law.global_gain)
     assert normal((draw("global/bias").bias / nominal.bias - 1) / law.global_bias)
+
+
+@pytest.mark.parametrize(("name", "bits", "replicas"), [("macro", 0, 0), ("gf180", 0, 1), ("gf180", 5, 1)])
+def test_a_row_and_its_replica_have_the_noise_of_their_capacitors(name: str, bits: int, replicas: int) -> None:
+    """kT/C of each: σ² = kT (1/C_row + 1/C_replica), in the samples that both engines take."""
+    kind = technology.load(name)
+    if bits:
+        kind = fidelity.with_trim(kind, bits)
+    shape = Shape(features=3, units=(4,), classes=2, cell="cmru", levels=3)
+    trained, data = random_network(shape), random_sequences(shape)
+    design = mapping.map_network(trained, kind, mapping.calibrate(trained, data))
+    dies = variation.draw(design, seed=3, dies=[0, 5], varied=frozenset({"noise/row", "noise/class"}))
+    row = design.layers[0].low.total + kind.capacitor.parasitic
+    other = np.full_like(row, kind.capacitor.row + kind.capacitor.parasitic) if bits else row
+    expected = np.sqrt(1.380649e-23 * kind.noise.temperature * (1 / row + replicas / other))
+    # what a netlist takes, and the fast engine
+    found = noise.columns(dies, 1, 0, 4000)
+    same = noise.layer_noise(dies, 0).low.at(1, noise.moments(0, np.arange(1, 4001)))
+    for unit in range(4):
+        assert found[f"za0_{unit}"].std() == pytest.approx(expected[unit], rel=0.04)
+        np.testing.assert_array_equal(found[f"za0_{unit}"][1:], same[unit])
+    # classes are compared with each other; only a trim gives their rows a replica
+    total = design.readout.total + kind.capacitor.parasitic
+    classes = np.sqrt(1.380649e-23 * kind.noise.temperature * (1 / total + bool(bits) / other[0]))
+    assert found["zy1"].std() == pytest.approx(classes[1], rel=0.04)

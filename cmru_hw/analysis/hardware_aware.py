@@ -28,7 +28,7 @@ from cmru_hw.analysis.montecarlo.result import DieStatistics
 from cmru_hw.analysis.montecarlo.statistics import scores, summary
 from cmru_hw.circuits.charge import mapping, trim, trim_search, variation
 from cmru_hw.circuits.charge.design import Calibration, Design, Layer, Row
-from cmru_hw.circuits.charge.noise import BOLTZMANN
+from cmru_hw.circuits.charge.noise import sampled
 from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.core.errors import DataError
 from cmru_hw.core.signals import Array
@@ -247,5 +247,5 @@ def decision_noise(layer: Layer, technology: Technology) -> Array:
     squares = []
     for row in (layer.low, layer.high):
         total = row.total + technology.capacitor.parasitic
-        squares.append((BOLTZMANN * law.temperature / total + law.comparator**2) * (total / row.scale) ** 2)
+        squares.append((sampled(technology, total, replica=True) + law.comparator**2) * (total / row.scale) ** 2)
     return np.sqrt(squares[0] + squares[1]) / 2

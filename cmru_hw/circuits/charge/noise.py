@@ -4,7 +4,9 @@ All noise enters at a precharge node, as in the circuit: a row is sampled when i
 the switch of its capacitor opens. A :class:`NoiseSource` is the noise at the nodes of one kind in one layer. SPICE
 takes it as stimulus columns. The fast engine computes only the values that can change a decision.
 
-* row: √(kT/ΣC); the white noise and the 1/f noise of a comparator are referred to its row.
+* row: √(kT/ΣC). A comparator of transistors, or one with trim, compares its row with a replica, a capacitor that is
+  sampled by the same clock: its √(kT/C) adds (:func:`sampled`). The white noise and the 1/f noise of a comparator are
+  referred to its row.
 * packet: charging and emptying C_s each leave √(kT C_s) of charge, together √(2kT C_s). Referred to the precharge
   voltage of C_s, of which (C_s/C_int) arrives at the state, that is √(2kT/C_s).
 * emptying C_int leaves √(kT/C_int) on the state: at power-on, and before every packet of a unit that replaces its
@@ -20,12 +22,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cmru_hw.circuits.charge import trim
 from cmru_hw.circuits.charge.design import Layer, Row
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.core import counter_rng, kernels
 from cmru_hw.core.counter_rng import Hashed
 from cmru_hw.core.errors import DataError
 from cmru_hw.core.signals import Array
+from cmru_hw.process.technology import Technology
 
 BOLTZMANN = 1.380649e-23  # J/K, exact
 OCTAVES = 10
@@ -119,12 +123,25 @@ def check(sequences: int, timesteps: int) -> None:
         )
 
 
+def sampled(technology: Technology, total: Array, *, replica: bool) -> Array:
+    """kT/C [V²] of rows with capacitance ``total`` [F] and, if they have one, of each row's ``replica``.
+
+    Comparators of ideal parts compare with V_cm itself, without a replica, unless a trim needs one. The replica of a
+    trim has its own size, any other that of its row.
+    """
+    thermal = BOLTZMANN * technology.noise.temperature
+    if replica and technology.trim_bits:
+        return np.asarray(thermal / total + thermal / trim.replica(technology))
+    # a technology whose energy is known was measured on transistors
+    return np.asarray(thermal / total * (2.0 if replica and technology.energy is not None else 1.0))
+
+
 def layer_noise(dies: Dies, index: int) -> LayerNoise:
     """The noise sources of layer ``index``."""
     layer, name = dies.batch.layers[index], f"layer{index}"
     third = layer.packet_row
     # The third row drives a buffer, not a comparator.
-    alpha = () if third is None else _row(dies, f"{name}/g", third, compared=False)
+    alpha = () if third is None else _row(dies, f"{name}/g", third, compared=False, replica=False)
     return LayerNoise(
         low=_source(dies, f"za{index}_", layer.units, _row(dies, f"{name}/a", layer.low)),
         high=_source(dies, f"zb{index}_", layer.units, _row(dies, f"{name}/b", layer.high)),
@@ -135,7 +152,8 @@ def layer_noise(dies: Dies, index: int) -> LayerNoise:
 
 def readout_noise(dies: Dies) -> NoiseSource:
     """The noise of the readout rows."""
-    parts = _row(dies, "readout/y", dies.batch.readout, leaf="class", compared=False)
+    trimmed = bool(dies.nominal.technology.trim_bits)
+    parts = _row(dies, "readout/y", dies.batch.readout, leaf="class", compared=False, replica=trimmed)
     return _source(dies, "zy", len(dies.nominal.readout.bias), parts)
 
 
@@ -191,7 +209,9 @@ def _source(dies: Dies, name: str, units: int, parts: tuple[_Part, ...]) -> Nois
     return source
 
 
-def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool = True) -> tuple[_Part, ...]:
+def _row(
+    dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool = True, replica: bool = True
+) -> tuple[_Part, ...]:
     technology = dies.nominal.technology
     noise = technology.noise
     total = row.total + technology.capacitor.parasitic
@@ -200,7 +220,7 @@ def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool =
     if compared and "noise/decision" in dies.varied:
         parts.append(_part(dies, f"noise/decision/{name}", np.full_like(total, noise.comparator)))
     if f"noise/{leaf}" in dies.varied:
-        parts.append(_part(dies, f"noise/{leaf}/{name}", np.sqrt(BOLTZMANN * noise.temperature / total)))
+        parts.append(_part(dies, f"noise/{leaf}/{name}", np.sqrt(sampled(technology, total, replica=replica))))
     if compared and "noise/wander" in dies.varied:
         parts += [
             _part(dies, f"noise/wander/{name}/{octave}", np.full_like(total, noise.wander), octave=octave)

@@ -17,7 +17,7 @@ from cmru_hw.circuits import row_errors
 from cmru_hw.circuits.charge import mapping, trim, variation
 from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.circuits.charge.memories import registry
-from cmru_hw.circuits.charge.noise import BOLTZMANN, OCTAVES
+from cmru_hw.circuits.charge.noise import BOLTZMANN, OCTAVES, sampled
 from cmru_hw.circuits.comparison import software
 from cmru_hw.circuits.row_errors import LayerErrors, NetworkErrors, RowErrors, RowTrim, SmallestPart, StateErrors
 from cmru_hw.core.errors import InputError
@@ -147,15 +147,15 @@ def _rows(
         total = row.total + technology.capacitor.parasitic
         scale = row.scale / total
         constant = (row.bias + row.threshold) * float(design.bias) / total
-        sampled = BOLTZMANN * noise.temperature / total
+        thermal = sampled(technology, total, replica=compared or bool(technology.trim_bits and code))
         decided = noise.comparator**2 + OCTAVES * noise.wander**2
         found["scale"].append(scale)
         found["offset"].append(np.full_like(scale, budget.row))
         found["capacitor"].append(_mismatch(design, row, total, lines, constant) / scale)
         found["bias"].append(constant * technology.mismatch.global_bias / scale)
         found["read"].append(np.sqrt((row.weights / total[:, None]) ** 2 @ amplifiers**2))
-        found["noise"].append(np.sqrt(sampled + (decided if compared else 0.0)) / scale)
-        found["search"].append(np.sqrt(sampled + decided))
+        found["noise"].append(np.sqrt(thermal + (decided if compared else 0.0)) / scale)
+        found["search"].append(np.sqrt(thermal + decided))
     made = {name: np.stack(values) for name, values in found.items()}
     errors = RowErrors(
         per_row={row_errors.CAPACITORS: made["capacitor"]},
