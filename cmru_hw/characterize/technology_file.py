@@ -10,18 +10,27 @@ import numpy as np
 import tomlkit
 
 from cmru_hw.characterize.blocks import BLOCKS, Characterization, ChipBlocks
+from cmru_hw.characterize.transistor_noise import ComparatorNoise
 from cmru_hw.process import pdk
 from cmru_hw.process.technology import Technology
 
 
-def technology_toml(measured: Characterization, base: Technology, chip: ChipBlocks | None = None) -> str:
+def technology_toml(
+    measured: Characterization,
+    base: Technology,
+    chip: ChipBlocks | None = None,
+    noise: ComparatorNoise | None = None,
+) -> str:
     """``base`` as a technology file, in which measured numbers replace those of ``base``, with their source as comment.
 
-    A number without a comment is from ``base``. Mismatch is from ``chip`` if it is given.
+    A number without a comment is from ``base``. Mismatch is from ``chip`` and the noise of a decision from ``noise``,
+    if they are given.
     """
     table: dict[str, Any] = asdict(base)
     table["energy"] = {}
     measurements = _measured(measured, base, chip)
+    if noise is not None:
+        measurements["noise.comparator"] = (noise.sigma, f"V rms, thermal, at the row; {noise.provenance}")
     for key, (number, _) in measurements.items():
         section, name = key.split(".")
         table[section][name] = number

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cmru_hw.cli import common
-from cmru_hw.core.errors import OutputError
+from cmru_hw.core.errors import InputError, OutputError
 from cmru_hw.core.units import percent, plain, si
 from cmru_hw.process import CORNERS
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cmru_hw.characterize.blocks import Characterization, ChipBlocks
     from cmru_hw.characterize.counter_memory import Figures
     from cmru_hw.characterize.testbench import Conditions
+    from cmru_hw.characterize.transistor_noise import ComparatorNoise
     from cmru_hw.spice import Engine
 
 
@@ -97,7 +98,8 @@ def characterize(
     that represents no particular process), or your own .lib file with the devices nf, pf, cmim and cmom
     (docs/bring-your-own.md).
 
-    With --memory power-gated, die-to-die variation is that of the chip's comparators and amplifiers.
+    With --memory power-gated, die-to-die variation is that of the chip's comparators and amplifiers, and the noise of a
+    decision that of the chip's comparator.
 
     A wrong decision of a testbench is simulated again with halved time steps, and so is one in ten of the dies whose
     offset is searched. Exit code 4 if an answer still changes after two halvings.
@@ -145,23 +147,32 @@ def characterize(
         # ngspice does not accept 0 as a seed.
         measured = always_on_blocks.characterize(engine, conditions, dies=dies, seed=seed + 1)
         memory = memory or technology.default_memory(process)
-        chip = (
-            power_gated_chip.blocks(engine, conditions, dies=dies, seed=seed + 1)
-            if dies and registry.named(memory).power_gated
-            else None
-        )
+        gated = bool(dies) and registry.named(memory).power_gated
+        chip = power_gated_chip.blocks(engine, conditions, dies=dies, seed=seed + 1) if gated else None
+        noise = _noise(engine, conditions) if gated else None
     if output is not None:
-        text = technology_file.technology_toml(measured, technology.load("macro"), chip)
+        text = technology_file.technology_toml(measured, technology.load("macro"), chip, noise)
         technology.parse(text, where=str(output))
         write_text(output, text)
     if as_json:
-        common.print_json({"output": None if output is None else str(output), **_numbers(measured, chip)})
+        common.print_json({"output": None if output is None else str(output), **_numbers(measured, chip, noise)})
         return
     common.print_table(
-        f"{process}, {corner}, {temperature:g} °C, {vdd:g} V: transistors, simulated", _rows(measured, chip)
+        f"{process}, {corner}, {temperature:g} °C, {vdd:g} V: transistors, simulated", _rows(measured, chip, noise)
     )
     if output is not None:
         click.echo(f"written to {output}; use it with cmru-hw export --technology {output}")
+
+
+def _noise(engine: Engine, conditions: Conditions) -> ComparatorNoise | None:
+    """Noise of the chip's comparator; None, with the reason on stderr, if models do not tell their conductances."""
+    from cmru_hw.characterize import transistor_noise
+
+    try:
+        return transistor_noise.comparator_noise(engine, conditions)
+    except InputError as error:
+        click.echo(f"the noise of the comparator was not measured: {error}", err=True)
+        return None
 
 
 def _fit_laws(engine: Engine, conditions: Conditions, path: Path, *, dies: int, seed: int, as_json: bool) -> None:
@@ -229,7 +240,7 @@ def _memory(found: Figures) -> dict[str, object]:
     }
 
 
-def _numbers(measured: Characterization, chip: ChipBlocks | None) -> dict[str, object]:
+def _numbers(measured: Characterization, chip: ChipBlocks | None, noise: ComparatorNoise | None) -> dict[str, object]:
     drawn = [("offset_V", measured.offset), ("packet", measured.packet), ("skew", measured.skew)]
     if chip is not None:
         drawn += [("chip_offset_V", chip.offset), ("chip_packet", chip.packet)]
@@ -277,10 +288,11 @@ def _numbers(measured: Characterization, chip: ChipBlocks | None) -> dict[str, o
             "leakage_W": {name: energy / measured.unit.frame for name, energy in measured.unit.static.items()},
         },
         "mismatch": sigma,
+        "noise": None if noise is None else {"comparator_V": noise.sigma, "parts_V": dict(noise.parts)},
     }
 
 
-def _rows(measured: Characterization, chip: ChipBlocks | None) -> list[tuple[str, str]]:
+def _rows(measured: Characterization, chip: ChipBlocks | None, noise: ComparatorNoise | None) -> list[tuple[str, str]]:
     comparator, integrator, switch = measured.comparator, measured.integrator, measured.switch
     slowest = max(zip(comparator.delay, comparator.overdrive, strict=True), key=lambda pair: pair[0])
     unit = measured.unit
@@ -297,6 +309,8 @@ def _rows(measured: Characterization, chip: ChipBlocks | None) -> list[tuple[str
             for name, found in (("offset sigma", chip.offset), ("limit", chip.limit), ("amplifier", chip.amplifier))
         ]
         spread.append(("chip's packet sigma", f"{100 * chip.packet.sigma:.2f} %, {chip.packet}"))
+    if noise is not None:
+        spread.append(("chip's comparator noise", f"{si(noise.sigma, 'V')} rms, thermal, at the row"))
     return [
         ("comparator", f"{sum(comparator.right)} of {len(comparator.right)} decisions right, {si(slowest[0], 's')} at "
          f"{si(abs(slowest[1]), 'V')}, {si(comparator.energy, 'J')} a decision"),
