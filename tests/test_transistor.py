@@ -295,6 +295,17 @@ def test_characterization_becomes_a_technology(
         1e-8 / np.sqrt(20e-15 / 0.8e-3)
     )
     assert replace(theirs, mismatch=written.mismatch) == written
+    # Without mismatch in the models a number is not measured, rather than 0; own devices have a transistor level.
+    equal = sample([1e-3, 1e-3, 1e-3], failed=0)
+    still = replace(chip, offset=equal, limit=equal, amplifier=equal)
+    sizes = technology.load("gf180")
+    text = technology_file.technology_toml(measured, technology.load("macro"), still, devices=sizes)
+    assert text.count("not measured: stand-in card draws no mismatch") == 3
+    unmeasured, assumed = technology.parse(text, where="test"), technology.load("macro").mismatch
+    assert unmeasured.mismatch.comparator_rest == assumed.comparator_rest
+    assert (unmeasured.mismatch.limit, unmeasured.mismatch.amplifier) == (assumed.limit, assumed.amplifier)
+    assert (unmeasured.transistor, unmeasured.power_gated) == (sizes.transistor, sizes.power_gated)
+    assert "of gf180: check them for your process" in text
 
 
 # ---- longer

@@ -14,19 +14,25 @@ from cmru_hw.characterize.transistor_noise import ComparatorNoise
 from cmru_hw.process import pdk
 from cmru_hw.process.technology import Technology
 
+# Sections of a technology for its transistor level: sizes and times of circuits, which no testbench measures.
+DEVICE_SECTIONS = ("transistor", "power_gated", "long_channel")
+
 
 def technology_toml(
     measured: Characterization,
     base: Technology,
     chip: ChipBlocks | None = None,
     noise: ComparatorNoise | None = None,
+    devices: Technology | None = None,
 ) -> str:
     """``base`` as a technology file, in which measured numbers replace those of ``base``, with their source as comment.
 
     A number without a comment is from ``base``. Mismatch is from ``chip`` and the noise of a decision from ``noise``,
-    if they are given.
+    if they are given. ``devices`` gives the sections of the transistor level, for the process that was measured.
     """
     table: dict[str, Any] = asdict(base)
+    if devices is not None:
+        table |= {name: asdict(devices)[name] for name in DEVICE_SECTIONS}
     table["energy"] = {}
     measurements = _measured(measured, base, chip)
     if noise is not None:
@@ -41,6 +47,8 @@ def technology_toml(
     for section, values in table.items():
         if isinstance(values, dict):
             document[section] = tomlkit.table()
+            if devices is not None and section in DEVICE_SECTIONS:
+                document[section].comment(f"of {devices.name}: check them for your process")
             for name, value in values.items():
                 # The devices of a transistor level are chosen by name, not measured.
                 item = tomlkit.item(value if isinstance(value, str) else float(value))
@@ -56,6 +64,8 @@ def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | N
     process = pdk.get(at.process)
     # An always-on comparator has an NMOS input pair, the chip's a PMOS pair.
     threshold, kind = (process.nf.threshold, "NMOS") if chip is None else (process.pf.threshold, "PMOS")
+    # a file of devices alone has no coefficients
+    whose = f"{pdk.get(pdk.STAND_IN).title}, assumed" if at.process.endswith(pdk.DEVICES) else process.title
     pair = threshold / math.sqrt(base.mismatch.pair_width * base.mismatch.pair_length)
     comparator, packets = measured.comparator.provenance, measured.integrator.provenance
     numbers = {
@@ -71,18 +81,24 @@ def _measured(measured: Characterization, base: Technology, chip: ChipBlocks | N
         # The packet's plate is a logic node that swings from rail to rail, which is the largest possible reference.
         "signal.reference": (at.vdd / 2, f"V; {packets}"),
         "capacitor.parasitic": (measured.comparator.parasitic, f"F; {comparator}"),
-        "mismatch.threshold": (threshold, f"V m, A_VT of {kind} pairs; {process.title}"),
+        "mismatch.threshold": (threshold, f"V m, A_VT of {kind} pairs; {whose}"),
     }
+    unknown = f"not measured: {process.title} draws no mismatch"
     offset, where = (measured.offset, comparator) if chip is None else (chip.offset, chip.provenance)
-    if offset is not None:
+    if offset is not None and offset.varies:
         numbers["mismatch.comparator_rest"] = (
             math.sqrt(max(offset.sigma**2 - pair**2, 0.0)) or 1e-9,
             f"V; offset sigma {offset.sigma:.3g} V, {offset}; {where}",
         )
+    elif offset is not None:
+        numbers["mismatch.comparator_rest"] = (base.mismatch.comparator_rest, f"V; of {base.name}; {unknown}")
     if chip is not None:
+        for name, sigma in (("limit", chip.limit), ("amplifier", chip.amplifier)):
+            own = getattr(base.mismatch, name)
+            numbers[f"mismatch.{name}"] = (
+                (sigma.sigma, f"V; {sigma}; {where}") if sigma.varies else (own, f"V; of {base.name}; {unknown}")
+            )
         numbers |= {
-            "mismatch.limit": (chip.limit.sigma, f"V; {chip.limit}; {where}"),
-            "mismatch.amplifier": (chip.amplifier.sigma, f"V; {chip.amplifier}; {where}"),
             # All capacitors of a chip are of this kind.
             "mismatch.density": (process.cmom.density, "F/m2, of metal fingers: netlists/devices"),
         }

@@ -12,7 +12,7 @@ from cmru_hw.core import package_data
 from cmru_hw.core.errors import InputError, SimulationError
 from cmru_hw.core.signals import Traces
 from cmru_hw.process import device_models, pdk
-from cmru_hw.spice import Engine, lexer
+from cmru_hw.spice import Engine, Outcome, lexer
 from cmru_hw.spice.deck import Deck
 
 STAND_IN = "../devices/generic180.lib"
@@ -26,6 +26,9 @@ class Conditions:
     corner: str = "typical"
     temperature: float = 27.0
     vdd: float = 1.8
+
+    def __str__(self) -> str:
+        return f"{pdk.get(self.process).title}, {self.corner}, {self.temperature:g} C, {self.vdd:g} V"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,11 @@ class Sigma:
     high: float
     values: tuple[float, ...]
     failed: int
+
+    @property
+    def varies(self) -> bool:
+        """False if all dies are equal: the models draw no mismatch, so ``sigma`` says nothing."""
+        return max(self.values) - min(self.values) > 1e-9 * max(map(abs, self.values))
 
     def __str__(self) -> str:
         return f"95 % interval {self.low:.3g} to {self.high:.3g}, {len(self.values)} dies"
@@ -136,7 +144,7 @@ def _with_values(line: lexer.LogicalLine, wanted: dict[str, float]) -> str:
 
 def run_testbench(engine: Engine, testbench: Testbench, conditions: Conditions) -> tuple[Traces, MeasurementSource]:
     """One run of ``testbench`` without mismatch, and the source of its numbers."""
-    outcome = engine.run(testbench.deck(conditions))
+    outcome = outcome_of(engine, testbench, conditions)
     devices = device_models.devices(conditions.process)
     provenance = MeasurementSource(
         testbench=testbench.name,
@@ -146,6 +154,16 @@ def run_testbench(engine: Engine, testbench: Testbench, conditions: Conditions) 
         simulator=outcome.simulator,
     )
     return outcome.traces, provenance
+
+
+def outcome_of(engine: Engine, testbench: Testbench, conditions: Conditions) -> Outcome:
+    """One run of ``testbench`` without mismatch. Raises SimulationError with the testbench and its conditions."""
+    try:
+        return engine.run(testbench.deck(conditions))
+    except SimulationError as error:
+        raise type(error)(
+            f"testbench {testbench.name}.cir on {conditions}: {error}", evidence=error.evidence
+        ) from error
 
 
 def draws(engine: Engine, testbench: Testbench, conditions: Conditions, seeds: Iterable[int]) -> list[Traces]:
@@ -160,7 +178,8 @@ def drawn(engine: Engine, testbench: Testbench, conditions: Conditions, seeds: S
     failed = [outcome for outcome in outcomes.values() if isinstance(outcome, SimulationError)]
     if failed and len(failed) == len(outcomes):
         raise SimulationError(
-            f"{testbench.name}: every one of {len(failed)} dies failed to simulate; the last: {failed[-1]}"
+            f"testbench {testbench.name}.cir on {conditions}: every one of {len(failed)} dies failed to simulate; the "
+            f"last: {failed[-1]}"
         )
     return {
         seeds[index]: outcome.traces

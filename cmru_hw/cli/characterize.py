@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,9 @@ from cmru_hw.process import CORNERS
 if TYPE_CHECKING:
     from cmru_hw.characterize.blocks import Characterization, ChipBlocks
     from cmru_hw.characterize.counter_memory import Figures
-    from cmru_hw.characterize.testbench import Conditions
+    from cmru_hw.characterize.testbench import Conditions, Sigma
     from cmru_hw.characterize.transistor_noise import ComparatorNoise
+    from cmru_hw.process.technology import Technology
     from cmru_hw.spice import Engine
 
 
@@ -115,7 +117,7 @@ def characterize(
     from cmru_hw.characterize.testbench import Conditions
     from cmru_hw.circuits.charge.memories import registry
     from cmru_hw.core.atomic_write import write_text
-    from cmru_hw.process import device_models, technology
+    from cmru_hw.process import device_models, pdk, technology
     from cmru_hw.spice.finer import finer
 
     # Fail before the first testbench if a file is missing or lacks the corner.
@@ -129,7 +131,8 @@ def characterize(
         if output.suffix != ".toml":
             raise OutputError(f"{output}: a technology must be named .toml; change the name")
         common.check_output(output, force)
-    conditions = Conditions(process=process, corner=corner, temperature=temperature, vdd=vdd)
+    path = str(Path(process).resolve()) if pdk.is_path(process) else process
+    conditions = Conditions(process=path, corner=corner, temperature=temperature, vdd=vdd)
     if laws is not None:
         if output is not None or blocks == "counter":
             raise click.UsageError("--laws measures the sizing laws only: leave out -o and --blocks counter")
@@ -151,7 +154,9 @@ def characterize(
         chip = power_gated_chip.blocks(engine, conditions, dies=dies, seed=seed + 1) if gated else None
         noise = _noise(engine, conditions) if gated else None
     if output is not None:
-        text = technology_file.technology_toml(measured, technology.load("macro"), chip, noise)
+        text = technology_file.technology_toml(
+            measured, technology.load("macro"), chip, noise, _devices(path, memory) if pdk.is_path(path) else None
+        )
         technology.parse(text, where=str(output))
         write_text(output, text)
     if as_json:
@@ -162,6 +167,15 @@ def characterize(
     )
     if output is not None:
         click.echo(f"written to {output}; use it with cmru-hw export --technology {output}")
+
+
+def _devices(path: str, memory: str) -> Technology:
+    """The sizes of circuits that a process at ``path`` starts with: those of the default process."""
+    from cmru_hw.process import pdk, technology
+
+    kind = technology.load(pdk.DEFAULT)
+    assert kind.transistor is not None
+    return replace(kind, transistor=replace(kind.transistor, process=path, memory=memory))
 
 
 def _noise(engine: Engine, conditions: Conditions) -> ComparatorNoise | None:
@@ -246,7 +260,13 @@ def _numbers(measured: Characterization, chip: ChipBlocks | None, noise: Compara
         drawn += [("chip_offset_V", chip.offset), ("chip_packet", chip.packet)]
         drawn += [("chip_limit_V", chip.limit), ("chip_amplifier_V", chip.amplifier)]
     sigma = {
-        name: {"sigma": found.sigma, "ci95": [found.low, found.high], "dies": len(found.values), "failed": found.failed}
+        name: {
+            # null: the models draw no mismatch
+            "sigma": found.sigma if found.varies else None,
+            "ci95": [found.low, found.high] if found.varies else None,
+            "dies": len(found.values),
+            "failed": found.failed,
+        }
         for name, found in drawn
         if found is not None
     }
@@ -292,23 +312,24 @@ def _numbers(measured: Characterization, chip: ChipBlocks | None, noise: Compara
     }
 
 
+def _spread(found: Sigma, symbol: str) -> str:
+    """A standard deviation for people; words if the models draw no mismatch."""
+    if not found.varies:
+        return "none: the models draw no mismatch (sw_stat_mismatch, sw_cap_mismatch)"
+    return f"{si(found.sigma, 'V') if symbol == 'V' else f'{100 * found.sigma:.2f} %'}, {found}"
+
+
 def _rows(measured: Characterization, chip: ChipBlocks | None, noise: ComparatorNoise | None) -> list[tuple[str, str]]:
     comparator, integrator, switch = measured.comparator, measured.integrator, measured.switch
     slowest = max(zip(comparator.delay, comparator.overdrive, strict=True), key=lambda pair: pair[0])
     unit = measured.unit
     dynamic = sum(sum(frames[1:]) / len(frames[1:]) for frames in unit.dynamic.values())
     leakage = sum(unit.static.values()) / unit.frame
-    spread = [
-        (name, f"{si(found.sigma, 'V') if name == 'offset sigma' else f'{100 * found.sigma:.2f} %'}, {found}")
-        for name, found in (("offset sigma", measured.offset), ("packet sigma", measured.packet))
-        if found is not None
-    ]
+    drawn = [("offset sigma", measured.offset, "V"), ("packet sigma", measured.packet, "%")]
     if chip is not None:
-        spread += [
-            (f"chip's {name}", f"{si(found.sigma, 'V')}, {found}")
-            for name, found in (("offset sigma", chip.offset), ("limit", chip.limit), ("amplifier", chip.amplifier))
-        ]
-        spread.append(("chip's packet sigma", f"{100 * chip.packet.sigma:.2f} %, {chip.packet}"))
+        drawn += [("chip's offset sigma", chip.offset, "V"), ("chip's limit", chip.limit, "V")]
+        drawn += [("chip's amplifier", chip.amplifier, "V"), ("chip's packet sigma", chip.packet, "%")]
+    spread = [(name, _spread(found, symbol)) for name, found, symbol in drawn if found is not None]
     if noise is not None:
         spread.append(("chip's comparator noise", f"{si(noise.sigma, 'V')} rms, thermal, at the row"))
     return [

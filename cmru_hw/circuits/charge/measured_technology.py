@@ -26,11 +26,18 @@ KELVIN = 273.15
 
 
 def process_of(nominal: Technology) -> str:
-    """The process that ``nominal`` was measured on. Raises InputError if it was not measured on a known process."""
+    """The process that ``nominal`` was measured on, a name or a path.
+
+    Raises InputError if it was not measured on transistors.
+    """
+    devices = nominal.transistor
+    if devices is not None and pdk.is_path(devices.process):
+        return devices.process
     if nominal.name not in pdk.names():
         raise InputError(
-            f"technology {nominal.name} was measured on none of the processes {', '.join(pdk.names())}, "
-            f"so its corners are not known: export with --technology gf180, or a file of cmru-hw characterize"
+            f"technology {nominal.name} was measured on none of the processes {', '.join(pdk.names())}, and it names "
+            "no file of devices, so its corners are not known: export with --technology gf180, or a file of cmru-hw "
+            "characterize"
         )
     return nominal.name
 
@@ -51,8 +58,10 @@ def measured_at(corner: Corner, nominal: Technology, engine: Engine, folder: Pat
     pairs = zip(measured.comparator.overdrive, measured.comparator.right, strict=True)
     offset = comparator and not all(right for overdrive, right in pairs if abs(overdrive) > 0.9e-3)
     if offset or not measured.unit.right:
+        failed = (measured.comparator if offset else measured.unit).provenance.testbench
         raise SimulationError(
-            f"the transistors of {process_of(nominal)} decide wrongly at {corner}: choose a higher supply"
+            f"testbench {failed}.cir: the transistors of {pdk.get(process_of(nominal)).name} decide wrongly at "
+            f"{corner}: choose a higher supply"
         )
     text = technology_file.technology_toml(measured, nominal)
     store(text, path)
@@ -86,7 +95,7 @@ def place(corner: Corner, nominal: Technology, folder: Path, simulator: str, *, 
     """
     digest = hashlib.sha256(f"{fingerprint(nominal, corner)} {simulator}".encode()).hexdigest()
     checked = "_checked" if comparator else ""
-    return folder / f"{process_of(nominal)}_{corner.stem}_{digest[:12]}{checked}.toml"
+    return folder / f"{pdk.get(process_of(nominal)).name}_{corner.stem}_{digest[:12]}{checked}.toml"
 
 
 def at_corner(nominal: Technology, corner: Corner, measured: str) -> Technology:

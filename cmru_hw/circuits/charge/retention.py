@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmru_hw.characterize.testbench import Conditions, Testbench
+from cmru_hw.characterize.testbench import Conditions, Testbench, outcome_of
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.measured_technology import process_of
 from cmru_hw.circuits.charge.memories import registry
@@ -185,7 +185,7 @@ def lost_asleep(engine: Engine, conditions: Conditions, cell: HeldIntegrator, le
     }
     stop = 2 * cell.timestep + AWAKE
     testbench = Testbench(name=ASLEEP, saved=("state",), stop=stop, parameters=parameters)
-    outcome = engine.run(testbench.deck(conditions))
+    outcome = outcome_of(engine, testbench, conditions)
     awake = cell.timestep * np.array([1.0, 2.0]) + 0.9 * AWAKE
     before, after = outcome.traces.at("state", awake)
     moved = max(abs(float(after - before)), 1e-12)
@@ -217,7 +217,7 @@ def _held(
     """Time [s] and state [V] of one hold, and the simulator's name."""
     parameters = {"hold": hold, "level": level, "cs": cell.packet, "cint": cell.integrator}
     testbench = Testbench(name=TESTBENCH, saved=("state",), stop=hold, parameters=parameters)
-    outcome = engine.run(testbench.deck(conditions))
+    outcome = outcome_of(engine, testbench, conditions)
     return outcome.traces.time, outcome.traces.values["state"], outcome.simulator
 
 
