@@ -103,6 +103,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "mount": mount,
     "aeon": lambda: _package("aeon", "train"),
     "distributed": lambda: _package("distributed", "cluster"),
+    "schemdraw": lambda: _package("schemdraw", "docs"),
     "mkdocs": lambda: _package("mkdocs", "docs") or _package("mkdocstrings_handlers", "docs"),
 }
 SIMULATION = ("ngspice", "gf180")
