@@ -242,10 +242,7 @@ def sizing(**changes: Any) -> SizingResult:
         "front": (chosen, dear),
         "proofs": proofs,
         "limits": (Limit(element="offset", law="comparator: pair_width", agreement_alone=0.99, yield_without=1.0),),
-        "provenance": provenance(
-            seed=0, job_sha256=NETLIST, versions={"cmru_hw": "0", "optuna": "4"}, design_label="sized", supply_V=1.8,
-            operating_corner="typical, 27 °C",
-        ),
+        "provenance": provenance(seed=0, job_sha256=NETLIST, versions={"cmru_hw": "0", "optuna": "4"}),
         "yield_of_best": 1.0,
     }  # fmt: skip
     return SizingResult(**{**given, **changes})

@@ -22,12 +22,12 @@ _UNITS = {
 }  # fmt: skip
 _OTHERS = {"%": r"\percent", "°C": r"\degreeCelsius"}
 _UNIT = rf"(?:([{''.join(_PREFIXES)}]?)({'|'.join(_UNITS)})|({'|'.join(_OTHERS)}))"
-_QUANTITY = re.compile(rf"(?<![\w.,\u202f])([-−]?\d+(?:\.\d+)?)[ \u00a0]{_UNIT}(?![\w²/^·])")
+_QUANTITY = re.compile(rf"(?<![\w.,\u202f])(?<!\d )([-−]?\d+(?:\.\d+)?)[ \u00a0]{_UNIT}(?![\w²/^·])")
 
 # Commands that siunitx would define. Without it, they have the same look for the numbers of tables here.
 PACKAGES = r"""\usepackage{booktabs,tabularx,graphicx}
 \IfFileExists{siunitx.sty}{\usepackage{siunitx}}{% without siunitx: the commands that the tables use
-  \newcommand{\unit}[1]{\ensuremath{\mathrm{#1}}}\newcommand{\qty}[2]{\ensuremath{#1}\,\unit{#2}}%
+  \newcommand{\unit}[1]{\ensuremath{\mathrm{##1}}}\newcommand{\qty}[2]{\ensuremath{##1}\,\unit{##2}}%
   \newcommand{\atto}{a}\newcommand{\femto}{f}\newcommand{\pico}{p}\newcommand{\nano}{n}\newcommand{\micro}{\mu}%
   \newcommand{\milli}{m}\newcommand{\kilo}{k}\newcommand{\joule}{J}\newcommand{\volt}{V}\newcommand{\ampere}{A}%
   \newcommand{\farad}{F}\newcommand{\watt}{W}\newcommand{\second}{s}\newcommand{\hertz}{Hz}\newcommand{\metre}{m}%

@@ -9,12 +9,14 @@ from cmru_hw.core import latex
 from cmru_hw.core.latex import escape
 from cmru_hw.report.facts import Cell, Prose, Report, Section, plain
 
-# Largest width, in characters, of a column that is not broken into lines.
-_SHORT = 18
-# Characters of a line that fit one column of a two-column paper, where longer cells are broken into lines.
-_NARROW = 90
-# Paths and commands contain no hyphens at which LaTeX could break them.
-_BREAK = re.compile(r"(?<=[/=])(?=.)")
+# Characters of a line that fit one column of a two-column paper at normal size of a table, and its page at a smaller.
+_NARROW, _PAGE = 46, 88
+# Characters of a column that is broken into lines; a shorter one never is. Characters between two columns.
+_BROKEN, _GAP = 12, 2
+# Columns that fit one column of a paper.
+_COLUMNS = 3
+# Paths, names and commands contain no hyphens at which LaTeX could break them.
+_BREAK = re.compile(r"(?<=[/=_:])(?=.)|(?<=\d{4}\.)(?=\d)|(?<=[A-Z]\.)(?=\d)")
 
 
 def prose(said: Prose) -> str:
@@ -35,14 +37,14 @@ def tables(section: Section) -> dict[str, str]:
 def _table(section: Section, name: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """A table with the label ``tab:NAME``: as wide as a column of a two-column paper, or as the page."""
     longest = [max(len(one), *(len(plain(row[place])) for row in rows)) for place, one in enumerate(header)]
-    wide = sum(longest) > _NARROW
+    wide = len(header) > _COLUMNS or sum(longest) > 2 * _NARROW
     star, size = ("*", r"\footnotesize") if wide else ("", r"\small")
     files = sorted({str(fact.source.path) for fact in section.every_fact()})
     lines = [
         rf"\begin{{table{star}}}[htbp]\centering{size}\setlength{{\tabcolsep}}{{4pt}}",
         rf"\caption{{{escape(section.title)}{_of(section)}.}}\label{{tab:{name}}}",
         *[f"% from {re.sub(r'[^ -~]', '?', file)}" for file in files],
-        rf"\begin{{tabularx}}{{\linewidth}}{{{_columns(longest)}}}",
+        rf"\begin{{tabularx}}{{\linewidth}}{{{_columns(longest, _PAGE if wide else _NARROW)}}}",
         r"\toprule",
         " & ".join(map(latex.prose, header)) + r" \\",
         r"\midrule",
@@ -96,14 +98,18 @@ def _cell(cell: Cell) -> str:
     return r"\allowbreak{}".join(map(latex.prose, _BREAK.split(plain(cell))))
 
 
-def _columns(longest: Sequence[int]) -> str:
+def _columns(longest: Sequence[int], line: int) -> str:
     """Columns of short cells have their natural width; the others share the rest of the line.
 
-    ``longest``: characters of the longest cell of each column.
+    ``longest``: characters of the longest cell of each column; ``line``: characters of a line.
     """
-    wide = [length > _SHORT for length in longest]
-    if not any(wide):
-        wide[-1] = True
+    wide = [False] * len(longest)
+    # The longest columns are broken first, at least one, until a line has room for all.
+    for place in sorted(range(len(longest)), key=lambda place: -longest[place]):
+        need = sum(_BROKEN if broken else length for broken, length in zip(wide, longest, strict=True))
+        if any(wide) and (need + _GAP * len(longest) <= line or longest[place] <= _BROKEN):
+            break
+        wide[place] = True
     # Columns with longer texts get more of the line, but by the square root, so that shorter ones stay readable.
     shares = [length**0.5 if shared else 0.0 for length, shared in zip(longest, wide, strict=True)]
     scale = sum(wide) / sum(shares)
