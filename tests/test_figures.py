@@ -120,7 +120,7 @@ def _legible(figure: Figure) -> None:
     assert texts
     for text in texts:
         # Exponents of a formula are smaller than its letters.
-        assert text.get_fontsize() >= 7 and "$" not in text.get_text(), text.get_text()
+        assert float(text.get_fontsize()) >= 7 and "$" not in text.get_text(), text.get_text()
     inches = figure.get_tightbbox()
     assert inches.x0 >= -0.02 and inches.y0 >= -0.02, "text is cut off on the left or below"
     assert 72 * inches.x1 <= width + 1.5 and 72 * inches.y1 <= height + 1.5, "text is cut off on the right or above"

@@ -32,7 +32,7 @@ from cmru_hw.cli import main
 from cmru_hw.core import latex, package_data
 from cmru_hw.core.errors import InputError, OutputError
 from cmru_hw.core.units import count, percent, si
-from cmru_hw.report import runs, variation_names
+from cmru_hw.report import html, runs, variation_names
 from cmru_hw.report.write import write
 from tests import needs, paper, results
 from tests.test_current import design_of, network
@@ -433,6 +433,10 @@ def test_damaged_runs_are_refused_by_name(content: str, message: str, tmp_path: 
 def test_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         runs.read(tmp_path / "absent")
+
+
+def test_spaces_in_numbers_stay_on_the_page() -> None:
+    assert html.escape("11\u202f776 of 5\N{NO-BREAK SPACE}V\x07<") == "11\u202f776 of 5\N{NO-BREAK SPACE}V\ufffd&lt;"
 
 
 def test_numbers_are_written_for_people() -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from cmru_hw.report.write import write
 from tests import results
 from tests.test_cli import SMALL, run
 
-POINT = {"design_label": "sized", "supply_V": 1.8, "operating_corner": "typical, 27 °C"}
+POINT: dict[str, Any] = {"design_label": "sized", "supply_V": 1.8, "operating_corner": "typical, 27 °C"}
 
 
 def folder_of(found: SizingResult, folder: Path) -> Path:
@@ -54,6 +55,7 @@ def test_a_report_shows_sizes_front_and_proof(tmp_path: Path) -> None:
     for row in ("pair_width 6 µm 2 µm", "row 400 fF 200 fF", "trim_bits (fixed) 5 5", "step of the trim none 1 mV"):
         assert row in shown
     assert 'id="sizing-limits"' in page and "comparator: pair_width" in shown
+    assert "\ufffd" not in page and "9196" in shown
     assert r"\qty{18}{\pico\joule}" in (tmp_path / "report/tables/sizing.tex").read_text()
     assert "1994 of 2000" in (tmp_path / "report/tables/sizing-facts.tex").read_text()
 

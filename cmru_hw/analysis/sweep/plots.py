@@ -38,7 +38,7 @@ def energies(result: SweepResult, path: Path) -> None:
                     continue
                 axis.plot(
                     [row.units for row in line],
-                    [row.per_timestep_J for row in line],
+                    [row.per_timestep_J or 0.0 for row in line],
                     marker=MARKERS[place],
                     linestyle=LINES[supplies.index(vdd) % len(LINES)],
                     color=COLOURS[place],
