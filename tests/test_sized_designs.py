@@ -103,6 +103,7 @@ def test_a_comparison_has_energy_and_bound_of_the_sizes(designs: Path) -> None:
     found = {line["name"]: line["entries"][0] for line in table["lines"]}
     assert found["energy per timestep"]["value"] == [18e-12, "estimate"]
     assert found["energy per timestep"]["source"].endswith("sized/sizing.json")
+    assert found["area, estimated before layout"]["shown"] == "40000 µm², estimate of the sizes"
     bound = "at least 99.31 % (95 % confidence), 1994 of 2000 fresh dies, at most 1 % worse"
     assert found["yield under mismatch"]["shown"] == found["yield, proven for the sizes"]["shown"] == bound
     assert found["yield, proven for the sizes"]["value"]["bound"] == 0.9931

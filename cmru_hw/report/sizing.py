@@ -21,7 +21,7 @@ def sizing(source: ResultFile, found: SizingResult) -> Run:
         source=source,
         kind="sizing",
         title="sizes",
-        level=source.fact("level", "level", str),
+        level=source.fact("level", "level", str) if source.has("level") else found.level,
         scope=(trials, " trials, seed ", seed),
         netlist=netlist_of(source),
         versions=versions(source),

@@ -185,7 +185,7 @@ def _result(run: _Run, shown: Trial, proven: _Proven | None, *, chosen: Trial | 
             job_sha256=problem.sha256,
         ),
         yield_of_best=shown.yield_,
-        own_sizes=asdict(problem.base),
+        own_sizes={name: float(value) for name, value in asdict(problem.base).items()},
     )
 
 

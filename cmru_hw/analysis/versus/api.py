@@ -254,6 +254,10 @@ def _transistors(one: Runs) -> TableEntry:
 
 def _area(one: Runs) -> TableEntry:
     parts, twin, source = parts_of(one.design)
+    sized = one.of(SizingResult)
+    if parts is None and sized is not None and (figures := sized[0].figures) is not None:
+        shown = f"{figures.area_m2 * 1e12:.0f} µm², estimate of the sizes"
+        return TableEntry(value=figures.area_m2, shown=shown, source=str(sized[1]))
     if parts is None:
         return TableEntry(value=None, shown="not known at macro level", source=source)
     of_gates = f"{device_count.LAYOUT:g} times diffusion; {parts.gates * 1e12:.0f} µm² of gates"
