@@ -23,8 +23,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cmru_hw.analysis.energy.tables import as_latex as energy_latex
-from cmru_hw.analysis.results import KINDS
 from cmru_hw.circuits.charge import variation
 from cmru_hw.circuits.current import technology
 from cmru_hw.circuits.current import variation as dies
@@ -230,29 +228,6 @@ def test_latex_compiles(inside: Path, tmp_path: Path) -> None:
     paper.pdflatex(tmp_path / "report", "report.tex")
 
 
-@pytest.mark.needs("siunitx")
-def test_tables_of_every_kind_compile_in_a_paper_of_two_columns(tmp_path: Path) -> None:
-    """Also the table that ``energy`` writes itself."""
-    made = [getattr(results, name)() for name in ("comparison", "energy", "corners", "retention", "sizing", "sweep")]
-    for place, found in enumerate(made):
-        (kind,) = (kind for kind in KINDS.values() if isinstance(found, kind.record))
-        found.save(tmp_path / str(place) / kind.file)
-    results.versus().save(tmp_path / "versus.json")
-    results.montecarlo().save(tmp_path / "dies/summary.json")
-    folders = [*(tmp_path / str(place) for place in range(len(made))), tmp_path / "dies", tmp_path / "versus.json"]
-    report = write(folders, tmp_path / "report")
-    tables = sorted((report.folder / "tables").glob("*.tex"))
-    names = {path.stem for path in tables}
-    assert names >= {"energy", "energy-facts", "versus", "sweep", "sizing", "sizing-facts", "corners", "montecarlo"}
-    (tmp_path / "energy.tex").write_text(energy_latex(results.energy()))
-    for path in (*tables, tmp_path / "energy.tex"):
-        source = path.read_text()
-        assert "scriptsize" not in source and r"\label{tab:" in source and r"\caption{" in source
-    assert r"\qty{30}{\pico\joule}" in (report.folder / "tables/energy-facts.tex").read_text()
-    log = paper.compiled([*tables, tmp_path / "energy.tex"], tmp_path)
-    assert "siunitx.sty" in log
-
-
 # A page without scripts cannot report its own layout, so an outer page checks it on a screen and on a phone: figures
 # that did not load, and elements that extend beyond the right edge of the window. The outer page also requests a URL,
 # to show that a network request would be noticed.
@@ -443,9 +418,5 @@ def test_numbers_are_written_for_people() -> None:
     assert [si(value, "J") for value in (8.26e-10, 0.0, 1.5)] == ["826 pJ", "0 J", "1.5 J"]
     assert [percent(share) for share in (1.0, 0.955, 0.99999)] == ["100 %", "95.5 %", "99.999 %"]
     assert (count(9999), count(11776)) == ("9999", "11\u202f776")
-    assert latex.prose("24.4 pJ, 5 % of 55 664 µm² at −40 °C; 3 W/L and x1 V") == (
-        r"\qty{24.4}{\pico\joule}, \qty{5}{\percent} of 55 664 \ensuremath{\mu}m\ensuremath{^2} at "
-        r"\qty{-40}{\degreeCelsius}; 3 W/L and x1 V"
-    )
     assert latex.escape("--jobs ---") == "-{}-jobs -{}-{}-"
     assert latex.escape("50 % µV & x_1") == r"50 \% \ensuremath{\mu}V \& x\_1"
