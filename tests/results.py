@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cmru_hw.analysis.agreement import ClassAgreement, DecisionAgreement
@@ -23,6 +24,9 @@ from cmru_hw.analysis.montecarlo.result import (
 )
 from cmru_hw.analysis.provenance import Provenance
 from cmru_hw.analysis.retention.result import RetentionResult
+from cmru_hw.analysis.sizing.result import Figures as SizingFigures
+from cmru_hw.analysis.sizing.result import Limit, Proof, SizingResult
+from cmru_hw.analysis.sizing.study import Trial
 from cmru_hw.analysis.sweep.result import SweepResult, SweepRow
 from cmru_hw.analysis.versus.result import TableEntry, TableRow, VersusResult
 from cmru_hw.circuits.corner import CornerFacts
@@ -200,6 +204,48 @@ def scaling() -> ScalingResult:
         excludes=(),
         provenance=provenance(seed=0),
     )
+
+
+def sizing(**changes: Any) -> SizingResult:
+    """A search that reached its goal in the second proof; the first did not pass."""
+    own = SizingFigures(
+        energy_J=24.5e-12, area_m2=5.6e-8, comparator_offset=3e-3, amplifier_offset=6e-3, limit_offset=7e-3,
+        trim_step=None, kick=0.04, decision=2.4e-8, amplifier_gain=340.0, amplifier_time=7e-8,
+        blocks_J={"comparators": 24.5e-12},
+    )  # fmt: skip
+    sizes = {"pair_width": 2e-6, "row": 2e-13, "trim_bits": 5.0, "trim_reach": 0.02, "supply": 1.8}
+    chosen = Trial(
+        sizes=sizes, state="good", energy_J=18e-12, area_m2=4e-8, sample=500, good_of_sample=500, dies=500, failed=0
+    )
+    dear = Trial(sizes={**sizes, "row": 3e-13}, state="fails", energy_J=2e-11, area_m2=5e-8, sample=64,
+                 good_of_sample=60, dies=64, failed=4, failed_dies=(1, 2, 3, 4))  # fmt: skip
+    proofs = (
+        Proof(seed=1, dies=2000, good=1980, bound=0.984, passed=False, folder="out/sized/proof-1"),
+        Proof(seed=2, dies=2000, good=1994, bound=0.9931, passed=True, folder="out/sized/proof-2", spice_dies=2,
+              spice_decisions=992, spice_unexplained=0),
+    )  # fmt: skip
+    given = {
+        "goal": 0.99,
+        "confidence": 0.95,
+        "minimise": "energy",
+        "drop": 0.01,
+        "technology": "gf180",
+        "fixed": {"trim_bits": 5.0},
+        "reached": True,
+        "chosen": chosen,
+        "figures": replace(own, energy_J=18e-12, area_m2=4e-8, trim_step=1e-3),
+        "own": own,
+        "own_sizes": {**sizes, "pair_width": 6e-6, "row": 4e-13},
+        "trials": 90,
+        "die_evaluations": 9196,
+        "search_dies": 500,
+        "front": (chosen, dear),
+        "proofs": proofs,
+        "limits": (Limit(element="offset", law="comparator: pair_width", agreement_alone=0.99, yield_without=1.0),),
+        "provenance": provenance(seed=0, job_sha256=NETLIST, versions={"cmru_hw": "0", "optuna": "4"}),
+        "yield_of_best": 1.0,
+    }  # fmt: skip
+    return SizingResult(**{**given, **changes})
 
 
 def sweep() -> SweepResult:

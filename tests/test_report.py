@@ -27,12 +27,12 @@ from cmru_hw.circuits.charge import variation
 from cmru_hw.circuits.current import technology
 from cmru_hw.circuits.current import variation as dies
 from cmru_hw.cli import main
-from cmru_hw.core import package_data
+from cmru_hw.core import latex, package_data
 from cmru_hw.core.errors import InputError, OutputError
 from cmru_hw.core.units import count, percent, si
-from cmru_hw.report import latex, runs, variation_names
+from cmru_hw.report import html, runs, variation_names
 from cmru_hw.report.write import write
-from tests import needs, results
+from tests import needs, paper, results
 from tests.test_current import design_of, network
 
 COMMANDS = (
@@ -225,9 +225,7 @@ def test_figures_and_tables_are_there(inside: Path) -> None:
 @pytest.mark.needs("pdflatex")
 def test_latex_compiles(inside: Path, tmp_path: Path) -> None:
     shutil.copytree("out/report", tmp_path / "report")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
-    done = subprocess.run(command, cwd=tmp_path / "report", capture_output=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
+    paper.pdflatex(tmp_path / "report", "report.tex")
 
 
 # A page without scripts cannot report its own layout, so an outer page checks it on a screen and on a phone: figures
@@ -410,6 +408,10 @@ def test_damaged_runs_are_refused_by_name(content: str, message: str, tmp_path: 
 def test_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         runs.read(tmp_path / "absent")
+
+
+def test_spaces_in_numbers_stay_on_the_page() -> None:
+    assert html.escape("11\u202f776 of 5\N{NO-BREAK SPACE}V\x07<") == "11\u202f776 of 5\N{NO-BREAK SPACE}V\ufffd&lt;"
 
 
 def test_numbers_are_written_for_people() -> None:

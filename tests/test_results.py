@@ -23,7 +23,7 @@ from tests import results
 
 MADE = {
     name: getattr(results, name)
-    for name in ("comparison", "montecarlo", "energy", "corners", "retention", "scaling", "sweep", "versus")
+    for name in ("comparison", "montecarlo", "energy", "corners", "retention", "scaling", "sizing", "sweep", "versus")
 }
 
 
@@ -95,6 +95,10 @@ IMPOSSIBLE = [
     ("comparison", "decisions/agree", 8, "first_divergence is null, but 1 decisions differ"),
     ("comparison", "classification/correct_circuit", 2, "classification/correct_circuit is 2 of a total of 1"),
     ("scaling", "laws/units/all/low", 1.5, "laws/units/all/exponent is 1, outside its interval"),
+    ("sizing", "proofs/1/bound", 0.999, "proofs/1/bound is 0.999, above 1994 of 2000 dies"),
+    ("sizing", "proofs/1/good", 2001, "proofs/1/good is 2001 of 2000 dies"),
+    ("sizing", "proofs/1/passed", False, "reached is true, but no proof passed"),
+    ("sizing", "chosen", None, "chosen does not fit reached"),
     ("sweep", "rows/0/per_timestep_J", None, "rows/0/per_timestep_J does not fit the status"),
     ("sweep", "rows/0/level", "layout", "rows/0/level is 'layout', not estimate or simulated"),
     ("versus", "lines/0/entries", [], "lines/0/entries has 0 for 2 designs"),
@@ -126,7 +130,8 @@ def test_no_key_can_be_taken_away_unnoticed(name: str, tmp_path: Path) -> None:
     kind, made = table.KINDS[name], MADE[name]()
     content = json.loads(made.to_json())
     free = {"kind", "command", "seed", "edited", "netlist_sha256", "job_sha256", "unseen"}
-    free |= {"versions", "labels"} if name == "versus" else set()
+    optional = {"versus": {"versions", "labels"}, "sizing": {"best_yield", "limited_by", "own_sizes", "level"}}
+    free |= optional.get(name, set())
     for key in content.keys() - free:
         with pytest.raises(InputError, match=f" has no {key}: it is damaged"):
             kind.read({other: value for other, value in content.items() if other != key}, tmp_path / "file")

@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +22,10 @@ from cmru_hw.cli import group
 from cmru_hw.core import cache_folder
 from cmru_hw.core.errors import InputError, SimulationError
 from cmru_hw.core.records import Invalid
+from cmru_hw.core.units import si
 from cmru_hw.nn.sequences import load_sequences
 from cmru_hw.report.write import write
-from tests import results, test_supply
+from tests import paper, results, test_supply
 from tests.narrow import known
 
 DETECTOR = Path(__file__).parent.parent / "models/detect-cmru-2x4.safetensors"
@@ -98,25 +98,51 @@ def test_all_files_hold_the_same_numbers(swept: Path) -> None:
     lines = list(csv.DictReader((swept / "out/sweep.csv").open()))
     assert [float(line["per_timestep_J"]) if line["per_timestep_J"] else None for line in lines] == energies
     shown = (swept / "shown.txt").read_text()
-    assert shown.count("estimate") >= len(found.finished) and "not included" in shown
+    printed = [line for line in shown.splitlines() if " estimate " in line]
+    assert len(printed) == 5 and "not included" in shown
+    assert "1.5 V" in shown.splitlines()[1] and "range at 1.8 V" in shown and "1.5, 1.8 V  refused: a cmru" in shown
+    digital = next(row for row in found.rows if row.architecture == "digital-8" and row.vdd_V == 1.8)
+    assert digital.per_timestep_J is not None and digital.low_J is not None
+    assert si(digital.per_timestep_J, "J", 3) in printed[1] and f"{si(digital.low_J, 'J', 3)} to" in printed[1]
     source = (swept / "out/sweep.tex").read_text()
     assert source.isascii() and "scriptsize" not in source
     assert all(f"{len(group)}" for group in source.splitlines())
     columns = {len(re.findall(r"(?<!\\)&", line)) for line in source.splitlines() if line.endswith(r"\\")}
-    assert len(columns) == 1 and source.count("estimate") == 5
+    assert len(columns) == 1 and source.count(" estimate ") == 5 and r"\qty{1.5}{\volt}" in source
 
 
 @pytest.mark.spice
 @pytest.mark.needs("siunitx")
 def test_the_table_compiles_in_a_paper_of_two_columns(swept: Path, tmp_path: Path) -> None:
     shutil.copytree(swept / "out", tmp_path / "out")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    done = subprocess.run(command, cwd=tmp_path / "out", capture_output=True, timeout=120, check=False)
-    log = done.stdout.decode(errors="replace")
-    assert done.returncode == 0, log[-2000:]
-    assert "siunitx.sty" in log
-    # Nothing hangs over the edge of the page, and a table as wide as the page lies on it.
-    assert "Overfull" not in log
+    assert "siunitx.sty" in paper.pdflatex(tmp_path / "out", "paper.tex")
+    paper.compiled([tmp_path / "out/sweep.tex"], tmp_path)
+
+
+@pytest.mark.spice
+@pytest.mark.needs("pdflatex")
+def test_the_paper_compiles_without_siunitx(swept: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept / "out", tmp_path / "out")
+    whole = (tmp_path / "out/paper.tex").read_text()
+    assert whole.count("siunitx.sty") == 1
+    paper.pdflatex(tmp_path / "out", "without.tex", whole.replace("siunitx.sty", "absent.sty"))
+
+
+@pytest.mark.spice
+@pytest.mark.needs("distributed")
+def test_a_dask_cluster_gives_the_same_rows(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of ngspice, of the fast engine and of counted gates, each in a process of a real cluster."""
+    import distributed
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(swept / "cache"))
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as made:
+        words = ["sweep", str(DETECTOR), *WORDS, "--scheduler", made.scheduler_address, "-o", str(tmp_path / "out")]
+        done = CliRunner().invoke(group, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert SweepResult.load(tmp_path / "out/sweep.json").rows == SweepResult.load(swept / "out/sweep.json").rows
+    # The rows are kept, so the same sweep needs no cluster.
+    kept = list((tmp_path / "out/points").glob("*.json"))
+    assert len(kept) == len(SweepResult.load(tmp_path / "out/sweep.json").finished)
 
 
 @pytest.mark.spice
@@ -206,6 +232,8 @@ def test_the_report_of_a_sweep_has_supplies_as_columns(swept: Path, tmp_path: Pa
     page = (tmp_path / "report/index.html").read_text()
     for heading in ("<th>level</th>", "<th>1.5 V</th>", "<th>1.8 V</th>", "<th>best supply</th>"):
         assert heading in page
-    assert page.count('data-label="level">estimate') == 5 + 1  # one more of the refused network
+    assert page.count('data-label="level">estimate') == 5
+    shown = page[: page.index('<section id="numbers"')]
+    assert shown.count("a cmru network has no current mode circuit") == 1
     assert "Quote an estimate as such" in page
     assert "scriptsize" not in (tmp_path / "report/tables/sweep.tex").read_text()

@@ -19,6 +19,8 @@ from cmru_hw.analysis.montecarlo.result import SUMMARY as MONTECARLO
 from cmru_hw.analysis.montecarlo.result import MonteCarloResult
 from cmru_hw.analysis.retention.result import RESULT as RETENTION
 from cmru_hw.analysis.retention.result import RetentionResult
+from cmru_hw.analysis.sizing.result import RESULT as SIZING
+from cmru_hw.analysis.sizing.result import SizingResult
 from cmru_hw.analysis.sweep.result import RESULT as SWEEP
 from cmru_hw.analysis.sweep.result import SweepResult
 from cmru_hw.analysis.versus.result import VersusResult
@@ -33,6 +35,7 @@ Result = (
     | ScalingResult
     | CornersResult
     | RetentionResult
+    | SizingResult
     | SweepResult
     | VersusResult
 )  # fmt: skip
@@ -114,6 +117,13 @@ KINDS = {
             record=ScalingResult,
             known_by=("points", "laws"),
             command="cmru-hw energy {design} --scaling -o DIR",
+        ),
+        Kind(
+            name="sizing",
+            file=SIZING,
+            record=SizingResult,
+            known_by=("goal", "proofs", "front"),
+            command="cmru-hw size CHECKPOINT --input FILE.npz -o DIR",
         ),
         Kind(
             name="sweep",

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cmru_hw.circuits.design import AnyDesign
 from cmru_hw.circuits.simulation import Verified
-from cmru_hw.core.figures import STYLE, save
+from cmru_hw.core.figures import COLUMN, STYLE, save
 
 
 def states(design: AnyDesign, verified: Verified, path: Path) -> None:
@@ -24,12 +24,12 @@ def states(design: AnyDesign, verified: Verified, path: Path) -> None:
     worst = max(float(np.abs(difference).max()), 1e-12)
     name = "h" if design.config.cell == "acmru" else "levels"
     with plt.style.context([STYLE]):
-        figure, axes = plt.subplots(2, 1, figsize=(5.2, 4.6), sharex=True, layout="constrained")
+        figure, axes = plt.subplots(2, 1, figsize=(COLUMN, 3.8), sharex=True, layout="constrained")
         panels = (("circuit", circuit, largest, "RdBu_r"), ("circuit − software", difference, worst, "PuOr"))
         for axis, (title, values, limit, colours) in zip(axes, panels, strict=True):
             image = axis.imshow(values, aspect="auto", cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
             figure.colorbar(image, ax=axis, label=f"state [{name}]", pad=0.02)
-            axis.set_title(title, loc="left", fontsize=8)
+            axis.set_title(title, loc="left")
             axis.set_ylabel("unit, layer by layer")
             for border in np.cumsum(design.config.units)[:-1]:
                 axis.axhline(border - 0.5, color="black", linewidth=0.6)

@@ -26,8 +26,8 @@ from cmru_hw.cli import common
 def report(runs: tuple[Path, ...], output: Path, title: str, force: bool, as_json: bool) -> None:
     """Make a page, tables and figures from the results of other commands.
 
-    A RUN is a folder that export, compare -o, demo, montecarlo, energy, corners, retention or sweep wrote, or the file
-    that versus -o wrote. The page is DIR/index.html. DIR also has report.tex with tables/*.tex, numbers.csv, and
+    A RUN is a folder that export, compare -o, demo, montecarlo, energy, corners, retention, size or sweep wrote, or the
+    file that versus -o wrote. The page is DIR/index.html. DIR also has report.tex with tables/*.tex, numbers.csv, and
     figures as SVG and PDF. Nothing is simulated. Runs of several designs, or several runs of one kind, are columns of
     one table.
 

@@ -251,10 +251,12 @@ def _show_rounds(problem: Problem, found: Rounds, as_json: bool) -> None:
 
 
 def _round(one: Round, best: bool) -> tuple[str, ...]:
+    from cmru_hw.analysis.sizing import tables
+
     result, figures = one.sizing, one.sizing.figures
     if figures is None or not result.proofs:
         return (str(one.number), percent(one.accuracy), "", "", "", "not reached")
-    energy, area = si(figures.energy_J, "J"), f"{1e12 * figures.area_m2:.0f} µm²"
+    energy, area = si(figures.energy_J, "J"), tables.square_micrometres(figures.area_m2)
     return (str(one.number), percent(one.accuracy), energy, area, percent(result.proofs[-1].bound), "best" * best)
 
 
@@ -301,6 +303,8 @@ def _searching() -> Iterator[Callable[[Progress], None]]:
 
 
 def _print(problem: Problem, result: SizingResult, folder: Path) -> None:
+    from cmru_hw.analysis.sizing import tables
+
     own, chosen = result.own, result.figures
     confidence = percent(result.confidence)
     head = [
@@ -318,12 +322,12 @@ def _print(problem: Problem, result: SizingResult, folder: Path) -> None:
         values = result.chosen.sizes
         common.print_columns(
             "", ("size", "own", "chosen"),
-            [(name, _size(name, getattr(problem.base, name)), _size(name, value)) for name, value in values.items()],
+            [(name, *(tables.size(name, of) for of in (getattr(problem.base, name), values[name]))) for name in values],
         )  # fmt: skip
         click.echo()
         common.print_columns(
             "", ("figure", "own", "chosen"),
-            [(label, show(getattr(own, name)), show(getattr(chosen, name))) for name, label, show in _FIGURES],
+            [(label, show(getattr(own, name)), show(getattr(chosen, name))) for name, label, show in tables.FIGURES],
         )  # fmt: skip
         click.echo()
     common.print_columns(
@@ -342,27 +346,3 @@ def _proof(proof: Proof) -> str:
         f"{proof.good} of {proof.dies} fresh dies good (seed {proof.seed}), yield at least {percent(proof.bound)}: "
         f"{passed}{spice}"
     )
-
-
-def _size(name: str, value: float) -> str:
-    from cmru_hw.process.sizes import RANGES
-
-    return f"{value:g}" if name == "trim_bits" else si(value, RANGES[name].unit, 3)
-
-
-def _volts(value: float | None) -> str:
-    return "none" if value is None else si(value, "V", 3)
-
-
-_FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("energy_J", "energy per timestep, estimate", lambda value: si(value, "J")),
-    ("area_m2", "area before layout, estimate", lambda value: f"{1e12 * value:.0f} µm²"),
-    ("comparator_offset", "offset of comparators, σ", _volts),
-    ("amplifier_offset", "offset of amplifiers, σ", _volts),
-    ("limit_offset", "offset of level limits, σ", _volts),
-    ("trim_step", "step of the trim", _volts),
-    ("kick", "kick of a decision", _volts),
-    ("decision", "decision at 1 mV", lambda value: si(value, "s", 3)),
-    ("amplifier_time", "time constant of an amplifier", lambda value: si(value, "s", 3)),
-    ("amplifier_gain", "gain of an amplifier", lambda value: f"{value:.0f}"),
-)

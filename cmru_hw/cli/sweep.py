@@ -142,8 +142,11 @@ def sweep(
         common.print_json(found)
     else:
         common.print_columns(
-            f"energy per timestep, {len(found.finished)} of {len(found.rows)} rows", tables.HEADER, tables.rows(found)
+            f"energy per timestep, {len(found.finished)} of {len(found.rows)} rows", *tables.columns(found)
         )
+        if refused := tables.refused(found):
+            click.echo()
+            common.print_columns("not computed", tables.REFUSED_HEADER, refused)
         if yields := tables.yields(found):
             click.echo()
             common.print_columns(f"yield, {tables.YIELD}", tables.YIELD_HEADER, yields)

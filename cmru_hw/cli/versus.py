@@ -26,9 +26,10 @@ def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | Non
     """Tabulate several designs.
 
     Prints energy, accuracy, yield, worst corner, retention, transistors and area. Figures come from results of
-    compare, energy, montecarlo, corners and retention whose netlist hash matches. Missing results are listed with the
-    command that produces them, or the reason why there is none. For a macro-level design, transistors and area are
-    those of its transistor-level twin.
+    compare, energy, montecarlo, corners, retention and size whose netlist hash matches. Missing results are listed with
+    the command that produces them, or the reason why there is none. For a macro-level design, transistors and area are
+    those of its transistor-level twin. A DESIGN may be the folder of size: energy and yield are then those of its
+    result, unless there are runs of them.
 
     \b
     Example: cmru-hw versus out/charge out/current --runs out
@@ -38,6 +39,7 @@ def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | Non
 
     if len(designs) < 2:
         raise click.UsageError("Give two designs or more.")
+    places = [api.design_in(path) for path in designs]
     if output is not None:
         common.check_output(output, force)
     for folder in runs:
@@ -45,8 +47,8 @@ def versus(designs: tuple[Path, ...], runs: tuple[Path, ...], output: Path | Non
             raise InputError(
                 f"--runs {folder} is not a folder: give one that contains results, or folders with results"
             )
-    folders = list(runs) or sorted({path.absolute().parent for path in designs})
-    loaded = [design_folder.load(path) for path in designs]
+    folders = list(runs) or sorted({path.absolute().parent for path in (*designs, *places)})
+    loaded = [design_folder.load(path) for path in places]
     for folder in runs:
         api.require_own(loaded, folder)
     table = api.versus(loaded, folders, command=common.command_line())

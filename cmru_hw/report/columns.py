@@ -175,6 +175,11 @@ def _entry(column: Column, fact: Fact) -> tuple[str, Cell, str]:
     return fact.name.removesuffix(mark), (found, mark) if mark else found, fact.meaning
 
 
+def named_in(prose: Prose, name: str) -> Prose:
+    """``prose`` with the design of this ``name`` in the names of its facts."""
+    return tuple(named(piece, name) if isinstance(piece, Fact) else piece for piece in prose)
+
+
 def named(fact: Fact, name: str) -> Fact:
     """``fact`` with the design of this ``name`` in its own, so that the list of numbers tells designs apart."""
     return replace(fact, name=f"{fact.name}, {name}") if name else fact

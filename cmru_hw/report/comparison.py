@@ -61,6 +61,7 @@ def comparison(source: ResultFile, found: ComparisonResult) -> Run:
             *level_excludes(found.level),
         ),
         verdict=("The circuit makes ", agree, " decisions as the software does. "),
+        clause=(agree, " decisions as in software"),
         own=(*(Own(measure="classes", fact=fact, scope=scope) for fact in classes), *_suppression(source, scope)),
     )
 

@@ -6,7 +6,7 @@ from cmru_hw.analysis.energy.result import BlockEnergy, EnergyResult
 from cmru_hw.core.units import count, percent, si
 from cmru_hw.report.facts import Cell, Fact, Prose, ResultFile, Section, Table
 from cmru_hw.report.published import Own
-from cmru_hw.report.run import ENERGY_IS, Run, clamped, copied, joule, netlist_of, versions
+from cmru_hw.report.run import ENERGY_IS, Energy, Run, clamped, copied, joule, netlist_of, versions
 
 LEADS = {
     "macro": "These are estimates: no transistor of this network was simulated. Ideal parts move every charge, and "
@@ -48,6 +48,8 @@ def energy(source: ResultFile, found: EnergyResult) -> Run:
         ),
         excludes=tuple((f"The energy does not include {what}.",) for what in found.excludes),
         verdict=("It takes ", section.headlines[0], " per timestep", QUOTE[found.level]),
+        clause=(section.headlines[0], f" per timestep, {word}"),
+        energy=Energy(per_timestep_J=found.per_timestep_J, level=found.level),
         own=(Own(measure="power", fact=power, scope=scope),),
     )
 

@@ -11,11 +11,8 @@ from matplotlib import pyplot as plt
 
 from cmru_hw.analysis.montecarlo.interval import clopper_pearson
 from cmru_hw.analysis.montecarlo.statistics import passed
-from cmru_hw.core.figures import CIRCUIT, SOFTWARE, STYLE, save
+from cmru_hw.core.figures import CIRCUIT, COLUMN, SOFTWARE, STYLE, prefixes, save
 from cmru_hw.core.units import si
-
-# Width of one column of a paper [inches], 8.5 cm: text keeps its size there.
-COLUMN = 3.35
 
 
 def yield_by_drop(table: pa.Table, software: float, drop: float, path: Path) -> None:
@@ -32,7 +29,7 @@ def yield_by_drop(table: pa.Table, software: float, drop: float, path: Path) -> 
         for name in ("value", "low", "high")
     )
     with plt.style.context([STYLE]):
-        figure, axis = plt.subplots(figsize=(5.2, 2.6), layout="constrained")
+        figure, axis = plt.subplots(figsize=(COLUMN, 2.4), layout="constrained")
         axis.fill_between(x, low, high, step="post", color=CIRCUIT, alpha=0.2, linewidth=0, label="95 % interval")
         axis.step(x, middle, where="post", color=CIRCUIT, label="good dies")
         axis.axvline(100 * drop, color=SOFTWARE, linewidth=0.8, linestyle="--", label="accepted in this report")
@@ -56,13 +53,13 @@ def energies(bars: Sequence[tuple[str, float, bool]], path: Path) -> None:
                 xytext=(3, 0),
                 textcoords="offset points",
                 va="center",
-                fontsize=8,
             )
         values = [joules for _, joules, _ in bars]
         axis.set_xscale("log")
         # Room on the right for the text of the longest bar
-        axis.set_xlim(min(values) / 3, max(values) * 30)
+        axis.set_xlim(min(values) / 3, max(values) * 60)
         axis.set_yticks(range(len(bars)), [name for name, _, _ in bars])
         axis.invert_yaxis()
-        axis.set_xlabel("energy per timestep [J]")
+        prefixes(axis.xaxis, "J")
+        axis.set_xlabel("energy per timestep")
         save(figure, path)

@@ -17,13 +17,15 @@ from cmru_hw.report.facts import Cell, Fact, Figure, Prose, Report, ResultFile, 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 # In characters: a longer cell is a sentence; a shorter number is not broken into lines.
 _SENTENCE, _SHORT = 40, 12
+# Characters that are neither printable nor controls: line breaks, and the spaces in numbers.
+_SPACES = "\n\u202f\N{NO-BREAK SPACE}"
 # Number of columns that fit the width of a phone.
 _COLUMNS = 4
 
 
 def escape(text: str) -> str:
     """``text`` for HTML, without control characters that a result may hold."""
-    return html.escape("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text))
+    return html.escape("".join(c if c.isprintable() or c in _SPACES else "\ufffd" for c in text))
 
 
 def page(report: Report, pictures: Mapping[str, Path]) -> str:
@@ -79,8 +81,11 @@ def _section(section: Section, numbers: Mapping[Fact, int], pictures: Mapping[st
         yield f"<p>{_prose(prose, numbers)}</p>"
     if section.points:
         yield "<ul>" + "".join(f"<li>{_prose(point, numbers)}</li>" for point in section.points) + "</ul>"
-    for figure in section.figures:
-        yield _figure(figure, pictures[figure.name])
+    if section.figures:
+        yield '<div class="figures">'
+        for figure in section.figures:
+            yield _figure(figure, pictures[figure.name])
+        yield "</div>"
     if section.facts:
         yield '<table class="facts"><tbody>'
         for fact in section.facts:

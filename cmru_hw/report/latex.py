@@ -5,55 +5,53 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from cmru_hw.core import latex
+from cmru_hw.core.latex import escape
 from cmru_hw.report.facts import Cell, Prose, Report, Section, plain
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "µ": r"\ensuremath{\mu}", "α": r"\ensuremath{\alpha}", "β": r"\ensuremath{\beta}", "ε": r"\ensuremath{\epsilon}",
-    "σ": r"\ensuremath{\sigma}", "±": r"\ensuremath{\pm}", "−": r"\ensuremath{-}", "→": r"\ensuremath{\to}",
-    "²": r"\ensuremath{^2}", "×": r"\ensuremath{\times}", "·": r"\ensuremath{\cdot}", "\u202f": r"\,", "–": "--",
-    "—": "---", "\0": "{}",  # between hyphens, which LaTeX would join to a dash
-    "…": r"\dots{}", "é": r"\'e", "°": r"\ensuremath{^\circ}",
-}  # fmt: skip
-# Largest width, in characters, of a column that is not broken into lines.
-_SHORT = 18
-# Number of columns that fit at normal font size.
+# Characters of a line that fit one column of a two-column paper at normal size of a table, and its page at a smaller.
+_NARROW, _PAGE = 46, 88
+# Characters of a column that is broken into lines; a shorter one never is. Characters between two columns.
+_BROKEN, _GAP = 12, 2
+# Columns that fit one column of a paper.
 _COLUMNS = 3
-# Paths and commands contain no hyphens at which LaTeX could break them.
-_BREAK = re.compile(r"(?<=[/=])(?=.)")
-
-
-def escape(text: str) -> str:
-    """``text`` escaped for LaTeX; a character that plain LaTeX may lack becomes a question mark."""
-    separated = text.replace("--", "-\0-").replace("--", "-\0-")
-    return "".join(_SPECIAL.get(c, c if c.isascii() else "?") for c in separated)
+# Paths, names and commands contain no hyphens at which LaTeX could break them.
+_BREAK = re.compile(r"(?<=[/=_:])(?=.)|(?<=\d{4}\.)(?=\d)|(?<=[A-Z]\.)(?=\d)")
 
 
 def prose(said: Prose) -> str:
-    return escape(plain(said))
+    return latex.prose(plain(said))
 
 
-def table(section: Section) -> str:
-    """The facts or the table of ``section``; its label is ``tab:NAME``."""
+def tables(section: Section) -> dict[str, str]:
+    """The LaTeX tables of ``section`` by name: its table, or else its facts; with both, facts are ``NAME-facts``."""
+    made: dict[str, str] = {}
     if section.table:
-        header, rows = section.table.header, section.table.rows
-    else:
-        header, rows = ("quantity", "value"), tuple((fact.name, fact) for fact in section.facts)
-    size = r"\small" if len(header) <= _COLUMNS else r"\footnotesize"
+        made[section.name] = _table(section, section.name, section.table.header, section.table.rows)
+    if section.facts:
+        name = f"{section.name}-facts" if section.table else section.name
+        made[name] = _table(section, name, ("quantity", "value"), [(fact.name, fact) for fact in section.facts])
+    return made
+
+
+def _table(section: Section, name: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """A table with the label ``tab:NAME``: as wide as a column of a two-column paper, or as the page."""
+    longest = [max(len(one), *(len(plain(row[place])) for row in rows)) for place, one in enumerate(header)]
+    wide = len(header) > _COLUMNS or sum(longest) > 2 * _NARROW
+    star, size = ("*", r"\footnotesize") if wide else ("", r"\small")
     files = sorted({str(fact.source.path) for fact in section.every_fact()})
     lines = [
-        rf"\begin{{table}}[htbp]\centering{size}\setlength{{\tabcolsep}}{{4pt}}",
-        rf"\caption{{{escape(section.title)}{_of(section)}.}}\label{{tab:{section.name}}}",
-        *[f"% from {re.sub(r'[^ -~]', '?', name)}" for name in files],
-        rf"\begin{{tabularx}}{{\linewidth}}{{{_columns(header, rows)}}}",
+        rf"\begin{{table{star}}}[htbp]\centering{size}\setlength{{\tabcolsep}}{{4pt}}",
+        rf"\caption{{{escape(section.title)}{_of(section)}.}}\label{{tab:{name}}}",
+        *[f"% from {re.sub(r'[^ -~]', '?', file)}" for file in files],
+        rf"\begin{{tabularx}}{{\linewidth}}{{{_columns(longest, _PAGE if wide else _NARROW)}}}",
         r"\toprule",
-        " & ".join(map(escape, header)) + r" \\",
+        " & ".join(map(latex.prose, header)) + r" \\",
         r"\midrule",
         *[" & ".join(_cell(cell) for cell in row) + r" \\" for row in rows],
         r"\bottomrule",
         r"\end{tabularx}",
-        r"\end{table}",
+        rf"\end{{table{star}}}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -69,7 +67,7 @@ def document(report: Report, figures: Sequence[str]) -> str:
         r"\documentclass[a4paper,11pt]{article}",
         r"\usepackage[T1]{fontenc}",
         r"\usepackage[margin=25mm]{geometry}",
-        r"\usepackage{booktabs,tabularx,graphicx}",
+        latex.PACKAGES.rstrip(),
         r"\setlength{\belowcaptionskip}{6pt}",
         rf"\title{{{escape(report.title)}}}\date{{}}",
         r"\begin{document}",
@@ -80,12 +78,11 @@ def document(report: Report, figures: Sequence[str]) -> str:
         lines.append(rf"\section{{{escape(section.title)}}}")
         lines += [prose(one) + "\n" for one in section.lead]
         if section.headlines and section.name == "summary":
-            numbers = [rf"\item {escape(fact.name)}: {escape(fact.shown)}" for fact in section.headlines]
+            numbers = [rf"\item {latex.prose(fact.name)}: {latex.prose(fact.shown)}" for fact in section.headlines]
             lines += [r"\begin{itemize}", *numbers, r"\end{itemize}"]
         if section.points:
             lines += [r"\begin{itemize}", *[rf"\item {prose(one)}" for one in section.points], r"\end{itemize}"]
-        if section.table or section.facts:
-            lines.append(rf"\input{{tables/{section.name}}}")
+        lines += [rf"\input{{tables/{name}}}" for name in tables(section)]
         for figure in section.figures:
             if figure.name in figures:
                 lines += [
@@ -98,15 +95,21 @@ def document(report: Report, figures: Sequence[str]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return r"\allowbreak{}".join(map(escape, _BREAK.split(plain(cell))))
+    return r"\allowbreak{}".join(map(latex.prose, _BREAK.split(plain(cell))))
 
 
-def _columns(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Columns of short cells have their natural width; the others share the rest of the line."""
-    longest = [max(len(name), *(len(plain(row[place])) for row in rows)) for place, name in enumerate(header)]
-    wide = [length > _SHORT for length in longest]
-    if not any(wide):
-        wide[-1] = True
+def _columns(longest: Sequence[int], line: int) -> str:
+    """Columns of short cells have their natural width; the others share the rest of the line.
+
+    ``longest``: characters of the longest cell of each column; ``line``: characters of a line.
+    """
+    wide = [False] * len(longest)
+    # The longest columns are broken first, at least one, until a line has room for all.
+    for place in sorted(range(len(longest)), key=lambda place: -longest[place]):
+        need = sum(_BROKEN if broken else length for broken, length in zip(wide, longest, strict=True))
+        if any(wide) and (need + _GAP * len(longest) <= line or longest[place] <= _BROKEN):
+            break
+        wide[place] = True
     # Columns with longer texts get more of the line, but by the square root, so that shorter ones stay readable.
     shares = [length**0.5 if shared else 0.0 for length, shared in zip(longest, wide, strict=True)]
     scale = sum(wide) / sum(shares)

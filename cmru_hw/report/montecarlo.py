@@ -69,6 +69,7 @@ def montecarlo(source: ResultFile, found: MonteCarloResult) -> Run:
             *level_excludes(found.level),
         ),
         verdict=("Under mismatch, the yield is ", sections[0].headlines[0], ". "),
+        clause=("yield ", sections[0].headlines[0]),
     )
 
 

@@ -6,21 +6,31 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from cmru_hw.analysis.agreement import Level
 from cmru_hw.core.errors import OutputError
 from cmru_hw.core.units import count, si
 from cmru_hw.report.facts import Fact, Figure, Prose, ResultFile, Section
 from cmru_hw.report.published import Own
 
 # Level → participle for its energies
-ENERGY_IS = {"macro": "estimated", "transistor": "simulated"}
+ENERGY_IS: dict[Level, str] = {"macro": "estimated", "transistor": "simulated"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """The energy per timestep of a design. ``level``: it is simulated at transistor level, an estimate otherwise."""
+
+    per_timestep_J: float
+    level: Level
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One folder. ``title``, ``level``, ``scope``, ``netlist`` and ``versions`` are its row in the table of runs.
 
-    ``scope`` states the amount: sequences, dies, seed, corners. ``verdict`` is its sentence in the summary, ``methods``
-    are its sentences of the methods paragraph, ``excludes`` the items that its numbers do not include.
+    ``scope`` states the amount: sequences, dies, seed, corners. ``verdict`` is its sentence in the summary of one
+    design, ``clause`` its part of the sentence on a design in a summary of several. ``methods`` are its sentences of
+    the methods paragraph, ``excludes`` the items that its numbers do not include. ``energy``: that of its design.
     """
 
     source: ResultFile
@@ -34,7 +44,14 @@ class Run:
     methods: tuple[Prose, ...]
     excludes: tuple[Prose, ...]
     verdict: Prose = ()
+    clause: Prose = ()
+    energy: Energy | None = None
     own: tuple[Own, ...] = ()
+
+    @property
+    def headline(self) -> Fact | None:
+        """The first number of the run."""
+        return next((section.headlines[0] for section in self.sections if section.headlines), None)
 
 
 def copied(folder: Path, name: str, source: ResultFile, caption: str) -> Figure | None:

@@ -22,29 +22,35 @@ from cmru_hw.report.facts import ResultFile
 from cmru_hw.report.montecarlo import montecarlo
 from cmru_hw.report.retention import retention
 from cmru_hw.report.run import Run
+from cmru_hw.report.sizing import sizing
 from cmru_hw.report.sweep import sweep
 from cmru_hw.report.versus import versus
 
 
 @dataclass(frozen=True, kw_only=True)
 class Maker:
-    """``make(source, result of the class of its kind)``; ``absent`` is the sentence of a report without such a run."""
+    """``make(source, result of the class of its kind)``. ``absent``: sentence of a report that has neither
+    such a run nor one of the kinds ``instead``."""
 
     make: Callable[[ResultFile, Any], Run]
     absent: str = ""
+    instead: tuple[str, ...] = ()
 
 
+# In the order in which a summary of several designs shows their numbers
 MAKERS: Mapping[str, Maker] = {
-    "comparison": Maker(make=comparison),
     "energy": Maker(make=energy, absent="No energy was simulated."),
-    "montecarlo": Maker(make=montecarlo, absent="No variation between dies was simulated."),
+    "comparison": Maker(make=comparison),
+    "montecarlo": Maker(make=montecarlo, absent="No variation between dies was simulated.", instead=("sizing",)),
+    "sizing": Maker(make=sizing),
     "corners": Maker(make=corners),
     "retention": Maker(make=retention),
     "sweep": Maker(make=sweep),
     "versus": Maker(make=versus),
 }
 TAKEN = (
-    "a folder of export, compare -o, demo, montecarlo, energy -o, corners, retention or sweep, or the file of versus -o"
+    "a folder of export, compare -o, demo, montecarlo, energy -o, corners, retention, size or sweep, or the file of "
+    "versus -o"
 )
 
 

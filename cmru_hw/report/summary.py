@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cmru_hw.analysis.agreement import Level
-from cmru_hw.report.columns import Group, named, of_design
+from cmru_hw.report import runs
+from cmru_hw.report.columns import Group, named, named_in, of_design
 from cmru_hw.report.facts import Fact, Figure, Prose, Section, plain
-from cmru_hw.report.run import ENERGY_IS, Run
+from cmru_hw.report.run import Energy, Run
 
 NAME = "summary"
 MOST_WORDS = 250
@@ -23,13 +24,13 @@ QUOTE_SEVERAL: dict[Level, str] = {
     "transistor": "as simulated, before layout",
 }
 # The figure that says most, first.
-FIGURES = ("unit", "energy", "states", "corners", "accuracy")
+FIGURES = ("unit", "energy", "states", "corners", "front")
 
 
 def section(groups: Sequence[Group], excluded: Sequence[Prose]) -> Section:
     """The summary of the runs of ``groups``, in at most `MOST_WORDS` words of text."""
     several = len(_designs(groups)) > 1
-    numbers = _numbers_of_several(groups) if several else _numbers([run for group in groups for run in group.runs])
+    numbers = _numbers_of_several(groups) if several else _numbers([run for one in groups for run in one.runs])
     lead = tuple(_of_several(groups)) if several else tuple(_of_one(groups))
     shown = _shown(groups)
     used = sum(words(prose) for prose in lead) + sum(
@@ -107,10 +108,6 @@ def _numbers(runs: Sequence[Run]) -> tuple[Fact, ...]:
     return tuple(found.values())[:MOST_NUMBERS]
 
 
-def _headline(run: Run | None) -> Fact | None:
-    return None if run is None else next((part.headlines[0] for part in run.sections if part.headlines), None)
-
-
 # --- Several designs -------------------------------------------------------------------------------------------------
 
 
@@ -129,8 +126,8 @@ def _of_several(groups: Sequence[Group]) -> Iterator[Prose]:
         yield (f"Also in the tables: {'; '.join(others)}.",)
     levels: dict[Level, list[str]] = {}
     for group in _designs(groups):
-        if (run := group.of("energy")) is not None:
-            levels.setdefault(run.source.value("level"), []).append(group.name)
+        if (found := _energy(group)) is not None:
+            levels.setdefault(found[1].level, []).append(group.name)
     if len(levels) == 1:
         yield (f"Quote the energies {QUOTE_SEVERAL[next(iter(levels))]}.",)
     elif levels and sum(map(len, levels.values())) > MOST_QUOTED:
@@ -142,18 +139,23 @@ def _of_several(groups: Sequence[Group]) -> Iterator[Prose]:
 
 def _verdict_of(group: Group) -> Prose:
     """``detect: gf180, macro level, 1.8 V, typical, 27 °C. 464 of 464 decisions as in software; yield 96 %; …``"""
-    parts: list[Prose] = []
-    if (right := _headline(group.of("comparison"))) is not None:
-        parts.append((named(right, group.name), " decisions as in software"))
-    if (good := _headline(group.of("montecarlo"))) is not None:
-        parts.append(("yield " if parts else "Yield ", named(good, group.name)))
-    energy = group.of("energy")
-    if energy is not None and (joules := _headline(energy)) is not None:
-        parts.append((named(joules, group.name), f" per timestep, {ENERGY_IS[energy.source.value('level')]}"))
     said: list[str | Fact] = []
-    for place, part in enumerate(parts):
-        said += ["; " if place else "", *part]
+    for run in _in_order(group):
+        if run.clause:
+            said += [*(["; "] if said else []), *named_in(run.clause, group.name)]
+    if said and isinstance(said[0], str):
+        said[0] = said[0][:1].upper() + said[0][1:]
     return (*group.heading, ". ", *said, "." if said else "No result is given.")
+
+
+def _in_order(group: Group) -> list[Run]:
+    """The first run of each kind of result, in the order of the kinds."""
+    return [run for kind in runs.MAKERS if (run := group.of(kind)) is not None]
+
+
+def _energy(group: Group) -> tuple[Run, Energy] | None:
+    """The energy of a design with the run that has it."""
+    return next(((run, run.energy) for run in _in_order(group) if run.energy is not None), None)
 
 
 def _numbers_of_several(groups: Sequence[Group]) -> tuple[Fact, ...]:
@@ -161,23 +163,20 @@ def _numbers_of_several(groups: Sequence[Group]) -> tuple[Fact, ...]:
     designs = _designs(groups)
     each = max(1, MOST_NUMBERS // len(designs))
     found: list[Fact] = []
-    for kind in ("energy", "comparison", "montecarlo", "corners", "retention"):
-        facts = [(_headline(group.of(kind)), group.name) for group in designs]
-        if any(fact for fact, _ in facts) and each:
-            found += [named(fact, name) for fact, name in facts if fact is not None]
+    for kind in runs.MAKERS:
+        facts = [named(run.headline, one.name) for one in designs if (run := one.of(kind)) and run.headline]
+        if facts and each:
+            found += facts
             each -= 1
     return tuple(found)[:MOST_NUMBERS]
 
 
 def _compared(groups: Sequence[Group]) -> Figure | None:
     """The energies of several designs, if at least two have one."""
-    runs = [(group.name, run) for group in _designs(groups) if (run := group.of("energy")) is not None]
-    if len(runs) < 2:
+    found = [(group.name, *energy) for group in _designs(groups) if (energy := _energy(group)) is not None]
+    if len(found) < 2:
         return None
-    bars = [
-        (name, float(run.source.value("per_timestep_J")), run.source.value("level") == "transistor")
-        for name, run in runs
-    ]
+    bars = [(name, energy.per_timestep_J, energy.level == "transistor") for name, _, energy in found]
 
     def draw(path: Path) -> None:
         from cmru_hw.report import figures
@@ -187,6 +186,6 @@ def _compared(groups: Sequence[Group]) -> Figure | None:
     return Figure(
         name="energies",
         caption="Energy per timestep of each design. Open bars are estimates; filled bars are simulated.",
-        sources=tuple(run.source for _, run in runs),
+        sources=tuple(run.source for _, run, _ in found),
         draw=draw,
     )

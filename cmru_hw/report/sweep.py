@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cmru_hw.analysis.sweep import tables
 from cmru_hw.analysis.sweep.dies import DROP
 from cmru_hw.analysis.sweep.result import SweepResult, SweepRow
 from cmru_hw.core.units import count, percent, si
@@ -31,6 +32,7 @@ def sweep(source: ResultFile, found: SweepResult) -> Run:
         name="sweep",
         title="Sizes, supplies and architectures",
         lead=(lead,),
+        points=_refused(found),
         headlines=headlines,
         table=_table(source, found),
         figures=() if drawn is None else (drawn,),
@@ -49,6 +51,13 @@ def sweep(source: ResultFile, found: SweepResult) -> Run:
             (f"Energies of {kind} rows do not include {'; '.join(of)}.",) for kind, of in found.excludes.items()
         ),
         verdict=_verdict(headlines),
+    )
+
+
+def _refused(found: SweepResult) -> tuple[Prose, ...]:
+    """What could not be computed, with the reason."""
+    return tuple(
+        (f"{network}, {title}, {supplies}: {status}.",) for network, title, supplies, status in tables.refused(found)
     )
 
 
@@ -116,10 +125,11 @@ def _energy(source: ResultFile, place: int, row: SweepRow) -> Fact:
 
 
 def _table(source: ResultFile, found: SweepResult) -> Table:
-    supplies = sorted({row.vdd_V for row in found.rows})
+    supplies = sorted({row.vdd_V for row in found.finished})
     groups: dict[tuple[str, ...], list[int]] = {}
     for place, row in enumerate(found.rows):
         groups.setdefault((row.network, row.title, row.level, row.technology, row.corner), []).append(place)
+    groups = {key: places for key, places in groups.items() if any(found.rows[place].done for place in places)}
     rows = [_row(source, found, key, places, supplies) for key, places in groups.items()]
     header = (
         "network",
@@ -140,7 +150,7 @@ def _row(
     best: Cell = ""
     for place in places:
         row = found.rows[place]
-        cells[row.vdd_V] = _energy(source, place, row) if row.done else row.status
+        cells[row.vdd_V] = _energy(source, place, row) if row.done else "not computed"
         if row.least_J is not None:
             keys = (f"rows/{place}/least_J", f"rows/{place}/least_vdd_V")
             name = f"{network}, {title}, best supply"

@@ -57,8 +57,8 @@ def write(paths: Sequence[str | Path], folder: str | Path, *, title: str = "", f
         pictures = {figure.name: scratch / "figures" / f"{figure.name}.svg" for figure in figures}
         (scratch / PAGE).write_text(html.page(report, pictures), encoding="utf-8")
         for section in report.sections:
-            if section.table or section.facts:
-                (scratch / "tables" / f"{section.name}.tex").write_text(latex.table(section), encoding="utf-8")
+            for name, text in latex.tables(section).items():
+                (scratch / "tables" / f"{name}.tex").write_text(text, encoding="utf-8")
         (scratch / "report.tex").write_text(latex.document(report, list(pictures)), encoding="utf-8")
         _numbers(report, scratch / NUMBERS)
         (scratch / FILES).write_text(json_text({"files": digests(scratch)}) + "\n", encoding="utf-8")
@@ -181,7 +181,11 @@ def _excluded(groups: Sequence[Group]) -> tuple[Prose, ...]:
     said = []
     for group in designs:
         prose = [sentence for run in group.runs for sentence in run.excludes]
-        prose += [(kind.absent,) for name, kind in runs.MAKERS.items() if kind.absent and group.of(name) is None]
+        prose += [
+            (kind.absent,)
+            for name, kind in runs.MAKERS.items()
+            if kind.absent and all(group.of(one) is None for one in (name, *kind.instead))
+        ]
         said.append((group.name, prose))
     others = [sentence for group in groups if group not in designs for run in group.runs for sentence in run.excludes]
     return (*columns.common(said), *dict.fromkeys(others))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cmru_hw.analysis.energy.result import RESULT, BlockEnergy, EnergyResult
+from cmru_hw.core import latex
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.output_folder import atomic_folder
@@ -66,21 +67,37 @@ def as_csv(found: EnergyResult) -> str:
 
 
 def as_latex(found: EnergyResult) -> str:
-    """A booktabs table in the unit that makes its total a short number."""
+    """A booktabs ``table`` for a column of a two-column paper, with siunitx; all numbers are in the unit of the total.
+
+    The caption has level, design, supply and corner. Its label is ``tab:energy``.
+    """
     scale, unit = joules(found.per_timestep_J)
     lines = [
-        f"% {found.label}, {found.level} level, technology {found.technology}; {found.timesteps} timesteps",
+        "% needs \\usepackage{booktabs,siunitx}; no other change",
+        r"\begin{table}[htbp]\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{_caption(found)}}}\label{{tab:energy}}",
         r"\begin{tabular}{lrrrl}",
         r"\toprule",
-        rf"block & static [{unit}] & dynamic [{unit}] & analytic [{unit}] & from \\",
+        rf"block [\unit{{{latex.JOULES[unit]}}}] & static & dynamic & analytic & from \\",
         r"\midrule",
     ]
     for name, entry in found.blocks.items():
         numbers = ["--" if value is None else plain(scale * value, 4) for value in _numbers(entry)]
-        lines.append(" & ".join([name.replace("_", " "), *numbers, entry.source or "not modelled"]) + r" \\")
+        source = latex.escape(entry.source or "not modelled")
+        lines.append(" & ".join([latex.escape(name.replace("_", " ")), *numbers, source]) + r" \\")
     total = plain(scale * found.per_timestep_J, 4)
     return "\n".join([*lines, r"\midrule", rf"all & \multicolumn{{2}}{{r}}{{{total}}} & & \\", r"\bottomrule",
-                      r"\end{tabular}", ""])  # fmt: skip
+                      r"\end{tabular}", r"\end{table}", ""])  # fmt: skip
+
+
+def _caption(found: EnergyResult) -> str:
+    own = found.provenance
+    at = [f"{own.supply_V:g} V"] if own.supply_V is not None else []
+    at += [own.operating_corner] if own.operating_corner is not None else []
+    design = f" of {own.design_label}" if own.design_label is not None else ""
+    place = ", ".join([f"{found.technology}, {found.level} level", *at])
+    word = "An estimate" if found.level == "macro" else "Simulated in transistors, before layout"
+    return latex.prose(f"Energy per timestep by block{design} ({place}). {word}.")
 
 
 def _numbers(entry: BlockEnergy) -> tuple[float | None, float | None, float | None]:

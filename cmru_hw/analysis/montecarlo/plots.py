@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from cmru_hw.analysis.montecarlo.result import Effect, Interval
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.design import AnyDesign
-from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
+from cmru_hw.core.figures import CIRCUIT, COLUMN, SECOND, SOFTWARE, STYLE, save
 from cmru_hw.core.signals import Response
 
 
@@ -23,23 +23,25 @@ def dies(table: pa.Table, software: float, drop: float, yielded: Interval, path:
     accuracy = 100 * np.array([row["accuracy"] for row in good])
     agreement = 100 * np.array([row["decisions_agree"] / row["decisions"] for row in good])
     with plt.style.context([STYLE]):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.6), layout="constrained")
+        figure, (upper, lower) = plt.subplots(2, 1, figsize=(COLUMN, 3.6), layout="constrained")
         if good:
-            left.hist(accuracy, bins=_bins(accuracy), color=CIRCUIT)
-            right.hist(agreement, bins=40, color=SECOND)
-        left.axvline(100 * software, color=SOFTWARE, label="software")
-        left.axvline(100 * (software - drop), color="black", linestyle="--", linewidth=0.8, label="limit of a good die")
-        left.set_xlabel("accuracy of a die [%]")
-        for side in (left, right):
+            upper.hist(accuracy, bins=_bins(accuracy), color=CIRCUIT)
+            lower.hist(agreement, bins=40, color=SECOND)
+        upper.axvline(100 * software, color=SOFTWARE, label="software")
+        upper.axvline(
+            100 * (software - drop), color="black", linestyle="--", linewidth=0.8, label="limit of a good die"
+        )
+        upper.set_xlabel("accuracy of a die [%]")
+        for side in (upper, lower):
             side.set_ylabel("dies")
+            side.xaxis.set_major_locator(MaxNLocator(6))
             side.yaxis.set_major_locator(MaxNLocator(integer=True))
-        left.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
-        right.set_xlabel("decisions as in software [%]")
+        upper.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
+        lower.set_xlabel("decisions as in software [%]")
         failed = len(table) - len(good)
         figure.suptitle(
             f"{len(table)} dies, {failed} failed: yield {100 * yielded.value:.4g} % "
-            f"({100 * yielded.low:.4g} to {100 * yielded.high:.4g} %)",
-            fontsize=9,
+            f"({100 * yielded.low:.4g} to {100 * yielded.high:.4g} %)"
         )
         save(figure, path)
 
@@ -51,7 +53,7 @@ def sensitivity(effects: Sequence[Effect], path: Path) -> None:
     alone = [100 * (1 - effect.agreement_alone) for effect in effects]
     left_over = [100 * (1 - effect.agreement_without) for effect in effects]
     with plt.style.context([STYLE]):
-        figure, axis = plt.subplots(figsize=(5.2, 0.6 + 0.26 * len(effects)), layout="constrained")
+        figure, axis = plt.subplots(figsize=(COLUMN, 0.8 + 0.26 * len(effects)), layout="constrained")
         axis.barh(places - 0.18, alone, height=0.36, color=CIRCUIT, label="this alone")
         axis.barh(places + 0.18, left_over, height=0.36, color=SECOND, label="all but this")
         axis.set_yticks(places, names)
@@ -73,14 +75,14 @@ def die(design: AnyDesign, expected: Reference, response: Response, number: int,
     largest = max(float(np.abs(software).max()), float(np.abs(circuit).max()), 1e-12)
     name = "h" if design.config.cell == "acmru" else "levels"
     with plt.style.context([STYLE]):
-        figure, axes = plt.subplots(2, 1, figsize=(5.2, 4.6), sharex=True, layout="constrained")
+        figure, axes = plt.subplots(2, 1, figsize=(COLUMN, 3.8), sharex=True, layout="constrained")
         panels = ((f"die {number}", circuit, "RdBu_r"), ("die − software", circuit - software, "PuOr"))
         for axis, (title, values, colours) in zip(axes, panels, strict=True):
             image = axis.imshow(
                 values, aspect="auto", cmap=colours, vmin=-largest, vmax=largest, interpolation="nearest"
             )
             figure.colorbar(image, ax=axis, label=f"state [{name}]", pad=0.02)
-            axis.set_title(title, loc="left", fontsize=8)
+            axis.set_title(title, loc="left")
             axis.set_ylabel("unit, layer by layer")
             for border in np.cumsum(design.config.units)[:-1]:
                 axis.axhline(border - 0.5, color="black", linewidth=0.6)
@@ -94,7 +96,7 @@ def die(design: AnyDesign, expected: Reference, response: Response, number: int,
             label="decision that differs from software",
         )
         axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[1].legend(loc="lower right", fontsize=7, bbox_to_anchor=(1, 0.98))
+        axes[1].legend(loc="lower right", bbox_to_anchor=(1, 0.98))
         axes[1].set_xlabel(f"timestep ({design.timestep * 1e3:g} ms each)")
         save(figure, path)
 

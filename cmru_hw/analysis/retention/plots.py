@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from cmru_hw.analysis.retention.result import RetentionResult
-from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
+from cmru_hw.core.figures import CIRCUIT, COLUMN, SECOND, SOFTWARE, STYLE, prefixes, save
 from cmru_hw.core.units import percent
 
 
@@ -17,7 +17,7 @@ def over_temperature(found: RetentionResult, path: Path) -> None:
     rows, facts = found.temperatures, found.facts
     droops = facts.half_packet_V is not None
     with plt.style.context([STYLE]):
-        figure, axis = plt.subplots(figsize=(4.6, 3.0), layout="constrained")
+        figure, axis = plt.subplots(figsize=(COLUMN, 3.2), layout="constrained")
         for row in rows if droops else ():
             steps = [level.timesteps for level in row.levels or ()]
             axis.vlines(row.temperature_C, min(steps), max(steps), color=SECOND, linewidth=1.5,
@@ -48,9 +48,10 @@ def over_temperature(found: RetentionResult, path: Path) -> None:
             "right",
             functions=(lambda n: np.multiply(n, found.timestep_s), lambda s: np.divide(s, found.timestep_s)),
         )
-        seconds.set_ylabel("seconds")
+        seconds.set_ylabel("time [s]")
         seconds.spines["right"].set_visible(True)
-        axis.legend(loc="lower left", fontsize=7)
-        title = f"unit {found.weakest_unit}{what} ({found.technology}, {found.corner})"
-        axis.set_title(title, loc="left", fontsize=8)
+        for scale in (axis, seconds):
+            prefixes(scale.yaxis)
+        figure.legend(loc="outside lower center", ncols=2)
+        axis.set_title(f"unit {found.weakest_unit}{what}\n{found.technology}, {found.corner}", loc="left")
         save(figure, path)

@@ -17,7 +17,7 @@ from cmru_hw.analysis.montecarlo.workers import Workers, serial
 from cmru_hw.analysis.provenance import provenance
 from cmru_hw.analysis.sizing import limits
 from cmru_hw.analysis.sizing.problem import ATTEMPTS, Problem
-from cmru_hw.analysis.sizing.result import RESULT, Figures, Proof, SizingResult
+from cmru_hw.analysis.sizing.result import FIGURE, RESULT, Figures, Proof, SizingResult
 from cmru_hw.analysis.sizing.search import Progress, Search, front, job_of
 from cmru_hw.analysis.sizing.study import Study, Trial
 from cmru_hw.core.atomic_write import write_text
@@ -28,7 +28,7 @@ from cmru_hw.process import sizes as sizing
 from cmru_hw.process.sizes import Sizes
 from cmru_hw.process.technology import Technology
 
-TECHNOLOGY, DESIGN, TRIALS, FRONT, FIGURE = "technology.toml", "design", "trials.csv", "front.csv", "front"
+TECHNOLOGY, DESIGN, TRIALS, FRONT = "technology.toml", "design", "trials.csv", "front.csv"
 # Trials that are tried, unless given.
 MOST = 160
 
@@ -63,7 +63,13 @@ class _Run:
         problem, goal = self.problem, self.problem.goal
         design = problem.design(trial.typed())
         exported = design_folder.write(
-            self.folder / DESIGN, problem.trained, design, problem.sequences, force=True, command=self.command
+            self.folder / DESIGN,
+            problem.trained,
+            design,
+            problem.sequences,
+            force=True,
+            command=self.command,
+            label=_label(self.folder),
         )
         seed = problem.seed + 1 + len(self.proofs)
         place = self.folder / f"proof-{len(self.proofs) + 1}"
@@ -179,14 +185,27 @@ def _result(run: _Run, shown: Trial, proven: _Proven | None, *, chosen: Trial | 
             job_sha256=problem.sha256,
         ),
         yield_of_best=shown.yield_,
+        own_sizes={name: float(value) for name, value in asdict(problem.base).items()},
     )
 
 
 def _exported(run: _Run, design: Any) -> Exported:
     problem = run.problem
     return design_folder.write(
-        run.folder / DESIGN, problem.trained, design, problem.sequences, force=True, command=run.command
+        run.folder / DESIGN,
+        problem.trained,
+        design,
+        problem.sequences,
+        force=True,
+        command=run.command,
+        label=_label(run.folder),
     )
+
+
+def _label(folder: Path) -> str:
+    """Name of a sized design in tables: that of the folder of results, if it can be a label."""
+    name = folder.absolute().name
+    return name if name.isprintable() and len(name) <= design_folder.LONGEST_LABEL else ""
 
 
 def _optuna() -> str:

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 
 from cmru_hw.analysis.sizing.result import SizingResult
 from cmru_hw.analysis.sizing.study import Trial
-from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
+from cmru_hw.core.figures import CIRCUIT, COLUMN, SECOND, SOFTWARE, STYLE, save
 
 
 def front(found: SizingResult, trials: Sequence[Trial], path: Path) -> None:
@@ -26,9 +26,9 @@ def front(found: SizingResult, trials: Sequence[Trial], path: Path) -> None:
         )
 
     with plt.style.context([STYLE]):
-        figure, axis = plt.subplots(figsize=(5.0, 3.2), layout="constrained")
+        figure, axis = plt.subplots(figsize=(COLUMN, 3.2), layout="constrained")
         energy, share, size = points(simulated)
-        axis.scatter(energy, share, size, color="#bbbbbb", label="trials (area: size of the point)")
+        axis.scatter(energy, share, size, color="#bbbbbb", label="trials (size: area)")
         energy, share, size = points(found.front)
         axis.scatter(energy, share, size, color=CIRCUIT, label="Pareto front")
         axis.axhline(100 * found.goal, color=SECOND, linestyle="--", linewidth=0.8, label="goal")
@@ -38,5 +38,5 @@ def front(found: SizingResult, trials: Sequence[Trial], path: Path) -> None:
             axis.plot(energy, share, "*", color=SOFTWARE, markersize=9, label="chosen")
         axis.set_xlabel("energy per timestep, estimate [pJ]")
         axis.set_ylabel("yield [%]")
-        figure.legend(loc="outside lower center", fontsize=6.5, ncols=3)
+        figure.legend(loc="outside lower center", ncols=2)
         save(figure, path)

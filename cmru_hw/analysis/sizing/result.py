@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from cmru_hw.analysis.provenance import Provenance
 from cmru_hw.analysis.sizing.study import Trial
-from cmru_hw.core.records import INLINE, Count, NotNegative, OneOf, Record, Share, named
+from cmru_hw.core.records import INLINE, Count, Invalid, NotNegative, OneOf, Record, Share, named
 
-RESULT, ROUNDS = "sizing.json", "rounds.json"
+RESULT, ROUNDS, FIGURE = "sizing.json", "rounds.json", "front"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,12 @@ class Proof(Record):
     spice_dies: Count = 0
     spice_decisions: Count | None = None
     spice_unexplained: Count | None = None
+
+    def check(self) -> None:
+        if self.good > self.dies:
+            raise Invalid("good", f"is {self.good} of {self.dies} dies")
+        if self.good < self.dies * self.bound:
+            raise Invalid("bound", f"is {self.bound:g}, above {self.good} of {self.dies} dies")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +76,8 @@ class SizingResult(Record):
 
     ``chosen`` is None if no trial reaches the goal. Then ``limits`` are those of the trial with the highest yield,
     and ``limited_by`` are the laws that keep it from the goal, the costliest first. ``die_evaluations``: simulated dies
-    of the search, without those of proofs, limits and front.
+    of the search, without those of proofs, limits and front. ``own_sizes`` are those of the technology; empty in files
+    of older versions. Dies are those of macromodels.
     """
 
     kind: Literal["sizing"] = "sizing"
@@ -93,6 +100,21 @@ class SizingResult(Record):
     limited_by: tuple[str, ...] = ()
     provenance: Provenance = field(metadata=INLINE)
     yield_of_best: Share = field(default=0.0, metadata=named("best_yield"))
+    own_sizes: Mapping[str, float] = field(default_factory=dict)
+    level: Literal["macro"] = "macro"
+
+    @property
+    def proof(self) -> Proof | None:
+        """The last proof, which is that of the exported design; None if no trial was worth one."""
+        return self.proofs[-1] if self.proofs else None
+
+    def check(self) -> None:
+        if self.reached == (self.chosen is None):
+            raise Invalid("chosen", "does not fit reached")
+        if (self.chosen is None) != (self.figures is None):
+            raise Invalid("figures", "does not fit chosen")
+        if self.reached and not (self.proof is not None and self.proof.passed):
+            raise Invalid("reached", "is true, but no proof passed")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """The figure of a sweep: energy per timestep over the number of units, one line per architecture and supply.
 
-It is 8.5 cm wide, a column of a paper, with letters of 7 pt or more. Colours are those of Okabe and Ito, which people
-with colour-blindness tell apart; filled marks are simulated, open marks are estimates.
+Filled marks are simulated, open marks are estimates.
 """
 
 from __future__ import annotations
@@ -14,12 +13,9 @@ from matplotlib.lines import Line2D
 
 from cmru_hw.analysis.sweep.grid import ARCHITECTURES
 from cmru_hw.analysis.sweep.result import SweepResult
-from cmru_hw.core.figures import STYLE, save
-from cmru_hw.core.units import joules
+from cmru_hw.core.figures import COLUMN, STYLE, prefixes, save
 
-# (width, height) [inches]: 8.5 cm
-SIZE = (3.35, 2.9)
-COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#66A61E", "#555555")
+COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#555555")
 MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
@@ -27,12 +23,10 @@ LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 def energies(result: SweepResult, path: Path) -> None:
     """Energy per timestep of all finished rows."""
     rows = result.finished
-    scale, unit = joules(max(row.per_timestep_J or 0.0 for row in rows))
     supplies = sorted({row.vdd_V for row in rows})
     sizes = sorted({row.units for row in rows})
-    style = {**STYLE, "font.size": 7.0, "legend.fontsize": 7.0, "legend.columnspacing": 1.0, "legend.handlelength": 1.8}
-    with plt.style.context([style]):
-        figure, axis = plt.subplots(figsize=SIZE, layout="constrained")
+    with plt.style.context([STYLE]):
+        figure, axis = plt.subplots(figsize=(COLUMN, 2.9), layout="constrained")
         # Architectures have the same order and colour in every figure.
         for place, column in enumerate(ARCHITECTURES.values()):
             for vdd in supplies:
@@ -44,7 +38,7 @@ def energies(result: SweepResult, path: Path) -> None:
                     continue
                 axis.plot(
                     [row.units for row in line],
-                    [scale * (row.per_timestep_J or 0.0) for row in line],
+                    [row.per_timestep_J or 0.0 for row in line],
                     marker=MARKERS[place],
                     linestyle=LINES[supplies.index(vdd) % len(LINES)],
                     color=COLOURS[place],
@@ -55,8 +49,9 @@ def energies(result: SweepResult, path: Path) -> None:
         axis.set_yscale("log")
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.minorticks_off()
+        prefixes(axis.yaxis, "J")
         axis.set_xlabel("units")
-        axis.set_ylabel(f"energy per timestep [{unit}]")
+        axis.set_ylabel("energy per timestep")
         figure.legend(handles=_handles(result, supplies), loc="outside lower center", ncols=2)
         save(figure, path)
 

@@ -8,50 +8,90 @@ from pathlib import Path
 
 from cmru_hw.analysis.sweep.dies import DROP
 from cmru_hw.analysis.sweep.result import SweepResult, SweepRow
+from cmru_hw.core import latex
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.core.units import percent, si
 
-HEADER = ("network", "units", "architecture", "technology", "corner", "supply", "energy per timestep", "level", "area")
 YIELD_HEADER = ("network", "units", "architecture", "technology", "supply", "yield", "95 % interval", "dies", "level")
 YIELD = f"share of dies whose accuracy is at most {percent(DROP)} below software's"
-MARKS = {"estimate": "e", "simulated": "s"}
+ABSENT = "\N{EN DASH}"
+REFUSED_HEADER = ("network", "architecture", "supply", "reason")
 _END = (r"\bottomrule", r"\end{tabular}", r"\end{table*}")
-# (1e15, "femto") and so on: the largest unit that keeps the largest energy of a table above 1
-_SCALES = ((1e15, r"\femto\joule"), (1e12, r"\pico\joule"), (1e9, r"\nano\joule"))
 
-PAPER = r"""% A two-column document with the table and the figure of this sweep. The table needs booktabs and siunitx.
-\documentclass[twocolumn,10pt]{article}
-\usepackage{booktabs,graphicx}
-\IfFileExists{siunitx.sty}{\usepackage{siunitx}}{% without siunitx: the two commands that the table uses
-  \newcommand{\unit}[1]{\ensuremath{\mathrm{##1}}}\newcommand{\qty}[2]{##1\,\unit{##2}}%
-  \newcommand{\femto}{f}\newcommand{\pico}{p}\newcommand{\nano}{n}\newcommand{\joule}{J}\newcommand{\volt}{V}%
-  \newcommand{\percent}{\%}}
-\begin{document}
-\input{sweep}
-\begin{figure}\centering
-\IfFileExists{sweep.pdf}{\includegraphics[width=\linewidth]{sweep.pdf}}{}
-\caption{Energy per timestep.}\label{fig:sweep}
-\end{figure}
-\end{document}
+PAPER = rf"""% A two-column document with the table and the figure of this sweep. The table needs booktabs and siunitx.
+\documentclass[twocolumn,10pt]{{article}}
+{latex.PACKAGES}\begin{{document}}
+\input{{sweep}}
+\begin{{figure}}\centering
+\IfFileExists{{sweep.pdf}}{{\includegraphics[width=\linewidth]{{sweep.pdf}}}}{{}}
+\caption{{Energy per timestep. Open marks are estimates, filled marks are simulated.}}\label{{fig:sweep}}
+\end{{figure}}
+\end{{document}}
 """
 
 
-def rows(result: SweepResult) -> list[tuple[str, ...]]:
-    """Rows for a terminal."""
-    return [
-        (
-            row.network,
-            str(row.units),
-            row.title,
-            row.technology,
-            row.corner,
-            f"{row.vdd_V:g} V",
-            _energy(row),
-            row.level if row.done else "",
-            "" if row.area_m2 is None else f"{row.area_m2 * 1e12:.0f} µm²",
+def columns(result: SweepResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows for a terminal: one row for each network, architecture, technology and corner, with one column
+    for each supply. The range of a digital estimate, the classes that stay and the area are those of the highest."""
+    supplies = sorted({row.vdd_V for row in result.finished})
+    places = len({(row.technology, row.corner) for row in result.finished}) > 1
+    of_any = [row for row in result.finished if row.classes_agree is not None]
+    top = f"at {supplies[-1]:g} V" if supplies else ""
+    header = (
+        "network",
+        "units",
+        "architecture",
+        *(("technology", "corner") if places else ()),
+        "level",
+        *(f"{vdd:g} V" for vdd in supplies),
+        f"range {top}",
+        "best supply",
+        *(("classes kept",) if of_any else ()),
+        f"area {top}",
+    )
+    rows = []
+    for group in _grouped(result.finished):
+        first, last = group[0], group[-1]
+        cells = {row.vdd_V: si(row.per_timestep_J or 0.0, "J", 3) for row in group}
+        rows.append(
+            (
+                first.network,
+                str(first.units),
+                first.title,
+                *((first.technology, first.corner) if places else ()),
+                first.level,
+                *(cells.get(vdd, ABSENT) for vdd in supplies),
+                _range(last),
+                _best(last),
+                *(("" if last.classes_agree is None else percent(last.classes_agree),) if of_any else ()),
+                "" if last.area_m2 is None else f"{last.area_m2 * 1e12:.0f} µm²",
+            )
         )
-        for row in result.rows
+    return header, rows
+
+
+def refused(result: SweepResult) -> list[tuple[str, ...]]:
+    """Rows for a terminal: what could not be computed, with the supplies and the reason."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for row in result.rows:
+        if not row.done:
+            found.setdefault((row.network, row.title, row.status), []).append(f"{row.vdd_V:g}")
+    return [
+        (network, title, f"{', '.join(dict.fromkeys(supplies))} V", status)
+        for (network, title, status), supplies in found.items()
     ]
+
+
+def _range(row: SweepRow) -> str:
+    if row.low_J is None or row.high_J is None:
+        return ""
+    return f"{si(row.low_J, 'J', 3)} to {si(row.high_J, 'J', 3)}"
+
+
+def _best(row: SweepRow) -> str:
+    if row.least_J is None or row.least_vdd_V is None:
+        return ""
+    return f"{si(row.least_J, 'J', 3)} at {row.least_vdd_V:g} V"
 
 
 def yields(result: SweepResult) -> list[tuple[str, ...]]:
@@ -71,19 +111,6 @@ def yields(result: SweepResult) -> list[tuple[str, ...]]:
         for row in result.finished
         if row.yield_ is not None
     ]
-
-
-def _energy(row: SweepRow) -> str:
-    if row.per_timestep_J is None:
-        return row.status
-    text = si(row.per_timestep_J, "J", 3)
-    if row.low_J is not None and row.high_J is not None:
-        text += f" ({si(row.low_J, 'J', 3)} to {si(row.high_J, 'J', 3)})"
-    if row.least_J is not None and row.least_vdd_V is not None:
-        text += f"; at best {si(row.least_J, 'J', 3)}, {row.least_vdd_V:g} V"
-    if row.classes_agree is not None:
-        text += f"; {percent(row.classes_agree)} of classes stay"
-    return text
 
 
 def as_csv(result: SweepResult) -> str:
@@ -120,16 +147,16 @@ def as_latex(result: SweepResult) -> str:
     Energies of one network and architecture are one row, in one unit, with the level in words.
     """
     supplies = sorted({row.vdd_V for row in result.finished})
+    volts = [latex.prose(f"{vdd:g} V") for vdd in supplies]
+    top = f" at {volts[-1]}" if volts else ""
+    header = ("network", "units", "architecture", "level", *volts, f"range{top}", "best supply")
     lines = [
         "% needs \\usepackage{booktabs,siunitx}; no other change",
-        r"\begin{table*}\centering\small",
+        r"\begin{table*}\centering\footnotesize\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{_caption(result)}}}\label{{tab:sweep}}",
-        rf"\begin{{tabular}}{{lrll{'r' * len(supplies)}r}}",
+        rf"\begin{{tabular}}{{lrll{'r' * len(supplies)}rr}}",
         r"\toprule",
-        " & ".join(
-            ("network", "units", "architecture", "level", *(rf"\qty{{{vdd:g}}}{{\volt}}" for vdd in supplies), "least")
-        )
-        + r" \\",
+        " & ".join(header) + r" \\",
         r"\midrule",
     ]
     before = ""
@@ -154,15 +181,20 @@ def _latex_yields(result: SweepResult) -> list[str]:
         r"{\percent} below that of software, and its 95\,\% interval (Clopper and Pearson).}\label{tab:sweep-yield}",
         rf"\begin{{tabular}}{{lrll{'r' * len(supplies)}}}",
         r"\toprule",
-        " & ".join(("network", "units", "architecture", "dies by", *(rf"\qty{{{v:g}}}{{\volt}}" for v in supplies)))
+        " & ".join(("network", "units", "architecture", "dies by", *(latex.prose(f"{v:g} V") for v in supplies)))
         + r" \\",
         r"\midrule",
     ]
     for group in _grouped(found):
         first = group[0]
         cells = {row.vdd_V: _latex_yield(row) for row in group}
-        name = first.network.replace("_", r"\_")
-        row = [name, str(first.units), first.title, str(first.yield_level), *(cells.get(v, "--") for v in supplies)]
+        row = [
+            latex.escape(first.network),
+            str(first.units),
+            first.title,
+            str(first.yield_level),
+            *(cells.get(v, "--") for v in supplies),
+        ]
         lines.append(" & ".join(row) + r" \\")
     return [*lines, *_END]
 
@@ -171,42 +203,37 @@ def _latex_yield(row: SweepRow) -> str:
     if row.yield_ is None:
         return "--"
     value, low, high = (f"{100 * share:.1f}" for share in row.yield_)
-    return rf"\qty{{{value}}}{{\percent}} ({low}--{high})"
+    return rf"{latex.prose(f'{value} %')} ({low}--{high})"
 
 
 def _places(result: SweepResult) -> str:
     places = sorted({f"{row.technology}, {row.corner}" for row in result.finished})
-    return "; ".join(places).replace("_", r"\_").replace("°", r"\ensuremath{^\circ}")
+    return latex.prose("; ".join(places))
 
 
 def _caption(result: SweepResult) -> str:
     return (
-        f"Energy per timestep ({_places(result)}) at each supply, and of digital logic at its supply of least energy. "
-        "Estimates and simulations of all transistors are marked; wires and input drivers are not included."
+        f"Energy per timestep ({_places(result)}) at each supply, with the range of a digital estimate, and of digital "
+        "logic at its supply of least energy. A row is simulated only if all transistors of the network were. Wires "
+        "and input drivers are not included."
     )
 
 
 def _grouped(found: Sequence[SweepRow]) -> list[list[SweepRow]]:
+    """Rows of one network, architecture, technology and corner, by supply."""
     groups: dict[tuple[str, ...], list[SweepRow]] = {}
     for row in found:
         key = (row.network, row.architecture, row.technology, row.corner)
         groups.setdefault(key, []).append(row)
-    return list(groups.values())
+    return [sorted(group, key=lambda row: row.vdd_V) for group in groups.values()]
 
 
 def _latex_row(group: Sequence[SweepRow], supplies: Sequence[float]) -> list[str]:
-    first = group[0]
-    cells = {row.vdd_V: _quantity(row.per_timestep_J) for row in group}
-    least = [row for row in group if row.least_J is not None]
+    first, last = group[0], group[-1]
+    cells = {row.vdd_V: latex.joules(row.per_timestep_J) for row in group}
+    ranged = "" if last.low_J is None else f"{latex.joules(last.low_J)} to {latex.joules(last.high_J)}"
     best = ""
-    if least:
-        best = rf"{_quantity(least[0].least_J)} at \qty{{{least[0].least_vdd_V:g}}}{{\volt}}"
-    name = first.network.replace("_", r"\_")
-    return [name, str(first.units), first.title, first.level, *(cells.get(vdd, "--") for vdd in supplies), best]
-
-
-def _quantity(joules: float | None) -> str:
-    if joules is None:
-        return "--"
-    scale, unit = next(((scale, unit) for scale, unit in _SCALES if joules * scale < 1000), _SCALES[-1])
-    return rf"\qty{{{float(f'{joules * scale:.3g}'):g}}}{{{unit}}}"
+    if last.least_J is not None:
+        best = f"{latex.joules(last.least_J)} at {latex.prose(f'{last.least_vdd_V:g} V')}"
+    name = latex.escape(first.network)
+    return [name, str(first.units), first.title, first.level, *(cells.get(vdd, "--") for vdd in supplies), ranged, best]

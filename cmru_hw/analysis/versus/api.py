@@ -19,11 +19,12 @@ from cmru_hw.analysis.energy.result import EnergyResult
 from cmru_hw.analysis.montecarlo.result import MonteCarloResult
 from cmru_hw.analysis.results import KINDS, Result
 from cmru_hw.analysis.retention.result import RetentionResult
+from cmru_hw.analysis.sizing.result import SizingResult
 from cmru_hw.analysis.sweep.result import SweepResult
 from cmru_hw.analysis.versus.result import TableEntry, TableRow, VersusResult
 from cmru_hw.core.errors import InputError, MappingError, TechnologyError
 from cmru_hw.core.units import percent, plain, si
-from cmru_hw.design_folder.folder import Exported
+from cmru_hw.design_folder.folder import MANIFEST, Exported
 from cmru_hw.process import device_count
 from cmru_hw.process.device_count import Inventory
 
@@ -57,6 +58,32 @@ class Runs:
         """The result with decisions and classes. An energy run counts them too, which saves a second simulation of a
         transistor-level chip of hours."""
         return self.of(ComparisonResult) or self.of(EnergyResult)
+
+    def energy(self, say: Callable[[EnergyResult], Said]) -> TableEntry:
+        """The energy of a run, or the estimate of the search that sized the design."""
+        run, sized = self.of(EnergyResult), self.of(SizingResult)
+        if run is None and sized is not None and sized[0].figures is not None:
+            joules = sized[0].figures.energy_J
+            shown = f"{si(joules, 'J')}, estimate of the sizes"
+            return TableEntry(value=[joules, "estimate"], shown=shown, source=str(sized[1]))
+        return self.entry("energy", run, say)
+
+    def yielded(self) -> TableEntry:
+        """The yield of a Monte-Carlo, or of the dies that proved the sizes."""
+        run, sized = self.of(MonteCarloResult), self.of(SizingResult)
+        if run is None and sized is not None and sized[0].proof is not None:
+            value, shown = _proven(sized[0])
+            return TableEntry(value=value, shown=shown, source=str(sized[1]))
+        return self.entry("montecarlo", run, _yield)
+
+    def proven(self) -> TableEntry:
+        """The proof of the sizes."""
+        sized = self.of(SizingResult)
+        if sized is None:
+            return TableEntry(value=None, shown="not sized", source=KINDS["sizing"].command)
+        if sized[0].proof is None:
+            return TableEntry(value=None, shown="no sizes reach the yield", source=str(sized[1]))
+        return self.entry("sizing", sized, _proven)
 
     def entry(self, kind: str, found: tuple[R, Path] | None, say: Callable[[R], Said]) -> TableEntry:
         """The output of ``say`` for a result; without a result, the command that produces one of this ``kind``."""
@@ -108,6 +135,12 @@ def find(design: Exported, folders: Sequence[Path]) -> Runs:
             if kind.name not in found or _breadth(result) > _breadth(found[kind.name][0]):
                 found[kind.name] = (result, path)
     return Runs(design=design, found=found)
+
+
+def design_in(path: Path) -> Path:
+    """The design folder ``path``, or the one in a folder of ``size`` or ``demo``."""
+    inner = path / "design"
+    return inner if (inner / MANIFEST).is_file() and not (path / MANIFEST).is_file() else path
 
 
 def require_own(designs: Sequence[Exported], folder: Path) -> None:
@@ -165,12 +198,13 @@ def side_by_side(runs: Sequence[Runs]) -> list[TableRow]:
         *(edited if any(one.design.edited for one in runs) else []),
         line("transistors", _transistors),
         line("area, estimated before layout", _area),
-        of_run("energy per timestep", "energy", EnergyResult, lambda r: _energy(r, r.per_timestep_J)),
+        line("energy per timestep", lambda one: one.energy(lambda r: _energy(r, r.per_timestep_J))),
         of_run("energy per inference", "energy", EnergyResult, lambda r: _energy(r, r.per_inference_J)),
         of_decisions("decisions as in software", _decisions),
         of_decisions("classes as in software", _classes),
         of_decisions("accuracy of the circuit", _accuracy),
-        of_run("yield under mismatch", "montecarlo", MonteCarloResult, _yield),
+        line("yield under mismatch", Runs.yielded),
+        *([line("yield, proven for the sizes", Runs.proven)] if any(one.of(SizingResult) for one in runs) else []),
         of_run("accuracy of the median die", "montecarlo", MonteCarloResult, _median),
         of_run("worst corner, decisions", "corners", CornersResult, _worst),
         of_run("worst corner, energy", "corners", CornersResult, _dearest),
@@ -220,6 +254,10 @@ def _transistors(one: Runs) -> TableEntry:
 
 def _area(one: Runs) -> TableEntry:
     parts, twin, source = parts_of(one.design)
+    sized = one.of(SizingResult)
+    if parts is None and sized is not None and (figures := sized[0].figures) is not None:
+        shown = f"{figures.area_m2 * 1e12:.0f} µm², estimate of the sizes"
+        return TableEntry(value=figures.area_m2, shown=shown, source=str(sized[1]))
     if parts is None:
         return TableEntry(value=None, shown="not known at macro level", source=source)
     of_gates = f"{device_count.LAYOUT:g} times diffusion; {parts.gates * 1e12:.0f} µm² of gates"
@@ -267,6 +305,20 @@ def _yield(found: MonteCarloResult) -> Said:
     means = f"at most {percent(found.drop)} worse, {found.engine} engine"
     value = {**yielded.to_plain(), "drop": found.drop, "engine": found.engine}
     return value, f"{percent(yielded.value)} of {yielded.n} dies ({interval}), {means}"
+
+
+def _proven(found: SizingResult) -> Said:
+    """The last proof: lower bound of the yield, with its confidence."""
+    proof = found.proof
+    if proof is None:
+        return None, "none"
+    value = {**proof.to_plain(), "goal": found.goal, "confidence": found.confidence, "drop": found.drop}
+    passed = "" if proof.passed else f", not {percent(found.goal)}"
+    shown = (
+        f"at least {percent(proof.bound)}{passed} ({percent(found.confidence)} confidence), {proof.good} of "
+        f"{proof.dies} fresh dies, at most {percent(found.drop)} worse"
+    )
+    return value, shown
 
 
 def _worst(found: CornersResult) -> Said:

@@ -12,7 +12,7 @@ from cmru_hw.circuits.charge.continuation import row_gain
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.simulation import Waveforms
-from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
+from cmru_hw.core.figures import CIRCUIT, COLUMN, SECOND, SOFTWARE, STYLE, save
 from cmru_hw.core.units import si
 
 
@@ -37,7 +37,7 @@ def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) 
     candidate, threshold = (low + high) / 2, np.abs(high - low) / 2
     with plt.style.context([STYLE]):
         figure, (compared, rows, decisions, state) = plt.subplots(
-            4, 1, figsize=(5.2, 6.0), sharex=True, height_ratios=(2, 2, 1, 2), layout="constrained"
+            4, 1, figsize=(COLUMN, 5.2), sharex=True, height_ratios=(2, 2, 1, 2), layout="constrained"
         )
         compared.fill_between(
             steps,
@@ -89,5 +89,5 @@ def unit(design: Design, waveforms: Waveforms, expected: Reference, path: Path) 
         state.set_xlim(-1, len(steps))
         state.xaxis.set_major_locator(MaxNLocator(integer=True))
         state.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
-        figure.suptitle(f"layer {layer}, unit {number} in ngspice ({design.technology.level} level)", fontsize=9)
+        figure.suptitle(f"layer {layer}, unit {number} in ngspice ({design.technology.level} level)")
         save(figure, path)

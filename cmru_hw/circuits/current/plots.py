@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.circuits.current.mapping import CurrentDesign
 from cmru_hw.circuits.simulation import Waveforms
-from cmru_hw.core.figures import CIRCUIT, SECOND, SOFTWARE, STYLE, save
+from cmru_hw.core.figures import CIRCUIT, COLUMN, SECOND, SOFTWARE, STYLE, save
 
 
 def unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path: Path) -> None:
@@ -30,14 +30,14 @@ def unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path:
     candidate = 1e9 * traces.values[f"i(vc{here})"]
     with plt.style.context([STYLE]):
         figure, (compared, decisions, state) = plt.subplots(
-            3, 1, figsize=(5.2, 4.6), sharex=True, height_ratios=(2, 1, 2), layout="constrained"
+            3, 1, figsize=(COLUMN, 4.2), sharex=True, height_ratios=(2, 1, 2), layout="constrained"
         )
         compared.plot(time, candidate, color=CIRCUIT, label="candidate")
         compared.axhline(upper, color=SECOND, linewidth=0.8, label="upper threshold")
         if low > 0:
             compared.axhline(low, color=SECOND, linewidth=0.8, linestyle="--", label="lower threshold")
         compared.set_ylabel("current [nA]")
-        compared.legend(loc="lower left", ncols=3, bbox_to_anchor=(0, 1))
+        compared.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
         sampled = 1e9 * traces.at(f"i(vc{here})", instants)
         above = traces.at(f"s{here}", instants) > design.technology.vdd / 2
         moved = (above & (sampled >= upper)).astype(int) - (~above & (sampled < low)).astype(int)
@@ -54,5 +54,5 @@ def unit(design: CurrentDesign, waveforms: Waveforms, expected: Reference, path:
         state.set_xlim(-1, len(steps))
         state.xaxis.set_major_locator(MaxNLocator(integer=True))
         state.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
-        figure.suptitle(f"layer {index}, unit {number} in ngspice ({design.technology.level} level)", fontsize=9)
+        figure.suptitle(f"layer {index}, unit {number} in ngspice ({design.technology.level} level)")
         save(figure, path)
