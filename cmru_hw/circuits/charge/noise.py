@@ -194,6 +194,8 @@ def _source(dies: Dies, name: str, units: int, parts: tuple[_Part, ...]) -> Nois
 def _row(dies: Dies, name: str, row: Row, *, leaf: str = "row", compared: bool = True) -> tuple[_Part, ...]:
     technology = dies.nominal.technology
     noise = technology.noise
+    if not {"noise/decision", f"noise/{leaf}", "noise/wander"} & dies.varied:
+        return ()
     total = row.total + technology.capacitor.parasitic
     parts = []
     # The largest part usually comes first: if it settles the decision, the others need no evaluation.
