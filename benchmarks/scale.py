@@ -5,7 +5,8 @@ of CPU time and ends with the cost of a die next to that in other programs (`ben
 this part alone. Each measurement runs in a process of its own, with one job. CPU time is that of the process and its
 simulators, which depends less on the machine's other load than wall time does; memory is the peak of the largest of
 these processes. A gate whose comparison fails is marked. FILE receives each measurement when it is finished; the same
-command after an interruption does not measure it again.
+command after an interruption does not measure it again. chipify is measured if CHIPIFY_PYTHON names a Python that has
+it.
 
 Networks have 16 features, K = 7 and random weights; inputs are 4 sequences of 50 timesteps.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -125,6 +127,7 @@ WORK: dict[str, Callable[[int], str]] = {
 DIES: dict[str, Callable[[int], str]] = {
     "flip-flop in SPICE": partial(die_cost.ours, "flipflop"),
     "flip-flop, ngspice -b": partial(die_cost.batch, "flipflop"),
+    "flip-flop, chipify": die_cost.chipify,
     "vowels in SPICE": partial(die_cost.ours, "vowels"),
     "vowels, ngspice -b": partial(die_cost.batch, "vowels"),
     "vowels, plain PySpice loop": die_cost.plain_loop,
@@ -196,6 +199,9 @@ def versus(measurements: Measurements) -> None:
         mine = per_die(f"{name} in SPICE", few, many)
         other = per_die(f"{name}, ngspice -b", few, many, programs=True)
         print(f"{name}: a die takes {mine / other:.2f} times the CPU time of ngspice -b")
+        if name == "flip-flop" and die_cost.CHIPIFY in os.environ:
+            other = per_die(f"{name}, chipify", few, many, programs=True)
+            print(f"{name}: chipify takes {other / mine:.2f} times the CPU time of a die, and reads one voltage of it")
     loop = per_die("vowels, plain PySpice loop", 1, 2)
     print(f"vowels: a plain PySpice loop takes {loop / mine:.1f} times the CPU time of a die")
     mine, product = per_die("64-64-8 in the fast engine", 512, 2560), per_die("64-64-8, PyTorch product", 512, 2560)
