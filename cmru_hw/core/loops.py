@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
@@ -41,13 +42,13 @@ for _place in range(64):
     _BIT[(int(_DE_BRUIJN) << _place) % 2**64 >> 58] = _place
 
 
-def machine_code(function: Callable[..., Any]) -> Any:
-    """``function`` compiled at its first call, once for each combination of argument types."""
+def machine_code(function: Callable[..., Any], *, inline: bool = False) -> Any:
+    """``function`` compiled at its first call for each combination of argument types, if asked ``inline`` in callers."""
     try:
-        return numba.njit(function, cache=True, error_model="numpy")
+        return numba.njit(function, cache=True, error_model="numpy", forceinline=inline)
     except RuntimeError:
         # No cache folder is writable: compile for this process only.
-        return numba.njit(function, error_model="numpy")
+        return numba.njit(function, error_model="numpy", forceinline=inline)
 
 
 @machine_code
@@ -61,26 +62,54 @@ def _mix(x):
 
 @machine_code
 def _polynomial(coefficients, x):
-    total = 0.0
-    for coefficient in coefficients:
+    total = coefficients[0]
+    for coefficient in coefficients[1:]:
         total = total * x + coefficient
     return total
 
 
 @machine_code
-def _normal(x):
-    """A standard normal number from the hash of ``x``, by the polar map of Box and Muller."""
+def _halves(x):
+    """Two numbers from the hash of ``x``: uniform from 0 to 1, and |a| - ½ with a uniform from -1 to 1."""
     x = _mix(x)
     low, high = np.int32(x), np.int32(x >> _32)
-    uniform = (np.float64(low ^ (low >> np.int32(31))) + 0.5) * 0.5**31
+    return (np.float64(low ^ (low >> np.int32(31))) + 0.5) * 0.5**31, abs(np.float64(high) * 0.5**31) - 0.5
+
+
+@machine_code
+def _logarithm(uniform):
     bits = np.float64(uniform).view(np.uint64) - _ROOT_HALF
     exponent = np.float64(np.int32(np.int64(bits) >> 52))
     mantissa = np.uint64((bits & _MANTISSA) + _ROOT_HALF).view(np.float64)
     ratio = (mantissa - 1) / (mantissa + 1)
-    log = exponent * math.log(2) + ratio * _polynomial(_LOG, ratio * ratio)
+    return exponent * math.log(2) + ratio * _polynomial(_LOG, ratio * ratio)
+
+
+@machine_code
+def _polar(log, angle):
     # cos πa = −sin π(|a| − ½).
-    angle = abs(np.float64(high) * 0.5**31) - 0.5
     return math.sqrt(-2 * log) * (-angle * _polynomial(_SIN, angle * angle))
+
+
+@machine_code
+def _normal(x):
+    """A standard normal number from the hash of ``x``, by the polar map of Box and Muller."""
+    uniform, angle = _halves(x)
+    return _polar(_logarithm(uniform), angle)
+
+
+@partial(machine_code, inline=True)
+def _numbers(at, angle, number):
+    """Write the normal numbers of ``at`` to ``number``; all three are arrays of one block.
+
+    One long formula would leave the processor waiting: it overlaps the work on several places only if that is short.
+    """
+    for place in range(len(at)):
+        number[place], angle[place] = _halves(at[place])
+    for place in range(len(at)):
+        number[place] = _logarithm(number[place])
+    for place in range(len(at)):
+        number[place] = _polar(number[place], angle[place])
 
 
 @machine_code
@@ -93,8 +122,14 @@ def mixed(x, out):
 @machine_code
 def normals(x, out):
     """Write the normal number of each of ``x``, uint64, to ``out``."""
-    for place in range(len(x)):
-        out[place] = _normal(x[place])
+    at, angle, number = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK), np.empty(_BLOCK)
+    for first in range(0, len(x), _BLOCK):
+        some, found = x[first : first + _BLOCK], out[first : first + _BLOCK]
+        for place in range(len(some)):
+            at[place] = some[place]
+        _numbers(at[: len(some)], angle, number)
+        for place in range(len(some)):
+            found[place] = number[place]
 
 
 @machine_code
@@ -129,17 +164,23 @@ def weigh(weights, level, lines, first, last, out):
 
 
 @machine_code
-def _add_noise(key, sigma, octave, moment, out):
-    for place in range(len(moment)):
-        out[place] += sigma * _normal(key + (moment[place] >> octave) * GAMMA)
+def _add_noise(key, sigma, octave, moment, out, at, angle, number):
+    for first in range(0, len(moment), _BLOCK):
+        some, sums = moment[first : first + _BLOCK], out[first : first + _BLOCK]
+        for place in range(len(some)):
+            at[place] = key + (some[place] >> octave) * GAMMA
+        _numbers(at[: len(some)], angle, number)
+        for place in range(len(some)):
+            sums[place] += sigma * number[place]
 
 
 @machine_code
 def add_noise(key, sigma, octave, moment, out):
     """Add all noise of rows, ``key`` and ``sigma`` (parts, rows), at every ``moment`` to ``out`` (rows, places)."""
+    at, angle, number = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK), np.empty(_BLOCK)
     for part in range(len(octave)):
         for row in range(len(out)):
-            _add_noise(key[part, row], sigma[part, row], octave[part], moment, out[row])
+            _add_noise(key[part, row], sigma[part, row], octave[part], moment, out[row], at, angle, number)
 
 
 @machine_code
@@ -208,9 +249,8 @@ def _single_rows(weights, level):
     Returns the weights and levels, and two arrays (rows,): the error is at most the first plus the largest magnitude of
     the lines times the second.
 
-    A sum of n products in any order is within (n + 3) u of the sum of magnitudes (Higham, Accuracy and Stability of
-    Numerical Algorithms, 2002, section 3.1, with the roundings of the operands); u = 2^-24. The rest of the factor also
-    covers double precision.
+    A sum of n products of rounded operands is within (n + 3) u of the sum of magnitudes in any order (Higham, Accuracy
+    and Stability of Numerical Algorithms, 2002, section 3.1); u = 2^-24. The rest also covers double precision.
     """
     rows, count = weights.shape
     single, base = np.empty((rows, count), np.float32), np.empty(rows, np.float32)
@@ -281,21 +321,24 @@ def _append(top, reach, number, places, near, place_of, value, count):
 
 
 @machine_code
-def _settle_singly(near, place_of, value, count, key, sigma, octave, left, error, moment, moves, counter, size):
+def _settle_singly(near, place_of, value, count, key, sigma, octave, left, error, moment, moves):
     """Add noise to the listed rows, part by part, until their signs are known; count those above zero in ``moves``.
 
     ``error`` (rows,) bounds the error of a value. Returns the number of rows whose sign stays unknown, which are then
-    first in the lists. The last two arguments are scratch arrays.
+    first in the lists.
     """
     units = len(moves)
+    at, angle, number = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK), np.empty(_BLOCK)
     for part in range(len(octave)):
         held, keys, sizes, rest = octave[part], key[part], sigma[part], left[part + 1]
-        for which in range(count):
-            row = near[which]
-            counter[which] = keys[row] + (moment[place_of[which]] >> held) * GAMMA
-            size[which] = sizes[row]
-        for which in range(count):
-            value[which] += size[which] * _normal(counter[which])
+        for first in range(0, count, _BLOCK):
+            last = min(first + _BLOCK, count)
+            own, there, sums = near[first:last], place_of[first:last], value[first:last]
+            for which in range(len(sums)):
+                at[which] = keys[own[which]] + (moment[there[which]] >> held) * GAMMA
+            _numbers(at[: len(sums)], angle, number)
+            for which in range(len(sums)):
+                sums[which] += sizes[own[which]] * number[which]
         remaining = 0
         for which in range(count):
             row, place, known = near[which], place_of[which], value[which]
@@ -319,15 +362,14 @@ def decide_singly(weights, level, lines, key, sigma, octave, left, moment, moves
     single, rows = np.empty((len(lines), width), np.float32), np.zeros((2 * units, width), np.float32)
     magnitudes, error, reach = np.empty(width), np.empty(2 * units), np.empty(2 * units, np.float32)
     near, place_of = np.empty(_LISTED + 2 * width, np.uint32), np.empty(_LISTED + 2 * width, np.uint32)
-    counter, value, size = np.empty(len(near), np.uint64), np.empty(len(near)), np.empty(len(near))
+    value = np.empty(len(near))
     weight, base, fixed, growing = _single_rows(weights, level)
     for first in range(0, places, _BLOCK):
         last = min(first + _BLOCK, places)
         largest = _single_lines(lines, first, last, single, magnitudes)
         for row in range(2 * units):
-            # The last term covers the additions of noise.
+            # The last term covers the additions of noise. Beyond single precision every row is uncertain.
             error[row] = fixed[row] + largest * growing[row] + left[0, row] * 0.5**48
-            # Beyond single precision every row is uncertain.
             error[row] = error[row] if error[row] < 1e30 else np.inf
             reach[row] = np.float32((left[0, row] + error[row]) * (1 + 1e-6))
         weigh(weight, base, single, 0, last - first, rows)
@@ -343,7 +385,7 @@ def decide_singly(weights, level, lines, key, sigma, octave, left, moment, moves
             if unit + 1 < units and found < _LISTED:
                 continue
             unknown = _settle_singly(
-                near, place_of, value, np.int64(found), key, sigma, octave, left, error, instant, block, counter, size
+                near, place_of, value, np.int64(found), key, sigma, octave, left, error, instant, block
             )
             for which in range(unknown):
                 row, place = near[which], first + place_of[which]
@@ -363,6 +405,7 @@ def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun,
     ``alive`` (timesteps,) is the number of sequences that have a timestep.
     """
     packet = np.empty(len(moment))
+    at, angle, number = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK), np.empty(_BLOCK)
     for unit in range(len(states)):
         way, step, shift = moves[unit], half[unit], common[unit]
         if len(third):
@@ -373,7 +416,7 @@ def follow(moves, third, half, common, key, sigma, octave, moment, alive, begun,
             for place in range(len(packet)):
                 packet[place] = way[place] * step + shift
         for part in range(len(octave)):
-            _add_noise(key[part, unit], sigma[part, unit], octave[part], moment, packet)
+            _add_noise(key[part, unit], sigma[part, unit], octave[part], moment, packet, at, angle, number)
         drift, share, most = slope[unit], lost[unit], limit[unit]
         before, first = begun[unit], 0
         for count in alive:
@@ -392,8 +435,15 @@ def spread(key, place, nominal, sigma, scale, out):
 
     That is times 1 + ``sigma`` (elements,) times a normal number, but not less than 0, times ``scale`` (dies,).
     """
+    at, angle, number = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK), np.empty(_BLOCK)
     for die in range(len(key)):
-        own, start, common = out[die], key[die], scale[die]
-        for element in range(len(place)):
-            factor = 1 + sigma[element] * _normal(start + place[element] * GAMMA)
-            own[element] = nominal[element] * (0.0 if factor < 0 else factor) * common
+        start, common = key[die], scale[die]
+        for first in range(0, len(place), _BLOCK):
+            some, own = place[first : first + _BLOCK], out[die, first : first + _BLOCK]
+            mean, share = nominal[first : first + _BLOCK], sigma[first : first + _BLOCK]
+            for element in range(len(some)):
+                at[element] = start + some[element] * GAMMA
+            _numbers(at[: len(some)], angle, number)
+            for element in range(len(some)):
+                factor = 1 + share[element] * number[element]
+                own[element] = mean[element] * (0.0 if factor < 0 else factor) * common
