@@ -43,7 +43,7 @@ for _place in range(64):
 
 
 def machine_code(function: Callable[..., Any], *, inline: bool = False) -> Any:
-    """``function`` compiled at its first call for each combination of argument types, if asked ``inline`` in callers."""
+    """``function`` compiled at its first call for each combination of argument types, in its callers if ``inline``."""
     try:
         return numba.njit(function, cache=True, error_model="numpy", forceinline=inline)
     except RuntimeError:
