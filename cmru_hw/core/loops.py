@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numba
@@ -42,13 +41,13 @@ for _place in range(64):
     _BIT[(int(_DE_BRUIJN) << _place) % 2**64 >> 58] = _place
 
 
-def machine_code(function: Callable[..., Any], *, inline: bool = False) -> Any:
-    """``function`` compiled at its first call for each combination of argument types, in its callers if ``inline``."""
+def machine_code(function: Callable[..., Any]) -> Any:
+    """``function`` compiled at its first call, once for each combination of argument types."""
     try:
-        return numba.njit(function, cache=True, error_model="numpy", forceinline=inline)
+        return numba.njit(function, cache=True, error_model="numpy")
     except RuntimeError:
         # No cache folder is writable: compile for this process only.
-        return numba.njit(function, error_model="numpy", forceinline=inline)
+        return numba.njit(function, error_model="numpy")
 
 
 @machine_code
@@ -98,7 +97,7 @@ def _normal(x):
     return _polar(_logarithm(uniform), angle)
 
 
-@partial(machine_code, inline=True)
+@machine_code
 def _numbers(at, angle, number):
     """Write the normal numbers of ``at`` to ``number``; all three are arrays of one block.
 
@@ -285,7 +284,10 @@ def _single_lines(lines, first, last, single, magnitudes):
             x = source[place]
             out[place] = np.float32(x)
             magnitudes[place] = max(magnitudes[place], abs(x))
-    return magnitudes[:places].max()
+    largest = 0.0
+    for place in range(places):
+        largest = max(largest, magnitudes[place])
+    return largest
 
 
 @machine_code
@@ -357,8 +359,7 @@ def decide_singly(weights, level, lines, key, sigma, octave, left, moment, moves
     A row whose sign the error of single precision could change is computed again in double precision.
     """
     units, places = moves.shape
-    # A whole number of words of `_append`.
-    width = min(_BLOCK, (places + 63) // 64 * 64)
+    width = min(_BLOCK, (places + 63) // 64 * 64)  # whole words of `_append`
     single, rows = np.empty((len(lines), width), np.float32), np.zeros((2 * units, width), np.float32)
     magnitudes, error, reach = np.empty(width), np.empty(2 * units), np.empty(2 * units, np.float32)
     near, place_of = np.empty(_LISTED + 2 * width, np.uint32), np.empty(_LISTED + 2 * width, np.uint32)
@@ -369,8 +370,8 @@ def decide_singly(weights, level, lines, key, sigma, octave, left, moment, moves
         largest = _single_lines(lines, first, last, single, magnitudes)
         for row in range(2 * units):
             # The last term covers the additions of noise. Beyond single precision every row is uncertain.
-            error[row] = fixed[row] + largest * growing[row] + left[0, row] * 0.5**48
-            error[row] = error[row] if error[row] < 1e30 else np.inf
+            bound = fixed[row] + largest * growing[row] + left[0, row] * 0.5**48
+            error[row] = bound if bound < 1e30 else np.inf
             reach[row] = np.float32((left[0, row] + error[row]) * (1 + 1e-6))
         weigh(weight, base, single, 0, last - first, rows)
         block, instant, found = moves[:, first:last], moment[first:last], _0

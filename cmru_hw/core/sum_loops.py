@@ -109,4 +109,7 @@ def deviation(states, scale, expected, expected_scale, moves, expected_moves):
                 largest[place] = max(largest[place], abs(error))
             for place in range(last - first):
                 equal += way[place] == right[place]
-    return largest.max(), squares.sum(), equal
+    most, total = 0.0, 0.0
+    for part in range(_PARTS):
+        most, total = max(most, largest[part]), total + squares[part]
+    return most, total, equal
