@@ -200,7 +200,7 @@ def versus(measurements: Measurements) -> None:
         other = per_die(f"{name}, ngspice -b", few, many, programs=True)
         print(f"{name}: a die takes {mine / other:.2f} times the CPU time of ngspice -b")
         if name == "flip-flop" and die_cost.CHIPIFY in os.environ:
-            other = per_die(f"{name}, chipify", few, many, programs=True)
+            other = per_die(f"{name}, chipify", 4, 12, programs=True)
             print(f"{name}: chipify takes {other / mine:.2f} times the CPU time of a die, and reads one voltage of it")
     loop = per_die("vowels, plain PySpice loop", 1, 2)
     print(f"vowels: a plain PySpice loop takes {loop / mine:.1f} times the CPU time of a die")
