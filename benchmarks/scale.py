@@ -169,7 +169,8 @@ class Measurements:
         key, found = f"{name}: {number}", self._stored()
         if key not in found:
             command = [sys.executable, "-m", "benchmarks.scale", "--one", name, str(number)]
-            found[key] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            found = self._stored() | {key: measured}
             if self.file:
                 atomic_write.write_text(self.file, json.dumps(found, indent=1) + "\n")
         return Cost(**found[key])
