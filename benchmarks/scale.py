@@ -1,9 +1,12 @@
 """Cost of random CMRU networks of two layers by size and by number of timesteps: CPU time and memory.
 
-Run: ``python -m benchmarks.scale [--units 32 64 128 256] [--fast 1024]``. It ends with the cost of a die next to that
-in other programs (`benchmarks.die_cost`); ``--versus`` prints this part alone. Each measurement runs in a process of
-its own, with one job. CPU time is that of the process and its simulators, which depends less on the machine's other
-load than wall time does; memory is the peak of the largest of these processes. A gate whose comparison fails is marked.
+Run: ``python -m benchmarks.scale [--units 32 64 128 256] [--fast 1024 2048] [--keep FILE]``. It takes about 20 minutes
+of CPU time and ends with the cost of a die next to that in other programs (`benchmarks.die_cost`); ``--versus`` prints
+this part alone. Each measurement runs in a process of its own, with one job. CPU time is that of the process and its
+simulators, which depends less on the machine's other load than wall time does; memory is the peak of the largest of
+these processes. A gate whose comparison fails is marked. FILE receives each measurement when it is finished; the same
+command after an interruption does not measure it again. chipify is measured if CHIPIFY_PYTHON names a Python that has
+it.
 
 Networks have 16 features, K = 7 and random weights; inputs are 4 sequences of 50 timesteps.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -19,6 +23,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +36,7 @@ from cmru_hw.analysis.montecarlo.statistics import scores
 from cmru_hw.circuits.charge import mapping, variation
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.verify import verify
+from cmru_hw.core import atomic_write
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.sequences import Sequences
 from cmru_hw.process import technology
@@ -37,7 +44,7 @@ from cmru_hw.process import technology
 FEATURES, LEVELS, CLASSES = 16, 7, 4
 SEQUENCES, TIMESTEPS = 4, 50
 # Timesteps of one sequence, for growth in time.
-LONG = (250, 1000)
+LONG = (250, 1000, 10_000)
 UNITS_IN_TIME = 16
 TIMEOUT = 3600.0
 
@@ -120,6 +127,7 @@ WORK: dict[str, Callable[[int], str]] = {
 DIES: dict[str, Callable[[int], str]] = {
     "flip-flop in SPICE": partial(die_cost.ours, "flipflop"),
     "flip-flop, ngspice -b": partial(die_cost.batch, "flipflop"),
+    "flip-flop, chipify": die_cost.chipify,
     "vowels in SPICE": partial(die_cost.ours, "vowels"),
     "vowels, ngspice -b": partial(die_cost.batch, "vowels"),
     "vowels, plain PySpice loop": die_cost.plain_loop,
@@ -150,30 +158,51 @@ def _cpu() -> tuple[float, float]:
     return own.ru_utime + own.ru_stime, programs.ru_utime + programs.ru_stime
 
 
-def alone(name: str, number: int) -> Cost:
-    """The cost of one piece of work in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.scale", "--one", name, str(number)]
-    return Cost(**json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """Finished measurements, stored in ``file`` if there is one. Raises ValueError for a file of something else."""
+
+    file: Path | None = None
+
+    def of(self, name: str, number: int) -> Cost:
+        """The cost of one piece of work in a process of its own, unless it is stored."""
+        key, found = f"{name}: {number}", self._stored()
+        if key not in found:
+            command = [sys.executable, "-m", "benchmarks.scale", "--one", name, str(number)]
+            measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            found = self._stored() | {key: measured}
+            if self.file:
+                atomic_write.write_text(self.file, json.dumps(found, indent=1) + "\n")
+        return Cost(**found[key])
+
+    def _stored(self) -> dict[str, dict[str, Any]]:
+        found = json.loads(self.file.read_text()) if self.file and self.file.exists() else {}
+        if not isinstance(found, dict):
+            raise ValueError(f"{self.file} holds no measurements: give another file")
+        return found
+
+    def per_die(self, name: str, few: int, many: int, *, programs: bool = False) -> float:
+        """CPU seconds of one die, from the difference of two numbers of dies; of other programs alone if asked."""
+        costs = [self.of(name, count) for count in (few, many)]
+        used = [cost.programs if programs else cost.cpu for cost in costs]
+        found = (used[1] - used[0]) / (many - few)
+        print(
+            f"{name:28} {1e3 * found:10.3f} ms CPU a die  ({few} and {many} dies: {used[0]:.2f} and {used[1]:.2f} s)",
+            flush=True,
+        )
+        return found
 
 
-def per_die(name: str, few: int, many: int, *, programs: bool = False) -> float:
-    """CPU seconds of one die, from the difference of two numbers of dies; of other programs only if ``programs``."""
-    costs = [alone(name, count) for count in (few, many)]
-    used = [cost.programs if programs else cost.cpu for cost in costs]
-    found = (used[1] - used[0]) / (many - few)
-    print(
-        f"{name:28} {1e3 * found:10.3f} ms CPU a die  ({few} and {many} dies: {used[0]:.2f} and {used[1]:.2f} s)",
-        flush=True,
-    )
-    return found
-
-
-def versus() -> None:
+def versus(measurements: Measurements) -> None:
     """The cost of a die next to that in other programs."""
+    per_die = measurements.per_die
     for name, few, many in (("flip-flop", 16, 80), ("vowels", 2, 6)):
         mine = per_die(f"{name} in SPICE", few, many)
         other = per_die(f"{name}, ngspice -b", few, many, programs=True)
         print(f"{name}: a die takes {mine / other:.2f} times the CPU time of ngspice -b")
+        if name == "flip-flop" and die_cost.CHIPIFY in os.environ:
+            other = per_die(f"{name}, chipify", 4, 12, programs=True)
+            print(f"{name}: chipify takes {other / mine:.2f} times the CPU time of a die, and reads one voltage of it")
     loop = per_die("vowels, plain PySpice loop", 1, 2)
     print(f"vowels: a plain PySpice loop takes {loop / mine:.1f} times the CPU time of a die")
     mine, product = per_die("64-64-8 in the fast engine", 512, 2560), per_die("64-64-8, PyTorch product", 512, 2560)
@@ -181,17 +210,6 @@ def versus() -> None:
         f"64-64-8: {1 / mine:.0f} dies/s with two rows and comparators for each unit, {1 / product:.0f} as a PyTorch "
         f"product with one row: {mine / product / 2:.2f} times its time for each weight"
     )
-
-
-def measured(name: str, units: int) -> Cost:
-    """As :func:`alone` for a network of two layers, with a line of the table."""
-    found = alone(name, units)
-    print(
-        f"2x{units:<5} {name:28} {found.cpu:8.1f} s CPU  {found.wall:8.1f} s wall  {found.memory:5.2f} GiB  "
-        f"{found.result}",
-        flush=True,
-    )
-    return found
 
 
 def weights(units: int) -> int:
@@ -204,32 +222,42 @@ def exponent(sizes: Sequence[float], costs: Sequence[Cost]) -> float:
     return float(np.polyfit(np.log(sizes), np.log([cost.cpu for cost in costs]), 1)[0])
 
 
+def table(measurements: Measurements, units: Sequence[int], fast: Sequence[int]) -> None:
+    """Measure and print each piece of work at every size, and its growth."""
+
+    def measured(name: str, size: int) -> Cost:
+        found = measurements.of(name, size)
+        print(
+            f"2x{size:<5} {name:28} {found.cpu:8.1f} s CPU  {found.wall:8.1f} s wall  {found.memory:5.2f} GiB  "
+            f"{found.result}",
+            flush=True,
+        )
+        return found
+
+    for name in list(WORK)[:4]:
+        sizes = [*units, *(fast if "fast" in name else ())]
+        costs = [measured(name, size) for size in sizes]
+        if len(sizes) > 1:
+            print(f"{name}: CPU time grows as weights^{exponent([weights(size) for size in sizes], costs):.2f}")
+    costs = [measured(f"1 sequence of {steps} timesteps", UNITS_IN_TIME) for steps in LONG]
+    print(f"2x{UNITS_IN_TIME}: CPU time grows as timesteps^{exponent(LONG, costs):.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--units", type=int, nargs="+", default=[32, 64, 128, 256])
-    parser.add_argument("--fast", type=int, nargs="*", default=[1024], help="more sizes for the fast engine")
-    parser.add_argument("--dies-up-to", type=int, default=64, help="largest size with dies in SPICE")
+    parser.add_argument("--fast", type=int, nargs="*", default=[1024, 2048], help="more sizes for the fast engine")
+    parser.add_argument("--keep", type=Path, help="file of finished measurements, which are not repeated")
     parser.add_argument("--versus", action="store_true", help="only the cost of a die next to that in other programs")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         print(json.dumps(asdict(measure(given.one[0], int(given.one[1])))))
         return
-    if given.versus:
-        versus()
-        return
-    for name in list(WORK)[:4]:
-        sizes = list(given.units)
-        if "spice" in name:
-            sizes = [units for units in sizes if units <= given.dies_up_to]
-        if "fast" in name:
-            sizes += given.fast
-        costs = [measured(name, units) for units in sizes]
-        if len(sizes) > 1:
-            print(f"{name}: CPU time grows as weights^{exponent([weights(units) for units in sizes], costs):.2f}")
-    costs = [measured(f"1 sequence of {steps} timesteps", UNITS_IN_TIME) for steps in LONG]
-    print(f"2x{UNITS_IN_TIME}: CPU time grows as timesteps^{exponent(LONG, costs):.2f}")
-    versus()
+    measurements = Measurements(file=given.keep)
+    if not given.versus:
+        table(measurements, given.units, given.fast)
+    versus(measurements)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from cmru_hw.circuits.charge import fast as fast_engine
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.circuits.comparison import classes_of
-from cmru_hw.core import package_data
+from cmru_hw.core import counter_rng, kernels, package_data
 from cmru_hw.nn import checkpoint
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences, load_sequences
@@ -127,6 +127,55 @@ def test_skipping_noise_that_cannot_decide_changes_nothing(monkeypatch: pytest.M
     dense = kept(drawn(design, 4), packed)
     for one, other in zip(sparse, dense, strict=True):
         assert all(np.array_equal(*both) for both in zip(one, other, strict=True))
+
+
+def agreed(dies: Dies, packed: fast_engine.Packed) -> tuple[int, int]:
+    """Decisions that single and double precision make alike, and all."""
+    double = [[moves.copy() for moves in found.decisions] for found in fast_engine.run(dies, packed, margins=True)]
+    alike = total = 0
+    for found, expected in zip(fast_engine.run(dies, packed), double, strict=True):
+        for moves, others in zip(found.decisions, expected, strict=True):
+            alike, total = alike + int(np.count_nonzero(moves == others)), total + moves.size
+    return alike, total
+
+
+def test_rows_in_single_precision_decide_as_in_double_on_ten_thousand_dies() -> None:
+    models = package_data.folder("models")
+    trained = checkpoint.load(models / "vowels-cmru-2x16.safetensors")
+    data = load_sequences(models / "vowels-eval.npz").first(8)
+    design = mapping.map_network(trained, technology.load("macro"), mapping.calibrate(trained, data))
+    packed = fast_engine.pack(design, data)
+    found = [agreed(drawn(design, 500, seed=seed), packed) for seed in range(20)]
+    assert all(alike == total for alike, total in found)
+    assert sum(total for _, total in found) == 10_000 * 32 * int(data.lengths.sum())
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-12, 1e-40, 1e35])
+@pytest.mark.parametrize("noisy", [False, True])
+def test_rows_that_single_precision_cannot_decide_are_computed_in_double(scale: float, noisy: bool) -> None:
+    """Row sums that cancel to a few bits, or to zero, and lines that are not finite."""
+    rng = np.random.default_rng(0)
+    units, lines, places = 5, 11, 300
+    weights = rng.normal(size=(2 * units, lines))
+    values = rng.normal(size=(lines, places)) * scale
+    level = rng.normal(size=2 * units) * scale
+    # The last line cancels the others at every third place, but for a few units in the last place of a double.
+    residue = rng.integers(-3, 4, size=places) * 2.0**-50 * scale
+    values[-1] = np.where(
+        np.arange(places) % 3 == 0, (residue - level[0] - weights[0, :-1] @ values[:-1]) / weights[0, -1], values[-1]
+    )
+    values[:, 7], values[3, 8], values[2, 9], values[4, 270] = 0.0, np.nan, np.inf, -np.inf
+    parts = 3 if noisy else 0
+    sigma = np.full((parts, 2 * units), 0.1 * scale)
+    left = np.concatenate([sigma[part:].sum(0, keepdims=True) for part in range(parts + 1)]) * counter_rng.BOUND
+    key = rng.integers(0, 2**63, size=(parts, 2 * units), dtype=np.uint64)
+    row = (weights, level, values, key, sigma, np.arange(parts, dtype=np.uint64), left)
+    moments = np.arange(places, dtype=np.uint64)
+    double, single = np.empty((units, places), np.int8), np.empty((units, places), np.int8)
+    kernels.decide(*row, moments, double, np.empty((0, 0)))
+    kernels.decide_singly(*row, moments, single)
+    np.testing.assert_array_equal(single, double)
+    assert len(np.unique(double[0, ::3])) > 1
 
 
 @pytest.mark.parametrize("decision", checkpoint.DECISIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from cmru_hw.spice.schedule import Schedule
 from tests.networks import Shape, random_network, random_sequences
 
 LENGTHS = (20, 9)
+LARGE = Shape(features=16, units=(128, 128), levels=7, seed=6)
 
 
 @pytest.fixture(scope="module")
@@ -173,29 +175,53 @@ def most_turned(design: Design, data: Sequences, right: ChargeSimulation) -> tup
     return int(unit), int(line)
 
 
-@pytest.mark.spice
-def test_the_gate_of_a_large_network_names_a_weight_of_the_wrong_sign(tmp_path: Path) -> None:
-    """2x128, by the commands of a user: the export passes, and the netlist with one weight flipped does not."""
-    trained = random_network(Shape(features=16, units=(128, 128), levels=7, seed=6))
-    data = random_sequences(Shape(features=16), (8,))
-    checkpoint.save(trained, tmp_path / "net.safetensors")
-    save_sequences(replace(data, labels=None), tmp_path / "data.npz")
-    given = ("--input", str(tmp_path / "data.npz"))
-    folder = tmp_path / "design"
-    done = CliRunner().invoke(group, ["export", str(tmp_path / "net.safetensors"), *given, "-o", str(folder)])
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with net.safetensors of 2x128, data.npz, and the design that `export` makes of them."""
+    folder = tmp_path_factory.mktemp("large")
+    checkpoint.save(random_network(LARGE), folder / "net.safetensors")
+    save_sequences(replace(random_sequences(LARGE, (8,)), labels=None), folder / "data.npz")
+    run(folder, "export", "net.safetensors", "--input", "data.npz", "-o", "design")
+    return folder
+
+
+def run(folder: Path, command: str, *arguments: str) -> str:
+    """What the command prints; arguments with a dot or without a hyphen are paths in ``folder``."""
+    given = [one if one.startswith("-") or one.isdigit() else str(folder / one) for one in arguments]
+    done = CliRunner().invoke(group, [command, *given])
     assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.spice
+def test_the_gate_of_a_large_network_names_a_weight_of_the_wrong_sign(large: Path, tmp_path: Path) -> None:
+    """2x128, by the commands of a user: the export passes, and the netlist with one weight flipped does not."""
+    folder = shutil.copytree(large / "design", tmp_path / "design")
     design = load_design(folder).design
     assert isinstance(design, Design)
-    unit, line = most_moved(design, trained, data)
+    unit, line = most_moved(design, random_network(LARGE), random_sequences(LARGE, (8,)))
     netlist = folder / "network.cir"
     netlist.write_text(flipped(netlist.read_text(), f"ca1_{unit}_{line}"))
     assert pieces.cut(design, netlist.read_text())
+    given = ("--input", str(large / "data.npz"))
     done = CliRunner().invoke(group, ["compare", str(folder), *given, "--allow-edited", "--json"])
     assert isinstance(done.exception, CheckFailed)
     assert re.search(rf"decisions differ from software, first .*layer 1, unit {unit}: software", str(done.exception))
     # no other unit decides differently: the readout alone reads the second layer
     differences = json.loads(done.stdout)["differences"]
     assert differences and {(one["layer"], one["unit"]) for one in differences} == {(1, unit)}
+
+
+@pytest.mark.spice
+def test_energy_dies_and_report_of_a_large_network_need_no_special_options(large: Path) -> None:
+    energy = json.loads(run(large, "energy", "design", "--input", "data.npz", "-o", "energy", "--json"))
+    blocks = sum(block["static_J"] + block["dynamic_J"] for block in energy["blocks"].values() if block["dynamic_J"])
+    assert blocks == pytest.approx(energy["supply_total_J"], rel=0.01) and blocks > 0
+    dies = json.loads(run(large, "montecarlo", "design", "--input", "data.npz", "--dies", "20", "-o", "dies", "--json"))
+    assert (dies["dies"], dies["failed"]) == (20, 0) and 0.5 < dies["decision_agreement"] < 1
+    run(large, "report", "design", "energy", "dies", "-o", "report")
+    page = " ".join(re.sub("<[^>]*>", " ", (large / "report" / "index.html").read_text()).split())
+    assert energy["netlist_sha256"][:12] in page and "20 dies (seed 0 ) were computed" in page
 
 
 def most_moved(design: Design, trained: Trained, data: Sequences) -> tuple[int, int]:

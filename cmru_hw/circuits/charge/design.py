@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class Row:
     taps: Array
     code: NDArray[np.int64]
 
-    @property
+    @cached_property
     def total(self) -> Array:
         """ΣC of each row [F], without parasitics."""
         return np.asarray(np.abs(self.weights).sum(-1) + np.abs(self.bias) + np.abs(self.threshold) + self.pad)

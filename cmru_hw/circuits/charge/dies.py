@@ -143,15 +143,14 @@ def _row(
     ):
         swing = design.technology.signal.state_swing
         unit = layer.step * (1.0 if design.config.cell != "acmru" else swing / layer.unit)
-        most, sum_ = kernels.deviation(volts, 1 / unit, levels, layer.step / unit)
-        agree += int(np.count_nonzero(got == wanted))
-        largest, squares = max(largest, most), squares + sum_
+        most, sum_, equal = kernels.deviation(volts, 1 / unit, levels, layer.step / unit, got, wanted)
+        largest, squares, agree = max(largest, most), squares + sum_, agree + equal
     total = sum(wanted.size for wanted in goal.decisions)
     return DieScores(
         die=number,
         status="ok" if math.isfinite(squares) else "NotFinite",
-        accuracy=float((classes == goal.wanted).mean()),
-        classes_alike=int((classes == goal.classes).sum()),
+        accuracy=np.count_nonzero(classes == goal.wanted) / len(classes),
+        classes_alike=int(np.count_nonzero(classes == goal.classes)),
         decisions=total,
         decisions_agree=agree,
         level_error_max=largest,

@@ -214,6 +214,8 @@ def _row(
 ) -> tuple[_Part, ...]:
     technology = dies.nominal.technology
     noise = technology.noise
+    if not {"noise/decision", f"noise/{leaf}", "noise/wander"} & dies.varied:
+        return ()
     total = row.total + technology.capacitor.parasitic
     parts = []
     # The largest part usually comes first: if it settles the decision, the others need no evaluation.

@@ -38,7 +38,8 @@ from numpy.typing import NDArray
 
 from cmru_hw.circuits.charge.design import Design, Layer, Row
 from cmru_hw.circuits.variation import select
-from cmru_hw.core import counter_rng
+from cmru_hw.core import counter_rng, kernels
+from cmru_hw.core.counter_rng import Hashed
 from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.process.technology import Mismatch, Technology
@@ -186,15 +187,31 @@ class Draws:
         """(dies, *shape) standard normal numbers; zeros if ``leaf`` is off."""
         if leaf not in self.varied:
             return np.zeros((len(self.numbers), *shape))
-        place = np.zeros(shape, dtype=np.uint64)
-        for axis in np.indices(shape, dtype=np.uint64):
-            place = place * _AXIS + axis
         key = counter_rng.keys(self.seed, f"{leaf}/{parameter}", self.numbers)
-        return counter_rng.normals(key.reshape(-1, *[1] * len(shape)), place)
+        return counter_rng.normals(key.reshape(-1, *[1] * len(shape)), _places(shape))
+
+    def spread(self, leaf: str, parameter: str, nominal: Array, sigma: Array, scale: Array) -> Array:
+        """``nominal`` with relative errors of ``sigma``, times ``scale`` (dies,): (dies, *shape of nominal)."""
+        if leaf not in self.varied:
+            return nominal * scale.reshape(-1, *[1] * nominal.ndim)
+        key, found = (
+            counter_rng.keys(self.seed, f"{leaf}/{parameter}", self.numbers),
+            np.empty((len(scale), *nominal.shape)),
+        )
+        flat = (values.ravel() for values in (_places(nominal.shape), nominal, sigma))
+        kernels.spread(key, *flat, scale, found.reshape(len(scale), -1))
+        return found
+
+
+def _places(shape: tuple[int, ...]) -> Hashed:
+    """Numbers of an array's elements."""
+    place = np.zeros(shape, dtype=np.uint64)
+    for axis in np.indices(shape, dtype=np.uint64, sparse=True):
+        place = place * _AXIS + axis
+    return place
 
 
 def _relative(normal: Array, sigma: Array | float) -> Array:
-    # A capacitance is never negative. With a sigma of a few percent the clip has practically no effect.
     return np.maximum(1 + sigma * normal, 0.0)
 
 
@@ -203,8 +220,8 @@ def _lognormal(normal: Array, sigma: float) -> Array:
 
 
 def _capacitors(draws: Draws, leaf: str, parameter: str, nominal: Array, law: Mismatch, scale: Array) -> Array:
-    spread = _relative(draws.normal(leaf, parameter, nominal.shape), capacitor_sigma(nominal, law))
-    return nominal * spread * scale.reshape(-1, *[1] * nominal.ndim)
+    # A capacitance is never negative. With a sigma of a few percent the limit has practically no effect.
+    return draws.spread(leaf, parameter, nominal, capacitor_sigma(nominal, law), scale)
 
 
 def _row(
@@ -236,10 +253,24 @@ def _row(
     else:
         taps = np.zeros((len(draws.numbers), *row.taps.shape))
     own = _lognormal(draws.normal(f"{group}/injection", kind, shape), law.injection) * charge[:, None]
+    if made.weights.shape[-1] <= kernels.LONGEST:
+        vars(made)["total"] = _total(made)
     total = made.total + technology.capacitor.parasitic
-    moved = technology.switch.row_injection * own + (made.weights @ on_lines[:, :, None])[..., 0]
+    moved = technology.switch.row_injection * own
+    if on_lines.any():
+        moved = moved + (made.weights @ on_lines[:, :, None])[..., 0]
     offset = moved / total + offset_sigma(law) * draws.normal(f"{group}/offset", kind, shape)
-    return replace(made, offset=offset, taps=taps, code=np.tile(row.code, (len(draws.numbers), 1)))
+    found = replace(made, offset=offset, taps=taps, code=np.tile(row.code, (len(draws.numbers), 1)))
+    # The sum over all capacitors is slow, and neither of these is part of it.
+    vars(found)["total"] = made.total
+    return found
+
+
+def _total(row: Row) -> Array:
+    """As `Row.total` of many dies, without an array of magnitudes."""
+    found = np.empty(row.weights.shape[:-1])
+    kernels.magnitudes(row.weights.reshape(-1, row.weights.shape[-1]), found.reshape(-1))
+    return np.asarray(found + np.abs(row.bias) + np.abs(row.threshold) + row.pad)
 
 
 def _layer(

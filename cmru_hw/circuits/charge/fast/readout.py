@@ -19,12 +19,14 @@ from cmru_hw.nn.forward import classify
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readout:
     """The rows of the readout. ``offset`` [V] and ``scale`` [software units per volt], (classes,), turn volts into
-    logits. They are those of the nominal design, because the values of a die are unknown in practice.
+    logits. They are those of the nominal design, because the values of a die are unknown in practice. Noise can change
+    the order of two mean logits that differ by at most ``bound`` (dies,).
     """
 
     rows: FastRows
     offset: Array
     scale: Array
+    bound: Array
     rule: str
 
     @classmethod
@@ -32,10 +34,14 @@ class Readout:
         nominal = dies.nominal
         row = nominal.readout
         source = noise.readout_noise(dies)
+        rows = FastRows.of([dies.batch.readout], dies, lines, source, at=rises(nominal)["r"])
+        scale = (row.total + nominal.technology.capacitor.parasitic) / row.scale
         return cls(
-            rows=FastRows.of([dies.batch.readout], dies, lines, source, at=rises(nominal)["r"]),
+            rows=rows,
             offset=row.offset,
-            scale=(row.total + nominal.technology.capacitor.parasitic) / row.scale,
+            scale=scale,
+            # The mean of bounded noise has the same bound: noise matters only where the best scores are closer.
+            bound=2 * (rows.bound_from[:, 0] * scale).max(1),
             rule=nominal.config.decision,
         )
 
@@ -53,17 +59,20 @@ class Readout:
 
     def _of_means(self, die: int, packed: Packed, states: Array) -> NDArray[np.int64]:
         # The readout is linear: the mean of its outputs is its output for the mean state.
-        sums = np.empty((len(states), len(packed.lengths)))
-        kernels.totals(states, packed.alive, sums)
-        means = np.empty((len(self.scale), len(packed.lengths)))
-        means[:, packed.order] = self._read(self.rows.noiseless(die, sums / packed.lengths[packed.order]))
-        # The mean of bounded noise has the same bound: noise matters only where the best scores are closer than that.
-        bound = 2 * (self.rows.bound_from[die, 0] * self.scale).max()
-        for sequence in np.flatnonzero((means >= means.max(0) - bound).sum(0) > 1):
-            length = packed.lengths[sequence]
-            moment = noise.moments(sequence, np.arange(1, length + 1))
-            means[:, sequence] += self.rows.source.at(die, moment).mean(1) * self.scale
-        return np.asarray(means.argmax(0))
+        order = packed.order
+        averages = np.empty((len(states), len(order)))
+        kernels.means(states, packed.alive, packed.lengths[order], averages)
+        logits = self.rows.noiseless(die, averages)
+        found, close = np.empty(len(order), dtype=np.int64), np.empty(len(order), dtype=np.bool_)
+        kernels.read(logits, self.offset, self.scale, self.bound[die], found, close)
+        for place in np.flatnonzero(close):
+            sequence = order[place]
+            moment = noise.moments(sequence, np.arange(1, packed.lengths[sequence] + 1))
+            noisy = logits[:, place] + self.rows.source.at(die, moment).mean(1) * self.scale
+            found[place] = noisy.argmax()
+        classes = np.empty_like(found)
+        classes[order] = found
+        return classes
 
     def _read(self, volts: Array) -> Array:
         return (volts - self.offset[:, None]) * self.scale[:, None]

@@ -38,14 +38,17 @@ class Lines:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FastRows:
-    """Rows of one die batch: normalized ``weights`` (dies, rows, lines), ``level`` (dies, rows) and noise ``source``.
+    """Rows of a batch of dies, those of all ``rows`` one after the other, and their noise ``source``.
 
-    ``level`` [V from V_cm] is the voltage of the top plates with all lines at V_cm. ``bound_from[:, k]`` (dies, rows):
-    upper bound [V] on the sum of the parts k, k+1, … of ``source``.
+    ``totals`` of each of ``rows`` is (dies, units) [F]. ``level`` (dies, rows) [V from V_cm] is the voltage of the top
+    plates with all lines where they were when they had settled, ``drifted`` (dies, lines) [V] their drift since then,
+    or None without. ``bound_from[:, k]`` (dies, rows): upper bound [V] on the sum of the parts k, k+1, … of ``source``.
     """
 
-    weights: Array
+    rows: tuple[Row, ...]
+    totals: tuple[Array, ...]
     level: Array
+    drifted: Array | None
     source: NoiseSource
     bound_from: Array
 
@@ -53,16 +56,16 @@ class FastRows:
     def of(cls, rows: Sequence[Row], dies: Dies, lines: Lines, source: NoiseSource, *, at: float) -> FastRows:
         """Concatenate ``rows``, evaluated at the phase that rises ``at``, with the drift of their lines until then."""
         parasitic, drifted = dies.nominal.technology.capacitor.parasitic, lines.slope * (at - lines.since)
-        weights, levels = [], []
+        totals, levels = [], []
         for row in rows:
-            total = row.total + parasitic
-            weights.append(row.weights / total[:, :, None])
+            totals.append(row.total + parasitic)
             own = row.offset - trim.shift(row, dies.nominal.technology)
-            own = own + (row.bias + row.threshold) * dies.batch.bias[:, None] / total
-            levels.append(own + (weights[-1] * drifted[:, None]).sum(2))
+            levels.append(own + (row.bias + row.threshold) * dies.batch.bias[:, None] / totals[-1])
         return cls(
-            weights=np.concatenate(weights, axis=1),
+            rows=tuple(rows),
+            totals=tuple(totals),
             level=np.concatenate(levels, axis=1),
+            drifted=drifted if drifted.any() else None,
             source=source,
             bound_from=source.bound_from,
         )
@@ -70,22 +73,25 @@ class FastRows:
     def noiseless(self, die: int, lines: Array) -> Array:
         """Top plates (rows, places) [V from V_cm] of one die without noise, for ``lines`` (lines, places)."""
         out = np.empty((self.level.shape[1], lines.shape[1]))
-        kernels.weigh(self.weights[die], self.level[die], lines, 0, lines.shape[1], out)
+        kernels.weigh(*self._of_die(die), lines, 0, lines.shape[1], out)
         return out
 
     def decide(self, die: int, lines: Array, packed: Packed, moves: NDArray[np.int8], margins: Array) -> None:
         """Decisions of the units of one die; low rows come before high rows. See
-        :func:`cmru_hw.core.loops.decide`."""
+        :func:`cmru_hw.core.loops.decide`. Without margins, (0, 0), the same decisions take half the time."""
         source = self.source
-        kernels.decide(
-            self.weights[die],
-            self.level[die],
-            lines,
-            source.key[die],
-            source.sigma[die],
-            source.octave,
-            self.bound_from[die],
-            packed.moment,
-            moves,
-            margins,
-        )
+        row = (*self._of_die(die), lines, source.key[die], source.sigma[die], source.octave, self.bound_from[die])
+        if margins.size:
+            kernels.decide(*row, packed.moment, moves, margins)
+        else:
+            kernels.decide_singly(*row, packed.moment, moves)
+
+    def _of_die(self, die: int) -> tuple[Array, Array]:
+        """Normalized weights (rows, lines) and levels (rows,) of one die."""
+        weights, first = np.empty((self.level.shape[1], self.rows[0].weights.shape[2])), 0
+        for row, total in zip(self.rows, self.totals, strict=True):
+            last = first + total.shape[1]
+            np.divide(row.weights[die], total[die][:, None], out=weights[first:last])
+            first = last
+        level = self.level[die]
+        return weights, level if self.drifted is None else level + (weights * self.drifted[die]).sum(1)
