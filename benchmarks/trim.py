@@ -26,7 +26,14 @@ from cmru_hw.process.technology import Technology
 
 BLOCK = 128
 BITS = (0, 5, 6)
-NETWORKS = ("vowels-cmru-2x16", "vowels-bmru-2x16", "vowels-acmru-2x16", "detect-cmru-2x4", "flipflop-cmru-1x2")
+NETWORKS = (
+    "vowels-cmru-2x16",
+    "vowels-bmru-2x16",
+    "vowels-acmru-2x16",
+    "detect-cmru-2x4",
+    "detect-cmru-2x6",
+    "flipflop-cmru-1x2",
+)
 
 
 @dataclass(kw_only=True)
@@ -76,7 +83,8 @@ def main() -> None:
     for network in NETWORKS:
         run("gf180", network, gf180)
     for network in NETWORKS:
-        if "-cmru" in network:
+        # The smaller integrators of the chip have no room for the smallest packet of detect-cmru-2x6.
+        if "-cmru" in network and network != "detect-cmru-2x6":
             run("gf180 at the sizes of the chip", network, fidelity.at_level(gf180, "macro", "power-gated"))
 
 

@@ -17,6 +17,7 @@ from cmru_hw.circuits.charge.continuation import row_gain
 from cmru_hw.cli import group
 from cmru_hw.core.errors import MappingError
 from cmru_hw.nn import checkpoint, recipes, tasks
+from cmru_hw.nn.cells import WindowLayer
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.process import technology
 from tests.narrow import known
@@ -70,6 +71,35 @@ def test_what_trains_is_the_die_that_is_simulated(name: str) -> None:
             explained += int(((found != plain) & (found == die)).sum()) - int(((found == plain) & (found != die)).sum())
     assert different > 100
     assert explained > 0.97 * different
+
+
+def test_packets_train_as_an_amplifier_with_offset_and_finite_gain_takes_them() -> None:
+    """With the decisions of a die, the network has the die's states; without its packets it is far off."""
+    trained, data = shipped("vowels-acmru-2x16"), tasks.get("vowels").test.first(20)
+    design = mapping.map_network(trained, technology.load("gf180"), mapping.calibrate(trained, data))
+    on = variation.select_variations(design, only=(*IN_THE_LOOP, "amplifier"))
+    drawn = variation.draw(design, seed=1, dies=[0], varied=on)
+    packed = fast.pack(design, data)
+    (simulated,) = fast.run(drawn, packed)
+    die = drawn.one(0)
+    network = trained.network()
+    network.load_state_dict({**trained.tensors, **hardware_aware.software_of(design, die)})
+    limits = design.input_range
+    network.input.limits = torch.from_numpy(limits.low).float(), torch.from_numpy(limits.high).float()
+    moves = [torch.from_numpy(packed.padded(one)).transpose(0, 1).float() for one in simulated.decisions]
+    network.override = lambda layer, _candidate, _threshold, _decision: moves[layer]
+    errors = []
+    pairs = zip(design.layers, die.layers, strict=True)
+    for packets in ([None, None], [hardware_aware.packets_of(*pair, design.technology) for pair in pairs]):
+        for layer, own in zip(network.layers, packets, strict=True):
+            assert isinstance(layer, WindowLayer)
+            layer.packets = own
+        with torch.no_grad():
+            found = network(torch.from_numpy(data.inputs), torch.from_numpy(data.lengths))
+        state = packed.padded(simulated.states[0] / die.layers[0].unit[:, None])
+        errors.append(float(np.abs(found.states[0].numpy() - state)[data.valid].max()))
+    assert errors[0] > 0.2, errors
+    assert errors[1] < 0.02, errors
 
 
 def test_noise_of_a_decision_is_that_of_its_two_rows() -> None:

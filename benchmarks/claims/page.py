@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.claims import cells, checkpoints, fitting, networks, probes, problems, retrained, tables
+from benchmarks.claims import answer, cells, checkpoints, fitting, networks, probes, problems, retrained, tables
 from benchmarks.claims.study import Plan
 from benchmarks.claims.verdicts import MATCH, Records, Verdict
 
@@ -46,6 +46,7 @@ def write(plan: Plan, records: Records, verdicts: Sequence[Verdict], figures: Se
         f"The study compares {len(cells.CELLS)} recurrent cells of equal parameter count in one backbone, with equal "
         f"budget and tuning and {plan.seeds} seeds each, on {problem_list}. This package builds circuits of cmru, "
         "acmru and bmru. [Method](#method) describes cells and problems.",
+        *answer.section(records, verdicts, retrained.results() if plan.name == "full" else []),
         "## Verdicts",
         _summary(verdicts),
         '"Holds": the interval excludes the opposite in every comparison. "In part": it does so in some. "Does not '

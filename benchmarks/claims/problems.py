@@ -1,4 +1,4 @@
-"""The problems on which the cells are compared. Two use real data; three are synthetic and test one property each.
+"""The problems on which the cells are compared. Two use real data; the others are synthetic and test one property each.
 
 =========  ====================================================================  ==============================
 problem    one sequence                                                          what it asks
@@ -8,6 +8,7 @@ digits     an 8 × 8 image as 64 single pixels: which digit?                    
 flipflop   ±1 pulses, then 50 to 100 timesteps of noise: sign of the last?       a bit kept in noise
 recall-D   one of four symbols, then D timesteps of noise: which was it?         a symbol kept, seen once
 leaky      white noise: its moving averages with factors 0.8 and 0.95?           fading memory; linear by nature
+listops    up to 32 tokens of nested lists: which digit is their value?          nested operations
 =========  ====================================================================  ==============================
 
 Validation sequences choose the learning rate and are never trained on; test sequences are scored once.
@@ -74,7 +75,7 @@ def get(name: str) -> Problem:
     kind, _, delay = name.partition("-")
     if kind == "recall":
         return _recall(int(delay))
-    return {"vowels": _vowels, "digits": _digits, "flipflop": _flipflop, "leaky": _leaky}[kind]()
+    return {"vowels": _vowels, "digits": _digits, "flipflop": _flipflop, "leaky": _leaky, "listops": _listops}[kind]()
 
 
 def of_length(name: str, length: int, count: int, *, quiet: bool = False) -> Part:
@@ -107,6 +108,23 @@ def _digits() -> Problem:
     parts = (task.train.take(order[:cut]), task.train.take(order[cut:]), task.test)
     pixels = tuple(Sequences(inputs=p.inputs.reshape(len(p), 64, 1), labels=p.labels) for p in parts)
     return _scaled("digits", pixels, outputs=10, noise=0.1, learnt=0.7)
+
+
+def _listops() -> Problem:
+    task = tasks.get("listops")
+    order = np.arange(len(task.train))
+    cut = len(order) * 3 // 4
+    train, validation, test = map(_part, (task.train.take(order[:cut]), task.train.take(order[cut:]), task.test))
+    return Problem(
+        name="listops",
+        train=train,
+        validation=validation,
+        test=test,
+        outputs=len(task.classes),
+        decision="last",
+        noise=0.0,
+        learnt=0.9,
+    )
 
 
 def _scaled(name: str, parts: tuple[Sequences, ...], *, outputs: int, noise: float, learnt: float) -> Problem:

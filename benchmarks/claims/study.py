@@ -123,6 +123,7 @@ FULL = Plan(
         # 64 single pixels: with this study's budget only the linear cells learn the task in a third of these steps.
         "digits": Budget(steps=2000),
         "leaky": Budget(steps=400),
+        "listops": Budget(steps=1000),
     },
     seeds=10,
     throughput=(100, 1000),
@@ -139,7 +140,7 @@ FULL = Plan(
 QUICK = replace(
     FULL,
     name="quick",
-    settings=(("flipflop", 200), ("recall-30", 200), ("vowels", 600), ("leaky", 200)),
+    settings=(("flipflop", 200), ("recall-30", 200), ("vowels", 600), ("leaky", 200), ("listops", 600)),
     scaled=(("vowels", 600),),
     noisy=(("vowels", 600),),
     long=(("flipflop", 200),),

@@ -6,10 +6,11 @@ technology's own laws (:func:`cmru_hw.circuits.charge.variation.draw`). Their ca
 comparator offsets (after trim, if any) are converted back to software numbers, and the step adds the deviation of
 these from the trained numbers. Inputs are clamped to the range of the circuit. Gradients pass to the trained weights
 unchanged (straight-through estimator: Bengio, Léonard and Courville, arXiv:1308.3432). kT/C noise of the rows and
-comparator noise are drawn for each decision.
+comparator noise are drawn for each decision. The packets of an αCMRU carry the offset and the finite gain of their
+amplifiers: its state is a sum of packets that no level limit ends.
 
-Not in the loop, but in the dies that judge the result: finite gain, settling, leakage, charge injection, the offset of
-the level limit, 1/f noise, noise of packets.
+Not in the loop, but in the dies that judge the result: leakage, charge injection, the offset of the level limit, 1/f
+noise, noise of packets, and finite gain and settling of other cells.
 
 Dies of training are never dies of a Monte-Carlo, because their random numbers have other seeds.
 """
@@ -28,12 +29,13 @@ from cmru_hw.analysis.montecarlo.result import DieStatistics
 from cmru_hw.analysis.montecarlo.statistics import scores, summary
 from cmru_hw.circuits.charge import mapping, trim, trim_search, variation
 from cmru_hw.circuits.charge.design import Calibration, Design, Layer, Row
+from cmru_hw.circuits.charge.fast import integrators
 from cmru_hw.circuits.charge.noise import sampled
 from cmru_hw.circuits.input_range import PERCENTILE
 from cmru_hw.core.errors import DataError
 from cmru_hw.core.signals import Array
 from cmru_hw.nn import training
-from cmru_hw.nn.cells import Network, NetworkOutput
+from cmru_hw.nn.cells import Network, NetworkOutput, Packets, WindowLayer
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.recipes import Recipe
 from cmru_hw.nn.sequences import Sequences
@@ -173,12 +175,16 @@ class _Dies:
         self.limits: tuple[Tensor, Tensor] | None = None
         self.errors: list[dict[str, Tensor]] = []
         self.noise: list[Tensor] = []
+        self.packets: list[list[Packets | None]] = []
 
     def forward(self, network: Network, x: Tensor) -> NetworkOutput:
         if self.step % DRAWN == 0:
             self._draw(Trained.from_network(network, self.config))
             network.input.limits = self.limits
         errors = self.errors[self.step % DRAWN]
+        for layer, packets in zip(network.layers, self.packets[self.step % DRAWN], strict=True):
+            assert isinstance(layer, WindowLayer)
+            layer.packets = packets
         self.step += 1
         values = {name: value + errors[name] for name, value in network.named_parameters()}
         output: NetworkOutput = torch.func.functional_call(network, values, (x,))
@@ -195,9 +201,12 @@ class _Dies:
         varied = variation.select_variations(design)
         drawn = trim_search.calibrated(variation.draw(design, seed=self.seed, dies=numbers, varied=varied))
         self.noise = [torch.from_numpy(decision_noise(layer, self.technology)).float() for layer in design.layers]
-        self.errors = []
+        self.errors, self.packets = [], []
         for place in range(DRAWN):
-            made = software_of(design, drawn.one(place))
+            die = drawn.one(place)
+            layers = zip(design.layers, die.layers, strict=True)
+            self.packets.append([packets_of(meant, layer, self.technology) for meant, layer in layers])
+            made = software_of(design, die)
             self.errors.append({name: value - current.tensors[name] for name, value in made.items()})
 
     def perturb(self, layer: int, signal: str, value: Tensor) -> Tensor:
@@ -230,6 +239,24 @@ def software_of(nominal: Design, die: Design) -> dict[str, Tensor]:
         die.readout, die.readout_unit, die.readout_sign, bias, parasitic
     )
     return {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in found.items()}
+
+
+def packets_of(meant: Layer, layer: Layer, technology: Technology) -> Packets | None:
+    """How the integrators of a die's ``layer`` take packets, in software units; None unless it is that of an αCMRU.
+
+    They go with the numbers of :func:`software_of`. ``meant`` is the layer of the nominal design.
+
+    The amplifier's offset adds the same amount to every packet, up or down. Finite gain and the row's parasitic
+    capacitance shorten packets, and each packet takes a share of the state.
+    """
+    if layer.packet_row is None or meant.packet_row is None:
+        return None
+    ratio = layer.packet / layer.integrator
+    sent, retained = integrators.sent(ratio * (1 - layer.unsettled), layer.gain)
+    # A comparator sees only the sign of a row, an integrator its voltage, which the row's own total divides.
+    share = sent / ratio * meant.packet_row.total / (layer.packet_row.total + technology.capacitor.parasitic)
+    numbers = (share, -sent * layer.packet_offset / layer.unit, 1 - retained)
+    return Packets(*(torch.from_numpy(np.ascontiguousarray(value)).float() for value in numbers))
 
 
 def _row(row: Row, line_unit: Array, line_sign: Array, bias: float, parasitic: float) -> tuple[Array, Array]:

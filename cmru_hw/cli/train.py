@@ -30,7 +30,7 @@ COMPARABLE = 0.02
 
 
 @click.command()
-@click.argument("task", required=False, type=click.Choice(["vowels", "detect", "digits", "flipflop"]))
+@click.argument("task", required=False, type=click.Choice(["vowels", "detect", "digits", "flipflop", "listops"]))
 @click.option(
     "--data",
     "data_path",
@@ -72,7 +72,7 @@ COMPARABLE = 0.02
 @click.option(
     "--decision",
     type=click.Choice(["mean", "last", "majority"]),
-    help="How a sequence is classified.  [default: mean; flipflop last]",
+    help="How a sequence is classified.  [default: mean; flipflop and listops last]",
 )
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps.  [default: depends on the task]")
 @click.option(

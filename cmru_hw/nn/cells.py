@@ -111,6 +111,17 @@ class Update(NamedTuple):
     alpha: Tensor
 
 
+class Packets(NamedTuple):
+    """How the integrators of an αCMRU circuit take a packet, (units,) each.
+
+    A decision d changes the state h to (1 − ``lost`` |d|) h + ``share`` d α + ``error`` |d|.
+    """
+
+    share: Tensor
+    error: Tensor
+    lost: Tensor
+
+
 Perturbed = Callable[[str, Tensor], Tensor]
 Overridden = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -119,7 +130,7 @@ class WindowLayer(nn.Module):
     """bmru, cmru, eps and acmru: a window comparison of |c| with |β| moves an integrator up or down, or holds it.
 
     ``highest`` is the largest level K: of all units, of each (units,), or None. It is a part of the configuration, so
-    it is not among the tensors of a checkpoint.
+    it is not among the tensors of a checkpoint. ``packets``: those of a circuit, in training on dies; None: exact ones.
     """
 
     initial_state: Tensor
@@ -130,6 +141,7 @@ class WindowLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.packets: Packets | None = None
         if isinstance(highest, tuple):
             self.register_buffer("highest", torch.tensor(highest, dtype=torch.get_default_dtype()), persistent=False)
         else:
@@ -151,7 +163,10 @@ class WindowLayer(nn.Module):
             moves = decision.abs()
         if isinstance(self.alpha, nn.Linear):
             alpha = self.alpha(x)
-            return Update(None, decision * alpha, decision, candidate, threshold, alpha)
+            if (packets := self.packets) is None:
+                return Update(None, decision * alpha, decision, candidate, threshold, alpha)
+            sent = decision * alpha * packets.share + moves * packets.error
+            return Update(1 - packets.lost * moves, sent, decision, candidate, threshold, alpha)
         keeps = None if epsilon == 1 else 1 - (1 - epsilon) * moves
         return Update(keeps, decision, decision, candidate, threshold, self.alpha)
 

@@ -61,6 +61,9 @@ class Recipe:
     swing: float = 4.0
     """αCMRU only: |h| above this many median |α| is penalised, so that h stays between the rails. |α| starts at 1, the
     size of the initial state."""
+    alpha_decay: float = 0.03
+    """αCMRU only: weight of a penalty on Σ |w| X of the rows of α, as shares of the median |α|. A row of few and small
+    weights has a large voltage, so that the offset of an amplifier is a small share of a packet."""
     row_margin: float = 0.0
     """Penalise decisions closer to another than this share of the swing (:mod:`cmru_hw.nn.margin_loss`); 0: none. Every
     feature is then scaled to the whole swing, α is fixed so that levels are as far apart as the swing allows, and small
@@ -98,6 +101,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             threshold=1.0,
             dependent=False,
         ),
+        "listops": Recipe(steps=3000, smoothing=0.0),
     }
 )
 """The recipe of each task, chosen by :func:`cmru_hw.nn.training.cross_validate` on training sequences only."""

@@ -1,4 +1,4 @@
-"""The training tasks: real data from installed packages, and one synthetic task for retention.
+"""The training tasks: real data from installed packages, and two synthetic tasks, for retention and for nested lists.
 
 =========  =========================================  ============================  ==================================
 task       one sequence                               classes                       source
@@ -7,6 +7,7 @@ vowels     an utterance, 12 cepstra, 7 to 29 frames   9 speakers                
 detect     the same                                   one speaker against the rest  JapaneseVowels (``aeon``)
 digits     an 8 × 8 image, one row per timestep       10 digits                     ``sklearn.datasets.load_digits``
 flipflop   ±1 pulses and long silence in noise        sign of the last pulse        made here from a seed
+listops    a nested list, one token per timestep      its value, 0 to 9             made here from a seed
 =========  =========================================  ============================  ==================================
 
 No data is downloaded: the packages contain it. They are installed by ``pip install 'cmru_hw[train]'``.
@@ -14,7 +15,7 @@ No data is downloaded: the packages contain it. They are installed by ``pip inst
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from numpy.typing import NDArray
 from cmru_hw.core.errors import DataError, InputError
 from cmru_hw.nn.sequences import Sequences, load_sequences
 
-TASKS = ("vowels", "detect", "digits", "flipflop")
+TASKS = ("vowels", "detect", "digits", "flipflop", "listops")
+DECIDED_LAST = ("flipflop", "listops")
+"""Tasks whose classes are those of the last timestep, by default."""
 
 OWN = "own data"
 MAX_CLASSES = 1000
@@ -36,6 +39,27 @@ DETECTED = 3
 PULSE = 4
 """Length of a flipflop pulse in timesteps: enough for a level to go from −2 to +2 or back."""
 SHORTEST_HOLD, LONGEST_HOLD = 50, 1000
+
+LONGEST_LIST, DEEPEST_LIST, MOST_ITEMS = 32, 3, 4
+"""Of a listops expression: tokens, operations within each other, and items of an operation."""
+NESTED = 0.3
+"""Probability that an item of a list is a list, where the depth allows one."""
+
+
+def _middle(items: Sequence[int]) -> int:
+    """The middle one of the sorted items; of two, the lower."""
+    return sorted(items)[(len(items) - 1) // 2]
+
+
+OPERATIONS: Mapping[str, Callable[[Sequence[int]], int]] = {
+    "MIN": min,
+    "MAX": max,
+    "MED": _middle,
+    "SM": lambda items: sum(items) % 10,
+}
+"""What a list stands for: its least, largest or middle item, or the last digit of their sum."""
+TOKENS = (*map(str, range(10)), *(f"[{name}" for name in OPERATIONS), "]")
+"""Tokens of an expression. Each is a feature, which is 1 in the timestep of that token, else 0."""
 
 _VOWELS: Mapping[str, Any] = {
     "data": "JapaneseVowels: 12 LPC cepstra per frame of nine male speakers saying /ae/",
@@ -58,7 +82,13 @@ class Task:
 
 def get(name: str) -> Task:
     """The task ``name``. Raises InputError if it is unknown or the package with its data is missing."""
-    makers = {"vowels": _vowels, "detect": _detect, "digits": _digits, "flipflop": _flipflop}
+    makers = {
+        "vowels": _vowels,
+        "detect": _detect,
+        "digits": _digits,
+        "flipflop": _flipflop,
+        "listops": _listops,
+    }
     if name not in makers:
         raise InputError(f"task {name!r} is unknown; it must be one of {', '.join(TASKS)}")
     return makers[name]()
@@ -172,3 +202,50 @@ def pulses(rng: np.random.Generator, holds: NDArray[np.int64]) -> Sequences:
         row[length:] = 0
         labels[index] = signs[-1] > 0
     return Sequences(inputs=inputs, lengths=lengths, labels=labels)
+
+
+def _listops() -> Task:
+    made = expressions(np.random.default_rng(2027), 2560)
+    train, test = made.take(np.arange(2048)), made.take(np.arange(2048, 2560))
+    return Task(
+        name="listops",
+        train=train,
+        test=test,
+        classes=tuple(str(digit) for digit in range(10)),
+        notes={
+            "data": f"lists of digits and lists under {', '.join(OPERATIONS)}, up to {LONGEST_LIST} tokens",
+            "split": "2048 expressions train, 512 other ones test",
+            "source": "made by cmru_hw.nn.tasks from a fixed seed; the idea is that of N. Nangia, S. Bowman, "
+            "arXiv:1804.06028",
+            "licence": "none needed",
+        },
+    )
+
+
+def expressions(rng: np.random.Generator, count: int) -> Sequences:
+    """``count`` different expressions such as ``[MAX 2 [SM 7 5 ] 0 ]``, labelled by their values."""
+    made: dict[tuple[str, ...], int] = {}
+    while len(made) < count:
+        tokens, value = _expression(rng, DEEPEST_LIST)
+        if len(tokens) <= LONGEST_LIST:
+            made[tuple(tokens)] = value
+    lengths = np.array([len(tokens) for tokens in made])
+    inputs = np.zeros((count, LONGEST_LIST, len(TOKENS)), dtype=np.float32)
+    for row, each in zip(inputs, made, strict=True):
+        row[np.arange(len(each)), [TOKENS.index(token) for token in each]] = 1
+    return Sequences(inputs=inputs, lengths=lengths, labels=np.array(list(made.values())))
+
+
+def _expression(rng: np.random.Generator, depth: int) -> tuple[list[str], int]:
+    """Tokens and value of a list with at most ``depth`` operations within each other."""
+    name = list(OPERATIONS)[rng.integers(len(OPERATIONS))]
+    tokens, values = [f"[{name}"], []
+    for _ in range(rng.integers(2, MOST_ITEMS + 1)):
+        if depth > 1 and rng.random() < NESTED:
+            inner, value = _expression(rng, depth - 1)
+        else:
+            value = int(rng.integers(10))
+            inner = [str(value)]
+        tokens += inner
+        values.append(value)
+    return [*tokens, "]"], OPERATIONS[name](values)

@@ -63,13 +63,13 @@ def train(
     """A network of ``units`` per layer, trained on all training sequences and scored once on the test sequences.
 
     ``epsilon`` is needed for cell "eps"; for other cells it follows from the cell. ``levels`` is the saturation K, of
-    all units or of each (:mod:`cmru_hw.nn.levels`). ``decision`` defaults to the mean over timesteps (flipflop: the
-    last timestep). ``recipe`` defaults to the task's own. ``command`` is stored in the checkpoint. The same arguments
-    give the same weights on the same kind of machine.
+    all units or of each (:mod:`cmru_hw.nn.levels`). ``decision`` defaults to the mean over timesteps (flipflop and
+    listops: the last timestep). ``recipe`` defaults to the task's own. ``command`` is stored in the checkpoint. The
+    same arguments give the same weights on the same kind of machine.
     """
     chosen = tasks.get(task) if isinstance(task, str) else task
     recipe = recipe or RECIPES.get(chosen.name, Recipe())
-    decision = decision or ("last" if chosen.name == "flipflop" else "mean")
+    decision = decision or ("last" if chosen.name in tasks.DECIDED_LAST else "mean")
     if epsilon is None:
         if cell == "eps":
             raise InputError("cell 'eps' needs an epsilon between 0 (forget) and 1 (accumulate); give one")
@@ -306,6 +306,8 @@ def _cost(
         loss = torch.lerp(loss, taught, recipe.taught)
     if config.cell == "acmru":
         loss = loss + _excess(output.outputs, output.alphas, valid, recipe.swing)
+        if recipe.alpha_decay:
+            loss = loss + recipe.alpha_decay * _varying(network, output, valid, source.largest(network))
     if recipe.row_margin:
         within = valid_timesteps(valid, x.shape[1])
         close = margin_loss.loss(network, output, within, inputs=source.largest(network), margin=recipe.row_margin)
@@ -320,6 +322,22 @@ def _excess(outputs: tuple[Tensor, ...], alphas: tuple[Tensor, ...], lengths: Te
     for h, alpha in zip(outputs, alphas, strict=True):
         room = swing * alpha.abs().median()
         total = total + 10 * (h[valid].abs() / room - 1).relu().square().mean()
+    return total
+
+
+def _varying(network: Network, output: NetworkOutput, lengths: Tensor, inputs: float) -> Tensor:
+    """Mean over units of Σ |w| X of the rows of α, as shares of the median |α| of their layer.
+
+    X is the largest magnitude of each line: ``inputs`` of the network's, and of states in this batch.
+    """
+    valid = valid_timesteps(lengths, output.logits.shape[1])
+    total = torch.zeros(())
+    largest = torch.full((network.input.scale.numel(),), inputs)
+    for layer, h, alpha in zip(network.layers, output.outputs, output.alphas, strict=True):
+        assert isinstance(layer, WindowLayer) and isinstance(layer.alpha, nn.Linear)
+        total = total + (layer.alpha.weight.abs() @ largest).mean() / alpha.detach().abs().median()
+        states = torch.full((h.shape[2],), float(h.detach()[valid].abs().max()))
+        largest = torch.cat((states, largest)) if network.skip else states
     return total
 
 

@@ -51,7 +51,7 @@ class Integrators:
         """Integrators of ``layer`` with noise ``source``; ``released`` [timesteps] is the drift time after power-on."""
         batch = dies.batch
         settled = 1 - layer.unsettled
-        packet, retained = _sent(layer.packet / layer.integrator * settled, layer.gain)
+        packet, retained = sent(layer.packet / layer.integrator * settled, layer.gain)
         if dies.nominal.config.epsilon == 0.0 and layer.packet_row is None:
             retained = np.zeros_like(retained)
         up, down = batch.reference_up[:, None], batch.reference_down[:, None]
@@ -61,7 +61,7 @@ class Integrators:
             half, common = packet * (up + down) / 2, packet * (up - down) / 2 + error
         else:
             half, common = packet, error
-        start, _ = _sent(layer.start_packet / layer.integrator * settled, layer.gain)
+        start, _ = sent(layer.start_packet / layer.integrator * settled, layer.gain)
         slope = drift(dies.nominal, layer)
         forced = np.where(layer.initial > 0, up, -down)
         return cls(
@@ -99,7 +99,7 @@ class Integrators:
         )
 
 
-def _sent(ratio: Array, gain: Array) -> tuple[Array, Array]:
+def sent(ratio: Array, gain: Array) -> tuple[Array, Array]:
     """g and ρ (see the module's docstring) of packets with r = ``ratio``."""
     short = 1 + (1 + ratio) / gain
     return ratio / short, (1 + 1 / gain) / short
