@@ -64,6 +64,25 @@ trim_option = click.option(
     "power-on. Charge domain only; in transistors 5 bits, on the power-gated chip.  [default: no trim]",
 )
 
+parallel_option = click.option(
+    "--parallel",
+    "in_parallel",
+    multiple=True,
+    metavar="CLASS=N",
+    callback=lambda _context, _option, given: dict(_number(one) for one in given),
+    help="Make the mirrors of a size class of N devices in parallel, such as layer1/thresholds=4, levels=2 or all=2. "
+    "Mismatch falls as 1/√N, and area grows as N. Current mode only. Repeatable.  [default: one device]",
+)
+
+centre_option = click.option(
+    "--centre",
+    "centre_path",
+    type=common.FILE,
+    metavar="TRAIN.npz",
+    help="Move every threshold to the middle between the candidates of these sequences on either side of it. No "
+    "decision on them changes. Take the training sequences. FQ-BMRU only.",
+)
+
 unit_current_option = click.option(
     "--unit-current",
     type=common.Real(0, min_open=True),
@@ -79,6 +98,7 @@ unit_current_option = click.option(
 @level_option
 @memory_option
 @trim_option
+@parallel_option
 @common.input_option
 @common.percentile_option
 @own_check.check_option
@@ -90,6 +110,7 @@ def inspect(
     level: str | None,
     memory: str | None,
     trim_bits: int | None,
+    in_parallel: dict[str, int],
     input_path: Path | None,
     percentile: float | None,
     check_path: Path | None,
@@ -106,7 +127,7 @@ def inspect(
     trained = loaded.trained
     agreement = own_check.compared(trained, check_path)
     kind = _architecture(architecture, trained)
-    technology = _technology(kind, technology_name, level, memory, trim_bits)
+    technology = _technology(kind, technology_name, level, memory, trim_bits, in_parallel)
     sequences = (
         _evaluation_sequences(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
     )
@@ -139,6 +160,8 @@ def inspect(
 @level_option
 @memory_option
 @trim_option
+@parallel_option
+@centre_option
 @common.vdd_option
 @unit_current_option
 @click.option("--label", default="", metavar="TEXT", help="Name of the design in tables and reports.")
@@ -169,6 +192,8 @@ def export(
     level: str | None,
     memory: str | None,
     trim_bits: int | None,
+    in_parallel: dict[str, int],
+    centre_path: Path | None,
     vdd: float | None,
     unit_current: float | None,
     label: str,
@@ -195,7 +220,7 @@ def export(
     Example: cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
              cmru-hw export models/detect-cmru-2x4.safetensors --technology gf180 --level transistor -o out/t
              cmru-hw export models/vowels-cmru-2x16.safetensors --technology gf180 --trim 5 -o out/trimmed
-             cmru-hw export models/detect-fq-bmru-2x4.safetensors --architecture cm -o out/current
+             cmru-hw export models/detect-fq-bmru-2x4.safetensors --parallel layer1/thresholds=4 -o out/current
              cmru-hw export models/vowels-cmru-2x16.safetensors --technology gf180 --vdd 1.5 --label "1.5 V" -o out/low
     """
     from cmru_hw import spice
@@ -210,8 +235,9 @@ def export(
     if label:
         folder.checked_label(label)
     agreement = own_check.required(trained, checkpoint_path, check_path)
+    trained, centring = _centred(trained, centre_path)
     given = _given(checkpoint_path, input_path, sequences, spread=spread)
-    technology = _technology(kind, technology_name, level, memory, trim_bits)
+    technology = _technology(kind, technology_name, level, memory, trim_bits, in_parallel)
     with spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine:
         technology = _operated(kind, technology, vdd, unit_current, engine)
     mapped = kind.map_network(trained, technology, _calibrated(kind, trained, given, percentile))
@@ -226,6 +252,7 @@ def export(
         **_describe_design(design),
         **clamped,
         **_read(loaded),
+        **centring,
     }
     judged = verdict.judged(design, trained, given, checkpoint=checkpoint_path, technology=technology_name)
     if not as_json:
@@ -272,6 +299,23 @@ def _verify(
         )
 
 
+def _centred(trained: Trained, path: Path | None) -> tuple[Trained, dict[str, object]]:
+    """``trained`` with its thresholds centred on the sequences of ``path``, and facts about it."""
+    from cmru_hw.nn import centring
+
+    if path is None:
+        return trained, {}
+    found, moved = centring.centred(trained, common.load_sequences(path, None))
+    return found, {"centred units": f"{len(moved)} of {sum(trained.config.units)}"}
+
+
+def _number(given: str) -> tuple[str, int]:
+    name, equals, value = given.partition("=")
+    if not (name and equals and value.isascii() and value.isdigit()):
+        raise click.BadParameter(f"{given!r} is not CLASS=N, such as levels=4")
+    return name, int(value)
+
+
 def _named_file(given: str) -> tuple[str, Path]:
     name, equals, path = given.partition("=")
     if not (name and equals and path):
@@ -286,11 +330,18 @@ def _architecture(name: str | None, trained: Trained) -> Architecture:
 
 
 def _technology(
-    kind: Architecture, name: str | None, level: str | None, memory: str | None, trim_bits: int | None
+    kind: Architecture,
+    name: str | None,
+    level: str | None,
+    memory: str | None,
+    trim_bits: int | None,
+    in_parallel: dict[str, int],
 ) -> AnyTechnology:
     found = kind.load_technology(name or kind.technology)
     if level is not None or memory is not None:
         found = kind.at_level(found, level, memory)
+    if in_parallel:
+        found = kind.with_parallel(found, in_parallel)
     return found if trim_bits is None else kind.with_trim(found, trim_bits)
 
 

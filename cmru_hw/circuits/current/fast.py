@@ -93,6 +93,8 @@ def _run(  # noqa: C901 - see above
     # Current [A] of a gate line in an arm of strength 1 and ratio 1: line → type → (dies, places).
     lines: dict[str, dict[str, Array]] = {}
     made, drawn, mirror = folds(design), devices(design), design.technology.mirror
+    # Currents of lines are those of one of the devices in parallel.
+    strength = {name: values * drawn[name].count for name, values in strength.items()}
     unit = design.technology.width / design.technology.length
     supply = {block: np.zeros((count, flat.shape[0])) for block in BLOCKS}
 
@@ -151,12 +153,14 @@ def _run(  # noqa: C901 - see above
         seen = np.stack(rows(layer.candidate), axis=-1).reshape(count, *shape, layer.units)
         cells = [_thresholds(layer, index, i, strength) for i in range(layer.units)]
         up, down, out = (np.stack(values, axis=-1) for values in zip(*cells, strict=True))
+        out = out * design.technology.count(f"h{index}_0")
         state = _switch(seen, up, down, layer.initial, design.technology.timestep)
         supply["references"] += (layer.thresh + layer.window + layer.gain).sum()
         for i in range(layer.units):
             supply["cells"] += _drawn(layer, index, i, strength, seen[..., i], state[..., i]).reshape(count, -1)
             # The level is the output of a reader of unit size at half the supply. The diode carries the copied current.
-            copied = out[:, i] / mirror.at_currents(unit, "p", "half", out[:, i])
+            each = out[:, i] / design.technology.count(f"h{index}_{i}")
+            copied = each / mirror.at_currents(unit, "p", "half", each)
             line(f"h{index}_{i}", "p", (state[..., i] * copied[:, None, None]).reshape(count, -1))
         high = (state > 0.5) & valid
         upward = high & (seen >= layer.upper)
