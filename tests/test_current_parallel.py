@@ -78,7 +78,7 @@ def test_unknown_classes_are_named_with_those_there_are() -> None:
 
 def test_more_devices_than_the_sweep_allows_are_refused() -> None:
     with pytest.raises(MappingError, match=r"64 devices in parallel need 1.92 nA.*take fewer") as error:
-        kind = replace(technology.load("gf180"), largest=1.5e-9, parallel={"thresholds": 64})
+        kind = replace(technology.load("gf180"), largest=1.5e-9, parallel={"levels": 64})
         trained = network()
         mapping.map_network(trained, kind, mapping.calibrate(trained, sequences()))
     assert "layers.0" in str(error.value)

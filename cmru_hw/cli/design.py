@@ -235,7 +235,7 @@ def export(
     if label:
         folder.checked_label(label)
     agreement = own_check.required(trained, checkpoint_path, check_path)
-    trained, centring = _centred(trained, centre_path)
+    trained, centring = centred(trained, centre_path)
     given = _given(checkpoint_path, input_path, sequences, spread=spread)
     technology = _technology(kind, technology_name, level, memory, trim_bits, in_parallel)
     with spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine:
@@ -299,7 +299,7 @@ def _verify(
         )
 
 
-def _centred(trained: Trained, path: Path | None) -> tuple[Trained, dict[str, object]]:
+def centred(trained: Trained, path: Path | None) -> tuple[Trained, dict[str, object]]:
     """``trained`` with its thresholds centred on the sequences of ``path``, and facts about it."""
     from cmru_hw.nn import centring
 

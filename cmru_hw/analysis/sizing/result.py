@@ -48,18 +48,21 @@ class Limit(Record):
 class Figures(Record):
     """Figures of a technology that follow from its sizes. Offsets [V] are standard deviations; ``trim_step`` [V], None
     without trim; ``kick`` [V]: movement of a row by a decision; ``decision`` [s] at 1 mV; ``amplifier_time`` [s]: time
-    constant."""
+    constant. ``threshold_spread``: standard deviation of a threshold by the mirrors of its cell, of the layer with
+    the largest. None for the figures of the other kind of circuit.
+    """
 
     energy_J: NotNegative
     area_m2: NotNegative
-    comparator_offset: NotNegative
-    amplifier_offset: NotNegative
-    limit_offset: NotNegative
-    trim_step: NotNegative | None
-    kick: NotNegative
-    decision: NotNegative
-    amplifier_gain: NotNegative
-    amplifier_time: NotNegative
+    comparator_offset: NotNegative | None = None
+    amplifier_offset: NotNegative | None = None
+    limit_offset: NotNegative | None = None
+    trim_step: NotNegative | None = None
+    kick: NotNegative | None = None
+    decision: NotNegative | None = None
+    amplifier_gain: NotNegative | None = None
+    amplifier_time: NotNegative | None = None
+    threshold_spread: NotNegative | None = None
     blocks_J: Mapping[str, NotNegative]
 
 

@@ -346,15 +346,11 @@ def _layer(
         if dead := np.flatnonzero(values == 0).tolist():
             because = "its output is always 0" if what == "alpha" else "it is set by every input"
             raise MappingError(f"{name}, unit {dead[0]}: {what} is 0, so {because}; prune it, or train further")
-    compared, raised = (
-        parallel.count(technology.parallel, parallel.of_layer(index, kind)) for kind in ("thresholds", "levels")
-    )
-    # A cell's upper threshold and level must lie within its swept range, and so must the share of each of several
-    # devices in parallel. The rows around the cell take the remaining factor.
-    least = _least(name, compared, technology.cell.thresh[0], technology)
-    unit = np.clip(beta * technology.unit, least, technology.largest) / beta
+    # A cell's upper threshold and level must lie within its swept range. The rows around it take the remaining factor.
+    unit = np.clip(beta * technology.unit, technology.smallest, technology.largest) / beta
     unit = np.where(np.abs(unit / technology.unit - 1) < 1e-12, technology.unit, unit)
-    least = _least(name, raised, technology.cell.gain[0], technology)
+    raised = parallel.count(technology.parallel, parallel.of_layer(index, "levels"))
+    least = _least(name, raised, technology)
     high = np.clip(np.abs(alpha) * technology.unit, least, technology.largest)
     upper, low = beta * unit, tensors[f"{name}.low"] * unit
     never = low < technology.leakage
@@ -366,8 +362,10 @@ def _layer(
         wide = float(NARROWEST * upper[i])
         deviations.append(_level(f"{name}.width[{i}]", upper[i] - low[i], wide, "raised to the narrowest window"))
     low = np.where(narrow, (1 - NARROWEST) * upper, low)
-    thresh, window, gain = technology.cell.biases(upper / compared, (upper - low) / compared, high / raised)
-    thresh, window, gain = compared * thresh, compared * window, raised * gain
+    # Thresholds depend on where the switches m3 and m6 turn on. There is always one of each, with the whole current.
+    # The level depends on the drain voltages of the mirrors, and so on the share of one device.
+    thresh, window, gain = technology.cell.biases(upper, upper - low, high / raised)
+    gain = raised * gain
     weight, bias = tensors[f"{name}.candidate.weight"], tensors[f"{name}.candidate.bias"]
     terms = [*(mirrors.outputs(rows, weight) for rows in read), mirrors.constant(bias, technology)]
     # The mirrors of a candidate are exact at the upper threshold, where the cell decides.
@@ -392,9 +390,9 @@ def _layer(
     )
 
 
-def _least(name: str, count: int, swept: float, technology: CurrentTechnology) -> float:
-    """Smallest current of a cell whose mirrors are ``count`` devices in parallel, each swept from ``swept`` [A]."""
-    least = max(technology.smallest, count * swept)
+def _least(name: str, count: int, technology: CurrentTechnology) -> float:
+    """Smallest level [A] of a cell with ``count`` devices in parallel, each of which carries a swept current."""
+    least = max(technology.smallest, count * technology.cell.gain[0])
     if least >= technology.largest:
         raise MappingError(
             f"{name}: {count} devices in parallel need {si(least, 'A')}, more than the largest current of a cell, "
