@@ -25,7 +25,7 @@ from tests.test_sizing import problem as charge_problem
 from tests.test_sizing import sized as sized_charge
 
 FQ = MODELS / "detect-fq-bmru-2x4.safetensors"
-GOAL = Goal(yield_=0.8, search=32, proof=60, minimise="area")
+GOAL = Goal(yield_=0.6, search=32, proof=60, minimise="area", drop=0.03)
 STAY: Mapping[str, float] = {
     "inputs": 1,
     "constant": 2,

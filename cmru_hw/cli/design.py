@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cmru_hw.cli import common, own_check, verdict
+from cmru_hw.cli import common, own_check, size_options, verdict
 from cmru_hw.core.errors import CheckFailed, MappingError
 from cmru_hw.core.units import plain
 from cmru_hw.nn import levels
@@ -64,25 +64,6 @@ trim_option = click.option(
     "power-on. Charge domain only; in transistors 5 bits, on the power-gated chip.  [default: no trim]",
 )
 
-parallel_option = click.option(
-    "--parallel",
-    "in_parallel",
-    multiple=True,
-    metavar="CLASS=N",
-    callback=lambda _context, _option, given: dict(_number(one) for one in given),
-    help="Make the mirrors of a size class of N devices in parallel, such as layer1/thresholds=4, levels=2 or all=2. "
-    "Mismatch falls as 1/√N, and area grows as N. Current mode only. Repeatable.  [default: one device]",
-)
-
-centre_option = click.option(
-    "--centre",
-    "centre_path",
-    type=common.FILE,
-    metavar="TRAIN.npz",
-    help="Move every threshold to the middle between the candidates of these sequences on either side of it. No "
-    "decision on them changes. Take the training sequences. FQ-BMRU only.",
-)
-
 unit_current_option = click.option(
     "--unit-current",
     type=common.Real(0, min_open=True),
@@ -98,7 +79,7 @@ unit_current_option = click.option(
 @level_option
 @memory_option
 @trim_option
-@parallel_option
+@size_options.parallel_option
 @common.input_option
 @common.percentile_option
 @own_check.check_option
@@ -160,8 +141,8 @@ def inspect(
 @level_option
 @memory_option
 @trim_option
-@parallel_option
-@centre_option
+@size_options.parallel_option
+@size_options.centre_option
 @common.vdd_option
 @unit_current_option
 @click.option("--label", default="", metavar="TEXT", help="Name of the design in tables and reports.")
@@ -235,7 +216,7 @@ def export(
     if label:
         folder.checked_label(label)
     agreement = own_check.required(trained, checkpoint_path, check_path)
-    trained, centring = centred(trained, centre_path)
+    trained, centring = size_options.centred(trained, centre_path)
     given = _given(checkpoint_path, input_path, sequences, spread=spread)
     technology = _technology(kind, technology_name, level, memory, trim_bits, in_parallel)
     with spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine:
@@ -297,23 +278,6 @@ def _verify(
         raise CheckFailed(
             f"{found['output']} is written, but its circuit does not agree with the software model: see cmru-hw compare"
         )
-
-
-def centred(trained: Trained, path: Path | None) -> tuple[Trained, dict[str, object]]:
-    """``trained`` with its thresholds centred on the sequences of ``path``, and facts about it."""
-    from cmru_hw.nn import centring
-
-    if path is None:
-        return trained, {}
-    found, moved = centring.centred(trained, common.load_sequences(path, None))
-    return found, {"centred units": f"{len(moved)} of {sum(trained.config.units)}"}
-
-
-def _number(given: str) -> tuple[str, int]:
-    name, equals, value = given.partition("=")
-    if not (name and equals and value.isascii() and value.isdigit()):
-        raise click.BadParameter(f"{given!r} is not CLASS=N, such as levels=4")
-    return name, int(value)
 
 
 def _named_file(given: str) -> tuple[str, Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cmru_hw.cli import common, design
+from cmru_hw.cli import common, size_options
 from cmru_hw.core.errors import CheckFailed, InputError, reason
 from cmru_hw.core.units import percent, si
 
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     metavar="integrator|power-gated",
     help="Start from the sizes of the network in transistors with this state storage.",
 )
-@design.centre_option
+@size_options.centre_option
 @common.drop_option
 @click.option(
     "--trials",
@@ -167,7 +167,7 @@ def size(
     from cmru_hw.circuits import registry
     from cmru_hw.nn import checkpoint
 
-    trained, _ = design.centred(checkpoint.read(checkpoint_path).trained, centre_path)
+    trained, _ = size_options.centred(checkpoint.read(checkpoint_path).trained, centre_path)
     data = common.load_sequences(input_path, sequences, spread=spread)
     trained.check(data)
     current = registry.fitting(trained).name == "cm"

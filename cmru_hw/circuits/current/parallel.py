@@ -1,7 +1,7 @@
 """Size classes: how many unit devices each mirror has in parallel.
 
 A line is the gate of a diode and of all arms on it. If all of them are N devices in parallel, each device carries an
-Nth of the current. The measured tables then hold at that current, mismatch falls as 1/√N, and area grows as N; power
+Nth of the current. The measured mirrors then hold at that current, mismatch falls as 1/√N, and area grows as N. Power
 stays. The lines form these classes, of which a technology gives the number N by name::
 
     inputs constant                          lines of the features; line of the constant 1

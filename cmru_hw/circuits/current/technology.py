@@ -271,11 +271,8 @@ def parse(content: str, *, where: str) -> CurrentTechnology:
 
 def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:  # noqa: C901 - one check after another
     """Inverse of ``dataclasses.asdict``. Raises TechnologyError, which names the key."""
-    data = dict(data) if isinstance(data, dict) else data
-    given = data.pop("parallel", {}) if isinstance(data, dict) else {}
+    data, given = _without_parallel(data, where)
     _same_keys(data, CurrentTechnology, where, without="parallel")
-    if not isinstance(given, dict):
-        raise TechnologyError(f"{where}: parallel must be a table")
     for key in ("name", "process", "source", "corner"):
         if not isinstance(data[key], str) or not data[key].isprintable():
             raise TechnologyError(f"{where}: {key} must be one line of text")
@@ -332,8 +329,19 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:  # noqa
             high=axes["high"],
         ),
         mirror=MirrorTable(aspect=aspect, current=current, ratios=ratios),
-        parallel=parallel.checked(given, where=f"{where}: parallel"),
+        parallel=given,
     )
+
+
+def _without_parallel(data: Any, where: str) -> tuple[Any, dict[str, int]]:
+    """``data`` without its optional table ``parallel``, and this table."""
+    if not isinstance(data, dict) or "parallel" not in data:
+        return data, {}
+    given = data["parallel"]
+    if not isinstance(given, dict):
+        raise TechnologyError(f"{where}: parallel must be a table")
+    rest = {key: value for key, value in data.items() if key != "parallel"}
+    return rest, parallel.checked(given, where=f"{where}: parallel")
 
 
 def _within_sweeps(
