@@ -276,8 +276,8 @@ def test_impossible_requests_are_refused(tmp_path: Path, arguments: list[str], m
     assert not (tmp_path / "sized").exists()
 
 
-def test_current_mode_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="only charge-domain circuits"):
+def test_current_mode_has_another_problem() -> None:
+    with pytest.raises(InputError, match="fq-bmru has no circuit in charge domain"):
         problem("detect-fq-bmru-2x4")
 
 

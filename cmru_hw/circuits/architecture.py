@@ -39,8 +39,9 @@ class Architecture:
     * ``random_weights``: how a scaling study draws the weights of random networks, or ""
 
     From a network to a design. ``load_technology(name_or_path)``, ``technology_from(data, where=…)``,
-    ``calibration_from(data)``, ``at_level(technology, level, memory)`` and ``with_trim(technology, bits)`` (with a trim
-    code of that many bits for every row) raise TechnologyError, or KeyError, TypeError and ValueError for damaged data.
+    ``calibration_from(data)``, ``at_level(technology, level, memory)``, ``with_trim(technology, bits)`` (with a trim
+    code of that many bits for every row) and ``with_parallel(technology, counts)`` (with numbers of devices in parallel
+    by size class) raise TechnologyError, or KeyError, TypeError and ValueError for damaged data.
     ``calibrate(trained, sequences, percentile=…)`` and ``map_network(trained, technology, calibration)`` raise
     MappingError for a network that this kind of circuit cannot realize.
     ``with_templates(design, templates)``: the design with the user's own cells as (name, text).
@@ -88,6 +89,7 @@ class Architecture:
     load_technology: Callable[[str | Path], AnyTechnology]
     at_level: Callable[[Any, str | None, str | None], AnyTechnology]
     with_trim: Callable[[Any, int], AnyTechnology]
+    with_parallel: Callable[[Any, Mapping[str, int]], AnyTechnology]
     technology_from: Callable[..., AnyTechnology]
     calibration_from: Callable[[Mapping[str, Any]], Any]
     calibrate: Callable[..., Any]

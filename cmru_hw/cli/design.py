@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cmru_hw.cli import common, own_check, verdict
+from cmru_hw.cli import common, own_check, size_options, verdict
 from cmru_hw.core.errors import CheckFailed, MappingError
 from cmru_hw.core.units import plain
 from cmru_hw.nn import levels
@@ -79,6 +79,7 @@ unit_current_option = click.option(
 @level_option
 @memory_option
 @trim_option
+@size_options.parallel_option
 @common.input_option
 @common.percentile_option
 @own_check.check_option
@@ -90,6 +91,7 @@ def inspect(
     level: str | None,
     memory: str | None,
     trim_bits: int | None,
+    in_parallel: dict[str, int],
     input_path: Path | None,
     percentile: float | None,
     check_path: Path | None,
@@ -106,7 +108,7 @@ def inspect(
     trained = loaded.trained
     agreement = own_check.compared(trained, check_path)
     kind = _architecture(architecture, trained)
-    technology = _technology(kind, technology_name, level, memory, trim_bits)
+    technology = _technology(kind, technology_name, level, memory, trim_bits, in_parallel)
     sequences = (
         _evaluation_sequences(checkpoint_path) if input_path is None else common.load_sequences(input_path, None)
     )
@@ -139,6 +141,8 @@ def inspect(
 @level_option
 @memory_option
 @trim_option
+@size_options.parallel_option
+@size_options.centre_option
 @common.vdd_option
 @unit_current_option
 @click.option("--label", default="", metavar="TEXT", help="Name of the design in tables and reports.")
@@ -169,6 +173,8 @@ def export(
     level: str | None,
     memory: str | None,
     trim_bits: int | None,
+    in_parallel: dict[str, int],
+    centre_path: Path | None,
     vdd: float | None,
     unit_current: float | None,
     label: str,
@@ -195,7 +201,7 @@ def export(
     Example: cmru-hw export models/vowels-cmru-2x16.safetensors -o out/vowels
              cmru-hw export models/detect-cmru-2x4.safetensors --technology gf180 --level transistor -o out/t
              cmru-hw export models/vowels-cmru-2x16.safetensors --technology gf180 --trim 5 -o out/trimmed
-             cmru-hw export models/detect-fq-bmru-2x4.safetensors --architecture cm -o out/current
+             cmru-hw export models/detect-fq-bmru-2x4.safetensors --parallel layer1/thresholds=4 -o out/current
              cmru-hw export models/vowels-cmru-2x16.safetensors --technology gf180 --vdd 1.5 --label "1.5 V" -o out/low
     """
     from cmru_hw import spice
@@ -210,8 +216,9 @@ def export(
     if label:
         folder.checked_label(label)
     agreement = own_check.required(trained, checkpoint_path, check_path)
+    trained, centring = size_options.centred(trained, centre_path)
     given = _given(checkpoint_path, input_path, sequences, spread=spread)
-    technology = _technology(kind, technology_name, level, memory, trim_bits)
+    technology = _technology(kind, technology_name, level, memory, trim_bits, in_parallel)
     with spice.open_engine(backend=backend, jobs=jobs, timeout=timeout) as engine:
         technology = _operated(kind, technology, vdd, unit_current, engine)
     mapped = kind.map_network(trained, technology, _calibrated(kind, trained, given, percentile))
@@ -226,6 +233,7 @@ def export(
         **_describe_design(design),
         **clamped,
         **_read(loaded),
+        **centring,
     }
     judged = verdict.judged(design, trained, given, checkpoint=checkpoint_path, technology=technology_name)
     if not as_json:
@@ -286,11 +294,18 @@ def _architecture(name: str | None, trained: Trained) -> Architecture:
 
 
 def _technology(
-    kind: Architecture, name: str | None, level: str | None, memory: str | None, trim_bits: int | None
+    kind: Architecture,
+    name: str | None,
+    level: str | None,
+    memory: str | None,
+    trim_bits: int | None,
+    in_parallel: dict[str, int],
 ) -> AnyTechnology:
     found = kind.load_technology(name or kind.technology)
     if level is not None or memory is not None:
         found = kind.at_level(found, level, memory)
+    if in_parallel:
+        found = kind.with_parallel(found, in_parallel)
     return found if trim_bits is None else kind.with_trim(found, trim_bits)
 
 

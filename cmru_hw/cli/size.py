@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from cmru_hw.cli import common
+from cmru_hw.cli import common, size_options
 from cmru_hw.core.errors import CheckFailed, InputError, reason
 from cmru_hw.core.units import percent, si
 
 if TYPE_CHECKING:
-    from cmru_hw.analysis.sizing.problem import Problem
+    from cmru_hw.analysis.sizing.problem import AnyProblem, Goal, Minimise
     from cmru_hw.analysis.sizing.result import Proof, Round, Rounds, SizingResult
     from cmru_hw.analysis.sizing.rounds import Training
     from cmru_hw.analysis.sizing.search import Progress
+    from cmru_hw.nn.checkpoint import Trained
+    from cmru_hw.nn.sequences import Sequences
     from cmru_hw.process.sizing_laws import Laws
     from cmru_hw.process.technology import Technology
 
@@ -46,22 +48,21 @@ if TYPE_CHECKING:
 @click.option(
     "--minimise",
     type=click.Choice(["energy", "area"]),
-    default="energy",
-    show_default=True,
-    help="The cost of a trial: estimated energy per timestep, or estimated area.",
+    help="The cost of a trial: estimated energy per timestep, or estimated area.  [default: energy; area in current "
+    "mode, where power does not depend on sizes]",
 )
 @click.option(
     "--fix",
     "fixed",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Do not search this size, such as trim_bits=5 or row=4e-13 (SI units). Repeatable.",
+    help="Do not search this size, such as trim_bits=5, row=4e-13 (SI units) or layer0/entry=1. Repeatable.",
 )
 @click.option(
     "--technology",
     "technology_name",
     metavar="NAME",
-    help="Technology whose process has sizing laws, or path of a TOML file.  [default: gf180]",
+    help="Technology whose process has sizing laws (in current mode: any), or path of a TOML file.  [default: gf180]",
 )
 @click.option(
     "--laws",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     metavar="integrator|power-gated",
     help="Start from the sizes of the network in transistors with this state storage.",
 )
+@size_options.centre_option
 @common.drop_option
 @click.option(
     "--trials",
@@ -126,11 +128,12 @@ def size(
     output: Path,
     goal: float,
     confidence: float,
-    minimise: Any,
+    minimise: Minimise | None,
     fixed: tuple[str, ...],
     technology_name: str | None,
     laws_path: Path | None,
     memory: str | None,
+    centre_path: Path | None,
     drop: float,
     most: int,
     dies: int | None,
@@ -151,6 +154,8 @@ def size(
     simulated on fresh dies, some of them in ngspice too: a lower bound of its yield must be at least the goal. An
     interrupted search goes on with the same command.
 
+    In current mode, sizes are numbers of devices in parallel, by size class.
+
     Exit code 1: no trial reaches the yield; the result says which laws limit it.
 
     \b
@@ -158,33 +163,38 @@ def size(
     """
     from cmru_hw.analysis.montecarlo import workers as pools
     from cmru_hw.analysis.sizing import api
-    from cmru_hw.analysis.sizing.problem import Goal, Problem
-    from cmru_hw.circuits.charge import fidelity
+    from cmru_hw.analysis.sizing.problem import Goal
+    from cmru_hw.circuits import registry
     from cmru_hw.nn import checkpoint
-    from cmru_hw.process import pdk
 
-    trained = checkpoint.read(checkpoint_path).trained
+    trained, _ = size_options.centred(checkpoint.read(checkpoint_path).trained, centre_path)
     data = common.load_sequences(input_path, sequences, spread=spread)
     trained.check(data)
-    technology = fidelity.load_technology(technology_name or pdk.DEFAULT)
-    if memory is not None:
-        technology = fidelity.at_level(technology, "macro", memory)
-    problem = Problem(
-        trained=trained,
-        sequences=data,
-        technology=technology,
-        laws=_laws(technology, laws_path),
-        goal=Goal(
-            yield_=goal, confidence=confidence, minimise=minimise, drop=drop, search=dies or 0, proof=proof_dies or 0
+    current = registry.fitting(trained).name == "cm"
+    if current and (laws_path is not None or memory is not None or rounds > 1):
+        raise click.BadParameter("--laws, --memory and --rounds are for circuits of the charge domain")
+    problem = _problem(
+        trained,
+        data,
+        Goal(
+            yield_=goal,
+            confidence=confidence,
+            minimise=minimise or ("area" if current else "energy"),
+            drop=drop,
+            search=dies or 0,
+            proof=proof_dies or 0,
         ),
         seed=seed,
         fixed=dict(_named_value(one) for one in fixed),
+        technology_name=technology_name,
+        memory=memory,
+        laws_path=laws_path,
     )
     common.check_folder(output)
     training = _training(rounds, data_path, tune_steps)
     with pools.opened(jobs, scheduler) as workers, _searching() as searched:
 
-        def search(one: Problem, folder: Path) -> SizingResult:
+        def search(one: AnyProblem, folder: Path) -> SizingResult:
             return api.run_sizing(
                 one,
                 folder,
@@ -199,9 +209,43 @@ def size(
         if training is None:
             _show(problem, search(problem, output), output, as_json=as_json)
         else:
+            from cmru_hw.analysis.sizing.problem import Problem
             from cmru_hw.analysis.sizing.rounds import run_rounds
 
+            assert isinstance(problem, Problem)
+
             _show_rounds(problem, run_rounds(problem, output, rounds=rounds, training=training, size=search), as_json)
+
+
+def _problem(
+    trained: Trained,
+    data: Sequences,
+    goal: Goal,
+    *,
+    seed: int,
+    fixed: dict[str, float],
+    technology_name: str | None,
+    memory: str | None,
+    laws_path: Path | None,
+) -> AnyProblem:
+    """The sizing problem of the network's kind of circuit."""
+    from cmru_hw.analysis.sizing.current_problem import CurrentProblem
+    from cmru_hw.analysis.sizing.problem import Problem
+    from cmru_hw.circuits import registry
+    from cmru_hw.circuits.charge import fidelity
+    from cmru_hw.circuits.current import technology as current
+    from cmru_hw.process import pdk
+
+    name = technology_name or pdk.DEFAULT
+    if registry.fitting(trained).name == "cm":
+        return CurrentProblem(
+            trained=trained, sequences=data, technology=current.load(name), goal=goal, seed=seed, fixed=fixed
+        )
+    technology = fidelity.load_technology(name)
+    if memory is not None:
+        technology = fidelity.at_level(technology, "macro", memory)
+    laws = _laws(technology, laws_path)
+    return Problem(trained=trained, sequences=data, technology=technology, laws=laws, goal=goal, seed=seed, fixed=fixed)
 
 
 def _training(rounds: int, data_path: Path | None, steps: int | None) -> Training | None:
@@ -222,7 +266,7 @@ def _training(rounds: int, data_path: Path | None, steps: int | None) -> Trainin
     )
 
 
-def _show(problem: Problem, result: SizingResult, output: Path, *, as_json: bool) -> None:
+def _show(problem: AnyProblem, result: SizingResult, output: Path, *, as_json: bool) -> None:
     if as_json:
         common.print_json(result)
     else:
@@ -231,7 +275,7 @@ def _show(problem: Problem, result: SizingResult, output: Path, *, as_json: bool
         raise CheckFailed(_not_reached(result))
 
 
-def _show_rounds(problem: Problem, found: Rounds, as_json: bool) -> None:
+def _show_rounds(problem: AnyProblem, found: Rounds, as_json: bool) -> None:
     from dataclasses import replace
 
     best = found.rounds[found.best - 1]
@@ -302,7 +346,7 @@ def _searching() -> Iterator[Callable[[Progress], None]]:
         yield lambda found: report(found.tried, found.most)
 
 
-def _print(problem: Problem, result: SizingResult, folder: Path) -> None:
+def _print(problem: AnyProblem, result: SizingResult, folder: Path) -> None:
     from cmru_hw.analysis.sizing import tables
 
     own, chosen = result.own, result.figures
@@ -319,15 +363,18 @@ def _print(problem: Problem, result: SizingResult, folder: Path) -> None:
     common.print_table(f"sizes of {result.technology}", head)
     click.echo()
     if chosen is not None and result.chosen is not None:
-        values = result.chosen.sizes
+        values, base = result.chosen.sizes, problem.values(problem.base)
         common.print_columns(
             "", ("size", "own", "chosen"),
-            [(name, *(tables.size(name, of) for of in (getattr(problem.base, name), values[name]))) for name in values],
+            [(name, *(tables.size(name, of) for of in (base[name], value))) for name, value in values.items()],
         )  # fmt: skip
         click.echo()
         common.print_columns(
             "", ("figure", "own", "chosen"),
-            [(label, show(getattr(own, name)), show(getattr(chosen, name))) for name, label, show in tables.FIGURES],
+            [
+                (label, show(getattr(own, name)), show(getattr(chosen, name)))
+                for name, label, show in tables.figures(own)
+            ],
         )  # fmt: skip
         click.echo()
     common.print_columns(

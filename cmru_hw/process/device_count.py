@@ -54,7 +54,7 @@ class Inventory:
 class Device:
     """One device: ``kind`` nf, pf (``nodes`` drain, gate, source, well), cmim, cmom or c (two plates).
 
-    ``values`` in SI units: ``w`` and ``l``, or ``c``.
+    ``values`` in SI units: ``w`` and ``l``, and the number ``k`` of devices in parallel; or ``c``.
     """
 
     kind: str
@@ -107,8 +107,10 @@ def _counted(found: Iterable[Device], process: Process) -> Inventory:
         values = device.values
         if device.kind in _TRANSISTORS:
             transistors += 1
-            gates += values["w"] * values["l"]
-            area += LAYOUT * values["w"] * (values["l"] + process.contact)
+            # devices in parallel, each with its own diffusion
+            several = values.get("k", 1.0)
+            gates += several * values["w"] * values["l"]
+            area += several * LAYOUT * values["w"] * (values["l"] + process.contact)
         elif device.kind in _CAPACITORS:
             capacitance += values["c"]
             plates += values["c"] / process.capacitors[device.kind].density

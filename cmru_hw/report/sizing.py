@@ -112,7 +112,7 @@ def _rows(source: ResultFile, found: SizingResult) -> tuple[tuple[str, Cell, Cel
         ]
         fixed = f"{name} (fixed)" if name in found.fixed else name
         rows.append((fixed, cells[0], cells[1]))
-    for name, label, show in tables.FIGURES:
+    for name, label, show in tables.figures(found.own):
         own, of_chosen = (
             ABSENT
             if figures is None

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomlkit
 
 from cmru_hw.analysis.montecarlo.api import Phases, Plan, run_job
 from cmru_hw.analysis.montecarlo.result import PairedDies
 from cmru_hw.analysis.montecarlo.workers import Workers, serial
 from cmru_hw.analysis.provenance import provenance
-from cmru_hw.analysis.sizing import limits
-from cmru_hw.analysis.sizing.problem import ATTEMPTS, Problem
-from cmru_hw.analysis.sizing.result import FIGURE, RESULT, Figures, Proof, SizingResult
+from cmru_hw.analysis.sizing import chosen, limits
+from cmru_hw.analysis.sizing.problem import ATTEMPTS, AnyProblem
+from cmru_hw.analysis.sizing.result import FIGURE, RESULT, Proof, SizingResult
 from cmru_hw.analysis.sizing.search import Progress, Search, front, job_of
 from cmru_hw.analysis.sizing.study import Study, Trial
 from cmru_hw.core.atomic_write import write_text
 from cmru_hw.core.csv_text import csv_text
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.design_folder.folder import Exported
-from cmru_hw.process import sizes as sizing
-from cmru_hw.process.sizes import Sizes
-from cmru_hw.process.technology import Technology
 
 TECHNOLOGY, DESIGN, TRIALS, FRONT = "technology.toml", "design", "trials.csv", "front.csv"
 # Trials that are tried, unless given.
@@ -49,7 +45,7 @@ class _Proven:
 
 @dataclass(kw_only=True)
 class _Run:
-    problem: Problem
+    problem: AnyProblem
     folder: Path
     search: Search
     workers: Workers
@@ -61,7 +57,7 @@ class _Run:
     def prove(self, trial: Trial) -> _Proven:
         """Export the design of ``trial``, and simulate dies of it that no trial has seen."""
         problem, goal = self.problem, self.problem.goal
-        design = problem.design(trial.typed())
+        design = problem.design(problem.of(trial.sizes))
         exported = design_folder.write(
             self.folder / DESIGN,
             problem.trained,
@@ -100,7 +96,7 @@ class _Run:
 
 
 def run_sizing(
-    problem: Problem,
+    problem: AnyProblem,
     folder: str | Path,
     *,
     follow: Follow,
@@ -129,19 +125,19 @@ def run_sizing(
     )
     trial = run.search.run()
     proven: _Proven | None = None
-    chosen = trial
-    while chosen is not None and len(run.proofs) < ATTEMPTS:
-        proven = run.prove(chosen)
+    taken = trial
+    while taken is not None and len(run.proofs) < ATTEMPTS:
+        proven = run.prove(taken)
         if proven.proof.passed:
             break
         if len(run.proofs) < ATTEMPTS:
-            following = run.search.refuted(chosen, dies=proven.proof.dies, good=proven.proof.good)
+            following = run.search.refuted(taken, dies=proven.proof.dies, good=proven.proof.good)
             if following is None:
                 break
-            chosen = following
+            taken = following
     reached = bool(run.proofs) and run.proofs[-1].passed
-    shown = chosen if chosen is not None else _most_yielding(study.trials)
-    result = _result(run, shown, proven, chosen=chosen if reached else None)
+    shown = taken if taken is not None else _most_yielding(study.trials)
+    result = _result(run, shown, proven, chosen_trial=taken if reached else None)
     _write(result, run, shown, folder)
     return result
 
@@ -151,10 +147,11 @@ def _most_yielding(trials: Sequence[Trial]) -> Trial:
     return max(trials, key=lambda one: (one.yield_, -(one.energy_J or np.inf)))
 
 
-def _result(run: _Run, shown: Trial, proven: _Proven | None, *, chosen: Trial | None) -> SizingResult:
+def _result(run: _Run, shown: Trial, proven: _Proven | None, *, chosen_trial: Trial | None) -> SizingResult:
     problem, trials = run.problem, run.search.study.trials
     goal = problem.goal
-    design = problem.design(shown.typed())
+    sizes = problem.of(shown.sizes)
+    design = problem.design(sizes)
     exported = proven.exported if proven is not None else _exported(run, design)
     # limits are estimated on dies that the search has not seen either
     job = job_of(problem, design, seed=problem.seed + 1 + ATTEMPTS)
@@ -165,18 +162,20 @@ def _result(run: _Run, shown: Trial, proven: _Proven | None, *, chosen: Trial | 
         minimise=goal.minimise,
         drop=goal.drop,
         technology=problem.technology.name,
-        fixed=dict(problem.fixed),
-        reached=chosen is not None,
-        chosen=chosen,
-        figures=None if chosen is None else figures(problem, shown.typed()),
-        own=figures(problem, problem.base),
+        fixed={name: float(value) for name, value in problem.fixed.items()},
+        reached=chosen_trial is not None,
+        chosen=chosen_trial,
+        figures=None if chosen_trial is None else chosen.figures(problem, sizes),
+        own=chosen.figures(problem, problem.base),
         trials=len(trials),
         die_evaluations=sum(one.dies for one in trials),
         search_dies=run.search.dies,
         front=tuple(front(problem, trials, run.workers)),
         proofs=tuple(run.proofs),
         limits=effects,
-        limited_by=() if chosen is not None else limits.limited_by(job, run.workers, drop=goal.drop, goal=goal.yield_),
+        limited_by=()
+        if chosen_trial is not None
+        else limits.limited_by(job, run.workers, drop=goal.drop, goal=goal.yield_),
         provenance=provenance(
             exported,
             versions={"python": platform.python_version(), "numpy": np.__version__, "optuna": _optuna()},
@@ -185,7 +184,8 @@ def _result(run: _Run, shown: Trial, proven: _Proven | None, *, chosen: Trial | 
             job_sha256=problem.sha256,
         ),
         yield_of_best=shown.yield_,
-        own_sizes={name: float(value) for name, value in asdict(problem.base).items()},
+        own_sizes={name: float(value) for name, value in problem.values(problem.base).items()},
+        level=problem.technology.level,
     )
 
 
@@ -214,61 +214,22 @@ def _optuna() -> str:
     return version("optuna")
 
 
-def figures(problem: Problem, sizes: Sizes) -> Figures:
-    """Figures of the technology with ``sizes``, and the costs of its design."""
-    technology, laws, base = problem.technology_at(sizes), problem.laws, problem.base
-    costs = problem.costs(problem.design(sizes), sizes)
-    amplifier = sizes.amplifier(base.row)
-    charge = laws.comparator("kick", sizes.pair_width, sizes.pair_length)
-    trim = technology.trim
-    return Figures(
-        energy_J=costs.energy,
-        area_m2=costs.area,
-        comparator_offset=sizing.offset(technology),
-        amplifier_offset=technology.mismatch.amplifier,
-        limit_offset=technology.mismatch.limit,
-        trim_step=None if trim is None or not trim.bits else trim.reach / 2 ** (trim.bits - 1),
-        kick=charge / (technology.capacitor.row + technology.capacitor.parasitic),
-        decision=laws.comparator("delay", sizes.pair_width, sizes.pair_length),
-        amplifier_gain=technology.amplifier.gain,
-        amplifier_time=laws.of_amplifier("time", amplifier),
-        blocks_J=costs.blocks,
-    )
-
-
-def technology_toml(technology: Technology, *, command: str) -> str:
-    """``technology`` as a technology file."""
-    document = tomlkit.document()
-    if command:
-        document.add(tomlkit.comment(f"Written by: {command}"))
-    document.add(
-        tomlkit.comment("Sized by laws: figures are those of the technology that was sized, times ratios of laws.")
-    )
-    for name, value in asdict(technology).items():
-        if isinstance(value, dict):
-            section = tomlkit.table()
-            section.update(value)
-            document[name] = section
-        elif value is not None:
-            document[name] = value
-    return tomlkit.dumps(document)
-
-
 def _write(result: SizingResult, run: _Run, shown: Trial, folder: Path) -> None:
     # Importing matplotlib takes about a second. Only the process that draws needs it.
     from cmru_hw.analysis.sizing import plots
 
-    technology = run.problem.technology_at(shown.typed())
-    write_text(folder / TECHNOLOGY, technology_toml(technology, command=run.command))
-    write_text(folder / TRIALS, _csv(run.search.study.trials))
-    write_text(folder / FRONT, _csv(result.front))
+    problem = run.problem
+    technology = problem.technology_at(problem.of(shown.sizes))
+    write_text(folder / TECHNOLOGY, chosen.technology_toml(technology, command=run.command))
+    write_text(folder / TRIALS, _csv(problem, run.search.study.trials))
+    write_text(folder / FRONT, _csv(problem, result.front))
     for suffix in (".svg", ".pdf"):
         plots.front(result, run.search.study.trials, folder / f"{FIGURE}{suffix}")
     result.save(folder / RESULT)
 
 
-def _csv(trials: Sequence[Trial]) -> str:
-    names = list(sizing.RANGES)
+def _csv(problem: AnyProblem, trials: Sequence[Trial]) -> str:
+    names = list(problem.names)
     rows = [
         (one.state, one.energy_J, one.area_m2, one.yield_ if one.sample else None, one.sample, one.dies, one.failed,
          *(one.sizes[name] for name in names))

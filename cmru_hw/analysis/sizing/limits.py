@@ -29,7 +29,7 @@ LAWS = {
     "leak": "leakage of the held state: integrator",
     "injection": "injected charge: row, integrator",
     "trim": "mismatch of trim taps: row",
-    "readout/weights": "mismatch of the readout's capacitors, A_C / root of area: row",
+    "readout/weights": "mismatch of the readout's capacitors, A_C / root of area: row; or of its arms: output",
     "readout/offset": "offset of readout rows: trim_bits, trim_reach",
     "readout/injection": "injected charge of the readout: row",
     "readout/trim": "mismatch of the readout's trim taps: row",
@@ -38,6 +38,12 @@ LAWS = {
     "noise/wander": "1/f noise of comparators: pair_width, pair_length",
     "noise/charge": "sampled noise of packets, kT/C: integrator",
     "noise/class": "sampled noise of the readout, kT/C: row",
+    "inputs/diodes": "mismatch of the inputs' mirrors, A / root of N W L: inputs, constant",
+    "entry": "mismatch of the projection's arms and diodes, A / root of N W L: inputs, entry",
+    "candidate": "mismatch of the candidates' arms and diodes, A / root of N W L: entry, output, thresholds, constant",
+    "cells": "mismatch of the cells, A / root of N W L: thresholds, levels",
+    "references": "mismatch of the bias diodes, A / root of N W L: thresholds, levels",
+    "output": "mismatch of the arms and diodes behind a layer, A / root of N W L: levels, output",
 }
 DIE_TO_DIE = "variation of a whole die, which no size changes"
 NOMINAL = "the circuit without any variation: finite gain, capacitors that are left out, range of states"

@@ -1,13 +1,18 @@
-"""The sizing problem: a network, a task, a technology with its laws, and a yield to reach at the least cost."""
+"""The sizing problem: a network, a task, a technology, and a yield to reach at the least cost.
+
+`AnyProblem` is what a search needs to know; `Problem` sizes the charge domain by its laws, and
+`cmru_hw.analysis.sizing.current_problem` current mode.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from scipy.special import betaincinv
@@ -30,6 +35,8 @@ ATTEMPTS = 3
 EXPECTED = 0.7
 # The same after a proof that did not pass.
 STRICT = 0.95
+# Trim codes that are tried before the study proposes anything.
+BITS = (5, 6)
 # Sequences whose states give the analytic energy.
 _ENERGY_SEQUENCES = 16
 
@@ -99,45 +106,86 @@ class Costs:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Problem:
-    """``fixed`` are the sizes that stay, by name. Raises InputError or TechnologyError if nothing can be sized."""
+class AnyProblem(ABC):
+    """``fixed`` are the sizes that stay, by name. Raises InputError or TechnologyError if nothing can be sized.
 
+    Sizes are a frozen dataclass of the kind of circuit: ``base`` are those of the technology, ``of(values)`` those with
+    these values by name, and ``values(sizes)`` the inverse. ``free`` names those that are searched. ``starts()`` are
+    tried first.
+    """
+
+    architecture: ClassVar[str]
     trained: Trained
     sequences: Sequences
-    technology: Technology
-    laws: Laws
+    technology: Any
     goal: Goal
     seed: int
     fixed: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if registry.fitting(self.trained).name != "sc":
-            raise InputError(f"only charge-domain circuits are sized, and a {self.trained.config.cell} has none")
-        sizing.fixed(self.fixed, self.base)
+        if registry.fitting(self.trained).name != self.architecture:
+            title = registry.get(self.architecture).title
+            raise InputError(f"a {self.trained.config.cell} has no circuit in {title}, so it cannot be sized there")
+        self.checked(self.fixed)
 
-    @cached_property
-    def base(self) -> Sizes:
-        return sizing.of(self.technology, self.laws)
+    @property
+    @abstractmethod
+    def base(self) -> Any: ...
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    @abstractmethod
+    def free(self) -> tuple[str, ...]: ...
+    @abstractmethod
+    def bounds(self, name: str) -> tuple[float, float]: ...
+    @abstractmethod
+    def whole(self, name: str) -> bool:
+        """Whether size ``name`` is a whole number."""
 
-    @cached_property
-    def free(self) -> tuple[str, ...]:
-        """Names of the sizes that are searched. The supply is, like the fixed ones, the technology's unless given."""
-        return tuple(name for name in sizing.RANGES if name not in self.fixed and name != "supply")
+    @abstractmethod
+    def unit(self, name: str) -> str: ...
+    @abstractmethod
+    def of(self, values: Mapping[str, float]) -> Any: ...
+    @abstractmethod
+    def values(self, sizes: Any) -> dict[str, float]: ...
+    @abstractmethod
+    def checked(self, values: Mapping[str, float]) -> Any:
+        """``base`` with the sizes ``values``. Raises InputError for one that is unknown or out of its range."""
+
+    @abstractmethod
+    def starts(self) -> Iterable[Any]: ...
+    @abstractmethod
+    def technology_at(self, sizes: Any) -> Any: ...
+    @abstractmethod
+    def area(self, design: Any, sizes: Any) -> float: ...
+    @abstractmethod
+    def identity(self) -> str:
+        """Everything besides network, technology, goal and data that the trials depend on."""
+
+    def moved(self, sizes: Any, name: str, factor: float) -> Any:
+        """``sizes`` with one of them changed by ``factor``, within its bounds; a whole number by 1 at least."""
+        low, high = self.bounds(name)
+        values = self.values(sizes)
+        own = values[name]
+        if self.whole(name):
+            found = max(math.ceil(own * factor), own + 1) if factor > 1 else min(math.floor(own * factor), own - 1)
+        else:
+            found = float(f"{own * factor:.4g}")
+        return self.of({**values, name: min(max(found, low), high)})
 
     @cached_property
     def calibration(self) -> Any:
-        return registry.get("sc").calibrate(self.trained, self.sequences)
+        return registry.get(self.architecture).calibrate(self.trained, self.sequences)
 
-    def technology_at(self, sizes: Sizes) -> Technology:
-        return sizing.applied(self.technology, sizes, self.laws)
-
-    def design(self, sizes: Sizes) -> Any:
+    def design(self, sizes: Any) -> Any:
         """Raises MappingError for sizes that the network cannot be built with."""
-        return registry.get("sc").map_network(self.trained, self.technology_at(sizes), self.calibration)
+        kind = registry.get(self.architecture)
+        return kind.map_network(self.trained, self.technology_at(sizes), self.calibration)
 
-    def costs(self, design: Any, sizes: Sizes) -> Costs:
+    def costs(self, design: Any, sizes: Any) -> Costs:
         """Energy by the analytic estimate and the technology's measured unit: see the energy model of the design."""
-        kind = registry.get("sc")
+        kind = registry.get(self.architecture)
         model = kind.energy_model(design)
         some = self.sequences.take(
             np.unique(np.linspace(0, len(self.sequences) - 1, _ENERGY_SEQUENCES).round().astype(np.int64))
@@ -149,16 +197,87 @@ class Problem:
         ]
         blocks = {name: float(np.concatenate([one[name] for one in each]).mean()) for name in each[0]}
         blocks |= {name: sum(parts) for name, parts in model.unit.items()}
-        return Costs(energy=sum(blocks.values()), blocks=blocks, area=area(design, sizes, self.laws))
+        return Costs(energy=sum(blocks.values()), blocks=blocks, area=self.area(design, sizes))
 
     @cached_property
     def sha256(self) -> str:
         """Identity of the search: the same problem gives the same trials."""
         data = self.sequences
         hashed = hashlib.sha256()
-        for part in (cmru_hw.__version__, self.trained.sha256, self.technology.sha256, self.laws, self.goal):
+        for part in (cmru_hw.__version__, self.trained.sha256, self.technology.sha256, self.identity(), self.goal):
             hashed.update(f"{part}\n".encode())
-        hashed.update(f"{self.seed} {sorted(self.fixed.items())} {asdict(self.base)}".encode())
+        hashed.update(f"{self.seed} {sorted(self.fixed.items())} {self.values(self.base)}".encode())
         for array in (data.inputs, data.lengths, data.labels):
             hashed.update(b"none" if array is None else repr(array.shape).encode() + array.tobytes())
         return hashed.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem(AnyProblem):
+    """Sizes of a charge-domain circuit (`cmru_hw.process.sizes`), by the ``laws`` of its process."""
+
+    architecture: ClassVar[str] = "sc"
+    technology: Technology
+    laws: Laws
+
+    @cached_property
+    def base(self) -> Sizes:
+        return sizing.of(self.technology, self.laws)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sizing.RANGES)
+
+    @cached_property
+    def free(self) -> tuple[str, ...]:
+        """The supply is, like the fixed ones, the technology's unless given."""
+        return tuple(name for name in sizing.RANGES if name not in self.fixed and name != "supply")
+
+    def bounds(self, name: str) -> tuple[float, float]:
+        return sizing.bounds(name, self.base)
+
+    def whole(self, name: str) -> bool:
+        return name == "trim_bits"
+
+    def unit(self, name: str) -> str:
+        return sizing.RANGES[name].unit
+
+    def of(self, values: Mapping[str, float]) -> Sizes:
+        return sizing.changed(self.base, values)
+
+    def values(self, sizes: Sizes) -> dict[str, float]:
+        return asdict(sizes)
+
+    def checked(self, values: Mapping[str, float]) -> Sizes:
+        return sizing.fixed(values, self.base)
+
+    def starts(self) -> Iterable[Sizes]:
+        """The technology's own sizes, without and with trim, and the sizes of the highest yield."""
+        start = self.checked(self.fixed)
+        yield start
+        if "trim_bits" in self.free:
+            yield from (replace(start, trim_bits=bits) for bits in BITS)
+        largest = {
+            name: self.bounds(name)[name != "trim_bits"]
+            for name in self.free
+            if name not in ("trim_bits", "trim_reach", "pair_length", "tail")
+        }
+        bits = {"trim_bits": 6} if "trim_bits" in self.free else {}
+        yield sizing.changed(start, {**largest, **bits})
+
+    def moved(self, sizes: Sizes, name: str, factor: float) -> Sizes:
+        if name != "trim_bits":
+            found: Sizes = super().moved(sizes, name, factor)
+            return found
+        low, high = self.bounds(name)
+        bits = sizes.trim_bits + (1 if factor > 1 else -1)
+        return replace(sizes, trim_bits=int(min(max(bits, low), high)))
+
+    def technology_at(self, sizes: Sizes) -> Technology:
+        return sizing.applied(self.technology, sizes, self.laws)
+
+    def area(self, design: Any, sizes: Sizes) -> float:
+        return area(design, sizes, self.laws)
+
+    def identity(self) -> str:
+        return f"{self.laws}"

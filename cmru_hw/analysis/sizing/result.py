@@ -54,18 +54,21 @@ class Limit(Record):
 class Figures(Record):
     """Figures of a technology that follow from its sizes. Offsets [V] are standard deviations; ``trim_step`` [V], None
     without trim; ``kick`` [V]: movement of a row by a decision; ``decision`` [s] at 1 mV; ``amplifier_time`` [s]: time
-    constant."""
+    constant. ``threshold_spread``: standard deviation of a threshold by the mirrors of its cell, of the layer with
+    the largest. None for the figures of the other kind of circuit.
+    """
 
     energy_J: NotNegative
     area_m2: NotNegative
-    comparator_offset: NotNegative
-    amplifier_offset: NotNegative
-    limit_offset: NotNegative
-    trim_step: NotNegative | None
-    kick: NotNegative
-    decision: NotNegative
-    amplifier_gain: NotNegative
-    amplifier_time: NotNegative
+    comparator_offset: NotNegative | None = None
+    amplifier_offset: NotNegative | None = None
+    limit_offset: NotNegative | None = None
+    trim_step: NotNegative | None = None
+    kick: NotNegative | None = None
+    decision: NotNegative | None = None
+    amplifier_gain: NotNegative | None = None
+    amplifier_time: NotNegative | None = None
+    threshold_spread: NotNegative | None = None
     blocks_J: Mapping[str, NotNegative]
 
 
@@ -77,7 +80,7 @@ class SizingResult(Record):
     ``chosen`` is None if no trial reaches the goal. Then ``limits`` are those of the trial with the highest yield,
     and ``limited_by`` are the laws that keep it from the goal, the costliest first. ``die_evaluations``: simulated dies
     of the search, without those of proofs, limits and front. ``own_sizes`` are those of the technology; empty in files
-    of older versions. Dies are those of macromodels.
+    of older versions. ``level`` is that of the dies.
     """
 
     kind: Literal["sizing"] = "sizing"
@@ -101,7 +104,7 @@ class SizingResult(Record):
     provenance: Provenance = field(metadata=INLINE)
     yield_of_best: Share = field(default=0.0, metadata=named("best_yield"))
     own_sizes: Mapping[str, float] = field(default_factory=dict)
-    level: Literal["macro"] = "macro"
+    level: Literal["macro", "transistor"] = "macro"
 
     @property
     def proof(self) -> Proof | None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,19 +20,15 @@ from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.analysis.montecarlo.shards import Block
 from cmru_hw.analysis.montecarlo.statistics import passed
 from cmru_hw.analysis.montecarlo.workers import Workers, serial
-from cmru_hw.analysis.sizing.problem import EXPECTED, STRICT, Problem
+from cmru_hw.analysis.sizing.problem import EXPECTED, STRICT, AnyProblem
 from cmru_hw.analysis.sizing.study import State, Study, Trial, standing
 from cmru_hw.circuits import registry
 from cmru_hw.core.errors import MappingError, OutputError
-from cmru_hw.process import sizes as sizing
-from cmru_hw.process.sizes import Sizes
 
 # Dies of the plain sample, of each later portion, and of one block of a worker.
 SAMPLE, PORTIONS, BLOCK = 16, (48, 192), 32
 # Dies for the yield of a failing trial on the Pareto front.
 FRONT_DIES = 100
-# Trim codes that are tried before the study proposes anything.
-BITS = (5, 6)
 # Steps of the last, local part of the search: shares by which one size is changed.
 STEPS = (0.35, 0.18, 0.09, 0.04)
 # A good trial replaces the best one if it is cheaper by this share.
@@ -60,7 +56,7 @@ class Search:
     expected: float = EXPECTED
     report: Callable[[Progress], None] = lambda progress: None
     _failed: Counter[int] = field(default_factory=Counter)
-    _tried: dict[Sizes, Trial] = field(default_factory=dict)
+    _tried: dict[Any, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.dies = self.dies or self.problem.goal.search_dies
@@ -68,7 +64,7 @@ class Search:
         self.study.trials.clear()
 
     @property
-    def problem(self) -> Problem:
+    def problem(self) -> AnyProblem:
         return self.study.problem
 
     def refuted(self, trial: Trial, *, dies: int, good: int) -> Trial | None:
@@ -83,7 +79,7 @@ class Search:
         self.dies, self.expected = 2 * self.dies, STRICT
         # The cheapest of the good ones may be lucky too: they are judged by more dies, until one is good.
         for one in sorted(self.study.good(), key=lambda other: other.cost(self.problem.goal.minimise)):
-            if self._try(one.typed(), again=True).state == "good":
+            if self._try(self._sizes(one), again=True).state == "good":
                 break
         more = max(self.most // 4, 1)
         proposals = len(self.study.trials) + more * 2 // 3
@@ -95,7 +91,7 @@ class Search:
 
     def run(self) -> Trial | None:
         """The best trial of the whole search; None if none is good."""
-        for sizes in self._first():
+        for sizes in self.problem.starts():
             self._try(sizes)
         proposals = self.most * 2 // 3
         # without a good trial there is nothing to refine
@@ -103,21 +99,6 @@ class Search:
             self._try(self.study.proposed())
         self._refine()
         return self.study.best()
-
-    def _first(self) -> Iterable[Sizes]:
-        """The technology's own sizes, without and with trim, and the sizes of the highest yield."""
-        problem = self.problem
-        start = sizing.fixed(problem.fixed, problem.base)
-        yield start
-        if "trim_bits" in problem.free:
-            yield from (replace(start, trim_bits=bits) for bits in BITS)
-        largest = {
-            name: sizing.bounds(name, problem.base)[name != "trim_bits"]
-            for name in problem.free
-            if name not in ("trim_bits", "trim_reach", "pair_length", "tail")
-        }
-        bits = {"trim_bits": 6} if "trim_bits" in problem.free else {}
-        yield sizing.changed(start, {**largest, **bits})
 
     def _refine(self) -> None:
         """Change one size after the other by smaller and smaller steps, as long as the best trial gets cheaper."""
@@ -130,26 +111,21 @@ class Search:
                         best = self.study.best()
                         if best is None or len(self.study.trials) >= self.most:
                             return
-                        if (sizes := self._moved(best.typed(), name, factor)) not in self._tried:
+                        if (sizes := self.problem.moved(self._sizes(best), name, factor)) not in self._tried:
                             improved |= self._try(sizes).state == "good"
 
-    def _moved(self, sizes: Sizes, name: str, factor: float) -> Sizes:
-        low, high = sizing.bounds(name, self.problem.base)
-        if name == "trim_bits":
-            bits = sizes.trim_bits + (1 if factor > 1 else -1)
-            return replace(sizes, trim_bits=int(min(max(bits, low), high)))
-        value = float(f"{getattr(sizes, name) * factor:.4g}")
-        return sizing.changed(sizes, {name: min(max(value, low), high)})
+    def _sizes(self, trial: Trial) -> Any:
+        return self.problem.of(trial.sizes)
 
-    def _try(self, sizes: Sizes, *, again: bool = False) -> Trial:
+    def _try(self, sizes: Any, *, again: bool = False) -> Trial:
         if self._replay:
             kept = self._replay.pop(0)
-            if kept.typed() != sizes:
+            if self._sizes(kept) != sizes:
                 raise OutputError(
                     f"{self.study.path} is of another version: choose another -o, or give --force to replace it"
                 )
             self.study.trials.append(kept)
-            self._tried[kept.typed()] = kept
+            self._tried[self._sizes(kept)] = kept
             self._failed.update(int(die) for die in kept.failed_dies)
             self._told()
             return kept
@@ -165,8 +141,8 @@ class Search:
             Progress(tried=len(tried), most=self.most, dies=sum(one.dies for one in tried), best=self.study.best())
         )
 
-    def _evaluated(self, sizes: Sizes, *, again: bool) -> Trial:
-        values = {name: float(value) for name, value in asdict(sizes).items()}
+    def _evaluated(self, sizes: Any, *, again: bool) -> Trial:
+        values = {name: float(value) for name, value in self.problem.values(sizes).items()}
         try:
             design = self.problem.design(sizes)
         except MappingError:
@@ -206,7 +182,7 @@ class Search:
         return [die for die, good in outcomes(job, dies, self.workers, self.problem.goal.drop).items() if not good]
 
 
-def job_of(problem: Problem, design: Any, *, seed: int | None = None) -> Job:
+def job_of(problem: AnyProblem, design: Any, *, seed: int | None = None) -> Job:
     kind = registry.of(design)
     return Job(
         design=design,
@@ -231,7 +207,7 @@ def outcomes(job: Job, dies: Sequence[int], workers: Workers, drop: float) -> di
     return dict(sorted(found.items()))
 
 
-def front(problem: Problem, trials: Sequence[Trial], workers: Workers) -> list[Trial]:
+def front(problem: AnyProblem, trials: Sequence[Trial], workers: Workers) -> list[Trial]:
     """Trials on the Pareto front of energy, area and yield, cheapest first.
 
     The yield of those that fail is estimated anew, on the first FRONT_DIES dies.
@@ -240,7 +216,7 @@ def front(problem: Problem, trials: Sequence[Trial], workers: Workers) -> list[T
     estimated = []
     for one in _not_dominated(simulated):
         if one.sample < FRONT_DIES:
-            job = job_of(problem, problem.design(one.typed()))
+            job = job_of(problem, problem.design(problem.of(one.sizes)))
             good = sum(outcomes(job, range(FRONT_DIES), workers, problem.goal.drop).values())
             one = replace(one, sample=FRONT_DIES, good_of_sample=good)
         estimated.append(one)

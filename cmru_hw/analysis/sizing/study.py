@@ -12,14 +12,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from cmru_hw.analysis.sizing.problem import Minimise, Problem
+from cmru_hw.analysis.sizing.problem import AnyProblem, Minimise
 from cmru_hw.core import counter_rng
 from cmru_hw.core.errors import InputError, OutputError, reason
 from cmru_hw.core.records import Count, NotNegative, Record
 from cmru_hw.core.regular_file import read_text
-from cmru_hw.process import sizes as sizing
 from cmru_hw.process.sizes import Sizes
 
 if TYPE_CHECKING:
@@ -59,6 +58,7 @@ class Trial(Record):
         return self.good_of_sample / self.sample if self.sample else 0.0
 
     def typed(self) -> Sizes:
+        """Of a charge-domain circuit."""
         values = dict(self.sizes)
         return Sizes(trim_bits=int(values.pop("trim_bits")), **values)
 
@@ -67,12 +67,12 @@ class Trial(Record):
 class Study:
     """Trials in the order in which they were tried, kept in ``path`` unless it is None."""
 
-    problem: Problem
+    problem: AnyProblem
     path: Path | None
     trials: list[Trial]
 
     @classmethod
-    def open(cls, problem: Problem, folder: Path | None, *, force: bool = False) -> Study:
+    def open(cls, problem: AnyProblem, folder: Path | None, *, force: bool = False) -> Study:
         """The study kept in ``folder``, or a new one. Raises OutputError if it belongs to another problem, unless
         ``force``."""
         if folder is None:
@@ -111,13 +111,13 @@ class Study:
         """The cheapest good trial, the first of equals."""
         return min(self.good(), key=lambda one: one.cost(self.problem.goal.minimise), default=None)
 
-    def proposed(self) -> Sizes:
+    def proposed(self) -> Any:
         """The sizes to try next, by the trials so far."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         problem, number = self.problem, len(self.trials)
-        spaces = {name: _distribution(name, problem.base) for name in problem.free}
+        spaces = {name: _distribution(name, problem) for name in problem.free}
         key = counter_rng.keys(problem.seed, "sizing/candidate", [number])
         sampler = optuna.samplers.TPESampler(
             seed=int(key[0]) % 2**32, multivariate=True, n_startup_trials=0, constant_liar=False
@@ -125,39 +125,39 @@ class Study:
         study = optuna.create_study(sampler=sampler)
         for one in self.trials:
             if one.state != "no circuit":
-                inside = {name: _inside(name, float(one.sizes[name]), problem.base) for name in spaces}
+                inside = {name: _inside(name, float(one.sizes[name]), problem) for name in spaces}
                 study.add_trial(
                     optuna.trial.create_trial(params=inside, distributions=spaces, value=_merit(one, problem))
                 )
         found = {
-            name: _inside(name, float(f"{value:.4g}"), problem.base) for name, value in study.ask(spaces).params.items()
+            name: _inside(name, float(f"{value:.4g}"), problem) for name, value in study.ask(spaces).params.items()
         }
-        return sizing.fixed({**problem.fixed, **found}, problem.base)
+        return problem.checked({**problem.fixed, **found})
 
 
 def standing(trials: Sequence[Trial]) -> list[Trial]:
     """``trials``, of those with the same sizes the last one."""
-    return list({one.typed(): one for one in trials}.values())
+    return list({tuple(sorted(one.sizes.items())): one for one in trials}.values())
 
 
-def _merit(one: Trial, problem: Problem) -> float:
+def _merit(one: Trial, problem: AnyProblem) -> float:
     """Smaller is better: the logarithm of the cost, and for a trial that fails its share of bad dies as well."""
     cost = math.log(one.cost(problem.goal.minimise))
     return cost + (0.5 + 3 * (1 - one.yield_) if one.state in ("fails", "not proven") else 0.0)
 
 
-def _distribution(name: str, base: Sizes) -> BaseDistribution:
+def _distribution(name: str, problem: AnyProblem) -> BaseDistribution:
     import optuna
 
-    low, high = sizing.bounds(name, base)
-    if name == "trim_bits":
-        return optuna.distributions.IntDistribution(int(low), int(high))
+    low, high = problem.bounds(name)
+    if problem.whole(name):
+        return optuna.distributions.IntDistribution(int(low), int(high), log=low > 0)
     return optuna.distributions.FloatDistribution(low, high, log=True)
 
 
-def _inside(name: str, value: float, base: Sizes) -> float | int:
-    low, high = sizing.bounds(name, base)
-    return int(value) if name == "trim_bits" else min(max(value, low), high)
+def _inside(name: str, value: float, problem: AnyProblem) -> float | int:
+    low, high = problem.bounds(name)
+    return int(value) if problem.whole(name) else min(max(value, low), high)
 
 
 def _line(one: Trial) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cmru_hw.core.units import si
+from cmru_hw.analysis.sizing.result import Figures
+from cmru_hw.core.units import percent, si
 from cmru_hw.process.sizes import RANGES
 
 
 def size(name: str, value: float) -> str:
-    """The size called ``name`` with its unit, such as ``1.81 µm``."""
-    return f"{value:g}" if name == "trim_bits" else si(value, RANGES[name].unit, 3)
+    """The size called ``name`` with its unit, such as ``1.81 µm``; in current mode a number of devices in parallel."""
+    return f"{value:g}" if name == "trim_bits" or name not in RANGES else si(value, RANGES[name].unit, 3)
 
 
 def square_micrometres(value: float) -> str:
@@ -34,4 +35,11 @@ FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("decision", "decision at 1 mV", lambda value: si(value, "s", 3)),
     ("amplifier_time", "time constant of an amplifier", lambda value: si(value, "s", 3)),
     ("amplifier_gain", "gain of an amplifier", lambda value: f"{value:.0f}"),
+    ("threshold_spread", "threshold of a cell, σ", percent),
 )
+
+
+def figures(own: Figures) -> tuple[tuple[str, str, Callable[[Any], str]], ...]:
+    """Those of the `FIGURES` that the kind of circuit of ``own`` has; a charge-domain circuit may be without trim."""
+    charge = own.comparator_offset is not None
+    return tuple(one for one in FIGURES if getattr(own, one[0]) is not None or (charge and one[0] == "trim_step"))

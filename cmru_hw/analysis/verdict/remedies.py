@@ -47,8 +47,8 @@ SHORTER = Remedy(
     command="cmru-hw export {checkpoint} --technology FASTER.toml -o faster",
 )
 LARGER = Remedy(
-    words="larger transistors: twice the width and length halve the mismatch",
-    command="cmru-hw export {checkpoint} --technology LARGER.toml -o larger",
+    words="more devices in parallel: four halve the mismatch",
+    command="cmru-hw export {checkpoint} --parallel all=4 -o larger",
 )
 WIDER_RANGE = Remedy(
     words="a range up to the largest input",

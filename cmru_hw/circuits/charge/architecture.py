@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,10 @@ def _operating_point(design: Design) -> Corner:
     return Corner(process=at.corner, temperature=at.temperature, vdd=design.supply)
 
 
+def _with_parallel(technology: Technology, counts: Mapping[str, int]) -> Technology:
+    raise TechnologyError("--parallel is an option of current mode: leave it out, or give --architecture cm")
+
+
 def _with_unit_current(technology: Technology, ampere: float) -> Technology:
     raise TechnologyError("--unit-current is an option of current mode: leave it out, or give --architecture cm")
 
@@ -128,6 +133,7 @@ CHARGE = Architecture(
     load_technology=fidelity.load_technology,
     at_level=fidelity.at_level,
     with_trim=fidelity.with_trim,
+    with_parallel=_with_parallel,
     technology_from=fidelity.technology_from,
     calibration_from=mapping.calibration,
     calibrate=mapping.calibrate,

@@ -46,6 +46,9 @@ def describe(design: CurrentDesign) -> dict[str, object]:
         "one software unit": si(design.technology.unit, "A"),
         "thresholds": [f"{si(float(u.min()), 'A')} to {si(float(u.max()), 'A')}" for u in upper],
     }
+    if design.technology.parallel:
+        found["devices in parallel"] = dict(design.technology.parallel)
+        found["area before layout, estimate"] = f"{parts(design).area * 1e12:.0f} µm²"
     reasons = Counter(deviation.reason for deviation in design.deviations)
     rounded = reasons.pop("rounded to the drawing grid", 0)
     left_out = sum(deviation.got == 0 for deviation in design.deviations)
@@ -121,6 +124,7 @@ CURRENT = Architecture(
     load_technology=technology.load,
     at_level=_at_level,
     with_trim=_with_trim,
+    with_parallel=technology.with_parallel,
     technology_from=technology.from_dict,
     calibration_from=mapping.calibration,
     calibrate=mapping.calibrate,

@@ -263,7 +263,11 @@ def toml(technology: CurrentTechnology) -> str:
     document.add(tomlkit.comment("Measured: see the source. Currents in A, sizes in m."))
     for key in technology.__annotations__:
         value = getattr(technology, key)
-        document.add(key, value if isinstance(value, str | float) else _table(vars(value)))
+        if isinstance(value, Mapping):
+            if value:
+                document.add(key, dict(value))
+        else:
+            document.add(key, value if isinstance(value, str | float) else _table(vars(value)))
     return tomlkit.dumps(document)
 
 

@@ -27,7 +27,8 @@ from cmru_hw.core.signals import Array, Response
 from cmru_hw.nn.sequences import Sequences
 
 # Charge [C] that switches a cell. On a ramp of its candidate a cell switches late by √(2 Q slope). From the delays Q is
-# 3 to 11 fC up, for ramps of 1 to 16 s, and less than 4 fC down (`python -m benchmarks.current cell`).
+# 3 to 11 fC up, for ramps of 1 to 16 s, and less than 4 fC down (`python -m benchmarks.current cell`). With N devices
+# in parallel it is about N times as large: 12 to 15, 28 to 30 and 67 to 83 fC up for 2, 6 and 16.
 SWING = 5e-15
 DIES_AT_ONCE = 16
 # A current below this [A] counts as zero, whatever the ratio of the mirror that copies it.
@@ -93,6 +94,8 @@ def _run(  # noqa: C901 - see above
     # Current [A] of a gate line in an arm of strength 1 and ratio 1: line → type → (dies, places).
     lines: dict[str, dict[str, Array]] = {}
     made, drawn, mirror = folds(design), devices(design), design.technology.mirror
+    # Currents of lines are those of one of the devices in parallel.
+    strength = {name: values * drawn[name].count for name, values in strength.items()}
     unit = design.technology.width / design.technology.length
     supply = {block: np.zeros((count, flat.shape[0])) for block in BLOCKS}
 
@@ -151,12 +154,15 @@ def _run(  # noqa: C901 - see above
         seen = np.stack(rows(layer.candidate), axis=-1).reshape(count, *shape, layer.units)
         cells = [_thresholds(layer, index, i, strength) for i in range(layer.units)]
         up, down, out = (np.stack(values, axis=-1) for values in zip(*cells, strict=True))
-        state = _switch(seen, up, down, layer.initial, design.technology.timestep)
+        out = out * design.technology.count(f"h{index}_0")
+        needed = SWING * design.technology.count(f"c{index}_0")
+        state = _switch(seen, up, down, layer.initial, design.technology.timestep, needed)
         supply["references"] += (layer.thresh + layer.window + layer.gain).sum()
         for i in range(layer.units):
             supply["cells"] += _drawn(layer, index, i, strength, seen[..., i], state[..., i]).reshape(count, -1)
             # The level is the output of a reader of unit size at half the supply. The diode carries the copied current.
-            copied = out[:, i] / mirror.at_currents(unit, "p", "half", out[:, i])
+            each = out[:, i] / design.technology.count(f"h{index}_{i}")
+            copied = each / mirror.at_currents(unit, "p", "half", each)
             line(f"h{index}_{i}", "p", (state[..., i] * copied[:, None, None]).reshape(count, -1))
         high = (state > 0.5) & valid
         upward = high & (seen >= layer.upper)
@@ -203,13 +209,12 @@ def _drawn(layer: CurrentLayer, index: int, i: int, strength: Mapping[str, Array
     )
 
 
-def _switch(seen: Array, up: Array, down: Array, initial: Array, timestep: float) -> Array:
-    """States (dies, sequences, timesteps, units) after each timestep."""
+def _switch(seen: Array, up: Array, down: Array, initial: Array, timestep: float, needed: float = SWING) -> Array:
+    """States (dies, sequences, timesteps, units) after each timestep. ``needed`` [C] switches a cell."""
     states = np.empty_like(seen)
     state = np.broadcast_to(initial, (*seen.shape[:2], seen.shape[3])).astype(bool)
     # Charge [C] already moved towards the other state.
     moved = np.zeros(state.shape)
-    needed = SWING
     for t in range(seen.shape[2]):
         now = seen[:, :, t]
         push = np.where(state, down[:, None] - now, now - up[:, None]) * timestep

@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 
 from cmru_hw.circuits import input_range
 from cmru_hw.circuits.calibration import calibration_data
-from cmru_hw.circuits.current import mirrors
+from cmru_hw.circuits.current import mirrors, parallel
 from cmru_hw.circuits.current.mirrors import MirrorRows
 from cmru_hw.circuits.current.technology import CurrentTechnology
 from cmru_hw.circuits.design import Deviation, refuse_dead_layers
 from cmru_hw.circuits.input_range import PERCENTILE, InputRange
 from cmru_hw.core.errors import MappingError
 from cmru_hw.core.signals import Array
+from cmru_hw.core.units import si
 from cmru_hw.nn.checkpoint import ModelConfig, Trained
 from cmru_hw.nn.forward import Model
 from cmru_hw.nn.sequences import Sequences as Data
@@ -210,6 +211,11 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
     config = trained.config
     _refuse(trained)
     assert config.widths is not None
+    if missing := parallel.unknown(technology.parallel, classes(config)):
+        raise MappingError(
+            f"no size class of this network is called {missing[0]!r}: choose from {', '.join(classes(config))}; one of "
+            f"{', '.join(parallel.KINDS)} for all layers; or {parallel.ALL}"
+        )
     tensors = {name: array.astype(np.float64) for name, array in trained.arrays.items()}
     input_unit = technology.full_scale / input_range.checked(calibration.inputs, config.features)
     deviations: list[Deviation] = []
@@ -256,6 +262,17 @@ def map_network(trained: Trained, technology: CurrentTechnology, calibration: Cu
         deviations=tuple(deviations),
         model_sha256=trained.sha256,
     )
+
+
+def classes(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the size classes of a network, in the order of signal flow (`cmru_hw.circuits.current.parallel`)."""
+    assert config.widths is not None
+    found, signed = ["inputs", "constant"], True
+    for index in range(len(config.units)):
+        kinds = parallel.KINDS if signed else parallel.KINDS[1:]
+        found += [parallel.of_layer(index, kind) for kind in kinds]
+        signed = config.skip and config.widths[index] == config.widths[index + 1]
+    return tuple(found)
 
 
 def realised(design: CurrentDesign) -> Trained:
@@ -332,7 +349,9 @@ def _layer(
     # A cell's upper threshold and level must lie within its swept range. The rows around it take the remaining factor.
     unit = np.clip(beta * technology.unit, technology.smallest, technology.largest) / beta
     unit = np.where(np.abs(unit / technology.unit - 1) < 1e-12, technology.unit, unit)
-    high = np.clip(np.abs(alpha) * technology.unit, technology.smallest, technology.largest)
+    raised = parallel.count(technology.parallel, parallel.of_layer(index, "levels"))
+    least = _least(name, raised, technology)
+    high = np.clip(np.abs(alpha) * technology.unit, least, technology.largest)
     upper, low = beta * unit, tensors[f"{name}.low"] * unit
     never = low < technology.leakage
     for i in np.flatnonzero(never & (low > 0)).tolist():
@@ -343,7 +362,10 @@ def _layer(
         wide = float(NARROWEST * upper[i])
         deviations.append(_level(f"{name}.width[{i}]", upper[i] - low[i], wide, "raised to the narrowest window"))
     low = np.where(narrow, (1 - NARROWEST) * upper, low)
-    thresh, window, gain = technology.cell.biases(upper, upper - low, high)
+    # Thresholds depend on where the switches m3 and m6 turn on. There is always one of each, with the whole current.
+    # The level depends on the drain voltages of the mirrors, and so on the share of one device.
+    thresh, window, gain = technology.cell.biases(upper, upper - low, high / raised)
+    gain = raised * gain
     weight, bias = tensors[f"{name}.candidate.weight"], tensors[f"{name}.candidate.bias"]
     terms = [*(mirrors.outputs(rows, weight) for rows in read), mirrors.constant(bias, technology)]
     # The mirrors of a candidate are exact at the upper threshold, where the cell decides.
@@ -366,6 +388,17 @@ def _layer(
         alpha=alpha,
         initial=tensors[f"{name}.initial_state"],
     )
+
+
+def _least(name: str, count: int, technology: CurrentTechnology) -> float:
+    """Smallest level [A] of a cell with ``count`` devices in parallel, each of which carries a swept current."""
+    least = max(technology.smallest, count * technology.cell.gain[0])
+    if least >= technology.largest:
+        raise MappingError(
+            f"{name}: {count} devices in parallel need {si(least, 'A')}, more than the largest current of a cell, "
+            f"{si(technology.largest, 'A')}: take fewer"
+        )
+    return least
 
 
 def _level(element: str, wanted: float, got: float, reason: str) -> Deviation:

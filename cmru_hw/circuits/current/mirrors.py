@@ -111,7 +111,9 @@ def draw(
     mirror = technology.mirror
     for column in range(len(lines)):
         for positive in (True, False):
-            kind = (*arm(diode, positive=positive), float(current[column]))
+            # Each of the devices in parallel carries its share of the line's current.
+            each = float(current[column]) / technology.count(lines[column])
+            kind = (*arm(diode, positive=positive), each)
             chosen = np.flatnonzero(wanted[:, column] > 0 if positive else wanted[:, column] < 0)
             size = np.abs(wanted[chosen, column])
             w, l = technology.drawn(np.clip(mirror.aspect_for(size, *kind), *limits))  # noqa: E741
@@ -124,7 +126,8 @@ def draw(
             ratio[chosen, column], width[chosen, column], length[chosen, column] = got if positive else -got, w, l
     for row, column in np.argwhere(ratio != wanted).tolist():
         want, have = float(wanted[row, column]), float(ratio[row, column])
-        smallest, largest = mirror.ratio(limits, *arm(diode, positive=want > 0), float(current[column]))
+        each = float(current[column]) / technology.count(lines[column])
+        smallest, largest = mirror.ratio(limits, *arm(diode, positive=want > 0), each)
         reason = "rounded to the drawing grid"
         if have == 0:
             reason = "left out: below half the smallest arm"

@@ -43,51 +43,62 @@ RELEASE_FIRST, RELEASE_LAST = 0.4, 0.8
 class PlacedDevice:
     """One transistor: ``polarity`` "n" or "p", drawn ``width`` and ``length`` [m].
 
-    ``leaf`` is its group of variation, such as ``layer0/cells``: see `cmru_hw.circuits.current.variation`.
+    It is ``count`` such devices in parallel. ``leaf`` is its group of variation, such as ``layer0/cells``: see
+    `cmru_hw.circuits.current.variation`.
     """
 
     polarity: str
     width: float
     length: float
     leaf: str
+    count: int = 1
 
 
 def devices(design: CurrentDesign) -> dict[str, PlacedDevice]:
     """Every signal transistor by name: that of the instance without its x; for a cell ``cell0_2.m1`` to m9."""
     technology = design.technology
 
-    def unit(kind: str, leaf: str) -> PlacedDevice:
-        return PlacedDevice(polarity=kind, width=technology.width, length=technology.length, leaf=leaf)
+    def unit(kind: str, leaf: str, count: int) -> PlacedDevice:
+        return PlacedDevice(polarity=kind, width=technology.width, length=technology.length, leaf=leaf, count=count)
 
-    def sink(leaf: str) -> PlacedDevice:
-        return PlacedDevice(polarity="n", width=technology.width, length=technology.sink_length, leaf=leaf)
+    def sink(leaf: str, count: int) -> PlacedDevice:
+        return PlacedDevice(polarity="n", width=technology.width, length=technology.sink_length, leaf=leaf, count=count)
 
-    found = {f"diode_{line}": unit("n", "inputs/diodes") for line in (*input_lines(design), "one")}
+    count = technology.count
+    found = {f"diode_{line}": unit("n", "inputs/diodes", count(line)) for line in (*input_lines(design), "one")}
     # Leaf of the block that drives each line; the line's fold has the same leaf.
     makers = dict.fromkeys((*input_lines(design), "one"), "inputs/diodes")
     for leaf, rows in weighted_sums(design).items():
         makers |= dict.fromkeys(rows.names, leaf)
         if rows.diode:
-            found |= {f"diode_{name}": unit(rows.diode, leaf) for name in rows.names}
+            found |= {f"diode_{name}": unit(rows.diode, leaf, count(name)) for name in rows.names}
         for row, column in np.argwhere(rows.ratio != 0).tolist():
             found[f"{rows.names[row]}_{rows.lines[column]}"] = PlacedDevice(
                 polarity=rows.polarity(row, column),
                 width=float(rows.width[row, column]),
                 length=float(rows.length[row, column]),
                 leaf=leaf,
+                count=count(rows.lines[column]),
             )
     for index, layer in enumerate(design.layers):
         cells, references = f"layer{index}/cells", f"layer{index}/references"
         for i in range(layer.units):
             makers[f"h{index}_{i}"] = cells
-            found |= {f"{name}{index}_{i}": sink(references) for name in "tbg"}
+            compared, raised = count(f"c{index}_{i}"), count(f"h{index}_{i}")
+            found |= {
+                f"{name}{index}_{i}": sink(references, number)
+                for name, number in {"t": compared, "b": compared, "g": raised}.items()
+            }
             for m in range(1, 10):
                 kind = "p" if m in (1, 4, 7, 9) else "n"
-                found[f"cell{index}_{i}.m{m}"] = sink(cells) if m in (2, 5, 8) else unit(kind, cells)
+                # m3 and m6 are switches, whose strength does not matter
+                number = 1 if m in (3, 6) else raised if m in (4, 5) else compared
+                found[f"cell{index}_{i}.m{m}"] = sink(cells, number) if m in (2, 5, 8) else unit(kind, cells, number)
     for line, own in folds(design).items():
         width, length = _copy(design, line, own)
-        found[f"fold_{line}"] = PlacedDevice(polarity=own, width=width, length=length, leaf=makers[line])
-        found[f"diode_fold_{line}"] = unit("p" if own == "n" else "n", makers[line])
+        leaf, number = makers[line], count(line)
+        found[f"fold_{line}"] = PlacedDevice(polarity=own, width=width, length=length, leaf=leaf, count=number)
+        found[f"diode_fold_{line}"] = unit("p" if own == "n" else "n", leaf, number)
     return found
 
 
@@ -109,18 +120,25 @@ def network_text(design: CurrentDesign, *, strengths: Mapping[str, float] | None
     known = devices(design)
     chosen = strengths or {}
 
+    def multiplicity(name: str) -> float:
+        return known[name].count * chosen.get(name, 1.0)
+
     def size(name: str) -> str:
         device = known[name]
-        own = f" k={_n(chosen[name])}" if name in chosen else ""
+        own = f" k={_n(multiplicity(name))}" if name in chosen or device.count > 1 else ""
         return f"w={_n(device.width)} l={_n(device.length)}{own}"
 
     unit = f"w={_n(technology.width)} l={_n(technology.length)}"
 
     def cell(here: str) -> str:
         sizes = f"{unit} ls={_n(technology.sink_length)}"
-        if not chosen:
+        names = [f"cell{here}.m{m}" for m in range(1, 10)]
+        if not chosen and all(known[name].count == 1 for name in names):
             return sizes
-        return f"{sizes}\n+ " + " ".join(f"k{m}={_n(chosen[f'cell{here}.m{m}'])}" for m in range(1, 10))
+        return f"{sizes}\n+ " + " ".join(f"k{m}={_n(multiplicity(name))}" for m, name in enumerate(names, start=1))
+
+    def reader(line: str) -> str:
+        return unit if technology.count(line) == 1 else f"{unit} k={_n(technology.count(line))}"
 
     lines = [
         f"* fq-bmru network: {config.features} inputs, units {' + '.join(map(str, config.units))}, "
@@ -137,7 +155,7 @@ def network_text(design: CurrentDesign, *, strengths: Mapping[str, float] | None
         for rows in (layer.entry, layer.candidate):
             if rows is not None:
                 lines += _rows(rows, size)
-        lines += _cells(index, layer, size, cell, unit)
+        lines += _cells(index, layer, size, cell, reader)
         lines += _rows(layer.output, size)
     lines += _rows(design.readout, size)
     lines.append("\n* ==== folds: lines that arms of both types read")
@@ -194,7 +212,7 @@ def transistors(design: CurrentDesign) -> dict[str, int]:
 
 def gate_area(design: CurrentDesign) -> float:
     """Σ w·l of all transistors except the resets [m²], for an estimate of area."""
-    return sum(device.width * device.length for device in devices(design).values())
+    return sum(device.count * device.width * device.length for device in devices(design).values())
 
 
 # long: one deck, line after line
@@ -311,7 +329,11 @@ def _rows(rows: MirrorRows, size: Callable[[str], str]) -> list[str]:
 
 
 def _cells(
-    index: int, layer: CurrentLayer, size: Callable[[str], str], cell: Callable[[str], str], unit: str
+    index: int,
+    layer: CurrentLayer,
+    size: Callable[[str], str],
+    cell: Callable[[str], str],
+    reader: Callable[[str], str],
 ) -> list[str]:
     lines = [f"\n* ==== layer {index}: {layer.units} cells"]
     for i in range(layer.units):
@@ -330,7 +352,7 @@ def _cells(
             lines.append(f"xreset{here} s{here} initb{index} vdd_cells reset_p")
         else:
             lines.append(f"xreset{here} s{here} init{index} reset_n")
-        lines.append(f"vh{here} m{here} half 0\nxprobe{here} m{here} p_h{here} vdd_probe arm_p {unit}")
+        lines.append(f"vh{here} m{here} half 0\nxprobe{here} m{here} p_h{here} vdd_probe arm_p {reader(f'h{here}')}")
     return lines
 
 
@@ -352,7 +374,8 @@ def _copy(design: CurrentDesign, line: str, polarity: str) -> tuple[float, float
     typical |= {
         f"h{index}_{i}": float(layer.high[i]) for index, layer in enumerate(design.layers) for i in range(layer.units)
     }
-    aspect = technology.mirror.aspect_for(np.array([1.0]), polarity, "across", typical[line])
+    each = typical[line] / technology.count(line)
+    aspect = technology.mirror.aspect_for(np.array([1.0]), polarity, "across", each)
     width, length = technology.drawn(aspect)
     return float(width[0]), float(length[0])
 

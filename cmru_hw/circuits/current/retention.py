@@ -30,11 +30,13 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
     layer = design.layers[index]
     # A cell that never resets has its lower threshold below zero, where no candidate can be.
     middle = float(max(layer.upper[i] + layer.low[i], layer.upper[i]) / 2)
+    # Of N devices in parallel, each is a device of a cell with an Nth of the current.
+    compared, raised = technology.count(f"c{index}_{i}"), technology.count(f"h{index}_{i}")
     values = {
-        "thresh": float(layer.thresh[i]),
-        "width": float(layer.window[i]),
-        "gain": float(layer.gain[i]),
-        "candidate": middle,
+        "thresh": float(layer.thresh[i]) / compared,
+        "width": float(layer.window[i]) / compared,
+        "gain": float(layer.gain[i]) / raised,
+        "candidate": middle / compared,
         "hold": LONGEST,
         "vdd": technology.vdd,
         "w": technology.width,
@@ -49,7 +51,7 @@ def unit(design: CurrentDesign, engine: Engine, corner: str) -> RetentionUnit:
         time = outcome.traces.time
         later = time >= RELEASED
         # (2, times): outputs relative to the high level, and their distances from the expected outputs.
-        outputs = np.stack([outcome.traces.values[name] for name in saved]) / float(layer.high[i])
+        outputs = np.stack([outcome.traces.values[name] for name in saved]) / (float(layer.high[i]) / raised)
         off = np.abs(outputs - np.array([[1.0], [0.0]]))
         gone = np.flatnonzero(later & (off > 0.5).any(axis=0))
         lost = bool(gone.size)

@@ -48,7 +48,7 @@ class _Lines:
         for name in names:
             device = self.devices[name]
             law = technology.mismatch_n if device.polarity == "n" else technology.mismatch_p
-            squares += law**2 / (device.width * device.length)
+            squares += law**2 / (device.count * device.width * device.length)
         return float(np.sqrt(squares))
 
     def put(self, name: str, current: Array, own: Array | float, states: Array | float = 0.0) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cmru_hw.circuits.current import parallel
 from cmru_hw.core import toml_file
 from cmru_hw.core.errors import TechnologyError, reason
 from cmru_hw.core.regular_file import read_text
@@ -136,7 +137,8 @@ class CurrentTechnology:
     has the unit length; one below it has the narrow width. ``grid`` is the step of all drawn sizes, 0 for none.
     ``smallest`` and ``largest`` bound the thresholds and high levels of the swept cell. ``leakage`` is the largest
     current that cannot be distinguished from leakage. A device has σ(ΔI/I) = ``mismatch_n`` or ``mismatch_p`` [m] /
-    √(w l).
+    √(w l). ``parallel`` are numbers of devices in parallel by size class; 1 for a class that it does not name
+    (`cmru_hw.circuits.current.parallel`).
     """
 
     name: str
@@ -163,6 +165,7 @@ class CurrentTechnology:
     mismatch_p: float
     cell: CellTable
     mirror: MirrorTable
+    parallel: dict[str, int] = field(default_factory=dict)
 
     @property
     def level(self) -> str:
@@ -176,12 +179,20 @@ class CurrentTechnology:
     @property
     def sha256(self) -> str:
         """Content hash of all values: technologies with the same values have the same hash."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        values = asdict(self)
+        if not self.parallel:
+            # The same hash as a technology from before there were size classes.
+            del values["parallel"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
     def aspects(self) -> tuple[float, float]:
         """Smallest and largest w/l that can be drawn."""
         return self.narrow / self.longest, self.widest / self.length
+
+    def count(self, line: str) -> int:
+        """Devices in parallel of the diode of ``line`` and of each arm on it."""
+        return parallel.count(self.parallel, parallel.class_of(line))
 
     def at(self, *, corner: str, temperature: float, vdd: float) -> CurrentTechnology:
         """The same technology on devices of another corner. Its tables stay those that the circuit was drawn with."""
@@ -243,6 +254,12 @@ def with_unit_current(technology: CurrentTechnology, ampere: float) -> CurrentTe
     return replace(technology, unit=values["unit"], bias=values["bias"], full_scale=values["full_scale"])
 
 
+def with_parallel(technology: CurrentTechnology, given: Mapping[str, int]) -> CurrentTechnology:
+    """``technology`` with other numbers of devices in parallel, by name of a size class. Raises TechnologyError."""
+    found = parallel.checked(given, where="--parallel")
+    return replace(technology, parallel={**technology.parallel, **found})
+
+
 def parse(content: str, *, where: str) -> CurrentTechnology:
     """The technology in the TOML text ``content``; ``where`` names it in errors."""
     try:
@@ -254,7 +271,8 @@ def parse(content: str, *, where: str) -> CurrentTechnology:
 
 def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:  # noqa: C901 - one check after another
     """Inverse of ``dataclasses.asdict``. Raises TechnologyError, which names the key."""
-    _same_keys(data, CurrentTechnology, where)
+    data, given = _without_parallel(data, where)
+    _same_keys(data, CurrentTechnology, where, without="parallel")
     for key in ("name", "process", "source", "corner"):
         if not isinstance(data[key], str) or not data[key].isprintable():
             raise TechnologyError(f"{where}: {key} must be one line of text")
@@ -311,7 +329,19 @@ def from_dict(data: dict[str, Any], *, where: str) -> CurrentTechnology:  # noqa
             high=axes["high"],
         ),
         mirror=MirrorTable(aspect=aspect, current=current, ratios=ratios),
+        parallel=given,
     )
+
+
+def _without_parallel(data: Any, where: str) -> tuple[Any, dict[str, int]]:
+    """``data`` without its optional table ``parallel``, and this table."""
+    if not isinstance(data, dict) or "parallel" not in data:
+        return data, {}
+    given = data["parallel"]
+    if not isinstance(given, dict):
+        raise TechnologyError(f"{where}: parallel must be a table")
+    rest = {key: value for key, value in data.items() if key != "parallel"}
+    return rest, parallel.checked(given, where=f"{where}: parallel")
 
 
 def _within_sweeps(
@@ -343,10 +373,10 @@ def _within_sweeps(
         )
 
 
-def _same_keys(found: Any, kind: type, where: str) -> None:
+def _same_keys(found: Any, kind: type, where: str, *, without: str = "") -> None:
     if not isinstance(found, dict):
         raise TechnologyError(f"{where} must be a table")
-    wanted = set(kind.__annotations__)
+    wanted = set(kind.__annotations__) - {without}
     if missing := sorted(wanted - set(found)):
         raise TechnologyError(f"{where}: {missing[0]} is missing")
     if unknown := sorted(set(found) - wanted):

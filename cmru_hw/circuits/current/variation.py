@@ -2,8 +2,9 @@
 
 Below threshold a shift ΔV_T of a device multiplies its current by exp(−ΔV_T / n V_t) at any current, and so does a gain
 error. One number per device therefore describes the effect of mismatch on a network of mirrors: its strength, lognormal
-with σ = coefficient / √(w l). SPICE gets it as a device's multiplicity and the fast engine as a factor, for the same
-die. A strength is a pure function of (seed, die, name of the device in the netlist).
+with σ = coefficient / √(w l), where w counts devices in parallel together. SPICE gets it as a device's multiplicity and
+the fast engine as a factor, for the same die. A strength is a pure function of (seed, die, name of the device in the
+netlist).
 
 The sources of variation form a tree of names, one leaf for each class of devices (:func:`leaves`)::
 
@@ -77,7 +78,7 @@ def draw(
         if varied is not None and device.leaf not in varied:
             strengths[name] = np.ones(len(numbers))
             continue
-        sigma = coefficient[device.polarity] / np.sqrt(device.width * device.length)
+        sigma = coefficient[device.polarity] / np.sqrt(device.count * device.width * device.length)
         normal = counter_rng.normals(counter_rng.keys(seed, name, numbers), first)
         strengths[name] = np.exp(sigma * normal)
     return CurrentDies(design=design, numbers=numbers, seed=seed, strengths=strengths)
