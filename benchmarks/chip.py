@@ -1,13 +1,14 @@
 """Complete chips of GF180MCU transistors for shipped networks: decisions compared with software, energy, 45 corners.
 
-Run: ``python -m benchmarks.chip utterances|flipflop|units|memories|trimmed|corners DIR [--jobs N] [--only CORNER]``.
+Run: ``python -m benchmarks.chip utterances|flipflop|units|memories|trimmed|corners DIR [--jobs N] [--only CORNER]``,
+for ``units`` also ``[--model NAME] [--unit LAYER.NUMBER] [--sequences N]``.
 This takes hours of simulation. Finished simulations stay in DIR, and the same command resumes.
 
 - ``utterances``: the detector on the first held-out utterances of the file with 100 timesteps in total, on the first
   two of its speaker, and on as many more as are needed to see every unit go up, hold and go down.
 - ``flipflop``: the flip-flop on its two shortest sequences.
-- ``units``: each unit of the detector as a single-unit chip, with the inputs that software gives it, over the shortest
-  utterance of each tenth of the file.
+- ``units``: each unit of the detector, or of ``--model``, as a single-unit chip, with the inputs of software, over the
+  shortest utterance of each tenth of the file, or of each of ``--sequences`` parts.
 - ``corners``: the detector on the shortest utterance in which every row stays at least 4 mV from its threshold in
   software, because a corner may decide either way below that margin.
 - ``trimmed``: that utterance with an offset trim, whose codes the chip finds at power-on.
@@ -17,6 +18,7 @@ This takes hours of simulation. Finished simulations stay in DIR, and the same c
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,8 +39,11 @@ from cmru_hw.circuits.charge import (
     single_unit,
 )
 from cmru_hw.circuits.charge.design import Design
+from cmru_hw.circuits.charge.simulate import ChargeSimulation
 from cmru_hw.circuits.charge.verify import verify
+from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core import package_data
+from cmru_hw.core.signals import Response
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.design_folder.folder import Exported
 from cmru_hw.nn import checkpoint
@@ -157,33 +162,41 @@ def flipflop(folder: Path, jobs: int) -> None:
     network(folder, jobs, mine, chosen(data, np.argsort(data.lengths, kind="stable")[:2].tolist()))
 
 
-def units(folder: Path, jobs: int) -> None:
-    mine, data = exported(folder)
-    parts = np.array_split(np.arange(len(data)), ALONE)
+def units(
+    folder: Path, jobs: int, model: str = "detect-cmru-2x4", only: Sequence[str] = (), count: int = ALONE
+) -> None:
+    mine, data = exported(folder, model)
+    parts = np.array_split(np.arange(len(data)), count)
     picked = chosen(data, [int(part[np.argmin(data.lengths[part])]) for part in parts])
-    print(f"utterances {len(picked)}, timesteps {int(picked.lengths.sum())}", flush=True)
+    print(f"{model}: sequences {len(picked)}, timesteps {int(picked.lengths.sum())}", flush=True)
     expected = compare.reference(drawn(mine), mine.trained, picked)
-    valid = expected.response.valid
     for layer, group in enumerate(drawn(mine).layers):
         inputs, software = single_unit.recorded(drawn(mine), mine.trained, picked, layer)
-        for number in range(group.units):
+        for number in (number for number in range(group.units) if not only or f"{layer}.{number}" in only):
             with spice.open_engine(jobs=jobs, timeout=36000, cache=folder / "cache") as engine:
                 simulated = simulate.simulate(single_unit.unit(drawn(mine), layer, number), inputs, engine)
-            wanted = software.decisions[layer][..., number][valid]
-            got = simulated.response.decisions[0][..., 0][valid]
-            margins = expected.margins[layer][..., number][valid]
-            states = (simulated.response.states[0][..., 0] - software.states[layer][..., number])[valid]
-            moves = ", ".join(
-                f"{name} {int((got == move).sum())}" for name, move in (("up", 1), ("held", 0), ("down", -1))
-            )
-            print(
-                f"unit {layer}.{number}: {int((wanted == got).sum())} of {len(got)} decisions agree; {moves}; "
-                f"largest state error {np.abs(states).max():.3f} level; "
-                f"{simulated.cpu_seconds / len(got):.2f} s of CPU per timestep",
-                flush=True,
-            )
-            for margin in np.sort(margins[wanted != got]):
-                print(f"  differs at a margin of {margin * 1e3:.3g} mV")
+            one_unit(drawn(mine), expected, software, simulated, layer, number)
+
+
+def one_unit(
+    design: Design, expected: Reference, software: Response, simulated: ChargeSimulation, layer: int, number: int
+) -> None:
+    """Print what a single unit did, compared with software."""
+    valid = expected.response.valid
+    wanted = software.decisions[layer][..., number][valid]
+    got = simulated.response.decisions[0][..., 0][valid]
+    margins = expected.margins[layer][..., number][valid]
+    states = np.abs(simulated.response.states[0][..., 0] - software.states[layer][..., number])[valid].max()
+    moves = ", ".join(f"{name} {int((got == move).sum())}" for name, move in (("up", 1), ("held", 0), ("down", -1)))
+    share = float(design.layers[layer].step[number]) / design.technology.signal.state_swing
+    error = f"{states * share:.3f} of the swing" if design.config.cell == "acmru" else f"{states:.3f} level"
+    print(
+        f"unit {layer}.{number}: {int((wanted == got).sum())} of {len(got)} decisions agree; {moves}; "
+        f"largest state error {error}; {simulated.cpu_seconds / len(got):.2f} s of CPU per timestep",
+        flush=True,
+    )
+    for margin in np.sort(margins[wanted != got]):
+        print(f"  differs at a margin of {margin * 1e3:.3g} mV")
 
 
 def memories(folder: Path, jobs: int) -> None:
@@ -235,14 +248,19 @@ def corners(folder: Path, jobs: int, only: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = {"utterances": utterances, "flipflop": flipflop, "units": units, "memories": memories, "trimmed": trimmed}
-    parser.add_argument("what", choices=[*kinds, "corners"])
+    kinds = {"utterances": utterances, "flipflop": flipflop, "memories": memories, "trimmed": trimmed}
+    parser.add_argument("what", choices=[*kinds, "units", "corners"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", action="append", default=[], metavar="CORNER", help="some corners: ff/125/1.98")
+    parser.add_argument("--model", default="detect-cmru-2x4", metavar="NAME", help="network of units")
+    parser.add_argument("--unit", action="append", default=[], metavar="LAYER.NUMBER", help="some units: 0.3")
+    parser.add_argument("--sequences", type=int, default=ALONE, metavar="N", help="sequences of each unit")
     given = parser.parse_args()
     if given.what == "corners":
         corners(given.folder, given.jobs, given.only)
+    elif given.what == "units":
+        units(given.folder, given.jobs, given.model, given.unit, given.sequences)
     else:
         kinds[given.what](given.folder, given.jobs)
 

@@ -18,7 +18,7 @@ from cmru_hw.circuits.charge.energy import power_gated as energy_chip
 from cmru_hw.circuits.charge.energy import transistor as energy_transistor
 from cmru_hw.circuits.charge.memories import registry
 from cmru_hw.circuits.comparison import LEVEL_TOLERANCE, Comparison, Reference
-from cmru_hw.core.errors import InputError, LatchTurned, MappingError, ResultRejected, TechnologyError
+from cmru_hw.core.errors import InputError, LatchTurned, ResultRejected, TechnologyError
 from cmru_hw.core.signals import Response, Traces
 from cmru_hw.design_folder import folder
 from cmru_hw.nn.checkpoint import Trained
@@ -111,12 +111,6 @@ def test_inputs_are_ratios_of_the_supply() -> None:
     chip = known(design.technology.power_gated)
     assert pwl[0][1::2].max() <= chip.zero + chip.input_swing + 1e-9
     assert pwl[0][1::2].min() >= 0
-
-
-@pytest.mark.parametrize("shape", [Shape(cell="bmru"), Shape(cell="acmru")])
-def test_a_cell_without_a_chip_names_the_remedy(shape: Shape) -> None:
-    with pytest.raises(MappingError, match="export it with --level macro"):
-        fidelity.network_text(design_of(random_network(shape), None))
 
 
 def test_a_technology_without_a_chip_names_the_remedy() -> None:

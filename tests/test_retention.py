@@ -16,7 +16,16 @@ from cmru_hw.analysis.retention.result import RetentionResult
 from cmru_hw.characterize.testbench import Conditions
 from cmru_hw.circuits.charge import fidelity, mapping
 from cmru_hw.circuits.charge.architecture import CHARGE
-from cmru_hw.circuits.charge.retention import LONGEST, HeldIntegrator, Loss, doubling, lost, lost_asleep, weakest
+from cmru_hw.circuits.charge.retention import (
+    ASLEEP,
+    LONGEST,
+    HeldIntegrator,
+    Loss,
+    doubling,
+    lost,
+    lost_asleep,
+    weakest,
+)
 from cmru_hw.circuits.current import retention
 from cmru_hw.circuits.retention import HeldState
 from cmru_hw.core.errors import InputError
@@ -31,6 +40,8 @@ from tests.test_current import without_grid
 
 SHAPE = Shape(units=(3, 2))
 CELL = HeldIntegrator(packet=32e-15, integrator=1066e-15, tolerance=20e-3, timestep=10e-3)
+# Of a power-gated chip.
+ON_CHIP = replace(CELL, packet=8e-15, integrator=500e-15, common_mode=0.5, tail=9.3e-6, testbench=ASLEEP["cmru"])
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +131,7 @@ def test_the_command_says_how_long_and_what_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.spice
 @pytest.mark.needs("gf180")
 def test_a_chip_loses_a_little_every_time_it_wakes(engine: spice.Engine) -> None:
-    cell = replace(CELL, packet=8e-15, integrator=500e-15, tolerance=14e-3, common_mode=0.5, tail=9.3e-6)
+    cell = replace(ON_CHIP, tolerance=14e-3)
 
     def loss(corner: str = "typical", temperature: float = 27.0, level: float = 0.2, **changed: Any) -> Loss:
         at = Conditions(process="gf180", corner=corner, temperature=temperature)
@@ -132,6 +143,26 @@ def test_a_chip_loses_a_little_every_time_it_wakes(engine: spice.Engine) -> None
     assert usual.seconds == pytest.approx(cell.tolerance * cell.integrator / usual.leakage)
     # At least twice as long on twice the capacitor: its plates also move less as the amplifier turns on.
     assert loss("ff", 125.0, integrator=1e-12).seconds > 1.8 * hot.seconds
+
+
+@pytest.mark.spice
+@pytest.mark.needs("gf180")
+@pytest.mark.parametrize(("cell", "level", "hot"), [("bmru", 0.1, 100), ("acmru", 14e-3, 200)])
+def test_other_cells_keep_their_states_on_a_chip(engine: spice.Engine, cell: str, level: float, hot: int) -> None:
+    held = replace(ON_CHIP, testbench=ASLEEP[cell], tolerance=level)
+    for temperature, least in ((27.0, 1000), (125.0, hot)):
+        at = Conditions(process="gf180", temperature=temperature)
+        # Sinking plates make the switch that empties C_int leak first where they are lowest.
+        found = lost_asleep(engine, at, held, -0.2)
+        assert found.seconds > least * held.timestep, (temperature, found.seconds / held.timestep)
+
+
+@pytest.mark.parametrize("cell", sorted(ASLEEP))
+def test_every_cell_of_a_chip_has_its_own_testbench(cell: str) -> None:
+    shape = replace(SHAPE, cell=cell)
+    trained, data = random_network(shape), random_sequences(shape)
+    chip = fidelity.at_level(technology.load("gf180"), "transistor", "power-gated")
+    assert weakest(mapping.map_network(trained, chip, mapping.calibrate(trained, data)))[1].testbench == ASLEEP[cell]
 
 
 def test_a_chip_is_asked_as_one_that_sleeps() -> None:

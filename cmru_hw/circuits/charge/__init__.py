@@ -11,7 +11,8 @@ The modules, in the order of the pipeline:
     transistor_netlist.py          network.cir at transistor level for any memory, from transistor_parts.py
     transistor_deck.py             its deck; deck_builder.py has the parts that decks of both levels share
     memories/                      state storage in transistors: memory.py is the protocol, registry.py the list;
-                                   clocked_netlist.py, power_gated_netlist.py and power_gated_trim.py have their lines
+                                   clocked_netlist.py, power_gated_netlist.py and power_gated_trim.py have their lines,
+                                   power_gated_replaced.py (BMRU) and power_gated_alpha.py (αCMRU) those of other cells
     simulate.py                    run a design in ngspice and decode it; runs.py makes the decks, pieces.py and part.py
                                    cut large networks, causes.py and trim_codes.py read rows and codes, numerics.py has
                                    the simulator's options

@@ -284,12 +284,12 @@ def _timing(design: Design, memory: Memory) -> tuple[str, ...]:
     if sizes is None or memory.name != "power-gated":
         return (common, "The clock edges come from outside: their order and distances are those of deck.cir.")
     begin, change = WINDOW * period * 1e3, INPUT_CHANGE * period * 1e3
+    emptied = "timesteps with kinit high, then one" if "init" in memory.layer_wires else "a timestep"
     return (
         common,
         f"In the test deck the inputs change {change:.4g} ms after its beginning, and strobe rises after "
         f"{begin:.4g} ms. Inputs must be still while strobe is high, {sizes.strobe * 1e6:.3g} us.",
-        "Before a sequence: timesteps with kinit high, then one with first high and firstn low. The states then have "
-        "their initial values.",
+        f"Before a sequence: {emptied} with first high and firstn low. The states then have their initial values.",
         "Decisions (qa, qb) are valid when the packet of their layer ends, and qy1, qy0 when the readout has decided; "
         "all are valid until strobe falls. Asleep they are not defined.",
         "All clocks, V_cm and power headers are on the chip.",

@@ -220,8 +220,11 @@ def _layer(
     integrator, packet_row = technology.capacitor.integrator, None
     if config.cell == "acmru":
         alpha = (tensors[f"{name}.alpha.weight"] @ spread, tensors[f"{name}.alpha.bias"], np.zeros(units))
-        packet_row = _rows(f"{name}.alpha", [alpha], line_unit, line_sign, technology, deviations, shared=False)[0]
-        unit, step, packet = _sampled_packets(packet_row, technology, calibration.states[index])
+        charge = _packet_charge(technology, calibration.states[index])
+        packet_row = _rows(
+            f"{name}.alpha", [alpha], line_unit, line_sign, technology, deviations, shared=False, scale=charge
+        )[0]
+        unit, step, packet = _sampled_packets(name, packet_row, technology, calibration.states[index])
         sign = np.ones(units)
     else:
         highest = highest_levels(levels, calibration.states[index])
@@ -261,7 +264,7 @@ def _levels(name: str, index: int, units: int, config: ModelConfig, technology: 
     """
     found = level_limits.of_layer(config.levels, index)
     limits = found if isinstance(found, tuple) else (found,) * units
-    if memory := registry.of(technology):
+    if (memory := registry.of(technology)) and config.cell != "acmru":
         for number, limit in enumerate(limits):
             memory.check_levels(limit, f"{name}, unit {number}")
     if config.epsilon == 0.0 and config.cell != "acmru":
@@ -269,14 +272,31 @@ def _levels(name: str, index: int, units: int, config: ModelConfig, technology: 
     return None if found is None else np.array(limits, dtype=np.int64)
 
 
-def _sampled_packets(row: Row, technology: Technology, largest: float) -> tuple[Array, Array, Array]:
+def _packet_charge(technology: Technology, largest: float) -> float | None:
+    """Charge of a packet of one unit of h [F·V], the scale of its row in transistors, whose charge is the packet.
+
+    None at macro level, where a buffer reads the voltage of the row. ``largest`` is the largest state in calibration.
+    """
+    if technology.level != "transistor":
+        return None
+    return technology.signal.state_swing / (HEADROOM * largest) * technology.capacitor.integrator
+
+
+def _sampled_packets(name: str, row: Row, technology: Technology, largest: float) -> tuple[Array, Array, Array]:
     """Units (units,) [V], levels (units,) [V] and packet capacitors (units,) [F] with the voltage of ``row``.
 
     The row gives scale/total volts per unit of alpha, and the packet converts that to ``unit`` volts. If a row
     attenuates too much, the swing is reduced instead of making the packet capacitor far larger than the integrator.
-    ``largest`` is the largest state in calibration.
+    ``largest`` is the largest state in calibration. In transistors the row itself is C_s. Raises MappingError if it is
+    too large.
     """
     attenuation = row.total / row.scale
+    worst = int(np.argmax(row.total))
+    if technology.level == "transistor" and row.total[worst] > LARGEST_PACKET_RATIO * technology.capacitor.integrator:
+        raise MappingError(
+            f"{name}.alpha, unit {worst}: its row would need {si(row.total[worst], 'F')} on C_int = "
+            f"{si(technology.capacitor.integrator, 'F')}; train with a penalty on large states"
+        )
     unit = min(technology.signal.state_swing / (HEADROOM * largest), LARGEST_PACKET_RATIO / float(attenuation.max()))
     units = np.full(len(attenuation), unit)
     return units, units, technology.capacitor.integrator * unit * attenuation
@@ -346,11 +366,12 @@ def _rows(
     deviations: list[Deviation],
     *,
     shared: bool,
+    scale: float | None = None,
 ) -> list[Row]:
     """Capacitors for ``sums`` of (weight, bias, threshold), one row of each sum per unit.
 
     The sums of one unit share a scale, so that equal weights become equal capacitors. With ``shared``, all units share
-    one scale.
+    one scale. It makes the larger row of a unit as large as the technology says, unless ``scale`` [F·V] is given.
     """
     signal = technology.signal
     relative = [
@@ -360,25 +381,26 @@ def _rows(
     loads = np.max([np.abs(w).sum(-1) + np.abs(b) + np.abs(t) for w, b, t in relative], axis=0)
     if empty := np.flatnonzero(loads == 0).tolist():
         raise MappingError(f"{name}, row {empty[0]}: every weight and bias is 0, so its sign means nothing; prune it")
-    scale = technology.capacitor.row / (np.full_like(loads, loads.max()) if shared else loads)
+    full = technology.capacitor.row / (np.full_like(loads, loads.max()) if shared else loads)
+    scales = full if scale is None else np.full_like(loads, scale)
     smallest_tap = 0.0 if registry.small_taps(technology) else technology.capacitor.minimum
 
     def tap(values: Array, element: str) -> Array:
-        return _realisable(values * scale, element, technology, deviations, smallest=smallest_tap)
+        return _realisable(values * scales, element, technology, deviations, smallest=smallest_tap)
 
     rows = []
     for label, (weight, bias, threshold) in zip("ab" if len(sums) == 2 else "r", relative, strict=True):
         element = f"{name}.{label}"
         rows.append(
             Row(
-                weights=_realisable(weight * scale[:, None], f"{element}.weight", technology, deviations),
+                weights=_realisable(weight * scales[:, None], f"{element}.weight", technology, deviations),
                 bias=tap(bias, f"{element}.bias"),
                 threshold=tap(threshold, f"{element}.threshold"),
-                pad=np.zeros_like(scale),
-                scale=scale,
-                offset=np.zeros_like(scale),
-                taps=np.zeros((len(scale), 0)),
-                code=np.zeros(len(scale), dtype=np.int64),
+                pad=np.zeros_like(scales),
+                scale=scales,
+                offset=np.zeros_like(scales),
+                taps=np.zeros((len(scales), 0)),
+                code=np.zeros(len(scales), dtype=np.int64),
             )
         )
     # A row of the readout is padded, so it has capacitors even without weights.

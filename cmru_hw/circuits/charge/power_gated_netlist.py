@@ -16,7 +16,7 @@ clock edges: a decision at the end of its packet, a state when the comparators o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -102,8 +102,45 @@ def require(design: Design) -> tuple[Transistor, PowerGated]:
     return devices, chip
 
 
-def head(design: Design, supplies: Mapping[str, MeteredSupply] = SUPPLIES) -> list[str]:
-    """Power headers, clocks of all layers and of the readout, V_cm and power-on."""
+def layer_clocks(design: Design, index: int) -> str:
+    """The sequencer of a CMRU's layer."""
+    _, chip = require(design)
+    layers = len(design.layers)
+    names = " ".join(f"{clock}{index}" for clock in LAYER_CLOCKS)
+    fall, rise = (chip.read_fall, chip.read_rise) if index else (chip.evaluate_fall, chip.evaluate_rise)
+    return (
+        f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} n{group_name(reader(design, index), layers)} "
+        f"r{group_name(index + 1, layers)} "
+        f"{names} vs vk sequencer_layer\n"
+        f"+ lfall={num(fall)} lrise={num(rise)} lsettle={num(chip.settle)} lrest={num(chip.rest)}"
+    )
+
+
+def emptied(design: Design) -> list[str]:
+    """The power-on reset of a CMRU: C_int is emptied with its amplifier on, until a layer reads it: in a slow, cold
+    corner this takes long."""
+    return [
+        line
+        for index in range(len(design.layers))
+        for line in (
+            f"xinitb{index} kinit sm{index} initb{index} vk nand2 l=0.28u",
+            f"xinit{index} initb{index} init{index} vk inv l=0.28u",
+        )
+    ]
+
+
+def head(
+    design: Design,
+    supplies: Mapping[str, MeteredSupply] = SUPPLIES,
+    *,
+    layer_clocks: Callable[[Design, int], str] = layer_clocks,
+    emptied: Callable[[Design], list[str]] = emptied,
+) -> list[str]:
+    """Power headers, clocks of all layers and of the readout, V_cm and power-on.
+
+    ``layer_clocks(design, index)`` is the sequencer of a layer, ``emptied(design)`` what empties the states at
+    power-on.
+    """
     _, chip = require(design)
     layers = len(design.layers)
     lines = [
@@ -116,15 +153,7 @@ def head(design: Design, supplies: Mapping[str, MeteredSupply] = SUPPLIES) -> li
         ),
         f"xbegin strobe sleep s0 a0 nr se seb par vs vk sequencer_begin lrise={num(chip.rest)}",
     ]
-    for index in range(layers):
-        names = " ".join(f"{clock}{index}" for clock in LAYER_CLOCKS)
-        fall, rise = (chip.read_fall, chip.read_rise) if index else (chip.evaluate_fall, chip.evaluate_rise)
-        lines.append(
-            f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} n{group_name(reader(design, index), layers)} "
-            f"r{group_name(index + 1, layers)} "
-            f"{names} vs vk sequencer_layer\n"
-            f"+ lfall={num(fall)} lrise={num(rise)} lsettle={num(chip.settle)} lrest={num(chip.rest)}"
-        )
+    lines += [layer_clocks(design, index) for index in range(layers)]
     names = " ".join(f"{clock}r" for clock in READOUT_CLOCKS)
     lines += [
         f"xclocks_r s{layers} a{layers} {names} vs vk sequencer_readout "
@@ -132,13 +161,7 @@ def head(design: Design, supplies: Mapping[str, MeteredSupply] = SUPPLIES) -> li
         f"xvcm vcm se seb par vh vw common_mode cf={num(chip.flying)} ch={num(chip.holding)} cl={num(chip.load)}",
         "xpoweron first firstn ref_up ref_down vcm vd vw power_gated_power_on",
     ]
-    for index in range(layers):
-        # C_int is emptied with its amplifier on, until a layer reads it: in a slow, cold corner this takes long.
-        lines += [
-            f"xinitb{index} kinit sm{index} initb{index} vk nand2 l=0.28u",
-            f"xinit{index} initb{index} init{index} vk inv l=0.28u",
-        ]
-    return lines
+    return lines + emptied(design)
 
 
 def no_head(design: Design, index: int = 0) -> list[str]:

@@ -25,7 +25,13 @@ from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.spice import Engine
 
-TESTBENCH, ASLEEP = "transistor_hold", "transistor_power_gated_hold"
+TESTBENCH = "transistor_hold"
+# Integrators of a power-gated chip, by cell.
+ASLEEP = {
+    "cmru": "transistor_power_gated_hold",
+    "bmru": "transistor_power_gated_replace_hold",
+    "acmru": "transistor_power_gated_alpha_hold",
+}
 # Simulated levels, as shares of the swing: leakage depends on the voltages across the open switches.
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 # Length [s] of the window in which a power-gated chip is on; its amplifiers have settled by then.
@@ -36,7 +42,7 @@ FIRST, LONGEST, LONGER = 1.0, 3e6, 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class HeldIntegrator:
-    """The integrator under test: capacitors [F], ``tolerance`` [V] of its state, ``timestep`` [s].
+    """The integrator under test: its ``testbench``, capacitors [F], ``tolerance`` [V] of its state, ``timestep`` [s].
 
     ``common_mode`` [V] and ``tail`` [m] (length of the amplifier's tail device) describe a power-gated chip; None for a
     unit that stays on.
@@ -46,6 +52,7 @@ class HeldIntegrator:
     integrator: float
     tolerance: float
     timestep: float
+    testbench: str = TESTBENCH
     common_mode: float | None = None
     tail: float | None = None
 
@@ -110,7 +117,7 @@ def unit(design: Design, engine: Engine, corner: str) -> RetentionUnit:
         name=name,
         process=process,
         vdd=vdd,
-        testbench=f"{ASLEEP if sleeps else TESTBENCH}.cir",
+        testbench=f"{cell.testbench}.cir",
         restores=False,
         facts=RetentionFacts(
             half_packet_V=cell.tolerance,
@@ -133,12 +140,14 @@ def weakest(design: Design) -> tuple[str, HeldIntegrator]:
     """The unit (``"layer.unit"``) that loses its level with the least charge, and its integrator."""
     memory = registry.of(design.technology)
     asleep = memory.asleep(design) if memory else {}
+    kind = design.config.cell if design.config.cell == "acmru" or design.config.epsilon else "bmru"
     cells = {
         f"{index}.{i}": HeldIntegrator(
             packet=float(layer.packet[i]),
             integrator=float(layer.integrator[i]),
             tolerance=float(layer.step[i]) / 2,
             timestep=design.timestep,
+            testbench=ASLEEP.get(kind, ASLEEP["cmru"]) if asleep else TESTBENCH,
             **asleep,
         )
         for index, layer in enumerate(design.layers)
@@ -184,7 +193,7 @@ def lost_asleep(engine: Engine, conditions: Conditions, cell: HeldIntegrator, le
         **{"cs": cell.packet, "cint": cell.integrator, "lt": cell.tail},
     }
     stop = 2 * cell.timestep + AWAKE
-    testbench = Testbench(name=ASLEEP, saved=("state",), stop=stop, parameters=parameters)
+    testbench = Testbench(name=cell.testbench, saved=("state",), stop=stop, parameters=parameters)
     outcome = outcome_of(engine, testbench, conditions)
     awake = cell.timestep * np.array([1.0, 2.0]) + 0.9 * AWAKE
     before, after = outcome.traces.at("state", awake)

@@ -88,7 +88,7 @@ def network_text(design: Design) -> str:
         "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare",
         *memory.readout_head(design),
         *wires(memory.readout_wires, "r", devices.wire * len(rows)),
-        *_lines(memory, "r", own, rows, devices),
+        *_lines(memory, "r", own, rows, devices.wire * len(rows) / 2),
     ]
     for k in range(len(rows)):
         lines += memory.class_row(design, k, rows)
@@ -105,14 +105,16 @@ def _layer(
         for i in range(layer.units)
         for kind, row in (("a", layer.low), ("b", layer.high))
     }
-    used = {node for row in rows.values() for node, _ in row.values()}
-    images, dummies = memory.dummies(index, sources, used, devices.wire * len(rows) / 2)
+    packets = memory.packet_rows(design, index)
+    wire = devices.wire * layer.units
+    used = {node for row in (*rows.values(), *packets.values()) for node, _ in row.values()}
+    images, dummies = memory.dummies(index, sources, used, wire)
     lines = [
         f"\n* ==== layer {index}: {layer.units} units; 1 software unit of its output is "
         f"{input_range.span(layer.unit)} V",
         *memory.layer_head(design, index),
-        *wires(memory.layer_wires, str(index), devices.wire * layer.units),
-        *_lines(memory, str(index), sources, rows, devices),
+        *wires(memory.layer_wires, str(index), wire),
+        *_lines(memory, str(index), sources, {**rows, **packets}, wire),
         *dummies,
     ]
     # All other capacitors of a row share one switch below its replica.
@@ -132,6 +134,8 @@ def _layer(
             width, length = gates.get(top, (SWITCH_WIDTH, SWITCH_LENGTH))
             size = memory.rest(design, total(rest[top]) + pad)
             sizes += f" c{kind}={num(size)} wf{kind}={num(width)} lf{kind}={num(length)}"
+        for top in (top for top in packets if top.endswith(f"_{i}")):
+            lines += row_lines(top, top, packets[top], 0.0, memory.pad)
         lines += memory.unit(design, index, i, sizes)
     return lines
 
@@ -141,8 +145,8 @@ def _capacitors(memory: Memory, design: Design, row: Row, i: int, group: str, de
     return weights(row, i, group) | taps
 
 
-def _lines(memory: Memory, group: str, sources: Sequence[LineSource], rows: Rows, devices: Transistor) -> list[str]:
-    """The bottom-plate lines that rows of the group use, and their wires."""
+def _lines(memory: Memory, group: str, sources: Sequence[LineSource], rows: Rows, wire: float) -> list[str]:
+    """The bottom-plate lines that rows of the group use, each with a ``wire`` [F]."""
     used = {node for row in rows.values() for node, _ in row.values()}
     lines = []
     named = [*((str(j), source) for j, source in enumerate(sources))]
@@ -156,5 +160,5 @@ def _lines(memory: Memory, group: str, sources: Sequence[LineSource], rows: Rows
                 continue
             if not source.digital:
                 lines.append(memory.line(source, group, node, rising))
-            lines.append(f"cwire_{node} {node} 0 {num(devices.wire * len(rows) / 2)}")
+            lines.append(f"cwire_{node} {node} 0 {num(wire)}")
     return lines

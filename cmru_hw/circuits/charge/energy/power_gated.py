@@ -8,6 +8,7 @@ sequencer's stages gives that time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,6 +39,23 @@ ESTIMATE_DIFFERENCES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Awake:
+    """When amplifiers are on: ``begin`` and ``end`` are nodes of a section of the delay line, of ``pairs`` pairs.
+
+    An amplifier turns on after ``begin`` of its own layer, and off after ``end`` of the last layer that reads it, or
+    when the readout has decided.
+    """
+
+    begin: str
+    end: str
+    pairs: int = 3
+
+
+# From the answer of a layer's limits until the last rows that read the layer have decided.
+ACCUMULATING = Awake(begin="xd2.m", end="s1")
+
+
 def analytic(
     design: Design,
     network: str,
@@ -47,8 +65,10 @@ def analytic(
     sequence: int,
     *,
     supplies: Mapping[str, MeteredSupply] = power_gated_netlist.SUPPLIES,
+    awake: Awake = ACCUMULATING,
 ) -> dict[str, Array]:
-    """Block → (timesteps,) [J]; ``inputs`` (timesteps, features). ``supplies`` are those of the chip.
+    """Block → (timesteps,) [J]; ``inputs`` (timesteps, features). ``supplies`` are those of the chip. With ``early``
+    amplifiers turn on as soon as the rows have decided.
 
     If the process has no long-channel parameters (`LongChannel`), only the inputs are estimated.
     """
@@ -69,7 +89,7 @@ def analytic(
         # Of each unit's three comparators, the limit's fires only if the unit moves.
         limits = sum(value for node, value in joule.items() if name == "comparators" and ".xl." in node)
         found[name] = sum(joule.values()) - limits * (1 - moved / units)
-    found["amplifiers"] += np.full(len(inputs), bias(design, parts, load, long_channel))
+    found["amplifiers"] += np.full(len(inputs), bias(design, parts, load, long_channel, awake=awake))
     found["vcm"] = np.full(len(inputs), common_mode(design))
     found["inputs"] += vdd * lines(design, parts, long_channel, inputs)
     return found
@@ -136,25 +156,32 @@ def lines(design: Design, parts: Sequence[Device], long_channel: LongChannel, in
     return np.abs(shift) @ farad * design.supply / design.technology.supply.vdd
 
 
-def bias(design: Design, parts: Sequence[Device], load: Mapping[str, float], long_channel: LongChannel) -> float:
+def bias(
+    design: Design,
+    parts: Sequence[Device],
+    load: Mapping[str, float],
+    long_channel: LongChannel,
+    *,
+    awake: Awake = ACCUMULATING,
+) -> float:
     """Energy of the tail currents of all amplifiers [J per timestep].
 
-    An amplifier is on from the answer of its layer's limits until the last rows that read the layer have decided. The
-    drain of its tail is one threshold above V_cm, the voltage of its inputs.
+    The drain of a tail is one threshold above V_cm, the voltage of its inputs.
     """
     vdd, layers = design.supply, len(design.layers)
     drop = vdd * (1 - power_gated_netlist.require(design)[1].common_mode) - long_channel.threshold
     stages = [
         (f"xclocks_{i}.{node}" if node else f"s{i + 1}", kind)
         for i in range(layers)
-        for node, kind in (("xd1.m", "nf"), ("s1", "pf"), ("xd2.m", "nf"), ("s2", "pf"), ("xd3.m", "nf"), ("", "pf"))
+        for pair in range(1, awake.pairs + 1)
+        for node, kind in ((f"xd{pair}.m", "nf"), (f"s{pair}" if pair < awake.pairs else "", "pf"))
     ] + [("xclocks_r.xd.m", "nf"), ("xclocks_r.s", "pf")]
     names = [node for node, _ in stages]
     total = 0.0
     for index in range(layers):
         reader = power_gated_netlist.reader(design, index)
-        begin = names.index(f"xclocks_{index}.xd2.m") + 1
-        end = names.index("xclocks_r.s" if reader == layers else f"xclocks_{reader}.s1") + 1
+        begin = names.index(f"xclocks_{index}.{awake.begin}") + 1
+        end = names.index("xclocks_r.s" if reader == layers else f"xclocks_{reader}.{awake.end}") + 1
         seconds = sum(_delay(parts, load[node], node, kind, vdd, long_channel) for node, kind in stages[begin:end])
         tails = [part for part in parts if part.kind == "pf" and part.nodes[1:3] == (f"enb{index}", "va")]
         total += vdd * seconds * sum(_current(tail, vdd, long_channel, drop) for tail in tails)

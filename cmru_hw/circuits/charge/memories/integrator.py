@@ -106,6 +106,7 @@ INTEGRATOR = Memory(
     line=clocked_netlist.line,
     bit_lines=no_bits,
     dummies=no_images,
+    packet_rows=lambda design, index: {},
     gates=transistor_parts.replica_gates,
     lowered=lambda design: 0.0,
     rest=lambda design, size: size,

@@ -52,6 +52,7 @@ class Memory:
       comparator's replica row, each with its image, and the images' netlist lines; ``load`` [F] is the wire of a line
     * ``lowered(design)`` [F]: by how much less a row's constant is than the design says
     * ``rest(design, size)`` [F]: the capacitor of a replica that stands for ``size`` [F] of its row
+    * ``packet_rows(design, index)``: the rows whose charge is a packet, {} if packets are constants
     * ``gates(rows)``: width and length [m] of the switch below each row's replica
     * ``unit(design, index, i, sizes)``: one unit; ``sizes`` are the parameters of its replica rows
     * ``replica(row)``: the reference node of the row's comparator
@@ -105,6 +106,7 @@ class Memory:
     line: Callable[[LineSource, str, str, bool], str]
     bit_lines: Callable[[LineSource, str, tuple[str, str]], str]
     dummies: Callable[[int, Sequence[LineSource], Set[str], float], tuple[dict[str, str], list[str]]]
+    packet_rows: Callable[[Design, int], Rows]
     gates: Callable[[Rows], dict[str, tuple[float, float]]]
     lowered: Callable[[Design], float]
     rest: Callable[[Design, float], float]

@@ -65,6 +65,7 @@ POWER_GATED = Memory(
     line=chip.line,
     bit_lines=no_bits,
     dummies=chip.dummies,
+    packet_rows=lambda design, index: {},
     gates=chip.gates,
     lowered=lambda design: 0.0,
     rest=lambda design, size: size,

@@ -8,8 +8,11 @@ from cmru_hw.circuits.charge.memories.counter import COUNTER
 from cmru_hw.circuits.charge.memories.integrator import INTEGRATOR
 from cmru_hw.circuits.charge.memories.memory import Memory
 from cmru_hw.circuits.charge.memories.power_gated import POWER_GATED
+from cmru_hw.circuits.charge.memories.power_gated_alpha import SAMPLED
+from cmru_hw.circuits.charge.memories.power_gated_replaced import REPLACED
 from cmru_hw.circuits.charge.memories.power_gated_trimmed import TRIMMED
-from cmru_hw.core.errors import TechnologyError
+from cmru_hw.core.errors import MappingError, TechnologyError
+from cmru_hw.nn.checkpoint import ModelConfig
 from cmru_hw.process.technology import Technology
 
 MEMORIES = {memory.name: memory for memory in (INTEGRATOR, COUNTER, POWER_GATED)}
@@ -44,8 +47,26 @@ def small_taps(technology: Technology) -> bool:
 
 
 def of_design(design: Design) -> Memory:
-    """The memory of a transistor-level design. Raises TechnologyError for a macro-level design."""
-    memory = of(design.technology)
+    """The memory of a transistor-level design, with the units of its cell.
+
+    Raises TechnologyError for a macro-level design, MappingError for a cell without a circuit in this memory.
+    """
+    memory, config = of(design.technology), design.config
     if memory is None:
         raise TechnologyError("a macro-level design has no transistor memory: export with --level transistor")
+    if config.cell == "acmru" or config.epsilon != 1.0:
+        return _of_another_cell(memory, config)
     return memory
+
+
+def _of_another_cell(memory: Memory, config: ModelConfig) -> Memory:
+    """``memory`` with units of another cell than the CMRU. Raises MappingError if it has none."""
+    if memory is POWER_GATED and config.cell == "acmru":
+        return SAMPLED
+    if memory is POWER_GATED and config.epsilon == 0.0:
+        return REPLACED
+    trim = " with an offset trim" if memory is TRIMMED else ""
+    raise MappingError(
+        f"{'an αCMRU' if config.cell == 'acmru' else 'a BMRU'} has no circuit in transistors with --memory "
+        f"{memory.name}{trim}: export it with --level macro, or with --memory {POWER_GATED.name} and without --trim"
+    )
