@@ -195,7 +195,7 @@ def readout_head(design: Design) -> list[str]:
     return [f"xclocks_r kr_r ke_r kck_r {' '.join(f'{clock}r' for clock in READOUT_CLOCKS)} vk readout_clocks"]
 
 
-def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str, tuple[str, float]]:
+def taps(bias: float, threshold: float, group: str, minimum: float, top: str) -> dict[str, tuple[str, float]]:
     """Merge both taps on the constant 1 into one capacitor, unless it would be smaller than either of them."""
     smaller = min((abs(value) for value in (bias, threshold) if value != 0), default=0.0)
     found = {"bias": bias + threshold}

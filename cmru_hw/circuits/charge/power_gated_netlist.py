@@ -175,7 +175,7 @@ def line(source: LineSource, group: str, node: str, rising: bool) -> str:
     return f"xline_{node} {source.node} {node} {first}{group} {second}{group} {source.zero} power_gated_halfline"
 
 
-def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str, tuple[str, float]]:
+def taps(bias: float, threshold: float, group: str, minimum: float, top: str) -> dict[str, tuple[str, float]]:
     """One tap on a clock; if it would be smaller than ``minimum`` [F], the difference of two taps."""
     tap = bias + threshold
     own, other = ("e", "f") if tap > 0 else ("f", "e")

@@ -4,7 +4,8 @@ Every row, readout rows included, has a bank on its replica and five bits that i
 (``netlists/cells/transistor/power_gated_trim.cir``). Ten lines, ``try0 … try4 drop0 … drop4``, search all rows of the
 chip in the same five frames, one for each bit: ``try`` sets the bit, and ``drop`` takes it back if the row is below its
 replica. A frame before them clears the codes. Meanwhile the inputs are at their zero, states are empty (``kinit``), and
-the constants stand still: rows read them on ``ec`` and ``fc``, which follow e and f while ``use`` is high. The
+the constants stand still: the taps of row a0_3 are on ``ec_a0_3`` and ``fc_a0_3``, which follow e and f while ``use``
+is high. Every row has switches of its own for that: two more lines past all units would cost more. The
 comparators of readout rows decide in the search only, and the comparator between two classes after it only.
 
 The replica of a row that is smaller than the full size is as small as the row, so that kicks stay alike. A step moves
@@ -21,7 +22,7 @@ import numpy as np
 
 from cmru_hw.circuits.charge import power_gated_netlist as chip
 from cmru_hw.circuits.charge import trim
-from cmru_hw.circuits.charge.design import Design, padding
+from cmru_hw.circuits.charge.design import Design, Row, padding
 from cmru_hw.circuits.charge.energy import power_gated as energy
 from cmru_hw.circuits.charge.transistor_parts import (
     WINDOW,
@@ -55,8 +56,6 @@ REACH = 16.8e-3
 LOAD = 4.3e-15
 # Pulses of the search, from and to a share of the strobe: after the last decision, and before the supplies go.
 WRITE, SET = (0.82, 0.87), (0.91, 0.96)
-# Width [m] of the switches between a clock and the constants of a layer.
-GATE_WIDTH = 1.2e-6
 DECISION = "xtdecision vtd useb vr vr pf w=0.6u l=0.28u\nxdecision y1 y0 cknr qy1 qy0 vtd vr power_gated_comparator"
 ESTIMATE_DIFFERENCES = {
     **energy.ESTIMATE_DIFFERENCES,
@@ -93,29 +92,21 @@ def rest(design: Design, size: float) -> float:
     return max(size - LOAD * scale(design), require_devices(design).minimum)
 
 
-def taps(bias: float, threshold: float, group: str, minimum: float) -> dict[str, tuple[str, float]]:
-    """Taps on the gated clocks: see `power_gated_netlist.taps`."""
-    plain = chip.taps(bias, threshold, group, minimum)
-    return {name: (f"{node[0]}c{group}", size) for name, (node, size) in plain.items()}
+def taps(bias: float, threshold: float, group: str, minimum: float, top: str) -> dict[str, tuple[str, float]]:
+    """Taps on the gated clocks of row ``top``: see `power_gated_netlist.taps`."""
+    plain = chip.taps(bias, threshold, group, minimum, top)
+    return {name: (f"{node[0]}c_{top}", size) for name, (node, size) in plain.items()}
 
 
-def constants(group: str) -> list[str]:
-    """Switches between the clocks of a group and its constants."""
-    return [
-        f"xc{clock}{group} {clock}{group} use useb {clock}c{group} vw trim_switch w={num(GATE_WIDTH)}" for clock in "ef"
-    ]
+def constants(design: Design, row: Row, i: int, group: str, top: str) -> list[str]:
+    """Switches between the clocks of a group and the taps of its row ``top``, the row ``i`` of ``row``."""
+    least = require_devices(design).minimum
+    plain = chip.taps(float(row.bias[i]) - lowered(design), float(row.threshold[i]), group, least, top)
+    return [f"xs{node[0]}_{top} {node} use useb {node[0]}c_{top} vw trim_switch" for node, _ in plain.values()]
 
 
 def head(design: Design) -> list[str]:
     return chip.head(design, SUPPLIES)
-
-
-def layer_head(design: Design, index: int) -> list[str]:
-    return constants(str(index))
-
-
-def readout_head(design: Design) -> list[str]:
-    return constants("r")
 
 
 def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
@@ -125,9 +116,12 @@ def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:
     head, _, tail = plain.partition(f" r{index} ckn{index} ")
     clocks, _, values = tail.partition(" vcm vd vc va vw power_gated_unit\n")
     assert values, here
+    layer, group = design.layers[index], str(index)
     return [
+        *constants(design, layer.low, i, group, f"a{here}"),
+        *constants(design, layer.high, i, group, f"b{here}"),
         f"{head} r{index} e{index} f{index} ckn{index} {clocks}\n+ {' '.join(LINES)} vcm vd vc va vm vw "
-        f"power_gated_trimmed_unit\n{values} k={num(scale(design))}"
+        f"power_gated_trimmed_unit\n{values} k={num(scale(design))}",
     ]
 
 
@@ -143,6 +137,7 @@ def class_row(design: Design, k: int, rows: Rows) -> list[str]:
     lines = [] if k else ["xtrows vtr use vr vr pf w=0.6u l=0.28u", *_dummies(images, devices.wire * len(rows) / 2)]
     return [
         *lines,
+        *constants(design, design.readout, k, "r", top),
         *row_lines(top, top, rows[top], pad, "0"),
         *[f"xf{top}_{n} f{top} {images[node]} cmom c={num(c)}" for n, (node, c) in rows[top].items() if node in images],
         f"xr{top} {top} vcm f{top} vcm rr vcm vd power_gated_row "

@@ -83,7 +83,7 @@ def network_text(design: Design) -> str:
         own = [source for i in range(layer.units) for source in memory.outputs(f"{index}_{i}")]
         sources = own + sources if config.skip else own
     readout = range(len(design.readout.bias))
-    rows = {f"y{k}": _capacitors(memory, design, design.readout, k, "r", devices) for k in readout}
+    rows = {f"y{k}": _capacitors(memory, design, design.readout, k, "r", f"y{k}") for k in readout}
     lines += [
         "\n* ==== readout: one row per class, all of the same total capacitance, so that their voltages compare",
         *memory.readout_head(design),
@@ -101,7 +101,7 @@ def _layer(
     memory: Memory, design: Design, devices: Transistor, index: int, layer: Layer, sources: Sequence[LineSource]
 ) -> list[str]:
     rows = {
-        f"{kind}{index}_{i}": _capacitors(memory, design, row, i, str(index), devices)
+        f"{kind}{index}_{i}": _capacitors(memory, design, row, i, str(index), f"{kind}{index}_{i}")
         for i in range(layer.units)
         for kind, row in (("a", layer.low), ("b", layer.high))
     }
@@ -140,9 +140,9 @@ def _layer(
     return lines
 
 
-def _capacitors(memory: Memory, design: Design, row: Row, i: int, group: str, devices: Transistor) -> Capacitors:
-    taps = memory.taps(float(row.bias[i]) - memory.lowered(design), float(row.threshold[i]), group, devices.minimum)
-    return weights(row, i, group) | taps
+def _capacitors(memory: Memory, design: Design, row: Row, i: int, group: str, top: str) -> Capacitors:
+    bias, least = float(row.bias[i]) - memory.lowered(design), require_devices(design).minimum
+    return weights(row, i, group) | memory.taps(bias, float(row.threshold[i]), group, least, top)
 
 
 def _lines(memory: Memory, group: str, sources: Sequence[LineSource], rows: Rows, wire: float) -> list[str]:

@@ -45,7 +45,7 @@ class Memory:
     * ``decision``: the comparator between two readout rows
     * ``kick`` [V]: kickback of comparators; a decision may have the wrong sign up to this row voltage
     * ``head(design)``, ``layer_head(design, index)``, ``readout_head(design)``: lines of clocks, power-on and V_cm
-    * ``taps(bias, threshold, group, minimum)``: capacitors [F] on the constant 1 of a row
+    * ``taps(bias, threshold, group, minimum, top)``: capacitors [F] on the constant 1 of row ``top``
     * ``line(source, group, node, rising)``: the switch between an analog source and one bottom-plate line;
       ``bit_lines(source, group, pair)``: the driver between a bit and both of its lines
     * ``dummies(index, sources, used, load)``: the bottom-plate lines of ``used`` that need an image below a
@@ -102,7 +102,7 @@ class Memory:
     head: Callable[[Design], list[str]]
     layer_head: Callable[[Design, int], list[str]]
     readout_head: Callable[[Design], list[str]]
-    taps: Callable[[float, float, str, float], dict[str, tuple[str, float]]]
+    taps: Callable[[float, float, str, float, str], dict[str, tuple[str, float]]]
     line: Callable[[LineSource, str, str, bool], str]
     bit_lines: Callable[[LineSource, str, tuple[str, str]], str]
     dummies: Callable[[int, Sequence[LineSource], Set[str], float], tuple[dict[str, str], list[str]]]
