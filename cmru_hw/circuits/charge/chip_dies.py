@@ -6,7 +6,7 @@ Every transistor and capacitor of the chip, sequencer and generator of V_cm incl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,16 +83,19 @@ def scores(job: DieJob, drawn: ChipDie, simulated: ChargeSimulation, engine: Eng
     beyond = trim_codes.at_end(simulated.codes)
     row = dies.row(job, drawn.number, decisions, states, classes, beyond=len(beyond))
     codes = simulated.codes[0] if simulated.codes else {}
-    agree, close = dies.engines(job, _twin(job, drawn, codes, engine), decisions, states, _allowed(job.design))
+    blocks = die_blocks.measured(drawn.design, engine)
+    # In the twin, the amplifier's offset is part of the rows that read a state, and not of the state.
+    bare = [values - layer.state[:, None] for values, layer in zip(states, blocks, strict=True)]
+    agree, close = dies.engines(job, _twin(job, drawn, codes, blocks), decisions, bare, _allowed(job.design))
     return replace(row, engines_agree=agree, engines_close=close)
 
 
-def _twin(job: DieJob, drawn: ChipDie, codes: dict[str, int], engine: Engine) -> Dies:
+def _twin(job: DieJob, drawn: ChipDie, codes: Mapping[str, int], blocks: Sequence[die_blocks.LayerOffsets]) -> Dies:
     reached = [
         np.where(layer.max(axis=1, initial=0.0) >= -layer.min(axis=1, initial=0.0), 1.0, -1.0)
         for layer in job.goal.states
     ]
-    return die_blocks.twin(drawn.design, die_blocks.measured(drawn.design, engine), codes, reached)
+    return die_blocks.twin(drawn.design, blocks, codes, reached)
 
 
 def _allowed(design: Design) -> list[Array]:
@@ -115,7 +118,8 @@ def _replay(job: DieJob, number: int) -> Replay:
             # The search is over before the first timestep.
             one = replace(first, inputs=first.inputs[:, :1], lengths=np.ones(1, dtype=np.int64))
             (codes,) = simulate.simulate(drawn.design, one, engine, refine=job.refine).codes
-        (response,) = fast.respond(_twin(job, drawn, codes, engine), first)
+        blocks = die_blocks.measured(drawn.design, engine)
+    (response,) = fast.respond(_twin(job, drawn, codes, blocks), first)
     return Replay(deck=deck, response=response, expected=reference(job.design, job.trained, first))
 
 

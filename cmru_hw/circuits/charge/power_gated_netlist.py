@@ -102,8 +102,11 @@ def require(design: Design) -> tuple[Transistor, PowerGated]:
     return devices, chip
 
 
-def head(design: Design, supplies: Mapping[str, MeteredSupply] = SUPPLIES) -> list[str]:
-    """Power headers, clocks of all layers and of the readout, V_cm and power-on."""
+def head(design: Design, supplies: Mapping[str, MeteredSupply] = SUPPLIES, empty: str = "sm") -> list[str]:
+    """Power headers, clocks of all layers and of the readout, V_cm and power-on.
+
+    States are emptied while ``kinit`` and the clock ``empty`` of their layer are high.
+    """
     _, chip = require(design)
     layers = len(design.layers)
     lines = [
@@ -135,7 +138,7 @@ def head(design: Design, supplies: Mapping[str, MeteredSupply] = SUPPLIES) -> li
     for index in range(layers):
         # C_int is emptied with its amplifier on, until a layer reads it: in a slow, cold corner this takes long.
         lines += [
-            f"xinitb{index} kinit sm{index} initb{index} vk nand2 l=0.28u",
+            f"xinitb{index} kinit {empty}{index} initb{index} vk nand2 l=0.28u",
             f"xinit{index} initb{index} init{index} vk inv l=0.28u",
         ]
     return lines

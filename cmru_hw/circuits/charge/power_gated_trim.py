@@ -107,7 +107,9 @@ def constants(group: str) -> list[str]:
 
 
 def head(design: Design) -> list[str]:
-    return chip.head(design, SUPPLIES)
+    # Lines of negative weights sample a state before sm falls, and those of positive weights after it. A state that is
+    # emptied until sm falls would show the amplifier's offset to positive weights only. It is emptied with its packet.
+    return chip.head(design, SUPPLIES, empty="pb")
 
 
 def layer_head(design: Design, index: int) -> list[str]:
