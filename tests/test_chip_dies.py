@@ -39,7 +39,8 @@ from cmru_hw.spice.deck import Deck
 from cmru_hw.spice.individual import individual
 from tests.networks import Shape, random_network, random_sequences
 
-TINY = Shape(features=2, units=(1, 1), levels=2, skip=True, seed=3)
+# A row of layer 1 reads the state of layer 0 with a negative weight, the other with a positive one.
+TINY = Shape(features=2, units=(1, 1), levels=2, skip=True, seed=9)
 ALL = frozenset(device_draws.LEAVES)
 
 
@@ -262,24 +263,42 @@ def test_dies_of_a_chip_go_from_the_command_line_to_rows_and_resume(
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    data, net = str(tmp_path / "data.npz"), str(tmp_path / "net.safetensors")
-    for name, more in (("plain", ()), ("trimmed", ("--trim", "5"))):
-        design, out = str(tmp_path / name), str(tmp_path / f"{name}-dies")
-        options = ("--technology", "gf180", "--level", "transistor", "--no-verify", "--input", data, "-o", design)
-        run("export", net, *options, *more)
-        command = ("montecarlo", design, "--input", data, "--engine", "spice", "-o", out, "--json", "-n")
-        first = json.loads(run(*command, "1"))
-        shards = {path: path.stat().st_mtime_ns for path in Path(out).rglob("*.parquet") if "shards" in str(path)}
-        both = json.loads(run(*command, "2", "--force"))
-        # The first die was not simulated again.
-        assert len(shards) == 1 and all(path.stat().st_mtime_ns == time for path, time in shards.items())
-        assert (first["dies"], both["dies"], both["failed"], both["level"]) == (1, 2, 0, "transistor")
-        assert both["varies"] == sorted(ALL) and "certificate" not in both
-        replayed = json.loads(
-            run("montecarlo", design, "--input", data, "--engine", "spice", "-o", out, "--die", "0", "--json")
-        )
-        assert replayed["engines_agree"] + replayed["engines_close"] == replayed["decisions"] == 4
-        assert "zdie0" in (Path(replayed["folder"]) / "network.cir").read_text()
+    data, design, out = (str(tmp_path / name) for name in ("data.npz", "chip", "dies"))
+    options = ("--technology", "gf180", "--level", "transistor", "--no-verify", "--input", data, "-o", design)
+    run("export", str(tmp_path / "net.safetensors"), *options)
+    command = ("montecarlo", design, "--input", data, "--engine", "spice", "-o", out, "--json")
+    first = json.loads(run(*command, "-n", "1"))
+    shards = {path: path.stat().st_mtime_ns for path in Path(out, "shards").rglob("*.parquet")}
+    both = json.loads(run(*command, "-n", "2", "--force"))
+    # The first die was not simulated again.
+    assert len(shards) == 1 and all(path.stat().st_mtime_ns == time for path, time in shards.items())
+    assert (first["dies"], both["dies"], both["failed"], both["level"]) == (1, 2, 0, "transistor")
+    assert both["varies"] == sorted(ALL) and "certificate" not in both
+    replayed = json.loads(run(*command, "--die", "0"))
+    assert replayed["engines_agree"] + replayed["engines_close"] == replayed["decisions"] == 4
+    assert "zdie0" in (Path(replayed["folder"]) / "network.cir").read_text()
+
+
+@pytest.mark.spice
+@pytest.mark.slow
+def test_codes_of_a_die_are_those_that_its_blocks_need(need: Callable[[str], None]) -> None:
+    """Rows of the second layer read an amplifier's offset, on lines of either sign."""
+    need("gf180")
+    _, sequences, design = made(trimmed=True)
+    one = replace(sequences, inputs=sequences.inputs[:, :1], lengths=np.array([1]))
+    die = chip_dies.die(design, seed=0, number=2)
+    with spice.open_engine(timeout=600) as engine:
+        (codes,) = simulate.simulate(die, one, engine).codes
+        blocks = die_blocks.measured(die, engine)
+    assert abs(blocks[0].state[0]) > 10e-3
+    found = die_blocks.twin(die, blocks, {}, [np.ones(1)] * 2).batch
+    for index, layer in enumerate(found.layers):
+        for kind, row in (("a", layer.low), ("b", layer.high)):
+            total = row.total + design.technology.capacitor.parasitic
+            step = trim.step(row, design.technology) * trim.replica(design.technology) / total
+            needed = float((row.offset / step).item())
+            # Half a step of rounding, and the kick of the other comparators.
+            assert codes[f"{kind}{index}_0"] + 0.5 == pytest.approx(needed, abs=1.7), (kind, index)
 
 
 @pytest.mark.spice
