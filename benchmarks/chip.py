@@ -1,8 +1,8 @@
 """Complete chips of GF180MCU transistors for shipped networks: decisions compared with software, energy, 45 corners.
 
-Run: ``python -m benchmarks.chip utterances|flipflop|units|memories|trimmed|corners DIR [--jobs N] [--only CORNER]``,
-for ``units`` also ``[--model NAME] [--unit LAYER.NUMBER] [--sequences N]``.
-This takes hours of simulation. Finished simulations stay in DIR, and the same command resumes.
+Run: ``python -m benchmarks.chip utterances|flipflop|units|memories|trimmed|dies|corners DIR [--jobs N]
+[--only CORNER] [--dies N]``, for ``units`` also ``[--model NAME] [--unit LAYER.NUMBER] [--sequences N]``. This takes
+hours of simulation. Finished simulations stay in DIR, and the same command resumes.
 
 - ``utterances``: the detector on the first held-out utterances of the file with 100 timesteps in total, on the first
   two of its speaker, and on as many more as are needed to see every unit go up, hold and go down.
@@ -12,6 +12,8 @@ This takes hours of simulation. Finished simulations stay in DIR, and the same c
 - ``corners``: the detector on the shortest utterance in which every row stays at least 4 mV from its threshold in
   software, because a corner may decide either way below that margin.
 - ``trimmed``: that utterance with an offset trim, whose codes the chip finds at power-on.
+- ``dies``: that utterance on ``--dies`` dies of the chip with the mismatch of all devices, each without trim and with
+  it. Devices that both chips have deviate alike. The codes are found at power-on.
 - ``memories``: that utterance with the other two memories, whose clocks and V_cm are external.
 """
 
@@ -29,8 +31,11 @@ from cmru_hw.analysis.corners.api import run_corners
 from cmru_hw.analysis.corners.result import CornerFigures
 from cmru_hw.analysis.energy.api import run_energy
 from cmru_hw.analysis.energy.result import EnergyResult
+from cmru_hw.analysis.montecarlo.job import Job
 from cmru_hw.circuits.charge import (
+    chip_dies,
     compare,
+    device_draws,
     fidelity,
     mapping,
     power_gated_netlist,
@@ -43,6 +48,7 @@ from cmru_hw.circuits.charge.simulate import ChargeSimulation
 from cmru_hw.circuits.charge.verify import verify
 from cmru_hw.circuits.comparison import Reference
 from cmru_hw.core import package_data
+from cmru_hw.core.errors import SimulationError
 from cmru_hw.core.signals import Response
 from cmru_hw.design_folder import folder as design_folder
 from cmru_hw.design_folder.folder import Exported
@@ -213,6 +219,49 @@ def trimmed(folder: Path, jobs: int) -> None:
     network(folder, jobs, mine, chosen(data, [clear(drawn(mine), mine.trained, data)]))
 
 
+def dies(folder: Path, jobs: int, count: int) -> None:
+    """Dies 1 to ``count``, each before and after its calibration."""
+    chips = {name: exported(folder / name, trimmed=name == "trimmed") for name in ("untrimmed", "trimmed")}
+    mine, data = chips["untrimmed"]
+    picked = chosen(data, [clear(drawn(mine), mine.trained, data)])
+    for number in range(1, count + 1):
+        for name, (one, _) in chips.items():
+            with spice.open_engine(jobs=jobs, timeout=36000, cache=folder / "cache") as engine:
+                try:
+                    one_die(f"die {number}, {name}", one, picked, number, engine)
+                except SimulationError as error:
+                    print(f"die {number}, {name}: {error}", flush=True)
+
+
+def one_die(title: str, mine: Exported, picked: Sequences, number: int, engine: spice.Engine) -> None:
+    """The decisions of a die that differ from software, and from the fast engine on the die's macro twin."""
+    varied = frozenset(device_draws.LEAVES)
+    job = Job(
+        design=drawn(mine), trained=mine.trained, sequences=picked, seed=0, varied=varied, engine="spice", timeout=36000
+    )
+    die = chip_dies.ChipDie(number=number, design=chip_dies.die(drawn(mine), seed=0, number=number))
+    simulated = simulate.simulate(die.design, picked, engine)
+    found = chip_dies.scores(job, die, simulated, engine)
+    length = int(picked.lengths[0])
+    expected = compare.reference(drawn(mine), mine.trained, picked).response
+    layers = enumerate(zip(simulated.response.decisions, expected.decisions, strict=True))
+    wrong = [
+        f"{layer}.{unit} at {time}"
+        for layer, (got, wanted) in layers
+        for time, unit in np.argwhere(got[0, :length] != wanted[0, :length]).tolist()
+    ]
+    print(
+        f"{title}: {found.decisions_agree} of {found.decisions} decisions, class "
+        f"{'right' if found.accuracy else 'wrong'}, "
+        f"{simulated.delivered[0, :length].sum() / length * 1e12:.2f} pJ per timestep, largest state error "
+        f"{found.level_error_max:.2f} level, {simulated.cpu_seconds:.0f} s of CPU; differ: {', '.join(wrong) or 'none'}"
+    )
+    print(f"  fast engine: {found.engines_agree} alike, {found.engines_close} too close to call")
+    for name, words in (*simulated.remarks(), *(("attempt", text) for text in simulated.attempts)):
+        print(f"  {name}: {words}")
+    print(f"  codes {simulated.codes[0]}" if simulated.codes else "  no codes", flush=True)
+
+
 def report(joules: EnergyResult) -> None:
     print(
         f"energy {joules.per_timestep_J * 1e12:.2f} pJ per timestep ({joules.label}); "
@@ -249,15 +298,18 @@ def corners(folder: Path, jobs: int, only: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = {"utterances": utterances, "flipflop": flipflop, "memories": memories, "trimmed": trimmed}
-    parser.add_argument("what", choices=[*kinds, "units", "corners"])
+    parser.add_argument("what", choices=[*kinds, "units", "dies", "corners"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", action="append", default=[], metavar="CORNER", help="some corners: ff/125/1.98")
+    parser.add_argument("--dies", type=int, default=5)
     parser.add_argument("--model", default="detect-cmru-2x4", metavar="NAME", help="network of units")
     parser.add_argument("--unit", action="append", default=[], metavar="LAYER.NUMBER", help="some units: 0.3")
     parser.add_argument("--sequences", type=int, default=ALONE, metavar="N", help="sequences of each unit")
     given = parser.parse_args()
-    if given.what == "corners":
+    if given.what == "dies":
+        dies(given.folder, given.jobs, given.dies)
+    elif given.what == "corners":
         corners(given.folder, given.jobs, given.only)
     elif given.what == "units":
         units(given.folder, given.jobs, given.model, given.unit, given.sequences)

@@ -122,6 +122,14 @@ def test_constants_stand_still_in_the_search_and_are_half_a_step_smaller_in_use(
     assert "xce0 e0 use useb ec0 vw trim_switch" in text and "xcfr fr use useb fcr vw trim_switch" in text
 
 
+def test_states_are_empty_before_any_line_samples_them() -> None:
+    """Lines of negative weights sample a state before sm falls, and should find the amplifier's offset in it, too."""
+    _, _, design = made()
+    text = fidelity.network_text(design)
+    assert "xinitb0 kinit pb0 initb0" in text and "xinitb1 kinit pb1 initb1" in text
+    assert "xinitb0 kinit sm0 initb0" in fidelity.network_text(plain())
+
+
 def test_lines_of_the_search_come_in_their_order() -> None:
     """Cleared, then one bit in each frame: set in the frame before, taken back at the end of its own."""
     _, _, design = made()

@@ -108,7 +108,7 @@ def test_a_damaged_result_of_a_design_is_refused_and_of_another_one_not_read(
 def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path: Path) -> None:
     """Both exports of one network, macro and transistor level, have the same elements and area.
 
-    Drawing dies accepts the macro level only, and says so.
+    The fast engine has no dies of the transistor level, and says so.
     """
     model = package_data.folder("models") / "flipflop-cmru-1x2.safetensors"
     for name, options in (("macro", ()), ("transistor", ("--level", "transistor"))):
@@ -122,9 +122,10 @@ def test_a_macro_design_is_counted_as_its_transistor_twin(tmp_path: Path) -> Non
         assert macro["value"] == transistor["value"] > 0
         assert macro["shown"] == transistor["shown"] + ", as its transistor twin"
     macro, transistor = found["yield under mismatch"]
-    assert macro["source"].startswith("cmru-hw montecarlo") and "at macro level" in transistor["source"]
+    assert macro["source"].startswith("cmru-hw montecarlo") and "--engine" not in macro["source"]
+    assert transistor["shown"] == "not run" and transistor["source"].endswith(" --engine spice -n 5")
     data = package_data.folder("models") / "flipflop-eval.npz"
-    assert "without --level transistor" in refused("montecarlo", tmp_path / "transistor", "--input", data, "-n", 2)
+    assert "give --engine spice" in refused("montecarlo", tmp_path / "transistor", "--input", data, "-n", 2)
 
 
 def test_one_design_is_no_comparison(pair: tuple[Path, Path, Path]) -> None:

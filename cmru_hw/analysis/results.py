@@ -46,8 +46,8 @@ class Kind:
     """One kind of result.
 
     ``file``: the name of its file; "" if the user chooses the name. ``known_by``: keys that identify a file of this
-    kind if the file does not name its kind. ``command`` produces the result of a ``{design}``; ``require(design)``
-    raises InputError for a design to which the kind does not apply.
+    kind if the file does not name its kind. ``command`` produces the result of a ``{design}``, with the options
+    ``more(design)``; ``require(design)`` raises InputError for a design to which the kind does not apply.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Kind:
     known_by: tuple[str, ...]
     command: str
     require: Callable[[AnyDesign], object] = lambda design: None
+    more: Callable[[AnyDesign], str] = lambda design: ""
 
     def fits(self, content: object) -> bool:
         """Whether JSON ``content`` is a result of this kind, valid or not."""
@@ -68,6 +69,11 @@ class Kind:
     def read(self, content: object, path: Path) -> Result:
         """The result in ``content`` of ``path``. Raises InputError with the file, the field and the cause."""
         return self.record.from_plain(content, where=path)
+
+
+def _engine(design: AnyDesign) -> str:
+    """Options of ``montecarlo`` for a design that the fast engine cannot simulate."""
+    return "" if "fast" in registry.of(design).die_simulator(design).engines else " --engine spice -n 5"
 
 
 KINDS = {
@@ -87,6 +93,7 @@ KINDS = {
             known_by=("yield", "dies"),
             command="cmru-hw montecarlo {design} --input FILE.npz -o DIR",
             require=lambda design: registry.of(design).die_simulator(design),
+            more=_engine,
         ),
         Kind(
             name="energy",

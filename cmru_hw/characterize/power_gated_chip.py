@@ -46,6 +46,8 @@ FOLLOWS = (("n2-", "en1-"), ("en1-", "pc1-"), ("n3-", "en2-"), ("en2-", "pc2-"))
 ROW = 200e-15
 # The level limit's row [F] with seven levels of 28.6 mV, and the part of it that samples the state.
 _LIMIT_ROW, _LIMIT_SAMPLE = 145e-15, 120e-15
+# The search varies a voltage below all of the limit's capacitors, but a state drives only some of them.
+LIMIT_SHARE = _LIMIT_ROW / _LIMIT_SAMPLE
 # Of transistor_power_gated_unit.cir [s].
 _FRAME = 3e-6
 # A charge meter is a capacitor of 1 nF: cells/transistor/supply.cir.
@@ -205,13 +207,11 @@ def row_parasitic(engine: Engine, conditions: Conditions) -> float:
 
 def blocks(engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1) -> ChipBlocks:
     """Comparators, packets and amplifier of the chip over ``dies`` draws of mismatch, each block separately."""
-    frame, ratio = 3e-6, 7.94 / 500
-    testbench = Testbench(name="transistor_power_gated_packet", saved=("o", "vcm"), stop=4 * frame)
+    ratio, testbench = 7.94 / 500, packet_testbench()
     _, provenance = run_testbench(engine, testbench, conditions)
     drawn = draws(engine, testbench, conditions, range(seed, seed + dies))
-    read: Array = frame * np.arange(1, 4, dtype=np.float64) + 1.49e-6
-    states = np.array([traces.at("o", read) - traces.at("vcm", read) for traces in drawn])
-    up, down = states[:, 1] - states[:, 0], states[:, 1] - states[:, 2]
+    packets = [packet(traces) for traces in drawn]
+    up, down = (np.array([getattr(one, way) for one in packets]) for way in ("up", "down"))
     failed = dies - len(drawn)
     return ChipBlocks(
         offset=comparator_offset(engine, conditions, dies=dies, seed=seed),
@@ -226,15 +226,39 @@ def blocks(engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1) 
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Packets:
+    """A packet ``up`` and one ``down``, and the ``middle`` level less V_cm, as the next layer reads them [V]."""
+
+    middle: float
+    up: float
+    down: float
+
+
+def packet_testbench(**parameters: float) -> Testbench:
+    """Testbench of one integrator; ``cs`` and ``cint`` are its capacitors [F]."""
+    return Testbench(name="transistor_power_gated_packet", saved=("o", "vcm"), stop=4 * _FRAME, parameters=parameters)
+
+
+def packet(traces: Traces) -> Packets:
+    """Measurements from one run of :func:`packet_testbench`."""
+    read: Array = _FRAME * np.arange(1, 4, dtype=np.float64) + 1.49e-6
+    middle, moved, back = traces.at("o", read) - traces.at("vcm", read)
+    return Packets(middle=float(middle), up=float(moved - middle), down=float(moved - back))
+
+
+def offset_testbench(*, limit: bool = False) -> Testbench:
+    """Search for the offset of a comparator of a row, or of the level ``limit``: minus that is the last v(trim)."""
+    parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
+    return Testbench(name="transistor_power_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
+
+
 def comparator_offset(
     engine: Engine, conditions: Conditions, *, dies: int, seed: int = 1, limit: bool = False
 ) -> Sigma:
     """Offset [V] over ``dies`` draws of mismatch: a row's comparator's at the row, the level ``limit``'s as a state."""
-    parameters = {"wi": 3e-6, "li": 0.6e-6, "c": _LIMIT_ROW} if limit else {}
-    testbench = Testbench(name="transistor_power_gated_comparator", saved=("trim",), stop=20e-6, parameters=parameters)
-    found, failed = offsets(engine, testbench, conditions, range(seed, seed + dies), "trim")
-    # The search varies a voltage below all of a row's capacitors; a state drives only some of the limit's capacitors.
-    share = _LIMIT_ROW / _LIMIT_SAMPLE if limit else ROW / (ROW + row_parasitic(engine, conditions))
+    found, failed = offsets(engine, offset_testbench(limit=limit), conditions, range(seed, seed + dies), "trim")
+    share = LIMIT_SHARE if limit else ROW / (ROW + row_parasitic(engine, conditions))
     return sample([-share * trim for trim in found], failed=failed)
 
 

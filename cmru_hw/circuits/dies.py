@@ -11,7 +11,7 @@ from cmru_hw.circuits.input_range import ClampedInputs
 from cmru_hw.core.signals import Response
 from cmru_hw.nn.checkpoint import Trained
 from cmru_hw.nn.sequences import Sequences
-from cmru_hw.spice import Engine
+from cmru_hw.spice import Backend, Engine
 from cmru_hw.spice.deck import Deck
 
 
@@ -29,7 +29,7 @@ class DieJob(Protocol):
     """The part of a Monte-Carlo job that a kind of circuit needs.
 
     ``varied`` names the sources of variation that differ from die to die; ``goal`` is that of `DieSimulator.goal`.
-    In SPICE, time steps are halved ``refine`` times.
+    In SPICE, time steps are halved ``refine`` times; ``backend`` and ``timeout`` [s] are those of the simulator.
     """
 
     @property
@@ -44,6 +44,10 @@ class DieJob(Protocol):
     def varied(self) -> frozenset[str]: ...
     @property
     def refine(self) -> int: ...
+    @property
+    def backend(self) -> Backend: ...
+    @property
+    def timeout(self) -> float: ...
     @property
     def goal(self) -> Any: ...
 
@@ -94,6 +98,8 @@ class DieSimulator:
     * ``resolution``: in words, the decisions that are too close to call between the engines
     * ``fast_seconds`` and ``simulated_seconds``: about the CPU time per weight and timestep [s]. It sets the size of
       blocks of dies; their rows do not depend on it.
+    * ``engines``: those that can simulate a die
+    * ``certified``: whether a result in SPICE has a certificate of the nominal die
     """
 
     goal: Callable[[DieJob], Goal]
@@ -104,3 +110,5 @@ class DieSimulator:
     resolution: str
     fast_seconds: float = 1e-9
     simulated_seconds: float = 1e-3
+    engines: tuple[str, ...] = ("fast", "spice")
+    certified: bool = True

@@ -116,6 +116,9 @@ def montecarlo(
 
     Each die has its own mismatch and noise. The yield is the share of dies that do the task.
 
+    A chip in transistors needs --engine spice, and minutes per die. Every transistor and capacitor deviates by the
+    mismatch of its models, and there is no noise.
+
     Finished dies are kept: after an interruption, the same command resumes, and ends with the same result. Exit code 4
     if no die could be simulated.
 

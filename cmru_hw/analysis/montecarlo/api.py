@@ -116,7 +116,12 @@ def run_montecarlo(
 def run_job(
     exported: Exported, job: Job, folder: Path, plan: Plan, *, workers: Workers, phases: Phases, command: str = ""
 ) -> MonteCarloResult:
-    """Execute ``plan`` and write the result to ``folder``. ``command`` reproduces it. Raises OutputError."""
+    """Execute ``plan`` and write the result to ``folder``. ``command`` reproduces it.
+
+    Raises OutputError, and InputError for a ranking of elements of a design that the fast engine cannot simulate.
+    """
+    if plan.sensitivity:
+        replace(job, engine="fast")
     with phases(f"{job.engine}, dies") as follow:
         table = scheduler.collect(
             job,
@@ -138,7 +143,7 @@ def run_job(
         provenance=provenance(
             exported, versions=_versions(), simulator=spice.installed(job.backend) if in_spice else "",
             command=command, seed=job.seed, job_sha256=job.sha256,
-            certificate=_nominal(exported, job) if in_spice else None,
+            certificate=_nominal(exported, job) if in_spice and job.simulator.certified else None,
         ),
         inputs_clamped=job.goal.clamped,
         stopping=None if plan.until is None else _stopping(job, plan.until),

@@ -58,7 +58,11 @@ class Job:
         if not 0 < self.timeout < math.inf:
             raise InputError(f"timeout is {self.timeout} s: give a positive number")
         kind = registry.of(self.design)
-        kind.die_simulator(self.design)
+        if self.engine not in kind.die_simulator(self.design).engines:
+            raise InputError(
+                "the dies of a chip in transistors are simulated in SPICE only: give --engine spice, or export the "
+                "network with --level macro for the fast engine"
+            )
         leaves = sorted(kind.leaves(self.design))
         if unknown := sorted(self.varied - set(leaves)):
             raise InputError(f"{', '.join(unknown)} does not vary in this design: give some of {', '.join(leaves)}")

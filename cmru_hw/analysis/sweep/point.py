@@ -179,8 +179,10 @@ def _yield(job: SweepJob, point: Point, column: Column, trained: Trained, engine
     data = load_sequences(point.network.sequences)
     exported = _mapped(job, point, column, trained, data, engine)
     try:
-        exported.architecture.die_simulator(exported.design)
+        simulator = exported.architecture.die_simulator(exported.design)
     except InputError:
+        return {}
+    if "fast" not in simulator.engines:
         return {}
     found = yield_of(exported, data, job.dies)
     return {

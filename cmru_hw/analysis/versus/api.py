@@ -97,7 +97,8 @@ class Runs:
             KINDS[kind].require(self.design.design)
         except InputError as error:
             return TableEntry(value=None, shown="not for this design", source=f"{self.design.path}: {error}")
-        return TableEntry(value=None, shown="not run", source=KINDS[kind].command.format(design=self.design.path))
+        command = KINDS[kind].command.format(design=self.design.path) + KINDS[kind].more(self.design.design)
+        return TableEntry(value=None, shown="not run", source=command)
 
 
 def versus(designs: Sequence[Exported], folders: Sequence[Path], *, command: str = "") -> VersusResult:

@@ -23,6 +23,8 @@ The modules, in the order of the pipeline:
     trim.py                        trim codes; trim_search.py finds them in the fast engine, trim_windows.py in SPICE
     fast/                          the same design as equations, many dies at a time
     dies.py  row_errors.py         Monte-Carlo, and the estimate without a simulation
+    chip_dies.py                   dies of a chip in transistors: device_draws.py has the deviations of its devices,
+                                   die_blocks.py measures the blocks of a die and makes its macro twin
     energy/  area.py               energy models and area
     corners.py  supply.py          another corner, another supply; measured_technology.py measures the transistors there
     retention.py  single_unit.py   one unit that holds its state; one unit alone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from cmru_hw.circuits import input_range
 from cmru_hw.circuits.architecture import Architecture
 from cmru_hw.circuits.charge import (
     certify,
+    chip_dies,
     compare,
     corners,
+    device_draws,
     dies,
     fidelity,
     handover,
@@ -34,7 +36,7 @@ from cmru_hw.circuits.design import changed_weights
 from cmru_hw.circuits.dies import DieSimulator
 from cmru_hw.circuits.energy import EnergyModel
 from cmru_hw.circuits.simulation import Waveforms
-from cmru_hw.core.errors import InputError, TechnologyError
+from cmru_hw.core.errors import TechnologyError
 from cmru_hw.core.units import si
 from cmru_hw.process import device_count
 from cmru_hw.process.device_count import Inventory
@@ -97,11 +99,21 @@ def _draw_unit(design: Design, waveforms: Waveforms, expected: Reference, path: 
 
 def _die_simulator(design: Design) -> DieSimulator:
     if fidelity.in_transistors(design):
-        raise InputError(
-            "a Monte-Carlo of the charge domain works at macro level: export the network with the same technology, "
-            "without --level transistor"
-        )
+        chip_dies.require(design)
+        return chip_dies.DIES
     return dies.DIES
+
+
+def _leaves(design: Design) -> tuple[str, ...]:
+    return device_draws.LEAVES if fidelity.in_transistors(design) else variation.leaves(design)
+
+
+def _select_variations(
+    design: Design, *, only: Sequence[str] = (), without: Sequence[str] = (), drift: Sequence[str] = ()
+) -> frozenset[str]:
+    if fidelity.in_transistors(design):
+        return device_draws.select_variations(only=only, without=without, drift=drift)
+    return variation.select_variations(design, only=only, without=without, drift=drift)
 
 
 def _energy_model(design: Design) -> EnergyModel:
@@ -152,8 +164,8 @@ CHARGE = Architecture(
     certificate_doubts=certify.doubts,
     waveforms=simulate.waveforms,
     draw_unit=_draw_unit,
-    leaves=variation.leaves,
-    select_variations=variation.select_variations,
+    leaves=_leaves,
+    select_variations=_select_variations,
     die_simulator=_die_simulator,
     energy_model=_energy_model,
     operating_point=_operating_point,

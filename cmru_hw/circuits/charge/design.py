@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cmru_hw.circuits.charge.device_draws import DeviceDraws
 from cmru_hw.circuits.design import Deviation
 from cmru_hw.circuits.input_range import InputRange
 from cmru_hw.core.signals import Array
@@ -109,12 +110,14 @@ class Layer:
 class Operating:
     """Operating point of a transistor-level circuit, which may differ from the point of its design.
 
-    ``corner`` of the process, ``temperature`` [degrees Celsius], ``vdd`` [V] (None: the design's).
+    ``corner`` of the process, ``temperature`` [degrees Celsius], ``vdd`` [V] (None: the design's). ``die`` draws the
+    mismatch of all devices (None: they are equal).
     """
 
     corner: str = "typical"
     temperature: float = 27.0
     vdd: float | None = None
+    die: DeviceDraws | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

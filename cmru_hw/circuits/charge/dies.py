@@ -23,6 +23,7 @@ from cmru_hw.circuits.charge import (
     variation,
 )
 from cmru_hw.circuits.charge.compare import reference
+from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.fast import Packed
 from cmru_hw.circuits.charge.variation import Dies
 from cmru_hw.circuits.comparison import classes_of
@@ -53,7 +54,7 @@ class ChargeGoal:
         return float((self.unclamped == self.wanted).mean())
 
 
-def _goal(job: DieJob) -> ChargeGoal:
+def goal(job: DieJob) -> ChargeGoal:
     expected = reference(job.design, job.trained, job.sequences)
     packed = fast.pack(job.design, job.sequences)
     labels = job.sequences.labels
@@ -85,7 +86,7 @@ def _fast_at_once(job: DieJob, dies: Sequence[int]) -> list[DieScores]:
     drawn = _draw(job, dies)
     beyond = trim_search.beyond(drawn)
     return [
-        _row(job, number, found.decisions, found.states, found.classes(), beyond=count)
+        row(job, number, found.decisions, found.states, found.classes(), beyond=count)
         for number, count, found in zip(
             drawn.numbers.tolist(), beyond.tolist(), fast.run(drawn, job.goal.packed), strict=True
         )
@@ -106,9 +107,9 @@ def _simulated(job: DieJob, drawn: Dies, engine: spice.Engine) -> DieScores:
     ]
     classes = classes_of(response, job.design.config.decision)
     (number,), (beyond,) = drawn.numbers.tolist(), trim_search.beyond(simulated).tolist()
-    row = _row(job, number, decisions, states, classes, beyond=beyond)
-    agree, close = _engines(job, drawn, decisions, states)
-    return replace(row, engines_agree=agree, engines_close=close)
+    scores = row(job, number, decisions, states, classes, beyond=beyond)
+    agree, close = engines(job, drawn, decisions, states, _allowed(job.design))
+    return replace(scores, engines_agree=agree, engines_close=close)
 
 
 def simulate_die(job: DieJob, drawn: Dies, engine: spice.Engine) -> Response:
@@ -123,7 +124,7 @@ def simulate_die(job: DieJob, drawn: Dies, engine: spice.Engine) -> Response:
     ).response
 
 
-def _row(
+def row(
     job: DieJob,
     number: int,
     decisions: Sequence[NDArray[np.int8]],
@@ -181,12 +182,18 @@ def _resolution(name: str) -> float:
     return tolerance.RESOLUTION + (0.0 if name[1:] == "0_" else tolerance.LATE)
 
 
-def _engines(
-    job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]], states: Sequence[Array]
+def _allowed(design: Design) -> list[Array]:
+    """Row voltage [V] by layer, (units, 1), below which a decision is too close to call between both engines."""
+    return [np.array([[tolerance.RESOLUTION + tolerance.late(design, index)]]) for index in range(len(design.layers))]
+
+
+def engines(
+    job: DieJob, drawn: Dies, simulated: Sequence[NDArray[np.int8]], states: Sequence[Array], close: Sequence[Array]
 ) -> tuple[int, int]:
     """Decisions that SPICE and the fast engine make alike on the same die, and others that are too close to call.
 
-    ``states`` [V] are those of SPICE. The criterion is that of a comparison with software
+    ``states`` [V] are those of SPICE, ``close`` [V] by layer, (units, 1), the row voltages below which a decision is
+    too close to call, without the errors of states. The criterion is that of a comparison with software
     (`cmru_hw.circuits.charge.tolerance`), with the fast engine in its place.
     """
     design, packed = job.design, job.goal.packed
@@ -205,10 +212,8 @@ def _engines(
     for index, layer in enumerate(design.layers):
         differ = simulated[index] != found.decisions[index]
         lines = tolerance.line_errors(design, index, errors)
-        allowed = (
-            tolerance.RESOLUTION
-            + tolerance.late(design, index)
-            + np.maximum(*(np.abs(tolerance.shift(design, row, lines)).T for row in (layer.low, layer.high)))
+        allowed = close[index] + np.maximum(
+            *(np.abs(tolerance.shift(design, row, lines)).T for row in (layer.low, layer.high))
         )
         follows = moved & (packed.time >= since[packed.sequence])
         excused = differ & ((found.margins[index] < allowed) | follows)
@@ -233,7 +238,7 @@ def _replay(job: DieJob, number: int) -> Replay:
 
 
 DIES = DieSimulator(
-    goal=_goal,
+    goal=goal,
     draw=_draw,
     fast=_fast,
     simulated=_simulated,

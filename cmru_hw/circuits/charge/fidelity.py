@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cmru_hw.circuits.charge import macro_netlist, numerics, transistor_deck, transistor_netlist, trim
+from cmru_hw.circuits.charge import macro_netlist, numerics, transistor_deck, transistor_netlist, trim, variation
 from cmru_hw.circuits.charge.design import Design
 from cmru_hw.circuits.charge.energy import macro, transistor
 from cmru_hw.circuits.charge.memories import registry
@@ -21,6 +21,8 @@ from cmru_hw.spice.schedule import Schedule
 
 # Below this row voltage [V] the numerical error of a step may decide.
 NUMERICAL = 1e-3
+# Largest offset of a die's comparators, in standard deviations.
+OFFSETS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,8 +197,13 @@ def deck(
 
 
 def least_drive(design: Design) -> float:
-    """Row voltage [V] from which a decision must have the sign of its row."""
-    return max(NUMERICAL, of(design).kick(design))
+    """Row voltage [V] from which a decision must have the sign of its row.
+
+    A die's comparators have offsets, which their rows do not show.
+    """
+    drawn = design.operating.die is not None
+    offset = OFFSETS * variation.offset_sigma(design.technology.mismatch) if drawn else 0.0
+    return max(NUMERICAL, of(design).kick(design)) + offset
 
 
 def _known(technology: Technology, *, where: str) -> Technology:

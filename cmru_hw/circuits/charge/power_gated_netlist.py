@@ -116,14 +116,17 @@ def layer_clocks(design: Design, index: int) -> str:
     )
 
 
-def emptied(design: Design) -> list[str]:
-    """The power-on reset of a CMRU: C_int is emptied with its amplifier on, until a layer reads it: in a slow, cold
-    corner this takes long."""
+def emptied(design: Design, clock: str = "sm") -> list[str]:
+    """The power-on reset of a CMRU: C_int is emptied while ``kinit`` and the ``clock`` of its layer are high.
+
+    The amplifier is on meanwhile. By default this lasts until a layer reads the state: in a slow, cold corner it takes
+    long.
+    """
     return [
         line
         for index in range(len(design.layers))
         for line in (
-            f"xinitb{index} kinit sm{index} initb{index} vk nand2 l=0.28u",
+            f"xinitb{index} kinit {clock}{index} initb{index} vk nand2 l=0.28u",
             f"xinit{index} initb{index} init{index} vk inv l=0.28u",
         )
     ]

@@ -17,6 +17,7 @@ In use every constant is smaller by half a step than in the design, so that code
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -106,7 +107,9 @@ def constants(design: Design, row: Row, i: int, group: str, top: str) -> list[st
 
 
 def head(design: Design) -> list[str]:
-    return chip.head(design, SUPPLIES)
+    # Lines of negative weights sample a state before sm falls, and those of positive weights after it. A state that is
+    # emptied until sm falls would show the amplifier's offset to positive weights only. It is emptied with its packet.
+    return chip.head(design, SUPPLIES, emptied=partial(chip.emptied, clock="pb"))
 
 
 def unit(design: Design, index: int, i: int, sizes: str) -> list[str]:

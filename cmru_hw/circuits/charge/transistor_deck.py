@@ -16,6 +16,7 @@ from cmru_hw.core.errors import InputError
 from cmru_hw.core.signals import Array
 from cmru_hw.process import device_models
 from cmru_hw.spice.deck import Deck, num
+from cmru_hw.spice.individual import individual
 from cmru_hw.spice.schedule import Schedule
 
 # The vector of the total charge, metered at the common return.
@@ -35,14 +36,17 @@ def deck(
     """A deck that runs ``inputs``, sequences of shape (timesteps, features), one after the other.
 
     Arguments are those of `cmru_hw.circuits.charge.macro_netlist.deck`. The charge meters are always present, whatever
-    ``metered``. ``refine`` is how often the steps are halved. At another supply V_cm and inputs scale with it. Raises
+    ``metered``. ``refine`` is how often the steps are halved. At another supply V_cm and inputs scale with it. A die of
+    the operating point draws the deviations of every device. Raises
     InputError for noise, which this level does not support, and MappingError for a design that has no circuit in
     transistors.
     """
     if noise:
         raise InputError("noise is simulated at macro level only: export with --level macro")
     devices, memory, at = require_devices(design), registry.of_design(design), design.operating
-    models = device_models.devices(devices.process, corner=at.corner, temperature=at.temperature)
+    # Deviations follow from the paths of devices: the simulator's own seed sets none of them.
+    mismatch = None if at.die is None else 1
+    models = device_models.devices(devices.process, corner=at.corner, temperature=at.temperature, mismatch=mismatch)
     plan = memory.schedule(design, [len(x) for x in inputs])
     stop = (plan.frames + INPUT_CHANGE / 2) * design.timestep
     text = network if network is not None else transistor_netlist.network_text(design)
@@ -65,7 +69,7 @@ def deck(
         libraries=models.libraries,
         settings=models.settings,
     )
-    return built, plan
+    return (built if at.die is None else individual(built, at.die.normal)), plan
 
 
 def _saved(memory: Memory, design: Design, plan: Schedule, more: Sequence[str]) -> list[str]:

@@ -41,12 +41,17 @@ def decoded(shares: Array) -> int | None:
     return int(sum(bit << place for place, bit in enumerate(bits)) - (bits[-1] << len(bits)))
 
 
+def at_end(codes: Sequence[dict[str, int]]) -> dict[str, int]:
+    """Rows of the ``codes`` of each sequence that end at the last code of the range, whose offset may be larger."""
+    ends = (-(1 << (BITS - 1)), (1 << (BITS - 1)) - 1)
+    return {row: code for one in codes for row, code in one.items() if code in ends}
+
+
 def remarks(codes: Sequence[dict[str, int]]) -> list[tuple[str, str]]:
     """What to say of the ``codes`` of each sequence: nothing without trim."""
     if not codes or not codes[0]:
         return []
-    ends = (-(1 << (BITS - 1)), (1 << (BITS - 1)) - 1)
-    last = {row: code for one in codes for row, code in one.items() if code in ends}
+    last = at_end(codes)
     if not last:
         every = [code for one in codes for code in one.values()]
         said = f"{min(every)} to {max(every)}, found by the comparators: every row is within their range"
