@@ -177,9 +177,8 @@ def _row(
         for j in np.flatnonzero(row.weights[0, i]).tolist():
             size = float(row.weights[0, i, j])
             weights[0, i, j] += np.sign(size) * error(f"xc{top}_{j}", abs(size))
-        taps = memory.taps(
-            float(row.bias[0, i]) - memory.lowered(design), float(row.threshold[0, i]), group, devices.minimum
-        )
+        bias = float(row.bias[0, i]) - memory.lowered(design)
+        taps = memory.taps(bias, float(row.threshold[0, i]), group, devices.minimum, top)
         for tap, (node, size) in taps.items():
             threshold[0, i] += (1 if node.startswith("e") else -1) * error(f"xc{top}_{tap}", size)
         pad[0, i] += error(f"xc{top}_pad", float(row.pad[0, i]))

@@ -64,9 +64,9 @@ def packet_rows(design: Design, index: int) -> dict[str, Capacitors]:
     assert row is not None
     turned = replace(row, weights=-row.weights, bias=-row.bias)
     return {
-        f"{kind}{index}_{i}": weights(one, i, group) | chip.taps(float(one.bias[i]), 0.0, group, devices.minimum)
+        top: weights(one, i, group) | chip.taps(float(one.bias[i]), 0.0, group, devices.minimum, top)
         for i in range(len(row.bias))
-        for kind, one in (("gu", turned), ("gd", row))
+        for top, one in ((f"gu{index}_{i}", turned), (f"gd{index}_{i}", row))
     }
 
 
