@@ -246,15 +246,16 @@ def packets_of(meant: Layer, layer: Layer, technology: Technology) -> Packets | 
 
     They go with the numbers of :func:`software_of`. ``meant`` is the layer of the nominal design.
 
-    The amplifier's offset adds the same amount to every packet, up or down. Finite gain and the row's parasitic
-    capacitance shorten packets, and each packet takes a share of the state.
+    The amplifier's offset adds the same amount to every packet, up or down. Finite gain shortens packets, and each
+    packet takes a share of the state.
     """
     if layer.packet_row is None or meant.packet_row is None:
         return None
     ratio = layer.packet / layer.integrator
     sent, retained = integrators.sent(ratio * (1 - layer.unsettled), layer.gain)
     # A comparator sees only the sign of a row, an integrator its voltage, which the row's own total divides.
-    share = sent / ratio * meant.packet_row.total / (layer.packet_row.total + technology.capacitor.parasitic)
+    parasitic = technology.capacitor.parasitic
+    share = sent / ratio * (meant.packet_row.total + parasitic) / (layer.packet_row.total + parasitic)
     numbers = (share, -sent * layer.packet_offset / layer.unit, 1 - retained)
     return Packets(*(torch.from_numpy(np.ascontiguousarray(value)).float() for value in numbers))
 
