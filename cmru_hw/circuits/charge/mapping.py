@@ -285,10 +285,9 @@ def _packet_charge(technology: Technology, largest: float) -> float | None:
 def _sampled_packets(name: str, row: Row, technology: Technology, largest: float) -> tuple[Array, Array, Array]:
     """Units (units,) [V], levels (units,) [V] and packet capacitors (units,) [F] with the voltage of ``row``.
 
-    The row gives scale/total volts per unit of alpha, parasitic capacitance included, and the packet converts that to
-    ``unit`` volts. If a row attenuates too much, the swing is reduced instead of making the packet capacitor far larger than the integrator.
-    ``largest`` is the largest state in calibration. In transistors the row itself is C_s. Raises MappingError if it is
-    too large.
+    The row gives scale/total volts per unit of alpha, and the packet converts that to ``unit`` volts. If a row
+    attenuates too much, the swing is reduced. ``largest`` is the largest state in calibration. In transistors the row
+    itself is C_s. Raises MappingError if it is too large.
     """
     parasitic = 0.0 if technology.level == "transistor" else technology.capacitor.parasitic
     attenuation = (row.total + parasitic) / row.scale
