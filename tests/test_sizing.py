@@ -30,7 +30,7 @@ from cmru_hw.nn.sequences import load_sequences
 from cmru_hw.process import sizes, sizing_laws, technology
 
 MODELS = package_data.folder("models")
-GOAL = Goal(yield_=0.9, search=32, proof=200, drop=0.02)
+GOAL = Goal(yield_=0.85, search=32, proof=200, drop=0.02)
 
 
 def problem(network: str = "detect-cmru-2x4", *, goal: Goal = GOAL, seed: int = 3, **fixed: float) -> Problem:
@@ -67,7 +67,7 @@ def test_the_goal_is_reached_at_a_lower_cost_and_proven(done: tuple[SizingResult
     assert found.reached and found.chosen is not None and found.figures is not None
     assert found.figures.energy_J < found.own.energy_J
     proof = found.proofs[-1]
-    assert proof.passed and proof.bound >= 0.9
+    assert proof.passed and proof.bound >= GOAL.yield_
     # the bound is stricter than that of one design: several may be tried
     assert proof.bound < clopper_pearson(proof.good, proof.dies, confidence=2 * 0.95 - 1).low
     # the proof is an ordinary Monte-Carlo of the exported design, on draws that the search did not use

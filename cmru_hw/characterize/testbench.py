@@ -27,7 +27,9 @@ class Conditions:
     temperature: float = 27.0
     vdd: float = 1.8
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> str:
+        """In words, for messages."""
         return f"{pdk.get(self.process).title}, {self.corner}, {self.temperature:g} C, {self.vdd:g} V"
 
 
@@ -162,7 +164,7 @@ def outcome_of(engine: Engine, testbench: Testbench, conditions: Conditions) -> 
         return engine.run(testbench.deck(conditions))
     except SimulationError as error:
         raise type(error)(
-            f"testbench {testbench.name}.cir on {conditions}: {error}", evidence=error.evidence
+            f"testbench {testbench.name}.cir on {conditions.words}: {error}", evidence=error.evidence
         ) from error
 
 
@@ -178,8 +180,8 @@ def drawn(engine: Engine, testbench: Testbench, conditions: Conditions, seeds: S
     failed = [outcome for outcome in outcomes.values() if isinstance(outcome, SimulationError)]
     if failed and len(failed) == len(outcomes):
         raise SimulationError(
-            f"testbench {testbench.name}.cir on {conditions}: every one of {len(failed)} dies failed to simulate; the "
-            f"last: {failed[-1]}"
+            f"testbench {testbench.name}.cir on {conditions.words}: every one of {len(failed)} dies failed to simulate; "
+            f"the last: {failed[-1]}"
         )
     return {
         seeds[index]: outcome.traces
