@@ -180,8 +180,8 @@ def drawn(engine: Engine, testbench: Testbench, conditions: Conditions, seeds: S
     failed = [outcome for outcome in outcomes.values() if isinstance(outcome, SimulationError)]
     if failed and len(failed) == len(outcomes):
         raise SimulationError(
-            f"testbench {testbench.name}.cir on {conditions.words}: every one of {len(failed)} dies failed to simulate; "
-            f"the last: {failed[-1]}"
+            f"testbench {testbench.name}.cir on {conditions.words}: "
+            f"every one of {len(failed)} dies failed to simulate; the last: {failed[-1]}"
         )
     return {
         seeds[index]: outcome.traces
