@@ -17,7 +17,6 @@ from cmru_hw.circuits.current import (
     mapping,
     netlist,
     parallel,
-    simulate,
     technology,
     variation,
     verify,
@@ -29,7 +28,7 @@ from cmru_hw.process import device_models
 from cmru_hw.spice import Engine
 from cmru_hw.spice.deck import Deck
 from tests.test_cli import MODELS, SMALL, refused, run
-from tests.test_current import BENCHES, network, sequences
+from tests.test_current import BENCHES, network, sequences, share_alike
 
 FQ = MODELS / "detect-fq-bmru-2x4.safetensors"
 SIZES = {"layer0/levels": 3, "output": 2, "layer1/thresholds": 4, "constant": 2, "inputs": 2}
@@ -210,16 +209,7 @@ def test_a_network_of_several_sizes_is_its_software() -> None:
 def test_both_engines_agree_on_dies_of_several_sizes() -> None:
     design = sized(SIZES)
     data = sequences(lengths=(20, 20), seed=3)
-    drawn = variation.draw(design, seed=1, dies=range(3))
-    fast = fast_engine.run(drawn, data)
-    agree = total = 0
-    with spice.open_engine() as engine:
-        for die in range(len(drawn)):
-            text = netlist.network_text(design, strengths=drawn.one(die))
-            response = simulate.simulate(design, data, engine, network=text).response
-            counted = fast_engine.agreement(fast.response(die), response)
-            agree, total = agree + counted[0], total + counted[1]
-    assert agree >= 0.98 * total
+    assert share_alike(design, data) >= 0.98
 
 
 # --- The command -------------------------------------------------------------------------------------------------

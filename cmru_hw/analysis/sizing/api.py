@@ -58,15 +58,7 @@ class _Run:
         """Export the design of ``trial``, and simulate dies of it that no trial has seen."""
         problem, goal = self.problem, self.problem.goal
         design = problem.design(problem.of(trial.sizes))
-        exported = design_folder.write(
-            self.folder / DESIGN,
-            problem.trained,
-            design,
-            problem.sequences,
-            force=True,
-            command=self.command,
-            label=_label(self.folder),
-        )
+        exported = _exported(self, design)
         seed = problem.seed + 1 + len(self.proofs)
         place = self.folder / f"proof-{len(self.proofs) + 1}"
         found = run_job(
