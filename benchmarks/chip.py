@@ -187,7 +187,7 @@ def units(
 def one_unit(
     design: Design, expected: Reference, software: Response, simulated: ChargeSimulation, layer: int, number: int
 ) -> None:
-    """Print what a single unit did, compared with software."""
+    """Print the decisions of a single unit, compared with those of software."""
     valid = expected.response.valid
     wanted = software.decisions[layer][..., number][valid]
     got = simulated.response.decisions[0][..., 0][valid]

@@ -35,7 +35,7 @@ def section(records: Records, verdicts: Sequence[Verdict], longer: Sequence[Mapp
             "Tried: in the study two learning rates for each cell, K = 7 in all units, no normalisation, and 400 to "
             f"2000 steps; then {longer[0]['budget']['steps']} steps with a moving average, normalised candidates, "
             "fixed thresholds and K from 1 to 31. Not tried: normalised LRU and minGRU, more than two layers, longer "
-            "budgets, and digits with the longer training. [What the study got wrong](#trained-for-longer)."
+            "budgets, and digits with the longer training. [Errors of the study](#trained-for-longer)."
         )
         lines.append(
             f"Cost: {seconds / 3600:.1f} and {sum(one['cpu_s'] for one in longer) / 3600:.2f} CPU hours. `python -m "

@@ -78,7 +78,7 @@ def comparator_noise(engine: Engine, conditions: Conditions) -> ComparatorNoise:
         found, _ = _decisions(engine, conditions, {**charges, "dv": 0.0}, ())
         moments: Array = EDGE + PERIOD * np.arange(DECISIONS, dtype=np.float64) + read
         moved = _output(found, moments)
-        # what is injected after the decision was read has no effect on it
+        # a charge that is injected after the decision was read has no effect on it
         sensitivity[node] = np.where(delays < read, moved / CHARGE / gain, 0.0)
     # every decision of equal inputs is the same, so the conductances are those of any of them
     at: Array = EDGE + PERIOD + delays
@@ -126,7 +126,7 @@ def amplifier_noise(engine: Engine, conditions: Conditions) -> AmplifierNoise:
     response = {}
     for node, begin in NODES.items():
         moved = traces.at("o", begin + 1e-9 + delays) - traces.at("o", np.array([begin - 1e-9]))
-        # charge on C_int and its load stays: what the amplifier does not remove is no noise of the loop
+        # The charge on C_int and its load stays. The amplifier does not remove it, so it is not noise of the loop.
         response[node] = (moved - moved[-1]) / AMPLIFIER_CHARGE
     density = 2 * constants.k * (conditions.temperature + constants.zero_Celsius)
     parts = {}

@@ -1,6 +1,6 @@
 """The sizing problem: a network, a task, a technology, and a yield to reach at the least cost.
 
-`AnyProblem` is what a search needs to know; `Problem` sizes the charge domain by its laws, and
+`AnyProblem` has all that a search needs; `Problem` sizes the charge domain by its laws, and
 `cmru_hw.analysis.sizing.current_problem` current mode.
 """
 

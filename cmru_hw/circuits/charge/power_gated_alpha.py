@@ -39,18 +39,13 @@ AWAKE = energy.Awake(begin="s1", end="xd4.m", pairs=4)
 def layer_clocks(design: Design, index: int) -> str:
     """The sequencer of a layer, and the clocks of its power-on packets."""
     _, sizes = chip.require(design)
-    layers = len(design.layers)
-    names = " ".join(f"{clock}{index}" for clock in LAYER_CLOCKS)
-    starts = " ".join(f"{clock}{index}" for clock in START_CLOCKS)
-    fall, rise = (sizes.read_fall, sizes.read_rise) if index else (sizes.evaluate_fall, sizes.evaluate_rise)
-    reader = chip.reader(design, index)
+    layers, reader = len(design.layers), chip.reader(design, index)
     used = f"n{group_name(reader, layers)}" if reader == layers else f"u{reader}"
-    return (
-        f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} {used} r{group_name(index + 1, layers)} "
-        f"{names} vs vk sequencer_layer_alpha\n"
-        f"+ lfall={num(fall)} lrise={num(rise)} lsettle={num(sizes.settle)} lrest={num(sizes.rest)}\n"
-        f"xstart_{index} first en{index} pb{index} pc{index} {starts} vk alpha_start"
-    )
+    readers = (used, f"r{group_name(index + 1, layers)}")
+    lengths = {"lsettle": sizes.settle, "lrest": sizes.rest}
+    own = chip.sequencer(design, index, "sequencer_layer_alpha", clocks=LAYER_CLOCKS, readers=readers, lengths=lengths)
+    starts = " ".join(f"{clock}{index}" for clock in START_CLOCKS)
+    return f"{own}\nxstart_{index} first en{index} pb{index} pc{index} {starts} vk alpha_start"
 
 
 def head(design: Design) -> list[str]:

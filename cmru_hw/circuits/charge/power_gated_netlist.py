@@ -102,18 +102,37 @@ def require(design: Design) -> tuple[Transistor, PowerGated]:
     return devices, chip
 
 
+def sequencer(
+    design: Design,
+    index: int,
+    cell: str,
+    *,
+    clocks: Sequence[str],
+    readers: Sequence[str],
+    lengths: Mapping[str, float],
+) -> str:
+    """The sequencer of layer ``index``, a ``cell`` that makes its ``clocks``.
+
+    ``readers`` are the clocks of later groups that it needs, ``lengths`` [m] those of its delay transistors, without
+    the two that wait for the rows.
+    """
+    _, chip = require(design)
+    names = (*readers, *(f"{clock}{index}" for clock in clocks))
+    fall, rise = (chip.read_fall, chip.read_rise) if index else (chip.evaluate_fall, chip.evaluate_rise)
+    delays = {"lfall": fall, "lrise": rise, **lengths}
+    return (
+        f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} {' '.join(names)} vs vk {cell}\n"
+        f"+ {' '.join(f'{name}={num(length)}' for name, length in delays.items())}"
+    )
+
+
 def layer_clocks(design: Design, index: int) -> str:
     """The sequencer of a CMRU's layer."""
     _, chip = require(design)
     layers = len(design.layers)
-    names = " ".join(f"{clock}{index}" for clock in LAYER_CLOCKS)
-    fall, rise = (chip.read_fall, chip.read_rise) if index else (chip.evaluate_fall, chip.evaluate_rise)
-    return (
-        f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} n{group_name(reader(design, index), layers)} "
-        f"r{group_name(index + 1, layers)} "
-        f"{names} vs vk sequencer_layer\n"
-        f"+ lfall={num(fall)} lrise={num(rise)} lsettle={num(chip.settle)} lrest={num(chip.rest)}"
-    )
+    readers = (f"n{group_name(reader(design, index), layers)}", f"r{group_name(index + 1, layers)}")
+    lengths = {"lsettle": chip.settle, "lrest": chip.rest}
+    return sequencer(design, index, "sequencer_layer", clocks=LAYER_CLOCKS, readers=readers, lengths=lengths)
 
 
 def emptied(design: Design, clock: str = "sm") -> list[str]:

@@ -34,14 +34,10 @@ AWAKE = energy.Awake(begin="s1", end="s1")
 def layer_clocks(design: Design, index: int) -> str:
     """The sequencer of a layer."""
     _, sizes = chip.require(design)
-    layers = len(design.layers)
-    names = " ".join(f"{clock}{index}" for clock in LAYER_CLOCKS)
-    fall, rise = (sizes.read_fall, sizes.read_rise) if index else (sizes.evaluate_fall, sizes.evaluate_rise)
-    return (
-        f"xclocks_{index} s{index} a{index} s{index + 1} a{index + 1} "
-        f"n{group_name(chip.reader(design, index), layers)} {names} vs vk sequencer_layer_replace\n"
-        f"+ lfall={num(fall)} lrise={num(rise)} lreset={num(RESET * sizes.settle)} lsettle={num(sizes.settle)} "
-        f"lrest={num(REST * sizes.rest)}"
+    readers = (f"n{group_name(chip.reader(design, index), len(design.layers))}",)
+    lengths = {"lreset": RESET * sizes.settle, "lsettle": sizes.settle, "lrest": REST * sizes.rest}
+    return chip.sequencer(
+        design, index, "sequencer_layer_replace", clocks=LAYER_CLOCKS, readers=readers, lengths=lengths
     )
 
 
